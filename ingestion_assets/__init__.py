@@ -1,0 +1,1 @@
+"""Ingestion as software-defined assets: durable drops in, Dagster assets out."""

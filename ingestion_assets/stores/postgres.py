@@ -1,0 +1,67 @@
+"""How to connect to PostgreSQL, bring its schema up to date and COPY rows into it."""
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from ingestion_assets.settings import load_settings
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def driver_url(url: str, driver: str) -> sa.URL:
+    """`url` with the driver named, e.g. `postgresql+psycopg`; dagster-postgres wants `postgresql+psycopg2`."""
+    return sa.make_url(url).set(drivername=f"postgresql+{driver}")
+
+
+@lru_cache(maxsize=4)
+def engine(url: str | None = None) -> sa.Engine:
+    """The process's pooled engine. Without `url`, that of the settings."""
+    target = driver_url(url or load_settings().require("postgres_url"), "psycopg")
+    return sa.create_engine(
+        target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800,
+        connect_args={"connect_timeout": 5, "application_name": "ingestion"},
+    )  # fmt: skip
+
+
+def async_engine(url: str | None = None) -> AsyncEngine:
+    """A new pooled engine for an event loop (the front door makes one at start and disposes of it at stop)."""
+    target = driver_url(url or load_settings().require("postgres_url"), "psycopg")
+    return create_async_engine(
+        target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800, pool_timeout=5,
+        connect_args={"connect_timeout": 3, "application_name": "ingestion-frontdoor"},
+    )  # fmt: skip
+
+
+def copy_rows(
+    connection: sa.Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    """COPY `rows` into `table` (a plain name, in the search path or temporary), within the connection's transaction."""
+    from psycopg import sql  # noqa: PLC0415
+
+    raw = connection.connection.driver_connection
+    if raw is None:
+        raise RuntimeError("the connection is closed")
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(*table.split(".")), sql.SQL(", ").join(map(sql.Identifier, columns))
+    )
+    with raw.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def migrate(url: str | None = None) -> None:
+    """Bring the schema to the newest revision. Safe to call from several processes at once."""
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine(url).begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('ingestion_assets.migrate'))"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
