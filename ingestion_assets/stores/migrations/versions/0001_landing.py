@@ -46,7 +46,8 @@ def upgrade() -> None:
         CREATE INDEX drops_finished ON ingestion.drops (flow, finished_at);
 
         CREATE TABLE ingestion.dispatches (
-            run_id text PRIMARY KEY,
+            id uuid PRIMARY KEY,
+            run_id text,
             flow text NOT NULL,
             lane text NOT NULL,
             partition text NOT NULL,
@@ -55,6 +56,7 @@ def upgrade() -> None:
             ended_at timestamptz
         );
         CREATE UNIQUE INDEX dispatches_pending ON ingestion.dispatches (flow, lane) WHERE state = 'pending';
+        CREATE INDEX dispatches_run ON ingestion.dispatches (run_id) WHERE state = 'claimed';
         CREATE INDEX dispatches_open ON ingestion.dispatches (requested_at) WHERE state IN ('pending', 'claimed');
 
         CREATE TABLE ingestion.leases (
@@ -63,6 +65,11 @@ def upgrade() -> None:
             holder text NOT NULL,
             expires_at timestamptz NOT NULL,
             PRIMARY KEY (flow, lane)
+        );
+
+        CREATE TABLE ingestion.landing_watermark (
+            singleton boolean PRIMARY KEY DEFAULT true CHECK (singleton),
+            minute timestamptz NOT NULL
         );
 
         CREATE TABLE ingestion.receipt_records (

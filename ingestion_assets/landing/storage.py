@@ -1,0 +1,199 @@
+"""Where segments lie: a local folder made durable with fsync, or any object store by URL.
+
+Segments are filed by the minute of their acceptance (`segments/2026-01-31/12-05/<uuid7>.seg`), so that finding those
+which the ledger does not know yet means listing a few minutes, however much is stored.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+from uuid import UUID
+
+from ingestion_assets.landing.drops import LandingUnavailableError
+from ingestion_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+
+@dataclass(frozen=True, slots=True)
+class InboxFile:
+    """A file that someone put straight into `<flow>/inbox/`. `modified` tells when it was last written."""
+
+    path: str
+    size: int
+    modified: datetime
+
+
+class LandingStorage(Protocol):
+    """What the spine needs of landing storage. Paths are relative, with `/`."""
+
+    def write(self, path: str, data: bytes) -> None:
+        """Durable on return, whole or not at all. Raises `LandingUnavailableError`."""
+        ...
+
+    def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        """Bytes of an object. Raises `FileNotFoundError`."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[str]:
+        """Paths below a folder, none if it does not exist."""
+        ...
+
+    def inbox(self, flow: str) -> Iterator[InboxFile]:
+        """Files in `<flow>/inbox/`, those still being written (hidden or `*.part`) left out."""
+        ...
+
+    def move(self, source: str, target: str) -> None: ...
+
+    def probe(self) -> None:
+        """Raises `LandingUnavailableError` if nothing could be written now."""
+        ...
+
+
+def segment_path(segment_id: UUID, at: datetime) -> str:
+    return f"{minute_folder(at)}/{segment_id}.seg"
+
+
+def minute_folder(at: datetime) -> str:
+    return at.astimezone(UTC).strftime("segments/%Y-%m-%d/%H-%M")
+
+
+def _still_written(name: str) -> bool:
+    return name.startswith(".") or name.endswith((".part", ".tmp"))
+
+
+class LocalStorage:
+    """A folder. A write is fsynced before it is renamed into place, the folder's entry after."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folder: tuple[Path, int] | None = None
+        root.mkdir(parents=True, exist_ok=True)
+
+    def write(self, path: str, data: bytes) -> None:
+        target = self.root / path
+        temporary = target.with_name(f".{target.name}.part")
+        try:
+            folder = self._open_folder(target.parent)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+            temporary.rename(target)
+            os.fsync(folder)
+        except OSError as error:
+            self._folder = None
+            temporary.unlink(missing_ok=True)
+            raise LandingUnavailableError(f"landing storage {self.root}: {error.strerror}") from error
+
+    def _open_folder(self, folder: Path) -> int:
+        """The folder's descriptor; a new folder (one a minute) is made durable up to the root."""
+        if self._folder is None or self._folder[0] != folder:
+            if self._folder is not None:
+                os.close(self._folder[1])
+                self._folder = None
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                for parent in (*folder.parents,):
+                    self._sync_folder(parent)
+                    if parent == self.root:
+                        break
+            self._folder = (folder, os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+        return self._folder[1]
+
+    @staticmethod
+    def _sync_folder(folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        with (self.root / path).open("rb") as file:
+            file.seek(offset)
+            return file.read(-1 if length is None else length)
+
+    def list(self, prefix: str) -> Iterator[str]:
+        folder = self.root / prefix
+        if folder.is_dir():
+            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+                if entry.is_file() and not _still_written(entry.name):
+                    yield f"{prefix}/{entry.name}"
+
+    def inbox(self, flow: str) -> Iterator[InboxFile]:
+        folder = self.root / flow / "inbox"
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not path.is_symlink() and not _still_written(path.name):
+                status = path.stat()
+                modified = datetime.fromtimestamp(status.st_mtime, UTC)
+                yield InboxFile(path.relative_to(self.root).as_posix(), status.st_size, modified)
+
+    def move(self, source: str, target: str) -> None:
+        destination = self.root / target
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        (self.root / source).rename(destination)
+
+    def probe(self) -> None:
+        if not os.access(self.root, os.W_OK):
+            raise LandingUnavailableError(f"landing storage {self.root} is not writable")
+
+
+class ObjectStorage:
+    """An object store: a PUT is durable once acknowledged."""
+
+    def __init__(self, store: "ObjectStore", url: str) -> None:
+        self.store = store
+        self.url = url
+
+    def write(self, path: str, data: bytes) -> None:
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+
+        try:
+            self.store.put(path, data)
+        except (BaseError, OSError) as error:
+            raise LandingUnavailableError(f"landing storage {self.url}: {error}") from error
+
+    def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        if length is None:
+            return bytes(self.store.get(path).bytes())[offset:]
+        return bytes(self.store.get_range(path, start=offset, length=length))
+
+    def list(self, prefix: str) -> Iterator[str]:
+        for page in self.store.list(f"{prefix}/"):
+            yield from sorted(item["path"] for item in page)
+
+    def inbox(self, flow: str) -> Iterator[InboxFile]:
+        for page in self.store.list(f"{flow}/inbox/"):
+            for item in page:
+                if not _still_written(item["path"].rsplit("/", 1)[-1]):
+                    yield InboxFile(item["path"], item["size"], item["last_modified"])
+
+    def move(self, source: str, target: str) -> None:
+        self.store.rename(source, target)
+
+    def probe(self) -> None:
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+
+        try:
+            next(iter(self.store.list("segments/", chunk_size=1)), None)
+        except (BaseError, OSError) as error:
+            raise LandingUnavailableError(f"landing storage {self.url}: {error}") from error
+
+
+def open_storage(settings: Settings) -> LandingStorage:
+    """The landing storage that the settings name."""
+    if settings.landing_url is None:
+        return LocalStorage(settings.home / "landing")
+    from obstore.store import from_url  # noqa: PLC0415
+
+    return ObjectStorage(from_url(settings.landing_url), settings.landing_url)
