@@ -1,0 +1,349 @@
+"""Which drops a run works on: taking them under the lane's lease, finishing them, giving them back.
+
+A claim belongs to a *root* run id, so that Dagster's retries and re-executions go on with the same drops. The lease is
+what keeps two runs out of one lane; it is renewed by the worker's heartbeat and ends by itself when the worker does.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+import zstandard
+
+from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Lane, Reject
+from ingestion_assets.landing.rejects import insert_rejects
+from ingestion_assets.landing.segments import unpack
+from ingestion_assets.landing.storage import LandingStorage
+from ingestion_assets.landing.tables import dispatches, drops, leases
+
+MAX_DROPS = 5000
+ISOLATE_FROM_ATTEMPT = 2
+
+
+class LaneBusyError(Exception):
+    """Another live run holds the lane."""
+
+
+class ClaimLostError(Exception):
+    """The claim is no longer this run's: its lease ended and the drops were given to another run."""
+
+
+@dataclass(frozen=True, slots=True)
+class DropRef:
+    """A claimed drop without its bytes."""
+
+    id: UUID
+    flow: str
+    partition: str
+    lane: str
+    principal: str
+    subject: str | None
+    received_at: datetime
+    attributes: dict[str, str]
+    records: int
+    size_bytes: int
+    body_sha256: bytes
+    segment: str
+    offset: int
+    length: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The drops of one run, oldest first."""
+
+    run_id: str
+    lanes: tuple[Lane, ...]
+    drops: tuple[DropRef, ...]
+    rebuild: bool = False
+
+    def chunks(self, max_bytes: int) -> Iterator[tuple[DropRef, ...]]:
+        """The drops in groups of at most `max_bytes` (at least one drop each)."""
+        group: list[DropRef] = []
+        size = 0
+        for drop in self.drops:
+            if group and size + drop.size_bytes > max_bytes:
+                yield tuple(group)
+                group, size = [], 0
+            group.append(drop)
+            size += drop.size_bytes
+        if group:
+            yield tuple(group)
+
+
+_REF = [drops.c[name] for name in DropRef.__dataclass_fields__]
+
+
+def _refs(rows: Sequence[sa.Row[Any]]) -> tuple[DropRef, ...]:
+    return tuple(sorted((DropRef(*row) for row in rows), key=lambda drop: drop.id))
+
+
+def _take_lease(connection: sa.Connection, lane: Lane, *, run_id: str, lease_s: float) -> None:
+    taken = connection.execute(
+        sa.text("""
+            INSERT INTO ingestion.leases AS lease (flow, lane, holder, expires_at)
+            VALUES (:flow, :lane, :run_id, clock_timestamp() + make_interval(secs => :lease_s))
+            ON CONFLICT (flow, lane) DO UPDATE
+                SET holder = excluded.holder, expires_at = excluded.expires_at
+                WHERE lease.holder = excluded.holder OR lease.expires_at < clock_timestamp()
+            RETURNING holder
+        """),
+        {"flow": lane.flow, "lane": lane.name, "run_id": run_id, "lease_s": lease_s},
+    ).one_or_none()
+    if taken is None:
+        holder = connection.scalar(
+            sa.select(leases.c.holder).where(leases.c.flow == lane.flow, leases.c.lane == lane.name)
+        )
+        raise LaneBusyError(f"run {holder} is working on the lane {lane.name} of {lane.flow}")
+
+
+def claim_landed(
+    connection: sa.Connection,
+    lane: Lane,
+    *,
+    run_id: str,
+    dispatch_id: UUID | None,
+    max_bytes: int,
+    lease_s: float,
+) -> Claim:
+    """Take what has landed in a lane, oldest first, up to `max_bytes` (at least one drop).
+
+    A drop that was in two lost or failed runs already is taken alone, so that a poisonous one fails alone. What this
+    run holds from an earlier try is taken up again. Raises `LaneBusyError`.
+    """
+    _take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
+    if dispatch_id is not None:
+        connection.execute(
+            sa.update(dispatches)
+            .where(dispatches.c.id == dispatch_id, dispatches.c.state == "pending")
+            .values(state="claimed", run_id=run_id)
+        )
+    held = connection.execute(
+        sa.select(*_REF).where(drops.c.claim == run_id, drops.c.state == "claimed")
+    ).all()
+    if held:
+        return Claim(run_id, (lane,), _refs(held))
+    taken = connection.execute(
+        sa.text(f"""
+            WITH eligible AS MATERIALIZED (
+                SELECT id, size_bytes, attempts >= :isolate_from AS isolated
+                FROM ingestion.drops
+                WHERE flow = :flow AND lane = :lane AND state = 'landed'
+                  AND (not_before IS NULL OR not_before <= clock_timestamp())
+                ORDER BY id LIMIT :max_drops
+            ), ranked AS (
+                SELECT id, isolated, row_number() OVER together AS n, sum(size_bytes) OVER together AS bytes
+                FROM eligible WINDOW together AS (PARTITION BY isolated ORDER BY id)
+            ), chosen AS (
+                SELECT id FROM ranked
+                WHERE CASE WHEN EXISTS (SELECT FROM ranked WHERE NOT isolated)
+                      THEN NOT isolated AND (bytes <= :max_bytes OR n = 1) ELSE n = 1 END
+            )
+            UPDATE ingestion.drops SET state = 'claimed', claim = :run_id, run_id = :run_id,
+                   claimed_at = clock_timestamp()
+            FROM chosen WHERE drops.id = chosen.id AND drops.state = 'landed'
+            RETURNING {", ".join(f'drops."{column.name}"' for column in _REF)}
+        """),
+        {
+            "flow": lane.flow,
+            "lane": lane.name,
+            "run_id": run_id,
+            "isolate_from": ISOLATE_FROM_ATTEMPT,
+            "max_drops": MAX_DROPS,
+            "max_bytes": max_bytes,
+        },
+    ).all()
+    return Claim(run_id, (lane,), _refs(taken))
+
+
+def partition_lanes(connection: sa.Connection, *, flow: str, partition: str) -> list[Lane]:
+    """The lanes that drops of a partition ever had."""
+    names = connection.scalars(
+        sa.select(drops.c.lane).where(drops.c.flow == flow, drops.c.partition == partition).distinct()
+    )
+    return sorted(Lane(flow, partition, name) for name in names)
+
+
+def claim_partition(
+    connection: sa.Connection, lanes: Sequence[Lane], *, flow: str, partition: str, run_id: str, lease_s: float
+) -> Claim:
+    """Take a whole partition, whatever the state of its drops, to rebuild it. Raises `LaneBusyError`."""
+    for lane in lanes:
+        _take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
+    mine = (drops.c.flow == flow) & (drops.c.partition == partition)
+    connection.execute(
+        sa.update(drops)
+        .where(mine, drops.c.state.in_(("landed", "failed")), ~drops.c.attributes.has_key("alias_of"))
+        .values(state="claimed", claim=run_id, run_id=run_id, claimed_at=sa.func.clock_timestamp())
+    )
+    rows = connection.execute(
+        sa.select(*_REF).where(
+            mine, drops.c.state.in_(("claimed", "done")), ~drops.c.attributes.has_key("alias_of")
+        )
+    ).all()
+    return Claim(run_id, tuple(lanes), _refs(rows), rebuild=True)
+
+
+def load(storage: LandingStorage, refs: Sequence[DropRef]) -> list[LandedDrop]:
+    """The drops with their bytes, verified. Raises `CorruptSegmentError`, `FileNotFoundError`."""
+    return [
+        LandedDrop(
+            id=ref.id,
+            flow=ref.flow,
+            partition=ref.partition,
+            lane=ref.lane,
+            principal=ref.principal,
+            subject=ref.subject,
+            received_at=ref.received_at,
+            attributes=ref.attributes,
+            records=ref.records,
+            body=unpack(
+                storage.read(ref.segment, offset=ref.offset, length=ref.length),
+                digest=ref.body_sha256,
+                size=ref.size_bytes,
+            ),
+        )
+        for ref in refs
+    ]
+
+
+def renew(connection: sa.Connection, *, run_id: str, lease_s: float) -> None:
+    """Keep the leases of a run alive; the worker's heartbeat calls it."""
+    connection.execute(
+        sa.update(leases)
+        .where(leases.c.holder == run_id)
+        .values(expires_at=sa.func.clock_timestamp() + sa.func.make_interval(0, 0, 0, 0, 0, 0, lease_s))
+    )
+
+
+def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutcome]) -> None:
+    """End the drops of a claim, keep their outcomes, free the lanes and tell the waiting.
+
+    Drops of a rebuild that were done before keep the receipt they gave. Raises `ClaimLostError`, and then writes nothing.
+    """
+    expected = {drop.id for drop in claim.drops if not (claim.rebuild and drop.state == "done")}
+    ended = [outcome for outcome in outcomes if outcome.drop_id in expected]
+    if missing := expected - {outcome.drop_id for outcome in ended}:
+        raise ValueError(f"no outcome for {len(missing)} drops of the claim, {min(missing)} among them")
+    rows = [
+        {
+            "id": str(outcome.drop_id),
+            "state": "failed" if outcome.failed else "done",
+            "result": outcome.result,
+            "errors": list(outcome.errors) or None,
+        }
+        for outcome in ended
+    ]
+    updated = connection.execute(
+        sa.text("""
+            UPDATE ingestion.drops SET state = outcome.state, result = outcome.result, errors = outcome.errors,
+                   finished_at = clock_timestamp()
+            FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS outcome (id uuid, state text, result jsonb, errors jsonb)
+            WHERE drops.id = outcome.id AND drops.state = 'claimed' AND drops.claim = :run_id
+        """),
+        {"rows": msgspec.json.encode(rows).decode(), "run_id": claim.run_id},
+    ).rowcount
+    if updated != len(rows):
+        raise ClaimLostError(f"{len(rows) - updated} of {len(rows)} drops are no longer held by run {claim.run_id}")
+    _insert_records(connection, ended)
+    insert_rejects(connection, {drop.id: drop.flow for drop in claim.drops}, ended)
+    release(connection, claim.run_id, claim.lanes)
+    _notify_finished(connection, [outcome.drop_id for outcome in ended])
+
+
+def _insert_records(connection: sa.Connection, outcomes: Sequence[DropOutcome]) -> None:
+    rows = [
+        {
+            "drop_id": outcome.drop_id,
+            "outcomes": zstandard.compress(
+                msgspec.json.encode([[r.status, r.id, r.duplicate_of, r.code, r.reason] for r in outcome.records])
+            ),
+        }
+        for outcome in outcomes
+        if outcome.records
+    ]
+    if rows:
+        connection.execute(
+            sa.text("""
+                INSERT INTO ingestion.receipt_records (drop_id, outcomes) VALUES (:drop_id, :outcomes)
+                ON CONFLICT (drop_id) DO UPDATE SET outcomes = excluded.outcomes
+            """),
+            rows,
+        )
+
+
+def release(connection: sa.Connection, run_id: str, lanes: Sequence[Lane]) -> None:
+    """Free the lanes of a run, and say so to whoever starts the next run."""
+    connection.execute(sa.delete(leases).where(leases.c.holder == run_id))
+    connection.execute(
+        sa.update(dispatches)
+        .where(dispatches.c.run_id == run_id, dispatches.c.state == "claimed")
+        .values(state="finished", ended_at=sa.func.clock_timestamp())
+    )
+    for lane in lanes:
+        payload = {"flow": lane.flow, "partition": lane.partition, "lane": lane.name}
+        connection.execute(
+            sa.select(sa.func.pg_notify("ingestion_lane_free", msgspec.json.encode(payload).decode()))
+        )
+
+
+def _notify_finished(connection: sa.Connection, ids: Sequence[UUID]) -> None:
+    """Tell the waiting front doors. A notification holds less than 8000 bytes, so 200 ids at a time."""
+    for start in range(0, len(ids), 200):
+        payload = ",".join(map(str, ids[start : start + 200]))
+        connection.execute(sa.select(sa.func.pg_notify("ingestion_finished", payload)))
+
+
+def give_back(
+    connection: sa.Connection,
+    run_id: str,
+    *,
+    error: dict[str, Any],
+    transient: bool,
+    delay_s: float,
+    max_attempts: int,
+) -> int:
+    """Return the drops of a run that did not finish; the last attempt makes them `failed`. Gives the number of drops.
+
+    `transient` errors are nobody's fault and do not count as an attempt. `delay_s` doubles with each try, up to a
+    minute. A failed drop is kept whole as a reject of kind `payload`.
+    """
+    rows = connection.execute(
+        sa.text("""
+            UPDATE ingestion.drops SET
+                attempts = attempts + :counted,
+                deferrals = deferrals + 1,
+                state = CASE WHEN attempts + :counted >= :max_attempts THEN 'failed' ELSE 'landed' END,
+                finished_at = CASE WHEN attempts + :counted >= :max_attempts THEN clock_timestamp() END,
+                not_before = clock_timestamp()
+                    + make_interval(secs => LEAST(60, :delay_s * 2 ^ LEAST(deferrals, 10))),
+                claim = NULL,
+                errors = CAST(:errors AS jsonb)
+            WHERE claim = :run_id AND state = 'claimed'
+            RETURNING id, flow, partition, lane, state
+        """),
+        {
+            "run_id": run_id,
+            "counted": 0 if transient else 1,
+            "delay_s": delay_s,
+            "max_attempts": max_attempts,
+            "errors": msgspec.json.encode([error]).decode(),
+        },
+    ).all()
+    release(connection, run_id, sorted({Lane(row.flow, row.partition, row.lane) for row in rows}))
+    failed = [row.id for row in rows if row.state == "failed"]
+    for row in rows:
+        if row.state == "failed":
+            insert_rejects(connection, {row.id: row.flow}, [_payload_reject(row.id, error)])
+    _notify_finished(connection, failed)
+    return len(rows)
+
+
+def _payload_reject(drop_id: UUID, error: dict[str, Any]) -> DropOutcome:
+    reason = str(error.get("reason", "the run failed"))
+    return DropOutcome(drop_id, {}, rejects=[Reject(-1, "payload", str(error.get("code")), reason, b"")])

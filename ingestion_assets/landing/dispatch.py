@@ -1,0 +1,119 @@
+"""The one decision on starting runs, shared by the front door's wake and the sensor.
+
+A run is started for a lane iff the lane has landed drops whose time has come, no run holds the lane, and no run that
+was asked for is still to claim them. `lanes_to_dispatch` decides; the ledger's unique index on pending dispatches
+makes the decision hold when several processes take it at once.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+import uuid_utils.compat
+from sqlalchemy.dialects.postgresql import insert
+
+from ingestion_assets.landing.drops import Lane
+from ingestion_assets.landing.tables import dispatches
+
+LANE_TAG = "ingestion/lane"
+FLOW_TAG = "ingestion/flow"
+DISPATCH_TAG = "ingestion/dispatch"
+PARTITION_TAG = "dagster/partition"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """A lane with landed drops whose time has come."""
+
+    lane: Lane
+    oldest: datetime
+    leased: bool
+    pending: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """A run that is asked for. It claims the lane when it starts."""
+
+    id: UUID
+    lane: Lane
+
+    def tags(self) -> dict[str, str]:
+        """Run tags. The ledger re-dispatches lost runs, so Dagster's own retries stay off."""
+        return {
+            FLOW_TAG: self.lane.flow,
+            LANE_TAG: self.lane.name,
+            DISPATCH_TAG: str(self.id),
+            PARTITION_TAG: self.lane.partition,
+            "dagster/max_retries": "0",
+        }
+
+
+def lanes_to_dispatch(states: Collection[LaneState], *, at_most: int) -> list[Lane]:
+    """The lanes that need a run, longest waiting first."""
+    waiting = [state for state in states if not state.leased and not state.pending]
+    return [state.lane for state in sorted(waiting, key=lambda state: (state.oldest, state.lane))[:at_most]]
+
+
+_STATES = sa.text("""
+    SELECT flow, partition, lane, min(received_at) AS oldest,
+           EXISTS (SELECT FROM ingestion.leases lease
+                   WHERE lease.flow = waiting.flow AND lease.lane = waiting.lane
+                     AND lease.expires_at > clock_timestamp()) AS leased,
+           EXISTS (SELECT FROM ingestion.dispatches d
+                   WHERE d.flow = waiting.flow AND d.lane = waiting.lane AND d.state = 'pending') AS pending
+    FROM ingestion.drops waiting
+    WHERE state = 'landed' AND (not_before IS NULL OR not_before <= clock_timestamp())
+      AND flow = ANY(:flows) AND (CAST(:lanes AS text[]) IS NULL OR lane = ANY(:lanes))
+    GROUP BY flow, partition, lane
+""")
+
+
+def lane_states(
+    connection: sa.Connection, *, flows: Sequence[str], lanes: Sequence[str] | None = None
+) -> list[LaneState]:
+    """Lanes with work, all or the named ones. Reads only what has landed."""
+    rows = connection.execute(
+        _STATES, {"flows": list(flows), "lanes": None if lanes is None else list(lanes)}
+    )
+    return [
+        LaneState(Lane(row.flow, row.partition, row.lane), row.oldest, row.leased, row.pending) for row in rows
+    ]
+
+
+def request(connection: sa.Connection, lanes: Sequence[Lane]) -> list[Dispatch]:
+    """Write down that runs are being asked for; lanes that somebody else just asked for are left out."""
+    dispatched = []
+    for lane in lanes:
+        dispatch = Dispatch(uuid_utils.compat.uuid7(), lane)
+        inserted = connection.execute(
+            insert(dispatches)
+            .values(id=dispatch.id, flow=lane.flow, lane=lane.name, partition=lane.partition, state="pending")
+            .on_conflict_do_nothing()
+            .returning(dispatches.c.id)
+        ).one_or_none()
+        if inserted is not None:
+            dispatched.append(dispatch)
+    return dispatched
+
+
+def open_dispatches(connection: sa.Connection) -> list[sa.Row[tuple[UUID, str | None, str, datetime]]]:
+    """Dispatches that did not end: (id, run_id, state, requested_at)."""
+    return list(
+        connection.execute(
+            sa.select(
+                dispatches.c.id, dispatches.c.run_id, dispatches.c.state, dispatches.c.requested_at
+            ).where(dispatches.c.state.in_(("pending", "claimed")))
+        ).all()
+    )
+
+
+def lose(connection: sa.Connection, ids: Sequence[UUID]) -> None:
+    """Note that no run will come of these dispatches, so that their lanes can be dispatched again."""
+    connection.execute(
+        sa.update(dispatches)
+        .where(dispatches.c.id.in_(ids), dispatches.c.state.in_(("pending", "claimed")))
+        .values(state="lost", ended_at=sa.func.clock_timestamp())
+    )

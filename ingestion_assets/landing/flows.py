@@ -1,0 +1,35 @@
+"""What the spine must know of a flow: how its payloads are named, cut and put together again."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A payload made from something else (an inbox file, rejects): its bytes and the number of records in it."""
+
+    data: bytes
+    records: int
+
+
+class RefusedError(Exception):
+    """A file in the inbox that is no payload of the flow; says why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """A flow's face towards the spine.
+
+    `partition_of(received_at, subject)` names the Dagster partition; `lane_of(partition, drop_id)` the lane within it;
+    `read_inbox(name, content)` cuts an inbox file into payloads (raises `RefusedError`);
+    `compose(records, attributes)` puts rejected records of one payload together for another try.
+    """
+
+    name: str
+    job: str
+    partition_of: Callable[[datetime, str | None], str]
+    lane_of: Callable[[str, UUID], str]
+    read_inbox: Callable[[str, bytes], Sequence[tuple[Body, Mapping[str, str]]]]
+    compose: Callable[[Sequence[bytes], Mapping[str, str]], Body]

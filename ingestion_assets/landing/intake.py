@@ -1,0 +1,221 @@
+"""Accepting payloads: requests that arrive together share one segment, one fsync and one ledger statement.
+
+Two threads work behind the event loop: one writes segments, one registers them, so that the next group is being
+synced while the last gets its rows. A payload is acknowledged when its segment is durable *and* the ledger was asked; a
+ledger that is down only means that the row comes later (`Accepted.registered`).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from queue import SimpleQueue
+from threading import Thread
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+import uuid_utils.compat
+
+from ingestion_assets.landing.drops import (
+    Accepted,
+    IdempotencyConflictError,
+    Lane,
+    LandingUnavailableError,
+    NewDrop,
+)
+from ingestion_assets.landing.registration import Known, Landed, known_key, register
+from ingestion_assets.landing.segments import Packed, encode, pack
+from ingestion_assets.landing.storage import LandingStorage, segment_path
+
+LEDGER_RETRY_S = 2.0
+GROUP_BYTES = 16 * 2**20
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    packed: Packed
+    future: "asyncio.Future[Accepted]"
+
+
+class Intake:
+    """The one way in. `on_registered` is called (in a thread) with the lanes that got new drops."""
+
+    def __init__(
+        self,
+        *,
+        storage: LandingStorage,
+        engine: sa.Engine,
+        on_registered: Callable[[set[Lane]], None],
+    ) -> None:
+        self._storage = storage
+        self._engine = engine
+        self._on_registered = on_registered
+        self._to_write: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._to_register: SimpleQueue[list[tuple[_Waiting, Landed]] | None] = SimpleQueue()
+        self._packers = ThreadPoolExecutor(2, thread_name_prefix="intake-pack")
+        self._threads = [
+            Thread(target=self._write_groups, name="intake-write", daemon=True),
+            Thread(target=self._register_groups, name="intake-register", daemon=True),
+        ]
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ledger_down_until = 0.0
+        self.ledger_error: str | None = None
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        for thread in self._threads:
+            thread.start()
+
+    async def stop(self) -> None:
+        """Finish what was handed over, then end the threads."""
+        self._to_write.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+        self._packers.shutdown()
+
+    async def accept(self, drop: NewDrop) -> Accepted:
+        """Make one payload durable. Raises `IdempotencyConflictError`, `LandingUnavailableError`."""
+        if drop.idempotency_key is not None and (known := await self._known(drop)) is not None:
+            if known.body_sha256 != sha256(drop.body).digest():
+                raise IdempotencyConflictError(str(known.id))
+            return Accepted(id=known.id, received_at=datetime.now(UTC), replayed=True)
+        loop = asyncio.get_running_loop()
+        drop_id, now = uuid_utils.compat.uuid7(), datetime.now(UTC)
+        if len(drop.body) < 64 * 1024:
+            packed = pack(drop, drop_id=drop_id, received_at=now)
+        else:
+            packed = await loop.run_in_executor(
+                self._packers, lambda: pack(drop, drop_id=drop_id, received_at=now)
+            )
+        future: asyncio.Future[Accepted] = loop.create_future()
+        self._to_write.put(_Waiting(packed, future))
+        return await asyncio.shield(future)
+
+    async def _known(self, drop: NewDrop) -> Known | None:
+        if self._ledger_is_down():
+            return None
+
+        def look() -> Known | None:
+            with self._engine.connect() as connection:
+                return known_key(
+                    connection,
+                    principal=drop.principal,
+                    flow=drop.flow,
+                    idempotency_key=drop.idempotency_key or "",
+                )
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._packers, look)
+        except sa.exc.SQLAlchemyError as error:
+            self._ledger_failed(error)
+            return None
+
+    def _ledger_is_down(self) -> bool:
+        return time.monotonic() < self._ledger_down_until
+
+    def _ledger_failed(self, error: sa.exc.SQLAlchemyError) -> None:
+        self.ledger_error = str(error).splitlines()[0]
+        self._ledger_down_until = time.monotonic() + LEDGER_RETRY_S
+        log.warning("ledger_unavailable", error=self.ledger_error)
+
+    # In the writing thread
+
+    def _write_groups(self) -> None:
+        stopping = False
+        while not stopping:
+            first = self._to_write.get()
+            if first is None:
+                break
+            group, size = [first], len(first.packed.body)
+            while not self._to_write.empty() and size < GROUP_BYTES:
+                waiting = self._to_write.get()
+                if waiting is None:
+                    stopping = True
+                    break
+                group.append(waiting)
+                size += len(waiting.packed.body)
+            self._write_group(group)
+        self._to_register.put(None)
+
+    def _write_group(self, group: list[_Waiting]) -> None:
+        data, entries = encode([waiting.packed for waiting in group])
+        path = segment_path(uuid_utils.compat.uuid7(), group[0].packed.received_at)
+        try:
+            self._storage.write(path, data)
+        except LandingUnavailableError as error:
+            log.error("landing_unavailable", error=str(error), drops=len(group))
+            self._resolve([(waiting, error) for waiting in group])
+            return
+        self._to_register.put(
+            [(waiting, Landed(path, entry)) for waiting, entry in zip(group, entries, strict=True)]
+        )
+
+    # In the registering thread
+
+    def _register_groups(self) -> None:
+        while (group := self._to_register.get()) is not None:
+            while not self._to_register.empty():
+                more = self._to_register.get()
+                if more is None:
+                    self._to_register.put(None)
+                    break
+                group += more
+            self._resolve(self._register_group(group))
+
+    def _register_group(
+        self, group: list[tuple[_Waiting, Landed]]
+    ) -> list[tuple[_Waiting, Accepted | Exception]]:
+        if self._ledger_is_down():
+            return [(waiting, _accepted(waiting, registered=False)) for waiting, _ in group]
+        try:
+            with self._engine.begin() as connection:
+                known = register(connection, [landed for _, landed in group])
+        except sa.exc.SQLAlchemyError as error:
+            self._ledger_failed(error)
+            return [(waiting, _accepted(waiting, registered=False)) for waiting, _ in group]
+        self.ledger_error = None
+        self._on_registered(
+            {
+                Lane(landed.header.flow, landed.header.partition, landed.header.lane)
+                for _, landed in group
+                if landed.header.id not in known
+            }
+        )
+        return [(waiting, _answer(waiting, known.get(waiting.packed.id))) for waiting, _ in group]
+
+    def _resolve(self, answers: list[tuple[_Waiting, Accepted | Exception]]) -> None:
+        def resolve() -> None:
+            for waiting, answer in answers:
+                if waiting.future.done():
+                    continue
+                if isinstance(answer, Exception):
+                    waiting.future.set_exception(answer)
+                else:
+                    waiting.future.set_result(answer)
+
+        if self._loop is None or self._loop.is_closed():
+            raise RuntimeError("the intake was not started")
+        self._loop.call_soon_threadsafe(resolve)
+
+
+def _accepted(waiting: _Waiting, *, registered: bool) -> Accepted:
+    return Accepted(id=waiting.packed.id, received_at=waiting.packed.received_at, registered=registered)
+
+
+def _answer(waiting: _Waiting, known: Known | None) -> Accepted | Exception:
+    if known is None:
+        return _accepted(waiting, registered=True)
+    if known.body_sha256 != waiting.packed.digest:
+        return IdempotencyConflictError(str(known.id))
+    return Accepted(id=known.id, received_at=waiting.packed.received_at, replayed=True)
+
+
+def drop_ids(payload: str) -> list[UUID]:
+    """The drop ids in a notification on the channel `ingestion_finished`."""
+    return [UUID(part) for part in payload.split(",") if part]

@@ -1,0 +1,145 @@
+"""Reading the ledger: receipts, outcomes of records, and the figures for health and metrics."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+import zstandard
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ingestion_assets.landing.drops import Receipt
+from ingestion_assets.landing.tables import drops, receipt_records
+
+Item = TypeVar("Item")
+
+_RECEIPT = [drops.c[name] for name in Receipt.__dataclass_fields__]
+_ALIAS_OF = drops.c.attributes["alias_of"].astext
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """One page of a list in stable order; `next` is the cursor of the following page."""
+
+    items: list[Item]
+    next: str | None
+
+
+async def receipt(engine: AsyncEngine, drop_id: UUID) -> Receipt | None:
+    """One receipt; an alias answers with the receipt it stands for."""
+    return (await receipts(engine, [drop_id])).get(drop_id)
+
+
+async def receipts(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[UUID, Receipt]:
+    """Receipts by the id that was asked for."""
+    async with engine.connect() as connection:
+        return await connection.run_sync(lambda sync: read_receipts(sync, ids))
+
+
+def read_receipts(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, Receipt]:
+    rows = connection.execute(
+        sa.select(*_RECEIPT, _ALIAS_OF.label("alias_of")).where(drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID))))
+    ).all()
+    found = {row.id: Receipt(**_without_alias(row)) for row in rows}
+    aliases = {row.id: UUID(row.alias_of) for row in rows if row.alias_of and row.state == "done"}
+    if aliases:
+        originals = read_receipts(connection, list(aliases.values()))
+        found |= {alias: originals[target] for alias, target in aliases.items() if target in originals}
+    return found
+
+
+def _without_alias(row: sa.Row[Any]) -> dict[str, Any]:
+    values = dict(row._mapping)
+    del values["alias_of"]
+    return values
+
+
+async def list_receipts(
+    engine: AsyncEngine,
+    *,
+    flow: str | None = None,
+    state: str | None = None,
+    principal: str | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page[Receipt]:
+    """Receipts, newest first."""
+    query = sa.select(*_RECEIPT).order_by(drops.c.id.desc()).limit(limit + 1)
+    for column, value in ((drops.c.flow, flow), (drops.c.state, state), (drops.c.principal, principal)):
+        if value is not None:
+            query = query.where(column == value)
+    if cursor is not None:
+        query = query.where(drops.c.id < UUID(cursor))
+    async with engine.connect() as connection:
+        rows = (await connection.execute(query)).all()
+    items = [Receipt(**row._mapping) for row in rows[:limit]]
+    return Page(items, str(items[-1].id) if len(rows) > limit else None)
+
+
+async def record_outcomes(
+    engine: AsyncEngine, drop_id: UUID, *, offset: int = 0, limit: int = 1000
+) -> list[dict[str, Any]] | None:
+    """What became of a payload's records, in input order; None if nothing is known (yet)."""
+    async with engine.connect() as connection:
+        known = (await connection.run_sync(lambda sync: read_receipts(sync, [drop_id]))).get(drop_id)
+        if known is None:
+            return None
+        packed = await connection.scalar(
+            sa.select(receipt_records.c.outcomes).where(receipt_records.c.drop_id == known.id)
+        )
+    if packed is None:
+        return None
+    outcomes = msgspec.json.decode(zstandard.decompress(packed))
+    names = ("status", "id", "duplicate_of", "code", "reason")
+    return [
+        {"index": index}
+        | {name: value for name, value in zip(names, outcome, strict=True) if value is not None}
+        for index, outcome in enumerate(outcomes[offset : offset + limit], start=offset)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStatistics:
+    """Figures for `/metrics`, `/health` and admission. `oldest_unprocessed_s` is None when all is done."""
+
+    unfinished: dict[tuple[str, str], int]
+    finished_last_hour: dict[tuple[str, str], int]
+    open_rejects: dict[tuple[str, str], int]
+    oldest_unprocessed_s: float | None
+    oldest_received_at: datetime | None
+
+
+_STATISTICS = sa.text("""
+    SELECT 'unfinished' AS what, flow, state AS key, count(*) AS n, min(received_at) AS oldest
+    FROM ingestion.drops WHERE state = 'landed' GROUP BY flow, state
+    UNION ALL
+    SELECT 'unfinished', flow, state, count(*), min(received_at)
+    FROM ingestion.drops WHERE state = 'claimed' GROUP BY flow, state
+    UNION ALL
+    SELECT 'finished', flow, state, count(*), NULL
+    FROM ingestion.drops WHERE finished_at > clock_timestamp() - interval '1 hour' GROUP BY flow, state
+    UNION ALL
+    SELECT 'rejects', flow, kind, count(*), NULL
+    FROM ingestion.rejects WHERE redriven_at IS NULL GROUP BY flow, kind
+""")
+
+
+async def statistics(engine: AsyncEngine) -> LedgerStatistics:
+    """The ledger's figures; reads only what is open or recent."""
+    async with engine.connect() as connection:
+        rows = (await connection.execute(_STATISTICS)).all()
+        now = await connection.scalar(sa.select(sa.func.clock_timestamp()))
+    by_kind: dict[str, dict[tuple[str, str], int]] = {"unfinished": {}, "finished": {}, "rejects": {}}
+    for row in rows:
+        by_kind[row.what][row.flow, row.key] = row.n
+    oldest = min((row.oldest for row in rows if row.oldest is not None), default=None)
+    return LedgerStatistics(
+        unfinished=by_kind["unfinished"],
+        finished_last_hour=by_kind["finished"],
+        open_rejects=by_kind["rejects"],
+        oldest_unprocessed_s=None if oldest is None or now is None else (now - oldest).total_seconds(),
+        oldest_received_at=oldest,
+    )

@@ -1,0 +1,132 @@
+"""Giving landed drops their rows in the ledger, at once or late; the same code for both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+
+from ingestion_assets.landing.segments import Entry, Header
+from ingestion_assets.landing.tables import drops
+
+_ROWS = """
+    jsonb_to_recordset(CAST(:rows AS jsonb)) AS incoming (
+        id uuid, flow text, partition text, lane text, subject text, principal text, idempotency_key text,
+        body_sha256 text, size_bytes bigint, records int, segment text, "offset" bigint, length bigint,
+        attributes jsonb, received_at timestamptz, state text, errors jsonb)
+"""
+_COLUMNS = """id, flow, partition, lane, subject, principal, idempotency_key, body_sha256, size_bytes, records,
+    segment, "offset", length, attributes, received_at, state, errors"""
+_INSERT = sa.text(f"""
+    INSERT INTO ingestion.drops ({_COLUMNS}, finished_at)
+    SELECT {_COLUMNS.replace("body_sha256", "decode(body_sha256, 'hex')")},
+           CASE WHEN state IN ('done', 'failed') THEN clock_timestamp() END
+    FROM {_ROWS}
+    ON CONFLICT DO NOTHING
+    RETURNING id
+""")
+_KNOWN_KEYS = sa.text("""
+    SELECT known.id, known.body_sha256, asked.id AS asked_id
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS asked (id uuid, principal text, flow text, idempotency_key text)
+    JOIN ingestion.drops known USING (principal, flow, idempotency_key)
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An idempotency key that was used before: by which drop, with which body."""
+
+    id: UUID
+    body_sha256: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """A drop on landing storage: the segment it lies in and its place there."""
+
+    segment: str
+    entry: Entry
+
+    @property
+    def header(self) -> Header:
+        return self.entry.header
+
+
+def known_key(connection: sa.Connection, *, principal: str, flow: str, idempotency_key: str) -> Known | None:
+    """The drop that used this idempotency key, if any."""
+    row = connection.execute(
+        sa.select(drops.c.id, drops.c.body_sha256).where(
+            drops.c.principal == principal, drops.c.flow == flow, drops.c.idempotency_key == idempotency_key
+        )
+    ).one_or_none()
+    return None if row is None else Known(row.id, row.body_sha256)
+
+
+def register(connection: sa.Connection, landed: Sequence[Landed]) -> dict[UUID, Known]:
+    """Insert rows for landed drops; repeating it changes nothing.
+
+    Returns, for drops whose idempotency key another drop has, that other drop. Such a drop gets an alias row, so that a
+    receipt given out for it while the ledger was down still answers: `done` and pointing at the first one if the
+    bodies are equal, `failed` with the reason if not.
+    """
+    if not landed:
+        return {}
+    inserted = _insert(connection, [_row(one) for one in landed])
+    missing = [one for one in landed if one.header.id not in inserted and one.header.idempotency_key]
+    if not missing:
+        return {}
+    asked = [
+        {
+            "id": one.header.id,
+            "principal": one.header.principal,
+            "flow": one.header.flow,
+            "idempotency_key": one.header.idempotency_key,
+        }
+        for one in missing
+    ]
+    known = {
+        row.asked_id: Known(row.id, row.body_sha256)
+        for row in connection.execute(_KNOWN_KEYS, {"rows": msgspec.json.encode(asked).decode()})
+        if row.asked_id != row.id
+    }
+    _insert(connection, [_alias(one, known[one.header.id]) for one in missing if one.header.id in known])
+    return known
+
+
+def _insert(connection: sa.Connection, rows: list[dict[str, object]]) -> set[UUID]:
+    if not rows:
+        return set()
+    return set(connection.scalars(_INSERT, {"rows": msgspec.json.encode(rows).decode()}))
+
+
+def _row(one: Landed) -> dict[str, object]:
+    header = one.header
+    return {
+        "id": header.id,
+        "flow": header.flow,
+        "partition": header.partition,
+        "lane": header.lane,
+        "subject": header.subject,
+        "principal": header.principal,
+        "idempotency_key": header.idempotency_key,
+        "body_sha256": header.sha256.hex(),
+        "size_bytes": header.size,
+        "records": header.records,
+        "segment": one.segment,
+        "offset": one.entry.offset,
+        "length": header.length,
+        "attributes": header.attributes,
+        "received_at": header.received_at,
+        "state": "landed",
+    }
+
+
+def _alias(one: Landed, known: Known) -> dict[str, object]:
+    same = known.body_sha256 == one.header.sha256
+    row = _row(one) | {"idempotency_key": None, "state": "done" if same else "failed"}
+    row["attributes"] = one.header.attributes | {"alias_of": str(known.id)}
+    if not same:
+        reason = "the Idempotency-Key was used before with another body"
+        row["errors"] = [{"code": "idempotency_conflict", "reason": reason, "receipt": str(known.id)}]
+    return row

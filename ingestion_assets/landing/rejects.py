@@ -1,0 +1,173 @@
+"""Records and payloads that could not be stored: kept whole, listed, and sent on their way again."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+import uuid_utils.compat
+from sqlalchemy.dialects.postgresql import insert
+
+from ingestion_assets.landing.drops import DropOutcome, NewDrop
+from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.intake import Intake
+from ingestion_assets.landing.ledger import Page
+from ingestion_assets.landing.tables import drops, rejects
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredReject:
+    """A reject as it is kept. `position` is the record's index in its payload, -1 for a whole payload."""
+
+    id: UUID
+    flow: str
+    receipt: UUID
+    position: int
+    kind: str
+    code: str
+    reason: str
+    record: bytes
+    created_at: datetime
+    redriven_at: datetime | None
+    redriven_as: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """A reject that was sent again, and the receipt of that try."""
+
+    id: UUID
+    receipt: UUID
+
+
+_STORED = [
+    rejects.c[name] if name != "receipt" else rejects.c.drop_id.label("receipt")
+    for name in StoredReject.__dataclass_fields__
+]
+
+
+def insert_rejects(
+    connection: sa.Connection, flows: Mapping[UUID, str], outcomes: Sequence[DropOutcome]
+) -> None:
+    """Keep the rejects of some drops; repeating it changes nothing."""
+    rows = [
+        {
+            "id": uuid_utils.compat.uuid7(),
+            "flow": flows[outcome.drop_id],
+            "drop_id": outcome.drop_id,
+            "position": reject.position,
+            "kind": reject.kind,
+            "code": reject.code,
+            "reason": reject.reason,
+            "record": reject.record,
+        }
+        for outcome in outcomes
+        for reject in outcome.rejects
+    ]
+    if rows:
+        connection.execute(insert(rejects).on_conflict_do_nothing(), rows)
+
+
+def list_rejects(
+    connection: sa.Connection,
+    *,
+    flow: str | None = None,
+    receipt: UUID | None = None,
+    kind: str | None = None,
+    since: datetime | None = None,
+    open_only: bool = False,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Page[StoredReject]:
+    """Rejects, oldest first."""
+    query = sa.select(*_STORED).order_by(rejects.c.id).limit(limit + 1)
+    for column, value in ((rejects.c.flow, flow), (rejects.c.drop_id, receipt), (rejects.c.kind, kind)):
+        if value is not None:
+            query = query.where(column == value)
+    if since is not None:
+        query = query.where(rejects.c.created_at >= since)
+    if open_only:
+        query = query.where(rejects.c.redriven_at.is_(None))
+    if cursor is not None:
+        query = query.where(rejects.c.id > UUID(cursor))
+    rows = connection.execute(query).all()
+    items = [StoredReject(**row._mapping) for row in rows[:limit]]
+    return Page(items, str(items[-1].id) if len(rows) > limit else None)
+
+
+def get_reject(connection: sa.Connection, reject_id: UUID) -> StoredReject | None:
+    row = connection.execute(sa.select(*_STORED).where(rejects.c.id == reject_id)).one_or_none()
+    return None if row is None else StoredReject(**row._mapping)
+
+
+async def redrive(
+    engine: sa.Engine, intake: Intake, flows: Mapping[str, Flow], chosen: Sequence[StoredReject]
+) -> list[Redriven]:
+    """Send rejects again: records as new payloads (one per original), whole payloads as they landed.
+
+    Redriving the same reject twice while nothing changed gives the same receipt.
+    """
+    records: dict[UUID, list[StoredReject]] = defaultdict(list)
+    done: list[Redriven] = []
+    for reject in chosen:
+        if reject.position < 0:
+            done.append(Redriven(reject.id, _redrive_payload(engine, reject)))
+        else:
+            records[reject.receipt].append(reject)
+    for drop_id, group in records.items():
+        receipt = await _redrive_records(engine, intake, flows, drop_id, group)
+        _mark(engine, [reject.id for reject in group], receipt)
+        done += [Redriven(reject.id, receipt) for reject in group]
+    return done
+
+
+async def _redrive_records(
+    engine: sa.Engine,
+    intake: Intake,
+    flows: Mapping[str, Flow],
+    drop_id: UUID,
+    group: Sequence[StoredReject],
+) -> UUID:
+    with engine.connect() as connection:
+        origin: Any = connection.execute(sa.select(drops).where(drops.c.id == drop_id)).one()
+    flow = flows[origin.flow]
+    group = sorted(group, key=lambda reject: reject.position)
+    body = flow.compose([reject.record for reject in group], origin.attributes)
+    partition = flow.partition_of(datetime.now(UTC), origin.subject)
+    accepted = await intake.accept(
+        NewDrop(
+            flow=flow.name,
+            partition=partition,
+            lane=flow.lane_of(partition, drop_id),
+            principal=origin.principal,
+            subject=origin.subject,
+            body=body.data,
+            records=body.records,
+            idempotency_key=None,
+            attributes=origin.attributes | {"redrive_of": str(drop_id)},
+        )
+    )
+    return accepted.id
+
+
+def _redrive_payload(engine: sa.Engine, reject: StoredReject) -> UUID:
+    with engine.begin() as connection:
+        connection.execute(
+            sa.update(drops)
+            .where(drops.c.id == reject.receipt, drops.c.state == "failed")
+            .values(state="landed", attempts=0, deferrals=0, not_before=None, finished_at=None, errors=None)
+        )
+    _mark(engine, [reject.id], reject.receipt)
+    return reject.receipt
+
+
+def _mark(engine: sa.Engine, ids: Sequence[UUID], receipt: UUID) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            sa.update(rejects)
+            .where(rejects.c.id.in_(ids))
+            .values(redriven_at=sa.func.clock_timestamp(), redriven_as=receipt)
+        )
