@@ -1,0 +1,77 @@
+"""The Celery application that carries runs to workers: one set of settings for those who send and those who execute."""
+
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from ingestion_assets.settings import Settings
+
+DEFAULT_QUEUE = "default"
+GPU_QUEUE = "gpu"
+QUEUES = (DEFAULT_QUEUE, GPU_QUEUE)
+EXECUTE_RUN = "ingestion.execute_run"
+
+VISIBILITY_TIMEOUT_S = 26 * 3600  # above the longest run (`dagster/max_runtime` is at most a day)
+SEND_TIMEOUT_S = 5.0  # longest that a launch waits for a broker that is down
+LOST_CHILD_WAIT_S = 1.0
+
+
+def celery_settings(settings: Settings) -> dict[str, Any]:
+    """Celery's configuration, the same for launcher and workers.
+
+    Runs report to Dagster and to the heartbeats, so Celery stores no results: nothing to expire, nothing to
+    disagree. A task is acknowledged when it has ended (`acks_late`), so that a worker never holds back a task
+    that another one could start; whatever the broker delivers twice is recognised by its heartbeat.
+    """
+    return {
+        "broker_url": settings.require("redis_url"),
+        "broker_connection_timeout": 3,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,  # workers try for ever
+        "broker_transport_options": {
+            "visibility_timeout": VISIBILITY_TIMEOUT_S,
+            "socket_keepalive": True,
+            "socket_connect_timeout": 2.0,
+            "health_check_interval": 10,
+            "global_keyprefix": "ingestion:",
+        },
+        "result_backend": None,
+        "task_ignore_result": True,
+        "task_serializer": "json",
+        "accept_content": ["json"],
+        "task_default_queue": DEFAULT_QUEUE,
+        "task_queues": [Queue(name, routing_key=name) for name in QUEUES],
+        "task_create_missing_queues": False,
+        "task_acks_late": True,
+        "task_acks_on_failure_or_timeout": True,
+        "task_reject_on_worker_lost": False,
+        "task_publish_retry": True,
+        "task_publish_retry_policy": {
+            "max_retries": 3, "interval_start": 0.1, "interval_step": 0.4, "interval_max": 1.0
+        },
+        "worker_prefetch_multiplier": 1,
+        "worker_max_tasks_per_child": 500,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_lost_wait": LOST_CHILD_WAIT_S,
+        "worker_send_task_events": False,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        "worker_enable_remote_control": False,
+        "timezone": "UTC",
+    }  # fmt: skip
+
+
+def make_app(settings: Settings) -> Celery:
+    """A Celery application for sending runs; a worker adds the task to it."""
+    app = Celery("ingestion", set_as_current=False)
+    app.conf.update(celery_settings(settings))
+    return app
+
+
+def send_run(app: Celery, *, run_id: str, queue: str, priority: int = 0) -> None:
+    """Hand a run to the workers of `queue`; the task's id is the run's.
+
+    Raises `kombu.exceptions.OperationalError` where the broker can't be reached within `SEND_TIMEOUT_S`.
+    """
+    app.send_task(EXECUTE_RUN, args=(run_id,), task_id=run_id, queue=queue, priority=priority)

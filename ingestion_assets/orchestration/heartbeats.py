@@ -1,0 +1,234 @@
+"""Which process executes which run, and that it is alive: the table `ingestion.run_heartbeats`.
+
+The worker's parent process beats for the runs of its children, so a step that holds the GIL for long does not
+look dead. Whoever else executes runs (`dagster job execute`, a test) beats for itself with `beating`.
+"""
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import psutil
+import sqlalchemy as sa
+
+from ingestion_assets.settings import load_settings
+from ingestion_assets.stores import postgres
+
+logger = logging.getLogger(__name__)
+
+OnBeat = Callable[[Sequence[str]], object]
+_on_beat: list[OnBeat] = []
+
+TABLE = sa.table(
+    "run_heartbeats",
+    *map(
+        sa.column,
+        ["run_id", "worker", "host", "worker_pid", "pid", "started_at", "beat_at", "cancel_requested_at", "ended_at"],
+    ),
+    schema="ingestion",
+)  # fmt: skip
+
+_CLAIM = sa.text("""
+INSERT INTO ingestion.run_heartbeats AS h (run_id, worker, host, worker_pid, pid)
+VALUES (:run_id, :worker, :host, :worker_pid, :pid)
+ON CONFLICT (run_id) DO UPDATE SET
+    worker = excluded.worker, host = excluded.host, worker_pid = excluded.worker_pid, pid = excluded.pid,
+    started_at = now(), beat_at = now(), cancel_requested_at = NULL, ended_at = NULL
+WHERE h.ended_at IS NOT NULL OR h.beat_at < now() - make_interval(secs => :lease_s)
+RETURNING run_id
+""")
+_COLUMNS = "run_id, worker, host, worker_pid, pid, started_at, beat_at, cancel_requested_at, ended_at"
+_LIVE = sa.text(
+    f"SELECT {_COLUMNS} FROM ingestion.run_heartbeats WHERE worker = :worker AND ended_at IS NULL"
+)
+_BEAT = sa.text(
+    "UPDATE ingestion.run_heartbeats SET beat_at = now() WHERE run_id = ANY(:run_ids) AND ended_at IS NULL"
+)
+_END = sa.text("""
+UPDATE ingestion.run_heartbeats SET ended_at = now()
+WHERE run_id = :run_id AND worker = :worker AND ended_at IS NULL
+""")
+_CANCEL = sa.text("""
+UPDATE ingestion.run_heartbeats SET cancel_requested_at = coalesce(cancel_requested_at, now())
+WHERE run_id = :run_id AND ended_at IS NULL RETURNING run_id
+""")
+_ON_HOST = sa.text(f"SELECT {_COLUMNS} FROM ingestion.run_heartbeats WHERE host = :host AND ended_at IS NULL")
+# A server that just came up gives everybody the time to beat again.
+_ONE = sa.text(f"""
+SELECT {_COLUMNS}, ended_at IS NULL
+    AND greatest(beat_at, pg_postmaster_start_time()) > now() - make_interval(secs => :lease_s) AS fresh
+FROM ingestion.run_heartbeats WHERE run_id = :run_id
+""")
+_PRUNE = sa.text("DELETE FROM ingestion.run_heartbeats WHERE ended_at < now() - interval '7 days'")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """One start of a worker: `id` is new with each start, `host` says where `pid` means something."""
+
+    id: uuid.UUID
+    host: str
+    pid: int
+
+    @classmethod
+    def here(cls) -> "Worker":
+        """A worker of its own for the calling process."""
+        return cls(id=uuid.uuid4(), host=host_name(), pid=os.getpid())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """The row of one run. `pid` executes it, `worker_pid` beats for it. Times are aware."""
+
+    run_id: str
+    worker: uuid.UUID
+    host: str
+    worker_pid: int
+    pid: int
+    started_at: datetime
+    beat_at: datetime
+    cancel_requested_at: datetime | None
+    ended_at: datetime | None
+
+
+def host_name() -> str:
+    """The host and, where there are several on one host (containers), the namespace that process ids count in."""
+    namespace = Path("/proc/self/ns/pid")
+    return f"{socket.gethostname()} {namespace.readlink() if namespace.exists() else ''}".strip()
+
+
+def on_beat(callback: OnBeat) -> OnBeat:
+    """Call `callback` with the ids of the live runs at each beat, from then on; usable as a decorator.
+
+    It is called in the worker's parent process, from a thread: no state of the run is at hand, only its id.
+    """
+    if callback not in _on_beat:
+        _on_beat.append(callback)
+    return callback
+
+
+def claim(engine: sa.Engine, *, run_id: str, worker: Worker, pid: int, lease_s: float) -> bool:
+    """Say that `pid` executes the run from now on. False where a process that is alive does so already."""
+    with engine.begin() as connection:
+        return (
+            connection.execute(
+                _CLAIM,
+                {
+                    "run_id": run_id,
+                    "worker": worker.id,
+                    "host": worker.host,
+                    "worker_pid": worker.pid,
+                    "pid": pid,
+                    "lease_s": lease_s,
+                },
+            ).first()
+            is not None
+        )
+
+
+def live(engine: sa.Engine, *, worker: Worker) -> list[Heartbeat]:
+    """The runs that `worker` executes now."""
+    with engine.begin() as connection:
+        return [Heartbeat(**row) for row in connection.execute(_LIVE, {"worker": worker.id}).mappings()]
+
+
+def beat(engine: sa.Engine, *, run_ids: Sequence[str]) -> None:
+    """Renew the heartbeats of `run_ids`, then whatever else lives by the same beat."""
+    if not run_ids:
+        return
+    with engine.begin() as connection:
+        connection.execute(_BEAT, {"run_ids": list(run_ids)})
+    for callback in list(_on_beat):
+        try:
+            callback(run_ids)
+        except Exception:
+            logger.exception("%r failed at a beat of %s", callback, run_ids)
+
+
+def end(engine: sa.Engine, *, run_id: str, worker: Worker) -> None:
+    """Say that the worker no longer executes the run."""
+    with engine.begin() as connection:
+        connection.execute(_END, {"run_id": run_id, "worker": worker.id})
+
+
+def request_cancel(engine: sa.Engine, *, run_id: str) -> bool:
+    """Ask the worker of the run to interrupt it. False where no process executes it."""
+    with engine.begin() as connection:
+        return connection.execute(_CANCEL, {"run_id": run_id}).first() is not None
+
+
+def heartbeat(engine: sa.Engine, *, run_id: str, lease_s: float) -> tuple[Heartbeat, bool] | None:
+    """The run's row and whether it is alive: not ended, fresh, and its worker (if on this host) still there."""
+    with engine.begin() as connection:
+        row = connection.execute(_ONE, {"run_id": run_id, "lease_s": lease_s}).mappings().first()
+    if row is None:
+        return None
+    values = dict(row)
+    fresh = values.pop("fresh")
+    found = Heartbeat(**values)
+    return found, fresh and not (found.host == host_name() and worker_is_gone(found))
+
+
+def abandoned(engine: sa.Engine, *, host: str) -> list[Heartbeat]:
+    """Runs of workers of this host that are no longer there, however fresh their last beat is."""
+    with engine.begin() as connection:
+        rows = [Heartbeat(**row) for row in connection.execute(_ON_HOST, {"host": host}).mappings()]
+    return [row for row in rows if worker_is_gone(row)]
+
+
+def prune(engine: sa.Engine) -> None:
+    """Delete the rows of runs that ended more than seven days ago."""
+    with engine.begin() as connection:
+        connection.execute(_PRUNE)
+
+
+def worker_is_gone(row: Heartbeat) -> bool:
+    """Whether the process that beats for this run has ended (a process that started later has only its number)."""
+    try:
+        process = psutil.Process(row.worker_pid)
+        return process.create_time() > row.started_at.timestamp() + 1 or not is_running(row.worker_pid)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, zombies not counted."""
+    try:
+        return psutil.Process(pid).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
+    except psutil.NoSuchProcess:
+        return False
+
+
+@contextmanager
+def beating(run_id: str) -> Iterator[None]:
+    """Beat for a run that this process executes outside the workers. Does nothing where somebody beats already."""
+    settings = load_settings()
+    engine = postgres.engine()
+    worker = Worker.here()
+    if not claim(engine, run_id=run_id, worker=worker, pid=worker.pid, lease_s=settings.lease_s):
+        yield
+        return
+    stop = threading.Event()
+
+    def keep_beating() -> None:
+        while not stop.wait(settings.heartbeat_s):
+            try:
+                beat(engine, run_ids=[run_id])
+            except sa.exc.SQLAlchemyError as error:
+                logger.warning("The heartbeat of run %s failed: %s", run_id, error)
+
+    thread = threading.Thread(target=keep_beating, name=f"beat-{run_id}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        end(engine, run_id=run_id, worker=worker)

@@ -1,0 +1,116 @@
+"""Executing one run in a worker's child process, with whatever may go wrong reported to Dagster."""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+import sqlalchemy as sa
+import tenacity
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.events import EngineEventData
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.origin import JobPythonOrigin
+from dagster._utils.error import serializable_error_info_from_exc_info
+from dagster._utils.interrupts import capture_interrupts
+from dagster_postgres.utils import DagsterPostgresException
+
+from ingestion_assets.orchestration import heartbeats
+from ingestion_assets.orchestration.heartbeats import Worker
+from ingestion_assets.orchestration.warm_code import warm_job
+
+logger = logging.getLogger(__name__)
+
+STARTABLE = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
+_GONE = (sa.exc.DBAPIError, sa.exc.TimeoutError, psycopg.Error, DagsterPostgresException)
+
+# A database that is away is waited for: a run that is neither executed nor reported would be nobody's.
+_patiently = tenacity.retry(
+    retry=tenacity.retry_if_exception_type(_GONE),
+    wait=tenacity.wait_exponential(multiplier=0.1, max=5),
+    stop=tenacity.stop_after_delay(600),
+    reraise=True,
+)
+
+
+def execute_run(
+    run_id: str, *, instance: DagsterInstance, engine: sa.Engine, worker: Worker, lease_s: float
+) -> bool:
+    """Execute the run unless it is cancelled, finished, deleted or executed elsewhere; whether it was executed.
+
+    How the run ended stands in Dagster's event log, never in an exception.
+    """
+    if not _patiently(heartbeats.claim)(
+        engine, run_id=run_id, worker=worker, pid=os.getpid(), lease_s=lease_s
+    ):
+        logger.info("Run %s is executed by another process; this delivery of it is ignored", run_id)
+        return False
+    try:
+        run = _patiently(instance.get_run_by_id)(run_id)
+        if run is None or not _may_start(run, instance=instance):
+            return False
+        with _interruptible():
+            _drive(run, instance=instance)
+        return True
+    finally:
+        _patiently(_settle)(run_id, instance=instance)
+        _patiently(heartbeats.end)(engine, run_id=run_id, worker=worker)
+
+
+def _may_start(run: DagsterRun, *, instance: DagsterInstance) -> bool:
+    if run.status in STARTABLE:
+        return True
+    if run.status == DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, "The run was canceled before it started.")
+    elif not run.is_finished:
+        instance.report_engine_event(
+            f"Ignored a second start of the run, which is {run.status.value}.", run, cls=heartbeats.Heartbeat
+        )
+    logger.info("Run %s is %s and not started", run.run_id, run.status.value)
+    return False
+
+
+def _drive(run: DagsterRun, *, instance: DagsterInstance) -> None:
+    try:
+        if not isinstance(run.job_code_origin, JobPythonOrigin):
+            raise LookupError(f"Run {run.run_id} doesn't say where its job is defined.")
+        for _event in execute_run_iterator(warm_job(run.job_code_origin), run, instance):
+            pass
+    except (KeyboardInterrupt, DagsterExecutionInterruptedError):
+        logger.info("Run %s was interrupted", run.run_id)
+    except Exception:
+        logger.exception("Run %s failed outside its steps", run.run_id)
+        error = serializable_error_info_from_exc_info(sys.exc_info())
+        try:
+            instance.report_engine_event(
+                "The run failed outside its steps.", run, EngineEventData.engine_error(error)
+            )
+        except _GONE:
+            logger.warning("That could not be told to Dagster; the run will be reported as failed.")
+
+
+def _settle(run_id: str, *, instance: DagsterInstance) -> None:
+    """No run is left unfinished by a process that no longer executes it."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished:
+        return
+    if run.status == DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run)
+    elif run.status in STARTABLE or run.status == DagsterRunStatus.STARTED:
+        instance.report_run_failed(run, "The run ended before all its steps were done.")
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Dagster's interrupt handling for the block; afterwards Celery's own handlers again."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with capture_interrupts():
+            yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,120 @@
+"""A warm worker: `python -m ingestion_assets.orchestration.worker --queue default`.
+
+The parent process loads everything once and forks children, which find it in memory; each child executes one run
+at a time, in its own process.
+"""
+
+import argparse
+import ctypes
+import gc
+import logging
+import os
+import signal
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+import celery.signals
+from dagster import DagsterInstance
+
+from ingestion_assets.orchestration.celery_app import EXECUTE_RUN, GPU_QUEUE, QUEUES, make_app
+from ingestion_assets.orchestration.heartbeats import Worker
+from ingestion_assets.orchestration.run_execution import execute_run
+from ingestion_assets.orchestration.run_warden import RunWarden
+from ingestion_assets.orchestration.warm_code import preload
+from ingestion_assets.settings import load_settings
+from ingestion_assets.stores import postgres
+
+logger = logging.getLogger(__name__)
+
+DEFINITIONS = "ingestion_assets.definitions"
+PR_SET_PDEATHSIG = 1
+
+_warm_up: dict[str, list[Callable[[], object]]] = defaultdict(list)
+
+
+def on_child_start(queue: str, callback: Callable[[], object]) -> None:
+    """Call `callback` in each child of a worker on `queue`, right after the fork: what must not be forked, such as a
+    model on the GPU, is loaded there and stays loaded between runs."""
+    _warm_up[queue].append(callback)
+
+
+def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain_s: float = 8.0) -> None:
+    """Execute runs of `queue`, `concurrency` at a time, until SIGTERM; then let them end for up to `drain_s`."""
+    settings = load_settings()
+    app = make_app(settings)
+    worker = Worker.here()
+    engine = postgres.engine()
+    preload(module)
+    instance = DagsterInstance.get()
+    warden = RunWarden(
+        instance=instance, engine=engine, worker=worker, heartbeat_s=settings.heartbeat_s, drain_s=drain_s
+    )
+
+    @app.task(name=EXECUTE_RUN, bind=False)
+    def _execute(run_id: str) -> None:
+        execute_run(run_id, instance=instance, engine=engine, worker=worker, lease_s=settings.lease_s)
+
+    @celery.signals.worker_process_init.connect(weak=False)
+    def _start_child(**_: object) -> None:
+        _die_with_parent(worker.pid)
+        engine.dispose(close=False)  # the parent's connections are the parent's
+        for callback in _warm_up[queue]:
+            callback()
+        gc.collect()
+        gc.freeze()
+
+    @celery.signals.worker_ready.connect(weak=False)
+    def _watch(**_: object) -> None:
+        warden.start()
+
+    @celery.signals.worker_shutting_down.connect(weak=False)
+    def _drain(**_: object) -> None:
+        warden.drain()
+
+    gc.freeze()
+    app.worker_main(
+        [
+            "worker",
+            f"--queues={queue}",
+            f"--concurrency={concurrency}",
+            f"--hostname={queue}-{worker.pid}@%h",
+            f"--loglevel={settings.log_level}",
+            "--pool=prefork",
+            "--optimization=fair",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+        ]
+    )
+
+
+def _die_with_parent(parent: int) -> None:
+    """A child of a killed worker would go on by itself, with nobody beating for its run."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    settings = load_settings()
+    parser = argparse.ArgumentParser(description="Execute Dagster runs in warm processes.")
+    parser.add_argument("--queue", choices=QUEUES, required=True)
+    parser.add_argument("--concurrency", type=int, help="processes; default: that of the settings")
+    parser.add_argument(
+        "--module", default=DEFINITIONS, help="module of the code location, default %(default)s"
+    )
+    parser.add_argument("--drain", type=float, default=8.0, help="seconds that runs get to end at SIGTERM")
+    chosen = parser.parse_args(arguments)
+    of_settings = settings.workers_gpu if chosen.queue == GPU_QUEUE else settings.workers_default
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    run_worker(
+        queue=chosen.queue,
+        concurrency=chosen.concurrency or of_settings,
+        module=chosen.module,
+        drain_s=chosen.drain,
+    )
+
+
+if __name__ == "__main__":
+    main()
