@@ -1,0 +1,251 @@
+"""One message as it came → what is stored of it, or why it cannot be. Pure; no store is asked here.
+
+The record itself stays as it came in the document's `record`. What BSON cannot hold is written so that `original`
+gives it back: integers outside 64 bits as Decimal128 (up to 34 digits) or as digits in a Binary of subtype 128, as are
+floats outside a double. Lone surrogates and NULs are replaced by U+FFFD, with a warning.
+
+Departure from the letter of the contract: the content hash of a line *without* uuid covers the whole record. Over
+{uuid, type, timestamp, message} alone all `mode` or `progress` lines of a session would be one.
+"""
+
+import uuid as uuids
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import bson
+import msgspec
+
+from ingestion_assets.conversations.facts import Facts, facts_of
+from ingestion_assets.conversations.json_values import (
+    UNREPRESENTABLE,
+    Decoded,
+    NotJsonError,
+    canonical,
+    decode,
+    depth,
+    restore,
+    storable,
+)
+from ingestion_assets.conversations.preview import preview_of, without_active_html
+
+MAX_DEPTH = 99  # BSON's 100, less the document around the record
+MAX_DOCUMENT_BYTES = 16 * 2**20
+MAX_UUID = 128
+MAX_COST = 100
+MAX_KEY = 256
+KNOWN_TYPES = frozenset(
+    "user assistant system summary progress attachment tool file-history-snapshot file-history-delta queue-operation "
+    "pr-link last-prompt mode permission-mode atis-latch ai-title custom-title agent-name bridge-session cost-state "
+    "frame-link artifact continued-in fork-context-ref content-replacement ended-by-model tag relocated agent-color "
+    "agent-setting history-suppression attribution-snapshot started result".split()
+)
+_NAMESPACE = uuids.UUID("6f0a2f5e-1d0b-5f0e-9a37-6a1f6d2b7c11")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A valid message. `document` is the encoded BSON without what only its drop knows (see `stamped`)."""
+
+    id: str
+    session_id: str
+    uuid: str
+    type: str
+    timestamp: datetime | None
+    content_hash: bytes
+    document: Mapping[str, Any]
+    facts: Facts
+    shape: tuple[Any, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """A message that is not stored: a stable code, a sentence, and the uuid where it has one."""
+
+    code: str
+    reason: str
+    uuid: str | None = None
+
+
+class _RefusedError(Exception):
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def message_id(session_id: str, uuid: str) -> str:
+    """The one key of a message: session and uuid, split by the first `/` (in the session it is written `%2F`)."""
+    if "/" in session_id or "%" in session_id:
+        session_id = session_id.replace("%", "%25").replace("/", "%2F")
+    return f"{session_id}/{uuid}"
+
+
+def parse(raw: bytes | msgspec.Raw, *, default_session: str | None = None, sanitize: bool = False) -> Record | Invalid:
+    """Judge one JSON object.
+
+    Codes of `Invalid`: not_json, not_an_object, too_deep, too_large, missing_type, empty_uuid, uuid_too_long,
+    invalid_timestamp, missing_message, invalid_cost, cost_out_of_range. Everything else is a `Record`.
+    """
+    try:
+        decoded = decode(bytes(raw))
+    except NotJsonError as error:
+        return Invalid("not_json", f"Not a JSON value: {error}.")
+    except RecursionError:
+        return Invalid("too_deep", f"Nested deeper than the {MAX_DEPTH} levels that can be stored.")
+    if not isinstance(decoded.value, dict):
+        return Invalid("not_an_object", f"A message is a JSON object, this is {type(decoded.value).__name__}.")
+    try:
+        return _record(decoded, default_session=default_session, sanitize=sanitize)
+    except _RefusedError as refused:
+        given = decoded.value.get("uuid")
+        return Invalid(refused.code, str(refused), given if isinstance(given, str) else None)
+
+
+def original(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The record inside a stored document, as JSON would give it (replaced characters stay replaced)."""
+    return restore(document["record"])
+
+
+def _record(decoded: Decoded, *, default_session: str | None, sanitize: bool) -> Record:
+    record: dict[str, Any] = decoded.value
+    warnings = list(decoded.warnings)
+    kind = record.get("type")
+    if not isinstance(kind, str) or not kind:
+        raise _RefusedError("missing_type", "The field `type` is missing, empty or not a text.")
+    if kind not in KNOWN_TYPES and not kind.startswith(("artifact-", "marble-origami-")):
+        warnings.append("unknown_type")
+    uuid = _text_id(record.get("uuid"), warnings)
+    if uuid == "":
+        raise _RefusedError("empty_uuid", "The field `uuid` is empty.")
+    if uuid is not None and len(uuid) > MAX_UUID:
+        raise _RefusedError("uuid_too_long", f"The uuid has {len(uuid)} characters, at most {MAX_UUID} are allowed.")
+    timestamp = parse_timestamp(record.get("timestamp"))
+    if kind == "assistant" and record.get("message") is None:
+        raise _RefusedError("missing_message", "An assistant line without `message`.")
+    cost = _cost(record)
+    if decoded.openers > MAX_DEPTH and depth(record) > MAX_DEPTH:
+        raise _RefusedError("too_deep", f"Nested deeper than the {MAX_DEPTH} levels that can be stored.")
+
+    session_id, waits_for = _session(record, kind, default_session, warnings)
+    when = timestamp.isoformat() if timestamp else None
+    if uuid is None:
+        digest = sha256(canonical(record)).digest()
+        uuid = str(uuids.uuid5(_NAMESPACE, digest.hex()))
+    else:
+        hashed = {"uuid": uuid, "type": kind, "timestamp": when, "message": record.get("message")}
+        digest = sha256(canonical(hashed)).digest()
+    facts = facts_of(record, kind=kind, uuid=uuid, cost=cost, waits_for=waits_for, warnings=warnings)
+    stored: Any = record
+    if sanitize:
+        stored = without_active_html(record)
+    if decoded.odd:
+        stored = storable(stored)
+    document: dict[str, Any] = {
+        "_id": message_id(session_id, uuid),
+        "sessionId": session_id or None,
+        "uuid": uuid,
+        "type": kind,
+        "timestamp": timestamp,
+        "contentHash": digest,
+        "preview": preview_of(record),
+        "record": stored,
+    }
+    if warnings:
+        document["warnings"] = warnings
+    if waits_for:
+        document["waiting_for"] = waits_for
+    return Record(
+        document["_id"], session_id, uuid, kind, timestamp, digest, document, facts,
+        _shape(record, kind, facts.version), tuple(warnings),
+    )  # fmt: skip
+
+
+def stamped(record: Record, *, drop_id: uuids.UUID, position: int) -> bytes | Invalid:
+    """The document to store, encoded, marked with the drop and position that brought it.
+
+    `Invalid` (too_large) when it is over MongoDB's 16 MB.
+    """
+    document = {**record.document, "dropId": str(drop_id), "position": position}
+    try:
+        encoded = bson.encode(document)
+    except (OverflowError, bson.errors.InvalidDocument, UnicodeEncodeError):
+        encoded = bson.encode({**document, "record": storable(document["record"])})
+    if len(encoded) > MAX_DOCUMENT_BYTES:
+        return Invalid(
+            "too_large", f"The document has {len(encoded)} bytes, at most {MAX_DOCUMENT_BYTES} can be stored.", record.uuid
+        )
+    return encoded
+
+
+def parse_timestamp(value: Any) -> datetime | None:
+    """ISO 8601 text (without offset: UTC) or a Unix time (from 1e11 on in milliseconds, else seconds), in UTC.
+
+    None for null or no timestamp. Raises for anything else, the empty text included.
+    """
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            moment = datetime.fromisoformat(value)
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return datetime.fromtimestamp(value / 1000 if abs(value) >= 1e11 else value, UTC)
+    except (ValueError, OverflowError, OSError):
+        pass
+    raise _RefusedError("invalid_timestamp", f"The timestamp {str(value)[:80]!r} does not parse.")
+
+
+def _text_id(value: Any, warnings: list[str]) -> str | None:
+    """Ids are text; what else a converter wrote is taken as its JSON text."""
+    if value is None or isinstance(value, str):
+        return value
+    warnings.append("id_not_text")
+    return canonical(value).decode()
+
+
+def _session(
+    record: dict[str, Any], kind: str, default: str | None, warnings: list[str]
+) -> tuple[str, str | None]:
+    """The session part of the identity ('' where there is none), and the leaf that a summary waits for."""
+    session = _text_id(record.get("sessionId"), warnings)
+    leaf = record.get("leafUuid")
+    if not session and kind == "summary" and isinstance(leaf, str) and 0 < len(leaf) <= MAX_UUID:
+        return "", leaf
+    session = session or default or ""
+    if len(session) > MAX_KEY:
+        warnings.append("session_id_shortened")
+        session = f"{session[:128]}…{sha256(session.encode()).hexdigest()}"
+    return session, None
+
+
+def _cost(record: dict[str, Any]) -> float | int | None:
+    found = None
+    for name in ("costUSD", "costUsd"):
+        value = record.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124
+            if isinstance(value, UNREPRESENTABLE) and value.is_number:
+                raise _RefusedError("cost_out_of_range", f"{name} is {value}, allowed is 0 to {MAX_COST}.")
+            raise _RefusedError("invalid_cost", f"{name} is not a number.")
+        if not 0 <= value <= MAX_COST:
+            raise _RefusedError("cost_out_of_range", f"{name} is {str(value)[:40]}, allowed is 0 to {MAX_COST}.")
+        found = value
+    return found
+
+
+def _shape(record: dict[str, Any], kind: str, version: str | None) -> tuple[Any, ...]:
+    """What format drift looks at: the keys of the record and of what lies one level into its payload."""
+    message, data, attachment = record.get("message"), record.get("data"), record.get("attachment")
+    return (
+        version, kind, tuple(record),
+        tuple(message) if isinstance(message, dict) else None,
+        tuple(data) if isinstance(data, dict) else None,
+        tuple(attachment) if isinstance(attachment, dict) else None,
+    )  # fmt: skip
+
+
+__all__ = ["Invalid", "Record", "message_id", "original", "parse", "parse_timestamp", "stamped"]
