@@ -1,4 +1,4 @@
-"""Fixtures that tests of every flow share: the real servers, started once per session and only when asked for."""
+"""Fixtures that all tests share: the real servers, started once per session and only when asked for."""
 
 import os
 import uuid
@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import psycopg
 import pytest
+import redis
+from pymongo import MongoClient
 
 from ingestion_assets.stores.embedded import embedded_mongodb, embedded_postgres, embedded_valkey, free_port
+from ingestion_assets.stores.postgres import engine, migrate
 from ingestion_assets_tests.servers import running
 
 PROJECT = Path(__file__).parent.parent
@@ -35,10 +39,6 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated_template(postgres_server: str) -> str:
     """Name of a database with the newest schema, to be copied."""
-    import psycopg
-
-    from ingestion_assets.stores.postgres import engine, migrate
-
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {_TEMPLATE}")
     url = _with_database(postgres_server, _TEMPLATE)
@@ -48,8 +48,6 @@ def migrated_template(postgres_server: str) -> str:
 
 
 def _fresh_database(server: str, template: str) -> Iterator[str]:
-    import psycopg
-
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
@@ -81,8 +79,6 @@ def mongodb_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def mongodb_database(mongodb_url: str) -> Iterator[str]:
     """Name of a MongoDB database that belongs to the single test."""
-    from pymongo import MongoClient
-
     name = f"test_{uuid.uuid4().hex}"
     yield name
     with MongoClient(mongodb_url) as client:
@@ -100,8 +96,6 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def redis_url(redis_server: str) -> Iterator[str]:
     """URL of the session's Valkey, emptied after the test."""
-    import redis
-
     yield redis_server
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()

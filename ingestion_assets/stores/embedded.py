@@ -1,4 +1,4 @@
-"""The embedded servers: how each is initialised once, started, and known to be ready. Who runs them is not said here.
+"""The embedded servers: how each is initialised once, started, and known to be ready; not who runs them.
 
 All three listen on the loopback interface alone. PostgreSQL and Valkey ask for a password, which lies in
 the server's folder; the MongoDB server does not.
@@ -24,7 +24,7 @@ DATABASE = "ingestion"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedServer:
-    """One embedded server: `prepare()` once before `command`, which stays in the foreground until `stop_signal`."""
+    """One embedded server: `prepare()` before `command`, which stays in the foreground until `stop_signal`."""
 
     name: str
     url: str
@@ -67,7 +67,7 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
         owner = data.stat().st_uid
         if owner != (os.geteuid() if user is None else user.pw_uid):
             raise PermissionError(
-                f"{data} belongs to the user with id {owner}: it was made by `ingestion up` under another account. "
+                f"{data} belongs to the user with id {owner}: it was made under another account. "
                 "Use that account, or another INGESTION_HOME."
             )
 
@@ -95,7 +95,7 @@ def embedded_mongodb(*, folder: Path, port: int) -> EmbeddedServer:
     address = f"mongodb://{LOOPBACK}:{port}/?directConnection=true"
     configuration = folder / "secantusd.toml"
     command = (
-        *(sys.executable, "-c", "import sys; from secantus.cli import main; sys.exit(main())"),
+        *(sys.executable, "-m", "secantus"),
         # An explicit, empty file: else it would pick up any `secantusd.toml` of the folder, user or machine.
         *("--config", str(configuration)),
         *("--host", LOOPBACK, "--port", str(port), "--storage-path", str(folder / "data")),
@@ -215,7 +215,7 @@ def _package_folder(package: str) -> Path:
 
 
 def _initialise_postgres(*, binaries: Path, folder: Path, data: Path, password: str) -> None:
-    """Make the cluster beside its place and move it there when whole: an interrupted start leaves no half cluster."""
+    """Make the cluster beside its place and move it there when whole, so that no half cluster is ever used."""
     user = unprivileged_user()
     unfinished = folder / "data.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)

@@ -1,0 +1,76 @@
+"""`ingestion …`: the one command, its sub-commands imported only when used so that `--help` is quick."""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_STACK = "ingestion_assets.stack.cli"
+_LANDING = "ingestion_assets.landing.cli"
+# Sub-command → the module that has it as, or within, its Typer `app`; and the line shown in the list.
+COMMANDS = {
+    "up": (_STACK, "Start the whole stack and keep it running until Ctrl-C."),
+    "down": (_STACK, "Stop the stack of this home."),
+    "status": (_STACK, "Show the addresses and processes of the stack."),
+    "logs": (_STACK, "Show the ends of the programs' logs."),
+    "env": (_STACK, "Print the running stack's environment for your shell."),
+    "send": ("ingestion_assets.sending.cli", "Send files to the front door."),
+    "keys": ("ingestion_assets.frontdoor.cli", "Create, list and revoke API keys."),
+    "receipts": (_LANDING, "Look up what became of accepted payloads."),
+    "rejects": (_LANDING, "List, show and redrive records that were rejected."),
+    "drops": (_LANDING, "Look after accepted payloads."),
+    "settings": ("ingestion_assets.settings_table", "Print every setting as a Markdown table."),
+}
+
+
+class _OnUse(TyperCommand):
+    """Stands for a sub-command in the list; is replaced by the real one when that is called."""
+
+    def __init__(self, *, name: str, module: str, help: str) -> None:  # noqa: A002
+        super().__init__(name=name, help=help)
+        self._module = module
+
+    def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
+        return self._real().make_context(info_name, args, parent=parent, **extra)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        return self._real().shell_complete(ctx, incomplete)
+
+    def _real(self) -> Any:
+        module = import_module(self._module)
+        found = getattr(module, str(self.name), None)
+        command = typer.main.get_command(found if isinstance(found, typer.Typer) else module.app)
+        members = getattr(command, "commands", {})
+        command = members.get(self.name, command)
+        command.name = self.name
+        return command
+
+
+class _LazyGroup(TyperGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, (module, line) in COMMANDS.items():
+            if find_spec(module) is not None:
+                self.add_command(_OnUse(name=name, module=module, help=line))
+
+
+app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, pretty_exceptions_show_locals=False)
+
+
+@app.callback()
+def ingestion() -> None:
+    """Durable ingestion over HTTP into Dagster assets: run it, feed it, look after it.
+
+    Settings are environment variables; `ingestion settings` lists them.
+    """
+
+
+def main() -> None:
+    """Entry point of the `ingestion` command."""
+    app(prog_name="ingestion")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""`ingestion up`, `down`, `status`, `env` and `logs`."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import cycle
+from pathlib import Path
+from typing import Annotated
+
+import psutil
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ingestion_assets.settings import Settings
+from ingestion_assets.stack.places import Places
+
+app = typer.Typer(no_args_is_help=True)
+
+EXIT_NOT_RUNNING = 3
+_DOWN_TIMEOUT_S = 30.0
+_COLOURS = ("cyan", "green", "yellow", "magenta", "blue", "bright_cyan", "bright_green", "bright_magenta")
+
+
+def _settings() -> Settings:
+    """The settings without `stack.env`: a stack must not take its own earlier addresses for given ones."""
+    settings = Settings()  # pyright: ignore[reportCallIssue]
+    return settings.model_copy(update={"home": settings.home.expanduser().absolute()})
+
+
+@app.command()
+def up(
+    detach: Annotated[
+        bool,
+        typer.Option("--detach", "-d", help="Return once the stack is ready; `ingestion down` stops it."),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Do not show the programs' logs; they are in <home>/logs.")
+    ] = False,
+) -> None:
+    """Start the whole stack and keep it running until Ctrl-C.
+
+    Starts PostgreSQL, MongoDB and Valkey unless their URLs are set, migrates the database, then starts the
+    front door, Dagster's code server, webserver and daemon, and the workers. What dies is started again.
+    """
+    from ingestion_assets.stack.ports import PortTaken  # noqa: PLC0415
+    from ingestion_assets.stack.up import StackError, run_stack  # noqa: PLC0415
+
+    settings = _settings()
+    if detach:
+        _up_detached(Places(settings.home))
+        return
+    try:
+        run_stack(settings=settings, show=_Screen(quiet=quiet).show)
+    except (StackError, PortTaken, PermissionError, LookupError, FileNotFoundError) as error:
+        typer.echo(f"ingestion up: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def down() -> None:
+    """Stop the stack of this home, wherever it was started, and whatever a killed one left behind."""
+    from ingestion_assets.stack.leftovers import end_leftovers  # noqa: PLC0415
+    from ingestion_assets.stack.up import holder_of  # noqa: PLC0415
+
+    places = Places(_settings().home)
+    process = holder_of(places)
+    if process is not None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=_DOWN_TIMEOUT_S)
+        except psutil.TimeoutExpired:
+            typer.echo(
+                f"ingestion down: process {process.pid} did not end in {_DOWN_TIMEOUT_S:.0f} s", err=True
+            )
+            raise typer.Exit(1) from None
+    ended = end_leftovers(places.home) if places.home.exists() else 0
+    typer.echo("stopped" if process is not None or ended else f"no stack runs in {places.home}")
+
+
+@app.command()
+def status() -> None:
+    """Show the addresses and processes of the stack. Exits with 3 if it does not run or is not ready."""
+    from ingestion_assets.stack.supervision import Supervisor  # noqa: PLC0415
+    from ingestion_assets.stack.up import holder_of, ready_stack  # noqa: PLC0415
+
+    places = Places(_settings().home)
+    ready = ready_stack(places.ready)
+    if holder_of(places) is None:
+        typer.echo(f"no stack runs in {places.home}; start one with `ingestion up`")
+        raise typer.Exit(EXIT_NOT_RUNNING)
+    table = Table(box=None, header_style="bold")
+    for column in ("program", "state", "pid", "uptime"):
+        table.add_column(column)
+    try:
+        states = Supervisor(places.supervisor_socket).states()
+    except OSError:
+        states = []
+    for state in states:
+        uptime = state.description.partition("uptime ")[2]
+        table.add_row(state.name, state.state.lower(), str(state.pid or ""), uptime)
+    console = Console()
+    console.print(table)
+    for name, address in (ready or {}).get("addresses", {}).items():
+        console.print(f"{name:<12} {address}", highlight=False, soft_wrap=True)
+    if ready is None or any(state.state != "RUNNING" for state in states):
+        console.print("not ready")
+        raise typer.Exit(EXIT_NOT_RUNNING)
+
+
+@app.command()
+def env() -> None:
+    """Print the running stack's environment: `eval "$(ingestion env)"`, then use `dagster …` as usual.
+
+    The lines hold passwords.
+    """
+    from ingestion_assets.stack.environment_file import read_environment, shell_exports  # noqa: PLC0415
+
+    places = Places(_settings().home)
+    values = read_environment(places.environment)
+    if not values:
+        typer.echo(f"no stack runs in {places.home}; start one with `ingestion up`", err=True)
+        raise typer.Exit(EXIT_NOT_RUNNING)
+    typer.echo(shell_exports(values))
+
+
+@app.command()
+def logs(
+    programs: Annotated[
+        list[str] | None, typer.Argument(help="Names as in `ingestion status`; default: all.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on showing what is added, until Ctrl-C.")
+    ] = False,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=0, help="Lines of each program to begin with.")
+    ] = 20,
+) -> None:
+    """Show the ends of the programs' logs."""
+    from ingestion_assets.stack.logs import LogTail, last_lines  # noqa: PLC0415
+
+    places = Places(_settings().home)
+    known = {path.stem: path for path in sorted(places.logs.glob("*.log"))}
+    unknown = [name for name in programs or () if name not in known]
+    if unknown or not known:
+        typer.echo(
+            f"no log of {', '.join(unknown) or 'any program'} in {places.logs}; there are: {', '.join(known)}",
+            err=True,
+        )
+        raise typer.Exit(1)
+    screen = _Screen(quiet=False)
+    chosen = {name: known[name] for name in programs or known}
+    tails = {name: LogTail(path) for name, path in chosen.items()}
+    for name, path in chosen.items():
+        for line in last_lines(path, lines):
+            screen.show(name, line)
+    while follow:
+        time.sleep(0.2)
+        for name, tail in tails.items():
+            for line in tail.new_lines():
+                screen.show(name, line)
+
+
+class _Screen:
+    """Prints lines with the coloured name of their program before them."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._quiet = quiet
+        self._colours = cycle(_COLOURS)
+        self._chosen = {"stack": "bold"}
+
+    def show(self, program: str, line: str) -> None:
+        if self._quiet and program != "stack":
+            return
+        colour = self._chosen.setdefault(program, next(self._colours))
+        try:
+            self._console.print(Text.assemble((f"{program:<14} │ ", colour), Text.from_ansi(line)))
+        except OSError:  # the terminal is gone; the logs are in files as well
+            self._quiet = True
+
+
+def _up_detached(places: Places) -> None:
+    """Run `ingestion up` in a session of its own and return once it is ready, or exit with what it said."""
+    from ingestion_assets.stack.logs import last_lines  # noqa: PLC0415
+    from ingestion_assets.stack.up import ready_stack  # noqa: PLC0415
+
+    places.create()
+    log = places.logs / "up.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            (sys.executable, "-m", "ingestion_assets.cli", "up", "--quiet"),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+            env=os.environ | {"INGESTION_HOME": str(places.home)}, cwd=_existing(places.home),
+        )  # fmt: skip
+    while (ready := ready_stack(places.ready)) is None or ready["pid"] != process.pid:
+        try:
+            process.wait(timeout=0.2)
+        except subprocess.TimeoutExpired:
+            continue
+        typer.echo("\n".join(last_lines(log, 40)), err=True)
+        raise typer.Exit(1)
+    typer.echo("\n".join(last_lines(log, len(ready["addresses"]) + 1)))
+
+
+def _existing(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

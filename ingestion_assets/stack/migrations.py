@@ -1,0 +1,38 @@
+"""Bringing the database up to date before anything uses it: our schema, then Dagster's own tables."""
+
+from importlib.metadata import version
+
+import sqlalchemy as sa
+
+from ingestion_assets.settings import Settings, load_settings
+from ingestion_assets.stores.postgres import engine, migrate
+
+_STATE = sa.text("SELECT obj_description(to_regclass('public.runs'), 'pg_class')")
+
+
+def migrate_database(settings: Settings) -> None:
+    """Migrate our schema and, if this release of Dagster has not been here yet, Dagster's tables.
+
+    `import dagster` takes seconds, so a comment on the table `runs` remembers what has been done.
+    """
+    migrate()
+    wanted = f"dagster {version('dagster')}, gpu {settings.workers_gpu}"
+    with engine().connect() as connection:
+        done = connection.execute(_STATE).scalar()
+    if done != wanted:
+        _migrate_dagster(gpu_slots=settings.workers_gpu)
+        with engine().begin() as connection:
+            # COMMENT takes no parameters; the text is made of a version and a number.
+            connection.execute(sa.text(f"COMMENT ON TABLE public.runs IS '{wanted}'"))
+
+
+def _migrate_dagster(*, gpu_slots: int) -> None:
+    from dagster import DagsterInstance  # noqa: PLC0415
+
+    with DagsterInstance.get() as instance:
+        instance.upgrade()
+        instance.event_log_storage.set_concurrency_slots("gpu", max(gpu_slots, 1))
+
+
+if __name__ == "__main__":
+    migrate_database(load_settings())

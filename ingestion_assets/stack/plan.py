@@ -1,0 +1,183 @@
+"""What a stack consists of: its servers, programs, addresses and environment, computed from the settings."""
+
+import math
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingestion_assets.settings import Settings
+from ingestion_assets.stack.leftovers import MARK
+from ingestion_assets.stack.places import Places
+from ingestion_assets.stack.supervision import Group, Program
+from ingestion_assets.stores.embedded import (
+    LOOPBACK,
+    EmbeddedServer,
+    address_of,
+    embedded_mongodb,
+    embedded_postgres,
+    embedded_valkey,
+)
+from ingestion_assets.stores.postgres import driver_url
+from ingestion_assets.stores.privileges import bound_to_parent
+
+CONFIGURATION = Path(__file__).parent
+"""Folder of `dagster.yaml` and `workspace.yaml`."""
+
+PORT_NAMES = ("postgres", "mongodb", "valkey", "code_server")
+_EMBEDDED = {
+    "postgres": ("postgres_url", embedded_postgres),
+    "mongodb": ("mongodb_url", embedded_mongodb),
+    "valkey": ("redis_url", embedded_valkey),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StackPlan:
+    """Everything `ingestion up` runs, and with what environment."""
+
+    servers: tuple[EmbeddedServer, ...]
+    programs: tuple[Program, ...]
+    urls: Mapping[str, str]
+    """URL of each store by the name of its setting (`postgres_url`, `mongodb_url`, `redis_url`)."""
+    environment: Mapping[str, str]
+    """What a command needs to work with the running stack; children get it, `ingestion env` prints it."""
+    addresses: Mapping[str, str]
+
+
+def plan_stack(
+    *, settings: Settings, places: Places, ports: Mapping[str, int], admin_token: str
+) -> StackPlan:
+    """The stack that `settings` describe. A store whose URL is given is used, not started."""
+    servers: list[EmbeddedServer] = []
+    urls: dict[str, str] = {}
+    for name, (setting, embedded) in _EMBEDDED.items():
+        given = getattr(settings, setting)
+        # A shell that has evaluated `ingestion env` hands our own servers' addresses back to us.
+        if given and address_of(given) != f"{LOOPBACK}:{ports[name]}":
+            urls[setting] = given
+        else:
+            server = embedded(folder=places.home / name, port=ports[name])
+            servers.append(server)
+            urls[setting] = server.url
+    environment = _environment(
+        settings=settings, places=places, ports=ports, urls=urls, admin_token=admin_token
+    )
+    stores = tuple(
+        Program(
+            name=server.name, group="stores", command=server.command, folder=server.folder,
+            environment=server.environment, stop_signal=server.stop_signal, stop_s=6,
+        )
+        for server in servers
+    )  # fmt: skip
+    return StackPlan(
+        servers=tuple(servers),
+        programs=(*stores, *_own_programs(settings=settings, places=places, ports=ports)),
+        urls=urls,
+        environment=environment,
+        addresses={
+            "front door": f"http://{settings.host}:{settings.port}",
+            "API docs": f"http://{settings.host}:{settings.port}/docs",
+            "Dagster UI": settings.dagster_url,
+            "admin token": str(places.admin_token)
+            if settings.admin_token is None
+            else "INGESTION_ADMIN_TOKEN",
+        },
+    )
+
+
+def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int]) -> tuple[Program, ...]:
+    workspace = str(CONFIGURATION / "workspace.yaml")
+    cores = os.cpu_count() or 1
+
+    def python(
+        name: str, *arguments: str, threads: int = 1, group: Group = "dagster", stop_s: int = 3
+    ) -> Program:
+        return Program(
+            name=name, group=group, folder=places.run, stop_s=stop_s,
+            command=bound_to_parent((sys.executable, "-m", *arguments), signal="KILL"),
+            environment={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))},
+        )  # fmt: skip
+
+    def workers(queue: str, *, threads: int) -> Program:
+        module = "ingestion_assets.orchestration.worker"
+        return python(f"worker-{queue}", module, "--queue", queue, "--drain", "2", threads=threads)
+
+    programs = [
+        python(
+            "frontdoor", "ingestion_assets.server", group="frontdoor", stop_s=math.ceil(settings.drain_s) + 1
+        ),
+        python(
+            *("code-server", "dagster", "api", "grpc", "--module-name", "ingestion_assets.definitions"),
+            *("--host", LOOPBACK, "--port", str(ports["code_server"]), "--location-name", "ingestion_assets"),
+            *("--log-level", "warning"),
+        ),
+        python(
+            *(
+                "webserver",
+                "dagster_webserver",
+                "--host",
+                settings.host,
+                "--port",
+                str(settings.webserver_port),
+            ),
+            *("--workspace", workspace, "--dagster-log-level", "warning"),
+        ),
+        python("daemon", "dagster._daemon", "run", "--workspace", workspace, "--log-level", "warning"),
+        workers("default", threads=max(1, cores // settings.workers_default)),
+    ]
+    if settings.workers_gpu:
+        programs.append(workers("gpu", threads=cores))
+    return tuple(programs)
+
+
+def _environment(
+    *, settings: Settings, places: Places, ports: Mapping[str, int], urls: Mapping[str, str], admin_token: str
+) -> dict[str, str]:
+    return {
+        "INGESTION_HOME": str(places.home),
+        "INGESTION_HOST": settings.host,
+        "INGESTION_PORT": str(settings.port),
+        "INGESTION_WEBSERVER_PORT": str(settings.webserver_port),
+        "INGESTION_ADMIN_TOKEN": admin_token,
+        **{f"INGESTION_{name.upper()}": url for name, url in urls.items()},
+        "DAGSTER_HOME": str(places.dagster_home),
+        # With SQLAlchemy 2.1 a bare `postgresql://` means psycopg 3, with which dagster-postgres cannot NOTIFY.
+        "DAGSTER_POSTGRES_URL": driver_url(urls["postgres_url"], "psycopg2").render_as_string(
+            hide_password=False
+        ),
+        "DAGSTER_COMPUTE_LOGS": str(places.dagster_home / "compute_logs"),
+        "DAGSTER_CODE_SERVER_HOST": LOOPBACK,
+        "DAGSTER_CODE_SERVER_PORT": str(ports["code_server"]),
+        # A run that no worker is free for waits in the broker and would be taken for one that cannot start.
+        "DAGSTER_MAX_CONCURRENT_RUNS": str(settings.workers_default + settings.workers_gpu),
+    }
+
+
+def child_environment(plan: StackPlan) -> dict[str, str]:
+    """The whole environment of supervisord and so of every program."""
+    return {
+        "DAGSTER_DISABLE_TELEMETRY": "1",
+        "MALLOC_ARENA_MAX": "2",
+        "TOKENIZERS_PARALLELISM": "false",
+        **os.environ,
+        **plan.environment,
+        MARK: plan.environment["INGESTION_HOME"],
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def install_dagster_configuration(places: Places) -> None:
+    """Let `DAGSTER_HOME` use the package's `dagster.yaml`, unless a file of the user's own lies there."""
+    place = places.dagster_home / "dagster.yaml"
+    if place.exists() and not place.is_symlink():
+        return
+    draft = place.with_suffix(".draft")
+    draft.unlink(missing_ok=True)
+    try:
+        draft.symlink_to(CONFIGURATION / "dagster.yaml")
+    except OSError:
+        shutil.copyfile(CONFIGURATION / "dagster.yaml", draft)
+    draft.replace(place)

@@ -1,0 +1,340 @@
+"""Bringing a stack up, watching it and taking it down, in the one process that owns the home's lock."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pwd
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import psutil
+
+from ingestion_assets.settings import Settings
+from ingestion_assets.stack.environment_file import write_environment
+from ingestion_assets.stack.leftovers import end_leftovers
+from ingestion_assets.stack.logs import LogRelay, last_lines
+from ingestion_assets.stack.places import Places
+from ingestion_assets.stack.plan import (
+    PORT_NAMES,
+    StackPlan,
+    child_environment,
+    install_dagster_configuration,
+    plan_stack,
+)
+from ingestion_assets.stack.ports import choose_ports, require_free
+from ingestion_assets.stack.readiness import program_probes, store_probes
+from ingestion_assets.stack.supervision import Group, ProgramState, Supervisor, configuration
+from ingestion_assets.stores.privileges import bound_to_parent
+
+Show = Callable[[str, str], None]
+
+START_TIMEOUT_S = 180.0
+_LOOK_S = 0.1
+_WATCH_S = 1.0
+_STARTS_BEFORE_GIVING_UP = 3
+# Dependents first. The seconds add up to less than the 15 that a stop may take.
+_STOP_ORDER: tuple[tuple[Group, float], ...] = (("frontdoor", 9.5), ("dagster", 5.5), ("stores", 7.0))
+_STOP_TOTAL_S = 13.5
+
+
+class StackError(Exception):
+    """The stack cannot start or go on; the text says why and what to do."""
+
+
+class _Stopped(Exception):  # noqa: N818
+    """A signal asked for the end."""
+
+
+def run_stack(*, settings: Settings, show: Show) -> None:
+    """Run the stack in `settings.home` until SIGINT or SIGTERM. Call it from the main thread.
+
+    Raises:
+        StackError: it is already running, or a part does not start.
+        PortTaken: a port of the settings is in use.
+    """
+    began = time.monotonic()
+    places = Places(settings.home)
+    places.create()
+    with _locked(places), _stop_signals() as stopping:
+        ended = end_leftovers(places.home)
+        if ended:
+            show("stack", f"ended {ended} processes that an earlier stack left behind")
+        places.ready.unlink(missing_ok=True)
+        require_free(
+            {"INGESTION_PORT": settings.port, "INGESTION_WEBSERVER_PORT": settings.webserver_port},
+            host=settings.host,
+        )
+        plan = plan_stack(
+            settings=settings, places=places, ports=choose_ports(places.remembered, PORT_NAMES),
+            admin_token=_admin_token(settings, places),
+        )  # fmt: skip
+        install_dagster_configuration(places)
+        running = _RunningStack(plan=plan, places=places, settings=settings, show=show, stopping=stopping)
+        try:
+            running.start()
+            _announce(plan=plan, places=places, show=show, seconds=time.monotonic() - began)
+            running.watch()
+        except _Stopped:
+            pass
+        finally:
+            places.ready.unlink(missing_ok=True)
+            running.stop()
+
+
+class _RunningStack:
+    """supervisord and what it runs."""
+
+    def __init__(
+        self, *, plan: StackPlan, places: Places, settings: Settings, show: Show, stopping: threading.Event
+    ) -> None:
+        self._plan, self._places, self._settings, self._show, self._stopping = (
+            plan,
+            places,
+            settings,
+            show,
+            stopping,
+        )
+        self._supervisor = Supervisor(places.supervisor_socket)
+        self._programs = {program.name: program for program in plan.programs}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._children: list[subprocess.Popen[bytes]] = []
+        names = [*self._programs, "migrations"]
+        self._relay = LogRelay({name: places.logs / f"{name}.log" for name in names}, show)
+        self._seen: dict[str, ProgramState] = {}
+        self._starts: dict[str, set[int]] = {}
+
+    def start(self) -> None:
+        write_environment(self._places.environment, self._plan.environment)
+        self._relay.start()
+        self._process = self._launch_supervisord()
+        with ThreadPoolExecutor(max_workers=4) as preparing:
+            # PostgreSQL's first initialisation takes seconds, in which supervisord comes up.
+            prepared = {server.name: preparing.submit(server.prepare) for server in self._plan.servers}
+            self._wait({"supervisord": self._supervisor.answers})
+            for name, preparation in prepared.items():
+                preparation.result()
+                self._supervisor.start(self._programs[name])
+        # Their interpreters start while the servers do.
+        self._supervisor.start(self._programs["code-server"])
+        stores = store_probes(self._plan)
+        self._wait({"PostgreSQL": stores.pop("PostgreSQL")})
+        migrations = self._launch("migrations", "ingestion_assets.stack.migrations")
+        self._wait({"migrations": lambda: migrations.poll() is not None, **stores})
+        if migrations.returncode != 0:
+            raise StackError(self._with_log("the database could not be migrated", "migrations"))
+        for program in self._plan.programs:
+            if program.group != "stores":
+                self._supervisor.start(program)
+        self._wait(
+            program_probes(settings=self._settings, plan=self._plan, pid_of=lambda name: self._seen[name].pid)
+        )
+
+    def watch(self) -> None:
+        """Report restarts until asked to stop; supervisord does the restarting.
+
+        Raises:
+            StackError: supervisord itself ended.
+        """
+        while True:
+            self._look()
+            for state in self._seen.values():
+                if state.state == "FATAL":  # supervisord has given up; we do not
+                    self._supervisor.start(self._programs[state.name])
+            if self._stopping.wait(_WATCH_S):
+                raise _Stopped
+
+    def stop(self) -> None:
+        """Stop everything, dependents first; nothing is left running."""
+        deadline = time.monotonic() + _STOP_TOTAL_S
+        self._show("stack", "stopping")
+        for child in self._children:
+            child.kill()
+            child.wait()
+        with contextlib.suppress(OSError):
+            for group, seconds in _STOP_ORDER:
+                self._stop_group(group, until=min(deadline, time.monotonic() + seconds))
+            self._supervisor.shutdown()
+        if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=max(1.0, deadline - time.monotonic()))
+        end_leftovers(self._places.home, patience_s=0.5)
+        if self._process is not None:
+            self._process.wait()
+        self._places.environment.unlink(missing_ok=True)
+        self._relay.close()
+        self._show("stack", "stopped")
+
+    def _stop_group(self, group: Group, *, until: float) -> None:
+        self._supervisor.stop_group(group)
+        while time.monotonic() < until:
+            states = [state for state in self._supervisor.states() if state.group == group]
+            if all(state.pid == 0 for state in states):
+                return
+            time.sleep(_LOOK_S)
+
+    def _launch_supervisord(self) -> subprocess.Popen[bytes]:
+        text = configuration(
+            self._plan.programs, socket_path=self._places.supervisor_socket, folder=self._places.run,
+            logs=self._places.logs, user=pwd.getpwuid(0).pw_name if os.geteuid() == 0 else None,
+        )  # fmt: skip
+        self._places.supervisor_configuration.write_text(text, encoding="utf-8")
+        self._places.supervisor_socket.unlink(missing_ok=True)
+        command = (
+            sys.executable, "-m", "supervisor.supervisord", "-c", str(self._places.supervisor_configuration)
+        )  # fmt: skip
+        return self._spawn(bound_to_parent(command, signal="TERM"), log="supervisord")
+
+    def _launch(self, name: str, module: str) -> subprocess.Popen[bytes]:
+        """Run `module` to its end beside the supervised programs."""
+        child = self._spawn(bound_to_parent((sys.executable, "-m", module), signal="KILL"), log=name)
+        self._children.append(child)
+        return child
+
+    def _spawn(self, command: tuple[str, ...], *, log: str) -> subprocess.Popen[bytes]:
+        # A session of its own: Ctrl-C in the terminal reaches only us, and we stop things in order.
+        with (self._places.logs / f"{log}.log").open("ab") as output:
+            return subprocess.Popen(
+                command, cwd=self._places.run, env=child_environment(self._plan), stdin=subprocess.DEVNULL,
+                stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
+
+    def _wait(self, conditions: Mapping[str, Callable[[], bool]]) -> None:
+        """Return once all conditions have held."""
+        deadline = time.monotonic() + START_TIMEOUT_S
+        missing = dict(conditions)
+        while missing:
+            self._look()
+            for name in [name for name, holds in missing.items() if holds()]:
+                del missing[name]
+            if not missing:
+                return
+            if self._stopping.wait(_LOOK_S):
+                raise _Stopped
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"not ready after {START_TIMEOUT_S:.0f} s: {', '.join(missing)}; see {self._places.logs}"
+                )
+
+    def _look(self) -> None:
+        """Take notice of what became of the programs."""
+        if self._process is not None and self._process.poll() is not None:
+            raise StackError(self._with_log(f"supervisord ended ({self._process.returncode})", "supervisord"))
+        try:
+            states = self._supervisor.states()
+        except OSError:  # not up yet, or just gone: the next look tells
+            return
+        for state in states:
+            before = self._seen.get(state.name)
+            if before and before.pid and before.pid != state.pid:
+                self._show("stack", f"{state.name} ended and is started again ({state.description})")
+            self._seen[state.name] = state
+            starts = self._starts.setdefault(state.name, set())
+            starts.update({state.pid} - {0})
+            if not self._places.ready.exists() and len(starts) > _STARTS_BEFORE_GIVING_UP:
+                raise StackError(self._with_log(f"{state.name} does not start", state.name))
+
+    def _with_log(self, text: str, name: str) -> str:
+        path = self._places.logs / f"{name}.log"
+        return "\n".join([f"{text}; the end of {path}:", *last_lines(path, 15)])
+
+
+@contextlib.contextmanager
+def _locked(places: Places) -> Iterator[None]:
+    """Hold the home's lock, which the kernel gives back however we end."""
+    with places.lock.open("a+", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StackError(
+                f"a stack already runs in {places.home} ({_holder(lock)}); stop it with `ingestion down`, "
+                "or choose another INGESTION_HOME."
+            ) from error
+        lock.seek(0)
+        lock.truncate()
+        json.dump({"pid": os.getpid(), "created": psutil.Process().create_time()}, lock)
+        lock.flush()
+        yield
+
+
+def _holder(lock: IO[str]) -> str:
+    try:
+        lock.seek(0)
+        return f"process {json.load(lock)['pid']}"
+    except (ValueError, KeyError):
+        return "starting"
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGINT, SIGTERM and SIGHUP set instead of interrupting us."""
+    stopping = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _admin_token(settings: Settings, places: Places) -> str:
+    if settings.admin_token is not None:
+        return settings.admin_token.get_secret_value()
+    if not places.admin_token.exists():
+        draft = places.admin_token.with_suffix(".draft")
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(32) + "\n", encoding="ascii")
+        draft.replace(places.admin_token)
+    return places.admin_token.read_text(encoding="ascii").strip()
+
+
+def _announce(*, plan: StackPlan, places: Places, show: Show, seconds: float) -> None:
+    draft = places.ready.with_suffix(".draft")
+    draft.write_text(
+        json.dumps(
+            {"pid": os.getpid(), "seconds": round(seconds, 1), "addresses": dict(plan.addresses)}, indent=2
+        ),
+        encoding="utf-8",
+    )
+    draft.replace(places.ready)
+    show("stack", f"ready after {seconds:.1f} s")
+    for name, address in plan.addresses.items():
+        show("stack", f"  {name:<12} {address}")
+
+
+def holder_of(places: Places) -> psutil.Process | None:
+    """The `ingestion up` that runs in this home; None if none does."""
+    try:
+        with places.lock.open("r", encoding="utf-8") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                told = json.load(lock)
+                process = psutil.Process(told["pid"])
+                return process if abs(process.create_time() - told["created"]) < 1 else None
+    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
+        pass
+    return None
+
+
+def ready_stack(path: Path) -> dict | None:
+    """What `ingestion up` wrote when the stack was ready; None if it is not."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
