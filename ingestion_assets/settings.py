@@ -26,6 +26,7 @@ class Settings(BaseSettings):
     webserver_port: int = Field(3000, description="Port of the Dagster webserver.")
     webserver_url: str | None = Field(None, description="Address of the Dagster webserver as links show it; default: built from host and webserver port.")
     admin_token: SecretStr | None = Field(None, description="One more API key, with the scope `admin`. `ingestion up` makes one where none is given and keeps it in `<home>/admin_token`.")
+    api_key: SecretStr | None = Field(None, description="Key that commands of this machine (`ingestion send`) use; default: the admin token.")
 
     postgres_url: str | None = Field(None, description="PostgreSQL to use instead of the embedded one: `postgresql://user:password@host:port/database`.")
     mongodb_url: str | None = Field(None, description="MongoDB to use instead of the embedded server: `mongodb://…`.")

@@ -20,6 +20,7 @@ from ingestion_assets.sending.requests import Body
 
 RETRIED_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 LONGEST_PAUSE_S = 30.0
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class GaveUp(Exception):
@@ -93,9 +94,9 @@ class Delivery:
         self._client = httpx.Client(
             base_url=url,
             headers=headers,
-            timeout=httpx.Timeout(120.0, connect=5.0),
+            timeout=httpx.Timeout(60.0, connect=5.0),
             limits=httpx.Limits(max_connections=connections + 2, max_keepalive_connections=connections + 2),
-            trust_env=False,
+            trust_env=httpx.URL(url).host not in _LOOPBACK,  # a proxy is for other hosts
         )
         self._url = url
         self._retry_for_s = retry_for_s

@@ -70,7 +70,9 @@ def read_slices(
     A tail that may still grow ends the last slice before it and is named there as `incomplete`.
     """
     head = os.pread(file.fileno(), FINGERPRINT_BYTES, 0)
-    tail = os.pread(file.fileno(), min(FINGERPRINT_BYTES, mark.offset), max(0, mark.offset - FINGERPRINT_BYTES))
+    tail = os.pread(
+        file.fileno(), min(FINGERPRINT_BYTES, mark.offset), max(0, mark.offset - FINGERPRINT_BYTES)
+    )
     file.seek(mark.offset)
     offset, line = mark.offset, mark.line
     current = Slice(start=offset)

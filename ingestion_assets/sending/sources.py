@@ -24,7 +24,9 @@ class Source:
     session_id: str | None = None
 
 
-def find_sources(paths: Iterable[Path], *, with_todos: bool = True, with_settings: bool = False) -> list[Source]:
+def find_sources(
+    paths: Iterable[Path], *, with_todos: bool = True, with_settings: bool = False
+) -> list[Source]:
     """Every file to send, sorted by path, each file once however many paths or links lead to it.
 
     A folder is searched to the bottom for `*.jsonl` and for `todos/*.json`. A `.claude` folder gives its `projects`

@@ -84,7 +84,9 @@ def _split_slowly(body: bytes, *, start: int, terminated: bool, notes: tuple[str
                 Piece(start=offset, end=offset + len(stretch), raw=raw, notes=notes + repaired + shared)
             )
         else:
-            pieces.append(Piece(start=offset, end=offset + len(stretch), code=code, reason=reason, notes=notes))
+            pieces.append(
+                Piece(start=offset, end=offset + len(stretch), code=code, reason=reason, notes=notes)
+            )
         position, offset, notes = end, offset + len(stretch), ()
 
 

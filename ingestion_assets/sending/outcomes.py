@@ -1,0 +1,148 @@
+"""Follows receipts until the outcome of every record is known, and says which line was rejected and why."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ingestion_assets.sending.delivery import Delivery, GaveUp, ReceiptState
+from ingestion_assets.sending.memory import OpenReceipt
+from ingestion_assets.sending.slices import Problem
+from ingestion_assets.sending.tally import Tally
+
+ASKED_WAIT_S = 5.0
+
+
+def settle(
+    receipt: OpenReceipt, state: ReceiptState, *, record_outcomes: Callable[[], list[dict[str, Any]]]
+) -> tuple[dict[str, int], list[Problem]]:
+    """Totals (names of `Tally`) and rejected records of a finished receipt.
+
+    `record_outcomes` is only asked where something was rejected. What a replayed receipt stored was stored before.
+    """
+    if state.state == "unknown":
+        return {"unknown": len(receipt.places)}, []
+    if state.state == "failed":
+        reason = (
+            "; ".join(_sentence(error) for error in state.errors)
+            or "the request failed and is kept as rejected"
+        )
+        return {}, [_problem(receipt, place, "request_failed", reason) for place in receipt.places]
+    stats = (state.result or {}).get("stats") or {}
+    stored, duplicate = int(stats.get("messages_processed", 0)), int(stats.get("messages_skipped", 0))
+    if receipt.replayed:
+        stored, duplicate = 0, stored + duplicate
+    totals = {"stored": stored, "duplicate": duplicate}
+    if not stats.get("messages_failed"):
+        return totals, []
+    outcomes = record_outcomes()
+    problems = [
+        _problem(receipt, place, outcome.get("code") or "rejected", outcome.get("reason") or "")
+        for place, outcome in zip(receipt.places, outcomes, strict=False)
+        if outcome.get("status") == "rejected"
+    ]
+    return totals, problems or _from_errors(receipt, state)
+
+
+def _from_errors(receipt: OpenReceipt, state: ReceiptState) -> list[Problem]:
+    errors = (state.result or {}).get("errors") or state.errors
+    return [
+        _problem(receipt, receipt.places[error["index"]], error.get("code") or "rejected", _sentence(error))
+        for error in errors
+        if isinstance(error, dict) and 0 <= error.get("index", -1) < len(receipt.places)
+    ]
+
+
+def _problem(receipt: OpenReceipt, place: tuple[int, int], code: str, reason: str) -> Problem:
+    return Problem(path=receipt.path, line=place[0], offset=place[1], code=code, reason=reason)
+
+
+def _sentence(error: Any) -> str:
+    if isinstance(error, dict):
+        for key in ("reason", "detail", "message", "error", "msg"):
+            if error.get(key):
+                return str(error[key])
+    return str(error)
+
+
+class OutcomeFollower:
+    """A thread that asks for open receipts, oldest first. `closed` is called for each one settled.
+
+    `failure` is set when it gave up; what is still open then stays open in the sender's memory.
+    """
+
+    def __init__(
+        self, *, delivery: Delivery, tally: Tally, stop: threading.Event, closed: Callable[[OpenReceipt], None],
+        patience_s: float | None,
+    ) -> None:  # fmt: skip
+        self._delivery = delivery
+        self._tally = tally
+        self._stop = stop
+        self._closed = closed
+        self._patience_s = patience_s
+        self._open: deque[OpenReceipt] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self.failure: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="outcomes", daemon=True)
+        self._thread.start()
+
+    def follow(self, receipt: OpenReceipt) -> None:
+        with self._changed:
+            self._open.append(receipt)
+            self._tally.waiting_for = len(self._open)
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """End once nothing is open any more (or at once when stopped)."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def idle(self) -> bool:
+        return not self._open or not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            self._follow_all()
+        except Exception as error:  # handed to the sender, which reports it
+            self.failure = error
+
+    def _follow_all(self) -> None:
+        pause_s, finished_at = 0.02, time.monotonic()
+        while not self._stop.is_set():
+            with self._changed:
+                if not self._open:
+                    if self._closing:
+                        return
+                    self._changed.wait(0.2)
+                    finished_at = time.monotonic()
+                    continue
+                receipt = self._open[0]
+            state = self._delivery.receipt(receipt.id, wait_s=ASKED_WAIT_S)
+            if not state.finished:
+                if self._patience_s is not None and time.monotonic() - finished_at > self._patience_s:
+                    raise GaveUp(
+                        f"accepted, but the outcome of {len(self._open)} requests is not known after "
+                        f"{self._patience_s:.0f} s; run the same command again to learn it"
+                    )
+                with self._changed:
+                    self._open.rotate(-1)
+                self._stop.wait(pause_s)
+                pause_s = min(1.0, pause_s * 2)
+                continue
+            totals, problems = settle(
+                receipt, state, record_outcomes=lambda: self._delivery.record_outcomes(receipt.id)
+            )
+            self._tally.add(**totals)
+            self._tally.rejected_found(problems)
+            self._closed(receipt)
+            pause_s, finished_at = 0.02, time.monotonic()
+            with self._changed:
+                self._open.remove(receipt)
+                self._tally.waiting_for = len(self._open)

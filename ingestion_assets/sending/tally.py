@@ -1,0 +1,64 @@
+"""Counts what a sender has done so far; written by its threads, read by whoever shows it."""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ingestion_assets.sending.slices import Problem
+
+
+@dataclass(slots=True)
+class Tally:
+    """Totals of one run. `sent` are records the front door accepted; `stored`, `duplicate` and `rejected` are those
+    whose outcome is known. Bytes are bytes of files. `problems` will not be tried again, `incomplete` will."""
+
+    files: int = 0
+    files_unchanged: int = 0
+    bytes_total: int = 0
+    bytes_done: int = 0
+    requests: int = 0
+    sent: int = 0
+    stored: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    unknown: int = 0
+    todos: int = 0
+    configs: int = 0
+    unsendable: int = 0
+    waiting_for: int = 0
+    outage: str | None = None
+    problems: list[Problem] = field(default_factory=list)
+    incomplete: dict[str, Problem] = field(default_factory=dict)
+    notes: Counter[str] = field(default_factory=Counter)
+    _guard: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def add(self, **amounts: int) -> None:
+        """Add to the named totals."""
+        with self._guard:
+            for name, amount in amounts.items():
+                setattr(self, name, getattr(self, name) + amount)
+
+    def unsendable_found(self, problems: Iterable[Problem]) -> None:
+        with self._guard:
+            before = len(self.problems)
+            self.problems.extend(problems)
+            self.unsendable += len(self.problems) - before
+
+    def rejected_found(self, problems: Iterable[Problem]) -> None:
+        with self._guard:
+            before = len(self.problems)
+            self.problems.extend(problems)
+            self.rejected += len(self.problems) - before
+
+    def noted(self, notes: Counter[str]) -> None:
+        with self._guard:
+            self.notes.update(notes)
+
+    def outage_changed(self, reason: str | None, pause_s: float) -> None:
+        """The front door does not answer (or does again, with None)."""
+        self.outage = None if reason is None else f"{reason}; trying again in {pause_s:.1f} s"
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.problems or self.incomplete)
