@@ -146,10 +146,8 @@ def logs(
     known = {path.stem: path for path in sorted(places.logs.glob("*.log"))}
     unknown = [name for name in programs or () if name not in known]
     if unknown or not known:
-        typer.echo(
-            f"no log of {', '.join(unknown) or 'any program'} in {places.logs}; there are: {', '.join(known)}",
-            err=True,
-        )
+        missing = ", ".join(unknown) or "any program"
+        typer.echo(f"no log of {missing} in {places.logs}; there are: {', '.join(known)}", err=True)
         raise typer.Exit(1)
     screen = _Screen(quiet=False)
     chosen = {name: known[name] for name in programs or known}

@@ -157,7 +157,7 @@ class _UnixTransport(xmlrpc.client.Transport):
         super().__init__()
         self._path = path
 
-    def make_connection(self, host: object) -> _UnixConnection:
+    def make_connection(self, host: object) -> _UnixConnection:  # noqa: ARG002
         return _UnixConnection(self._path)
 
 

@@ -20,11 +20,12 @@ from ingestion_assets.stores.privileges import as_unprivileged, bound_to_parent,
 
 LOOPBACK = "127.0.0.1"
 DATABASE = "ingestion"
+SUPERUSER = "postgres"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedServer:
-    """One embedded server: `prepare()` before `command`, which stays in the foreground until `stop_signal`."""
+    """One server: call `prepare()`, then run `command`; it stays in the foreground until `stop_signal`."""
 
     name: str
     url: str
@@ -72,7 +73,7 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
             )
 
     def url() -> str:
-        return f"postgresql://{DATABASE}:{_secret(folder / 'password')}@{LOOPBACK}:{port}/{DATABASE}"
+        return f"postgresql://{SUPERUSER}:{_secret(folder / 'password')}@{LOOPBACK}:{port}/{DATABASE}"
 
     _private_folder(folder)
     address = url()
@@ -215,7 +216,7 @@ def _package_folder(package: str) -> Path:
 
 
 def _initialise_postgres(*, binaries: Path, folder: Path, data: Path, password: str) -> None:
-    """Make the cluster beside its place and move it there when whole, so that no half cluster is ever used."""
+    """Make the cluster beside its place and move it there when whole, so that no half one is ever used."""
     user = unprivileged_user()
     unfinished = folder / "data.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -227,8 +228,8 @@ def _initialise_postgres(*, binaries: Path, folder: Path, data: Path, password: 
 
     def as_server(*command: str, stdin: str | None = None) -> None:
         done = subprocess.run(
-            as_unprivileged(command, user=user), cwd=folder, env=environment, input=stdin, text=True, check=False,
-            capture_output=True,
+            as_unprivileged(command, user=user), cwd=folder, env=environment, input=stdin, text=True,
+            check=False, capture_output=True,
         )  # fmt: skip
         if done.returncode != 0:
             raise RuntimeError(
@@ -236,9 +237,10 @@ def _initialise_postgres(*, binaries: Path, folder: Path, data: Path, password: 
             )
 
     as_server(
-        str(binaries / "initdb"), "--pgdata", str(unfinished), "--username", DATABASE, "--auth", "scram-sha-256",
-        "--pwfile", str(password_file), "--encoding", "UTF8", "--locale", "C.UTF-8", "--no-instructions",
-    )  # fmt: skip
+        *(str(binaries / "initdb"), "--pgdata", str(unfinished), "--username", SUPERUSER),
+        *("--auth", "scram-sha-256", "--pwfile", str(password_file), "--no-instructions"),
+        *("--encoding", "UTF8", "--locale", "C.UTF-8"),
+    )
     as_server(
         *(str(binaries / "postgres"), "--single", "-D", str(unfinished), "postgres"),
         stdin=f"CREATE DATABASE {DATABASE};\n",

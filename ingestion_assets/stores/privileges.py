@@ -11,7 +11,7 @@ _DAC_OVERRIDE, _DAC_READ_SEARCH = 1, 2
 
 
 def bound_to_parent(command: Sequence[str], *, signal: str) -> tuple[str, ...]:
-    """`command`, sent `signal` (`KILL`, `INT`…) by the kernel when its parent dies, where there is `setpriv`."""
+    """`command`, sent `signal` (`KILL`, `INT`…) by the kernel when its parent dies (needs `setpriv`)."""
     setpriv = shutil.which("setpriv")
     return (setpriv, "--pdeathsig", signal, "--", *command) if setpriv else tuple(command)
 
