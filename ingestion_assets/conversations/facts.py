@@ -9,7 +9,12 @@ import msgspec
 _MOST_TOKENS = 2**40
 _MOST_COST = 10**9
 _LONGEST = 256
-_TITLES = {"summary": "summary", "ai-title": "aiTitle", "custom-title": "customTitle", "agent-name": "agentName"}
+_TITLES = {
+    "summary": "summary",
+    "ai-title": "aiTitle",
+    "custom-title": "customTitle",
+    "agent-name": "agentName",
+}
 
 
 class Facts(msgspec.Struct, frozen=True, gc=False):
@@ -38,7 +43,13 @@ _NO_USAGE = (None, None, None, None)
 
 
 def facts_of(
-    record: dict[str, Any], *, kind: str, uuid: str, cost: float | None, waits_for: str | None, warnings: list[str]
+    record: dict[str, Any],
+    *,
+    kind: str,
+    uuid: str,
+    cost: float | None,
+    waits_for: str | None,
+    warnings: list[str],
 ) -> Facts:
     """The facts of a valid record. Usage that is no sensible number is left out, with a warning."""
     message = record.get("message")

@@ -23,10 +23,6 @@ class NumberText(str):
     """A number that neither a Python int nor a double can hold, as it was written."""
 
     __slots__ = ()
-    is_number = True
-
-
-UNREPRESENTABLE = NumberText
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +53,9 @@ def _decode_odd(raw: bytes, openers: int) -> Decoded:
         value = json.loads(text, strict=False, parse_int=_int, parse_float=_float, parse_constant=_not_json)
     except ValueError as error:
         raise NotJsonError(str(error)) from error
-    cleaned = _Cleaner()
-    value = cleaned.clean(value)
-    return Decoded(value, True, (*warnings, *sorted(cleaned.warnings)), openers)
+    cleaner = _Cleaner()
+    value = cleaner.clean(value)
+    return Decoded(value, True, (*warnings, *sorted(cleaner.warnings)), openers)
 
 
 def _int(text: str) -> int | NumberText:
@@ -73,6 +69,11 @@ def _float(text: str) -> float | NumberText:
 
 def _not_json(text: str) -> Any:
     raise NotJsonError(f"{text} is no JSON number")
+
+
+def clean(value: Any) -> Any:
+    """The value with lone surrogates and NULs replaced by U+FFFD."""
+    return _Cleaner().clean(value)
 
 
 class _Cleaner:
@@ -110,7 +111,9 @@ def canonical(value: Any) -> bytes:
     try:
         return msgspec.json.encode(value, order="sorted")
     except (OverflowError, TypeError, UnicodeEncodeError, msgspec.MsgspecError):
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+            "utf-8", "replace"
+        )
 
 
 def depth(value: Any) -> int:
@@ -137,7 +140,9 @@ def storable(value: Any) -> Any:
         return Binary(value.encode(), NUMBER_AS_TEXT)
     if isinstance(value, int) and value not in _INT64:
         digits = str(value)
-        return Decimal128(digits) if len(digits.lstrip("-")) <= 34 else Binary(digits.encode(), NUMBER_AS_TEXT)
+        return (
+            Decimal128(digits) if len(digits.lstrip("-")) <= 34 else Binary(digits.encode(), NUMBER_AS_TEXT)
+        )
     return value
 
 
@@ -150,6 +155,6 @@ def restore(value: Any) -> Any:
     if isinstance(value, Decimal128):
         return int(value.to_decimal())
     if isinstance(value, Binary) and value.subtype == NUMBER_AS_TEXT:
-        number = Decimal(value.decode())
-        return int(number) if number == number.to_integral_value() and b"." not in value and b"e" not in value.lower() else float(number)
+        text = value.decode()
+        return float(text) if set(text) & set(".eE") else int(Decimal(text))
     return value

@@ -91,6 +91,8 @@ def _block_text(block: Any) -> str:
         return inner[:_LOOKED_AT]
     if isinstance(inner, list):
         return " ".join(
-            item["text"][:_LOOKED_AT] for item in inner if isinstance(item, dict) and isinstance(item.get("text"), str)
+            item["text"][:_LOOKED_AT]
+            for item in inner
+            if isinstance(item, dict) and isinstance(item.get("text"), str)
         )
     return ""

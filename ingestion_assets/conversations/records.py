@@ -8,8 +8,9 @@ Departure from the letter of the contract: the content hash of a line *without* 
 {uuid, type, timestamp, message} alone all `mode` or `progress` lines of a session would be one.
 """
 
+import math
 import uuid as uuids
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -20,9 +21,9 @@ import msgspec
 
 from ingestion_assets.conversations.facts import Facts, facts_of
 from ingestion_assets.conversations.json_values import (
-    UNREPRESENTABLE,
     Decoded,
     NotJsonError,
+    NumberText,
     canonical,
     decode,
     depth,
@@ -83,7 +84,9 @@ def message_id(session_id: str, uuid: str) -> str:
     return f"{session_id}/{uuid}"
 
 
-def parse(raw: bytes | msgspec.Raw, *, default_session: str | None = None, sanitize: bool = False) -> Record | Invalid:
+def parse(
+    raw: bytes | msgspec.Raw, *, default_session: str | None = None, sanitize: bool = False
+) -> Record | Invalid:
     """Judge one JSON object.
 
     Codes of `Invalid`: not_json, not_an_object, too_deep, too_large, missing_type, empty_uuid, uuid_too_long,
@@ -96,7 +99,9 @@ def parse(raw: bytes | msgspec.Raw, *, default_session: str | None = None, sanit
     except RecursionError:
         return Invalid("too_deep", f"Nested deeper than the {MAX_DEPTH} levels that can be stored.")
     if not isinstance(decoded.value, dict):
-        return Invalid("not_an_object", f"A message is a JSON object, this is {type(decoded.value).__name__}.")
+        return Invalid(
+            "not_an_object", f"A message is a JSON object, this is {type(decoded.value).__name__}."
+        )
     try:
         return _record(decoded, default_session=default_session, sanitize=sanitize)
     except _RefusedError as refused:
@@ -121,7 +126,9 @@ def _record(decoded: Decoded, *, default_session: str | None, sanitize: bool) ->
     if uuid == "":
         raise _RefusedError("empty_uuid", "The field `uuid` is empty.")
     if uuid is not None and len(uuid) > MAX_UUID:
-        raise _RefusedError("uuid_too_long", f"The uuid has {len(uuid)} characters, at most {MAX_UUID} are allowed.")
+        raise _RefusedError(
+            "uuid_too_long", f"The uuid has {len(uuid)} characters, at most {MAX_UUID} are allowed."
+        )
     timestamp = parse_timestamp(record.get("timestamp"))
     if kind == "assistant" and record.get("message") is None:
         raise _RefusedError("missing_message", "An assistant line without `message`.")
@@ -175,7 +182,9 @@ def stamped(record: Record, *, drop_id: uuids.UUID, position: int) -> bytes | In
         encoded = bson.encode({**document, "record": storable(document["record"])})
     if len(encoded) > MAX_DOCUMENT_BYTES:
         return Invalid(
-            "too_large", f"The document has {len(encoded)} bytes, at most {MAX_DOCUMENT_BYTES} can be stored.", record.uuid
+            "too_large",
+            f"The document has {len(encoded)} bytes, at most {MAX_DOCUMENT_BYTES} can be stored.",
+            record.uuid,
         )
     return encoded
 
@@ -227,12 +236,14 @@ def _cost(record: dict[str, Any]) -> float | int | None:
         value = record.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124
-            if isinstance(value, UNREPRESENTABLE) and value.is_number:
+        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+            if isinstance(value, NumberText):
                 raise _RefusedError("cost_out_of_range", f"{name} is {value}, allowed is 0 to {MAX_COST}.")
             raise _RefusedError("invalid_cost", f"{name} is not a number.")
         if not 0 <= value <= MAX_COST:
-            raise _RefusedError("cost_out_of_range", f"{name} is {str(value)[:40]}, allowed is 0 to {MAX_COST}.")
+            raise _RefusedError(
+                "cost_out_of_range", f"{name} is {str(value)[:40]}, allowed is 0 to {MAX_COST}."
+            )
         found = value
     return found
 
@@ -248,4 +259,16 @@ def _shape(record: dict[str, Any], kind: str, version: str | None) -> tuple[Any,
     )  # fmt: skip
 
 
-__all__ = ["Invalid", "Record", "message_id", "original", "parse", "parse_timestamp", "stamped"]
+def paths_of(shapes: Iterable[tuple[Any, ...]]) -> dict[str, set[str]]:
+    """Types and field paths of `Record.shape`s, by client version ('' where a line names none)."""
+    found: dict[str, set[str]] = {}
+    for version, kind, fields, message, data, attachment in shapes:
+        paths = found.setdefault(version or "", set())
+        paths.add(kind)
+        paths.update(f"{kind}.{name}" for name in fields)
+        for parent, inner in (("message", message), ("data", data), ("attachment", attachment)):
+            paths.update(f"{kind}.{parent}.{name}" for name in inner or ())
+    return found
+
+
+__all__ = ["Invalid", "Record", "message_id", "original", "parse", "parse_timestamp", "paths_of", "stamped"]

@@ -41,7 +41,9 @@ class Envelope(msgspec.Struct, kw_only=True):
     @property
     def empty(self) -> bool:
         """Whether there is nothing in it to ingest."""
-        return not (self.messages or self.todos or (self.config and (self.config.config or self.config.settings)))
+        return not (
+            self.messages or self.todos or (self.config and (self.config.config or self.config.settings))
+        )
 
 
 class IngestStats(msgspec.Struct, kw_only=True):

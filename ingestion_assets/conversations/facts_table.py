@@ -1,0 +1,126 @@
+"""The SQL of `ingestion.conversation_facts`: look up what is known, add what is new and mark its sessions stale."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+
+from ingestion_assets.conversations.facts import Facts
+
+Key = tuple[str, str]  # session id ('' where there is none) and uuid
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a stored message came from, and what it said."""
+
+    drop_id: UUID
+    position: int
+    content_hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A row to be."""
+
+    key: Key
+    origin: Origin
+    received_at: datetime
+    type: str
+    timestamp: datetime | None
+    facts: Facts
+
+
+KNOWN = sa.text("""
+    SELECT f.session_id, f.uuid, f.drop_id, f.position, f.content_hash
+    FROM unnest(CAST(:sessions AS text[]), CAST(:uuids AS text[])) AS k (session_id, uuid)
+    CROSS JOIN LATERAL (
+        SELECT * FROM ingestion.conversation_facts f
+        WHERE f.session_id = k.session_id AND f.uuid = k.uuid
+        LIMIT 1
+    ) f
+""")
+
+_COLUMNS = """session_id text, uuid text, drop_id uuid, position int, content_hash bytea, type text, ts timestamptz,
+    cwd text, version text, title text, usage_key text, model text, input_tokens bigint, output_tokens bigint,
+    cache_creation_tokens bigint, cache_read_tokens bigint, cost numeric, cumulative_cost numeric, leaf_uuid text"""
+_NAMES = ", ".join(column.split()[0] for column in _COLUMNS.split(","))
+_INSERT = f"""
+    INSERT INTO ingestion.conversation_facts ({_NAMES}, unsettled)
+    SELECT {_NAMES}, leaf_uuid IS NOT NULL
+    FROM json_to_recordset(CAST(:rows AS json)) AS t ({_COLUMNS})
+    ORDER BY session_id, uuid
+    ON CONFLICT (session_id, uuid)
+"""
+_ADD = sa.text(f"{_INSERT} DO NOTHING")
+_REPLACE = sa.text(
+    f"{_INSERT} DO UPDATE SET owner = NULL, unsettled = excluded.unsettled, "
+    + ", ".join(f"{name} = excluded.{name}" for name in _NAMES.split(", ")[2:])
+)
+_TOUCH = sa.text("""
+    INSERT INTO ingestion.conversation_sessions AS s (session_id, created_by, created_at, touched_by)
+    SELECT session_id, drop_id, received_at, drop_id
+    FROM json_to_recordset(CAST(:rows AS json)) AS t (session_id text, drop_id uuid, received_at timestamptz)
+    ORDER BY session_id
+    ON CONFLICT (session_id) DO UPDATE SET stale = true, touched_by = excluded.touched_by
+""")
+
+
+def known(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, Origin]:
+    """Those of `keys` that are stored, with their origin: one index probe a key, however much is stored."""
+    rows = connection.execute(
+        KNOWN, {"sessions": [key[0] for key in keys], "uuids": [key[1] for key in keys]}
+    )
+    return {(row[0], row[1]): Origin(row[2], row[3], bytes(row[4])) for row in rows}
+
+
+def add(connection: sa.Connection, rows: Sequence[Fact], *, replace: bool = False) -> None:
+    """Write the facts of stored messages and mark their sessions for new statistics, in the caller's transaction.
+
+    Rows that exist stay as they are, or are written anew with `replace`.
+    """
+    if not rows:
+        return
+    connection.execute(_REPLACE if replace else _ADD, {"rows": _json(_row(fact) for fact in rows)})
+    touched: dict[str, dict[str, Any]] = {}
+    for fact in rows:
+        session_id = fact.key[0]
+        if session_id and session_id not in touched:
+            touched[session_id] = {
+                "session_id": session_id, "drop_id": fact.origin.drop_id, "received_at": fact.received_at,
+            }  # fmt: skip
+    if touched:
+        connection.execute(_TOUCH, {"rows": _json(touched.values())})
+
+
+def _row(fact: Fact) -> dict[str, Any]:
+    facts = fact.facts
+    return {
+        "session_id": fact.key[0],
+        "uuid": fact.key[1],
+        "drop_id": fact.origin.drop_id,
+        "position": fact.origin.position,
+        "content_hash": "\\x" + fact.origin.content_hash.hex(),
+        "type": fact.type,
+        "ts": fact.timestamp,
+        "cwd": facts.cwd,
+        "version": facts.version,
+        "title": facts.title,
+        "usage_key": facts.usage_key,
+        "model": facts.model,
+        "input_tokens": facts.input_tokens,
+        "output_tokens": facts.output_tokens,
+        "cache_creation_tokens": facts.cache_creation_tokens,
+        "cache_read_tokens": facts.cache_read_tokens,
+        "cost": facts.cost,
+        "cumulative_cost": facts.cumulative_cost,
+        "leaf_uuid": facts.waits_for,
+    }
+
+
+def _json(rows: Iterable[dict[str, Any]]) -> str:
+    return msgspec.json.encode(list(rows)).decode()

@@ -1,0 +1,304 @@
+"""Stores the messages of landed batches: each once, whatever is repeated, cut differently or killed on the way.
+
+MongoDB's unique `_id` decides who stores a message; its row in `conversation_facts`, written after it, is what
+later batches are compared with, so that the hot path asks MongoDB nothing. A crash between the two leaves a document
+that knows its drop and position: the repetition finds it as its own.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from bson.raw_bson import RawBSONDocument
+from pymongo import ReplaceOne
+from pymongo.database import Database
+from pymongo.errors import BulkWriteError
+
+from ingestion_assets.conversations import facts_table
+from ingestion_assets.conversations.facts_table import Fact, Key, Origin
+from ingestion_assets.conversations.records import Invalid, Record, original, parse, stamped
+from ingestion_assets.conversations.schema import Config, TodoFile, decode_body
+from ingestion_assets.landing.drops import LandedDrop, RecordOutcome, Reject
+from ingestion_assets.stores.mongo import MESSAGES
+
+CHUNK_RECORDS = 1000
+CHUNK_BYTES = 8 * 2**20
+_DUPLICATE_KEY = 11000
+
+
+@dataclass(slots=True)
+class BatchOutcome:
+    """What became of one batch. `records` and `sessions` are the same however often the batch is repeated.
+
+    `sessions` are those that got messages from it. `todos` and `config` are not stored here.
+    """
+
+    drop: LandedDrop
+    records: list[RecordOutcome]
+    todos: list[TodoFile]
+    config: Config | None
+    rejects: list[Reject] = field(default_factory=list)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    sessions: set[str] = field(default_factory=set)
+    shapes: set[tuple[Any, ...]] = field(default_factory=set)
+
+    def count(self, status: str) -> int:
+        """Records with this status: `stored`, `duplicate` (conflicts included) or `rejected`."""
+        return sum(outcome.status == status for outcome in self.records)
+
+
+@dataclass(slots=True)
+class _Item:
+    batch: BatchOutcome
+    position: int
+    raw: bytes
+    record: Record
+    origin: Origin
+    document: bytes
+
+    @property
+    def key(self) -> Key:
+        return self.record.session_id, self.record.uuid
+
+
+@dataclass(slots=True)
+class _Chunk:
+    inserts: list[_Item] = field(default_factory=list)
+    replaces: list[_Item] = field(default_factory=list)
+    repeated: list[_Item] = field(default_factory=list)
+
+
+def store_messages(
+    *,
+    database: Database[Any],
+    engine: sa.Engine,
+    drops: Sequence[LandedDrop],
+    sanitize: bool = False,
+    rebuild: bool = False,
+    chunk_records: int = CHUNK_RECORDS,
+) -> list[BatchOutcome]:
+    """Store every new message of `drops`, in order, and say of each record what became of it.
+
+    One chunk is parsed while the server works on the one before; at most two are in memory. `rebuild` derives again
+    every document that these drops brought, replaces it, and repairs its facts. Raises what the stores raise; to
+    repeat the call with the same drops is always right.
+    """
+    outcomes: list[BatchOutcome] = []
+    run = _Storing(database=database, engine=engine, sanitize=sanitize, rebuild=rebuild)
+    with ThreadPoolExecutor(1, thread_name_prefix="mongodb") as server:
+        waiting: tuple[_Chunk, Future[set[str]]] | None = None
+        for pieces in _chunked(_pieces(drops, outcomes.append), chunk_records):
+            chunk = run.prepare(pieces)
+            written = waiting and (waiting[0], waiting[1].result())
+            waiting = chunk, server.submit(run.write, chunk)
+            if written:
+                run.settle(*written)
+        if waiting:
+            run.settle(waiting[0], waiting[1].result())
+    for outcome in outcomes:
+        outcome.rejects.sort(key=lambda reject: reject.position)
+        outcome.warnings.sort(key=lambda warning: (warning["index"], warning["code"]))
+    return outcomes
+
+
+_Piece = tuple[BatchOutcome, int, bytes, str | None]
+
+
+def _pieces(drops: Iterable[LandedDrop], opened: Callable[[BatchOutcome], None]) -> Iterator[_Piece]:
+    for drop in drops:
+        envelope = decode_body(drop.body)
+        unknown = RecordOutcome("rejected")
+        batch = BatchOutcome(drop, [unknown] * len(envelope.messages), envelope.todos, envelope.config)
+        opened(batch)
+        for position, raw in enumerate(envelope.messages):
+            yield batch, position, bytes(raw), envelope.sessionId
+
+
+def _chunked(pieces: Iterable[_Piece], most_records: int) -> Iterator[list[_Piece]]:
+    chunk: list[_Piece] = []
+    size = 0
+    for piece in pieces:
+        if chunk and (len(chunk) >= most_records or size + len(piece[2]) > CHUNK_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(piece)
+        size += len(piece[2])
+    if chunk:
+        yield chunk
+
+
+class _Storing:
+    """One call of `store_messages`: its stores, and the messages it has seen."""
+
+    def __init__(self, *, database: Database[Any], engine: sa.Engine, sanitize: bool, rebuild: bool) -> None:
+        self._messages = database[MESSAGES]
+        self._engine = engine
+        self._sanitize = sanitize
+        self._rebuild = rebuild
+        self._seen: dict[Key, Origin] = {}
+
+    def prepare(self, pieces: list[_Piece]) -> _Chunk:
+        """Parse, and decide what is to be written. Invalid records end here."""
+        items = [item for item in (self._parsed(*piece) for piece in pieces) if item]
+        asked = list({item.key: None for item in items if item.key not in self._seen})
+        known: dict[Key, Origin] = {}
+        if asked:
+            with self._engine.connect() as connection:
+                known = facts_table.known(connection, asked)
+        chunk = _Chunk()
+        for item in items:
+            first = self._seen.get(item.key)
+            stored = None if first else known.get(item.key)
+            if first is None and stored is None:
+                self._seen[item.key] = item.origin
+                chunk.inserts.append(item)
+            elif stored and _same_place(stored, item.origin):
+                self._seen[item.key] = item.origin
+                _note_stored(item)
+                if self._rebuild:
+                    chunk.replaces.append(item)
+            else:
+                if stored:
+                    self._seen[item.key] = stored
+                chunk.repeated.append(item)
+        return chunk
+
+    def write(self, chunk: _Chunk) -> set[str]:
+        """Insert the documents; returns the ids that MongoDB already had."""
+        taken: set[str] = set()
+        if chunk.inserts:
+            try:
+                self._messages.insert_many(
+                    [RawBSONDocument(item.document) for item in chunk.inserts], ordered=False
+                )
+            except BulkWriteError as error:
+                errors = error.details["writeErrors"]
+                if error.details.get("writeConcernErrors") or any(
+                    one["code"] != _DUPLICATE_KEY for one in errors
+                ):
+                    raise
+                taken = {chunk.inserts[one["index"]].record.id for one in errors}
+        if chunk.replaces:
+            self._messages.bulk_write(
+                [
+                    ReplaceOne({"_id": item.record.id}, RawBSONDocument(item.document), upsert=True)
+                    for item in chunk.replaces
+                ],
+                ordered=False,
+            )
+        return taken
+
+    def settle(self, chunk: _Chunk, taken: set[str]) -> None:
+        """Tell own documents of an earlier attempt from those of others, and write the facts."""
+        stored = self._messages.find({"_id": {"$in": sorted(taken)}}) if taken else ()
+        others = {document["_id"]: document for document in stored}
+        rows: list[Fact] = []
+        again: list[_Item] = []
+        for item in chunk.inserts:
+            document = others.get(item.record.id)
+            if document is None:
+                if item.record.id in taken:
+                    raise LookupError(
+                        f"message {item.record.id} was there and is gone; the batch must be repeated"
+                    )
+                _note_stored(item)
+                rows.append(_fact(item.record, item.origin, item.batch.drop))
+                continue
+            origin = Origin(UUID(document["dropId"]), document["position"], bytes(document["contentHash"]))
+            self._seen[item.key] = origin
+            if _same_place(origin, item.origin):
+                _note_stored(item)
+                again.append(item)
+                rows.append(_fact(item.record, item.origin, item.batch.drop))
+            else:
+                _note_repeated(item, origin)
+                rows.extend(_fact_of_other(document, origin, item))
+        for item in chunk.repeated:
+            _note_repeated(item, self._seen[item.key])
+        if self._rebuild and again:
+            self.write(_Chunk(replaces=again))
+        replaced = [_fact(item.record, item.origin, item.batch.drop) for item in chunk.replaces]
+        with self._engine.begin() as connection:
+            facts_table.add(connection, rows)
+            facts_table.add(connection, replaced, replace=True)
+
+    def _parsed(self, batch: BatchOutcome, position: int, raw: bytes, session: str | None) -> _Item | None:
+        record = parse(raw, default_session=session, sanitize=self._sanitize)
+        if isinstance(record, Record):
+            document = stamped(record, drop_id=batch.drop.id, position=position)
+            if isinstance(document, bytes):
+                if record.warnings:
+                    _note_warnings(batch, position, record)
+                batch.shapes.add(record.shape)
+                origin = Origin(batch.drop.id, position, record.content_hash)
+                return _Item(batch, position, raw, record, origin, document)
+            record = document
+        _note_invalid(batch, position, raw, record)
+        return None
+
+
+def _same_place(one: Origin, other: Origin) -> bool:
+    return one.drop_id == other.drop_id and one.position == other.position
+
+
+def _fact(record: Record, origin: Origin, drop: LandedDrop) -> Fact:
+    return Fact(
+        key=(record.session_id, record.uuid), origin=origin, received_at=drop.received_at, type=record.type,
+        timestamp=record.timestamp, facts=record.facts,
+    )  # fmt: skip
+
+
+def _fact_of_other(document: dict[str, Any], origin: Origin, item: _Item) -> list[Fact]:
+    """The fact of a document that another drop stored and has not written yet, or never will."""
+    record = parse(json.dumps(original(document)).encode(), default_session=document["sessionId"])
+    if not isinstance(record, Record):
+        return []
+    return [
+        Fact(
+            key=item.key, origin=origin, received_at=item.batch.drop.received_at, type=record.type,
+            timestamp=record.timestamp, facts=record.facts,
+        )
+    ]  # fmt: skip
+
+
+def _note_stored(item: _Item) -> None:
+    item.batch.records[item.position] = RecordOutcome("stored", item.record.id)
+    if item.record.session_id:
+        item.batch.sessions.add(item.record.session_id)
+
+
+def _note_repeated(item: _Item, first: Origin) -> None:
+    batch, position, record = item.batch, item.position, item.record
+    if first.content_hash == record.content_hash:
+        batch.records[position] = RecordOutcome("duplicate", record.id, str(first.drop_id))
+        return
+    reason = "Another message with this session and uuid but other content came first and stays."
+    batch.records[position] = RecordOutcome("duplicate", record.id, str(first.drop_id), "conflict", reason)
+    batch.rejects.append(Reject(position, "conflict", "conflict", reason, item.raw))
+    batch.warnings.append({"index": position, "uuid": record.uuid, "code": "conflict", "reason": reason})
+
+
+def _note_invalid(batch: BatchOutcome, position: int, raw: bytes, invalid: Invalid) -> None:
+    batch.records[position] = RecordOutcome("rejected", code=invalid.code, reason=invalid.reason)
+    batch.rejects.append(Reject(position, "invalid", invalid.code, invalid.reason, raw))
+    batch.errors.append(
+        {"index": position, "uuid": invalid.uuid, "code": invalid.code, "reason": invalid.reason}
+    )
+
+
+def _note_warnings(batch: BatchOutcome, position: int, record: Record) -> None:
+    """One entry a code (and type), with the first index and a count: a whole file may be odd in the same way."""
+    for code in record.warnings:
+        kind = record.type if code == "unknown_type" else None
+        for warning in batch.warnings:
+            if warning["code"] == code and warning.get("type") == kind:
+                warning["count"] += 1
+                break
+        else:
+            warning = {"index": position, "uuid": record.uuid, "code": code, "count": 1}
+            batch.warnings.append(warning | ({"type": kind} if kind else {}))
