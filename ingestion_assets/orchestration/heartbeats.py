@@ -6,6 +6,7 @@ look dead. Whoever else executes runs (`dagster job execute`, a test) beats for 
 
 import logging
 import os
+import signal
 import socket
 import threading
 import uuid
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
@@ -25,15 +27,6 @@ logger = logging.getLogger(__name__)
 
 OnBeat = Callable[[Sequence[str]], object]
 _on_beat: list[OnBeat] = []
-
-TABLE = sa.table(
-    "run_heartbeats",
-    *map(
-        sa.column,
-        ["run_id", "worker", "host", "worker_pid", "pid", "started_at", "beat_at", "cancel_requested_at", "ended_at"],
-    ),
-    schema="ingestion",
-)  # fmt: skip
 
 _CLAIM = sa.text("""
 INSERT INTO ingestion.run_heartbeats AS h (run_id, worker, host, worker_pid, pid)
@@ -145,7 +138,7 @@ def beat(engine: sa.Engine, *, run_ids: Sequence[str]) -> None:
         return
     with engine.begin() as connection:
         connection.execute(_BEAT, {"run_ids": list(run_ids)})
-    for callback in list(_on_beat):
+    for callback in _on_beat:
         try:
             callback(run_ids)
         except Exception:
@@ -221,7 +214,9 @@ def beating(run_id: str) -> Iterator[None]:
         while not stop.wait(settings.heartbeat_s):
             try:
                 beat(engine, run_ids=[run_id])
-            except sa.exc.SQLAlchemyError as error:
+                if any(row.cancel_requested_at for row in live(engine, worker=worker)):
+                    os.kill(worker.pid, signal.SIGINT)  # Dagster's handler ends the run as canceled
+            except SQLAlchemyError as error:
                 logger.warning("The heartbeat of run %s failed: %s", run_id, error)
 
     thread = threading.Thread(target=keep_beating, name=f"beat-{run_id}", daemon=True)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Self
 
+import sqlalchemy as sa
 from dagster import DagsterRun, DagsterRunStatus, Field, StringSource
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, ResumeRunContext, WorkerStatus
 from dagster._serdes import ConfigurableClassData
@@ -26,10 +27,14 @@ class WarmRunLauncher(CeleryRunLauncher):
     cancelled, finished or executed elsewhere leaves it alone.
     """
 
-    def __init__(self, inst_data: ConfigurableClassData | None = None, redis_url: str | None = None) -> None:
-        self._settings = load_settings()
-        if redis_url:
-            self._settings = self._settings.model_copy(update={"redis_url": redis_url})
+    def __init__(
+        self,
+        inst_data: ConfigurableClassData | None = None,
+        redis_url: str | None = None,
+        postgres_url: str | None = None,
+    ) -> None:
+        given = {"redis_url": redis_url, "postgres_url": postgres_url}
+        self._settings = load_settings().model_copy(update={key: url for key, url in given.items() if url})
         super().__init__(default_queue=DEFAULT_QUEUE, inst_data=inst_data)
         self.celery = make_app(self._settings)
 
@@ -46,15 +51,17 @@ class WarmRunLauncher(CeleryRunLauncher):
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
+        if self._is_foreign(run) and self._heartbeat(run) is None:
+            return False
         if run.status != DagsterRunStatus.CANCELING:
             self._instance.report_run_canceling(run)
         # A worker claims the heartbeat before it reads the run's status. So a run without one will not start.
-        if not heartbeats.request_cancel(postgres.engine(), run_id=run_id):
+        heartbeats.request_cancel(self._engine, run_id=run_id)
+        found = self._heartbeat(run)
+        if found is None or not found[1]:
             current = self._instance.get_run_by_id(run_id)
             if current is not None and not current.is_finished:
-                self._instance.report_run_canceled(
-                    current, "The run was canceled before a worker started it."
-                )
+                self._instance.report_run_canceled(current, "The run was canceled; no process executed it.")
         return True
 
     @property
@@ -67,11 +74,9 @@ class WarmRunLauncher(CeleryRunLauncher):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """RUNNING while the heartbeat is fresh, FAILED once it is stale or ended, never UNKNOWN."""
-        found = heartbeats.heartbeat(postgres.engine(), run_id=run.run_id, lease_s=self._settings.lease_s)
+        found = self._heartbeat(run)
         if found is None:
-            if (
-                DAGSTER_CELERY_TASK_ID_TAG not in run.tags
-            ):  # executed by another process, `dagster job execute` say
+            if self._is_foreign(run):
                 return CheckRunHealthResult(WorkerStatus.RUNNING)
             return CheckRunHealthResult(WorkerStatus.FAILED, "No process executes the run.")
         row, alive = found
@@ -89,20 +94,32 @@ class WarmRunLauncher(CeleryRunLauncher):
         run: DagsterRun,
         include_container_logs: bool | None = True,  # noqa: ARG002
     ) -> str | None:
-        found = heartbeats.heartbeat(postgres.engine(), run_id=run.run_id, lease_s=self._settings.lease_s)
+        found = self._heartbeat(run)
         return None if found is None else str(found[0])
+
+    @property
+    def _engine(self) -> sa.Engine:
+        return postgres.engine(self._settings.require("postgres_url"))
+
+    def _heartbeat(self, run: DagsterRun) -> tuple[heartbeats.Heartbeat, bool] | None:
+        return heartbeats.heartbeat(self._engine, run_id=run.run_id, lease_s=self._settings.lease_s)
+
+    @staticmethod
+    def _is_foreign(run: DagsterRun) -> bool:
+        """Whether another process started the run by itself, `dagster job execute` say."""
+        return DAGSTER_CELERY_TASK_ID_TAG not in run.tags
 
     @classmethod
     def config_type(cls) -> Any:
+        default = "Default: the URL of the settings."
         return {
-            "redis_url": Field(
-                StringSource, is_required=False, description="The broker. Default: the URL of the settings."
-            )
+            "redis_url": Field(StringSource, is_required=False, description=f"The broker. {default}"),
+            "postgres_url": Field(StringSource, is_required=False, description=f"The heartbeats. {default}"),
         }
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
-        return cls(inst_data=inst_data, redis_url=config_value.get("redis_url"))
+        return cls(inst_data=inst_data, **config_value)
 
 
 def _priority(run: DagsterRun) -> int:

@@ -18,6 +18,8 @@ from dagster._core.origin import JobPythonOrigin
 from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster._utils.interrupts import capture_interrupts
 from dagster_postgres.utils import DagsterPostgresException
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Worker
@@ -26,7 +28,7 @@ from ingestion_assets.orchestration.warm_code import warm_job
 logger = logging.getLogger(__name__)
 
 STARTABLE = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
-_GONE = (sa.exc.DBAPIError, sa.exc.TimeoutError, psycopg.Error, DagsterPostgresException)
+_GONE = (DBAPIError, PoolTimeout, psycopg.Error, DagsterPostgresException)
 
 # A database that is away is waited for: a run that is neither executed nor reported would be nobody's.
 _patiently = tenacity.retry(

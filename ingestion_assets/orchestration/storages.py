@@ -5,8 +5,7 @@ Named in `dagster.yaml`. Without a `postgres_url` there they use that of the set
 
 import os
 import weakref
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +14,6 @@ from dagster import Field, IntSource, StringSource
 from dagster._core.storage.sql import create_engine
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
-from dagster_postgres.utils import create_pg_connection
 
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import driver_url
@@ -96,8 +94,10 @@ class _Pooled:
         max_overflow: int = 10,
     ):
         self._pool_size = pool_size
-        super().__init__(  # pyright: ignore[reportCallIssue]
-            postgres_url, should_autocreate_tables=should_autocreate_tables, inst_data=inst_data
+        super().__init__(
+            postgres_url,  # pyright: ignore[reportCallIssue]
+            should_autocreate_tables=should_autocreate_tables,
+            inst_data=inst_data,
         )
         self._engine = pooled_engine(postgres_url, pool_size, max_overflow)
 
@@ -107,7 +107,7 @@ class _Pooled:
         pool_recycle: int,  # noqa: ARG002
         max_overflow: int,
     ) -> None:
-        """Called by the webserver, whose requests must not wait for ever: same pool, statements bounded in time (ms)."""
+        """For the webserver, whose requests must not wait for ever: statements are bounded in time (ms)."""
         self._engine = pooled_engine(
             self.postgres_url, max(self._pool_size, 4), max_overflow, statement_timeout
         )

@@ -1,7 +1,7 @@
 """A warm worker: `python -m ingestion_assets.orchestration.worker --queue default`.
 
-The parent process loads everything once and forks children, which find it in memory; each child executes one run
-at a time, in its own process.
+The parent process loads everything once and forks children, which find it in memory; each child executes one
+run at a time.
 """
 
 import argparse
@@ -33,13 +33,15 @@ _warm_up: dict[str, list[Callable[[], object]]] = defaultdict(list)
 
 
 def on_child_start(queue: str, callback: Callable[[], object]) -> None:
-    """Call `callback` in each child of a worker on `queue`, right after the fork: what must not be forked, such as a
-    model on the GPU, is loaded there and stays loaded between runs."""
+    """Call `callback` in each child of a worker on `queue`, right after the fork.
+
+    What must not be forked, such as a model on the GPU, is loaded there and stays loaded between runs.
+    """
     _warm_up[queue].append(callback)
 
 
 def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain_s: float = 8.0) -> None:
-    """Execute runs of `queue`, `concurrency` at a time, until SIGTERM; then let them end for up to `drain_s`."""
+    """Execute runs of `queue`, `concurrency` at a time, until SIGTERM; then give them `drain_s` to end."""
     settings = load_settings()
     app = make_app(settings)
     worker = Worker.here()

@@ -83,7 +83,7 @@ defs = dg.Definitions(
         sleeping,
         blocking,
         failing,
-        dg.define_asset_job("chain", selection=CHAIN, partitions_def=DAYS),
+        dg.define_asset_job("chain", selection=CHAIN),
     ],
     executor=dg.in_process_executor,
     resources={"io_manager": Nothing()},

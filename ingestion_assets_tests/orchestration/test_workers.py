@@ -1,0 +1,266 @@
+"""Runs in warm workers: that they end as they should whatever is cancelled, killed, restarted or delivered twice."""
+
+import logging
+import os
+import signal
+import time
+
+import dagster as dg
+import psutil
+import pytest
+import sqlalchemy as sa
+from dagster import DagsterEventType, DagsterRunStatus
+from dagster._core.launcher import WorkerStatus
+from dagster._daemon.monitoring.run_monitoring import monitor_started_run
+
+from ingestion_assets.orchestration import heartbeats
+from ingestion_assets.orchestration.celery_app import celery_settings, make_app, send_run
+from ingestion_assets.orchestration.coordinator import DISPATCH_TAG
+from ingestion_assets.orchestration.launcher import WarmRunLauncher
+from ingestion_assets.settings import Settings
+from ingestion_assets.stores.postgres import engine
+from ingestion_assets_tests.orchestration.conftest import Broker, Runs, WorkerProcess
+from ingestion_assets_tests.servers import wait_until
+
+DAY = {"dagster/partition": "2026-01-02"}
+
+
+def _launcher(runs: Runs) -> WarmRunLauncher:
+    launcher = runs.instance.run_launcher
+    assert isinstance(launcher, WarmRunLauncher)
+    return launcher
+
+
+def _health(runs: Runs, run_id: str) -> WorkerStatus:
+    run = runs.instance.get_run_by_id(run_id)
+    assert run is not None
+    return _launcher(runs).check_run_worker_health(run).status
+
+
+def _monitor(runs: Runs, run_id: str) -> None:
+    """What the daemon's run monitoring does with a started run."""
+    record = runs.instance.get_run_record_by_id(run_id)
+    assert record is not None
+    monitor_started_run(runs.instance, None, record, logging.getLogger())  # pyright: ignore[reportArgumentType]
+
+
+def test_launcher_and_worker_agree_about_celery(broker: Broker) -> None:
+    settings = Settings(redis_url=broker.server.url)
+    launcher = WarmRunLauncher(redis_url=broker.server.url)
+    wanted = celery_settings(settings)
+    for app in (launcher.celery, make_app(settings)):
+        differing = {key: app.conf[key] for key, value in wanted.items() if app.conf[key] != value}
+        assert not differing
+
+
+def test_a_run_goes_from_launch_to_success_in_well_under_a_second(runs: Runs, worker: WorkerProcess) -> None:
+    runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS)  # connections, caches
+    durations = []
+    for _ in range(5):
+        run_id = runs.create("chain", tags=DAY)
+        started = time.monotonic()
+        runs.instance.launch_run(run_id, None)  # pyright: ignore[reportArgumentType]
+        runs.wait_for(run_id, DagsterRunStatus.SUCCESS)
+        durations.append(time.monotonic() - started)
+    assert sorted(durations)[2] < 1.5
+    assert len(runs.instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION)) == 7
+
+
+def test_a_selection_of_assets_runs(runs: Runs, worker: WorkerProcess) -> None:
+    from ingestion_assets_tests.orchestration import jobs_for_tests
+
+    run_id = runs.create("chain", tags=DAY, asset_selection={dg.AssetKey(["chain", "link_3"])})
+    runs.instance.launch_run(run_id, None)  # pyright: ignore[reportArgumentType]
+    runs.wait_for(run_id, DagsterRunStatus.SUCCESS)
+    assert runs.count(run_id, DagsterEventType.ASSET_MATERIALIZATION) == 1
+    assert len(jobs_for_tests.CHAIN) == 7
+
+
+def test_a_failing_step_fails_the_run_and_not_the_worker(runs: Runs, worker: WorkerProcess) -> None:
+    run_id = runs.launch("failing")
+    runs.wait_for(run_id, DagsterRunStatus.FAILURE)
+    assert "planted" in str(runs.instance.all_logs(run_id, of_type=DagsterEventType.STEP_FAILURE))
+    runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS)
+
+
+@pytest.mark.parametrize("job", ["sleeping", "blocking"])
+def test_a_running_run_is_canceled_within_five_seconds(runs: Runs, worker: WorkerProcess, job: str) -> None:
+    run_id, _ = runs.launch_sleeping(job)
+    clicked = time.monotonic()
+    assert runs.instance.run_coordinator.cancel_run(run_id)
+    assert runs.status(run_id) == DagsterRunStatus.CANCELING
+    runs.wait_for(run_id, DagsterRunStatus.CANCELED)
+    assert time.monotonic() - clicked < 5
+    runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS)
+    both = [runs.launch_sleeping(seconds=60)[0], runs.launch_sleeping(seconds=60)[0]]  # no slot was lost
+    for other in both:
+        assert _launcher(runs).terminate(other)
+    for other in both:
+        runs.wait_for(other, DagsterRunStatus.CANCELED)
+
+
+def test_a_run_that_waits_in_the_broker_is_canceled_and_never_starts(
+    runs: Runs, worker: WorkerProcess
+) -> None:
+    occupying = [runs.launch_sleeping()[0] for _ in range(2)]
+    waiting = runs.launch("chain", tags=DAY)
+    assert runs.status(waiting) == DagsterRunStatus.STARTING
+    assert _launcher(runs).terminate(waiting)
+    assert runs.status(waiting) == DagsterRunStatus.CANCELED
+    for run_id in occupying:
+        assert _launcher(runs).terminate(run_id)
+    runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS)
+    assert runs.status(waiting) == DagsterRunStatus.CANCELED
+    assert not runs.count(waiting, DagsterEventType.RUN_START)
+    assert not _launcher(runs).terminate(waiting)
+
+
+def test_a_killed_child_fails_its_run_within_two_seconds(runs: Runs, worker: WorkerProcess) -> None:
+    run_id, pid = runs.launch_sleeping()
+    os.kill(pid, signal.SIGKILL)
+    killed = time.monotonic()
+    runs.wait_for(run_id, DagsterRunStatus.FAILURE)
+    assert time.monotonic() - killed < 2
+    assert f"pid {pid}" in runs.messages(run_id)
+    runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS)
+
+
+def test_a_run_that_holds_the_gil_stays_healthy(runs: Runs, worker: WorkerProcess, postgres_url: str) -> None:
+    run_id, _ = runs.launch_sleeping("blocking", seconds=3)
+    deadline = time.monotonic() + 2.5
+    while time.monotonic() < deadline:
+        assert _health(runs, run_id) == WorkerStatus.RUNNING
+        time.sleep(0.2)
+    found = heartbeats.heartbeat(engine(postgres_url), run_id=run_id, lease_s=1.5)
+    assert found is not None
+    assert found[1]
+    runs.wait_for(run_id, DagsterRunStatus.SUCCESS)
+
+
+def test_the_second_delivery_of_a_run_is_ignored(runs: Runs, worker: WorkerProcess, broker: Broker) -> None:
+    app = make_app(Settings(redis_url=broker.server.url))
+    run_id, _ = runs.launch_sleeping(seconds=4)
+    send_run(app, run_id=run_id, queue="default")
+    runs.wait_for(
+        runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS
+    )  # queued behind the second delivery
+    assert runs.status(run_id) == DagsterRunStatus.STARTED
+    assert _health(runs, run_id) == WorkerStatus.RUNNING
+    runs.wait_for(run_id, DagsterRunStatus.SUCCESS)
+    send_run(app, run_id=run_id, queue="default")
+    runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS)
+    assert runs.status(run_id) == DagsterRunStatus.SUCCESS
+    assert runs.count(run_id, DagsterEventType.RUN_START) == 1
+
+
+def test_a_killed_worker_takes_its_children_along_and_its_runs_are_failed(
+    runs: Runs, worker: WorkerProcess
+) -> None:
+    run_id, pid = runs.launch_sleeping()
+    assert _health(runs, run_id) == WorkerStatus.RUNNING
+    worker.kill()
+    wait_until(lambda: not psutil.pid_exists(pid), seconds=2, what="the child to die with its parent")
+    assert _health(runs, run_id) == WorkerStatus.FAILED
+    _monitor(runs, run_id)
+    assert runs.status(run_id) == DagsterRunStatus.FAILURE
+
+
+def test_a_new_worker_fails_what_a_killed_one_left_behind(runs: Runs, worker: WorkerProcess) -> None:
+    run_id, _ = runs.launch_sleeping()
+    worker.kill()
+    worker.start()
+    runs.wait_for(run_id, DagsterRunStatus.FAILURE, seconds=5)
+
+
+def test_a_stopped_worker_lets_short_runs_end_and_reports_long_ones(
+    runs: Runs, worker_process: WorkerProcess
+) -> None:
+    worker_process.terminate()
+    worker_process.start(drain=3)
+    short, _ = runs.launch_sleeping("blocking", seconds=1)
+    long, _ = runs.launch_sleeping()
+    worker_process.terminate(within=8)
+    assert runs.status(short) == DagsterRunStatus.SUCCESS
+    assert runs.status(long) == DagsterRunStatus.FAILURE
+    assert "stopped" in runs.messages(long)
+
+
+def test_workers_and_launcher_survive_a_restart_of_the_broker(
+    runs: Runs, worker: WorkerProcess, broker: Broker
+) -> None:
+    running, _ = runs.launch_sleeping(seconds=6)
+    broker.stop()
+    started = time.monotonic()
+    with pytest.raises(Exception, match=r"(?i)connect"):
+        runs.launch("chain", tags=DAY)
+    assert time.monotonic() - started < 10
+    [failed] = runs.instance.get_runs(dg.RunsFilter(job_name="chain"), limit=1)
+    assert failed.status == DagsterRunStatus.FAILURE
+    broker.start()
+    runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS, seconds=20)
+    runs.wait_for(running, DagsterRunStatus.SUCCESS, seconds=20)
+    assert runs.count(running, DagsterEventType.RUN_START) == 1
+
+
+def test_a_stale_heartbeat_of_another_host_is_a_failure(runs: Runs, postgres_url: str) -> None:
+    run_id = runs.create("chain", tags=DAY | {"dagster-celery/task_id": "1"})
+    assert _health(runs, run_id) == WorkerStatus.FAILED
+    stores = engine(postgres_url)
+    elsewhere = heartbeats.Worker(id=heartbeats.Worker.here().id, host="elsewhere", pid=1)
+    assert heartbeats.claim(stores, run_id=run_id, worker=elsewhere, pid=2, lease_s=20)
+    assert not heartbeats.claim(stores, run_id=run_id, worker=heartbeats.Worker.here(), pid=2, lease_s=20)
+    assert _health(runs, run_id) == WorkerStatus.RUNNING
+    with stores.begin() as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE ingestion.run_heartbeats SET beat_at = now() - interval '1 hour' WHERE run_id = :run_id"
+            ),
+            {"run_id": run_id},
+        )
+        up = connection.execute(sa.text("SELECT extract(epoch FROM now() - pg_postmaster_start_time())"))
+        up_s = float(up.scalar_one())
+    found = heartbeats.heartbeat(stores, run_id=run_id, lease_s=up_s / 2)
+    assert found is not None
+    assert not found[1]
+    assert heartbeats.claim(
+        stores, run_id=run_id, worker=heartbeats.Worker.here(), pid=os.getpid(), lease_s=20
+    )
+
+
+def test_a_run_of_another_process_counts_as_healthy(runs: Runs) -> None:
+    run_id = runs.create("chain", tags=DAY)
+    assert _health(runs, run_id) == WorkerStatus.RUNNING
+    assert not _launcher(runs).terminate(run_id)
+
+
+def test_callbacks_are_called_with_the_live_runs_and_may_fail(runs: Runs, postgres_url: str) -> None:
+    seen: list[list[str]] = []
+
+    @heartbeats.on_beat
+    def note(run_ids: list[str]) -> None:
+        seen.append(list(run_ids))
+        raise RuntimeError("planted")
+
+    heartbeats.beat(engine(postgres_url), run_ids=["a", "b"])
+    heartbeats.beat(engine(postgres_url), run_ids=[])
+    assert seen == [["a", "b"]]
+
+
+def test_dispatched_runs_are_launched_at_once_as_long_as_there_is_room(
+    runs: Runs, worker: WorkerProcess
+) -> None:
+    dispatched = DAY | {DISPATCH_TAG: "landed"}
+    plain, first = runs.create("chain", tags=DAY), runs.create("chain", tags=dispatched)
+    assert runs.submit(plain) == DagsterRunStatus.QUEUED
+    assert runs.submit(first) in {
+        DagsterRunStatus.STARTING,
+        DagsterRunStatus.STARTED,
+        DagsterRunStatus.SUCCESS,
+    }
+    runs.wait_for(first, DagsterRunStatus.SUCCESS)
+    occupying = [runs.launch_sleeping()[0] for _ in range(2)]
+    assert runs.submit(runs.create("chain", tags=dispatched)) == DagsterRunStatus.QUEUED
+    for run_id in occupying:
+        assert _launcher(runs).terminate(run_id)
+    for run_id in occupying:
+        runs.wait_for(run_id, DagsterRunStatus.CANCELED)
