@@ -170,7 +170,13 @@ def partition_lanes(connection: sa.Connection, *, flow: str, partition: str) -> 
 
 
 def claim_partition(
-    connection: sa.Connection, lanes: Sequence[Lane], *, flow: str, partition: str, run_id: str, lease_s: float
+    connection: sa.Connection,
+    lanes: Sequence[Lane],
+    *,
+    flow: str,
+    partition: str,
+    run_id: str,
+    lease_s: float,
 ) -> Claim:
     """Take a whole partition, whatever the state of its drops, to rebuild it. Raises `LaneBusyError`."""
     for lane in lanes:
@@ -249,7 +255,9 @@ def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutco
         {"rows": msgspec.json.encode(rows).decode(), "run_id": claim.run_id},
     ).rowcount
     if updated != len(rows):
-        raise ClaimLostError(f"{len(rows) - updated} of {len(rows)} drops are no longer held by run {claim.run_id}")
+        raise ClaimLostError(
+            f"{len(rows) - updated} of {len(rows)} drops are no longer held by run {claim.run_id}"
+        )
     _insert_records(connection, ended)
     insert_rejects(connection, {drop.id: drop.flow for drop in claim.drops}, ended)
     release(connection, claim.run_id, claim.lanes)
@@ -261,7 +269,9 @@ def _insert_records(connection: sa.Connection, outcomes: Sequence[DropOutcome]) 
         {
             "drop_id": outcome.drop_id,
             "outcomes": zstandard.compress(
-                msgspec.json.encode([[r.status, r.id, r.duplicate_of, r.code, r.reason] for r in outcome.records])
+                msgspec.json.encode(
+                    [[r.status, r.id, r.duplicate_of, r.code, r.reason] for r in outcome.records]
+                )
             ),
         }
         for outcome in outcomes

@@ -79,7 +79,8 @@ def lane_states(
         _STATES, {"flows": list(flows), "lanes": None if lanes is None else list(lanes)}
     )
     return [
-        LaneState(Lane(row.flow, row.partition, row.lane), row.oldest, row.leased, row.pending) for row in rows
+        LaneState(Lane(row.flow, row.partition, row.lane), row.oldest, row.leased, row.pending)
+        for row in rows
     ]
 
 

@@ -140,7 +140,11 @@ class Intake:
                     break
                 group.append(waiting)
                 size += len(waiting.packed.body)
-            self._write_group(group)
+            try:
+                self._write_group(group)
+            except Exception as error:
+                log.exception("intake_failed")
+                self._resolve([(waiting, error) for waiting in group])
         self._to_register.put(None)
 
     def _write_group(self, group: list[_Waiting]) -> None:
@@ -166,7 +170,12 @@ class Intake:
                     self._to_register.put(None)
                     break
                 group += more
-            self._resolve(self._register_group(group))
+            try:
+                answers = self._register_group(group)
+            except Exception as error:
+                log.exception("intake_failed")
+                answers = [(waiting, error) for waiting, _ in group]
+            self._resolve(answers)
 
     def _register_group(
         self, group: list[tuple[_Waiting, Landed]]

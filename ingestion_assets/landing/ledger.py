@@ -41,7 +41,9 @@ async def receipts(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[UUID, Recei
 
 def read_receipts(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, Receipt]:
     rows = connection.execute(
-        sa.select(*_RECEIPT, _ALIAS_OF.label("alias_of")).where(drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID))))
+        sa.select(*_RECEIPT, _ALIAS_OF.label("alias_of")).where(
+            drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID)))
+        )
     ).all()
     found = {row.id: Receipt(**_without_alias(row)) for row in rows}
     aliases = {row.id: UUID(row.alias_of) for row in rows if row.alias_of and row.state == "done"}

@@ -67,9 +67,7 @@ class Packed:
 
 def pack(drop: NewDrop, *, drop_id: UUID, received_at: datetime) -> Packed:
     """Hash and compress one drop (level 1: about 1 ms per MB of JSON)."""
-    return Packed(
-        drop, drop_id, received_at, sha256(drop.body).digest(), zstandard.compress(drop.body, 1)
-    )
+    return Packed(drop, drop_id, received_at, sha256(drop.body).digest(), zstandard.compress(drop.body, 1))
 
 
 def encode(drops: Sequence[Packed]) -> tuple[bytes, list[Entry]]:

@@ -6,6 +6,7 @@ which the ledger does not know yet means listing a few minutes, however much is 
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,7 +92,8 @@ class LocalStorage:
             os.fsync(folder)
         except OSError as error:
             self._folder = None
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise LandingUnavailableError(f"landing storage {self.root}: {error.strerror}") from error
 
     def _open_folder(self, folder: Path) -> int:

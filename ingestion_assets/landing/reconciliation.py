@@ -1,0 +1,140 @@
+"""Making landing storage and ledger agree: segments without rows, and files that someone put into an inbox."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+
+import sqlalchemy as sa
+import structlog
+import uuid_utils.compat
+from sqlalchemy.dialects.postgresql import insert
+
+from ingestion_assets.landing.drops import NewDrop
+from ingestion_assets.landing.flows import Flow, RefusedError
+from ingestion_assets.landing.registration import Landed, register
+from ingestion_assets.landing.segments import CorruptSegmentError, Packed, encode, entries, pack
+from ingestion_assets.landing.storage import InboxFile, LandingStorage, minute_folder, segment_path
+from ingestion_assets.landing.tables import drops, landing_watermark
+
+SLACK = timedelta(minutes=2)
+FIRST_LOOK_BACK = timedelta(days=2)
+SETTLED = timedelta(seconds=2)
+INBOX_PRINCIPAL = "inbox"
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciled:
+    """What one reconciliation found: late drops registered, corrupt segments (by path)."""
+
+    registered: int
+    corrupt: tuple[str, ...]
+
+
+def register_late(engine: sa.Engine, storage: LandingStorage, *, now: datetime | None = None) -> Reconciled:
+    """Register the drops of segments that the ledger does not know.
+
+    Looks from the watermark on (the minute up to which all is known), so the cost does not grow with what is stored.
+    """
+    now = now or datetime.now(UTC)
+    with engine.connect() as connection:
+        watermark = connection.scalar(sa.select(landing_watermark.c.minute)) or now - FIRST_LOOK_BACK
+    registered = 0
+    corrupt: list[str] = []
+    for minute in _minutes(watermark - SLACK, now + timedelta(minutes=1)):
+        paths = list(storage.list(minute_folder(minute)))
+        if not paths:
+            continue
+        with engine.begin() as connection:
+            for path in sorted(set(paths) - _known(connection, paths)):
+                try:
+                    landed = [Landed(path, entry) for entry in entries(storage.read(path))]
+                except CorruptSegmentError as error:
+                    log.error("segment_corrupt", segment=path, error=str(error))
+                    corrupt.append(path)
+                    continue
+                register(connection, landed)
+                registered += len(landed)
+    with engine.begin() as connection:
+        statement = insert(landing_watermark).values(singleton=True, minute=now - SLACK)
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["singleton"], set_={"minute": statement.excluded.minute}
+            )
+        )
+    if registered:
+        log.info("registered_late", drops=registered)
+    return Reconciled(registered, tuple(corrupt))
+
+
+def _minutes(start: datetime, end: datetime) -> Iterator[datetime]:
+    minute = start.replace(second=0, microsecond=0)
+    while minute <= end:
+        yield minute
+        minute += timedelta(minutes=1)
+
+
+def _known(connection: sa.Connection, paths: list[str]) -> set[str]:
+    query = sa.select(drops.c.segment).distinct()
+    return set(
+        connection.scalars(query.where(drops.c.segment == sa.any_(sa.literal(paths, sa.ARRAY(sa.Text)))))
+    )
+
+
+def take_inbox(
+    engine: sa.Engine, storage: LandingStorage, flow: Flow, *, now: datetime | None = None, at_most: int = 20
+) -> int:
+    """Land the files of a flow's inbox, each moved to `<flow>/accepted/` or, if it is no payload, `<flow>/refused/`.
+
+    Files written to within the last two seconds wait for the next look. Gives the number of files taken. A crash between
+    landing and moving lands the file again under the same idempotency keys, which doubles nothing.
+    """
+    now = now or datetime.now(UTC)
+    taken = 0
+    for file in storage.inbox(flow.name):
+        if taken == at_most:
+            break
+        if now - file.modified < SETTLED:
+            continue
+        taken += 1
+        name = file.path.removeprefix(f"{flow.name}/inbox/")
+        try:
+            packed = _read_file(storage, flow, file, name, now)
+        except RefusedError as error:
+            log.error("inbox_refused", file=file.path, reason=str(error))
+            storage.move(file.path, f"{flow.name}/refused/{name}")
+            storage.write(f"{flow.name}/refused/{name}.reason.txt", f"{error}\n".encode())
+            continue
+        if packed:
+            data, entered = encode(packed)
+            path = segment_path(uuid_utils.compat.uuid7(), now)
+            storage.write(path, data)
+            with engine.begin() as connection:
+                register(connection, [Landed(path, entry) for entry in entered])
+        storage.move(file.path, f"{flow.name}/accepted/{now:%Y-%m-%d}/{name}")
+    return taken
+
+
+def _read_file(
+    storage: LandingStorage, flow: Flow, file: InboxFile, name: str, now: datetime
+) -> list[Packed]:
+    content = storage.read(file.path)
+    key = sha256(content).hexdigest()
+    packed = []
+    for index, (body, attributes) in enumerate(flow.read_inbox(name, content)):
+        drop_id = uuid_utils.compat.uuid7()
+        partition = flow.partition_of(now, None)
+        drop = NewDrop(
+            flow=flow.name,
+            partition=partition,
+            lane=flow.lane_of(partition, drop_id),
+            principal=INBOX_PRINCIPAL,
+            body=body.data,
+            records=body.records,
+            idempotency_key=f"{name}:{key}:{index}",
+            attributes={**attributes, "file": name},
+        )
+        packed.append(pack(drop, drop_id=drop_id, received_at=now))
+    return packed

@@ -1,0 +1,348 @@
+"""The spine on a real ledger: accept, register late, claim, finish, give back, redrive."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+import uuid_utils.compat
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ingestion_assets.landing import claims, dispatch, ledger, reconciliation, rejects
+from ingestion_assets.landing.drops import (
+    DropOutcome,
+    IdempotencyConflictError,
+    LandingUnavailableError,
+    Lane,
+    NewDrop,
+    RecordOutcome,
+    Reject,
+)
+from ingestion_assets.landing.flows import Body, Flow, RefusedError
+from ingestion_assets.landing.intake import Intake
+from ingestion_assets.landing.registration import Landed, register
+from ingestion_assets.landing.segments import encode, pack
+from ingestion_assets.landing.storage import LocalStorage, segment_path
+from ingestion_assets.stores.postgres import async_engine, driver_url
+
+LANE = Lane("notes", "2026-01-31", "2026-01-31")
+
+
+def note(body: bytes = b"[1]", key: str | None = None) -> NewDrop:
+    return NewDrop(
+        flow="notes",
+        partition=LANE.partition,
+        lane=LANE.name,
+        principal="test",
+        body=body,
+        records=1,
+        idempotency_key=key,
+    )
+
+
+def read_inbox(name: str, content: bytes) -> list[tuple[Body, dict[str, str]]]:
+    if name.endswith(".bad"):
+        raise RefusedError("not a note")
+    return [(Body(line, 1), {}) for line in content.splitlines()]
+
+
+NOTES = Flow(
+    name="notes",
+    job="notes",
+    partition_of=lambda at, _subject: f"{at:%Y-%m-%d}",
+    lane_of=lambda partition, _id: partition,
+    read_inbox=read_inbox,
+    compose=lambda records, _attributes: Body(b"".join(records), len(records)),
+)
+
+
+@pytest.fixture
+def engine(postgres_url: str):  # noqa: ANN201
+    engine = sa.create_engine(driver_url(postgres_url, "psycopg"))
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "TRUNCATE ingestion.drops, ingestion.leases, ingestion.dispatches, ingestion.landing_watermark CASCADE"
+            )
+        )
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorage:
+    return LocalStorage(tmp_path / "landing")
+
+
+def with_intake(engine: sa.Engine, storage: LocalStorage, work: Callable):  # noqa: ANN201
+    """Run `work(intake)` in an event loop and give its result and the lanes that were woken."""
+    woken: set[Lane] = set()
+
+    async def run():  # noqa: ANN202
+        intake = Intake(storage=storage, engine=engine, on_registered=woken.update)
+        await intake.start()
+        try:
+            return await work(intake)
+        finally:
+            await intake.stop()
+
+    return asyncio.run(run()), woken
+
+
+def accept_all(engine: sa.Engine, storage: LocalStorage, drops: list[NewDrop]) -> list[UUID]:
+    async def work(intake: Intake) -> list[UUID]:
+        return [accepted.id for accepted in await asyncio.gather(*map(intake.accept, drops))]
+
+    return with_intake(engine, storage, work)[0]
+
+
+def take(
+    engine: sa.Engine, run_id: str, *, max_bytes: int = 2**20, dispatch_id: UUID | None = None
+) -> claims.Claim:
+    with engine.begin() as connection:
+        return claims.claim_landed(
+            connection, LANE, run_id=run_id, dispatch_id=dispatch_id, max_bytes=max_bytes, lease_s=30
+        )
+
+
+def done(claim: claims.Claim) -> list[DropOutcome]:
+    return [DropOutcome(drop.id, {"fine": True}, [RecordOutcome("stored", "a")]) for drop in claim.drops]
+
+
+def states(engine: sa.Engine) -> dict[UUID, str]:
+    with engine.connect() as connection:
+        return {
+            row.id: row.state for row in connection.execute(sa.text("SELECT id, state FROM ingestion.drops"))
+        }
+
+
+def test_requests_that_arrive_together_share_a_segment(engine: sa.Engine, storage: LocalStorage) -> None:
+    async def work(intake: Intake) -> list[UUID]:
+        return [a.id for a in await asyncio.gather(*(intake.accept(note(b"%d" % n)) for n in range(200)))]
+
+    ids, woken = with_intake(engine, storage, work)
+    assert woken == {LANE}
+    assert set(states(engine)) == set(ids)
+    segments = list((storage.root / "segments").rglob("*.seg"))
+    assert 1 <= len(segments) < 50
+    claim = take(engine, "run")
+    bodies = {drop.id: drop.body for drop in claims.load(storage, claim.drops)}
+    assert bodies == {drop_id: b"%d" % n for n, drop_id in enumerate(ids)}
+
+
+def test_an_idempotency_key_gives_the_first_receipt_and_refuses_another_body(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    async def work(intake: Intake) -> None:
+        together = await asyncio.gather(*(intake.accept(note(b"a", "key")) for _ in range(5)))
+        again = await intake.accept(note(b"a", "key"))
+        assert {one.id for one in together} == {again.id}
+        assert again.replayed
+        with pytest.raises(IdempotencyConflictError):
+            await intake.accept(note(b"b", "key"))
+
+    with_intake(engine, storage, work)
+    assert len(take(engine, "run").drops) == 1
+
+
+def test_payloads_are_accepted_while_the_ledger_is_down_and_registered_later_once(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    nowhere = sa.create_engine(
+        "postgresql+psycopg://nobody@127.0.0.1:1/none", connect_args={"connect_timeout": 1}
+    )
+
+    async def work(intake: Intake) -> list[UUID]:
+        accepted = [await intake.accept(note(b"a", "key")), await intake.accept(note(b"a", "key"))]
+        accepted.append(await intake.accept(note(b"other", "key")))
+        assert not any(one.registered for one in accepted)
+        return [one.id for one in accepted]
+
+    (first, twin, other), _ = with_intake(nowhere, storage, work)
+    assert reconciliation.register_late(engine, storage).registered == 3
+    assert reconciliation.register_late(engine, storage).registered == 0
+    assert states(engine) == {first: "landed", twin: "done", other: "failed"}
+
+    async def look(asynchronous: AsyncEngine) -> None:
+        found = await ledger.receipts(asynchronous, [first, twin, other])
+        assert found[twin].id == first
+        assert found[other].errors is not None
+        assert found[other].errors[0]["code"] == "idempotency_conflict"
+        await asynchronous.dispose()
+
+    asyncio.run(look(async_engine(engine.url.render_as_string(hide_password=False))))
+
+
+def test_a_full_disk_refuses_the_payload_and_leaves_nothing(engine: sa.Engine, tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "landing")
+    (tmp_path / "landing" / "segments").write_text("a file where a folder should be")
+
+    async def work(intake: Intake) -> None:
+        with pytest.raises(LandingUnavailableError):
+            await intake.accept(note())
+
+    with_intake(engine, storage, work)
+    assert states(engine) == {}
+
+
+def test_two_runs_never_hold_one_lane_and_a_lease_that_ended_is_taken_over(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    accept_all(engine, storage, [note()])
+    first = take(engine, "first")
+    with pytest.raises(claims.LaneBusyError, match="first"):
+        take(engine, "second")
+    assert take(engine, "first") == first
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ingestion.leases SET expires_at = now() - interval '1 s'"))
+    assert take(engine, "second").drops == ()
+    with engine.begin() as connection:
+        claims.finish(connection, first, done(first))
+
+
+def test_a_run_whose_claim_was_given_away_writes_nothing(engine: sa.Engine, storage: LocalStorage) -> None:
+    accept_all(engine, storage, [note()])
+    claim = take(engine, "slow")
+    with engine.begin() as connection:
+        claims.give_back(
+            connection, "slow", error={"code": "lost"}, transient=True, delay_s=0, max_attempts=3
+        )
+    taken = take(engine, "quick")
+    assert [drop.id for drop in taken.drops] == [drop.id for drop in claim.drops]
+    with pytest.raises(claims.ClaimLostError), engine.begin() as connection:
+        claims.finish(connection, claim, done(claim))
+    with engine.begin() as connection:
+        claims.finish(connection, taken, done(taken))
+    assert set(states(engine).values()) == {"done"}
+
+
+def test_claims_are_bounded_by_bytes_and_the_rest_wait(engine: sa.Engine, storage: LocalStorage) -> None:
+    ids = accept_all(engine, storage, [note(b"x" * 400) for _ in range(5)])
+    assert len(take(engine, "run", max_bytes=1000).drops) == 2
+    assert sum(state == "landed" for state in states(engine).values()) == len(ids) - 2
+
+
+def test_a_drop_that_was_in_failing_runs_is_taken_alone_and_ends_as_failed(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    ids = accept_all(engine, storage, [note() for _ in range(3)])
+    error = {"code": "crash", "reason": "the worker died"}
+    sizes = []
+    for attempt in range(4):
+        claim = take(engine, f"run {attempt}")
+        sizes.append(len(claim.drops))
+        with engine.begin() as connection:
+            claims.give_back(
+                connection, claim.run_id, error=error, transient=False, delay_s=0, max_attempts=3
+            )
+    assert sizes == [3, 3, 1, 1]
+    assert sorted(states(engine).values()) == ["failed", "failed", "landed"]
+    with engine.connect() as connection:
+        kept = rejects.list_rejects(connection, kind="payload").items
+    assert {reject.receipt for reject in kept} < set(ids)
+    assert kept[0].reason == "the worker died"
+
+    async def work(intake: Intake) -> None:
+        await rejects.redrive(engine, intake, {"notes": NOTES}, kept)
+
+    with_intake(engine, storage, work)
+    assert set(states(engine).values()) == {"landed"}
+
+
+def test_finishing_keeps_outcomes_and_rejects_and_frees_the_lane(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    (drop_id,) = accept_all(engine, storage, [note(b"[1,2]")])
+    claim = take(engine, "run")
+    outcome = DropOutcome(
+        drop_id,
+        {"n": 2},
+        [RecordOutcome("stored", "a"), RecordOutcome("rejected", code="no_type", reason="type is missing")],
+        [Reject(1, "invalid", "no_type", "type is missing", b"2")],
+    )
+    with engine.begin() as connection:
+        claims.finish(connection, claim, [outcome])
+    assert take(engine, "next").drops == ()
+
+    async def look(asynchronous: AsyncEngine) -> None:
+        receipt = await ledger.receipt(asynchronous, drop_id)
+        assert receipt is not None
+        assert (receipt.state, receipt.result) == ("done", {"n": 2})
+        assert await ledger.record_outcomes(asynchronous, drop_id) == [
+            {"index": 0, "status": "stored", "id": "a"},
+            {"index": 1, "status": "rejected", "code": "no_type", "reason": "type is missing"},
+        ]
+        await asynchronous.dispose()
+
+    asyncio.run(look(async_engine(engine.url.render_as_string(hide_password=False))))
+
+    async def work(intake: Intake) -> UUID:
+        with engine.connect() as connection:
+            chosen = rejects.list_rejects(connection, receipt=drop_id).items
+        (redriven,) = await rejects.redrive(engine, intake, {"notes": NOTES}, chosen)
+        return redriven.receipt
+
+    again, _ = with_intake(engine, storage, work)
+    assert states(engine)[again] == "landed"
+
+
+def test_one_pending_dispatch_per_lane(engine: sa.Engine, storage: LocalStorage) -> None:
+    accept_all(engine, storage, [note()])
+    with engine.begin() as connection:
+        lanes = dispatch.lanes_to_dispatch(dispatch.lane_states(connection, flows=["notes"]), at_most=9)
+        assert lanes == [LANE]
+        (first,) = dispatch.request(connection, lanes)
+        assert dispatch.request(connection, lanes) == []
+        states_now = dispatch.lane_states(connection, flows=["notes"])
+        assert dispatch.lanes_to_dispatch(states_now, at_most=9) == []
+    claim = take(engine, "run", dispatch_id=first.id)
+    accept_all(engine, storage, [note()])
+    with engine.begin() as connection:
+        assert [state.leased for state in dispatch.lane_states(connection, flows=["notes"])] == [True]
+        claims.finish(connection, claim, done(claim))
+        lanes = dispatch.lanes_to_dispatch(dispatch.lane_states(connection, flows=["notes"]), at_most=9)
+        assert len(dispatch.request(connection, lanes)) == 1
+
+
+def test_a_segment_without_rows_is_registered_once(engine: sa.Engine, storage: LocalStorage) -> None:
+    now = datetime.now(UTC)
+    packed = [pack(note(b"%d" % n), drop_id=uuid_utils.compat.uuid7(), received_at=now) for n in range(3)]
+    data, _ = encode(packed)
+    storage.write(segment_path(uuid_utils.compat.uuid7(), now), data)
+    assert reconciliation.register_late(engine, storage).registered == 3
+    assert reconciliation.register_late(engine, storage).registered == 0
+    later = now + timedelta(hours=1)
+    storage.write(segment_path(uuid_utils.compat.uuid7(), later), data[:-10])
+    assert len(reconciliation.register_late(engine, storage, now=later).corrupt) == 1
+
+
+def test_inbox_files_become_drops_and_what_is_none_is_refused(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    inbox = storage.root / "notes" / "inbox"
+    (inbox / "deep").mkdir(parents=True)
+    (inbox / "deep" / "a.txt").write_text("1\n2\n")
+    (inbox / "b.bad").write_text("?")
+    (inbox / "c.txt.part").write_text("unfinished")
+    assert reconciliation.take_inbox(engine, storage, NOTES) == 0
+    later = datetime.now(UTC) + timedelta(seconds=5)
+    assert reconciliation.take_inbox(engine, storage, NOTES, now=later) == 2
+    assert len(states(engine)) == 2
+    assert (storage.root / "notes" / "refused" / "b.bad.reason.txt").read_text() == "not a note\n"
+    assert [path.name for path in inbox.rglob("*") if path.is_file()] == ["c.txt.part"]
+    (inbox / "deep" / "a.txt").write_text("1\n2\n")
+    reconciliation.take_inbox(engine, storage, NOTES, now=later)
+    assert sorted(states(engine).values()) == ["done", "done", "landed", "landed"]
+
+
+def test_landed_drops_are_registered_idempotently(engine: sa.Engine) -> None:
+    now = datetime.now(UTC)
+    _, entered = encode([pack(note(key="k"), drop_id=uuid_utils.compat.uuid7(), received_at=now)])
+    landed = [Landed("segment", entry) for entry in entered]
+    for _ in range(3):
+        with engine.begin() as connection:
+            assert register(connection, landed) == {}
+    assert len(states(engine)) == 1
