@@ -76,8 +76,8 @@ class Memory:
             rows = self._db.execute(
                 "select next_offset, next_line, head_bytes, head, tail_bytes, tail, device, inode from files "
                 "where target = ? and ((device = ? and inode = ?) or path = ?) "
-                "order by (device = ? and inode = ?) desc, rowid desc",
-                (self._target, device, inode, str(path), device, inode),
+                "order by next_offset desc",  # an inode may be used again: what matches furthest counts
+                (self._target, device, inode, str(path)),
             ).fetchall()
         for row in rows:
             mark = Mark(

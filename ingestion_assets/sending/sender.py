@@ -83,6 +83,8 @@ class Sender:
         while not self._outcomes.join(0.1):
             tick()
         self._raise_outcome_failure()
+        if self._tally.waiting_for and self._stop.is_set():
+            raise Stopped
 
     def _raise_outcome_failure(self) -> None:
         if self._outcomes is not None and self._outcomes.failure is not None:

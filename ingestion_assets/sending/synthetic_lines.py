@@ -105,16 +105,20 @@ class Session:
         pool = _text_pool()
         length = int(least * (most / least) ** self.rng.random())
         start = self.rng.randrange(len(pool) - length) if length < len(pool) else 0
-        return pool[start : start + length] if length < len(pool) else pool * (length // len(pool) + 1)
+        return (
+            pool[start : start + length]
+            if length < len(pool)
+            else (pool * (length // len(pool) + 1))[:length]
+        )
 
     def _body_text(self) -> str:
         """Text of a tool result: most are short, a few are whole files, hardly any an image."""
         roll = self.rng.random()
-        if roll < 0.55:
+        if roll < 0.4:
             return self.text(40, 1_500)
-        if roll < 0.93:
-            return self.text(800, 5_000)
-        return self.text(5_000, 40_000) if roll < 0.9985 else self.text(100_000, 380_000)
+        if roll < 0.85:
+            return self.text(1_200, 9_000)
+        return self.text(7_000, 60_000) if roll < 0.9985 else self.text(100_000, 380_000)
 
     def _tick(self, most_s: float = 8.0) -> str:
         self.clock += timedelta(milliseconds=self.rng.randint(20, int(most_s * 1000)))
@@ -308,7 +312,7 @@ class Session:
         }  # fmt: skip
         hook = {"type": "hook_progress", "hookEvent": "PostToolUse", "hookName": f"PostToolUse:{tool}",
                 "command": "callback"}  # fmt: skip
-        for number in range(rng.choice((0, 1, 1, 2, 4))):
+        for number in range(rng.choice((1, 2, 3, 5))):
             data = makers[tool](number) if tool in makers else hook
             self._append("progress", data=data, toolUseID=f"{tool}-progress-{number}", parentToolUseID=use)
 
@@ -384,6 +388,7 @@ class Session:
             self._plain("ai-title", aiTitle=self.text(10, 50), **own)
             self._plain("custom-title", customTitle="named", **own)
             self._plain("agent-name", agentName="named", **own)
+            self._plain("frame-link", artifactCount=1, timestamp=self._tick(1), **own)
             self._plain("bridge-session", bridgeSessionId="cse_x", lastSequenceNum=0, **own)
             self._plain("cost-state", totalCostUSD=round(self.cost, 7), totalAPIDuration=7914,
                         startTime=int(self.clock.timestamp() * 1000), hasUnknownModelCost=False,
