@@ -14,6 +14,7 @@ from pymongo import MongoClient
 from ingestion_assets.stores.embedded import embedded_mongodb, embedded_postgres, embedded_valkey, free_port
 from ingestion_assets.stores.postgres import engine, migrate
 from ingestion_assets_tests.servers import running
+from ingestion_assets_tests.stacks import RunningStack, running_stack
 
 PROJECT = Path(__file__).parent.parent
 _TEMPLATE = "migrated_template"
@@ -103,3 +104,10 @@ def redis_url(redis_server: str) -> Iterator[str]:
 
 def _with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """The whole system, started by `ingestion up` on free ports, for the session."""
+    with running_stack(tmp_path_factory.mktemp("stack") / "home") as running:
+        yield running

@@ -93,7 +93,7 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
     cores = os.cpu_count() or 1
 
     def python(
-        name: str, *arguments: str, threads: int = 1, group: Group = "dagster", stop_s: int = 3
+        name: str, *arguments: str, threads: int = 1, group: Group = "dagster", stop_s: int = 4
     ) -> Program:
         return Program(
             name=name, group=group, folder=places.run, stop_s=stop_s,
@@ -103,7 +103,7 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
 
     def workers(queue: str, *, threads: int) -> Program:
         module = "ingestion_assets.orchestration.worker"
-        return python(f"worker-{queue}", module, "--queue", queue, "--drain", "2", threads=threads)
+        return python(f"worker-{queue}", module, "--queue", queue, "--drain", "2.5", threads=threads)
 
     programs = [
         python(
@@ -156,8 +156,8 @@ def _environment(
 def dagster_postgres_url(url: str) -> str:
     """The database at `url` as Dagster must see it.
 
-    With SQLAlchemy 2.1 a bare `postgresql://` means psycopg 3, with which dagster-postgres cannot NOTIFY. And for
-    a user called `ingestion`, unqualified tables would end up in our schema of that name.
+    With SQLAlchemy 2.1 a bare `postgresql://` means psycopg 3, with which dagster-postgres cannot NOTIFY. And
+    for a user called `ingestion`, unqualified tables would end up in our schema of that name.
     """
     target = driver_url(url, "psycopg2")
     options = f"{target.query.get('options', '')} -c search_path=public".strip()

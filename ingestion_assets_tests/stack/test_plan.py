@@ -1,0 +1,113 @@
+"""What a stack consists of, by its settings."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ingestion_assets.settings import Settings
+from ingestion_assets.stack.environment_file import read_environment, shell_exports, write_environment
+from ingestion_assets.stack.logs import LogTail
+from ingestion_assets.stack.places import Places
+from ingestion_assets.stack.plan import (
+    CONFIGURATION,
+    StackPlan,
+    dagster_postgres_url,
+    install_dagster_configuration,
+    plan_stack,
+)
+from ingestion_assets.stack.supervision import configuration
+
+PORTS = {"postgres": 21001, "mongodb": 21002, "valkey": 21003, "code_server": 21004}
+
+
+def _plan(home: Path, **settings: object) -> StackPlan:
+    return plan_stack(
+        settings=Settings(home=home, **settings),  # pyright: ignore
+        places=Places(home), ports=PORTS, admin_token="token",
+    )  # fmt: skip
+
+
+def test_without_urls_all_three_servers_are_started(tmp_path: Path) -> None:
+    plan = _plan(tmp_path)
+    assert [server.name for server in plan.servers] == ["postgres", "mongodb", "valkey"]
+    assert {program.name for program in plan.programs} >= {"frontdoor", "webserver", "daemon", "worker-gpu"}
+
+
+def test_a_given_url_is_used_and_its_server_not_started(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, postgres_url="postgresql://me:secret@db.example:5432/mine", workers_gpu=0)
+    assert [server.name for server in plan.servers] == ["mongodb", "valkey"]
+    assert plan.environment["INGESTION_POSTGRES_URL"] == "postgresql://me:secret@db.example:5432/mine"
+    assert "postgres" not in {program.name for program in plan.programs}
+    assert "worker-gpu" not in {program.name for program in plan.programs}
+
+
+def test_the_address_of_our_own_server_is_not_taken_for_a_given_one(tmp_path: Path) -> None:
+    own = _plan(tmp_path).environment["INGESTION_REDIS_URL"]
+    assert "valkey" in {server.name for server in _plan(tmp_path, redis_url=own).servers}
+
+
+def test_dagster_gets_psycopg2_and_the_public_schema() -> None:
+    url = dagster_postgres_url("postgresql://ingestion:p%40ss@db:5432/x?options=-c%20work_mem%3D8MB")
+    assert url.startswith("postgresql+psycopg2://ingestion:p%40ss@db:5432/x?")
+    assert "search_path" in url
+    assert "work_mem" in url
+
+
+def test_no_secret_is_written_into_the_supervisors_configuration(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, admin_token="very-secret")
+    text = configuration(plan.programs, socket_path=tmp_path / "s", folder=tmp_path, logs=tmp_path, user=None)
+    passwords = [url.split("@")[0].rsplit(":", 1)[1] for url in plan.urls.values() if "@" in url]
+    assert len(passwords) == 2
+    assert not [secret for secret in [*passwords, "very-secret"] if secret in text]
+
+
+@pytest.mark.parametrize("value", ["plain", "with 'quotes' and $HOME", 'back\\slash "x" #no comment', "ü%20"])
+def test_environment_file_round_trip(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "stack.env"
+    write_environment(path, {"A": value, "B": "b"})
+    assert read_environment(path) == {"A": value, "B": "b"}
+    assert path.stat().st_mode & 0o077 == 0
+    assert shell_exports({"B": "b c"}) == "export B='b c'"
+
+
+def test_a_long_home_still_has_a_socket_that_can_be_bound(tmp_path: Path) -> None:
+    short, long = Places(tmp_path), Places(tmp_path / ("x" * 90))
+    assert short.supervisor_socket.is_relative_to(tmp_path)
+    assert len(str(long.supervisor_socket)) < 95
+    assert long.supervisor_socket != Places(tmp_path / ("y" * 90)).supervisor_socket
+
+
+def test_a_dagster_yaml_of_the_users_own_is_left_alone(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.dagster_home.mkdir()
+    install_dagster_configuration(places)
+    assert yaml.safe_load((places.dagster_home / "dagster.yaml").read_text(encoding="utf-8"))[
+        "run_monitoring"
+    ]
+    (places.dagster_home / "dagster.yaml").unlink()
+    (places.dagster_home / "dagster.yaml").write_text("mine: 1", encoding="utf-8")
+    install_dagster_configuration(places)
+    assert (places.dagster_home / "dagster.yaml").read_text(encoding="utf-8") == "mine: 1"
+
+
+def test_the_repository_shows_the_packages_own_configuration() -> None:
+    root = CONFIGURATION.parent.parent
+    for name in ("dagster.yaml", "workspace.yaml"):
+        assert (root / name).resolve() == CONFIGURATION / name
+
+
+def test_a_log_is_followed_across_its_rotation(tmp_path: Path) -> None:
+    path = tmp_path / "x.log"
+    path.write_text("old\n", encoding="utf-8")
+    tail = LogTail(path)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("one\ntw")
+    assert tail.new_lines() == ["one"]
+    with path.open("a", encoding="utf-8") as file:
+        file.write("o\n")
+    assert tail.new_lines() == ["two"]
+    path.rename(tmp_path / "x.log.1")
+    path.write_text("three\n", encoding="utf-8")
+    assert tail.new_lines() == ["three"]
+    assert tail.new_lines() == []
