@@ -8,7 +8,6 @@ Departure from the letter of the contract: the content hash of a line *without* 
 {uuid, type, timestamp, message} alone all `mode` or `progress` lines of a session would be one.
 """
 
-import math
 import uuid as uuids
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -236,7 +235,7 @@ def _cost(record: dict[str, Any]) -> float | int | None:
         value = record.get(name)
         if value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             if isinstance(value, NumberText):
                 raise _RefusedError("cost_out_of_range", f"{name} is {value}, allowed is 0 to {MAX_COST}.")
             raise _RefusedError("invalid_cost", f"{name} is not a number.")

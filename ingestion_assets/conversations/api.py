@@ -1,0 +1,1 @@
+"""The conversations flow over HTTP: batches and single messages in, the state of the flow out."""
