@@ -1,0 +1,51 @@
+"""Whether new payloads are still let in: not while the oldest unprocessed one is too old."""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import sqlalchemy as sa
+import structlog
+
+from ingestion_assets.frontdoor.problems import Problem, retry_after_header
+from ingestion_assets.landing.ledger import LedgerStatistics
+
+FRESH_S = 2.0
+STALE_S = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+class Backlog:
+    """The ledger's figures, read at most every `FRESH_S` seconds however often they are asked for."""
+
+    def __init__(self, *, read: Callable[[], Awaitable[LedgerStatistics]], limit_s: float) -> None:
+        self._read = read
+        self._limit_s = limit_s
+        self._statistics: LedgerStatistics | None = None
+        self._read_at = -STALE_S
+
+    async def refresh(self) -> LedgerStatistics | None:
+        """The figures, newly read where they are not fresh; None while the ledger is down."""
+        if time.monotonic() - self._read_at > FRESH_S:
+            try:
+                self._statistics = await self._read()
+            except (sa.exc.SQLAlchemyError, OSError, TimeoutError) as error:
+                log.debug("ledger_statistics_unavailable", error=str(error))
+                self._statistics = None
+            self._read_at = time.monotonic()
+        return self._statistics
+
+    def admit(self) -> None:
+        """Raises `Problem` 503 while the backlog is too old. Reads nothing."""
+        known = self._statistics
+        if known is None or time.monotonic() - self._read_at > STALE_S:
+            return
+        age = known.oldest_unprocessed_s or 0.0
+        if age > self._limit_s:
+            raise Problem(
+                503,
+                f"The oldest unprocessed payload is {age:.0f} s old (limit {self._limit_s:.0f} s): workers are behind; "
+                "try again later.",
+                headers={"Retry-After": retry_after_header(min(60.0, max(5.0, (age - self._limit_s) / 2)))},
+                dependency="workers",
+            )

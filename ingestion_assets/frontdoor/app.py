@@ -1,0 +1,93 @@
+"""The ASGI application: routers, error answers, documentation, start and stop."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from ingestion_assets.frontdoor import drift, health, receipts, rejects
+from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.frontdoor.envelope import Endpoint, Envelope
+from ingestion_assets.frontdoor.openapi import describe, docs_page
+from ingestion_assets.frontdoor.problems import Problem
+
+SERVICE = "ingestion"
+DESCRIPTION = (
+    "Payloads are on durable storage before they are acknowledged; each gets a receipt, which tells what became of it and of "
+    "every record in it. Errors are problem details (RFC 9457)."
+)
+
+
+def build_app(
+    door: FrontDoor,
+    *,
+    routers: Sequence[APIRouter],
+    direct: Mapping[tuple[str, str], Endpoint],
+    entities: Sequence[str] = (),
+) -> FastAPI:
+    """The application around a front door that is not started yet.
+
+    `routers` are the flows'; `direct` names those of their endpoints that are called past the router, by method and path.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await door.start()
+        try:
+            yield
+        finally:
+            await door.stop()
+
+    app = FastAPI(
+        title=SERVICE, version=version("ingestion-assets"), description=DESCRIPTION, lifespan=lifespan,
+        openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False,
+    )  # fmt: skip
+    app.state.door = door
+    app.state.entities = list(entities)
+    app.add_middleware(Envelope, direct=direct, metrics=door.metrics, stopping=lambda: door.stopping)  # pyright: ignore[reportArgumentType]
+    app.add_exception_handler(Problem, _problem)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    for router in (*routers, receipts.router, rejects.router, drift.router, health.router):
+        app.include_router(router)
+    app.openapi = lambda: describe(app)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi_document() -> Response:
+        return receipts.json_response(app.openapi())
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return docs_page(app.openapi())
+
+    return app
+
+
+async def _problem(_: Request, error: Exception) -> Response:
+    if not isinstance(error, Problem):
+        raise error
+    return error.response()
+
+
+async def _http_exception(_: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    detail = {404: "There is nothing at this address.", 405: "This address does not take that method."}.get(
+        error.status_code, str(error.detail)
+    )
+    return Problem(error.status_code, detail, headers=error.headers).response()
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError):
+        raise error
+    items: list[dict[str, Any]] = [
+        {"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()
+    ]
+    where = ", ".join(".".join(map(str, item["loc"])) for item in items[:5])
+    return Problem(422, f"The request is not valid: {where}.", errors=items).response()

@@ -1,0 +1,178 @@
+"""Reading request bodies: encodings, limits that hold while reading, patience with slow senders."""
+
+import asyncio
+import time
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+
+import zstandard
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
+
+from ingestion_assets.frontdoor.budget import Hold
+from ingestion_assets.frontdoor.depth import deeper_than
+from ingestion_assets.frontdoor.problems import Problem, error_item
+from ingestion_assets.settings import Settings
+
+PIECE = 1 << 20
+ZSTD_WINDOW = 8 * 2**20  # RFC 9659: the most that a `zstd` content coding may ask of its receiver
+SLOWEST = 512  # bytes a second, averaged, once the body timeout has passed
+
+ENCODINGS = "gzip, zstd, identity"
+
+
+class BodyReader:
+    """Reads one request body after another under the settings' limits."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.max_sent = min(settings.max_body_bytes, settings.max_inflight_bytes)
+        self.max_decoded = min(settings.max_decoded_bytes, settings.max_inflight_bytes)
+        self.max_depth = settings.max_json_depth
+        self._timeout_s = settings.body_timeout_s
+
+    async def read(self, receive: Receive, headers: dict[bytes, bytes], hold: Hold) -> bytes:
+        """The decoded body. Its bytes count against `hold` until that is given back.
+
+        Raises `Problem` 400 (broken encoding), 408, 413, 415, 503; `ClientDisconnect`.
+        """
+        coding = headers.get(b"content-encoding", b"identity").strip().lower()
+        if coding not in (b"identity", b"", b"gzip", b"x-gzip", b"zstd"):
+            raise Problem(
+                415,
+                f"Content-Encoding must be one of {ENCODINGS}.",
+                headers={"Accept-Encoding": ENCODINGS},
+                errors=[error_item("header", "Content-Encoding", msg="not supported", type="content_encoding")],
+            )
+        announced = headers.get(b"content-length", b"")
+        if announced.isdigit() and int(announced) > self.max_sent:
+            raise self._too_large("sent", self.max_sent)
+        sent = await self._receive(receive, hold)
+        if coding in (b"identity", b""):
+            return sent
+        if not sent:
+            raise _broken(coding, "it is empty")
+        return await self._decode(coding, sent, hold)
+
+    def check_depth(self, body: bytes) -> None:
+        """Raises `Problem` 413 if the JSON text is nested too deeply."""
+        if deeper_than(body, self.max_depth):
+            raise too_deep(self.max_depth)
+
+    async def _receive(self, receive: Receive, hold: Hold) -> bytes:
+        first, more = await self._message(receive)
+        if not more:
+            if len(first) > self.max_sent:
+                raise self._too_large("sent", self.max_sent)
+            await hold.grow(len(first))
+            return first
+        started = time.monotonic()
+        buffer = BytesIO()
+        chunk = first
+        while True:
+            if buffer.tell() + len(chunk) > self.max_sent:
+                raise self._too_large("sent", self.max_sent)
+            await hold.grow(len(chunk))
+            buffer.write(chunk)
+            if not more:
+                return buffer.getvalue()
+            elapsed = time.monotonic() - started
+            if elapsed > self._timeout_s and buffer.tell() < elapsed * SLOWEST:
+                raise self._too_slow()
+            chunk, more = await self._message(receive)
+
+    async def _message(self, receive: Receive) -> tuple[bytes, bool]:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                message = await receive()
+        except TimeoutError:
+            raise self._too_slow() from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        return message.get("body", b""), message.get("more_body", False)
+
+    async def _decode(self, coding: bytes, sent: bytes, hold: Hold) -> bytes:
+        pieces = _zstd_pieces(sent) if coding == b"zstd" else _gzip_pieces(sent)
+        buffer = BytesIO()
+        while piece := await asyncio.to_thread(next, pieces, b""):
+            if buffer.tell() + len(piece) > self.max_decoded:
+                raise self._too_large("after decompression", self.max_decoded)
+            await hold.grow(len(piece))
+            buffer.write(piece)
+        hold.shrink(len(sent))
+        return buffer.getvalue()
+
+    def _too_slow(self) -> Problem:
+        return Problem(
+            408, f"The request body did not arrive within {self._timeout_s:g} s.", headers={"Connection": "close"}
+        )
+
+    def _too_large(self, how: str, limit: int) -> Problem:
+        return Problem(
+            413,
+            f"The request body is larger than {limit} bytes {how}; send it in smaller parts.",
+            headers={"Connection": "close"},
+            limit_bytes=limit,
+        )
+
+
+def too_deep(limit: int) -> Problem:
+    """413 for JSON that is nested too deeply."""
+    return Problem(
+        413, f"The JSON is nested more than {limit} levels deep.", limit_depth=limit
+    )
+
+
+def _broken(coding: bytes, why: str) -> Problem:
+    return Problem(
+        400,
+        f"The request body is not valid {coding.decode()}: {why}.",
+        errors=[error_item("body", msg=why, type="content_encoding")],
+    )
+
+
+def _gzip_pieces(data: bytes) -> Iterator[bytes]:
+    """Decompressed pieces of at most `PIECE` bytes; members may follow each other (RFC 1952)."""
+    view, position = memoryview(data), 0
+    decoder = zlib.decompressobj(wbits=31)
+    while position < len(view):
+        if decoder.eof:
+            decoder = zlib.decompressobj(wbits=31)
+        feed = view[position : position + PIECE // 16]
+        try:
+            piece = decoder.decompress(feed, PIECE)
+        except zlib.error as error:
+            raise _broken(b"gzip", str(error)) from error
+        position += len(feed) - len(decoder.unconsumed_tail) - len(decoder.unused_data)
+        if piece:
+            yield piece
+    while piece := decoder.decompress(b"", PIECE):
+        yield piece
+    if not decoder.eof:
+        raise _broken(b"gzip", "it ends too early")
+
+
+def _zstd_pieces(data: bytes) -> Iterator[bytes]:
+    """Decompressed pieces of at most `PIECE` bytes; frames may follow each other (RFC 8878)."""
+    decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
+    expected = _announced_size(data)
+    size = 0
+    try:
+        with decoder.stream_reader(data, read_across_frames=True) as reader:
+            while piece := reader.read(PIECE):
+                size += len(piece)
+                yield piece
+    except zstandard.ZstdError as error:
+        if "too much memory" in str(error):
+            raise Problem(413, f"zstd windows above {ZSTD_WINDOW} bytes are not accepted.") from error
+        raise _broken(b"zstd", str(error).removeprefix("zstd decompress error: ")) from error
+    if size < expected:
+        raise _broken(b"zstd", "it ends too early")
+
+
+def _announced_size(data: bytes) -> int:
+    try:
+        size = zstandard.get_frame_parameters(data).content_size
+    except zstandard.ZstdError as error:
+        raise _broken(b"zstd", str(error)) from error
+    return 0 if size == zstandard.CONTENTSIZE_UNKNOWN else size

@@ -1,0 +1,105 @@
+"""Whether what we depend on answers, looked at in the background so that health answers cost nothing."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ingestion_assets.landing.storage import LandingStorage
+from ingestion_assets.settings import Settings
+
+FRESH_S = 2.0
+PROBE_S = 2.0
+
+Probe = Callable[[], Awaitable[None]]
+
+
+class Dependencies:
+    """Probes PostgreSQL, MongoDB, Redis, landing storage and the orchestrator side by side."""
+
+    def __init__(self, *, settings: Settings, engine: AsyncEngine, storage: LandingStorage) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._storage = storage
+        self._clients: dict[str, Any] = {}
+        self._probes: dict[str, Probe] = {"postgresql": self._postgresql, "landing": self._landing, "orchestrator": self._orchestrator}
+        if settings.mongodb_url:
+            self._probes["mongodb"] = self._mongodb
+        if settings.redis_url:
+            self._probes["redis"] = self._redis
+        self._errors: dict[str, str | None] = {}
+        self._probed_at = -FRESH_S
+        self._running: asyncio.Task[None] | None = None
+        self.ledger_was_seen = False
+
+    @property
+    def known(self) -> Mapping[str, str | None]:
+        """By dependency: None if it answered, else what it said. Empty before the first look."""
+        return self._errors
+
+    async def refresh(self) -> Mapping[str, str | None]:
+        """Look again unless that was just done."""
+        if time.monotonic() - self._probed_at > FRESH_S:
+            if self._running is None or self._running.done():
+                self._running = asyncio.create_task(self._probe_all())
+            await asyncio.shield(self._running)
+        return self._errors
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            await asyncio.gather(self._running, return_exceptions=True)
+        for name, close in (("mongodb", "close"), ("redis", "aclose"), ("orchestrator", "aclose")):
+            if name in self._clients:
+                await getattr(self._clients[name], close)()
+
+    async def _probe_all(self) -> None:
+        names = list(self._probes)
+        answers = await asyncio.gather(*(self._probe(self._probes[name]) for name in names))
+        self._errors = dict(zip(names, answers, strict=True))
+        self._probed_at = time.monotonic()
+        self.ledger_was_seen = self.ledger_was_seen or self._errors["postgresql"] is None
+
+    async def _probe(self, probe: Probe) -> str | None:
+        try:
+            async with asyncio.timeout(PROBE_S):
+                await probe()
+        except TimeoutError:
+            return f"no answer within {PROBE_S:g} s"
+        except Exception as error:  # noqa: BLE001 - each client has its own exceptions
+            return type(error).__name__
+        return None
+
+    async def _postgresql(self) -> None:
+        async with self._engine.connect() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+
+    async def _landing(self) -> None:
+        await asyncio.to_thread(self._storage.probe)
+
+    async def _mongodb(self) -> None:
+        if "mongodb" not in self._clients:
+            from pymongo import AsyncMongoClient  # noqa: PLC0415
+
+            self._clients["mongodb"] = AsyncMongoClient(
+                self._settings.mongodb_url, serverSelectionTimeoutMS=1500, maxPoolSize=2
+            )
+        await self._clients["mongodb"].admin.command("ping")
+
+    async def _redis(self) -> None:
+        if "redis" not in self._clients:
+            from redis.asyncio import Redis  # noqa: PLC0415
+
+            self._clients["redis"] = Redis.from_url(
+                str(self._settings.redis_url), socket_timeout=1.5, socket_connect_timeout=1.5
+            )
+        await self._clients["redis"].ping()
+
+    async def _orchestrator(self) -> None:
+        if "orchestrator" not in self._clients:
+            import httpx  # noqa: PLC0415
+
+            self._clients["orchestrator"] = httpx.AsyncClient(base_url=self._settings.dagster_url, timeout=1.5)
+        (await self._clients["orchestrator"].get("/server_info")).raise_for_status()

@@ -1,0 +1,170 @@
+"""What the endpoints share: one front door's connections and watches, made at start and ended at stop."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+from uuid import UUID
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import Request
+
+from ingestion_assets.frontdoor.admission import Backlog
+from ingestion_assets.frontdoor.bodies import BodyReader
+from ingestion_assets.frontdoor.budget import InflightBudget
+from ingestion_assets.frontdoor.dependencies import Dependencies
+from ingestion_assets.frontdoor.keyring import Keyring
+from ingestion_assets.frontdoor.limits import RateLimits
+from ingestion_assets.frontdoor.metrics import RequestMetrics
+from ingestion_assets.frontdoor.problems import Problem, retry_after_header, unavailable
+from ingestion_assets.frontdoor.tokens import Principal
+from ingestion_assets.frontdoor.waiting import FinishedDrops
+from ingestion_assets.landing import ledger
+from ingestion_assets.landing.drops import Lane
+from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.intake import Intake
+from ingestion_assets.landing.storage import LandingStorage
+from ingestion_assets.settings import Settings
+from ingestion_assets.stores.postgres import async_engine, driver_url, engine
+
+Value = TypeVar("Value")
+
+WATCH_S = 2.0
+USES_EVERY = 10
+
+log = structlog.get_logger(__name__)
+
+
+class FrontDoor:
+    """One front door. `flows` are those whose rejects can be redriven here."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        storage: LandingStorage,
+        flows: Mapping[str, Flow],
+        wake: Callable[[set[Lane]], None],
+    ) -> None:
+        url = settings.require("postgres_url")
+        self.settings = settings
+        self.flows = flows
+        self.stopping = False
+        self.storage = storage
+        self.engine: sa.Engine = engine(url)
+        self.async_engine: AsyncEngine = async_engine(url)
+        self.threads = ThreadPoolExecutor(4, thread_name_prefix="frontdoor")
+        self.intake = Intake(storage=storage, engine=self.engine, on_registered=wake)
+        self.metrics = RequestMetrics()
+        self.budget = InflightBudget(limit_bytes=settings.max_inflight_bytes)
+        self.bodies = BodyReader(settings)
+        self.keyring = Keyring(
+            engine=self.engine,
+            executor=self.threads,
+            admin_token=settings.admin_token.get_secret_value() if settings.admin_token else None,
+        )
+        self.limits = RateLimits(policy=settings.rate_limit, store_url=settings.redis_url)
+        self.backlog = Backlog(
+            read=lambda: ledger.statistics(self.async_engine), limit_s=settings.backlog_limit_s
+        )
+        self.dependencies = Dependencies(settings=settings, engine=self.async_engine, storage=storage)
+        self.finished = FinishedDrops(
+            conninfo=driver_url(url, "psycopg").set(drivername="postgresql").render_as_string(hide_password=False),
+            read=lambda ids: ledger.receipts(self.async_engine, ids),
+            observe=self._note_finished,
+        )
+        self._finished_ids: set[UUID] = set()
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await self.intake.start()
+        await self.finished.start()
+        self._watch = asyncio.create_task(self._keep_watch())
+
+    async def stop(self) -> None:
+        """Finish what was accepted and close every connection."""
+        self.stop_waiting()
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        await self.finished.stop()
+        await self.intake.stop()
+        await self.limits.stop()
+        await self.dependencies.stop()
+        with contextlib.suppress(sa.exc.SQLAlchemyError, OSError):
+            await self.async_engine.dispose()
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+    def stop_waiting(self) -> None:
+        """Not ready any more; those who wait for an outcome get their receipt now."""
+        self.stopping = True
+        self.finished.release()
+
+    async def authenticate(self, request: Request, *scopes: str) -> Principal:
+        """Who sends this and whether they may, at this rate. Raises `Problem` 401, 403, 429, 503."""
+        state = request.scope["state"]
+        principal = await self.keyring.principal(dict(request.scope["headers"]))
+        state["principal"] = principal.name
+        verdict = await self.limits.judge(principal.name)
+        state["response_headers"].extend((name.lower().encode(), value.encode()) for name, value in verdict.headers)
+        if not verdict.allowed:
+            raise Problem(
+                429,
+                f"The rate limit of this API key is used up; try again in {retry_after_header(verdict.retry_after_s)} s.",
+                headers={"Retry-After": retry_after_header(verdict.retry_after_s)},
+            )
+        if scopes and not principal.may(*scopes):
+            raise Problem(403, f"This API key lacks the scope {' or '.join(scopes)}.")
+        return principal
+
+    async def in_thread(self, work: Callable[[sa.Connection], Value]) -> Value:
+        """Run `work` with a connection and a transaction, in a thread. Raises `Problem` 503 while the ledger is down."""
+
+        def run() -> Value:
+            with self.engine.begin() as connection:
+                return work(connection)
+
+        with ledger_needed():
+            return await asyncio.get_running_loop().run_in_executor(self.threads, run)
+
+    def _note_finished(self, ids: Sequence[UUID]) -> None:
+        if len(self._finished_ids) < 100_000:
+            self._finished_ids.update(ids)
+
+    async def _keep_watch(self) -> None:
+        turn = 0
+        while True:
+            turn += 1
+            try:
+                await self.backlog.refresh()
+                await self.dependencies.refresh()
+                await self._count_finished()
+                if turn % USES_EVERY == 0:
+                    await self.keyring.write_uses()
+            except (sa.exc.SQLAlchemyError, OSError, TimeoutError) as error:
+                log.debug("watch_interrupted", error=str(error))
+            await asyncio.sleep(WATCH_S)
+
+    async def _count_finished(self) -> None:
+        ids = list(self._finished_ids)
+        for start in range(0, len(ids), 500):
+            part = ids[start : start + 500]
+            self.metrics.count_outcomes((await ledger.receipts(self.async_engine, part)).values())
+            self._finished_ids.difference_update(part)
+
+
+@contextlib.contextmanager
+def ledger_needed() -> Any:
+    """Turns a ledger that is down into the 503 that names it."""
+    try:
+        yield
+    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, OSError) as error:
+        raise unavailable("postgresql") from error
+
+
+def front_door(request: Request) -> FrontDoor:
+    """The front door that serves this request."""
+    return request.app.state.door

@@ -1,0 +1,109 @@
+"""What surrounds every request: its id, security headers, the access line, counts, and the answer of last resort."""
+
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+import structlog
+import uuid_utils
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ingestion_assets.frontdoor.metrics import RequestMetrics
+from ingestion_assets.frontdoor.problems import Problem
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+    (b"cache-control", b"no-store"),
+]
+CLIENT_CLOSED = 499
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
+
+access = logging.getLogger("ingestion.access")
+log = structlog.get_logger(__name__)
+
+
+class Envelope:
+    """Outermost ASGI layer. `direct` endpoints are called here, past the router: they are where throughput counts."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        direct: Mapping[tuple[str, str], Endpoint],
+        metrics: RequestMetrics,
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._app = app
+        self._direct = direct
+        self._metrics = metrics
+        self._stopping = stopping
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        request_id = _request_id(scope)
+        added: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id), *SECURITY_HEADERS]
+        state["response_headers"] = added
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self._stopping():
+                    added.append((b"connection", b"close"))
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        direct = self._direct.get((scope["method"], scope["path"]))
+        try:
+            if direct is None:
+                await self._app(scope, receive, send_with_headers)
+            else:
+                response = await direct(Request(scope, receive))
+                await response(scope, receive, send_with_headers)
+        except Problem as problem:
+            await problem.response()(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            status = CLIENT_CLOSED
+        except Exception:
+            log.exception("request_failed", request_id=request_id.decode(), path=scope["path"])
+            if status:
+                raise
+            answer = Problem(500, "Something went wrong on the server; the request id finds it in the log.")
+            await answer.response()(scope, receive, send_with_headers)
+        finally:
+            seconds = time.perf_counter() - started
+            path = scope["path"] if direct is not None else _template(scope)
+            self._metrics.count(scope["method"], path, status, seconds)
+            if access.isEnabledFor(logging.INFO):
+                client = scope.get("client")
+                access.info(
+                    '%s "%s %s" %d %.1fms principal=%s request_id=%s',
+                    client[0] if client else "-", scope["method"], scope["path"], status, seconds * 1000,
+                    state.get("principal", "-"), request_id.decode(),
+                )  # fmt: skip
+
+
+def _request_id(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value
+    return uuid_utils.uuid7().hex.encode()
+
+
+def _template(scope: Scope) -> str:
+    route = scope.get("route")
+    return getattr(route, "path", None) or "unmatched"

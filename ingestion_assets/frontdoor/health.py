@@ -1,0 +1,144 @@
+"""`/health*` and `/metrics`: how this front door and what it depends on are doing."""
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.metrics import CONTENT_TYPE
+from ingestion_assets.frontdoor.openapi import errors
+from ingestion_assets.frontdoor.receipts import json_response
+
+router = APIRouter(tags=["operations"])
+
+
+class Live(BaseModel):
+    """The process answers."""
+
+    status: Literal["alive"]
+
+
+class Ready(BaseModel):
+    """Whether requests should be sent here."""
+
+    status: Literal["ready", "not ready"]
+    reasons: list[str] = Field(description="Why not, empty when ready.")
+
+
+class Health(BaseModel):
+    """The whole picture."""
+
+    status: Literal["healthy", "degraded", "unhealthy"]
+    service: str
+    version: str
+    timestamp: datetime
+    database: str = Field(description="`connected` or `disconnected`.")
+    dependencies: dict[str, Any] = Field(description="By name: `up` or `down`, and why.")
+    rate_limits: str = Field(description="`shared`, `local` while the shared store is down, or `off`.")
+    backlog: dict[str, Any] = Field(description="Payloads that wait, and the age of the oldest in seconds.")
+    entities: list[str]
+
+
+_UNAVAILABLE = {"description": "Not now; the body says why.", "headers": {"Retry-After": {"schema": {"type": "string"}}}}
+
+
+@router.get(
+    "/health/live", summary="Is the process alive", description="Answers as long as the process can.",
+    response_model=Live, responses=errors(),
+)  # fmt: skip
+async def live() -> Response:
+    return json_response({"status": "alive"})
+
+
+@router.get(
+    "/health/ready",
+    summary="Should requests be sent here",
+    description=(
+        "Ready when payloads can be landed durably and PostgreSQL was reached once since the start. Not ready from the moment "
+        "the process is told to stop; it then finishes what it has."
+    ),
+    response_model=Ready,
+    responses={**errors(), 503: {**_UNAVAILABLE, "model": Ready}},
+)
+async def ready(request: Request) -> Response:
+    reasons = await _not_ready(front_door(request))
+    response = json_response({"status": "not ready" if reasons else "ready", "reasons": reasons})
+    if reasons:
+        response.status_code = 503
+        response.headers["Retry-After"] = "2"
+    return response
+
+
+@router.get(
+    "/health",
+    summary="Health of everything",
+    description="Unhealthy when no payload can be taken; degraded when something else is down; healthy otherwise.",
+    response_model=Health,
+    responses={**errors(), 503: {**_UNAVAILABLE, "model": Health}},
+)
+async def health(request: Request) -> Response:
+    door = front_door(request)
+    known = await door.dependencies.refresh()
+    down = {name for name, error in known.items() if error is not None}
+    limits = door.limits.mode
+    degraded = down or (limits == "local" and door.settings.redis_url)
+    status = "unhealthy" if "landing" in down or door.stopping else "degraded" if degraded else "healthy"
+    statistics = await door.backlog.refresh()
+    body = {
+        "status": status,
+        "service": request.app.title,
+        "version": request.app.version,
+        "timestamp": datetime.now(UTC),
+        "database": "disconnected" if "postgresql" in down else "connected",
+        "dependencies": {
+            name: {"status": "up"} if error is None else {"status": "down", "detail": error}
+            for name, error in known.items()
+        },
+        "rate_limits": limits,
+        "backlog": {
+            "landed": _landed(statistics.unfinished) if statistics else None,
+            "oldest_unprocessed_s": statistics.oldest_unprocessed_s if statistics else None,
+        },
+        "entities": request.app.state.entities,
+    }
+    response = json_response(body)
+    if status == "unhealthy":
+        response.status_code = 503
+        response.headers["Retry-After"] = "5"
+    return response
+
+
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    description="Requests of this process, payloads by state, age of the oldest, queue depth, rejects, dependencies.",
+    response_class=Response,
+    responses={**errors(), 200: {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
+async def metrics(request: Request) -> Response:
+    door = front_door(request)
+    door.metrics.show_ledger(await door.backlog.refresh())
+    door.metrics.show_dependencies({name: error is None for name, error in door.dependencies.known.items()})
+    door.metrics.inflight.set(door.budget.used_bytes)
+    door.metrics.waiting.set(door.finished.waiting)
+    door.metrics.limiter.set(door.limits.mode == "shared")
+    return Response(door.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def _not_ready(door: FrontDoor) -> list[str]:
+    if door.stopping:
+        return ["stopping"]
+    known = await door.dependencies.refresh()
+    reasons = []
+    if known.get("landing") is not None:
+        reasons.append("landing storage cannot be written")
+    if not door.dependencies.ledger_was_seen:
+        reasons.append("postgresql was not reached yet")
+    return reasons
+
+
+def _landed(unfinished: dict[tuple[str, str], int]) -> int:
+    return sum(number for (_, state), number in unfinished.items() if state == "landed")

@@ -1,0 +1,123 @@
+"""Who sends this request: token to principal, remembered for seconds, and for longer while PostgreSQL is down."""
+
+import asyncio
+import hmac
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from ingestion_assets.frontdoor.keys import ApiKey, find_keys, note_use
+from ingestion_assets.frontdoor.problems import Problem, unavailable
+from ingestion_assets.frontdoor.tokens import Principal, digest, is_well_formed
+
+ADMIN = Principal("admin", frozenset({"admin"}))
+FRESH_S = 2.0
+LOOKUP_S = 1.0
+RETRY_S = 2.0
+REMEMBERED = 20_000
+
+
+@dataclass(slots=True)
+class _Known:
+    key: ApiKey | None
+    principal: Principal | None
+    checked: float
+
+
+class Keyring:
+    """Authenticates requests.
+
+    A key is looked up at most every `FRESH_S` seconds, so a revocation takes effect within them. While PostgreSQL is down,
+    keys seen before go on working and others get 503.
+    """
+
+    def __init__(self, *, engine: sa.Engine, executor: Executor, admin_token: str | None) -> None:
+        self._engine = engine
+        self._executor = executor
+        self._admin = digest(admin_token) if admin_token else None
+        self._known: dict[bytes, _Known] = {}
+        self._lookups: dict[bytes, asyncio.Task[None]] = {}
+        self._used: dict[UUID, datetime] = {}
+        self._down_until = 0.0
+
+    async def principal(self, headers: dict[bytes, bytes]) -> Principal:
+        """The sender of a request with these headers. Raises `Problem` 401, 503."""
+        token = _token(headers)
+        hashed = digest(token)
+        if self._admin is not None and hmac.compare_digest(hashed, self._admin):
+            return ADMIN
+        if not is_well_formed(token):
+            raise _unauthorized("The API key is not valid.")
+        known = self._known.get(hashed)
+        if known is None or time.monotonic() - known.checked > FRESH_S:
+            await self._refresh(hashed)
+            known = self._known.get(hashed)
+            if known is None:
+                raise unavailable("postgresql", retry_after_s=RETRY_S, why="is not reachable and this API key is new here")
+        return self._admit(known)
+
+    def _admit(self, known: _Known) -> Principal:
+        key = known.key
+        if key is None or known.principal is None or key.revoked_at is not None:
+            raise _unauthorized("The API key is not valid.")
+        now = datetime.now(UTC)
+        if key.expires_at is not None and key.expires_at <= now:
+            raise _unauthorized("The API key has expired.")
+        self._used[key.id] = now
+        return known.principal
+
+    async def _refresh(self, hashed: bytes) -> None:
+        if time.monotonic() < self._down_until:
+            return
+        lookup = self._lookups.get(hashed)
+        if lookup is None:
+            lookup = self._lookups[hashed] = asyncio.create_task(self._look_up(hashed))
+            lookup.add_done_callback(lambda _: self._lookups.pop(hashed, None))
+        try:
+            await asyncio.wait_for(asyncio.shield(lookup), LOOKUP_S)
+        except TimeoutError:
+            self._down_until = time.monotonic() + RETRY_S
+
+    async def _look_up(self, hashed: bytes) -> None:
+        def look() -> ApiKey | None:
+            with self._engine.connect() as connection:
+                return find_keys(connection, [hashed]).get(hashed)
+
+        try:
+            key = await asyncio.get_running_loop().run_in_executor(self._executor, look)
+        except sa.exc.SQLAlchemyError:
+            self._down_until = time.monotonic() + RETRY_S
+            return
+        if len(self._known) >= REMEMBERED:
+            self._known.pop(next(iter(self._known)))
+        self._known.pop(hashed, None)
+        self._known[hashed] = _Known(key, Principal(key.name, key.scopes) if key else None, time.monotonic())
+
+    async def write_uses(self) -> None:
+        """Record the last uses since the last call; loses nothing that matters when PostgreSQL is down."""
+        used, self._used = self._used, {}
+
+        def write() -> None:
+            with self._engine.begin() as connection:
+                note_use(connection, used)
+
+        if used:
+            await asyncio.get_running_loop().run_in_executor(self._executor, write)
+
+
+def _token(headers: dict[bytes, bytes]) -> str:
+    given = headers.get(b"x-api-key")
+    if given is None:
+        scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
+        given = value if scheme.lower() == b"bearer" else None
+    if not given:
+        raise _unauthorized("An API key is needed: send it as `X-API-Key` or as `Authorization: Bearer`.")
+    return given.strip().decode("latin-1")
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="ingestion"'})

@@ -1,0 +1,127 @@
+"""`GET /metrics`: counts of this process's requests, and the ledger's figures at the time of asking."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from ingestion_assets.landing.drops import Receipt
+from ingestion_assets.landing.ledger import LedgerStatistics
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120)
+
+
+class RequestMetrics:
+    """All metrics of one front door.
+
+    Counters of outcomes (`ingestion_messages_total`, `ingestion_duration_seconds`) are fed by the notifications that
+    every front door gets of every finished drop: over several front doors take their maximum, not their sum.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "ingestion_http_requests", "Requests answered.", ("method", "path", "status"), registry=self.registry
+        )
+        self._durations = Histogram(
+            "ingestion_http_request_duration_seconds", "Time from request to answer.", ("method", "path"),
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self._messages = Counter(
+            "ingestion_messages", "Records by their outcome.", ("flow", "entity", "status"), registry=self.registry
+        )
+        self._outcome_seconds = Histogram(
+            "ingestion_duration_seconds", "Time from acceptance of a payload to its outcome.", ("flow",),
+            buckets=_SECONDS, registry=self.registry,
+        )  # fmt: skip
+        self.accepted = Counter(
+            "ingestion_drops_accepted", "Payloads acknowledged by this process.", ("flow",), registry=self.registry
+        )
+        self.inflight = Gauge("ingestion_inflight_bytes", "Request bytes held in memory.", registry=self.registry)
+        self.waiting = Gauge("ingestion_waiting_requests", "Requests waiting for an outcome.", registry=self.registry)
+        self.limiter = Gauge(
+            "ingestion_rate_limiter_shared", "1 while rate limits are shared, 0 while local.", registry=self.registry
+        )
+        self._children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+        self._outside: dict[str, Metric] = {}
+        self.registry.register(_Outside(self._outside))
+
+    def count(self, method: str, path: str, status: int, seconds: float) -> None:
+        """One answered request."""
+        child = self._children.get((method, path, status))
+        if child is None:
+            method = method if method in _METHODS else "other"
+            child = self._requests.labels(method, path, str(status)), self._durations.labels(method, path)
+            if len(self._children) < 10_000:
+                self._children[method, path, status] = child
+        child[0].inc()
+        child[1].observe(seconds)
+
+    def count_outcomes(self, receipts: Iterable[Receipt]) -> None:
+        """Finished drops: their records by outcome and the time they took."""
+        for receipt in receipts:
+            if receipt.finished_at is not None:
+                self._outcome_seconds.labels(receipt.flow).observe(
+                    max(0.0, (receipt.finished_at - receipt.received_at).total_seconds())
+                )
+            for status, number in outcome_counts(receipt).items():
+                self._messages.labels(receipt.flow, "message", status).inc(number)
+
+    def show_ledger(self, statistics: LedgerStatistics | None) -> None:
+        """The ledger's figures; None while the ledger is down."""
+        if statistics is None:
+            for name in ("ingestion_drops", "ingestion_queue_depth", "ingestion_oldest_unprocessed_seconds", "ingestion_rejects"):
+                self._outside.pop(name, None)
+            return
+        states = {**statistics.unfinished, **statistics.finished_last_hour}
+        self._show("ingestion_drops", "Payloads by state; finished ones of the last hour.", ("flow", "state"), states)
+        depth: dict[tuple[str, ...], float] = {}
+        for (flow, state), number in statistics.unfinished.items():
+            depth[(flow,)] = depth.get((flow,), 0) + (number if state == "landed" else 0)
+        self._show("ingestion_queue_depth", "Payloads that no run has claimed yet.", ("flow",), depth)
+        self._show(
+            "ingestion_oldest_unprocessed_seconds", "Age of the oldest unprocessed payload.", (),
+            {(): statistics.oldest_unprocessed_s or 0.0},
+        )  # fmt: skip
+        self._show("ingestion_rejects", "Rejects not redriven.", ("flow", "kind"), statistics.open_rejects)
+
+    def show_dependencies(self, up: dict[str, bool]) -> None:
+        """Whether each dependency answers."""
+        values = {(name,): float(answers) for name, answers in up.items()}
+        self._show("ingestion_dependency_up", "1 if the dependency answers.", ("dependency",), values)
+
+    def text(self) -> bytes:
+        """Everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _show(self, name: str, text: str, labels: tuple[str, ...], values: dict[Any, float]) -> None:
+        family = GaugeMetricFamily(name, text, labels=labels)
+        for key, value in values.items():
+            family.add_metric([str(part) for part in key], value)
+        self._outside[name] = family
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_STATUS = {"messages_processed": "stored", "messages_skipped": "duplicate", "messages_failed": "rejected"}
+
+
+def outcome_counts(receipt: Receipt) -> dict[str, int]:
+    """Records of a finished drop by outcome: `stored`, `duplicate`, `rejected`."""
+    if receipt.state == "failed":
+        return {"rejected": receipt.records}
+    stats = (receipt.result or {}).get("stats")
+    if not isinstance(stats, dict):
+        return {"stored": receipt.records}
+    return {status: int(stats[name]) for name, status in _STATUS.items() if stats.get(name)}
+
+
+class _Outside:
+    """Values read elsewhere and shown as they were last."""
+
+    def __init__(self, families: dict[str, Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        return list(self._families.values())

@@ -1,0 +1,82 @@
+"""A receipt as clients read it."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+from ingestion_assets.landing.drops import Receipt
+
+
+class ReceiptView(BaseModel):
+    """One accepted payload and what became of it."""
+
+    id: UUID
+    state: Literal["landed", "claimed", "held", "done", "failed"]
+    flow: str
+    partition: str
+    subject: str | None = Field(None, description="What the payload is about, in flows that have such a thing.")
+    records: int = Field(description="Records in the payload.")
+    size_bytes: int = Field(description="Size of the decoded body.")
+    received_at: datetime
+    url: str = Field(description="Address of this receipt.")
+    records_url: str | None = Field(None, description="Address of the outcome of each record.")
+    attempts: int = Field(0, description="Times the payload made a run fail.")
+    claimed_at: datetime | None = None
+    finished_at: datetime | None = None
+    run_id: str | None = Field(None, description="The Dagster run that works or worked on it.")
+    run_url: str | None = Field(None, description="That run in the Dagster UI.")
+    result: dict[str, Any] | None = Field(None, description="The flow's result body, once done.")
+    errors: list[dict[str, Any]] | None = None
+    registered: bool = Field(True, description="False while only landing storage knows of it.")
+
+
+class ReceiptPage(BaseModel):
+    """Receipts, newest first."""
+
+    items: list[ReceiptView]
+    next: str | None = Field(description="Cursor of the next page, null at the end.")
+
+
+class RecordOutcomeView(BaseModel):
+    """What became of one record of a payload."""
+
+    index: int = Field(description="Place in the payload, from 0.")
+    status: Literal["stored", "duplicate", "rejected"]
+    id: str | None = Field(None, description="Identity of the stored record.")
+    duplicate_of: str | None = Field(None, description="Identity of the record that was there before.")
+    code: str | None = Field(None, description="Why it was rejected, as a stable code.")
+    reason: str | None = Field(None, description="Why it was rejected, in words.")
+
+
+class RecordOutcomePage(BaseModel):
+    """Outcomes in input order."""
+
+    items: list[RecordOutcomeView]
+    next: str | None = Field(description="Cursor of the next page, null at the end.")
+
+
+def receipt_json(receipt: Receipt, *, dagster_url: str) -> dict[str, Any]:
+    """The receipt as JSON."""
+    address = f"/api/v1/receipts/{receipt.id}"
+    return {
+        "id": receipt.id,
+        "state": receipt.state,
+        "flow": receipt.flow,
+        "partition": receipt.partition,
+        "subject": receipt.subject,
+        "records": receipt.records,
+        "size_bytes": receipt.size_bytes,
+        "attempts": receipt.attempts,
+        "received_at": receipt.received_at,
+        "claimed_at": receipt.claimed_at,
+        "finished_at": receipt.finished_at,
+        "run_id": receipt.run_id,
+        "run_url": f"{dagster_url}/runs/{receipt.run_id}" if receipt.run_id else None,
+        "result": receipt.result,
+        "errors": receipt.errors,
+        "url": address,
+        "records_url": f"{address}/records",
+        "registered": True,
+    }

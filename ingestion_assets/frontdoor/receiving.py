@@ -1,0 +1,214 @@
+"""The way in that every ingesting endpoint shares: let in, read, land, then wait or not, answer."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive
+
+from ingestion_assets.frontdoor import preferences
+from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
+from ingestion_assets.frontdoor.problems import Problem, error_item
+from ingestion_assets.frontdoor.receipt_view import receipt_json
+from ingestion_assets.frontdoor.tokens import Principal
+from ingestion_assets.frontdoor.waiting import TERMINAL
+from ingestion_assets.landing import ledger
+from ingestion_assets.landing.drops import (
+    Accepted,
+    IdempotencyConflictError,
+    LandingUnavailableError,
+    NewDrop,
+    Receipt,
+)
+
+JSON = frozenset({"application/json"})
+_KEPT = {b"content-type": "content_type", b"user-agent": "user_agent", b"x-client-version": "client_version"}
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A request that was let in: who sent it, its headers, and the small facts kept beside its payload."""
+
+    principal: Principal
+    headers: dict[bytes, bytes]
+    idempotency_key: str | None
+    attributes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Landing:
+    """A payload on its way to the intake, and what a receipt says of it before the ledger does."""
+
+    drop: NewDrop
+    view: dict[str, Any]
+
+
+MakeDrop = Callable[[Arrival, bytes], NewDrop]
+
+
+async def take_in(
+    request: Request, *, scopes: tuple[str, ...], media_types: frozenset[str] = JSON, make_drop: MakeDrop
+) -> Response:
+    """Take a payload in and answer for it.
+
+    `make_drop` turns the decoded body into a drop, or raises `Problem`. Raises `Problem` for everything
+    that the contract names; `ClientDisconnect` when the sender went away.
+    """
+    door = front_door(request)
+    principal = await door.authenticate(request, *scopes)
+    headers = dict(request.scope["headers"])
+    _check_media_type(headers, media_types)
+    waiting = preferences.waiting(
+        _header(headers, b"prefer"), default_s=door.settings.default_wait_s, max_s=door.settings.max_wait_s
+    )
+    arrival = Arrival(
+        principal,
+        headers,
+        preferences.idempotency_key(_header(headers, b"idempotency-key")),
+        _attributes(request, headers),
+    )
+    door.backlog.admit()
+    accepted, view = await _land(door, request, arrival, make_drop)
+    door.metrics.accepted.labels(view["flow"]).inc()
+    answer_headers = _answer_headers(accepted, waiting.applied)
+    known = await _known(door, accepted) if accepted.replayed else None
+    if known is not None and known.state in TERMINAL and waiting.applied != "respond-async":
+        return outcome_response(door, known, answer_headers)
+    if accepted.registered and waiting.seconds > 0:
+        outcome = await _outcome(door, request.receive, accepted, waiting.seconds)
+        if outcome is not None:
+            return outcome_response(door, outcome, answer_headers)
+    body = receipt_json(known, dagster_url=door.settings.dagster_url) if known else view | _landed_view(accepted)
+    answer_headers["Location"] = f"/api/v1/receipts/{accepted.id}"
+    return Response(msgspec.json.encode(body), 202, media_type="application/json", headers=answer_headers)
+
+
+async def _land(
+    door: FrontDoor, request: Request, arrival: Arrival, make_drop: MakeDrop
+) -> tuple[Accepted, dict[str, Any]]:
+    """Read the body and land it; the body's memory is given back on return."""
+    with door.budget.hold() as hold:
+        body = await door.bodies.read(request.receive, arrival.headers, hold)
+        drop = make_drop(arrival, body)
+        try:
+            accepted = await door.intake.accept(drop)
+        except IdempotencyConflictError as error:
+            raise Problem(
+                422,
+                "This Idempotency-Key was used before with another body.",
+                errors=[error_item("header", "Idempotency-Key", msg="used with another body", type="idempotency_conflict")],
+                receipt=str(error),
+            ) from error
+        except LandingUnavailableError as error:
+            raise Problem(
+                503,
+                "landing storage cannot take payloads now; try again later.",
+                headers={"Retry-After": "5"},
+                dependency="landing",
+            ) from error
+        return accepted, {
+            "flow": drop.flow,
+            "partition": drop.partition,
+            "subject": drop.subject,
+            "records": drop.records,
+            "size_bytes": len(drop.body),
+        }
+
+
+def outcome_response(door: FrontDoor, receipt: Receipt, headers: dict[str, str]) -> Response:
+    """The flow's result body for a drop that is done; 422 for one that failed for good."""
+    if receipt.state == "failed":
+        errors = [
+            error_item("body", msg=str(item.get("reason") or item.get("msg") or item), type=str(item.get("code", "failed")))
+            for item in receipt.errors or ()
+        ]
+        detail = errors[0]["msg"] if errors else "The payload could not be processed."
+        return Problem(
+            422, f"The payload was kept but could not be processed: {detail}", headers=headers, errors=errors,
+            receipt=receipt_json(receipt, dagster_url=door.settings.dagster_url),
+        ).response()  # fmt: skip
+    return Response(msgspec.json.encode(receipt.result), 200, media_type="application/json", headers=headers)
+
+
+async def _known(door: FrontDoor, accepted: Accepted) -> Receipt | None:
+    with ledger_needed():
+        return await ledger.receipt(door.async_engine, accepted.id)
+
+
+async def _outcome(door: FrontDoor, receive: Receive, accepted: Accepted, seconds: float) -> Receipt | None:
+    """The outcome, unless it takes too long. Raises `ClientDisconnect` when nobody waits for it any more."""
+    outcome = asyncio.ensure_future(
+        door.finished.outcome(accepted.id, timeout_s=seconds, known=accepted.replayed)
+    )
+    gone = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({outcome, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if outcome.done():
+            return outcome.result()
+        raise ClientDisconnect
+    finally:
+        for task in (outcome, gone):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _answer_headers(accepted: Accepted, applied: str | None) -> dict[str, str]:
+    headers = {"X-Receipt-Id": str(accepted.id)}
+    if applied:
+        headers["Preference-Applied"] = applied
+    if accepted.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return headers
+
+
+def _landed_view(accepted: Accepted) -> dict[str, Any]:
+    return {
+        "id": accepted.id,
+        "state": "landed",
+        "received_at": accepted.received_at,
+        "url": receipt_url(accepted.id),
+        "registered": accepted.registered,
+    }
+
+
+def receipt_url(drop_id: UUID) -> str:
+    """Where a receipt is read."""
+    return f"/api/v1/receipts/{drop_id}"
+
+
+def _check_media_type(headers: dict[bytes, bytes], allowed: frozenset[str]) -> None:
+    given = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+    structured = given.startswith("application/") and given.endswith("+json") and "application/json" in allowed
+    if given not in allowed and not structured:
+        raise Problem(
+            415,
+            f"Content-Type must be {' or '.join(sorted(allowed))}.",
+            errors=[error_item("header", "Content-Type", msg="not supported", type="media_type")],
+        )
+
+
+def _header(headers: dict[bytes, bytes], name: bytes) -> str | None:
+    value = headers.get(name)
+    return None if value is None else value.decode("latin-1")
+
+
+def _attributes(request: Request, headers: dict[bytes, bytes]) -> dict[str, str]:
+    kept = {
+        name: headers[header][:256].decode("latin-1").replace("\0", "") for header, name in _KEPT.items() if header in headers
+    }
+    client = request.scope.get("client")
+    if client:
+        kept["remote_address"] = client[0]
+    return kept

@@ -1,0 +1,182 @@
+"""`/api/v1/rejects`: records that could not be stored, and sending them on their way again."""
+
+import base64
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from ingestion_assets.frontdoor.cursors import encode_cursor, id_cursor
+from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
+from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
+from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.receipts import json_response
+from ingestion_assets.landing import rejects
+from ingestion_assets.landing.drops import LandingUnavailableError
+from ingestion_assets.landing.ledger import Page
+from ingestion_assets.landing.rejects import Redriven, StoredReject
+
+router = APIRouter(prefix="/api/v1/rejects", tags=["rejects"])
+
+REDRIVEN_AT_ONCE = 1000
+
+_SECURED: dict[str, Any] = {"security": SECURITY}
+RejectId = Annotated[UUID, Path(description="The reject's id.", examples=["0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"])]
+OfFlow = Annotated[str | None, Query(max_length=64, pattern="^[a-z_]+$", description="Only of this flow.")]
+OfReceipt = Annotated[UUID | None, Query(description="Only of this payload.")]
+OfKind = Annotated[Literal["invalid", "conflict", "payload"] | None, Query(description="Only of this kind.")]
+Since = Annotated[datetime | None, Query(description="Only those kept at or after this time (RFC 3339).")]
+
+
+class RejectView(BaseModel):
+    """One record or payload that could not be stored."""
+
+    id: UUID
+    flow: str
+    receipt: UUID
+    position: int = Field(description="Index of the record in its payload; -1 for a whole payload.")
+    kind: str = Field(description="`invalid`, `conflict` or `payload`.")
+    code: str
+    reason: str
+    created_at: datetime
+    redriven_at: datetime | None
+    redriven_as: UUID | None = Field(description="Receipt of the last try to send it again.")
+    record: str | None = Field(None, description="The record as it was sent, where it is text.")
+    record_base64: str | None = Field(None, description="The record as it was sent, where it is not text.")
+
+
+class RejectPage(BaseModel):
+    """Rejects, oldest first."""
+
+    items: list[RejectView]
+    next: str | None = Field(description="Cursor of the next page, null at the end.")
+
+
+class RedrivenItem(BaseModel):
+    """A reject that was sent again."""
+
+    id: UUID
+    receipt: UUID = Field(description="Receipt of the new try.")
+
+
+class RedrivenPage(BaseModel):
+    """Rejects that were sent again; `next` is not null if there are more: ask again."""
+
+    items: list[RedrivenItem]
+    next: str | None
+
+
+@router.get(
+    "",
+    summary="List rejects",
+    description="Records that were kept because they could not be stored, oldest first. Needs the scope `read`.",
+    response_model=RejectPage,
+    responses=keyed_errors(),
+    openapi_extra=_SECURED,
+)
+async def list_rejects(
+    request: Request,
+    flow: OfFlow = None,
+    receipt: OfReceipt = None,
+    kind: OfKind = None,
+    since: Since = None,
+    limit: Annotated[int, Query(ge=1, le=500, description="Most items in one page.")] = 50,
+    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
+) -> Response:
+    door = front_door(request)
+    await door.authenticate(request, "read")
+    position = id_cursor(cursor)
+    page: Page[StoredReject] = await door.in_thread(
+        lambda connection: rejects.list_rejects(
+            connection, flow=flow, receipt=receipt, kind=kind, since=_aware(since), limit=limit, cursor=position
+        )
+    )
+    return json_response({"items": [reject_json(one) for one in page.items], "next": encode_cursor(page.next)})
+
+
+@router.post(
+    "/redrive",
+    summary="Redrive rejects by filter",
+    description=f"Sends the rejects that match and were not sent again before, at most {REDRIVEN_AT_ONCE} at a time. Needs the scope `admin`.",
+    response_model=RedrivenPage,
+    responses=keyed_errors(),
+    openapi_extra=_SECURED,
+)
+async def redrive_by_filter(
+    request: Request, flow: OfFlow = None, receipt: OfReceipt = None, kind: OfKind = None, since: Since = None
+) -> Response:
+    door = front_door(request)
+    await door.authenticate(request, "admin")
+    page: Page[StoredReject] = await door.in_thread(
+        lambda connection: rejects.list_rejects(
+            connection, flow=flow, receipt=receipt, kind=kind, since=_aware(since), open_only=True, limit=REDRIVEN_AT_ONCE
+        )
+    )
+    redriven = await _redrive(door, page.items)
+    return json_response({"items": redriven, "next": encode_cursor(page.next)})
+
+
+@router.get(
+    "/{reject_id}",
+    summary="Read a reject",
+    description="One record that could not be stored, whole. Needs the scope `read`.",
+    response_model=RejectView,
+    responses=keyed_errors(404),
+    openapi_extra=_SECURED,
+)
+async def read_reject(request: Request, reject_id: RejectId) -> Response:
+    door = front_door(request)
+    await door.authenticate(request, "read")
+    return json_response(reject_json(await _reject(door, reject_id)))
+
+
+@router.post(
+    "/{reject_id}/redrive",
+    summary="Redrive a reject",
+    description="Sends one record or payload on its way again and answers with the receipt of that try. Needs the scope `admin`.",
+    response_model=RedrivenItem,
+    responses=keyed_errors(404),
+    openapi_extra=_SECURED,
+)
+async def redrive(request: Request, reject_id: RejectId) -> Response:
+    door = front_door(request)
+    await door.authenticate(request, "admin")
+    redriven = await _redrive(door, [await _reject(door, reject_id)])
+    return json_response(redriven[0])
+
+
+async def _reject(door: FrontDoor, reject_id: UUID) -> StoredReject:
+    reject = await door.in_thread(lambda connection: rejects.get_reject(connection, reject_id))
+    if reject is None:
+        raise Problem(404, "There is no such reject.")
+    return reject
+
+
+async def _redrive(door: FrontDoor, chosen: list[StoredReject]) -> list[Redriven]:
+    try:
+        with ledger_needed():
+            return await rejects.redrive(door.engine, door.intake, door.flows, chosen)
+    except LandingUnavailableError as error:
+        raise Problem(503, "landing storage cannot take payloads now; try again later.", headers={"Retry-After": "5"}) from error
+
+
+def reject_json(reject: StoredReject) -> dict[str, Any]:
+    """A reject as clients read it."""
+    view: dict[str, Any] = {
+        name: getattr(reject, name) for name in StoredReject.__dataclass_fields__ if name != "record"
+    }
+    try:
+        view["record"] = reject.record.decode("utf-8")
+    except UnicodeDecodeError:
+        view["record_base64"] = base64.b64encode(reject.record).decode()
+    return view
+
+
+def _aware(since: datetime | None) -> datetime | None:
+    if since is not None and since.tzinfo is None:
+        item = {"loc": ["query", "since"], "msg": "the time needs a zone, such as Z", "type": "timezone_aware"}
+        raise Problem(422, "The time in `since` needs a zone, such as Z.", errors=[item])
+    return since
