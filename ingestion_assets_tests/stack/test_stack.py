@@ -1,0 +1,120 @@
+"""A whole stack, started, hurt and stopped as a user would."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from ingestion_assets.stack.leftovers import leftovers
+from ingestion_assets.stack.places import Places
+from ingestion_assets.stores.embedded import free_port
+from ingestion_assets_tests.servers import wait_until
+from ingestion_assets_tests.stacks import RunningStack, clean_environment, launch, until_ready
+
+pytestmark = pytest.mark.slow
+
+
+def _ingestion(home: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (sys.executable, "-m", "ingestion_assets.cli", *arguments), env=clean_environment(home, **settings),
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def test_it_is_ready_and_tells_so(stack: RunningStack) -> None:
+    assert _answers(f"{stack.url}/health/ready")
+    assert _answers(f"{stack.dagster_url}/server_info")
+    status = _ingestion(stack.home, "status")
+    assert status.returncode == 0, status.stdout
+    assert stack.url in status.stdout
+    assert (stack.home / "admin_token").stat().st_mode & 0o077 == 0
+    assert (stack.home / "admin_token").read_text(encoding="ascii").strip() == stack.admin_token
+
+
+def test_env_makes_the_shell_use_the_stack(stack: RunningStack) -> None:
+    command = (
+        f'eval "$({sys.executable} -m ingestion_assets.cli env)" && {sys.executable} -c "'
+        "import os, psycopg; print(psycopg.connect(os.environ['INGESTION_POSTGRES_URL']).info.dbname)\""
+    )
+    done = subprocess.run(
+        ("sh", "-c", command), env=clean_environment(stack.home), capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "ingestion", done.stderr
+
+
+def test_dagsters_tables_are_in_public_and_ours_in_their_schema(stack: RunningStack) -> None:
+    with psycopg.connect(stack.environment["INGESTION_POSTGRES_URL"]) as connection:
+        tables = connection.execute("SELECT schemaname, tablename FROM pg_tables").fetchall()
+    assert ("public", "runs") in tables
+    assert ("ingestion", "drops") in tables
+    assert ("ingestion", "runs") not in tables
+
+
+def test_a_second_up_in_the_same_home_says_who_has_it(stack: RunningStack) -> None:
+    done = _ingestion(stack.home, "up", port=free_port(), webserver_port=free_port())
+    assert done.returncode == 1
+    assert f"already runs in {stack.home} (process {stack.process.pid})" in done.stderr
+    assert _answers(f"{stack.url}/health/ready")
+
+
+def test_a_taken_port_is_named_with_its_setting(stack: RunningStack, tmp_path: Path) -> None:
+    port = stack.url.rpartition(":")[2]
+    done = _ingestion(tmp_path, "up", port=port, webserver_port=free_port())
+    assert done.returncode == 1
+    assert f"port {port}" in done.stderr
+    assert "INGESTION_PORT" in done.stderr
+    assert leftovers(tmp_path) == []
+
+
+@pytest.mark.parametrize("program", ["frontdoor", "valkey"])
+def test_what_dies_is_started_again(stack: RunningStack, program: str) -> None:
+    before = stack.pid_of(program)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: stack.pid_of(program) not in (0, before), seconds=20, what=f"a new {program}")
+    wait_until(
+        lambda: _answers(f"{stack.url}/health/ready"), seconds=30, what="the front door to be ready again"
+    )
+
+
+def test_a_killed_stack_leaves_nothing_that_hinders_the_next(stack: RunningStack, tmp_path: Path) -> None:
+    """Runs beside the session's stack, which must not notice."""
+    home = tmp_path / "home"
+    ports = {"port": free_port(), "webserver_port": free_port()}
+    first = until_ready(home, launch(home, **ports))
+    with psycopg.connect(first.environment["INGESTION_POSTGRES_URL"]) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS value")
+    supervisord = int((Places(home).run / "supervisord.pid").read_text(encoding="ascii"))
+    os.kill(first.process.pid, signal.SIGKILL)
+    os.kill(supervisord, signal.SIGKILL)
+    first.process.wait()
+
+    second = until_ready(home, launch(home, **ports))
+    assert second.admin_token == first.admin_token
+    with psycopg.connect(second.environment["INGESTION_POSTGRES_URL"]) as connection:
+        assert connection.execute("SELECT value FROM kept").fetchall() == [(1,)]
+    os.kill(second.process.pid, signal.SIGKILL)
+    second.process.wait()
+
+    third = until_ready(home, launch(home, **ports))
+    began = time.monotonic()
+    third.process.send_signal(signal.SIGINT)
+    assert third.process.wait(timeout=30) == 0
+    assert time.monotonic() - began < 15
+    assert leftovers(home) == []
+    assert not Places(home).environment.exists()
+    assert _ingestion(home, "status").returncode == 3
+    assert _answers(f"{stack.url}/health/ready")
