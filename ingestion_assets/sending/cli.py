@@ -1,12 +1,7 @@
 """`ingestion send`: transcripts to the front door, and sample transcripts to try it with."""
 
-import contextlib
 import json
-import os
 import re
-import signal
-import threading
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -14,17 +9,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ingestion_assets.sending.delivery import AccessDenied, Delivery, GaveUp, Stopped
-from ingestion_assets.sending.display import Display
-from ingestion_assets.sending.memory import HeldByAnother, Memory
-from ingestion_assets.sending.preview import preview
-from ingestion_assets.sending.report import as_json, describe, print_problems, print_summary
-from ingestion_assets.sending.sender import Cut, Sender
-from ingestion_assets.sending.sources import Source, find_sources, watched_folders
-from ingestion_assets.sending.tally import Tally
+from ingestion_assets.sending.report import as_json, print_problems, print_summary
+from ingestion_assets.sending.sender import Cut
+from ingestion_assets.sending.shipment import EXIT_GAVE_UP, EXIT_USAGE, Shipment, ship
 from ingestion_assets.settings import Settings, load_settings
-
-EXIT_PROBLEMS, EXIT_USAGE, EXIT_GAVE_UP, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 app = typer.Typer(
     name="send", no_args_is_help=True, help="Send local data to the front door, or make sample data to send."
@@ -48,7 +36,7 @@ def _duration(text: str) -> float:
 
 
 @app.command("claude")
-def send_claude(
+def send_claude(  # noqa: PLR0917  # typer passes by name
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -91,7 +79,7 @@ def send_claude(
         bool,
         typer.Option(
             "--with-settings",
-            help="Also send settings.json and config.json of a .claude folder, as they are: look for secrets in `env`.",
+            help="Also send settings.json and config.json of a .claude folder, as they are; mind secrets.",
         ),
     ] = False,
     state: Annotated[
@@ -111,76 +99,52 @@ def send_claude(
 ) -> None:
     """Send Claude Code transcripts. What was sent before is not sent again.
 
-    Exit status: 0 all sent; 1 lines could not be sent or were rejected (they are listed); 2 wrong usage or key;
-    3 the server could not be reached for as long as --retry-for says; 130 interrupted.
+    Exit status: 0 all sent; 1 lines could not be sent or were rejected (they are listed); 2 wrong usage or
+    key; 3 the server could not be reached for as long as --retry-for says; 130 interrupted.
     """
     settings = load_settings()
-    errors = Console(stderr=True)
     wanted = paths or [Path("~/.claude/projects").expanduser()]
     for path in wanted:
         if not path.exists():
             raise typer.BadParameter(f"there is no {path}", param_hint="PATH")
-    wanted = [path.absolute() for path in wanted]
-
-    def find() -> list[Source]:
-        return find_sources(wanted, with_todos=todos, with_settings=with_settings)
-
-    tally, began = Tally(), time.monotonic()
-    cut = Cut(
-        max_records=batch_lines, max_bytes=batch_bytes, encoding=encoding.value, concurrency=concurrency
-    )  # pyright: ignore[reportArgumentType]
-    ended, status = "complete", 0
-    with _stop_on_signals() as stop, contextlib.ExitStack() as stack:
-        base = url or _front_door(settings)
-        try:
-            memory = Memory(path=(state or _state_file(settings)).absolute(), target=base.rstrip("/"))
-        except HeldByAnother as error:
-            errors.print(str(error), soft_wrap=True, highlight=False)
-            raise typer.Exit(EXIT_USAGE) from None
-        stack.callback(memory.close)
-        if reset and not dry_run:
-            memory.forget()
-        if dry_run:
-            preview(find(), memory=memory, cut=cut, tally=tally, forget=reset)
-        else:
-            delivery = Delivery(
-                url=base, key=key or _key(settings), retry_for_s=None if follow else retry_for, stop=stop,
-                on_outage=tally.outage_changed, connections=concurrency + 2,
-            )  # fmt: skip
-            stack.callback(delivery.close)
-            display = stack.enter_context(Display(tally=tally, console=errors, quiet=quiet, endless=follow))
-            sender = Sender(
-                delivery=delivery, memory=memory, cut=cut, tally=tally, stop=stop, wait=wait,
-                patience_s=None if follow else max(retry_for, 30.0),
-            )  # fmt: skip
-            try:
-                if follow:
-                    _follow(sender, wanted, find=find, tally=tally, display=display, console=errors, stop=stop,
-                            poll=poll)  # fmt: skip
-                else:
-                    sources = find()
-                    tally.bytes_total = sum(source.path.stat().st_size for source in sources)
-                    sender.send_all(sources, tick=display.refresh)
-                    sender.wait_for_outcomes(tick=display.refresh)
-            except Stopped:
-                ended, status = "stopped", (0 if follow else EXIT_INTERRUPTED)
-            except AccessDenied as error:
-                ended, status = str(error), EXIT_USAGE
-            except GaveUp as error:
-                ended, status = f"gave up: {error}", EXIT_GAVE_UP
-            stop.set()
-    elapsed = time.monotonic() - began
+    errors = Console(stderr=True)
+    ending = ship(
+        Shipment(
+            paths=tuple(path.absolute() for path in wanted),
+            url=url or _front_door(settings),
+            key=key or _key(settings),
+            state=(state or _state_file(settings)).absolute(),
+            cut=Cut(
+                max_records=batch_lines,
+                max_bytes=batch_bytes,
+                encoding=encoding.value,
+                concurrency=concurrency,
+            ),
+            retry_for_s=retry_for,
+            follow=follow,
+            poll=poll,
+            wait=wait,
+            todos=todos,
+            with_settings=with_settings,
+            reset=reset,
+            dry_run=dry_run,
+            quiet=quiet,
+        ),
+        console=errors,
+    )
     if as_json_:
-        typer.echo(json.dumps(as_json(tally, elapsed_s=elapsed, ended=ended), indent=2))
+        typer.echo(
+            json.dumps(as_json(ending.tally, elapsed_s=ending.elapsed_s, ended=ending.reason), indent=2)
+        )
     elif not quiet:
-        print_summary(tally, console=Console(), elapsed_s=elapsed, dry_run=dry_run)
+        print_summary(ending.tally, console=Console(), elapsed_s=ending.elapsed_s, dry_run=dry_run)
     if not as_json_:
-        print_problems(tally, console=errors)
-    if status in {EXIT_USAGE, EXIT_GAVE_UP}:
-        errors.print(ended, soft_wrap=True, highlight=False, markup=False)
-        if status == EXIT_GAVE_UP:
-            errors.print("What was sent is remembered; run the same command again to go on.", soft_wrap=True)
-    raise typer.Exit(status or (EXIT_PROBLEMS if tally.failed else 0))
+        print_problems(ending.tally, console=errors)
+    if ending.status in {EXIT_USAGE, EXIT_GAVE_UP}:
+        errors.print(ending.reason, soft_wrap=True, highlight=False, markup=False)
+    if ending.status == EXIT_GAVE_UP:
+        errors.print("What was sent is remembered; run the same command again to go on.", soft_wrap=True)
+    raise typer.Exit(ending.status)
 
 
 @app.command("sample")
@@ -198,47 +162,9 @@ def write_sample(
 
     written = write_transcripts(folder, sessions=sessions, lines=lines, seed=seed, end=end)
     typer.echo(
-        f"{written.lines:,} lines of {written.sessions} sessions in {written.files} files under {folder / 'projects'}"
+        f"{written.lines:,} lines of {written.sessions} sessions "
+        f"in {written.files} files under {folder / 'projects'}"
     )
-
-
-def _follow(
-    sender: Sender, paths: list[Path], *, find, tally: Tally, display: Display, console: Console,
-    stop: threading.Event, poll: bool,
-) -> None:  # fmt: skip
-    from ingestion_assets.sending.watching import changes  # noqa: PLC0415
-
-    told = 0
-    for sources in changes(
-        folders=watched_folders(paths), find=find, stop=stop, poll=poll, tick=display.refresh
-    ):
-        tally.bytes_total = 0
-        sender.send_all(sources, tick=display.refresh)
-        for problem in tally.problems[told:]:
-            console.print(describe(problem), soft_wrap=True, highlight=False)
-        told = len(tally.problems)
-    raise Stopped
-
-
-@contextlib.contextmanager
-def _stop_on_signals():
-    """The first Ctrl-C (or SIGTERM) ends after the requests in hand, the second at once."""
-    stop = threading.Event()
-
-    def handle(number: int, frame: object) -> None:
-        if stop.is_set():
-            os._exit(EXIT_INTERRUPTED)
-        stop.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _front_door(settings: Settings) -> str:

@@ -1,7 +1,7 @@
 """Speaks HTTP with the front door: hands requests over until they are accepted, and asks for their outcome.
 
-Goes on through outages (refused connections, 429, 503 and the like) with growing pauses; what the front door refuses
-for good comes back as `Refused`. Nothing here knows files.
+Goes on through outages (refused connections, 429, 503 and the like) with growing pauses; what the front door
+refuses for good comes back as `Refused`. Nothing here knows files.
 """
 
 import email.utils
@@ -23,15 +23,15 @@ LONGEST_PAUSE_S = 30.0
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
-class GaveUp(Exception):
+class GaveUpError(Exception):
     """The front door could not be reached, or did not accept, for as long as was to be tried."""
 
 
-class AccessDenied(Exception):
+class AccessDeniedError(Exception):
     """The key is missing, wrong, or lacks the scope; or there is no front door at the address."""
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """The sender was asked to stop."""
 
 
@@ -65,7 +65,7 @@ class ReceiptState:
         return self.state in {"done", "failed", "unknown"}
 
 
-class _Unavailable(Exception):
+class _UnavailableError(Exception):
     def __init__(self, reason: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
@@ -74,8 +74,8 @@ class _Unavailable(Exception):
 class Delivery:
     """A connection to one front door, for use from several threads.
 
-    `retry_for_s` bounds how long one request is tried (None: for ever); `on_outage` hears of each pause (reason and
-    seconds) and of the end of an outage (None).
+    `retry_for_s` bounds how long one request is tried (None: for ever); `on_outage` hears of each pause
+    (reason and seconds) and of the end of an outage (None).
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Delivery:
         key: str | None,
         retry_for_s: float | None,
         stop: threading.Event,
-        on_outage: Callable[[str | None, float], None] = lambda reason, pause_s: None,
+        on_outage: Callable[[str | None, float], None],
         connections: int = 8,
     ) -> None:
         headers = {"User-Agent": "ingestion-send/1"}
@@ -108,7 +108,9 @@ class Delivery:
         self._client.close()
 
     def send(self, body: Body) -> Accepted | Refused:
-        """Post one request until it is accepted or refused. Raises GaveUp, AccessDenied, Stopped."""
+        """Post one request until it is accepted or refused. Raises GaveUpError, AccessDeniedError,
+        StoppedError.
+        """
         headers = body.headers | {"Idempotency-Key": body.key, "Prefer": "respond-async"}
         response = self._answer("POST", "/api/v1/ingest/batch", headers=headers, content=body.content)
         if response.is_success:
@@ -149,7 +151,7 @@ class Delivery:
 
         def pause(state: tenacity.RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
-            asked = error.retry_after_s if isinstance(error, _Unavailable) else None
+            asked = error.retry_after_s if isinstance(error, _UnavailableError) else None
             backoff = max(0.05, self._jitter(state))
             return backoff if asked is None else asked + min(1.0, backoff)
 
@@ -164,7 +166,7 @@ class Delivery:
             return limit is not None and time.monotonic() - began + state.upcoming_sleep > limit
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_Unavailable),
+            retry=tenacity.retry_if_exception_type(_UnavailableError),
             wait=pause,
             stop=exhausted,
             before_sleep=outage,
@@ -173,34 +175,34 @@ class Delivery:
         )
         try:
             response = retrying(self._once, method, path, **request)
-        except _Unavailable as error:
-            raise GaveUp(f"{self._url}: {error}") from error
+        except _UnavailableError as error:
+            raise GaveUpError(f"{self._url}: {error}") from error
         if paused:
             self._on_outage(None, 0.0)
         return response
 
     def _once(self, method: str, path: str, **request: Any) -> httpx.Response:
         if self._stop.is_set():
-            raise Stopped
+            raise StoppedError
         try:
             response = self._client.request(method, path, **request)
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            raise AccessDenied(f"{self._url} is not an address: {error}") from error
+            raise AccessDeniedError(f"{self._url} is not an address: {error}") from error
         except httpx.TransportError as error:
-            raise _Unavailable(str(error) or type(error).__name__) from error
+            raise _UnavailableError(str(error) or type(error).__name__) from error
         if response.status_code in RETRIED_STATUS:
-            raise _Unavailable(
+            raise _UnavailableError(
                 f"HTTP {response.status_code}: {_detail(response)}", retry_after_s=_retry_after_s(response)
             )
         if response.status_code in {401, 403}:
-            raise AccessDenied(f"{self._url} answers {response.status_code}: {_detail(response)}")
+            raise AccessDeniedError(f"{self._url} answers {response.status_code}: {_detail(response)}")
         if response.status_code in {404, 405} and method == "POST":
-            raise AccessDenied(f"{self._url} has no {path}; is this the address of the front door?")
+            raise AccessDeniedError(f"{self._url} has no {path}; is this the address of the front door?")
         return response
 
     def _sleep(self, seconds: float) -> None:
         if self._stop.wait(seconds):
-            raise Stopped
+            raise StoppedError
 
 
 def _accepted(response: httpx.Response) -> Accepted:
@@ -210,7 +212,7 @@ def _accepted(response: httpx.Response) -> Accepted:
         value = {}
     location = response.headers.get("Location") or response.headers.get("Content-Location") or ""
     receipt = location.rstrip("/").rpartition("/")[2] if "/receipts/" in location else None
-    receipt = receipt or response.headers.get("Receipt-Id") or value.get("receipt_id") or value.get("id")
+    receipt = receipt or response.headers.get("X-Receipt-Id") or value.get("receipt_id") or value.get("id")
     return Accepted(
         receipt=receipt,
         replayed=response.headers.get("Idempotent-Replayed", "").lower() == "true",

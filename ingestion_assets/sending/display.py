@@ -1,4 +1,4 @@
-"""Shows a running tally: a progress bar on a terminal, a plain line every few seconds elsewhere, or nothing."""
+"""Shows a running tally: a bar on a terminal, a plain line every few seconds elsewhere, or nothing."""
 
 import time
 from types import TracebackType

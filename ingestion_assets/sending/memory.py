@@ -1,7 +1,8 @@
 """What was sent: how far each file was acknowledged, and the receipts whose outcome is not known yet.
 
-A SQLite file, held by one sender at a time. Everything is kept per front door (`target`), so that one file serves
-several. Files are recognised by device and inode, or by path, and always by the fingerprints of what was sent.
+A SQLite file, held by one sender at a time. Everything is kept per front door (`target`), so that one file
+serves several. Files are recognised by device and inode, or by path, and always by the fingerprints of what
+was sent.
 """
 
 import fcntl
@@ -31,13 +32,15 @@ create table if not exists receipts (
 """
 
 
-class HeldByAnother(Exception):
+class HeldByAnotherError(Exception):
     """Another sender uses this state file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenReceipt:
-    """An accepted request whose outcome is not known yet; `places` are line and offset of its records in order."""
+    """An accepted request whose outcome is not known yet; `places` are line and offset of its records in
+    order.
+    """
 
     id: str
     path: str
@@ -168,7 +171,7 @@ def _hold(path: Path, *, state: Path):
         handle.seek(0)
         owner = handle.read().strip() or "unknown"
         handle.close()
-        raise HeldByAnother(
+        raise HeldByAnotherError(
             f"another sender (process {owner}) is using the state file {state}; "
             "wait until it ends, or give this one a state file of its own with --state"
         ) from None

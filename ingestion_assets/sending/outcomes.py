@@ -4,14 +4,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from ingestion_assets.sending.delivery import Delivery, GaveUp, ReceiptState
+from ingestion_assets.sending.delivery import Delivery, GaveUpError, ReceiptState
 from ingestion_assets.sending.memory import OpenReceipt
 from ingestion_assets.sending.slices import Problem
 from ingestion_assets.sending.tally import Tally
 
 ASKED_WAIT_S = 5.0
+UNKNOWN_PATIENCE_S = 15.0  # a receipt landed while the ledger was down is known only later
 
 
 def settle(
@@ -19,7 +21,8 @@ def settle(
 ) -> tuple[dict[str, int], list[Problem]]:
     """Totals (names of `Tally`) and rejected records of a finished receipt.
 
-    `record_outcomes` is only asked where something was rejected. What a replayed receipt stored was stored before.
+    `record_outcomes` is only asked where something was rejected. What a replayed receipt stored was stored
+    before.
     """
     if state.state == "unknown":
         return {"unknown": len(receipt.places)}, []
@@ -73,9 +76,14 @@ class OutcomeFollower:
     """
 
     def __init__(
-        self, *, delivery: Delivery, tally: Tally, stop: threading.Event, closed: Callable[[OpenReceipt], None],
+        self,
+        *,
+        delivery: Delivery,
+        tally: Tally,
+        stop: threading.Event,
+        closed: Callable[[OpenReceipt], None],
         patience_s: float | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._delivery = delivery
         self._tally = tally
         self._stop = stop
@@ -115,6 +123,7 @@ class OutcomeFollower:
 
     def _follow_all(self) -> None:
         pause_s, finished_at = 0.02, time.monotonic()
+        missed: dict[str, float] = {}
         while not self._stop.is_set():
             with self._changed:
                 if not self._open:
@@ -125,9 +134,14 @@ class OutcomeFollower:
                     continue
                 receipt = self._open[0]
             state = self._delivery.receipt(receipt.id, wait_s=ASKED_WAIT_S)
-            if not state.finished:
+            if state.state == "unknown":
+                first_missed = missed.setdefault(receipt.id, time.monotonic())
+                waiting = time.monotonic() - first_missed < UNKNOWN_PATIENCE_S
+            else:
+                waiting = not state.finished
+            if waiting:
                 if self._patience_s is not None and time.monotonic() - finished_at > self._patience_s:
-                    raise GaveUp(
+                    raise GaveUpError(
                         f"accepted, but the outcome of {len(self._open)} requests is not known after "
                         f"{self._patience_s:.0f} s; run the same command again to learn it"
                     )
@@ -137,7 +151,7 @@ class OutcomeFollower:
                 pause_s = min(1.0, pause_s * 2)
                 continue
             totals, problems = settle(
-                receipt, state, record_outcomes=lambda: self._delivery.record_outcomes(receipt.id)
+                receipt, state, record_outcomes=partial(self._delivery.record_outcomes, receipt.id)
             )
             self._tally.add(**totals)
             self._tally.rejected_found(problems)

@@ -13,7 +13,7 @@ from ingestion_assets.sending.tally import Tally
 def preview(
     sources: Iterable[Source], *, memory: Memory, cut: Cut, tally: Tally, forget: bool = False
 ) -> None:
-    """Fill the tally with what sending these files would meet; `forget` counts from the start of each file."""
+    """Fill the tally with what sending would meet; `forget` counts from the start of each file."""
     for source in sources:
         tally.add(files=1)
         with source.path.open("rb", buffering=READ_BUFFER_BYTES) as file:

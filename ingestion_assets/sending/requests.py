@@ -1,7 +1,7 @@
 """What is sent: the body of a request out of raw objects, compressed while it is put together, and its key.
 
-The key is made from the content, so that the same lines sent again (after a crash between the answer and the note of
-it) are recognised by the front door as the same request.
+The key is made from the content, so that the same lines sent again (after a crash between the answer and the
+note of it) are recognised by the front door as the same request.
 """
 
 import hashlib
@@ -23,7 +23,9 @@ Encoding = Literal["zstd", "gzip", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """One request to be: records of one file, or a todo list or settings (`extra`, a member of the body as JSON)."""
+    """One request to be: records of one file, or a todo list or settings (`extra`, a member of the body as
+    JSON).
+    """
 
     path: str
     session_id: str | None = None

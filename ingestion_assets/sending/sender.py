@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ingestion_assets.sending.delivery import Accepted, Delivery, ReceiptState, Refused, Stopped
+from ingestion_assets.sending.delivery import Accepted, Delivery, ReceiptState, Refused, StoppedError
 from ingestion_assets.sending.memory import Memory, OpenReceipt
 from ingestion_assets.sending.outcomes import OutcomeFollower, settle
 from ingestion_assets.sending.requests import Encoding, Outgoing, document, encode
@@ -24,7 +24,7 @@ SPLIT_STATUS = frozenset({400, 413, 422})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cut:
-    """How requests are made: most records and most bytes of one, its encoding, and how many files at a time."""
+    """How requests are made: most records and bytes of one, its encoding, and how many files at a time."""
 
     max_records: int = 1000
     max_bytes: int = 4 * 2**20
@@ -36,9 +36,16 @@ class Sender:
     """Sends sources over one delivery with one memory. `wait` also learns what became of every record."""
 
     def __init__(
-        self, *, delivery: Delivery, memory: Memory, cut: Cut, tally: Tally, stop: threading.Event, wait: bool,
+        self,
+        *,
+        delivery: Delivery,
+        memory: Memory,
+        cut: Cut,
+        tally: Tally,
+        stop: threading.Event,
+        wait: bool,
         patience_s: float | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._delivery = delivery
         self._memory = memory
         self._cut = cut
@@ -56,7 +63,8 @@ class Sender:
     def send_all(self, sources: Iterable[Source], *, tick: Callable[[], None] = lambda: None) -> None:
         """Send what is new in these files; `tick` is called a few times a second meanwhile.
 
-        The first error ends all (GaveUp, AccessDenied, Stopped); what was acknowledged until then is remembered.
+        The first error ends all (GaveUpError, AccessDeniedError, StoppedError); what was acknowledged until
+        then is remembered.
         """
         with ThreadPoolExecutor(self._cut.concurrency, thread_name_prefix="send") as pool:
             pending: set[Future[None]] = {pool.submit(self._send, source) for source in sources}
@@ -68,7 +76,7 @@ class Sender:
                         future.result()
                     self._raise_outcome_failure()
                     if pending and self._stop.is_set():
-                        raise Stopped
+                        raise StoppedError
             except BaseException:
                 self._stop.set()
                 for future in pending:
@@ -76,7 +84,7 @@ class Sender:
                 raise
 
     def wait_for_outcomes(self, *, tick: Callable[[], None] = lambda: None) -> None:
-        """Return once the outcome of everything sent is known. Raises GaveUp or Stopped."""
+        """Return once the outcome of everything sent is known. Raises GaveUpError or StoppedError."""
         if self._outcomes is None:
             return
         self._outcomes.finish()
@@ -84,7 +92,13 @@ class Sender:
             tick()
         self._raise_outcome_failure()
         if self._tally.waiting_for and self._stop.is_set():
-            raise Stopped
+            raise StoppedError
+
+    def close(self) -> None:
+        """End the thread that follows receipts; call after `stop` is set."""
+        if self._outcomes is not None:
+            self._outcomes.finish()
+            self._outcomes.join()
 
     def _raise_outcome_failure(self) -> None:
         if self._outcomes is not None and self._outcomes.failure is not None:
@@ -155,7 +169,9 @@ class Sender:
         self._tally.add(**{"todos" if source.kind == "todos" else "configs": 1})
 
     def _deliver(self, outgoing: Outgoing) -> list[OpenReceipt]:
-        """Hand one request over; halves of it where the front door refuses the whole, down to the single record."""
+        """Hand one request over; halves of it where the front door refuses the whole, down to the single
+        record.
+        """
         self._open_request()
         try:
             answer = self._delivery.send(encode(outgoing, encoding=self._cut.encoding))
@@ -205,7 +221,7 @@ class Sender:
     def _open_request(self) -> None:
         while not self._open_requests.acquire(timeout=0.2):
             if self._stop.is_set():
-                raise Stopped
+                raise StoppedError
 
     def _follow(self, receipts: list[OpenReceipt]) -> None:
         if self._outcomes is not None:

@@ -1,6 +1,7 @@
 """Reads a transcript from an offset on and cuts it into slices, each of which becomes one request.
 
-Knows files, lines and offsets; what a line holds is `transcript`'s matter, what happens to a slice `sender`'s.
+Knows files, lines and offsets; what a line holds is `transcript`'s matter, what happens to a slice
+`sender`'s.
 """
 
 import hashlib
@@ -39,7 +40,9 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """How far a file was read: the next byte, its line number, and fingerprints that recognise the file again."""
+    """How far a file was read: the next byte, its line number, and fingerprints that recognise the file
+    again.
+    """
 
     offset: int = 0
     line: int = 1
@@ -65,7 +68,8 @@ class Slice:
 def read_slices(
     file: BinaryIO, *, path: Path, mark: Mark, max_records: int, max_bytes: int
 ) -> Iterator[Slice]:
-    """Slices of at most `max_records` objects and `max_bytes` bytes of them; a larger object is a slice of its own.
+    """Slices of at most `max_records` objects and `max_bytes` bytes of them; a larger object is a slice of
+    its own.
 
     A tail that may still grow ends the last slice before it and is named there as `incomplete`.
     """

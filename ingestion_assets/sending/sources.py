@@ -29,8 +29,8 @@ def find_sources(
 ) -> list[Source]:
     """Every file to send, sorted by path, each file once however many paths or links lead to it.
 
-    A folder is searched to the bottom for `*.jsonl` and for `todos/*.json`. A `.claude` folder gives its `projects`
-    and `todos`, and its settings when asked for; `projects` gives the `todos` beside it as well.
+    A folder is searched to the bottom for `*.jsonl` and for `todos/*.json`. A `.claude` folder gives its
+    `projects` and `todos`, and its settings when asked for; `projects` gives the `todos` beside it as well.
     """
     found: dict[tuple[int, int], Source] = {}
     for path in paths:
@@ -57,7 +57,7 @@ def watched_folders(paths: Iterable[Path]) -> list[Path]:
 
 
 def default_session(path: Path) -> str | None:
-    """The session a transcript's lines belong to when they do not say: from the file's or its folder's name."""
+    """The session of lines that name none: from the file's or its folder's name."""
     name = path.name.split(".jsonl")[0]
     if _SESSION_ID.match(name):
         return name

@@ -1,8 +1,8 @@
 """Made-up transcripts for demos, tests and benchmarks: which sessions there are, and the files they lie in.
 
-Modelled on a census of real transcripts: several projects (a Windows one too), CLI versions, forks that repeat uuids
-under a new session id, sub-agents, summaries that lie in another session's file, two objects on one line, files
-without a final newline. The same arguments give the same bytes.
+Modelled on a census of real transcripts: several projects (a Windows one too), CLI versions, forks that
+repeat uuids under a new session id, sub-agents, summaries that lie in another session's file, two objects on
+one line, files without a final newline. The same arguments give the same bytes.
 """
 
 import json
@@ -64,7 +64,9 @@ def transcripts(*, sessions: int, lines: int, seed: int, end: str | None = None)
 
 
 def messages(*, lines: int, seed: int, sessions: int | None = None, end: str | None = None) -> Iterator[Line]:
-    """Exactly `lines` message objects for a benchmark, every one with a `sessionId`; 500 lines a session unless told."""
+    """Exactly `lines` message objects for a benchmark, every one with a `sessionId`; 500 lines a session
+    unless told.
+    """
     count = sessions or max(1, lines // 500)
     left = lines
     for transcript in transcripts(sessions=count, lines=lines, seed=seed, end=end):

@@ -1,7 +1,7 @@
 """Makes up the lines of one session, of every kind and in the proportions counted in real transcripts.
 
-What a line of a given CLI version looks like is here; which sessions there are and where their files lie is in
-`synthetic`. All randomness comes from the generator handed in, so that the same seed gives the same bytes.
+What a line of a given CLI version looks like is here; which sessions there are and where their files lie is
+in `synthetic`. All randomness comes from the generator handed in, so that the same seed gives the same bytes.
 """
 
 import random
@@ -14,11 +14,11 @@ from typing import Any
 
 Line = dict[str, Any]
 
-_WORDS = (
-    "the parser keeps each record whole and writes it once so a reader that starts late finds every line where the "
-    "index says it is while tests cover retries timeouts and the empty file as well as naïve café 数据 🚀 <b>bold</b> "
-    "`code` **note** def main(): return None if err != nil { return err } SELECT count(*) FROM runs -- done\n"
-).split(" ")
+_PROSE = """the parser keeps each record whole and writes it once so a reader that starts late finds every
+line where the index says it is while tests cover retries timeouts and the empty file as well as naïve café 数据 🚀
+<b>bold</b> `code` **note** def main(): return None if err != nil { return err } SELECT count(*)
+FROM runs -- done"""
+_WORDS = [*_PROSE.split(), "\n"]
 _TOOLS = ("Bash", "Read", "Edit", "Grep", "Task", "WebSearch", "mcp__linear__get_issue", "TodoWrite")
 _FILES = (
     "src/app.py",
@@ -63,7 +63,7 @@ ERAS = (
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """One session being made up. `lines` grow with `turn()`; `subagents` are files of their own by agent id."""
+    """One session being made up. `lines` grow with `turn()`; `subagents` are files by agent id."""
 
     rng: random.Random
     id: str
@@ -94,8 +94,6 @@ class Session:
         for _ in range(rng.randint(1, 7)):
             self._api_message()
         self._end_of_turn()
-
-    # -- pieces ---------------------------------------------------------------------------------------------------
 
     def new_id(self) -> str:
         return str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
@@ -174,9 +172,13 @@ class Session:
         if self.era.state_lines and backups:
             name, backup = next(iter(backups.items()))
             self._plain(
-                "file-history-delta", messageId=self.new_id(), snapshotMessageId=message_id, trackingPath=name,
-                backup=backup, timestamp=self._tick(1),
-            )  # fmt: skip
+                "file-history-delta",
+                messageId=self.new_id(),
+                snapshotMessageId=message_id,
+                trackingPath=name,
+                backup=backup,
+                timestamp=self._tick(1),
+            )
 
     def _queue_operations(self) -> None:
         prompt = self.text(20, 200)
@@ -192,7 +194,9 @@ class Session:
         self._plain("queue-operation", operation=operation, timestamp=self._tick(1), sessionId=self.id)
 
     def _api_message(self) -> None:
-        """One answer of the model: several lines with one `message.id`, the usage repeated and growing on each."""
+        """One answer of the model: several lines with one `message.id`, the usage repeated and growing on
+        each.
+        """
         rng = self.rng
         tools = [rng.choice(_TOOLS) for _ in range(rng.choice((0, 1, 1, 1, 2, 3)))]
         uses = [(f"toolu_{rng.getrandbits(96):024x}", tool) for tool in tools]
@@ -240,10 +244,15 @@ class Session:
             if number and rng.random() < 0.3 and not synthetic:
                 output += rng.randint(5, 900)
             message = {
-                "model": model, "id": message_id, "type": "message", "role": "assistant", "content": [block],
-                "stop_reason": "end_turn" if number == len(blocks) - 1 else None, "stop_sequence": None,
+                "model": model,
+                "id": message_id,
+                "type": "message",
+                "role": "assistant",
+                "content": [block],
+                "stop_reason": "end_turn" if number == len(blocks) - 1 else None,
+                "stop_sequence": None,
                 "usage": {**fixed, "output_tokens": output, "service_tier": "standard"},
-            }  # fmt: skip
+            }
             members: Line = {"message": message, "requestId": request_id}
             if synthetic:
                 members = {"message": message, "isApiErrorMessage": True, "error": "rate_limit"}
@@ -290,42 +299,81 @@ class Session:
             block["is_error"] = False
         else:
             name = rng.choice(_FILES)
-            result = {"type": "text", "filePath": name, "filenames": [name], "numFiles": 1, "durationMs": 12,
-                      "file": {name: {"content": text[:400], "totalLines": text.count("\n")}}}  # fmt: skip
+            result = {
+                "type": "text",
+                "filePath": name,
+                "filenames": [name],
+                "numFiles": 1,
+                "durationMs": 12,
+                "file": {name: {"content": text[:400], "totalLines": text.count("\n")}},
+            }
         members: Line = {} if rng.random() < 0.11 else {"toolUseResult": result}
         self._user({"role": "user", "content": [block]}, **members)
 
     def _progress(self, use: str, tool: str) -> None:
         rng = self.rng
         makers: dict[str, Callable[[int], Line]] = {
-            "Bash": lambda n: {"type": "bash_progress", "output": self.text(20, 300),
-                               "fullOutput": self.text(20, 1_200), "elapsedTimeSeconds": n + 2, "totalLines": n * 7},
-            "Task": lambda n: {"type": "agent_progress", "prompt": self.text(40, 400), "agentId": f"{n:07x}",
-                               "normalizedMessages": [],
-                               "message": {"type": "user", "uuid": self.new_id(), "timestamp": self._tick(1),
-                                           "message": {"role": "user", "content": self._body_text()}}},
-            "WebSearch": lambda n: {"type": "query_update", "query": self.text(20, 60)} if n % 2 == 0
-            else {"type": "search_results_received", "resultCount": 10, "query": self.text(20, 60)},
-            "mcp__linear__get_issue": lambda n: {"type": "mcp_progress", "status": "started" if n == 0 else "completed",
-                                                 "serverName": "linear", "toolName": "get_issue"},
-            "TodoWrite": lambda n: {"type": "waiting_for_task", "taskDescription": "Rebase", "taskType": "local_bash"},  # noqa: ARG005
-        }  # fmt: skip
-        hook = {"type": "hook_progress", "hookEvent": "PostToolUse", "hookName": f"PostToolUse:{tool}",
-                "command": "callback"}  # fmt: skip
+            "Bash": lambda n: {
+                "type": "bash_progress",
+                "output": self.text(20, 300),
+                "fullOutput": self.text(20, 1_200),
+                "elapsedTimeSeconds": n + 2,
+                "totalLines": n * 7,
+            },
+            "Task": lambda n: {
+                "type": "agent_progress",
+                "prompt": self.text(40, 400),
+                "agentId": f"{n:07x}",
+                "normalizedMessages": [],
+                "message": {
+                    "type": "user",
+                    "uuid": self.new_id(),
+                    "timestamp": self._tick(1),
+                    "message": {"role": "user", "content": self._body_text()},
+                },
+            },
+            "WebSearch": lambda n: (
+                {"type": "query_update", "query": self.text(20, 60)}
+                if n % 2 == 0
+                else {"type": "search_results_received", "resultCount": 10, "query": self.text(20, 60)}
+            ),
+            "mcp__linear__get_issue": lambda n: {
+                "type": "mcp_progress",
+                "status": "started" if n == 0 else "completed",
+                "serverName": "linear",
+                "toolName": "get_issue",
+            },
+            "TodoWrite": lambda n: {
+                "type": "waiting_for_task",
+                "taskDescription": "Rebase",
+                "taskType": "local_bash",
+            },  # noqa: ARG005
+        }
+        hook = {
+            "type": "hook_progress",
+            "hookEvent": "PostToolUse",
+            "hookName": f"PostToolUse:{tool}",
+            "command": "callback",
+        }
         for number in range(rng.choice((1, 2, 3, 5))):
             data = makers[tool](number) if tool in makers else hook
             self._append("progress", data=data, toolUseID=f"{tool}-progress-{number}", parentToolUseID=use)
 
     def _inline_sidechain(self) -> None:
-        parent = None
+        parent: str | None = None
         for role in ("user", "assistant", "user"):
             message: Line = {"role": role, "content": self.text(40, 900)}
             if role == "assistant":
-                message = {"id": f"msg_{self.rng.getrandbits(96):024x}", "type": "message", "role": role,
-                           "model": self.era.models[0], "content": [{"type": "text", "text": self.text(40, 900)}],
-                           "usage": {"input_tokens": 100, "output_tokens": 10}}  # fmt: skip
+                message = {
+                    "id": f"msg_{self.rng.getrandbits(96):024x}",
+                    "type": "message",
+                    "role": role,
+                    "model": self.era.models[0],
+                    "content": [{"type": "text", "text": self.text(40, 900)}],
+                    "usage": {"input_tokens": 100, "output_tokens": 10},
+                }
             line = self._threaded(kind=role, parent=parent, message=message) | {"isSidechain": True}
-            parent = line["uuid"]
+            parent = str(line["uuid"])
             self.lines.append(line)
 
     def _subagent(self) -> None:
@@ -339,16 +387,31 @@ class Session:
     def _end_of_turn(self) -> None:
         rng = self.rng
         if self.era.progress or self.era.state_lines:
-            self._append("system", subtype="stop_hook_summary", hookCount=1, hookErrors=[], stopReason="",
-                         hookInfos=[{"command": "hooks stop"}], preventedContinuation=False, hasOutput=True,
-                         level="suggestion", toolUseID=self.new_id())  # fmt: skip
+            self._append(
+                "system",
+                subtype="stop_hook_summary",
+                hookCount=1,
+                hookErrors=[],
+                stopReason="",
+                hookInfos=[{"command": "hooks stop"}],
+                preventedContinuation=False,
+                hasOutput=True,
+                level="suggestion",
+                toolUseID=self.new_id(),
+            )
         self._append("system", subtype="turn_duration", durationMs=rng.randint(900, 400_000), isMeta=False)
         if rng.random() < 0.12:
             self._rare_system_line()
         if rng.random() < 0.05:
             number = rng.randint(1, 999)
-            self._plain("pr-link", sessionId=self.id, prNumber=number, prRepository="o/r", timestamp=self._tick(),
-                        prUrl=f"https://github.com/o/r/pull/{number}")  # fmt: skip
+            self._plain(
+                "pr-link",
+                sessionId=self.id,
+                prNumber=number,
+                prRepository="o/r",
+                timestamp=self._tick(),
+                prUrl=f"https://github.com/o/r/pull/{number}",
+            )
         if self.era.state_lines:
             self._state_lines()
 
@@ -356,17 +419,39 @@ class Session:
         roll = self.rng.randrange(5)
         if roll == 0:
             self.leaf, logical = None, self.leaf
-            self._append("system", subtype="compact_boundary", content="Conversation compacted", level="info",
-                         logicalParentUuid=logical, compactMetadata={"trigger": "auto", "preTokens": 167066})  # fmt: skip
+            self._append(
+                "system",
+                subtype="compact_boundary",
+                content="Conversation compacted",
+                level="info",
+                logicalParentUuid=logical,
+                compactMetadata={"trigger": "auto", "preTokens": 167066},
+            )
         elif roll == 1:
-            self._append("system", subtype="api_error", level="error", error={"status": 529, "headers": {}},
-                         retryInMs=self.rng.random() * 900, retryAttempt=1, maxRetries=10)  # fmt: skip
+            self._append(
+                "system",
+                subtype="api_error",
+                level="error",
+                error={"status": 529, "headers": {}},
+                retryInMs=self.rng.random() * 900,
+                retryAttempt=1,
+                maxRetries=10,
+            )
         elif roll == 2:
-            self._append("system", subtype="local_command", level="info",
-                         content="<local-command-stdout>done</local-command-stdout>")  # fmt: skip
+            self._append(
+                "system",
+                subtype="local_command",
+                level="info",
+                content="<local-command-stdout>done</local-command-stdout>",
+            )
         elif roll == 3:
-            self._append("system", subtype="microcompact_boundary", content="Context microcompacted", level="info",
-                         microcompactMetadata={"trigger": "auto", "preTokens": 50745, "tokensSaved": 26741})  # fmt: skip
+            self._append(
+                "system",
+                subtype="microcompact_boundary",
+                content="Context microcompacted",
+                level="info",
+                microcompactMetadata={"trigger": "auto", "preTokens": 50745, "tokensSaved": 26741},
+            )
         else:
             self._append("system", subtype="away_summary", content=self.text(40, 400))
 
@@ -390,7 +475,12 @@ class Session:
             self._plain("agent-name", agentName="named", **own)
             self._plain("frame-link", artifactCount=1, timestamp=self._tick(1), **own)
             self._plain("bridge-session", bridgeSessionId="cse_x", lastSequenceNum=0, **own)
-            self._plain("cost-state", totalCostUSD=round(self.cost, 7), totalAPIDuration=7914,
-                        startTime=int(self.clock.timestamp() * 1000), hasUnknownModelCost=False,
-                        modelUsage={self.era.models[0]: {"inputTokens": 368, "costUSD": round(self.cost, 7)}},
-                        **own)  # fmt: skip
+            self._plain(
+                "cost-state",
+                totalCostUSD=round(self.cost, 7),
+                totalAPIDuration=7914,
+                startTime=int(self.clock.timestamp() * 1000),
+                hasUnknownModelCost=False,
+                modelUsage={self.era.models[0]: {"inputTokens": 368, "costUSD": round(self.cost, 7)}},
+                **own,
+            )

@@ -10,8 +10,10 @@ from ingestion_assets.sending.slices import Problem
 
 @dataclass(slots=True)
 class Tally:
-    """Totals of one run. `sent` are records the front door accepted; `stored`, `duplicate` and `rejected` are those
-    whose outcome is known. Bytes are bytes of files. `problems` will not be tried again, `incomplete` will."""
+    """Totals of one run. `sent` are records the front door accepted; `stored`, `duplicate` and `rejected` are
+    those whose outcome is known. Bytes are bytes of files. `problems` will not be tried again, `incomplete`
+    will.
+    """
 
     files: int = 0
     files_unchanged: int = 0

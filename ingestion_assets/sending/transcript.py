@@ -1,9 +1,9 @@
 """Takes one line of a transcript apart into the objects that can be sent and the stretches that cannot.
 
-Pure: bytes in, pieces out. Files and offsets are read in `slices`. An object is passed on byte for byte, so that
-numbers and escapes reach the store as they were written. Real transcripts hold two objects on one line, a stub that a
-killed program left before the next object, runs of NUL bytes, byte order marks and bad UTF-8; all of these yield
-whatever can be read for certain, and never an object out of the middle of a broken one.
+Pure: bytes in, pieces out. Files and offsets are read in `slices`. An object is passed on byte for byte, so
+that numbers and escapes reach the store as they were written. Real transcripts hold two objects on one line,
+a stub that a killed program left before the next object, runs of NUL bytes, byte order marks and bad UTF-8;
+all of these yield whatever can be read for certain, and never an object out of the middle of a broken one.
 """
 
 import json
@@ -24,7 +24,7 @@ class _AnyObject(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A stretch `[start, end)` of a line, in bytes: an object to send (`raw`), or why there is none (`code`)."""
+    """Bytes `[start, end)` of a line: an object to send (`raw`), or why there is none (`code`)."""
 
     start: int
     end: int
@@ -37,8 +37,9 @@ class Piece:
 def split_line(line: bytes, *, terminated: bool = True) -> list[Piece]:
     """The pieces of one line, in order; none for a blank line.
 
-    `terminated` tells whether a line feed followed. Where none did, a tail that is not yet an object has the code
-    `incomplete`: more of it may come. Other codes: `not_an_object`, `truncated`, `invalid_json`, `too_deep`.
+    `terminated` tells whether a line feed followed. Where none did, a tail that is not yet an object has the
+    code `incomplete`: more of it may come. Other codes: `not_an_object`, `truncated`, `invalid_json`,
+    `too_deep`.
     """
     body = line.strip(_PADDING)
     if not body:
@@ -113,8 +114,8 @@ def _next_stretch(text: str, begin: int, *, recover: bool) -> tuple[int, str | N
 def _next_line_object(text: str, begin: int) -> int | None:
     """Start of the next object behind a broken stretch that is certainly a line of its own.
 
-    Certain means: it is complete, nothing but padding or another object follows it, and it carries what only whole
-    lines carry. A content block or message nested in a broken line has no session id of its own.
+    Certain means: it is complete, nothing but padding or another object follows it, and it carries what only
+    whole lines carry. A content block or message nested in a broken line has no session id of its own.
     """
     for match in _OBJECT_START.finditer(text, begin):
         try:

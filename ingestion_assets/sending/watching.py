@@ -44,8 +44,8 @@ def changes(
 ) -> Iterator[list[Source]]:
     """Files to look at: first all of them, then those that changed, until `stop` is set.
 
-    The operating system's notice only says when to look; every two seconds it is looked at anyway, so that a missed
-    notice (network file systems, full queues) costs time and never data.
+    The operating system's notice only says when to look; every two seconds it is looked at anyway, so that a
+    missed notice (network file systems, full queues) costs time and never data.
     """
     changed = ChangedSources()
     yield changed.among(find())

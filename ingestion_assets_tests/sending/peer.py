@@ -1,7 +1,8 @@
 """A small front door for scripting failures that the real one cannot be made to show on command.
 
-It speaks the contract over real sockets: requests are kept before they are acknowledged, keys replay, receipts tell
-the outcome of each record. `script` holds what to do with the next POSTs; when it is empty they are accepted.
+It speaks the contract over real sockets: requests are kept before they are acknowledged, keys replay,
+receipts tell the outcome of each record. `script` holds what to do with the next POSTs; when it is empty they
+are accepted.
 """
 
 import gzip

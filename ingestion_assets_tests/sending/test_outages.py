@@ -105,10 +105,10 @@ def test_a_sender_killed_at_random_moments_loses_and_doubles_nothing(peer, tmp_p
     folder, state = tmp_path / "p", tmp_path / "state.sqlite"
     folder.mkdir()
     for name in ("a", "b", "c"):
-        write_lines(folder / f"{name}.jsonl", 0, 400)
+        write_lines(folder / f"{name}.jsonl", 0, 250)
     chance = random.Random(7)
     kills = 0
-    for _ in range(6):
+    for _ in range(4):
         before = len(peer.requests)
         sender = start(peer, state, folder, "--batch-lines", "7", "--concurrency", "2")
         until(lambda sender=sender, before=before: len(peer.requests) > before or sender.poll() is not None)
@@ -116,19 +116,19 @@ def test_a_sender_killed_at_random_moments_loses_and_doubles_nothing(peer, tmp_p
         kills += sender.poll() is None
         sender.kill()
         sender.communicate()
-    assert kills >= 3
+    assert kills >= 2
     sender = start(peer, state, folder, "--batch-lines", "7")
     output, errors = sender.communicate(timeout=60)
     assert sender.returncode == 0, errors
-    assert set(peer.stored) == {(name, f"{name}-{n}") for name in "abc" for n in range(400)}
-    assert peer.insertions == 1200
+    assert set(peer.stored) == {(name, f"{name}-{n}") for name in "abc" for n in range(250)}
+    assert peer.insertions == 750
     # Requests cut alike are recognised by their key: what was sent twice never became a second request.
-    assert len(peer.messages) == 1200
+    assert len(peer.messages) == 750
     assert json.loads(output)["rejected"] == 0
 
 
 def test_a_server_that_restarts_while_lines_are_sent(tmp_path) -> None:
-    write_lines(tmp_path / "a.jsonl", 0, 3000)
+    write_lines(tmp_path / "a.jsonl", 0, 1200)
     with Peer() as first:
         sender = start(
             first, tmp_path / "state.sqlite", tmp_path / "a.jsonl", "--batch-lines", "20", "--no-wait"
@@ -139,7 +139,7 @@ def test_a_server_that_restarts_while_lines_are_sent(tmp_path) -> None:
         _, errors = sender.communicate(timeout=60)
         assert sender.returncode == 0, errors
         arrived = [message["uuid"] for message in first.messages + second.messages]
-        assert arrived == [f"a-{n}" for n in range(3000)]
+        assert arrived == [f"a-{n}" for n in range(1200)]
 
 
 def test_one_sender_at_a_time_per_state_file(peer, send, tmp_path) -> None:
@@ -188,11 +188,11 @@ def test_follow_sends_new_lines_and_new_files_until_interrupted(mode, peer, tmp_
     assert len(peer.messages) == peer.insertions == 10
 
 
-def test_memory_stays_bounded_with_a_line_of_100_mb(peer, tmp_path) -> None:
+def test_memory_stays_bounded_with_a_line_of_64_mb(peer, tmp_path) -> None:
     file = tmp_path / "s.jsonl"
     with file.open("wb") as handle:
         handle.write(b'{"type":"user","uuid":"big","text":"')
-        for _ in range(100):
+        for _ in range(64):
             handle.write(os.urandom(500_000).hex().encode())
         handle.write(b'"}\n{"type":"user","uuid":"small"}\n')
     sender = start(peer, tmp_path / "state.sqlite", file)
@@ -201,4 +201,4 @@ def test_memory_stays_bounded_with_a_line_of_100_mb(peer, tmp_path) -> None:
     sender.communicate()
     assert sender.returncode == 0
     assert [message["uuid"] for message in peer.messages] == ["big", "small"]
-    assert usage.ru_maxrss < 500 * 1024, f"{usage.ru_maxrss} KiB"
+    assert usage.ru_maxrss < 320 * 1024, f"{usage.ru_maxrss} KiB"

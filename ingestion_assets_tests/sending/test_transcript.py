@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 
 from ingestion_assets.sending.transcript import split_line
 
-LINE = b'{"type":"user","sessionId":"s","uuid":"u1","message":{"role":"user","content":[{"type":"text","text":"hi"}]}}'
+LINE = (
+    b'{"type":"user","sessionId":"s","uuid":"u1",'
+    b'"message":{"role":"user","content":[{"type":"text","text":"hi"}]}}'
+)
 
 
 def raws(line: bytes, *, terminated: bool = True) -> list[bytes]:
