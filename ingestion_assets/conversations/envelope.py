@@ -23,7 +23,9 @@ _NOTHING = re.compile(rb"\s*(?:null|\{\s*\})?\s*")
 class EnvelopeError(Exception):
     """A body that is no payload of the flow: 400 or 422, a sentence, and what is wrong where."""
 
-    def __init__(self, status: int, detail: str, *, loc: Sequence[str | int] = (), type: str = "envelope") -> None:  # noqa: A002
+    def __init__(
+        self, status: int, detail: str, *, loc: Sequence[str | int] = (), type: str = "envelope"
+    ) -> None:  # noqa: A002
         super().__init__(detail)
         self.status = status
         self.detail = detail
@@ -50,11 +52,16 @@ class _ConfigFace(msgspec.Struct):
     userId: str | None = None  # noqa: N815
 
 
+class _NoField(msgspec.Struct):
+    """Skips every field."""
+
+
 _face = msgspec.json.Decoder(_Face)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _todo = msgspec.json.Decoder(_TodoFace)
 _config = msgspec.json.Decoder(_ConfigFace)
-_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_any_object = msgspec.json.Decoder(_NoField)
+_anything = msgspec.json.Decoder(msgspec.Raw)
 
 
 def messages_in_batch(body: bytes) -> int:
@@ -62,7 +69,7 @@ def messages_in_batch(body: bytes) -> int:
     face = _decoded(body, _face)
     if face.sessionId is not None and not 0 < len(face.sessionId) <= MAX_SESSION_ID:
         raise EnvelopeError(422, f"sessionId must have 1 to {MAX_SESSION_ID} characters.", loc=["sessionId"])
-    messages = _length(face.messages, "messages", most=MAX_MESSAGES)
+    messages = len(_elements(face.messages, "messages", most=MAX_MESSAGES))
     todos = _check_todos(face.todos)
     configured = _check_config(face.config)
     if not (messages or todos or configured):
@@ -70,20 +77,15 @@ def messages_in_batch(body: bytes) -> int:
     return messages
 
 
-def check_single_message(body: bytes) -> None:
-    """A single message is one JSON object; what it says is judged later. Raises `EnvelopeError`, `RecursionError`."""
+def check_single_message(body: bytes) -> int:
+    """A single message is one JSON object; what it says is judged later. Always 1.
+
+    Raises `EnvelopeError`, `RecursionError`.
+    """
+    _decoded(body, _any_object if body.lstrip(b" \t\r\n").startswith(b"{") else _anything)
     if not body.lstrip(b" \t\r\n").startswith(b"{"):
-        _decoded(body, msgspec.json.Decoder(msgspec.Raw))
         raise EnvelopeError(422, "The message must be a JSON object.", type="object")
-    face = _decoded(body, _face_of_anything)
-    del face
-
-
-class _Anything(msgspec.Struct):
-    """Skips every field."""
-
-
-_face_of_anything = msgspec.json.Decoder(_Anything)
+    return 1
 
 
 def _check_todos(raw: msgspec.Raw) -> int:
@@ -91,7 +93,9 @@ def _check_todos(raw: msgspec.Raw) -> int:
     for index, todo in enumerate(todos):
         face = _decoded(bytes(todo), _todo, "todos", index)
         if not bytes(face.todos).lstrip().startswith(b"["):
-            raise EnvelopeError(422, f"todos[{index}].todos must be a list.", loc=["todos", index, "todos"], type="list")
+            raise EnvelopeError(
+                422, f"todos[{index}].todos must be a list.", loc=["todos", index, "todos"], type="list"
+            )
     return len(todos)
 
 
@@ -105,10 +109,6 @@ def _check_config(raw: msgspec.Raw) -> bool:
         if not part.lstrip().startswith((b"{", b"null")):
             raise EnvelopeError(422, f"config.{name} must be an object.", loc=["config", name], type="object")
     return not all(map(_NOTHING.fullmatch, parts.values()))
-
-
-def _length(raw: msgspec.Raw, name: str, *, most: int) -> int:
-    return len(_elements(raw, name, most=most))
 
 
 def _elements(raw: msgspec.Raw, name: str, *, most: int) -> Sequence[msgspec.Raw]:
@@ -129,7 +129,10 @@ def _elements(raw: msgspec.Raw, name: str, *, most: int) -> Sequence[msgspec.Raw
 
 def _too_many(name: str, most: int) -> EnvelopeError:
     return EnvelopeError(
-        400, f"Batch size exceeds maximum of {most} {name}; send them in several batches.", loc=[name], type="too_many"
+        400,
+        f"Batch size exceeds maximum of {most} {name}; send them in several batches.",
+        loc=[name],
+        type="too_many",
     )
 
 
@@ -137,7 +140,9 @@ def _too_many(name: str, most: int) -> EnvelopeError:
 def _bounded_list(most: int) -> "msgspec.json.Decoder[Any]":
     """Decodes a list of at most `most` elements and stops at the one too many, however many follow."""
     names = [(f"_{index}", msgspec.Raw | None, None) for index in range(most)]
-    return msgspec.json.Decoder(msgspec.defstruct("Bounded", names, array_like=True, forbid_unknown_fields=True))
+    return msgspec.json.Decoder(
+        msgspec.defstruct("Bounded", names, array_like=True, forbid_unknown_fields=True)
+    )
 
 
 def _decoded(text: bytes, decoder: "msgspec.json.Decoder[Any]", *loc: str | int) -> Any:
@@ -146,6 +151,10 @@ def _decoded(text: bytes, decoder: "msgspec.json.Decoder[Any]", *loc: str | int)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `$")
         where = [*loc, *filter(None, re.split(r"[.\[\]`]+", path))]
-        raise EnvelopeError(422, f"{message} ({'.'.join(map(str, where)) or 'body'}).", loc=where, type="type") from error
+        raise EnvelopeError(
+            422, f"{message} ({'.'.join(map(str, where)) or 'body'}).", loc=where, type="type"
+        ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise EnvelopeError(400, f"The request body is not well-formed JSON: {error}.", loc=loc, type="json") from error
+        raise EnvelopeError(
+            400, f"The request body is not well-formed JSON: {error}.", loc=loc, type="json"
+        ) from error

@@ -26,6 +26,7 @@ from ingestion_assets.landing.drops import LandedDrop, RecordOutcome, Reject
 from ingestion_assets.stores.mongo import MESSAGES
 
 CHUNK_RECORDS = 1000
+FIRST_CHUNK_RECORDS = 256  # the server gets to work early, then chunks grow
 CHUNK_BYTES = 8 * 2**20
 _DUPLICATE_KEY = 11000
 
@@ -122,10 +123,12 @@ def _pieces(drops: Iterable[LandedDrop], opened: Callable[[BatchOutcome], None])
 def _chunked(pieces: Iterable[_Piece], most_records: int) -> Iterator[list[_Piece]]:
     chunk: list[_Piece] = []
     size = 0
+    limit = min(FIRST_CHUNK_RECORDS, most_records)
     for piece in pieces:
-        if chunk and (len(chunk) >= most_records or size + len(piece[2]) > CHUNK_BYTES):
+        if chunk and (len(chunk) >= limit or size + len(piece[2]) > CHUNK_BYTES):
             yield chunk
             chunk, size = [], 0
+            limit = min(limit * 2, most_records)
         chunk.append(piece)
         size += len(piece[2])
     if chunk:

@@ -24,7 +24,13 @@ REAL_STORES = settings(
 )  # fmt: skip
 
 SESSIONS = ["s1", "s2", "fork/of%s1", "s4"]
-PLACES = [None, "/home/u/projects/shop/src", "/home/u/projects/shop", "C:\\Users\\u\\projects\\shop\\x", "/srv/tool"]
+PLACES = [
+    None,
+    "/home/u/projects/shop/src",
+    "/home/u/projects/shop",
+    "C:\\Users\\u\\projects\\shop\\x",
+    "/srv/tool",
+]
 
 
 @st.composite
@@ -33,7 +39,9 @@ def histories(draw: st.DrawFn) -> list[Line]:
     lines: list[Line] = []
     for number in range(draw(st.integers(1, 14))):
         session = draw(st.sampled_from(SESSIONS))
-        kind = draw(st.sampled_from(["user", "assistant", "assistant", "mode", "cost-state", "summary", "future"]))
+        kind = draw(
+            st.sampled_from(["user", "assistant", "assistant", "mode", "cost-state", "summary", "future"])
+        )
         if kind == "summary":
             leaf = f"u{draw(st.integers(0, 15))}"
             lines.append(({"type": kind, "summary": f"about {leaf}", "leafUuid": leaf}, session))
@@ -53,7 +61,10 @@ def histories(draw: st.DrawFn) -> list[Line]:
             record["message"] |= {
                 "id": f"msg_{draw(st.integers(0, 4))}",
                 "model": "claude-x",
-                "usage": {"input_tokens": draw(st.integers(0, 9)), "output_tokens": draw(st.integers(0, 900))},
+                "usage": {
+                    "input_tokens": draw(st.integers(0, 9)),
+                    "output_tokens": draw(st.integers(0, 900)),
+                },
             }
             record["costUSD"] = draw(st.sampled_from([None, None, 0.25, 0.1]))
         lines.append((record, session))
@@ -117,7 +128,9 @@ def test_any_split_order_and_repetition(emptied: Any, data: st.DataObject, lines
 def test_four_senders_at_once(emptied: Any, data: st.DataObject, lines: list[Line]) -> None:
     database, engine = emptied()
     wanted = expected(lines)
-    senders = [drops_of(data.draw(st.permutations(lines)), size=data.draw(st.integers(1, 9))) for _ in range(4)]
+    senders = [
+        drops_of(data.draw(st.permutations(lines)), size=data.draw(st.integers(1, 9))) for _ in range(4)
+    ]
 
     def send(drops: list[Any]) -> int:
         return sum(one.count("stored") for drop in drops for one in ingest(database, engine, [drop]))
