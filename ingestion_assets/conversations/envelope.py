@@ -17,6 +17,7 @@ MAX_TODO_FILES = 10_000
 MAX_SESSION_ID = 128
 
 _FEW_COMMAS = 50_000
+_ABSENT = msgspec.Raw()
 _NOTHING = re.compile(rb"\s*(?:null|\{\s*\})?\s*")
 
 
@@ -124,7 +125,7 @@ def _elements(raw: msgspec.Raw, name: str, *, most: int) -> Sequence[msgspec.Raw
         bounded = decode(text, _bounded_list(most))
     except msgspec.ValidationError:
         raise _too_many(name, most) from None
-    return [element for element in msgspec.structs.astuple(bounded) if element is not None]
+    return [element for element in msgspec.structs.astuple(bounded) if element is not _ABSENT]
 
 
 def _too_many(name: str, most: int) -> EnvelopeError:
@@ -139,7 +140,7 @@ def _too_many(name: str, most: int) -> EnvelopeError:
 @lru_cache
 def _bounded_list(most: int) -> "msgspec.json.Decoder[Any]":
     """Decodes a list of at most `most` elements and stops at the one too many, however many follow."""
-    names = [(f"_{index}", msgspec.Raw | None, None) for index in range(most)]
+    names = [(f"_{index}", msgspec.Raw, _ABSENT) for index in range(most)]
     return msgspec.json.Decoder(
         msgspec.defstruct("Bounded", names, array_like=True, forbid_unknown_fields=True)
     )

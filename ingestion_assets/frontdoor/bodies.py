@@ -42,7 +42,9 @@ class BodyReader:
                 415,
                 f"Content-Encoding must be one of {ENCODINGS}.",
                 headers={"Accept-Encoding": ENCODINGS},
-                errors=[error_item("header", "Content-Encoding", msg="not supported", type="content_encoding")],
+                errors=[
+                    error_item("header", "Content-Encoding", msg="not supported", type="content_encoding")
+                ],
             )
         announced = headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced) > self.max_sent:
@@ -104,7 +106,9 @@ class BodyReader:
 
     def _too_slow(self) -> Problem:
         return Problem(
-            408, f"The request body did not arrive within {self._timeout_s:g} s.", headers={"Connection": "close"}
+            408,
+            f"The request body did not arrive within {self._timeout_s:g} s.",
+            headers={"Connection": "close"},
         )
 
     def _too_large(self, how: str, limit: int) -> Problem:
@@ -118,9 +122,7 @@ class BodyReader:
 
 def too_deep(limit: int) -> Problem:
     """413 for JSON that is nested too deeply."""
-    return Problem(
-        413, f"The JSON is nested more than {limit} levels deep.", limit_depth=limit
-    )
+    return Problem(413, f"The JSON is nested more than {limit} levels deep.", limit_depth=limit)
 
 
 def _broken(coding: bytes, why: str) -> Problem:

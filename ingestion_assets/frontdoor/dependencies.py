@@ -25,7 +25,11 @@ class Dependencies:
         self._engine = engine
         self._storage = storage
         self._clients: dict[str, Any] = {}
-        self._probes: dict[str, Probe] = {"postgresql": self._postgresql, "landing": self._landing, "orchestrator": self._orchestrator}
+        self._probes: dict[str, Probe] = {
+            "postgresql": self._postgresql,
+            "landing": self._landing,
+            "orchestrator": self._orchestrator,
+        }
         if settings.mongodb_url:
             self._probes["mongodb"] = self._mongodb
         if settings.redis_url:
@@ -101,5 +105,7 @@ class Dependencies:
         if "orchestrator" not in self._clients:
             import httpx  # noqa: PLC0415
 
-            self._clients["orchestrator"] = httpx.AsyncClient(base_url=self._settings.dagster_url, timeout=1.5)
+            self._clients["orchestrator"] = httpx.AsyncClient(
+                base_url=self._settings.dagster_url, timeout=1.5
+            )
         (await self._clients["orchestrator"].get("/server_info")).raise_for_status()

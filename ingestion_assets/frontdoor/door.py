@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import UUID
@@ -23,10 +23,10 @@ from ingestion_assets.frontdoor.problems import Problem, retry_after_header, una
 from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.frontdoor.waiting import FinishedDrops
 from ingestion_assets.landing import ledger
-from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.storage import LandingStorage
+from ingestion_assets.landing.waking import Waker
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import async_engine, driver_url, engine
 
@@ -47,17 +47,18 @@ class FrontDoor:
         settings: Settings,
         storage: LandingStorage,
         flows: Mapping[str, Flow],
-        wake: Callable[[set[Lane]], None],
+        waker: Waker,
     ) -> None:
         url = settings.require("postgres_url")
         self.settings = settings
         self.flows = flows
+        self.waker = waker
         self.stopping = False
         self.storage = storage
         self.engine: sa.Engine = engine(url)
         self.async_engine: AsyncEngine = async_engine(url)
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="frontdoor")
-        self.intake = Intake(storage=storage, engine=self.engine, on_registered=wake)
+        self.intake = Intake(storage=storage, engine=self.engine, on_registered=waker.wake)
         self.metrics = RequestMetrics()
         self.budget = InflightBudget(limit_bytes=settings.max_inflight_bytes)
         self.bodies = BodyReader(settings)
@@ -72,14 +73,19 @@ class FrontDoor:
         )
         self.dependencies = Dependencies(settings=settings, engine=self.async_engine, storage=storage)
         self.finished = FinishedDrops(
-            conninfo=driver_url(url, "psycopg").set(drivername="postgresql").render_as_string(hide_password=False),
+            conninfo=driver_url(url, "psycopg")
+            .set(drivername="postgresql")
+            .render_as_string(hide_password=False),
             read=lambda ids: ledger.receipts(self.async_engine, ids),
             observe=self._note_finished,
+            lane_free=waker.wake,
         )
         self._finished_ids: set[UUID] = set()
         self._watch: asyncio.Task[None] | None = None
+        self._resources: dict[str, tuple[Any, Callable[[], Awaitable[None]]]] = {}
 
     async def start(self) -> None:
+        self.waker.start()
         await self.intake.start()
         await self.finished.start()
         self._watch = asyncio.create_task(self._keep_watch())
@@ -92,8 +98,11 @@ class FrontDoor:
             await asyncio.gather(self._watch, return_exceptions=True)
         await self.finished.stop()
         await self.intake.stop()
+        await asyncio.to_thread(self.waker.stop)
         await self.limits.stop()
         await self.dependencies.stop()
+        for _, close in self._resources.values():
+            await close()
         with contextlib.suppress(sa.exc.SQLAlchemyError, OSError):
             await self.async_engine.dispose()
         self.threads.shutdown(wait=False, cancel_futures=True)
@@ -103,13 +112,24 @@ class FrontDoor:
         self.stopping = True
         self.finished.release()
 
+    def resource(
+        self, name: str, make: Callable[[], Value], close: Callable[[Value], Awaitable[None]]
+    ) -> Value:
+        """A flow's own connection, made at its first use and closed at stop."""
+        if name not in self._resources:
+            made = make()
+            self._resources[name] = (made, lambda: close(made))
+        return self._resources[name][0]
+
     async def authenticate(self, request: Request, *scopes: str) -> Principal:
         """Who sends this and whether they may, at this rate. Raises `Problem` 401, 403, 429, 503."""
         state = request.scope["state"]
         principal = await self.keyring.principal(dict(request.scope["headers"]))
         state["principal"] = principal.name
         verdict = await self.limits.judge(principal.name)
-        state["response_headers"].extend((name.lower().encode(), value.encode()) for name, value in verdict.headers)
+        state["response_headers"].extend(
+            (name.lower().encode(), value.encode()) for name, value in verdict.headers
+        )
         if not verdict.allowed:
             raise Problem(
                 429,
@@ -157,7 +177,7 @@ class FrontDoor:
 
 
 @contextlib.contextmanager
-def ledger_needed() -> Any:
+def ledger_needed() -> Iterator[None]:
     """Turns a ledger that is down into the 503 that names it."""
     try:
         yield

@@ -47,7 +47,9 @@ class DriftPage(BaseModel):
 )
 async def read_drift(
     request: Request,
-    flow: Annotated[str | None, Query(max_length=64, pattern="^[a-z_]+$", description="Only of this flow.")] = None,
+    flow: Annotated[
+        str | None, Query(max_length=64, pattern="^[a-z_]+$", description="Only of this flow.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Most items in one page.")] = 100,
     cursor: Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")] = None,
 ) -> Response:

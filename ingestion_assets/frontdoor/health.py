@@ -42,7 +42,10 @@ class Health(BaseModel):
     entities: list[str]
 
 
-_UNAVAILABLE = {"description": "Not now; the body says why.", "headers": {"Retry-After": {"schema": {"type": "string"}}}}
+_UNAVAILABLE = {
+    "description": "Not now; the body says why.",
+    "headers": {"Retry-After": {"schema": {"type": "string"}}},
+}
 
 
 @router.get(
@@ -116,7 +119,10 @@ async def health(request: Request) -> Response:
     summary="Metrics for Prometheus",
     description="Requests of this process, payloads by state, age of the oldest, queue depth, rejects, dependencies.",
     response_class=Response,
-    responses={**errors(), 200: {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    responses={
+        **errors(),
+        200: {"description": "Prometheus text.", "content": {"text/plain": {"schema": {"type": "string"}}}},
+    },
 )
 async def metrics(request: Request) -> Response:
     door = front_door(request)

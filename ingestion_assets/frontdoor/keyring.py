@@ -57,7 +57,9 @@ class Keyring:
             await self._refresh(hashed)
             known = self._known.get(hashed)
             if known is None:
-                raise unavailable("postgresql", retry_after_s=RETRY_S, why="is not reachable and this API key is new here")
+                raise unavailable(
+                    "postgresql", retry_after_s=RETRY_S, why="is not reachable and this API key is new here"
+                )
         return self._admit(known)
 
     def _admit(self, known: _Known) -> Principal:

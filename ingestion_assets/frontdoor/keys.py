@@ -55,7 +55,9 @@ def create_key(
     Raises `KeyNameTakenError`; `ValueError` for a bad name, scope or expiry.
     """
     if not name.strip() or len(name) > 128 or name in RESERVED_NAMES or not name.isprintable():
-        raise ValueError(f"{name!r} cannot be a key's name: 1 to 128 printable characters, not {sorted(RESERVED_NAMES)}")
+        raise ValueError(
+            f"{name!r} cannot be a key's name: 1 to 128 printable characters, not {sorted(RESERVED_NAMES)}"
+        )
     if expires_at is not None and expires_at.tzinfo is None:
         raise ValueError("the expiry needs a time zone")
     token = new_token()
@@ -72,7 +74,9 @@ def create_key(
             .returning(*_SHOWN)
         ).one()
     except sa.exc.IntegrityError as error:
-        raise KeyNameTakenError(f"there is a key named {name!r} already; revoke it first or choose another name") from error
+        raise KeyNameTakenError(
+            f"there is a key named {name!r} already; revoke it first or choose another name"
+        ) from error
     return _key(row), token
 
 
@@ -114,5 +118,11 @@ def note_use(connection: sa.Connection, used: dict[UUID, datetime]) -> None:
 
 def _key(row: sa.Row) -> ApiKey:
     return ApiKey(
-        row.id, row.name, frozenset(row.scopes), row.created_at, row.expires_at, row.revoked_at, row.last_used_at
+        row.id,
+        row.name,
+        frozenset(row.scopes),
+        row.created_at,
+        row.expires_at,
+        row.revoked_at,
+        row.last_used_at,
     )

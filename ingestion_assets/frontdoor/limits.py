@@ -161,4 +161,8 @@ async def _take(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, n
 
 
 def _name(item: RateLimitItem) -> str:
-    return f"per-{item.GRANULARITY.name}" if item.multiples == 1 else f"per-{item.multiples}-{item.GRANULARITY.name}s"
+    return (
+        f"per-{item.GRANULARITY.name}"
+        if item.multiples == 1
+        else f"per-{item.multiples}-{item.GRANULARITY.name}s"
+    )

@@ -14,7 +14,9 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.processors.format_exc_info,
@@ -52,5 +54,10 @@ class _JsonLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         import msgspec  # noqa: PLC0415
 
-        line = {"timestamp": self.formatTime(record), "logger": record.name, "level": "info", "event": record.getMessage()}
+        line = {
+            "timestamp": self.formatTime(record),
+            "logger": record.name,
+            "level": "info",
+            "event": record.getMessage(),
+        }
         return msgspec.json.encode(line).decode()

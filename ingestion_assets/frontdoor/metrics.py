@@ -23,26 +23,41 @@ class RequestMetrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._requests = Counter(
-            "ingestion_http_requests", "Requests answered.", ("method", "path", "status"), registry=self.registry
+            "ingestion_http_requests",
+            "Requests answered.",
+            ("method", "path", "status"),
+            registry=self.registry,
         )
         self._durations = Histogram(
             "ingestion_http_request_duration_seconds", "Time from request to answer.", ("method", "path"),
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self._messages = Counter(
-            "ingestion_messages", "Records by their outcome.", ("flow", "entity", "status"), registry=self.registry
+            "ingestion_messages",
+            "Records by their outcome.",
+            ("flow", "entity", "status"),
+            registry=self.registry,
         )
         self._outcome_seconds = Histogram(
             "ingestion_duration_seconds", "Time from acceptance of a payload to its outcome.", ("flow",),
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
         self.accepted = Counter(
-            "ingestion_drops_accepted", "Payloads acknowledged by this process.", ("flow",), registry=self.registry
+            "ingestion_drops_accepted",
+            "Payloads acknowledged by this process.",
+            ("flow",),
+            registry=self.registry,
         )
-        self.inflight = Gauge("ingestion_inflight_bytes", "Request bytes held in memory.", registry=self.registry)
-        self.waiting = Gauge("ingestion_waiting_requests", "Requests waiting for an outcome.", registry=self.registry)
+        self.inflight = Gauge(
+            "ingestion_inflight_bytes", "Request bytes held in memory.", registry=self.registry
+        )
+        self.waiting = Gauge(
+            "ingestion_waiting_requests", "Requests waiting for an outcome.", registry=self.registry
+        )
         self.limiter = Gauge(
-            "ingestion_rate_limiter_shared", "1 while rate limits are shared, 0 while local.", registry=self.registry
+            "ingestion_rate_limiter_shared",
+            "1 while rate limits are shared, 0 while local.",
+            registry=self.registry,
         )
         self._children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
         self._outside: dict[str, Metric] = {}
@@ -72,11 +87,18 @@ class RequestMetrics:
     def show_ledger(self, statistics: LedgerStatistics | None) -> None:
         """The ledger's figures; None while the ledger is down."""
         if statistics is None:
-            for name in ("ingestion_drops", "ingestion_queue_depth", "ingestion_oldest_unprocessed_seconds", "ingestion_rejects"):
+            for name in (
+                "ingestion_drops",
+                "ingestion_queue_depth",
+                "ingestion_oldest_unprocessed_seconds",
+                "ingestion_rejects",
+            ):
                 self._outside.pop(name, None)
             return
         states = {**statistics.unfinished, **statistics.finished_last_hour}
-        self._show("ingestion_drops", "Payloads by state; finished ones of the last hour.", ("flow", "state"), states)
+        self._show(
+            "ingestion_drops", "Payloads by state; finished ones of the last hour.", ("flow", "state"), states
+        )
         depth: dict[tuple[str, ...], float] = {}
         for (flow, state), number in statistics.unfinished.items():
             depth[(flow,)] = depth.get((flow,), 0) + (number if state == "landed" else 0)

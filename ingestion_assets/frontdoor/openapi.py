@@ -17,7 +17,10 @@ _WORDS = {
     404: ("Not Found", "There is no such receipt."),
     405: ("Method Not Allowed", "This address does not take that method."),
     408: ("Request Timeout", "The request body did not arrive within 30 s."),
-    413: ("Content Too Large", "The request body is larger than 67108864 bytes sent; send it in smaller parts."),
+    413: (
+        "Content Too Large",
+        "The request body is larger than 67108864 bytes sent; send it in smaller parts.",
+    ),
     415: ("Unsupported Media Type", "Content-Type must be application/json."),
     422: ("Unprocessable Content", "The request is not valid."),
     429: ("Too Many Requests", "The rate limit of this API key is used up; try again in 12 s."),
@@ -27,7 +30,9 @@ _WORDS = {
 _TEXT = {"schema": {"type": "string"}}
 _HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"description": "The scheme to use.", **_TEXT}},
-    415: {"Accept-Encoding": {"description": "Content codings that are taken, where that was wrong.", **_TEXT}},
+    415: {
+        "Accept-Encoding": {"description": "Content codings that are taken, where that was wrong.", **_TEXT}
+    },
     429: {
         "Retry-After": {"description": "Seconds until another try makes sense.", **_TEXT},
         "RateLimit": {"description": "What is left (IETF draft).", **_TEXT},
@@ -53,10 +58,14 @@ def _answer(status: int) -> dict[str, Any]:
     title, detail = _WORDS[status]
     example: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     if status == 422:
-        example["errors"] = [{"loc": ["query", "limit"], "msg": "Input should be a valid integer", "type": "int_parsing"}]
+        example["errors"] = [
+            {"loc": ["query", "limit"], "msg": "Input should be a valid integer", "type": "int_parsing"}
+        ]
     answer: dict[str, Any] = {
         "description": title,
-        "content": {MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="ProblemDetails")}, "example": example}},
+        "content": {
+            MEDIA_TYPE: {"schema": {"$ref": _REFERENCE.format(model="ProblemDetails")}, "example": example}
+        },
     }
     if status in _HEADERS:
         answer["headers"] = _HEADERS[status]
@@ -75,7 +84,11 @@ def describe(app: FastAPI) -> dict[str, Any]:
     """The OpenAPI 3.1 document, made once."""
     if app.openapi_schema is None:
         document = get_openapi(
-            title=app.title, version=app.version, description=app.description, routes=app.routes, tags=app.openapi_tags
+            title=app.title,
+            version=app.version,
+            description=app.description,
+            routes=app.routes,
+            tags=app.openapi_tags,
         )
         components = document.setdefault("components", {})
         schemas = components.setdefault("schemas", {})

@@ -50,7 +50,9 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
-        if (self._head_bytes > HEAD_BYTES or len(self.headers) > HEAD_LINES) and not self.transport.is_closing():
+        if (
+            self._head_bytes > HEAD_BYTES or len(self.headers) > HEAD_LINES
+        ) and not self.transport.is_closing():
             self.send_400_response("Request head too large.")
 
     def _await_head(self) -> None:

@@ -16,7 +16,9 @@ class ReceiptView(BaseModel):
     state: Literal["landed", "claimed", "held", "done", "failed"]
     flow: str
     partition: str
-    subject: str | None = Field(None, description="What the payload is about, in flows that have such a thing.")
+    subject: str | None = Field(
+        None, description="What the payload is about, in flows that have such a thing."
+    )
     records: int = Field(description="Records in the payload.")
     size_bytes: int = Field(description="Size of the decoded body.")
     received_at: datetime

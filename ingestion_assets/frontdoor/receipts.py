@@ -20,7 +20,9 @@ from ingestion_assets.landing.drops import Receipt
 
 router = APIRouter(prefix="/api/v1/receipts", tags=["receipts"])
 
-ReceiptId = Annotated[UUID, Path(description="The receipt's id.", examples=["0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"])]
+ReceiptId = Annotated[
+    UUID, Path(description="The receipt's id.", examples=["0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"])
+]
 _SECURED: dict[str, Any] = {"security": SECURITY}
 
 
@@ -34,9 +36,12 @@ _SECURED: dict[str, Any] = {"security": SECURITY}
 )
 async def list_receipts(
     request: Request,
-    flow: Annotated[str | None, Query(max_length=64, pattern="^[a-z_]+$", description="Only of this flow.")] = None,
+    flow: Annotated[
+        str | None, Query(max_length=64, pattern="^[a-z_]+$", description="Only of this flow.")
+    ] = None,
     state: Annotated[
-        Literal["landed", "claimed", "held", "done", "failed"] | None, Query(description="Only in this state.")
+        Literal["landed", "claimed", "held", "done", "failed"] | None,
+        Query(description="Only in this state."),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Most items in one page.")] = 50,
     cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,

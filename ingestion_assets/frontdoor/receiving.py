@@ -84,7 +84,9 @@ async def take_in(
         outcome = await _outcome(door, request.receive, accepted, waiting.seconds)
         if outcome is not None:
             return outcome_response(door, outcome, answer_headers)
-    body = receipt_json(known, dagster_url=door.settings.dagster_url) if known else view | _landed_view(accepted)
+    body = (
+        receipt_json(known, dagster_url=door.settings.dagster_url) if known else view | _landed_view(accepted)
+    )
     answer_headers["Location"] = f"/api/v1/receipts/{accepted.id}"
     return Response(msgspec.json.encode(body), 202, media_type="application/json", headers=answer_headers)
 
@@ -102,7 +104,11 @@ async def _land(
             raise Problem(
                 422,
                 "This Idempotency-Key was used before with another body.",
-                errors=[error_item("header", "Idempotency-Key", msg="used with another body", type="idempotency_conflict")],
+                errors=[
+                    error_item(
+                        "header", "Idempotency-Key", msg="used with another body", type="idempotency_conflict"
+                    )
+                ],
                 receipt=str(error),
             ) from error
         except LandingUnavailableError as error:
@@ -125,7 +131,11 @@ def outcome_response(door: FrontDoor, receipt: Receipt, headers: dict[str, str])
     """The flow's result body for a drop that is done; 422 for one that failed for good."""
     if receipt.state == "failed":
         errors = [
-            error_item("body", msg=str(item.get("reason") or item.get("msg") or item), type=str(item.get("code", "failed")))
+            error_item(
+                "body",
+                msg=str(item.get("reason") or item.get("msg") or item),
+                type=str(item.get("code", "failed")),
+            )
             for item in receipt.errors or ()
         ]
         detail = errors[0]["msg"] if errors else "The payload could not be processed."
@@ -190,7 +200,9 @@ def receipt_url(drop_id: UUID) -> str:
 
 def _check_media_type(headers: dict[bytes, bytes], allowed: frozenset[str]) -> None:
     given = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
-    structured = given.startswith("application/") and given.endswith("+json") and "application/json" in allowed
+    structured = (
+        given.startswith("application/") and given.endswith("+json") and "application/json" in allowed
+    )
     if given not in allowed and not structured:
         raise Problem(
             415,
@@ -206,7 +218,9 @@ def _header(headers: dict[bytes, bytes], name: bytes) -> str | None:
 
 def _attributes(request: Request, headers: dict[bytes, bytes]) -> dict[str, str]:
     kept = {
-        name: headers[header][:256].decode("latin-1").replace("\0", "") for header, name in _KEPT.items() if header in headers
+        name: headers[header][:256].decode("latin-1").replace("\0", "")
+        for header, name in _KEPT.items()
+        if header in headers
     }
     client = request.scope.get("client")
     if client:

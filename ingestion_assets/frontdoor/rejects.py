@@ -24,7 +24,9 @@ router = APIRouter(prefix="/api/v1/rejects", tags=["rejects"])
 REDRIVEN_AT_ONCE = 1000
 
 _SECURED: dict[str, Any] = {"security": SECURITY}
-RejectId = Annotated[UUID, Path(description="The reject's id.", examples=["0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"])]
+RejectId = Annotated[
+    UUID, Path(description="The reject's id.", examples=["0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"])
+]
 OfFlow = Annotated[str | None, Query(max_length=64, pattern="^[a-z_]+$", description="Only of this flow.")]
 OfReceipt = Annotated[UUID | None, Query(description="Only of this payload.")]
 OfKind = Annotated[Literal["invalid", "conflict", "payload"] | None, Query(description="Only of this kind.")]
@@ -91,10 +93,18 @@ async def list_rejects(
     position = id_cursor(cursor)
     page: Page[StoredReject] = await door.in_thread(
         lambda connection: rejects.list_rejects(
-            connection, flow=flow, receipt=receipt, kind=kind, since=_aware(since), limit=limit, cursor=position
+            connection,
+            flow=flow,
+            receipt=receipt,
+            kind=kind,
+            since=_aware(since),
+            limit=limit,
+            cursor=position,
         )
     )
-    return json_response({"items": [reject_json(one) for one in page.items], "next": encode_cursor(page.next)})
+    return json_response(
+        {"items": [reject_json(one) for one in page.items], "next": encode_cursor(page.next)}
+    )
 
 
 @router.post(
@@ -112,7 +122,13 @@ async def redrive_by_filter(
     await door.authenticate(request, "admin")
     page: Page[StoredReject] = await door.in_thread(
         lambda connection: rejects.list_rejects(
-            connection, flow=flow, receipt=receipt, kind=kind, since=_aware(since), open_only=True, limit=REDRIVEN_AT_ONCE
+            connection,
+            flow=flow,
+            receipt=receipt,
+            kind=kind,
+            since=_aware(since),
+            open_only=True,
+            limit=REDRIVEN_AT_ONCE,
         )
     )
     redriven = await _redrive(door, page.items)
@@ -160,7 +176,9 @@ async def _redrive(door: FrontDoor, chosen: list[StoredReject]) -> list[Redriven
         with ledger_needed():
             return await rejects.redrive(door.engine, door.intake, door.flows, chosen)
     except LandingUnavailableError as error:
-        raise Problem(503, "landing storage cannot take payloads now; try again later.", headers={"Retry-After": "5"}) from error
+        raise Problem(
+            503, "landing storage cannot take payloads now; try again later.", headers={"Retry-After": "5"}
+        ) from error
 
 
 def reject_json(reject: StoredReject) -> dict[str, Any]:
@@ -177,6 +195,10 @@ def reject_json(reject: StoredReject) -> dict[str, Any]:
 
 def _aware(since: datetime | None) -> datetime | None:
     if since is not None and since.tzinfo is None:
-        item = {"loc": ["query", "since"], "msg": "the time needs a zone, such as Z", "type": "timezone_aware"}
+        item = {
+            "loc": ["query", "since"],
+            "msg": "the time needs a zone, such as Z",
+            "type": "timezone_aware",
+        }
         raise Problem(422, "The time in `since` needs a zone, such as Z.", errors=[item])
     return since

@@ -9,7 +9,9 @@ from hashlib import sha256
 
 PREFIX = "ing_"
 _SHAPE = re.compile(r"ing_([A-Za-z0-9_-]{43})([0-9a-f]{8})")
-_SCOPE = re.compile(r"(conversations|repos|entities|read|admin|(modules|documents):(\*|[A-Za-z0-9][A-Za-z0-9._@-]{0,127}))")
+_SCOPE = re.compile(
+    r"(conversations|repos|entities|read|admin|(modules|documents):(\*|[A-Za-z0-9][A-Za-z0-9._@-]{0,127}))"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,19 @@
-"""Requests that wait for an outcome: one LISTEN connection for all of them, and a look at the ledger to make sure."""
+"""Requests that wait for an outcome: one LISTEN connection for all, and a look at the ledger to make sure."""
 
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from uuid import UUID
 
+import msgspec
 import psycopg
 import sqlalchemy as sa
 import structlog
 
-from ingestion_assets.landing.drops import Receipt
+from ingestion_assets.landing.drops import Lane, Receipt
 
-CHANNEL = "ingestion_finished"
+FINISHED = "ingestion_finished"
+LANE_FREE = "ingestion_lane_free"
 TERMINAL = frozenset({"done", "failed"})
 RECHECK_S = 1.0
 RECONNECT_S = 0.5
@@ -21,18 +23,30 @@ log = structlog.get_logger(__name__)
 ReadReceipts = Callable[[Sequence[UUID]], Awaitable[dict[UUID, Receipt]]]
 
 
+class _LaneFree(msgspec.Struct):
+    flow: str
+    lane: str
+
+
 class FinishedDrops:
     """Tells waiting requests when their drop is done or failed.
 
-    `observe` is called with every id that finishes, waited for or not.
+    `observe` is called with every id that finishes, waited for or not; `lane_free` with lanes that a run has left,
+    which the same connection hears of.
     """
 
     def __init__(
-        self, *, conninfo: str, read: ReadReceipts, observe: Callable[[Sequence[UUID]], None] | None = None
+        self,
+        *,
+        conninfo: str,
+        read: ReadReceipts,
+        observe: Callable[[Sequence[UUID]], None],
+        lane_free: Callable[[set[Lane]], None],
     ) -> None:
         self._conninfo = conninfo
         self._read = read
         self._observe = observe
+        self._lane_free = lane_free
         self._waiting: dict[UUID, set[asyncio.Future[Receipt | None]]] = {}
         self._announced: set[UUID] = set()
         self._wake = asyncio.Event()
@@ -67,7 +81,7 @@ class FinishedDrops:
 
         `known`: the drop was there before, so that it may be finished already.
         """
-        if self._stopping or timeout_s <= 0 and not known:
+        if self._stopping:
             return None
         future: asyncio.Future[Receipt | None] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(drop_id, set()).add(future)
@@ -97,10 +111,14 @@ class FinishedDrops:
                     keepalives_idle=10, keepalives_interval=5, keepalives_count=3,
                 )  # fmt: skip
                 async with connection:
-                    await connection.execute(f'LISTEN "{CHANNEL}"')  # pyright: ignore[reportArgumentType]
+                    await connection.execute(f"LISTEN {FINISHED}")
+                    await connection.execute(f"LISTEN {LANE_FREE}")
                     self.listening = True
                     async for notification in connection.notifies():
-                        self._notified(notification.payload)
+                        if notification.channel == FINISHED:
+                            self._notified(notification.payload)
+                        else:
+                            self._left(notification.payload)
             except (psycopg.Error, OSError) as error:
                 if self.listening:
                     log.warning("listening_interrupted", error=str(error).strip())
@@ -113,11 +131,17 @@ class FinishedDrops:
         for part in payload.split(","):
             with contextlib.suppress(ValueError):
                 ids.append(UUID(part))
-        if self._observe is not None and ids:
-            self._observe(ids)
+        self._observe(ids)
         waited_for = [drop_id for drop_id in ids if drop_id in self._waiting]
         if waited_for:
             self._announce(waited_for)
+
+    def _left(self, payload: str) -> None:
+        try:
+            lane = msgspec.json.decode(payload, type=_LaneFree)
+        except msgspec.MsgspecError:
+            return
+        self._lane_free({Lane(lane.flow, "", lane.lane)})
 
     async def _resolve(self) -> None:
         while True:

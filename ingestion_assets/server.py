@@ -1,0 +1,98 @@
+"""The front door as a process: which flows it serves, how it wakes runs, how it starts and stops.
+
+`python -m ingestion_assets.server`
+"""
+
+import ctypes
+import gc
+import threading
+from collections.abc import Callable, Mapping
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from ingestion_assets.conversations import api as conversations
+from ingestion_assets.conversations.flow import CONVERSATIONS
+from ingestion_assets.frontdoor.app import build_app
+from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.frontdoor.launching import GraphqlLauncher
+from ingestion_assets.frontdoor.logs import configure_logging
+from ingestion_assets.frontdoor.protocol import GuardedProtocol
+from ingestion_assets.landing.dispatch import Dispatch
+from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.storage import open_storage
+from ingestion_assets.landing.waking import Waker
+from ingestion_assets.settings import Settings, load_settings
+from ingestion_assets.stores.postgres import engine
+
+NOTICE_S = 0.5  # between `not ready` and closing the door, for load balancers to notice
+M_MMAP_THRESHOLD = -3
+
+
+def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None = None) -> FastAPI:
+    """The application with all flows. It connects when its lifespan starts.
+
+    `launch` starts the run of a dispatch; without it the Dagster webserver is asked.
+    """
+    flows: Mapping[str, Flow] = {flow.name: flow for flow in (CONVERSATIONS,)}
+    if launch is None:
+        launch = GraphqlLauncher(
+            url=settings.dagster_url, jobs={name: flow.job for name, flow in flows.items()}
+        )
+    waker = Waker(engine=engine(settings.require("postgres_url")), launch=launch)
+    door = FrontDoor(settings=settings, storage=open_storage(settings), flows=flows, waker=waker)
+    return build_app(door, routers=[conversations.router], direct=conversations.DIRECT)
+
+
+class DrainingServer(uvicorn.Server):
+    """Says `not ready` first, closes the door a moment later, then lets requests finish."""
+
+    def __init__(self, config: uvicorn.Config, door: FrontDoor) -> None:
+        super().__init__(config)
+        self._door = door
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._door.stopping:
+            super().handle_exit(sig, frame)
+            return
+        self._door.stopping = True
+        self._captured_signals.append(sig)
+        threading.Timer(NOTICE_S, self._close).start()
+
+    def _close(self) -> None:
+        self.should_exit = True
+
+    async def main_loop(self) -> None:
+        await super().main_loop()
+        self._door.stop_waiting()
+
+
+def serve(settings: Settings, *, launch: Callable[[Dispatch], None] | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; a second signal does not wait for requests."""
+    configure_logging(level=settings.log_level, as_json=settings.log_json)
+    _return_memory()
+    app = create_app(settings, launch=launch)
+    config = uvicorn.Config(
+        app, host=settings.host, port=settings.port, http=GuardedProtocol, loop="uvloop", lifespan="on",
+        timeout_keep_alive=75, timeout_graceful_shutdown=max(1, int(settings.drain_s - NOTICE_S - 1)),
+        access_log=False, log_config=None, server_header=False, proxy_headers=False, backlog=2048, ws="none",
+    )  # fmt: skip
+    gc.freeze()
+    DrainingServer(config, app.state.door).run()
+
+
+def _return_memory() -> None:
+    """Have glibc map large buffers one by one, so that bodies' memory goes back to the system when they are done."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 256 * 1024)
+
+
+def main() -> None:
+    """Entry point."""
+    serve(load_settings())
+
+
+if __name__ == "__main__":
+    main()
