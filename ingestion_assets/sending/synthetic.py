@@ -54,7 +54,7 @@ def transcripts(*, sessions: int, lines: int, seed: int, end: str | None = None)
     remaining = lines
     for number in range(sessions):
         share = -(-remaining // (sessions - number))
-        wanted = share if number == sessions - 1 else max(1, int(share * rng.uniform(0.4, 1.6)))
+        wanted = max(1, share if number == sessions - 1 else int(share * rng.uniform(0.4, 1.6)))
         session = _session(rng, number=number, last_day=last_day, earlier=made)
         while _size(session) < wanted:
             session.turn()

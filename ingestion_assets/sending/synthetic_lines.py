@@ -15,8 +15,8 @@ from typing import Any
 Line = dict[str, Any]
 
 _PROSE = """the parser keeps each record whole and writes it once so a reader that starts late finds every
-line where the index says it is while tests cover retries timeouts and the empty file as well as naïve café 数据 🚀
-<b>bold</b> `code` **note** def main(): return None if err != nil { return err } SELECT count(*)
+line where the index says it is while tests cover retries timeouts and the empty file as well as
+naïve café 数据 🚀 <b>bold</b> `code` **note** def main(): return None if err != nil { return err } SELECT count(*)
 FROM runs -- done"""
 _WORDS = [*_PROSE.split(), "\n"]
 _TOOLS = ("Bash", "Read", "Edit", "Grep", "Task", "WebSearch", "mcp__linear__get_issue", "TodoWrite")
@@ -343,11 +343,11 @@ class Session:
                 "serverName": "linear",
                 "toolName": "get_issue",
             },
-            "TodoWrite": lambda n: {
+            "TodoWrite": lambda _: {
                 "type": "waiting_for_task",
                 "taskDescription": "Rebase",
                 "taskType": "local_bash",
-            },  # noqa: ARG005
+            },
         }
         hook = {
             "type": "hook_progress",
