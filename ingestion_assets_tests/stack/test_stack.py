@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
@@ -13,7 +14,7 @@ import pytest
 
 from ingestion_assets.stack.leftovers import leftovers
 from ingestion_assets.stack.places import Places
-from ingestion_assets.stores.embedded import free_port
+from ingestion_assets.stores.embedded import free_port, mongodb_answers, postgres_answers, redis_answers
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack, clean_environment, launch, until_ready
 
@@ -51,7 +52,11 @@ def test_env_makes_the_shell_use_the_stack(stack: RunningStack) -> None:
         "import os, psycopg; print(psycopg.connect(os.environ['INGESTION_POSTGRES_URL']).info.dbname)\""
     )
     done = subprocess.run(
-        ("sh", "-c", command), env=clean_environment(stack.home), capture_output=True, text=True, check=False
+        ("/bin/sh", "-c", command),
+        env=clean_environment(stack.home),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout.strip() == "ingestion", done.stderr
 
@@ -80,14 +85,22 @@ def test_a_taken_port_is_named_with_its_setting(stack: RunningStack, tmp_path: P
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("program", ["frontdoor", "valkey"])
+_WORKS: dict[str, Callable[[RunningStack], bool]] = {
+    "frontdoor": lambda stack: _answers(f"{stack.url}/health/ready"),
+    "webserver": lambda stack: _answers(f"{stack.dagster_url}/server_info"),
+    "postgres": lambda stack: postgres_answers(stack.environment["INGESTION_POSTGRES_URL"]),
+    "mongodb": lambda stack: mongodb_answers(stack.environment["INGESTION_MONGODB_URL"]),
+    "valkey": lambda stack: redis_answers(stack.environment["INGESTION_REDIS_URL"]),
+}
+
+
+@pytest.mark.parametrize("program", _WORKS)
 def test_what_dies_is_started_again(stack: RunningStack, program: str) -> None:
     before = stack.pid_of(program)
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: stack.pid_of(program) not in (0, before), seconds=20, what=f"a new {program}")
-    wait_until(
-        lambda: _answers(f"{stack.url}/health/ready"), seconds=30, what="the front door to be ready again"
-    )
+    wait_until(lambda: _WORKS[program](stack), seconds=40, what=f"{program} to work again")
+    wait_until(lambda: _WORKS["frontdoor"](stack), seconds=30, what="the front door to be ready again")
 
 
 def test_a_killed_stack_leaves_nothing_that_hinders_the_next(stack: RunningStack, tmp_path: Path) -> None:
