@@ -1,4 +1,4 @@
-"""The Celery application that carries runs to workers: one set of settings for those who send and those who execute."""
+"""The Celery application that carries runs to workers: one set of settings for sending and executing."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from ingestion_assets.settings import Settings
 DEFAULT_QUEUE = "default"
 GPU_QUEUE = "gpu"
 QUEUES = (DEFAULT_QUEUE, GPU_QUEUE)
+KEY_PREFIX = "ingestion:"
 EXECUTE_RUN = "ingestion.execute_run"
 
 VISIBILITY_TIMEOUT_S = 26 * 3600  # above the longest run (`dagster/max_runtime` is at most a day)
-SEND_TIMEOUT_S = 5.0  # longest that a launch waits for a broker that is down
 LOST_CHILD_WAIT_S = 1.0
 
 
@@ -34,7 +34,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
             "socket_keepalive": True,
             "socket_connect_timeout": 2.0,
             "health_check_interval": 10,
-            "global_keyprefix": "ingestion:",
+            "global_keyprefix": KEY_PREFIX,
         },
         "result_backend": None,
         "task_ignore_result": True,
@@ -72,6 +72,6 @@ def make_app(settings: Settings) -> Celery:
 def send_run(app: Celery, *, run_id: str, queue: str, priority: int = 0) -> None:
     """Hand a run to the workers of `queue`; the task's id is the run's.
 
-    Raises `kombu.exceptions.OperationalError` where the broker can't be reached within `SEND_TIMEOUT_S`.
+    Raises `kombu.exceptions.OperationalError` within about 5 s where there is no broker.
     """
     app.send_task(EXECUTE_RUN, args=(run_id,), task_id=run_id, queue=queue, priority=priority)

@@ -9,9 +9,9 @@ DISPATCH_TAG = "ingestion/dispatch"
 
 
 class LaneRunCoordinator(QueuedRunCoordinator):
-    """`QueuedRunCoordinator` without its second of delay for dispatched runs, as long as the limits allow one more.
+    """`QueuedRunCoordinator` without its second of delay for dispatched runs, as long as the limits allow.
 
-    Two processes that submit at the same moment may exceed the limit by one run each; it then waits in the broker.
+    Processes that submit at the same moment may exceed a limit by a run each, which waits in the broker.
     """
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:

@@ -92,7 +92,7 @@ class Heartbeat:
 
 
 def host_name() -> str:
-    """The host and, where there are several on one host (containers), the namespace that process ids count in."""
+    """The host and the namespace that process ids count in, as containers may share a host name."""
     namespace = Path("/proc/self/ns/pid")
     return f"{socket.gethostname()} {namespace.readlink() if namespace.exists() else ''}".strip()
 
@@ -158,7 +158,7 @@ def request_cancel(engine: sa.Engine, *, run_id: str) -> bool:
 
 
 def heartbeat(engine: sa.Engine, *, run_id: str, lease_s: float) -> tuple[Heartbeat, bool] | None:
-    """The run's row and whether it is alive: not ended, fresh, and its worker (if on this host) still there."""
+    """The run's row and whether it is alive: not ended, fresh, its worker (if on this host) still there."""
     with engine.begin() as connection:
         row = connection.execute(_ONE, {"run_id": run_id, "lease_s": lease_s}).mappings().first()
     if row is None:
@@ -183,7 +183,7 @@ def prune(engine: sa.Engine) -> None:
 
 
 def worker_is_gone(row: Heartbeat) -> bool:
-    """Whether the process that beats for this run has ended (a process that started later has only its number)."""
+    """Whether the process that beats for this run has ended, its number possibly taken by another."""
     try:
         process = psutil.Process(row.worker_pid)
         return process.create_time() > row.started_at.timestamp() + 1 or not is_running(row.worker_pid)
@@ -201,7 +201,7 @@ def is_running(pid: int) -> bool:
 
 @contextmanager
 def beating(run_id: str) -> Iterator[None]:
-    """Beat for a run that this process executes outside the workers. Does nothing where somebody beats already."""
+    """Beat for a run that this process executes outside the workers, unless somebody does already."""
     settings = load_settings()
     engine = postgres.engine()
     worker = Worker.here()

@@ -23,8 +23,8 @@ from ingestion_assets.stores import postgres
 class WarmRunLauncher(CeleryRunLauncher):
     """`CeleryRunLauncher` whose cancel and health work by heartbeats instead of by Celery's results.
 
-    The Celery task of a run has the run's id and is never revoked: a worker that gets the task of a run that is
-    cancelled, finished or executed elsewhere leaves it alone.
+    The Celery task of a run has the run's id and is never revoked: a worker that gets the task of a run that
+    is cancelled, finished or executed elsewhere leaves it alone.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class WarmRunLauncher(CeleryRunLauncher):
         self.celery = make_app(self._settings)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Send the run to the broker. Raises within seconds where there is none; Dagster then fails the run."""
+        """Send the run to the broker. Raises within seconds without one; Dagster then fails the run."""
         run = context.dagster_run
         queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
         if run.tags.get(DAGSTER_CELERY_TASK_ID_TAG) != run.run_id:

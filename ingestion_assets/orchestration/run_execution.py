@@ -42,7 +42,7 @@ _patiently = tenacity.retry(
 def execute_run(
     run_id: str, *, instance: DagsterInstance, engine: sa.Engine, worker: Worker, lease_s: float
 ) -> bool:
-    """Execute the run unless it is cancelled, finished, deleted or executed elsewhere; whether it was executed.
+    """Execute the run unless it is cancelled, finished, deleted or executed elsewhere; tells whether it was.
 
     How the run ended stands in Dagster's event log, never in an exception.
     """
@@ -69,9 +69,7 @@ def _may_start(run: DagsterRun, *, instance: DagsterInstance) -> bool:
     if run.status == DagsterRunStatus.CANCELING:
         instance.report_run_canceled(run, "The run was canceled before it started.")
     elif not run.is_finished:
-        instance.report_engine_event(
-            f"Ignored a second start of the run, which is {run.status.value}.", run, cls=heartbeats.Heartbeat
-        )
+        instance.report_engine_event(f"Ignored a second start of the run, which is {run.status.value}.", run)
     logger.info("Run %s is %s and not started", run.run_id, run.status.value)
     return False
 

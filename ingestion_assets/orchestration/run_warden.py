@@ -1,7 +1,7 @@
 """A thread in a worker's parent process that watches over the runs of its children.
 
-It beats for them, interrupts what is to be cancelled (and kills what does not heed it), reports the runs of lost
-children and dead workers, and cuts runs off when the worker's time to stop is over.
+It beats for them, interrupts what is to be cancelled (and kills what does not heed it), reports the runs of
+lost children and dead workers, and cuts runs off when the worker's time to stop is over.
 """
 
 import logging
@@ -11,11 +11,12 @@ import threading
 import time
 from collections.abc import Sequence
 
+import redis
 import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.events import JobFailureData, RunFailureReason
 
-from ingestion_assets.orchestration import heartbeats
+from ingestion_assets.orchestration import heartbeats, lost_launches
 from ingestion_assets.orchestration.heartbeats import Heartbeat, Worker
 
 logger = logging.getLogger(__name__)
@@ -23,11 +24,11 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.4
 INTERRUPT_EVERY_S = 1.0
 KILL_AFTER_S = 3.0  # after the first interrupt: the click in the UI must show within 5 s
-LOOK_AROUND_S = 30.0
+LOOK_AROUND_S = 15.0
 
 
 class RunWarden(threading.Thread):
-    """Watches from `start()` to `stop()`. `drain_s`: seconds that runs get to end once the worker is to stop."""
+    """Watches from `start()` on. `drain_s`: seconds that runs get to end once the worker is to stop."""
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class RunWarden(threading.Thread):
         worker: Worker,
         heartbeat_s: float,
         drain_s: float,
+        broker_url: str,
     ) -> None:
         super().__init__(name="run-warden", daemon=True)
         self._instance = instance
@@ -44,6 +46,8 @@ class RunWarden(threading.Thread):
         self._worker = worker
         self._heartbeat_s = heartbeat_s
         self._drain_s = drain_s
+        self._broker = redis.Redis.from_url(broker_url, socket_timeout=5, socket_connect_timeout=2)
+        self._suspects: set[str] = set()
         self._interrupted: dict[str, list[float]] = {}
         self._stop_at: float | None = None
         self._ended = threading.Event()
@@ -51,11 +55,6 @@ class RunWarden(threading.Thread):
     def drain(self) -> None:
         """The worker takes no new runs; those that do not end within `drain_s` are cut off."""
         self._stop_at = self._stop_at or time.monotonic() + self._drain_s
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._ended.set()
-        self.join(timeout=5)
 
     def run(self) -> None:
         next_beat = next_look = 0.0
@@ -69,8 +68,8 @@ class RunWarden(threading.Thread):
                     next_beat = now + self._heartbeat_s
                 self._interrupt_cancelled(alive)
                 if now >= next_look:
-                    self._look_around()
                     next_look = now + LOOK_AROUND_S
+                    self._look_around()
                 if self._stop_at is not None and now >= self._stop_at:
                     self._cut_off(alive)
             except Exception:
@@ -114,12 +113,15 @@ class RunWarden(threading.Thread):
 
     def _look_around(self) -> None:
         for row in heartbeats.abandoned(self._engine, host=self._worker.host):
-            _signal(row.pid, signal.SIGKILL) if row.pid != row.worker_pid and _is_orphan(row.pid) else None
             self._report(row, f"The worker that executed the run (pid {row.worker_pid} on {row.host}) died.")
         heartbeats.prune(self._engine)
+        suspects = lost_launches.suspects(self._instance, self._engine, self._broker)
+        for run_id in suspects & self._suspects:
+            lost_launches.fail(self._instance, run_id)
+        self._suspects = suspects
 
     def _cut_off(self, rows: Sequence[Heartbeat]) -> None:
-        """Report what is still executed as failed, so that its work is dispatched again at once, and leave."""
+        """Report what is still executed as failed, so that its work is dispatched again, and leave."""
         for row in rows:
             self._report(row, "The worker was stopped before the run ended.")
             _signal(row.pid, signal.SIGKILL)
@@ -132,12 +134,3 @@ def _signal(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         logger.info("Process %s has ended by itself", pid)
-
-
-def _is_orphan(pid: int) -> bool:
-    import psutil  # noqa: PLC0415
-
-    try:
-        return psutil.Process(pid).ppid() == 1
-    except psutil.NoSuchProcess:
-        return False

@@ -33,7 +33,7 @@ CONFIG = {
 
 
 def fork_safe(engine: sa.Engine) -> sa.Engine:
-    """`engine`, whose pool a forked child replaces by an empty one and leaves the parent's connections alone."""
+    """`engine`; a forked child gets an empty pool and leaves the parent's connections alone."""
     reference = weakref.ref(engine)
 
     def forget_connections() -> None:
@@ -127,9 +127,9 @@ class _Pooled:
 
 
 def _asked_once(name: str) -> Any:
-    """The parent's method `name`, which looks something up in the catalog, asked only until the answer is yes.
+    """The parent's method `name`, a look into the catalog, asked only until the answer is yes.
 
-    Dagster asks at nearly every event and run, which was a fifth of a short run's time. Its schema only grows.
+    Dagster asks at nearly every event, which was a fifth of a short run's time. Its schema only grows.
     """
 
     def ask(self: _Pooled, *arguments: Any) -> bool:
@@ -161,7 +161,7 @@ class PooledPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
     _has_asset_key_col_on_connection = _asked_once("_has_asset_key_col_on_connection")
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event, as the parent does but for its NOTIFY, which nothing listens to since Dagster polls."""
+        """Store an event, as the parent does but for its NOTIFY, which nothing listens to any more."""
         insert = self.prepare_insert_event(event).returning(SqlEventLogStorageTable.c.id)
         with self._connect() as connection:
             event_id = int(connection.execute(insert).scalar_one())

@@ -49,7 +49,12 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
     preload(module)
     instance = DagsterInstance.get()
     warden = RunWarden(
-        instance=instance, engine=engine, worker=worker, heartbeat_s=settings.heartbeat_s, drain_s=drain_s
+        instance=instance,
+        engine=engine,
+        worker=worker,
+        heartbeat_s=settings.heartbeat_s,
+        drain_s=drain_s,
+        broker_url=settings.require("redis_url"),
     )
 
     @app.task(name=EXECUTE_RUN, bind=False)

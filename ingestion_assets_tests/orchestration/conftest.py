@@ -203,9 +203,7 @@ def runs(dagster_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="module")
-def worker_process(
-    dagster_home: Path, postgres_url: str, broker: Broker, runs: Runs
-) -> Iterator[WorkerProcess]:
+def worker_process(dagster_home: Path, postgres_url: str, broker: Broker) -> Iterator[WorkerProcess]:
     """A worker that is not started yet."""
     environment = os.environ | {
         "DAGSTER_HOME": str(dagster_home),

@@ -1,0 +1,57 @@
+"""Runs that were launched but whose task the broker has lost: neither queued nor taken by a worker."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import redis
+import sqlalchemy as sa
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.events import JobFailureData, RunFailureReason
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+
+from ingestion_assets.orchestration import heartbeats
+from ingestion_assets.orchestration.celery_app import KEY_PREFIX, QUEUES
+
+GRACE = timedelta(seconds=20)  # from the launch until the task must be in the broker
+
+
+def suspects(instance: DagsterInstance, engine: sa.Engine, broker: redis.Redis) -> set[str]:
+    """Ids of runs that are starting for longer than the grace with no task in the broker and no process.
+
+    A worker moves a task in two steps, so only a run that is suspect twice in a row is lost.
+    """
+    records = instance.get_run_records(
+        RunsFilter(statuses=[DagsterRunStatus.STARTING], updated_before=datetime.now(UTC) - GRACE)
+    )
+    waiting = {
+        record.dagster_run.run_id
+        for record in records
+        if DAGSTER_CELERY_TASK_ID_TAG in record.dagster_run.tags
+    }
+    if not waiting:
+        return set()
+    waiting -= set(_tasks_in_broker(broker))
+    return {run_id for run_id in waiting if heartbeats.heartbeat(engine, run_id=run_id, lease_s=0) is None}
+
+
+def fail(instance: DagsterInstance, run_id: str) -> None:
+    """Report the run as failed, unless it has gone on since."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.status == DagsterRunStatus.STARTING:
+        failure = JobFailureData(error=None, failure_reason=RunFailureReason.START_TIMEOUT)
+        instance.report_run_failed(run, "The broker lost the run's task before a worker took it.", failure)
+
+
+def _tasks_in_broker(broker: redis.Redis) -> Iterator[str]:
+    for queue in QUEUES:
+        # Kombu keeps a list per priority, named after the queue with a separator and the priority.
+        for key in broker.scan_iter(match=f"{KEY_PREFIX}{queue}*", _type="list"):
+            for message in broker.lrange(key, 0, -1):  # pyright: ignore[reportGeneralTypeIssues]
+                yield _task_id(json.loads(message))
+    for delivery in broker.hvals(f"{KEY_PREFIX}unacked"):  # pyright: ignore[reportGeneralTypeIssues]
+        yield _task_id(json.loads(delivery)[0])
+
+
+def _task_id(message: dict[str, dict[str, str]]) -> str:
+    return message.get("headers", {}).get("id", "")
