@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 
 import dagster as dg
@@ -239,7 +240,7 @@ def test_callbacks_are_called_with_the_live_runs_and_may_fail(postgres_url: str)
     seen: list[list[str]] = []
 
     @heartbeats.on_beat
-    def note(run_ids: list[str]) -> None:
+    def note(run_ids: Sequence[str]) -> None:
         seen.append(list(run_ids))
         raise RuntimeError("planted")
 
