@@ -1,7 +1,8 @@
 """Which drops a run works on: taking them under the lane's lease, finishing them, giving them back.
 
-A claim belongs to a *root* run id, so that Dagster's retries and re-executions go on with the same drops. The lease is
-what keeps two runs out of one lane; it is renewed by the worker's heartbeat and ends by itself when the worker does.
+A claim belongs to the *root* run, so that Dagster's retries and re-executions go on with the same drops. The lease is
+what keeps two runs out of one lane; it belongs to the run that lives, is renewed by its worker's heartbeat and ends
+by itself when the worker does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -55,8 +56,9 @@ class DropRef:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The drops of one run, oldest first."""
+    """The drops of one run, oldest first. `claim_id` is the root run's id, `run_id` that of the run at work."""
 
+    claim_id: str
     run_id: str
     lanes: tuple[Lane, ...]
     drops: tuple[DropRef, ...]
@@ -106,6 +108,7 @@ def claim_landed(
     connection: sa.Connection,
     lane: Lane,
     *,
+    claim_id: str,
     run_id: str,
     dispatch_id: UUID | None,
     max_bytes: int,
@@ -124,10 +127,10 @@ def claim_landed(
             .values(state="claimed", run_id=run_id)
         )
     held = connection.execute(
-        sa.select(*_REF).where(drops.c.claim == run_id, drops.c.state == "claimed")
+        sa.select(*_REF).where(drops.c.claim == claim_id, drops.c.state == "claimed")
     ).all()
     if held:
-        return Claim(run_id, (lane,), _refs(held))
+        return Claim(claim_id, run_id, (lane,), _refs(held))
     taken = connection.execute(
         sa.text(f"""
             WITH eligible AS MATERIALIZED (
@@ -144,7 +147,7 @@ def claim_landed(
                 WHERE CASE WHEN EXISTS (SELECT FROM ranked WHERE NOT isolated)
                       THEN NOT isolated AND (bytes <= :max_bytes OR n = 1) ELSE n = 1 END
             )
-            UPDATE ingestion.drops SET state = 'claimed', claim = :run_id, run_id = :run_id,
+            UPDATE ingestion.drops SET state = 'claimed', claim = :claim_id, run_id = :run_id,
                    claimed_at = clock_timestamp()
             FROM chosen WHERE drops.id = chosen.id AND drops.state = 'landed'
             RETURNING {", ".join(f'drops."{column.name}"' for column in _REF)}
@@ -152,13 +155,14 @@ def claim_landed(
         {
             "flow": lane.flow,
             "lane": lane.name,
+            "claim_id": claim_id,
             "run_id": run_id,
             "isolate_from": ISOLATE_FROM_ATTEMPT,
             "max_drops": MAX_DROPS,
             "max_bytes": max_bytes,
         },
     ).all()
-    return Claim(run_id, (lane,), _refs(taken))
+    return Claim(claim_id, run_id, (lane,), _refs(taken))
 
 
 def partition_lanes(connection: sa.Connection, *, flow: str, partition: str) -> list[Lane]:
@@ -175,24 +179,36 @@ def claim_partition(
     *,
     flow: str,
     partition: str,
+    claim_id: str,
     run_id: str,
     lease_s: float,
+    take_open: bool,
 ) -> Claim:
-    """Take a whole partition, whatever the state of its drops, to rebuild it. Raises `LaneBusyError`."""
+    """Take a whole partition to rebuild it. Raises `LaneBusyError`.
+
+    With `take_open` the drops that wait or failed are claimed too, so that this run ends them; without, only
+    those that are done are looked at, and the ledger stays as it is.
+    """
     for lane in lanes:
         _take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
-    mine = (drops.c.flow == flow) & (drops.c.partition == partition)
-    connection.execute(
-        sa.update(drops)
-        .where(mine, drops.c.state.in_(("landed", "failed")), ~drops.c.attributes.has_key("alias_of"))
-        .values(state="claimed", claim=run_id, run_id=run_id, claimed_at=sa.func.clock_timestamp())
-    )
-    rows = connection.execute(
-        sa.select(*_REF).where(
-            mine, drops.c.state.in_(("claimed", "done")), ~drops.c.attributes.has_key("alias_of")
+    mine = (drops.c.flow == flow) & (drops.c.partition == partition) & ~drops.c.attributes.has_key("alias_of")
+    if take_open:
+        connection.execute(
+            sa.update(drops)
+            .where(mine, drops.c.state.in_(("landed", "failed")))
+            .values(
+                state="claimed",
+                claim=claim_id,
+                run_id=run_id,
+                claimed_at=sa.func.clock_timestamp(),
+                finished_at=None,
+            )
         )
-    ).all()
-    return Claim(run_id, tuple(lanes), _refs(rows), rebuild=True)
+    held = drops.c.state == "done"
+    if take_open:
+        held |= (drops.c.state == "claimed") & (drops.c.claim == claim_id)
+    rows = connection.execute(sa.select(*_REF).where(mine, held)).all()
+    return Claim(claim_id, run_id, tuple(lanes), _refs(rows), rebuild=True)
 
 
 def load(storage: LandingStorage, refs: Sequence[DropRef]) -> list[LandedDrop]:
@@ -218,12 +234,14 @@ def load(storage: LandingStorage, refs: Sequence[DropRef]) -> list[LandedDrop]:
     ]
 
 
-def renew(connection: sa.Connection, *, run_id: str, lease_s: float) -> None:
-    """Keep the leases of a run alive; the worker's heartbeat calls it."""
+def renew(connection: sa.Connection, *, run_ids: Sequence[str], lease_s: float) -> None:
+    """Keep the leases of live runs; the workers' heartbeat calls it."""
     connection.execute(
-        sa.update(leases)
-        .where(leases.c.holder == run_id)
-        .values(expires_at=sa.func.clock_timestamp() + sa.func.make_interval(0, 0, 0, 0, 0, 0, lease_s))
+        sa.text("""
+            UPDATE ingestion.leases SET expires_at = clock_timestamp() + make_interval(secs => :lease_s)
+            WHERE holder = ANY(:run_ids)
+        """),
+        {"run_ids": list(run_ids), "lease_s": lease_s},
     )
 
 
@@ -250,9 +268,9 @@ def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutco
             UPDATE ingestion.drops SET state = outcome.state, result = outcome.result, errors = outcome.errors,
                    finished_at = clock_timestamp()
             FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS outcome (id uuid, state text, result jsonb, errors jsonb)
-            WHERE drops.id = outcome.id AND drops.state = 'claimed' AND drops.claim = :run_id
+            WHERE drops.id = outcome.id AND drops.state = 'claimed' AND drops.claim = :claim_id
         """),
-        {"rows": msgspec.json.encode(rows).decode(), "run_id": claim.run_id},
+        {"rows": msgspec.json.encode(rows).decode(), "claim_id": claim.claim_id},
     ).rowcount
     if updated != len(rows):
         raise ClaimLostError(
@@ -260,7 +278,7 @@ def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutco
         )
     _insert_records(connection, ended)
     insert_rejects(connection, {drop.id: drop.flow for drop in claim.drops}, ended)
-    release(connection, claim.run_id, claim.lanes)
+    release(connection, claim.run_id)
     _notify_finished(connection, [outcome.drop_id for outcome in ended])
 
 
@@ -287,19 +305,19 @@ def _insert_records(connection: sa.Connection, outcomes: Sequence[DropOutcome]) 
         )
 
 
-def release(connection: sa.Connection, run_id: str, lanes: Sequence[Lane]) -> None:
-    """Free the lanes of a run, and say so to whoever starts the next run."""
-    connection.execute(sa.delete(leases).where(leases.c.holder == run_id))
+def release(connection: sa.Connection, run_id: str) -> None:
+    """End the run's leases and dispatch, and tell whoever starts the next run that its lanes are free."""
+    lanes = connection.execute(
+        sa.delete(leases).where(leases.c.holder == run_id).returning(leases.c.flow, leases.c.lane)
+    ).all()
     connection.execute(
         sa.update(dispatches)
         .where(dispatches.c.run_id == run_id, dispatches.c.state == "claimed")
         .values(state="finished", ended_at=sa.func.clock_timestamp())
     )
     for lane in lanes:
-        payload = {"flow": lane.flow, "partition": lane.partition, "lane": lane.name}
-        connection.execute(
-            sa.select(sa.func.pg_notify("ingestion_lane_free", msgspec.json.encode(payload).decode()))
-        )
+        payload = msgspec.json.encode({"flow": lane.flow, "lane": lane.lane}).decode()
+        connection.execute(sa.select(sa.func.pg_notify("ingestion_lane_free", payload)))
 
 
 def _notify_finished(connection: sa.Connection, ids: Sequence[UUID]) -> None:
@@ -311,17 +329,17 @@ def _notify_finished(connection: sa.Connection, ids: Sequence[UUID]) -> None:
 
 def give_back(
     connection: sa.Connection,
-    run_id: str,
+    claim_id: str,
     *,
     error: dict[str, Any],
     transient: bool,
     delay_s: float,
     max_attempts: int,
 ) -> int:
-    """Return the drops of a run that did not finish; the last attempt makes them `failed`. Gives the number of drops.
+    """Return the drops of a claim that was not finished; the last attempt makes them `failed`. Gives their number.
 
     `transient` errors are nobody's fault and do not count as an attempt. `delay_s` doubles with each try, up to a
-    minute. A failed drop is kept whole as a reject of kind `payload`.
+    minute. A failed drop is kept whole as a reject of kind `payload`. The lanes stay held: `release` frees them.
     """
     rows = connection.execute(
         sa.text("""
@@ -334,18 +352,17 @@ def give_back(
                     + make_interval(secs => LEAST(60, :delay_s * 2 ^ LEAST(deferrals, 10))),
                 claim = NULL,
                 errors = CAST(:errors AS jsonb)
-            WHERE claim = :run_id AND state = 'claimed'
-            RETURNING id, flow, partition, lane, state
+            WHERE claim = :claim_id AND state = 'claimed'
+            RETURNING id, flow, state
         """),
         {
-            "run_id": run_id,
+            "claim_id": claim_id,
             "counted": 0 if transient else 1,
             "delay_s": delay_s,
             "max_attempts": max_attempts,
             "errors": msgspec.json.encode([error]).decode(),
         },
     ).all()
-    release(connection, run_id, sorted({Lane(row.flow, row.partition, row.lane) for row in rows}))
     failed = [row.id for row in rows if row.state == "failed"]
     for row in rows:
         if row.state == "failed":

@@ -1,7 +1,7 @@
 """Format drift: which types and fields a flow has seen, by client version, and which receipt brought them first."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -35,15 +35,14 @@ _LIST = sa.text("""
 """)
 
 
-def observe(
-    engine: sa.Engine, *, flow: str, drop_id: UUID, received_at: datetime, paths: Mapping[str, Iterable[str]]
-) -> int:
+def observe(engine: sa.Engine, *, flow: str, drop_id: UUID, paths: Mapping[str, Iterable[str]]) -> int:
     """Record the types and field paths that a drop shows, by client version ('' where it names none).
 
-    Returns how many were new to this process; when none are, nothing is asked or written.
+    They were first seen when the drop was accepted, which its id (a UUIDv7) tells. Returns how many were new to this process; when none are, nothing is asked or written.
     """
     rows: list[dict[str, Any]] = []
     fresh: set[tuple[str, str, str]] = set()
+    seen_at = datetime.fromtimestamp((drop_id.int >> 80) / 1000, UTC)
     for version, names in paths.items():
         for name in names:
             key = (flow, version[:LONGEST_PATH], name[:LONGEST_PATH])
@@ -55,7 +54,7 @@ def observe(
                         "version": key[1],
                         "path": key[2],
                         "drop_id": drop_id,
-                        "seen_at": received_at,
+                        "seen_at": seen_at,
                     }
                 )
     if not rows:

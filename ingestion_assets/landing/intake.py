@@ -23,8 +23,8 @@ import uuid_utils.compat
 from ingestion_assets.landing.drops import (
     Accepted,
     IdempotencyConflictError,
-    Lane,
     LandingUnavailableError,
+    Lane,
     NewDrop,
 )
 from ingestion_assets.landing.registration import Known, Landed, known_key, register

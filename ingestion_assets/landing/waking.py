@@ -1,5 +1,6 @@
 """Waking runs at once: a thread that asks for a run as soon as a lane has work, so that nobody waits for a sensor."""
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from queue import SimpleQueue
 from threading import Thread
@@ -20,7 +21,7 @@ class Waker:
         self._engine = engine
         self._launch = launch
         self._at_most = at_most
-        self._lanes: SimpleQueue[Lane | None] = SimpleQueue()
+        self._lanes: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="waker", daemon=True)
 
     def start(self) -> None:
@@ -33,7 +34,12 @@ class Waker:
     def wake(self, lanes: Iterable[Lane]) -> None:
         """These lanes may have work. Returns at once."""
         for lane in lanes:
-            self._lanes.put(lane)
+            self._lanes.put((lane.flow, lane.name))
+
+    def lane_freed(self, payload: str) -> None:
+        """Take a notification on the channel `ingestion_lane_free`."""
+        freed = json.loads(payload)
+        self._lanes.put((freed["flow"], freed["lane"]))
 
     def _run(self) -> None:
         while (lane := self._lanes.get()) is not None:
@@ -45,8 +51,8 @@ class Waker:
                 lanes.add(more)
             self._dispatch(sorted(lanes))
 
-    def _dispatch(self, lanes: Sequence[Lane]) -> None:
-        flows, names = {lane.flow for lane in lanes}, {lane.name for lane in lanes}
+    def _dispatch(self, lanes: Sequence[tuple[str, str]]) -> None:
+        flows, names = {flow for flow, _ in lanes}, {name for _, name in lanes}
         try:
             with self._engine.begin() as connection:
                 states = lane_states(connection, flows=sorted(flows), lanes=sorted(names))
@@ -60,7 +66,7 @@ class Waker:
     def _start(self, dispatch: Dispatch) -> None:
         try:
             self._launch(dispatch)
-        except Exception as error:  # noqa: BLE001  whatever it is, the sensor starts the run instead
+        except Exception as error:
             log.warning("wake_failed", lane=dispatch.lane.name, error=str(error))
             try:
                 with self._engine.begin() as connection:

@@ -60,7 +60,7 @@ NOTES = Flow(
 
 
 @pytest.fixture
-def engine(postgres_url: str):  # noqa: ANN201
+def engine(postgres_url: str):
     engine = sa.create_engine(driver_url(postgres_url, "psycopg"))
     with engine.begin() as connection:
         connection.execute(
@@ -77,11 +77,11 @@ def storage(tmp_path: Path) -> LocalStorage:
     return LocalStorage(tmp_path / "landing")
 
 
-def with_intake(engine: sa.Engine, storage: LocalStorage, work: Callable):  # noqa: ANN201
+def with_intake(engine: sa.Engine, storage: LocalStorage, work: Callable):
     """Run `work(intake)` in an event loop and give its result and the lanes that were woken."""
     woken: set[Lane] = set()
 
-    async def run():  # noqa: ANN202
+    async def run():
         intake = Intake(storage=storage, engine=engine, on_registered=woken.update)
         await intake.start()
         try:
@@ -104,7 +104,13 @@ def take(
 ) -> claims.Claim:
     with engine.begin() as connection:
         return claims.claim_landed(
-            connection, LANE, run_id=run_id, dispatch_id=dispatch_id, max_bytes=max_bytes, lease_s=30
+            connection,
+            LANE,
+            claim_id=run_id,
+            run_id=run_id,
+            dispatch_id=dispatch_id,
+            max_bytes=max_bytes,
+            lease_s=30,
         )
 
 
@@ -210,6 +216,7 @@ def test_a_run_whose_claim_was_given_away_writes_nothing(engine: sa.Engine, stor
         claims.give_back(
             connection, "slow", error={"code": "lost"}, transient=True, delay_s=0, max_attempts=3
         )
+        claims.release(connection, "slow")
     taken = take(engine, "quick")
     assert [drop.id for drop in taken.drops] == [drop.id for drop in claim.drops]
     with pytest.raises(claims.ClaimLostError), engine.begin() as connection:
@@ -238,6 +245,7 @@ def test_a_drop_that_was_in_failing_runs_is_taken_alone_and_ends_as_failed(
             claims.give_back(
                 connection, claim.run_id, error=error, transient=False, delay_s=0, max_attempts=3
             )
+            claims.release(connection, claim.run_id)
     assert sizes == [3, 3, 1, 1]
     assert sorted(states(engine).values()) == ["failed", "failed", "landed"]
     with engine.connect() as connection:

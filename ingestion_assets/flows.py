@@ -1,0 +1,6 @@
+"""The flows there are, as the spine sees them. Imports neither dagster nor fastapi."""
+
+from ingestion_assets.conversations.flow import CONVERSATIONS
+from ingestion_assets.landing.flows import Flow
+
+FLOWS: dict[str, Flow] = {flow.name: flow for flow in (CONVERSATIONS,)}

@@ -1,0 +1,196 @@
+"""`ingestion receipts` and `ingestion rejects`: what became of payloads, and sending rejects again."""
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ingestion_assets.landing import ledger
+from ingestion_assets.landing import rejects as kept
+from ingestion_assets.settings import load_settings
+from ingestion_assets.stores.postgres import async_engine, engine
+
+app = typer.Typer()
+receipts = typer.Typer(no_args_is_help=True, help="Look up what became of accepted payloads.")
+rejects = typer.Typer(no_args_is_help=True, help="List, show and redrive records that were rejected.")
+app.add_typer(receipts, name="receipts")
+app.add_typer(rejects, name="rejects")
+
+Flow = Annotated[str | None, typer.Option(help="Only of this flow.")]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most items shown.")]
+OfReceipt = Annotated[UUID | None, typer.Option("--receipt", help="Only of this payload.")]
+Kind = Annotated[str | None, typer.Option(help="Only of this kind: invalid, conflict or payload.")]
+Hours = Annotated[float | None, typer.Option("--hours", min=0, help="Only those of the last hours.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one item a line.")]
+
+
+@receipts.command("list")
+def list_receipts(
+    flow: Flow = None,
+    state: Annotated[str | None, typer.Option(help="Only in this state: landed, claimed, held, done, failed.")] = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List receipts, newest first."""
+
+    async def read() -> list[Any]:
+        opened = async_engine()
+        try:
+            return (await ledger.list_receipts(opened, flow=flow, state=state, limit=limit)).items
+        finally:
+            await opened.dispose()
+
+    found = asyncio.run(read())
+    if as_json:
+        _print_lines(found)
+        return
+    table = Table("id", "flow", "state", "records", "received", "run")
+    for one in found:
+        table.add_row(
+            str(one.id), one.flow, one.state, str(one.records), f"{one.received_at:%Y-%m-%d %H:%M:%S}", one.run_id or "-"
+        )
+    Console().print(table)
+
+
+@receipts.command("show")
+def show_receipt(
+    receipt_id: UUID,
+    records: Annotated[bool, typer.Option("--records", help="Also the outcome of every record.")] = False,
+) -> None:
+    """Show one receipt as JSON."""
+
+    async def read() -> tuple[Any, Any]:
+        opened = async_engine()
+        try:
+            return (
+                await ledger.receipt(opened, receipt_id),
+                await ledger.record_outcomes(opened, receipt_id, limit=1_000_000) if records else None,
+            )
+        finally:
+            await opened.dispose()
+
+    receipt, outcomes = asyncio.run(read())
+    if receipt is None:
+        _missing("receipt", receipt_id)
+    shown = msgspec.to_builtins(receipt)
+    shown["run_url"] = f"{load_settings().dagster_url}/runs/{receipt.run_id}" if receipt.run_id else None
+    if records:
+        shown["record_outcomes"] = outcomes
+    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+
+
+@rejects.command("list")
+def list_rejects(
+    flow: Flow = None,
+    receipt: OfReceipt = None,
+    kind: Kind = None,
+    hours: Hours = None,
+    limit: Limit = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List rejects, oldest first."""
+    with engine().connect() as connection:
+        found = kept.list_rejects(
+            connection, flow=flow, receipt=receipt, kind=kind, since=_since(hours), limit=limit
+        ).items
+    if as_json:
+        _print_lines([_view(one) for one in found])
+        return
+    table = Table("id", "flow", "kind", "code", "reason", "at", "redriven")
+    for one in found:
+        redriven = "-" if one.redriven_at is None else f"{one.redriven_at:%m-%d %H:%M}"
+        table.add_row(str(one.id), one.flow, one.kind, one.code, one.reason, f"{one.created_at:%m-%d %H:%M}", redriven)
+    Console().print(table)
+
+
+@rejects.command("show")
+def show_reject(reject_id: UUID) -> None:
+    """Show one reject, its record included, as JSON."""
+    with engine().connect() as connection:
+        found = kept.get_reject(connection, reject_id)
+    if found is None:
+        _missing("reject", reject_id)
+    typer.echo(json.dumps(_view(found), indent=2, ensure_ascii=False))
+
+
+@rejects.command("redrive")
+def redrive(
+    reject_ids: Annotated[list[UUID] | None, typer.Argument(help="Rejects to send again; or use the filters.")] = None,
+    flow: Flow = None,
+    receipt: OfReceipt = None,
+    kind: Kind = None,
+    hours: Hours = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that were not sent again before.")] = False,
+) -> None:
+    """Send rejects on their way again, through the running front door."""
+    filters = {"flow": flow, "receipt": receipt, "kind": kind, "since": _since(hours)}
+    if not reject_ids and not everything and not any(filters.values()):
+        raise typer.BadParameter("name rejects, give a filter, or say --all")
+    addresses: list[tuple[str, dict[str, str]]] = [(f"/api/v1/rejects/{one}/redrive", {}) for one in reject_ids or ()]
+    if not reject_ids:
+        given = {
+            name: value.isoformat() if isinstance(value, datetime) else str(value)
+            for name, value in filters.items()
+            if value is not None
+        }
+        addresses = [("/api/v1/rejects/redrive", given)]
+    count = sum(_post(address, parameters) for address, parameters in addresses)
+    typer.echo(f"{count} sent again.")
+
+
+def _post(address: str, parameters: dict[str, str]) -> int:
+    """Redrive through the front door, which alone lands payloads. Repeats while there are more."""
+    import httpx  # noqa: PLC0415
+
+    settings = load_settings()
+    token = settings.admin_token.get_secret_value() if settings.admin_token else _stored_token()
+    with httpx.Client(
+        base_url=f"http://{settings.host}:{settings.port}", headers={"X-API-Key": token}, timeout=300
+    ) as client:
+        count = 0
+        while True:
+            try:
+                answer = client.post(address, params=parameters)
+            except httpx.HTTPError as error:
+                typer.echo(f"The front door at {client.base_url} does not answer ({error}); start it with `ingestion up`.", err=True)
+                raise typer.Exit(1) from error
+            if answer.is_error:
+                typer.echo(answer.json().get("detail", answer.text), err=True)
+                raise typer.Exit(1)
+            body = answer.json()
+            if "items" not in body:
+                return 1
+            count += len(body["items"])
+            if body["next"] is None:
+                return count
+
+
+def _stored_token() -> str:
+    path = load_settings().home / "admin_token"
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _view(reject: kept.StoredReject) -> dict[str, Any]:
+    view = {name: getattr(reject, name) for name in kept.StoredReject.__dataclass_fields__}
+    view["record"] = reject.record.decode("utf-8", "backslashreplace")
+    return msgspec.to_builtins(view)
+
+
+def _since(hours: float | None) -> datetime | None:
+    return None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
+
+
+def _print_lines(items: list[Any]) -> None:
+    for item in items:
+        typer.echo(msgspec.json.encode(item).decode())
+
+
+def _missing(what: str, id_: UUID) -> None:
+    typer.echo(f"There is no {what} {id_}.", err=True)
+    raise typer.Exit(1)

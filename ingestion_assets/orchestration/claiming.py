@@ -1,0 +1,192 @@
+"""How a run gets its drops: the claim is taken by the first step, shared by the others, ended by the last.
+
+A run that wake or sensor dispatched claims what has landed in its lane. Any other run (a person in the UI, a backfill, the
+CLI) works on the whole partition and rebuilds it from the landed bytes. Steps of one run share the process, so the claim is
+kept in memory; a step re-executed elsewhere takes it up again from the ledger.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import dagster as dg
+import sqlalchemy as sa
+
+from ingestion_assets.landing import claims
+from ingestion_assets.landing.claims import Claim, LaneBusyError
+from ingestion_assets.landing.dispatch import DISPATCH_TAG, LANE_TAG, lose
+from ingestion_assets.landing.drops import DropOutcome, Lane
+from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.storage import LandingStorage, open_storage
+from ingestion_assets.orchestration import heartbeats
+from ingestion_assets.orchestration.retries import REDISPATCH_DELAY_S, failure_of, retry_in_step
+from ingestion_assets.settings import Settings, load_settings
+from ingestion_assets.stores import postgres
+
+DISPATCHED_WAIT_S = 25.0
+REBUILD_WAIT_S = 900.0
+
+
+@dataclass(slots=True)
+class Working:
+    """A run at work: its claim, the stores, and whatever the flow keeps in memory between its steps (`memory`)."""
+
+    claim: Claim
+    storage: LandingStorage
+    engine: sa.Engine
+    settings: Settings
+    seconds_claiming: float
+    memory: dict[str, Any] = field(default_factory=dict)
+    _open: ExitStack = field(default_factory=ExitStack)
+
+    def finish(self, outcomes: list[DropOutcome]) -> None:
+        """Write the outcomes into the ledger and free the lanes."""
+        with self.engine.begin() as connection:
+            claims.finish(connection, self.claim, outcomes)
+        self._open.close()
+
+    def give_back(self, error: BaseException) -> None:
+        """Return the drops to the ledger, which decides when they are tried again."""
+        failure = failure_of(error)
+        with self.engine.begin() as connection:
+            claims.give_back(
+                connection,
+                self.claim.claim_id,
+                error=failure.as_error(),
+                transient=failure.transient,
+                delay_s=REDISPATCH_DELAY_S,
+                max_attempts=self.settings.max_attempts,
+            )
+            claims.release(connection, self.claim.run_id)
+        self._open.close()
+
+
+_working: dict[str, Working] = {}
+
+
+@contextmanager
+def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False) -> Iterator[Working]:
+    """The run's claim, for one step. `last`: this step ends the claim; the block must call `finish`.
+
+    An exception that will pass is retried in the step; any other gives the drops back and fails the run.
+    """
+    run_id = context.run.run_id
+    try:
+        work = _working.get(run_id)
+        if work is None:
+            _working.clear()
+            work = _working[run_id] = _start(context, flow)
+        yield work
+        if last or _is_last_step(context):
+            _working.pop(run_id, None)
+            if not last:
+                _free(work)
+    except BaseException as error:
+        if (again := retry_in_step(error, retry_number=context.retry_number)) is not None:
+            raise again from error
+        work = _working.pop(run_id, None)
+        if work is not None:
+            work.give_back(error)
+        raise
+
+
+def _steps(context: dg.AssetExecutionContext) -> list[str]:
+    return list(context.get_step_execution_context().execution_plan.step_keys_to_execute)
+
+
+def _is_last_step(context: dg.AssetExecutionContext) -> bool:
+    return _steps(context)[-1] == context.get_step_execution_context().step.key
+
+
+def _ends_drops(context: dg.AssetExecutionContext, flow: Flow) -> bool:
+    """Whether this run has the step that writes outcomes; a run of some assets alone leaves the ledger as it is."""
+    return f"{flow.name}__ingestion_log" in _steps(context)
+
+
+def _free(work: Working) -> None:
+    with work.engine.begin() as connection:
+        claims.release(connection, work.claim.run_id)
+    work._open.close()
+
+
+def _start(context: dg.AssetExecutionContext, flow: Flow) -> Working:
+    settings = load_settings()
+    engine = postgres.engine()
+    started = time.monotonic()
+    with ExitStack() as stack:
+        stack.enter_context(heartbeats.beating(context.run.run_id))
+        claim = _claim(context, flow, engine, settings)
+        return Working(
+            claim=claim,
+            storage=open_storage(settings),
+            engine=engine,
+            settings=settings,
+            seconds_claiming=time.monotonic() - started,
+            _open=stack.pop_all(),
+        )
+
+
+def _claim(context: dg.AssetExecutionContext, flow: Flow, engine: sa.Engine, settings: Settings) -> Claim:
+    run = context.run
+    claim_id = run.root_run_id or run.run_id
+    dispatch = run.tags.get(DISPATCH_TAG)
+    if dispatch is not None:
+        lane = Lane(flow.name, context.partition_key, run.tags[LANE_TAG])
+
+        def take_landed(connection: sa.Connection) -> Claim:
+            return claims.claim_landed(
+                connection,
+                lane,
+                claim_id=claim_id,
+                run_id=run.run_id,
+                dispatch_id=UUID(dispatch),
+                max_bytes=settings.claim_max_bytes,
+                lease_s=settings.lease_s,
+            )
+
+        try:
+            return _when_free(context, engine, take_landed, wait_s=DISPATCHED_WAIT_S)
+        except LaneBusyError:
+            with engine.begin() as connection:
+                lose(connection, [UUID(dispatch)])
+            raise
+
+    def take_partition(connection: sa.Connection) -> Claim:
+        lanes = claims.partition_lanes(connection, flow=flow.name, partition=context.partition_key)
+        return claims.claim_partition(
+            connection,
+            lanes,
+            flow=flow.name,
+            partition=context.partition_key,
+            claim_id=claim_id,
+            run_id=run.run_id,
+            lease_s=settings.lease_s,
+            take_open=_ends_drops(context, flow),
+        )
+
+    return _when_free(context, engine, take_partition, wait_s=REBUILD_WAIT_S)
+
+
+def _when_free(
+    context: dg.AssetExecutionContext,
+    engine: sa.Engine,
+    take: Callable[[sa.Connection], Claim],
+    *,
+    wait_s: float,
+) -> Claim:
+    deadline = time.monotonic() + wait_s
+    told = False
+    while True:
+        try:
+            with engine.begin() as connection:
+                return take(connection)
+        except LaneBusyError as busy:
+            if time.monotonic() > deadline:
+                raise
+            if not told:
+                context.log.info(f"Waiting: {busy}.")
+                told = True
+            time.sleep(0.05 if wait_s == DISPATCHED_WAIT_S else 0.5)

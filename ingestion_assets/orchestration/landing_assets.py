@@ -1,0 +1,118 @@
+"""The assets `landing/drops` and `landing/rejects`: the ledger itself, observed by the hour and by hand."""
+
+import dagster as dg
+import sqlalchemy as sa
+
+from ingestion_assets.stores import postgres
+
+GROUP = "landing"
+QUEUE_AGE_S = 300.0
+
+_DROPS = sa.text("""
+    SELECT flow, state, count(*) AS n, min(received_at) AS oldest,
+           extract(epoch FROM clock_timestamp() - min(received_at)) AS age_s
+    FROM ingestion.drops WHERE state IN ('landed', 'claimed', 'held')
+    GROUP BY flow, state ORDER BY flow, state
+""")
+_REJECTS = sa.text("""
+    SELECT flow, kind, code, count(*) AS n, max(created_at)::text AS newest, max(reason) AS example
+    FROM ingestion.rejects WHERE redriven_at IS NULL
+    GROUP BY flow, kind, code ORDER BY n DESC LIMIT 20
+""")
+
+
+def _asset(name: str, check: dg.AssetCheckSpec):
+    return dg.asset(
+        key=[GROUP, name],
+        group_name=GROUP,
+        kinds={"postgres"},
+        owners=["team:ingestion"],
+        code_version="1",
+        check_specs=[check],
+    )
+
+
+@_asset(
+    "drops",
+    dg.AssetCheckSpec(
+        "queue_age",
+        asset=dg.AssetKey([GROUP, "drops"]),
+        description=f"No payload has waited for more than {QUEUE_AGE_S:.0f} s.",
+    ),
+)
+def drops() -> dg.MaterializeResult:
+    """Accepted payloads that are not done: how many by flow and state, and how long the oldest has waited."""
+    with postgres.engine().connect() as connection:
+        rows = connection.execute(_DROPS).all()
+    oldest = max((float(row.age_s) for row in rows), default=0.0)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": sum(row.n for row in rows),
+            "oldest_s": round(oldest, 1),
+            "by_state": dg.MetadataValue.table(
+                [dg.TableRecord({"flow": row.flow, "state": row.state, "drops": row.n}) for row in rows],
+                schema=dg.TableSchema(
+                    [dg.TableColumn("flow"), dg.TableColumn("state"), dg.TableColumn("drops", "int")]
+                ),
+            ),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="queue_age",
+                passed=oldest <= QUEUE_AGE_S,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"oldest_s": round(oldest, 1)},
+            )
+        ],
+    )
+
+
+@_asset(
+    "rejects",
+    dg.AssetCheckSpec(
+        "none_open",
+        asset=dg.AssetKey([GROUP, "rejects"]),
+        description="No record waits to be looked at and redriven.",
+    ),
+)
+def rejects() -> dg.MaterializeResult:
+    """Records and payloads that could not be stored, kept whole; `ingestion rejects` lists and redrives them."""
+    with postgres.engine().connect() as connection:
+        rows = connection.execute(_REJECTS).all()
+    columns = ("flow", "kind", "code", "n", "newest", "example")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": sum(row.n for row in rows),
+            "by_code": dg.MetadataValue.table(
+                [dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
+                schema=dg.TableSchema([dg.TableColumn(name) for name in columns]),
+            ),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="none_open",
+                passed=not rows,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={"codes": len(rows)},
+            )
+        ],
+    )
+
+
+JOB = dg.define_asset_job(
+    "landing", selection=dg.AssetSelection.groups(GROUP), description="Look at the ledger."
+)
+
+definitions = dg.Definitions(
+    assets=[drops, rejects],
+    jobs=[JOB],
+    schedules=[
+        dg.ScheduleDefinition(
+            name="landing_hourly",
+            job=JOB,
+            cron_schedule="0 * * * *",
+            default_status=dg.DefaultScheduleStatus.RUNNING,
+            description="Looks at the ledger every hour, so that its checks raise what waits too long.",
+        )
+    ],
+)

@@ -1,0 +1,73 @@
+"""Who tries again when something fails: one page for three layers that do not know each other.
+
+| what failed | who tries again | how |
+| --- | --- | --- |
+| a store or the network, for a moment | the step itself | `IN_STEP_RETRIES` times, with backoff and jitter, in the same process |
+| a store or the network, for longer | the ledger | the drops go back with a growing delay; that costs them no attempt |
+| one payload, always | the run takes its drops one by one | the one that fails again is `failed`, with the exception's text; the rest go through |
+| the process (killed, out of memory) | the ledger | the drops go back, one attempt fewer; after two lost runs each is taken alone |
+| a run that a person started | Dagster's `run_retries` | for lost processes only; dispatched runs carry `dagster/max_retries: 0` |
+"""
+
+from dataclasses import dataclass
+
+import dagster as dg
+import pymongo.errors
+import sqlalchemy as sa
+
+from ingestion_assets.landing.claims import ClaimLostError, LaneBusyError
+from ingestion_assets.landing.drops import LandingUnavailableError
+
+IN_STEP_RETRIES = 3
+FIRST_DELAY_S = 0.5
+REDISPATCH_DELAY_S = 1.0
+
+_TRANSIENT = (
+    pymongo.errors.ConnectionFailure,
+    pymongo.errors.WTimeoutError,
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,
+    sa.exc.TimeoutError,
+    LandingUnavailableError,
+    LaneBusyError,
+    ConnectionError,
+    TimeoutError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FailureOf:
+    """What an exception means for the drops of a run: a code for the receipt, its text, and whether it will pass."""
+
+    code: str
+    reason: str
+    transient: bool
+
+    def as_error(self) -> dict[str, str]:
+        return {"code": self.code, "reason": self.reason}
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same call may work a little later."""
+    if isinstance(error, ClaimLostError):
+        return False
+    return isinstance(error, _TRANSIENT) or bool(
+        isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+    )
+
+
+def failure_of(error: BaseException) -> FailureOf:
+    """The word on an exception that is kept in the ledger."""
+    reason = f"{type(error).__name__}: {error}"[:2000]
+    if isinstance(error, Exception):
+        return FailureOf(
+            "store_unavailable" if is_transient(error) else "run_failed", reason, is_transient(error)
+        )
+    return FailureOf("run_interrupted", "the run was cancelled or its worker was stopped", transient=True)
+
+
+def retry_in_step(error: BaseException, *, retry_number: int) -> dg.RetryRequested | None:
+    """The request to try the step again, or None when it is time to give the drops back."""
+    if not is_transient(error) or isinstance(error, LaneBusyError) or retry_number >= IN_STEP_RETRIES:
+        return None
+    return dg.RetryRequested(max_retries=IN_STEP_RETRIES, seconds_to_wait=FIRST_DELAY_S * 2**retry_number)
