@@ -20,8 +20,8 @@ _TITLES = {
 class Facts(msgspec.Struct, frozen=True, gc=False):
     """What `ingestion.conversation_facts` keeps of a message beside its identity.
 
-    `usage_key` names the API message that usage and cost count once for (without one, the line itself); `cumulative_cost` comes from `cost-state`
-    lines. `waits_for` is the leaf of a summary that names no session.
+    `usage_key` names the API message that usage and cost count once for (without one, the line itself).
+    `cumulative_cost` comes from `cost-state` lines. `waits_for` is the leaf of a summary that names no session.
     """
 
     cwd: str | None
@@ -38,8 +38,8 @@ class Facts(msgspec.Struct, frozen=True, gc=False):
     waits_for: str | None
 
 
-_USAGE = ("input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
-_NO_USAGE = (None, None, None, None)
+_Tokens = tuple[int | None, int | None, int | None, int | None]
+_NO_USAGE: _Tokens = (None, None, None, None)
 
 
 def facts_of(
@@ -55,11 +55,16 @@ def facts_of(
     message = record.get("message")
     usage_key = model = None
     api_id: Any = None
-    tokens: tuple[int | None, ...] = _NO_USAGE
+    tokens = _NO_USAGE
     if isinstance(message, dict):
         usage = message.get("usage")
         if isinstance(usage, dict):
-            tokens = tuple(_tokens(usage.get(name), warnings) for name in _USAGE)
+            tokens = (
+                _tokens(usage.get("input_tokens"), warnings),
+                _tokens(usage.get("output_tokens"), warnings),
+                _tokens(usage.get("cache_creation_input_tokens"), warnings),
+                _tokens(usage.get("cache_read_input_tokens"), warnings),
+            )
         model = _short(message.get("model"))
         api_id = message.get("id")
     if tokens is not _NO_USAGE or cost is not None:

@@ -26,7 +26,7 @@ def plain_text(text: str) -> str:
             break
         text = cleaned
     else:
-        text = text.replace("<", "‹").replace(">", "›")
+        text = text.replace("<", " ").replace(">", " ")
     return text if len(text) <= LENGTH else text[: LENGTH - 1] + "…"
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import bson
 import msgspec
+from bson.errors import InvalidDocument
 
 from ingestion_assets.conversations.facts import Facts, facts_of
 from ingestion_assets.conversations.json_values import (
@@ -37,10 +38,42 @@ MAX_UUID = 128
 MAX_COST = 100
 MAX_KEY = 256
 KNOWN_TYPES = frozenset(
-    "user assistant system summary progress attachment tool file-history-snapshot file-history-delta queue-operation "
-    "pr-link last-prompt mode permission-mode atis-latch ai-title custom-title agent-name bridge-session cost-state "
-    "frame-link artifact continued-in fork-context-ref content-replacement ended-by-model tag relocated agent-color "
-    "agent-setting history-suppression attribution-snapshot started result".split()
+    [
+        "user",
+        "assistant",
+        "system",
+        "summary",
+        "progress",
+        "attachment",
+        "tool",
+        "file-history-snapshot",
+        "file-history-delta",
+        "queue-operation",
+        "pr-link",
+        "last-prompt",
+        "mode",
+        "permission-mode",
+        "atis-latch",
+        "ai-title",
+        "custom-title",
+        "agent-name",
+        "bridge-session",
+        "cost-state",
+        "frame-link",
+        "artifact",
+        "continued-in",
+        "fork-context-ref",
+        "content-replacement",
+        "ended-by-model",
+        "tag",
+        "relocated",
+        "agent-color",
+        "agent-setting",
+        "history-suppression",
+        "attribution-snapshot",
+        "started",
+        "result",
+    ]
 )
 _NAMESPACE = uuids.UUID("6f0a2f5e-1d0b-5f0e-9a37-6a1f6d2b7c11")
 
@@ -177,7 +210,7 @@ def stamped(record: Record, *, drop_id: uuids.UUID, position: int) -> bytes | In
     document = {**record.document, "dropId": str(drop_id), "position": position}
     try:
         encoded = bson.encode(document)
-    except (OverflowError, bson.errors.InvalidDocument, UnicodeEncodeError):
+    except (OverflowError, InvalidDocument, UnicodeEncodeError):
         encoded = bson.encode({**document, "record": storable(document["record"])})
     if len(encoded) > MAX_DOCUMENT_BYTES:
         return Invalid(

@@ -1,10 +1,10 @@
 """What a client sends to the conversations flow, and what it is answered. No rules about single messages here."""
 
-import json
 from typing import Any
 
 import msgspec
 
+from ingestion_assets.landing.json_text import decode, replace_lone_surrogates
 from ingestion_assets.sending.transcript import split_line
 
 MAX_MESSAGES = 1000
@@ -74,42 +74,35 @@ class BatchIngestResponse(msgspec.Struct, kw_only=True):
     warnings: list[dict[str, Any]] | None = None
 
 
+class _Face(msgspec.Struct):
+    type: msgspec.Raw = msgspec.Raw(b"")
+    messages: msgspec.Raw = msgspec.Raw(b"")
+
+
 _envelope = msgspec.json.Decoder(Envelope)
+_face = msgspec.json.Decoder(_Face)
 
 
 def decode_envelope(body: bytes) -> Envelope:
-    """The envelope of a request body.
+    """The envelope of a batch's body.
 
-    Raises `msgspec.ValidationError` (well-formed JSON of another shape) or `msgspec.DecodeError` (no JSON). A lone
-    surrogate inside a message is no error here.
+    Raises `msgspec.ValidationError` (another shape), `msgspec.DecodeError` (no JSON), `RecursionError` (too deep). An
+    escape of a lone surrogate is no error; a message keeps it, so that it is stored with a warning.
     """
     try:
         return _envelope.decode(body)
     except msgspec.ValidationError:
         raise
-    except (msgspec.DecodeError, UnicodeDecodeError) as strict:
-        try:
-            loose = json.loads(body.decode("utf-8", "replace"))
-        except (ValueError, RecursionError):
-            raise msgspec.DecodeError(str(strict)) from strict
-        return _from_loose(loose)
-    except RecursionError as error:
-        raise msgspec.DecodeError("nested too deeply") from error
-
-
-def _from_loose(loose: Any) -> Envelope:
-    """An envelope from what Python's tolerant parser read (escaped lone surrogates are no JSON to msgspec)."""
-    messages: list[Any] = []
-    if isinstance(loose, dict) and isinstance(loose.get("messages"), list):
-        messages = loose.pop("messages")
-    text = json.dumps(loose).encode("utf-8")
-    envelope = msgspec.convert(json.loads(_without_surrogates(text)), Envelope)
-    envelope.messages = [msgspec.Raw(json.dumps(message).encode()) for message in messages]
+    except msgspec.DecodeError:
+        replaced = replace_lone_surrogates(body)
+        envelope = _envelope.decode(replaced)
+    position = 0
+    for index, message in enumerate(envelope.messages):
+        text = bytes(message)
+        position = replaced.index(text, position)
+        envelope.messages[index] = msgspec.Raw(body[position : position + len(text)])
+        position += len(text)
     return envelope
-
-
-def _without_surrogates(text: bytes) -> str:
-    return json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
 
 
 def decode_body(body: bytes) -> Envelope:
@@ -121,12 +114,14 @@ def decode_body(body: bytes) -> Envelope:
     stripped = body.lstrip(b"\xef\xbb\xbf\0 \t\r\n")
     if stripped.startswith(b"{"):
         try:
+            face = decode(stripped, _face)
+            if bytes(face.type) and not bytes(face.messages):
+                return Envelope(messages=[msgspec.Raw(stripped)])
             envelope = decode_envelope(stripped)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         else:
-            if not envelope.empty:
-                return envelope
+            return envelope if not envelope.empty else Envelope(messages=[msgspec.Raw(stripped)])
     return _lines(body)
 
 

@@ -50,15 +50,15 @@ class Created:
 
 def refresh_sessions(*, database: Database[Any], engine: sa.Engine) -> Refreshed:
     """Compute every stale session anew and write it to `sessions`; settle which session summaries belong to."""
-    refreshed: list[str] = []
+    refreshed: set[str] = set()
     while True:
         with _exclusively(engine) as connection:
-            _settle_summaries(connection, database)
             stale = connection.execute(sql.STALE_SESSIONS, {"limit": SESSIONS_AT_ONCE}).scalars().all()
-            if not stale:
-                return Refreshed(refreshed)
-            _refresh(connection, database, stale)
-        refreshed += stale
+            ids = sorted({*stale, *_settle_summaries(connection, database, stale)})
+            if not ids:
+                return Refreshed(sorted(refreshed))
+            _refresh(connection, database, ids)
+        refreshed.update(ids)
 
 
 def refresh_projects(*, database: Database[Any], engine: sa.Engine) -> Refreshed:
@@ -113,25 +113,25 @@ def _exclusively(engine: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
-def _settle_summaries(connection: sa.Connection, database: Database[Any]) -> None:
-    """Give summaries that name a leaf to the session that owns it: of several (forks) the one with the smallest id."""
-    moved = connection.execute(sql.SETTLE_SUMMARIES).all()
-    if not moved:
-        return
-    changed = [row for row in moved if row.owner is not None]
-    if changed:
+def _settle_summaries(connection: sa.Connection, database: Database[Any], stale: Sequence[str]) -> set[str]:
+    """Give summaries that name a leaf to the session that owns it: of several (forks) the one with the smallest id.
+
+    Returns the sessions that got or lost one.
+    """
+    moved = connection.execute(sql.SETTLE_SUMMARIES, {"ids": stale}).all()
+    found = [row for row in moved if row.owner is not None]
+    if found:
         database[MESSAGES].bulk_write(
             [
                 UpdateOne(
                     {"_id": message_id("", row.uuid)},
                     {"$set": {"sessionId": row.owner}, "$unset": {"waiting_for": ""}},
                 )
-                for row in changed
+                for row in found
             ],
             ordered=False,
         )
-    sessions = {owner for row in moved for owner in (row.owner, row.former) if owner}
-    connection.execute(sql.MARK_SESSIONS, {"ids": sorted(sessions)})
+    return {owner for row in moved for owner in (row.owner, row.former) if owner}
 
 
 def _refresh(connection: sa.Connection, database: Database[Any], ids: Sequence[str]) -> None:
@@ -152,7 +152,7 @@ def _refresh(connection: sa.Connection, database: Database[Any], ids: Sequence[s
                 "ended_at": row.ended_at,
                 "cost": cost,
                 "tokens": row.tokens or {},
-            }  # fmt: skip
+            }
         )
         projects.setdefault(
             project.id,

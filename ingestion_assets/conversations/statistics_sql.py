@@ -9,7 +9,8 @@ STALE_SESSIONS = sa.text("""
     WHERE stale ORDER BY session_id LIMIT :limit FOR UPDATE
 """)
 
-# Summaries are looked at when they are new, and when a stale session may own the leaf they name.
+# Summaries are looked at when they are new, and when a stale session may own the leaf they name. Those sessions must be
+# locked by then: one that became stale after this looked, and was computed after that, would never be asked.
 SETTLE_SUMMARIES = sa.text("""
     WITH candidates AS (
         SELECT f.session_id, f.uuid, f.leaf_uuid, f.owner
@@ -17,10 +18,9 @@ SETTLE_SUMMARIES = sa.text("""
         WHERE f.unsettled
         UNION
         SELECT s.session_id, s.uuid, s.leaf_uuid, s.owner
-        FROM ingestion.conversation_sessions t
-        JOIN ingestion.conversation_facts m ON m.session_id = t.session_id
+        FROM ingestion.conversation_facts m
         JOIN ingestion.conversation_facts s ON s.leaf_uuid = m.uuid
-        WHERE t.stale
+        WHERE m.session_id = ANY(CAST(:ids AS text[]))
     ), settled AS (
         SELECT c.session_id, c.uuid, c.owner AS former, (
             SELECT min(m.session_id) FROM ingestion.conversation_facts m
@@ -34,10 +34,6 @@ SETTLE_SUMMARIES = sa.text("""
     WHERE f.session_id = s.session_id AND f.uuid = s.uuid
         AND (f.unsettled OR s.owner IS DISTINCT FROM s.former)
     RETURNING f.uuid, s.owner, s.former
-""")
-
-MARK_SESSIONS = sa.text("""
-    UPDATE ingestion.conversation_sessions SET stale = true WHERE session_id = ANY(CAST(:ids AS text[]))
 """)
 
 # API messages that occur in several sessions, recorded for all of them: a fork may be stored before its origin.

@@ -135,7 +135,7 @@ def usage(
         lambda: {"tokens": {}, "models": set(), "costs": [], "used": False}
     )
     for (_, identity), record in records:
-        message = record.get("message") if isinstance(record.get("message"), dict) else {}
+        message = record["message"] if isinstance(record.get("message"), dict) else {}
         used = message.get("usage") if isinstance(message.get("usage"), dict) else None
         cost = record.get("costUsd") if record.get("costUsd") is not None else record.get("costUSD")
         if used is None and cost is None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pymongo.database import Database
 
-from ingestion_assets.stores import mongo
+from ingestion_assets.stores import mongo, postgres
 from ingestion_assets_tests.conversations.oracle import expected
 from ingestion_assets_tests.conversations.stored import Line, differences, drops_of, ingest, landed, tables
 
@@ -75,8 +75,6 @@ def histories(draw: st.DrawFn) -> list[Line]:
 
 @pytest.fixture(scope="module")
 def module_engine(postgres_url: str) -> Iterator[sa.Engine]:
-    from ingestion_assets.stores import postgres
-
     made = postgres.engine(postgres_url)
     yield made
     made.dispose()

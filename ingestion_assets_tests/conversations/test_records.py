@@ -141,7 +141,7 @@ def test_a_lone_surrogate_does_not_sink_its_batch() -> None:
     envelope = decode_envelope(
         b'{"messages":[{"type":"user","m":"\\ud83d"},{"type":"user","n":1}],"sessionId":"s"}'
     )
-    assert [accepted(bytes(raw)).type for raw in envelope.messages] == ["user", "user"]
+    assert [accepted(bytes(raw)).warnings for raw in envelope.messages] == [("lone_surrogate_replaced",), ()]
     assert envelope.sessionId == "s"
 
 
@@ -260,6 +260,20 @@ def test_corrupt_files_dropped_as_they_are_give_every_whole_object(shared_data: 
         "stub-then-object-on-one-line": 3, "truncated-last-line": 1, "truncated-middle-line": 2,
         "two-objects-on-one-line": 3,
     }  # fmt: skip
+
+
+def test_a_payload_is_a_batch_a_single_message_or_lines() -> None:
+    line = b'{"type":"user","uuid":"a","todos":[{"content":"x"}]}'
+    for body in (b'{"messages":[' + line + b"]}", line, b"\n  " + line.replace(b",", b",\n"), line + b"\r\n"):
+        assert [accepted(bytes(raw)).uuid for raw in decode_body(body).messages] == ["a"]
+    assert len(decode_body(line + b"\n\n" + line + line).messages) == 3
+    assert (
+        decode_body(b'{"messages":[],"todos":[{"sessionId":"s","filename":"f","todos":[]}]}')
+        .todos[0]
+        .filename
+        == "f"
+    )
+    assert decode_body(b"").messages == []
 
 
 def test_field_paths_by_version() -> None:

@@ -1,0 +1,239 @@
+"""Single matters of storing and adding up, on the real stores."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+import sqlalchemy as sa
+from pymongo.database import Database
+
+from ingestion_assets.conversations import facts_table, statistics_sql
+from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
+from ingestion_assets.conversations.messages import store_messages
+from ingestion_assets.conversations.records import paths_of
+from ingestion_assets.conversations.statistics import Created, created_by, refresh_projects, refresh_sessions
+from ingestion_assets.conversations.todos import store_configs, store_todos
+from ingestion_assets.landing import drift
+from ingestion_assets.stores import postgres
+from ingestion_assets_tests.conversations.oracle import expected
+from ingestion_assets_tests.conversations.stored import differences, ingest, landed, tables
+
+
+def line(uuid: str, session: str = "s", **fields: Any) -> dict[str, Any]:
+    return {"type": "user", "uuid": uuid, "sessionId": session, "message": {"content": uuid}, **fields}
+
+
+def test_a_summary_waits_until_its_leaf_arrives(database: Database[Any], engine: sa.Engine) -> None:
+    summary = {"type": "summary", "summary": "About it", "leafUuid": "leaf"}
+    ingest(database, engine, [landed([summary], session="another")])
+    (waiting,) = database.messages.find()
+    assert (waiting["sessionId"], waiting["waiting_for"]) == (None, "leaf")
+    assert list(database.sessions.find()) == []
+
+    ingest(database, engine, [landed([line("leaf", "z")])])
+    settled = database.messages.find_one({"_id": waiting["_id"]})
+    assert settled is not None
+    assert settled["sessionId"] == "z"
+    assert "waiting_for" not in settled
+    assert [one["summaries"] for one in database.sessions.find()] == [["About it"]]
+
+    ingest(database, engine, [landed([line("leaf", "fork")])])  # the smaller id owns it from now on
+    assert {one["_id"]: one["summaries"] for one in database.sessions.find()} == {
+        "fork": ["About it"],
+        "z": [],
+    }
+
+
+def test_a_session_that_turns_out_to_begin_elsewhere_moves(
+    database: Database[Any], engine: sa.Engine
+) -> None:
+    first = ingest(database, engine, [landed([line("a", cwd="/p/late", timestamp="2026-01-01T02:00:00Z")])])
+    ingest(database, engine, [landed([line("b", cwd="/p/early", timestamp="2026-01-01T01:00:00Z")])])
+    assert [one["path"] for one in database.projects.find()] == ["/p/early"]
+    assert created_by(engine, {first[0].drop.id: first[0].sessions})[first[0].drop.id].sessions_created == 1
+
+
+def test_what_another_run_stored_but_did_not_finish_is_completed(
+    database: Database[Any], engine: sa.Engine
+) -> None:
+    lost, later = landed([line("a", cwd="/p")]), landed([line("a", cwd="/p")])
+    store_messages(database=database, engine=engine, drops=[lost])
+    with engine.begin() as connection:
+        connection.execute(sa.text("TRUNCATE ingestion.conversation_facts, ingestion.conversation_sessions"))
+
+    (outcome,) = ingest(database, engine, [later])
+    assert outcome.records[0].status == "duplicate"
+    assert outcome.records[0].duplicate_of == str(lost.id)
+    assert differences(tables(database), expected([(line("a", cwd="/p"), None)])) == []
+    (resumed,) = ingest(database, engine, [lost])
+    assert resumed.records[0].status == "stored"
+
+
+def test_a_rebuild_repairs_both_stores(database: Database[Any], engine: sa.Engine) -> None:
+    lines = [line("a", cwd="/p"), line("b"), {"type": "summary", "summary": "S", "leafUuid": "a"}]
+    drops = [landed(lines), landed([line("a", cwd="/p"), line("c")])]
+    first = ingest(database, engine, drops)
+    wanted = expected([(one, None) for one in [*lines, line("c")]])
+    database.messages.delete_one({"_id": "s/a"})
+    database.messages.update_one({"_id": "s/b"}, {"$set": {"record": {"type": "broken"}}})
+    database.sessions.delete_many({})
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ingestion.conversation_facts SET cwd = '/wrong' WHERE uuid = 'a'"))
+        connection.execute(sa.text("DELETE FROM ingestion.conversation_facts WHERE uuid = 'c'"))
+
+    rebuilt = ingest(database, engine, drops, rebuild=True)
+
+    assert differences(tables(database), wanted) == []
+    assert [one.records for one in rebuilt] == [one.records for one in first]
+
+
+def test_todos_and_configs_keep_the_last_that_arrived(database: Database[Any], engine: sa.Engine) -> None:
+    def todo(text: str) -> dict[str, Any]:
+        return {"sessionId": "s", "filename": "s-agent-s.json", "todos": [{"content": text}], "todoCount": 1}
+
+    old = landed([], todos=[todo("one"), todo("two")], config={"settings": {"a.b": 1}, "userId": "u"})
+    new = landed([], todos=[todo("three")], config={"config": {"$x": 2**70}})
+    same_user = landed([], config={"settings": {"theme": "dark"}, "userId": "u"})
+    counts, changed = {}, {}
+    for claim in ([old, new], [same_user], [old], [new], [old]):
+        batches = store_messages(database=database, engine=engine, drops=claim)
+        counts = store_todos(database=database, batches=batches)
+        changed = store_configs(database=database, batches=batches)
+    assert counts[old.id] == 2
+    assert changed == {old.id: True}
+    assert [one["todos"] for one in database.todos.find()] == [[{"content": "three"}]]
+    assert {one["_id"]: one["settings"] for one in database.configs.find()} == {
+        "u": {"theme": "dark"},
+        "tester": None,
+    }
+    assert database.config_history.count_documents({"userId": "u"}) == 2
+
+
+def test_the_result_accounts_for_every_message(database: Database[Any], engine: sa.Engine) -> None:
+    drop = landed(
+        [line("a"), line("a"), {"no": "type"}, line("a", message={"content": "else"}), {"type": "odd"}]
+    )
+    (batch,) = ingest(database, engine, [drop])
+    created = created_by(engine, {drop.id: batch.sessions})[drop.id]
+    outcome = outcome_of(batch, created=created, todos=0, config_updated=False, finished_at=drop.received_at)
+    for _ in range(2):
+        write_log(database=database, outcomes=[outcome], received={drop.id: drop.received_at})
+    stats = outcome.result["stats"]
+    assert (
+        stats["messages_received"],
+        stats["messages_processed"],
+        stats["messages_skipped"],
+        stats["messages_failed"],
+    ) == (5, 2, 2, 1)
+    assert stats["sessions_created"] == 1
+    assert len(stats["projects_created"]) == 1
+    assert outcome.result["errors"] == [
+        {"index": 2, "uuid": None, "code": "missing_type", "reason": outcome.records[2].reason}
+    ]
+    assert [warning["code"] for warning in outcome.result["warnings"]] == ["conflict", "unknown_type"]
+    assert [(reject.position, reject.kind) for reject in outcome.rejects] == [(2, "invalid"), (3, "conflict")]
+    json.dumps(outcome.result)
+    (entry,) = database.ingestion_logs.find()
+    assert (entry["_id"], entry["messages_processed"]) == (str(drop.id), 2)
+
+
+def test_nothing_to_do_asks_for_nothing(database: Database[Any], engine: sa.Engine) -> None:
+    assert store_messages(database=database, engine=engine, drops=[]) == []
+    assert refresh_sessions(database=database, engine=engine).ids == []
+    assert refresh_projects(database=database, engine=engine).ids == []
+    assert created_by(engine, {}) == {}
+    (batch,) = store_messages(database=database, engine=engine, drops=[landed([])])
+    assert outcome_of(
+        batch, created=Created(0, 0, []), todos=0, config_updated=False, finished_at=batch.drop.received_at
+    ).result["success"]
+
+
+@pytest.fixture
+def crowded(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection to a database with 60,000 facts in 6,000 sessions that are done, and one stale session."""
+    with engine.connect() as connection:
+        connection.execute(
+            sa.text("""
+            INSERT INTO ingestion.conversation_facts
+                (session_id, uuid, drop_id, position, content_hash, type, usage_key, input_tokens, leaf_uuid)
+            SELECT 's' || n % 6000, 'u' || n, gen_random_uuid(), n, '\\x00', 'assistant', 'm:' || n, 1,
+                CASE WHEN n % 1000 = 0 THEN 'l' || n END
+            FROM generate_series(1, 60000) n;
+            INSERT INTO ingestion.conversation_sessions
+                (session_id, project_id, created_by, touched_by, created_at, stale)
+            SELECT 's' || n, md5((n % 1000)::text)::uuid, gen_random_uuid(), gen_random_uuid(), now(), n = 7
+            FROM generate_series(0, 5999) n;
+            INSERT INTO ingestion.conversation_projects (project_id, created_by, created_at, stale)
+            SELECT md5(n::text)::uuid, gen_random_uuid(), now(), n = 7 FROM generate_series(0, 999) n;
+            INSERT INTO ingestion.conversation_forks
+            SELECT session_id, usage_key FROM ingestion.conversation_facts WHERE position % 20 = 0;
+            """)
+        )
+        connection.commit()
+        connection.execution_options(isolation_level="AUTOCOMMIT").execute(sa.text("VACUUM ANALYZE"))
+        yield connection
+
+
+PROJECT = "8f14e45f-ceea-167a-5a36-dedd4bea2543"  # md5('7')
+STATEMENTS = [
+    (facts_table.KNOWN, {"sessions": ["s1"] * 1000, "uuids": [f"u{n}" for n in range(1000)]}),
+    (statistics_sql.STALE_SESSIONS, {"limit": 500}),
+    (statistics_sql.SETTLE_SUMMARIES, {"ids": ["s7"]}),
+    (statistics_sql.FIND_FORKS, {"ids": ["s7"]}),
+    (statistics_sql.SESSION_TOTALS, {"ids": ["s7"]}),
+    (statistics_sql.STALE_PROJECTS, {}),
+    (statistics_sql.PROJECT_TOTALS, {"ids": [PROJECT]}),
+    (statistics_sql.FORK_CORRECTIONS, {"ids": [PROJECT]}),
+    (statistics_sql.CREATORS, {"ids": ["s1", "s2"]}),
+]
+
+
+def test_no_statement_reads_what_is_already_done(crowded: sa.Connection) -> None:
+    for statement, parameters in STATEMENTS:
+        plan = crowded.execute(sa.text(f"EXPLAIN (FORMAT JSON) {statement.text}"), parameters).scalar_one()
+        scans = [node["Relation Name"] for node in _nodes(plan[0]["Plan"]) if node["Node Type"] == "Seq Scan"]
+        assert not scans, f"{scans} are read whole by {statement.text}"
+
+
+def _nodes(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield node
+    for child in node.get("Plans", ()):
+        yield from _nodes(child)
+
+
+def test_drift_is_seen_once_and_listed_newest_first(engine: sa.Engine, fresh_postgres_url: str) -> None:
+    first, second = landed([]), landed([])
+    old, new = {"2.0": {"user", "user.a"}}, {"2.0": {"user"}, "2.1": {"user", "user.b"}}
+
+    def seen(drop: Any, paths: Any) -> int:
+        return drift.observe(engine, flow="f", drop_id=drop.id, paths=paths)
+
+    assert seen(first, old) == 2
+    assert seen(second, new) == 2
+    assert seen(second, new) == 0
+
+    async def listed() -> list[dict[str, Any]]:
+        made = postgres.async_engine(fresh_postgres_url)
+        found: list[dict[str, Any]] = []
+        cursor = None
+        while True:
+            page = await drift.report(made, flow="f", limit=3, cursor=cursor)
+            found += page["items"]
+            cursor = page["next"]
+            if cursor is None:
+                break
+        with pytest.raises(ValueError, match="cursor"):
+            await drift.report(made, cursor="nonsense")
+        await made.dispose()
+        return found
+
+    items = asyncio.run(listed())
+    assert [(item["version"], item["path"]) for item in items] == [
+        ("2.1", "user.b"), ("2.1", "user"), ("2.0", "user.a"), ("2.0", "user"),
+    ]  # fmt: skip
+    assert items[0]["first_receipt"] == str(second.id)
+    assert paths_of([]) == {}
+    msgspec.json.encode(items)
