@@ -83,13 +83,14 @@ def write_transcripts(
     """Write `projects/<folder>/<session>.jsonl` and `todos/` under `folder`, as Claude Code lays them out."""
     rng = random.Random(f"{seed} files")  # noqa: S311
     files = written = size = 0
+    shared = False
     (folder / "todos").mkdir(parents=True, exist_ok=True)
     for number, transcript in enumerate(transcripts(sessions=sessions, lines=lines, seed=seed, end=end)):
         path = folder / "projects" / transcript.path
         path.parent.mkdir(parents=True, exist_ok=True)
         separators = ["\n"] * (len(transcript.lines) - 1)
-        if number == 2 and len(separators) > 2:
-            separators[len(separators) // 2] = ""  # two objects on one line
+        if number >= 2 and len(separators) > 20 and not shared:
+            separators[len(separators) // 2], shared = "", True  # two objects on one line
         separators.append("" if rng.random() < 0.7 else "\n")
         content = "".join(
             part
