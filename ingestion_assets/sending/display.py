@@ -18,6 +18,7 @@ from rich.progress import (
 from ingestion_assets.sending.tally import Tally
 
 PLAIN_INTERVAL_S = 5.0
+WIDE_COLUMNS = 120
 
 
 class Display:
@@ -33,10 +34,13 @@ class Display:
         self._outage: str | None = None
         self._progress: Progress | None = None
         if console.is_terminal and not quiet:
-            columns = (SpinnerColumn(), TextColumn("{task.fields[totals]}"))
-            bounded = (BarColumn(), TaskProgressColumn(), DownloadColumn(), TimeRemainingColumn())
+            wide = console.width >= WIDE_COLUMNS
             self._progress = Progress(
-                columns[0], *(() if endless else bounded), columns[1], console=console, transient=True
+                *((SpinnerColumn(),) if endless else (BarColumn(20 if wide else 6), TaskProgressColumn())),
+                *((DownloadColumn(), TimeRemainingColumn()) if wide and not endless else ()),
+                TextColumn("{task.fields[totals]}"),
+                console=console,
+                transient=True,
             )
             self._task = self._progress.add_task("sending", total=None, totals="")
 
@@ -77,7 +81,7 @@ class Display:
         tally = self._tally
         rate = tally.sent / max(0.001, time.monotonic() - self._began)
         text = (
-            f"{tally.sent:,} lines, {rate:,.0f}/s, {tally.stored:,} stored, {tally.duplicate:,} duplicate, "
-            f"{tally.rejected:,} rejected"
+            f"{tally.sent:,} lines, {rate:,.0f}/s, {tally.stored:,} stored, "
+            f"{tally.duplicate:,} duplicate, {tally.rejected:,} rejected"
         )
-        return text + (f", {tally.waiting_for:,} requests in work" if tally.waiting_for else "")
+        return text + (f", {tally.waiting_for:,} open" if tally.waiting_for else "")

@@ -54,6 +54,7 @@ class Peer:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             timeout = 20
+            wbufsize = -1  # header and body in one packet
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -187,3 +188,4 @@ def _answer(handler: BaseHTTPRequestHandler, status: int, value: Any, headers: d
         handler.send_header(name, text)
     handler.end_headers()
     handler.wfile.write(body)
+    handler.wfile.flush()
