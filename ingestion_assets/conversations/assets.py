@@ -91,7 +91,7 @@ def raw_batches(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 )
 def messages(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """Every message once: validated, deduplicated by session and uuid, stored verbatim with a plain-text preview."""
-    with _stage(context) as (run, work):
+    with _stage(context) as (_, work):
         batches = work.batches()
         count = {
             status: sum(batch.count(status) for batch in batches)
@@ -111,24 +111,19 @@ def messages(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
                 **rejects_table(rejects),
             },
             check_results=checks.check_messages(
-                received=received,
-                count=count,
-                failed_payloads=len(work.failed()),
-                database=work.database,
-                engine=run.engine,
-                sessions={session for batch in batches for session in batch.sessions},
+                received=received, count=count, failed_payloads=len(work.failed())
             ),
         )
 
 
-@_asset("todos", deps=["raw_batches"], kinds=MONGO)
+@_asset("todos", deps=["messages"], kinds=MONGO)
 def todos(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """The newest state of every todo list, by session and file."""
     with _stage(context) as (_, work):
         return dg.MaterializeResult(metadata={"files": sum(work.todos().values())})
 
 
-@_asset("configs", deps=["raw_batches"], kinds=MONGO)
+@_asset("configs", deps=["messages"], kinds=MONGO)
 def configs(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """The newest configuration of every user, with its history."""
     with _stage(context) as (_, work):
@@ -180,7 +175,7 @@ def projects(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 @_asset(
     "ingestion_log",
-    deps=["messages", "todos", "configs", "projects"],
+    deps=["todos", "configs", "projects"],
     kinds={"mongodb", "postgres"},
     check_specs=checks.INGESTION_LOG,
 )

@@ -76,7 +76,6 @@ class ConversationsWork:
                 self.engine,
                 flow=NAME,
                 drop_id=batch.drop.id,
-                received_at=batch.drop.received_at,
                 paths=paths_of(batch.shapes),
             )
         return batches

@@ -6,7 +6,7 @@ kept in memory; a step re-executed elsewhere takes it up again from the ledger.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -65,6 +65,13 @@ class Working:
 
 
 _working: dict[str, Working] = {}
+
+
+@heartbeats.on_beat
+def renew_leases(run_ids: Sequence[str]) -> None:
+    """A run keeps its lanes as long as its worker beats."""
+    with postgres.engine().begin() as connection:
+        claims.renew(connection, run_ids=run_ids, lease_s=load_settings().lease_s)
 
 
 @contextmanager

@@ -1,4 +1,6 @@
-"""One job a flow: its assets in one process, at the end of one claim."""
+"""The jobs of a flow: one that works on a claim, in one process; one that audits what is stored."""
+
+from collections.abc import Sequence
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -8,13 +10,35 @@ from ingestion_assets.landing.flows import Flow
 MAX_RUNTIME_S = 3600
 
 
-def flow_job(flow: Flow, *, partitions_def: dg.PartitionsDefinition) -> UnresolvedAssetJobDefinition:
-    """The job that materializes the flow's asset group; wake, sensor, backfills and people run the same one."""
+def flow_job(
+    flow: Flow, *, partitions_def: dg.PartitionsDefinition, audits: Sequence[dg.AssetChecksDefinition]
+) -> UnresolvedAssetJobDefinition:
+    """The job that materializes the flow's asset group; wake, sensor, backfills and people run the same one.
+
+    `audits` are the checks that read more than one claim; they have a job of their own.
+    """
     return dg.define_asset_job(
         flow.job,
-        selection=dg.AssetSelection.groups(flow.name),
+        selection=dg.AssetSelection.groups(flow.name) - dg.AssetSelection.checks(*audits),
         partitions_def=partitions_def,
         executor_def=dg.in_process_executor,
         tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},
         description=f"Work on what has landed for {flow.name}; started by hand, rebuild a whole partition.",
     )
+
+
+def audit(flow: Flow, *, audits: Sequence[dg.AssetChecksDefinition]) -> dg.Definitions:
+    """An hourly job of the checks that read more than one claim."""
+    job = dg.define_asset_job(
+        f"{flow.name}_audit",
+        selection=dg.AssetSelection.checks(*audits),
+        description=f"Compare what is stored of {flow.name} with what was ever stored.",
+    )
+    schedule = dg.ScheduleDefinition(
+        name=f"{flow.name}_audit_hourly",
+        job=job,
+        cron_schedule="30 * * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Audits {flow.name} every hour.",
+    )
+    return dg.Definitions(jobs=[job], schedules=[schedule])

@@ -32,7 +32,7 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts runs for landed {flow.name}, should the front door's wake not have done so.",
     )
-    def landed(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    def landed() -> dg.SensorResult | dg.SkipReason:
         with postgres.engine().begin() as connection:
             states = dispatch.lane_states(connection, flows=[flow.name])
             dispatched = dispatch.request(connection, dispatch.lanes_to_dispatch(states, at_most=RUNS_A_TICK))

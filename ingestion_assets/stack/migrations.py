@@ -1,17 +1,20 @@
-"""Bringing the database up to date before anything uses it: our schema, then Dagster's own tables."""
+"""Bringing the stores up to date before anything uses them: our schema, Dagster's own tables, MongoDB's indexes."""
 
 from importlib.metadata import version
 
 import sqlalchemy as sa
+import tenacity
+from pymongo.errors import ConnectionFailure
 
 from ingestion_assets.settings import Settings, load_settings
+from ingestion_assets.stores import mongo
 from ingestion_assets.stores.postgres import engine, migrate
 
 _STATE = sa.text("SELECT obj_description(to_regclass('public.runs'), 'pg_class')")
 
 
-def migrate_database(settings: Settings) -> None:
-    """Migrate our schema and, if this release of Dagster has not been here yet, Dagster's tables.
+def migrate_stores(settings: Settings) -> None:
+    """Migrate our schema and, if this release of Dagster has not been here yet, Dagster's tables; index MongoDB.
 
     `import dagster` takes seconds, so a comment on the table `runs` remembers what has been done.
     """
@@ -24,6 +27,17 @@ def migrate_database(settings: Settings) -> None:
         with engine().begin() as connection:
             # COMMENT takes no parameters; the text is made of a version and a number.
             connection.execute(sa.text(f"COMMENT ON TABLE public.runs IS '{wanted}'"))
+    _index_mongodb()
+
+
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(ConnectionFailure),
+    stop=tenacity.stop_after_delay(60),
+    wait=tenacity.wait_fixed(0.5),
+    reraise=True,
+)
+def _index_mongodb() -> None:
+    mongo.ensure_indexes(mongo.database())
 
 
 def _migrate_dagster(*, gpu_slots: int) -> None:
@@ -35,4 +49,4 @@ def _migrate_dagster(*, gpu_slots: int) -> None:
 
 
 if __name__ == "__main__":
-    migrate_database(load_settings())
+    migrate_stores(load_settings())

@@ -55,9 +55,9 @@ def async_database(url: str | None = None, *, name: str | None = None) -> AsyncD
 def ensure_indexes(database: Database[Any]) -> None:
     """Create the indexes beside `_id`. Cheap when they exist; safe from several processes at once.
 
-    Messages have none: `_id` is session and uuid, so it is unique by what identifies a message, and a session's
-    messages are a range of it.
+    A message's `_id` is made of session and uuid, so it is unique by what identifies a message.
     """
+    database[MESSAGES].create_index("sessionId")
     database[SESSIONS].create_index("projectId")
     database[CONFIG_HISTORY].create_index("userId")
 
