@@ -72,7 +72,7 @@ class Dependencies:
                 await probe()
         except TimeoutError:
             return f"no answer within {PROBE_S:g} s"
-        except Exception as error:  # noqa: BLE001 - each client has its own exceptions
+        except Exception as error:
             return type(error).__name__
         return None
 

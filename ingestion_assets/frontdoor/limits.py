@@ -107,7 +107,7 @@ class RateLimits:
             try:
                 async with asyncio.timeout(CALL_S):
                     return await self._count(self._shared, name, count)
-            except Exception as error:  # noqa: BLE001 - whatever a client library raises, requests go on
+            except Exception as error:
                 self._fall_back(error)
         return await self._count(self._local, name, count)
 
@@ -143,7 +143,7 @@ class RateLimits:
                 async with asyncio.timeout(CALL_S):
                     if await storage.check():
                         break
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 log.debug("rate_limit_store_down", error=repr(error))
         log.info("rate_limits_shared")
         self._probe = None

@@ -33,7 +33,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one item a lin
 @receipts.command("list")
 def list_receipts(
     flow: Flow = None,
-    state: Annotated[str | None, typer.Option(help="Only in this state: landed, claimed, held, done, failed.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only in this state: landed, claimed, held, done, failed.")
+    ] = None,
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -53,7 +55,12 @@ def list_receipts(
     table = Table("id", "flow", "state", "records", "received", "run")
     for one in found:
         table.add_row(
-            str(one.id), one.flow, one.state, str(one.records), f"{one.received_at:%Y-%m-%d %H:%M:%S}", one.run_id or "-"
+            str(one.id),
+            one.flow,
+            one.state,
+            str(one.records),
+            f"{one.received_at:%Y-%m-%d %H:%M:%S}",
+            one.run_id or "-",
         )
     Console().print(table)
 
@@ -105,7 +112,9 @@ def list_rejects(
     table = Table("id", "flow", "kind", "code", "reason", "at", "redriven")
     for one in found:
         redriven = "-" if one.redriven_at is None else f"{one.redriven_at:%m-%d %H:%M}"
-        table.add_row(str(one.id), one.flow, one.kind, one.code, one.reason, f"{one.created_at:%m-%d %H:%M}", redriven)
+        table.add_row(
+            str(one.id), one.flow, one.kind, one.code, one.reason, f"{one.created_at:%m-%d %H:%M}", redriven
+        )
     Console().print(table)
 
 
@@ -121,7 +130,9 @@ def show_reject(reject_id: UUID) -> None:
 
 @rejects.command("redrive")
 def redrive(
-    reject_ids: Annotated[list[UUID] | None, typer.Argument(help="Rejects to send again; or use the filters.")] = None,
+    reject_ids: Annotated[
+        list[UUID] | None, typer.Argument(help="Rejects to send again; or use the filters.")
+    ] = None,
     flow: Flow = None,
     receipt: OfReceipt = None,
     kind: Kind = None,
@@ -132,7 +143,9 @@ def redrive(
     filters = {"flow": flow, "receipt": receipt, "kind": kind, "since": _since(hours)}
     if not reject_ids and not everything and not any(filters.values()):
         raise typer.BadParameter("name rejects, give a filter, or say --all")
-    addresses: list[tuple[str, dict[str, str]]] = [(f"/api/v1/rejects/{one}/redrive", {}) for one in reject_ids or ()]
+    addresses: list[tuple[str, dict[str, str]]] = [
+        (f"/api/v1/rejects/{one}/redrive", {}) for one in reject_ids or ()
+    ]
     if not reject_ids:
         given = {
             name: value.isoformat() if isinstance(value, datetime) else str(value)
@@ -158,7 +171,10 @@ def _post(address: str, parameters: dict[str, str]) -> int:
             try:
                 answer = client.post(address, params=parameters)
             except httpx.HTTPError as error:
-                typer.echo(f"The front door at {client.base_url} does not answer ({error}); start it with `ingestion up`.", err=True)
+                typer.echo(
+                    f"The front door at {client.base_url} does not answer ({error}); start it with `ingestion up`.",
+                    err=True,
+                )
                 raise typer.Exit(1) from error
             if answer.is_error:
                 typer.echo(answer.json().get("detail", answer.text), err=True)
