@@ -6,6 +6,7 @@ that knows its drop and position: the repetition finds it as its own.
 """
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from ingestion_assets.stores.mongo import MESSAGES
 
 CHUNK_RECORDS = 1000
 FIRST_CHUNK_RECORDS = 256  # the server gets to work early, then chunks grow
+CHUNKS_AHEAD = 2  # written or waiting to be, while the next one is parsed
 CHUNK_BYTES = 8 * 2**20
 _DUPLICATE_KEY = 11000
 
@@ -85,22 +87,21 @@ def store_messages(
 ) -> list[BatchOutcome]:
     """Store every new message of `drops`, in order, and say of each record what became of it.
 
-    One chunk is parsed while the server works on the one before; at most two are in memory. `rebuild` derives again
+    Chunks are parsed while the server works on the ones before; at most three are in memory. `rebuild` derives again
     every document that these drops brought, replaces it, and repairs its facts. Raises what the stores raise; to
     repeat the call with the same drops is always right.
     """
     outcomes: list[BatchOutcome] = []
     run = _Storing(database=database, engine=engine, sanitize=sanitize, rebuild=rebuild)
     with ThreadPoolExecutor(1, thread_name_prefix="mongodb") as server:
-        waiting: tuple[_Chunk, Future[set[str]]] | None = None
+        waiting: deque[tuple[_Chunk, Future[set[str]]]] = deque()
         for pieces in _chunked(_pieces(drops, outcomes.append), chunk_records):
             chunk = run.prepare(pieces)
-            written = waiting and (waiting[0], waiting[1].result())
-            waiting = chunk, server.submit(run.write, chunk)
-            if written:
-                run.settle(*written)
-        if waiting:
-            run.settle(waiting[0], waiting[1].result())
+            waiting.append((chunk, server.submit(run.write, chunk)))
+            if len(waiting) > CHUNKS_AHEAD:
+                run.settle(*waiting.popleft())
+        while waiting:
+            run.settle(*waiting.popleft())
     for outcome in outcomes:
         outcome.rejects.sort(key=lambda reject: reject.position)
         outcome.warnings.sort(key=lambda warning: (warning["index"], warning["code"]))
@@ -196,8 +197,9 @@ class _Storing:
             )
         return taken
 
-    def settle(self, chunk: _Chunk, taken: set[str]) -> None:
-        """Tell own documents of an earlier attempt from those of others, and write the facts."""
+    def settle(self, chunk: _Chunk, written: "Future[set[str]]") -> None:
+        """Wait for the write; tell own documents of an earlier attempt from those of others; write the facts."""
+        taken = written.result()
         stored = self._messages.find({"_id": {"$in": sorted(taken)}}) if taken else ()
         others = {document["_id"]: document for document in stored}
         rows: list[Fact] = []
