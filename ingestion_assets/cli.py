@@ -15,6 +15,7 @@ COMMANDS = {
     "down": (_STACK, "Stop the stack of this home."),
     "status": (_STACK, "Show the addresses and processes of the stack."),
     "logs": (_STACK, "Show the ends of the programs' logs."),
+    "demo": ("ingestion_assets.demo", "Show the whole system at work on made-up transcripts."),
     "env": (_STACK, "Print the running stack's environment for your shell."),
     "send": ("ingestion_assets.sending.cli", "Send files to the front door."),
     "keys": ("ingestion_assets.frontdoor.cli", "Create, list and revoke API keys."),

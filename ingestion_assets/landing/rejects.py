@@ -160,6 +160,12 @@ def _redrive_payload(engine: sa.Engine, reject: StoredReject) -> UUID:
             .where(drops.c.id == reject.receipt, drops.c.state == "failed")
             .values(state="landed", attempts=0, deferrals=0, not_before=None, finished_at=None, errors=None)
         )
+        wake = sa.func.json_build_object("flow", drops.c.flow, "lane", drops.c.lane)
+        connection.execute(
+            sa.select(sa.func.pg_notify("ingestion_lane_free", sa.cast(wake, sa.Text))).where(
+                drops.c.id == reject.receipt
+            )
+        )
     _mark(engine, [reject.id], reject.receipt)
     return reject.receipt
 

@@ -1,0 +1,38 @@
+# Every target does what it needs first; all of it lives in .venv and .ingestion of this checkout.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install demo up test lint bench clean
+
+help: ## Say what each target does
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Make .venv with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## Run the main job on the embedded stack, with made-up transcripts, and stop it again
+	$(BIN)/ingestion demo
+
+up: $(STAMP) ## Start the stack and keep it running until Ctrl-C
+	$(BIN)/ingestion up
+
+lint: $(STAMP) ## Check style, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: lint ## Lint, then run the tests (a browser test needs Debian's chromium, else it is skipped)
+	$(BIN)/pytest
+
+bench: $(STAMP) ## Measure speed, as ratios against floors and peers
+	for script in latency throughput accept growth import_time; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+
+clean: ## Remove .venv and all state
+	rm -rf $(VENV) .ingestion artifacts .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
