@@ -20,44 +20,106 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="INGESTION_", extra="ignore", frozen=True)
 
-    home: Path = Field(Path(".ingestion"), description="The folder that holds all state of the stack; deletable as a whole.")
-    host: str = Field("127.0.0.1", description="Address that the front door and the Dagster webserver listen on.")
+    home: Path = Field(
+        Path(".ingestion"), description="The folder that holds all state of the stack; deletable as a whole."
+    )
+    host: str = Field(
+        "127.0.0.1", description="Address that the front door and the Dagster webserver listen on."
+    )
     port: int = Field(8080, description="Port of the front door.")
     webserver_port: int = Field(3000, description="Port of the Dagster webserver.")
-    webserver_url: str | None = Field(None, description="Address of the Dagster webserver as links show it; default: built from host and webserver port.")
-    admin_token: SecretStr | None = Field(None, description="One more API key, with the scope `admin`. `ingestion up` makes one where none is given and keeps it in `<home>/admin_token`.")
-    api_key: SecretStr | None = Field(None, description="Key that commands of this machine (`ingestion send`) use; default: the admin token.")
+    webserver_url: str | None = Field(
+        None,
+        description="Address of the Dagster webserver as links show it; default: built from host and webserver port.",
+    )
+    admin_token: SecretStr | None = Field(
+        None,
+        description="One more API key, with the scope `admin`. `ingestion up` makes one where none is given and keeps it in `<home>/admin_token`.",
+    )
+    api_key: SecretStr | None = Field(
+        None,
+        description="Key that commands of this machine (`ingestion send`) use; default: the admin token.",
+    )
 
-    postgres_url: str | None = Field(None, description="PostgreSQL to use instead of the embedded one: `postgresql://user:password@host:port/database`.")
-    mongodb_url: str | None = Field(None, description="MongoDB to use instead of the embedded server: `mongodb://…`.")
+    postgres_url: str | None = Field(
+        None,
+        description="PostgreSQL to use instead of the embedded one: `postgresql://user:password@host:port/database`.",
+    )
+    mongodb_url: str | None = Field(
+        None, description="MongoDB to use instead of the embedded server: `mongodb://…`."
+    )
     mongodb_database: str = Field("ingestion", description="Database within MongoDB.")
-    redis_url: str | None = Field(None, description="Redis or Valkey to use instead of the embedded one: `redis://…`.")
-    landing_url: str | None = Field(None, description="Object store that payloads land on (`s3://…`, `gs://…`, `az://…`) instead of `<home>/landing`.")
+    redis_url: str | None = Field(
+        None, description="Redis or Valkey to use instead of the embedded one: `redis://…`."
+    )
+    landing_url: str | None = Field(
+        None,
+        description="Object store that payloads land on (`s3://…`, `gs://…`, `az://…`) instead of `<home>/landing`.",
+    )
 
-    default_wait_s: float = Field(30.0, ge=0, le=600, description="Seconds an endpoint that promises results waits for them before it answers 202.")
-    max_wait_s: float = Field(120.0, ge=0, description="Longest wait that `Prefer: wait=N` is honoured for, in seconds.")
-    max_body_bytes: int = Field(64 * 2**20, description="Largest request body as sent, in bytes; above it 413.")
-    max_decoded_bytes: int = Field(256 * 2**20, description="Largest request body after decompression, in bytes; above it 413.")
-    max_inflight_bytes: int = Field(96 * 2**20, description="Request bytes held in memory by one front door; above it requests wait, then 503 with Retry-After.")
+    default_wait_s: float = Field(
+        30.0,
+        ge=0,
+        le=600,
+        description="Seconds an endpoint that promises results waits for them before it answers 202.",
+    )
+    max_wait_s: float = Field(
+        120.0, ge=0, description="Longest wait that `Prefer: wait=N` is honoured for, in seconds."
+    )
+    max_body_bytes: int = Field(
+        64 * 2**20, description="Largest request body as sent, in bytes; above it 413."
+    )
+    max_decoded_bytes: int = Field(
+        256 * 2**20, description="Largest request body after decompression, in bytes; above it 413."
+    )
+    max_inflight_bytes: int = Field(
+        96 * 2**20,
+        description="Request bytes held in memory by one front door; above it requests wait, then 503 with Retry-After.",
+    )
     max_json_depth: int = Field(200, description="Deepest JSON nesting accepted; above it 413.")
-    rate_limit: str = Field("6000/minute", description="Requests per API key, in the notation of the `limits` library (`100/second;5000/hour`); empty switches it off.")
-    body_timeout_s: float = Field(30.0, description="Seconds without a byte of the request body after which the request is answered 408.")
-    drain_s: float = Field(8.0, description="Seconds that a stopping front door gives its requests to finish.")
+    rate_limit: str = Field(
+        "6000/minute",
+        description="Requests per API key, in the notation of the `limits` library (`100/second;5000/hour`); empty switches it off.",
+    )
+    body_timeout_s: float = Field(
+        30.0,
+        description="Seconds without a byte of the request body after which the request is answered 408.",
+    )
+    drain_s: float = Field(
+        8.0, description="Seconds that a stopping front door gives its requests to finish."
+    )
 
-    claim_max_bytes: int = Field(48 * 2**20, description="Most landed bytes that one run claims; bounds a run's memory. The rest get the next run.")
-    lease_s: float = Field(20.0, description="Seconds after its last heartbeat that a run's lease on its lane ends.")
-    max_attempts: int = Field(4, ge=1, description="Times a payload may make a run fail before it is `failed`.")
-    backlog_limit_s: float = Field(900.0, description="Age of the oldest unprocessed payload above which new ones get 503 with Retry-After.")
-    receipt_days: int = Field(30, ge=30, description="Days that results and landed bytes are kept after a payload is done.")
+    claim_max_bytes: int = Field(
+        48 * 2**20,
+        description="Most landed bytes that one run claims; bounds a run's memory. The rest get the next run.",
+    )
+    lease_s: float = Field(
+        20.0, description="Seconds after its last heartbeat that a run's lease on its lane ends."
+    )
+    max_attempts: int = Field(
+        4, ge=1, description="Times a payload may make a run fail before it is `failed`."
+    )
+    backlog_limit_s: float = Field(
+        900.0,
+        description="Age of the oldest unprocessed payload above which new ones get 503 with Retry-After.",
+    )
 
     workers_default: int = Field(2, ge=1, description="Warm worker processes on the queue `default`.")
     workers_gpu: int = Field(1, ge=0, description="Warm worker processes on the queue `gpu`; 0 starts none.")
     heartbeat_s: float = Field(2.0, description="Seconds between heartbeats of a run's worker.")
-    sensor_interval_s: int = Field(5, ge=5, description="Seconds between ticks of the sensors.")
-    conversation_lanes: int = Field(1, ge=1, le=64, description="Lanes per day of conversations: how many runs may write one day side by side.")
-    sanitize_messages: bool = Field(False, description="Also strip active HTML from every text of a stored message.")
+    conversation_lanes: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Lanes per day of conversations: how many runs may write one day side by side.",
+    )
+    sanitize_messages: bool = Field(
+        False, description="Also strip active HTML from every text of a stored message."
+    )
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least severe level that is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least severe level that is logged."
+    )
     log_json: bool = Field(False, description="Log as JSON lines instead of text.")
 
     @property
@@ -79,6 +141,6 @@ class Settings(BaseSettings):
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
     """The settings of this process, read once."""
-    home = Settings().home.expanduser().absolute()
+    home = Settings().home.expanduser().absolute()  # pyright: ignore[reportCallIssue]
     settings = Settings(_env_file=home / STACK_ENV_FILE)  # pyright: ignore[reportCallIssue]
     return settings.model_copy(update={"home": home})

@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
+from ingestion_assets.conversations.transcript import split_line
 from ingestion_assets.landing.json_text import decode, replace_lone_surrogates
-from ingestion_assets.sending.transcript import split_line
 
 MAX_MESSAGES = 1000
 

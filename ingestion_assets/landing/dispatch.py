@@ -100,15 +100,20 @@ def request(connection: sa.Connection, lanes: Sequence[Lane]) -> list[Dispatch]:
     return dispatched
 
 
-def open_dispatches(connection: sa.Connection) -> list[sa.Row[tuple[UUID, str | None, str, datetime]]]:
-    """Dispatches that did not end: (id, run_id, state, requested_at)."""
-    return list(
-        connection.execute(
-            sa.select(
-                dispatches.c.id, dispatches.c.run_id, dispatches.c.state, dispatches.c.requested_at
-            ).where(dispatches.c.state.in_(("pending", "claimed")))
-        ).all()
-    )
+@dataclass(frozen=True, slots=True)
+class OpenDispatch:
+    """A dispatch that did not end; `run_id` is known once the run has claimed its lane."""
+
+    id: UUID
+    run_id: str | None
+    requested_at: datetime
+
+
+def open_dispatches(connection: sa.Connection) -> list[OpenDispatch]:
+    """The dispatches whose runs are asked for or at work."""
+    columns = (dispatches.c.id, dispatches.c.run_id, dispatches.c.requested_at)
+    query = sa.select(*columns).where(dispatches.c.state.in_(("pending", "claimed")))
+    return [OpenDispatch(*row) for row in connection.execute(query)]
 
 
 def lose(connection: sa.Connection, ids: Sequence[UUID]) -> None:

@@ -19,6 +19,7 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 import uuid_utils.compat
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.landing.drops import (
     Accepted,
@@ -112,14 +113,14 @@ class Intake:
 
         try:
             return await asyncio.get_running_loop().run_in_executor(self._packers, look)
-        except sa.exc.SQLAlchemyError as error:
+        except SQLAlchemyError as error:
             self._ledger_failed(error)
             return None
 
     def _ledger_is_down(self) -> bool:
         return time.monotonic() < self._ledger_down_until
 
-    def _ledger_failed(self, error: sa.exc.SQLAlchemyError) -> None:
+    def _ledger_failed(self, error: SQLAlchemyError) -> None:
         self.ledger_error = str(error).splitlines()[0]
         self._ledger_down_until = time.monotonic() + LEDGER_RETRY_S
         log.warning("ledger_unavailable", error=self.ledger_error)
@@ -170,6 +171,7 @@ class Intake:
                     self._to_register.put(None)
                     break
                 group += more
+            answers: list[tuple[_Waiting, Accepted | Exception]]
             try:
                 answers = self._register_group(group)
             except Exception as error:
@@ -185,7 +187,7 @@ class Intake:
         try:
             with self._engine.begin() as connection:
                 known = register(connection, [landed for _, landed in group])
-        except sa.exc.SQLAlchemyError as error:
+        except SQLAlchemyError as error:
             self._ledger_failed(error)
             return [(waiting, _accepted(waiting, registered=False)) for waiting, _ in group]
         self.ledger_error = None

@@ -53,7 +53,7 @@ def read_receipts(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, 
     return found
 
 
-def _without_alias(row: sa.Row[Any]) -> dict[str, Any]:
+def _without_alias(row: Any) -> dict[str, Any]:
     values = dict(row._mapping)
     del values["alias_of"]
     return values

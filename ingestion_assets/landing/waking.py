@@ -7,6 +7,7 @@ from threading import Thread
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, lose, request
 from ingestion_assets.landing.drops import Lane
@@ -57,7 +58,7 @@ class Waker:
             with self._engine.begin() as connection:
                 states = lane_states(connection, flows=sorted(flows), lanes=sorted(names))
                 dispatched = request(connection, lanes_to_dispatch(states, at_most=self._at_most))
-        except sa.exc.SQLAlchemyError as error:
+        except SQLAlchemyError as error:
             log.warning("wake_failed", error=str(error).splitlines()[0])
             return
         for dispatch in dispatched:
@@ -71,5 +72,5 @@ class Waker:
             try:
                 with self._engine.begin() as connection:
                     lose(connection, [dispatch.id])
-            except sa.exc.SQLAlchemyError as ledger_error:
+            except SQLAlchemyError as ledger_error:
                 log.warning("wake_failed", error=str(ledger_error).splitlines()[0])

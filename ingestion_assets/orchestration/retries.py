@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 import pymongo.errors
-import sqlalchemy as sa
+from sqlalchemy import exc as sql
 
 from ingestion_assets.landing.claims import ClaimLostError, LaneBusyError
 from ingestion_assets.landing.drops import LandingUnavailableError
@@ -25,9 +25,9 @@ REDISPATCH_DELAY_S = 1.0
 _TRANSIENT = (
     pymongo.errors.ConnectionFailure,
     pymongo.errors.WTimeoutError,
-    sa.exc.OperationalError,
-    sa.exc.InterfaceError,
-    sa.exc.TimeoutError,
+    sql.OperationalError,
+    sql.InterfaceError,
+    sql.TimeoutError,
     LandingUnavailableError,
     LaneBusyError,
     ConnectionError,
@@ -52,7 +52,7 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, ClaimLostError):
         return False
     return isinstance(error, _TRANSIENT) or bool(
-        isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+        isinstance(error, sql.DBAPIError) and error.connection_invalidated
     )
 
 

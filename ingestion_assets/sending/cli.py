@@ -36,7 +36,7 @@ def _duration(text: str) -> float:
 
 
 @app.command("claude")
-def send_claude(  # noqa: PLR0917  # typer passes by name
+def send_claude(  # typer passes by name
     paths: Annotated[
         list[Path] | None,
         typer.Argument(

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from ingestion_assets.sending.transcript import split_line
+from ingestion_assets.conversations.transcript import split_line
 
 READ_BUFFER_BYTES = 1 << 20
 FINGERPRINT_BYTES = 4096

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingestion_assets.sending.transcript import split_line
+from ingestion_assets.conversations.transcript import split_line
 
 LINE = (
     b'{"type":"user","sessionId":"s","uuid":"u1",'
