@@ -12,8 +12,6 @@ from typer.testing import CliRunner
 from ingestion_assets.sending.cli import app
 from ingestion_assets_tests.sending.peer import Peer
 
-CORRUPTION = Path(__file__).parent / "corruption"
-
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -22,6 +20,12 @@ class Run:
     status: int
     summary: dict[str, Any]
     errors: str
+
+
+@pytest.fixture
+def corruption(shared_data: Path) -> Path:
+    """Files with the corruptions that real transcripts were found with."""
+    return shared_data / "conversations" / "corruption"
 
 
 @pytest.fixture

@@ -115,8 +115,7 @@ def test_a_payload_that_failed_for_good_is_reported(front, send_to, tmp_path) ->
     assert "ZeroDivisionError" in summary["problems"][0]["reason"]
 
 
-def test_odd_but_valid_lines_are_taken(send_to) -> None:
-    corruption = Path(__file__).parent / "corruption"
+def test_odd_but_valid_lines_are_taken(send_to, corruption) -> None:
     names = ("lone-high-surrogate", "escaped-nul-u0000", "bigint-and-float", "invalid-utf8")
     status, summary = send_to(*(corruption / f"{name}.jsonl" for name in names))
     assert (status, summary["stored"]) == (0, 7)

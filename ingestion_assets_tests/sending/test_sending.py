@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingestion_assets.sending.synthetic import write_transcripts
-from ingestion_assets_tests.sending.conftest import CORRUPTION, lines_of, uuids
+from ingestion_assets_tests.sending.conftest import lines_of, uuids
 
 EXPECTED = {
     "bigint-and-float": (["01"], []),
@@ -28,9 +28,9 @@ EXPECTED = {
 
 
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-def test_every_corruption(name, send, peer) -> None:
+def test_every_corruption(name, send, peer, corruption) -> None:
     arrived, problems = EXPECTED[name]
-    run = send(CORRUPTION / f"{name}.jsonl")
+    run = send(corruption / f"{name}.jsonl")
     assert uuids(peer.messages) == arrived
     found = [(problem["line"], problem["offset"], problem["code"]) for problem in run.summary["problems"]]
     assert found == problems
@@ -38,8 +38,8 @@ def test_every_corruption(name, send, peer) -> None:
     assert run.summary["stored"] == len(arrived)
 
 
-def test_lines_that_are_no_objects_are_listed_and_those_the_server_rejects_too(send) -> None:
-    run = send(CORRUPTION / "non-object-lines.jsonl")
+def test_lines_that_are_no_objects_are_listed_and_those_the_server_rejects_too(send, corruption) -> None:
+    run = send(corruption / "non-object-lines.jsonl")
     assert run.status == 1
     assert [(problem["line"], problem["code"]) for problem in run.summary["problems"]] == [
         *[(number, "not_an_object") for number in (1, 2, 3, 4)],
@@ -48,9 +48,9 @@ def test_lines_that_are_no_objects_are_listed_and_those_the_server_rejects_too(s
     assert (run.summary["stored"], run.summary["rejected"], run.summary["unsendable"]) == (1, 1, 4)
 
 
-def test_numbers_arrive_as_they_were_written(send, peer) -> None:
-    send(CORRUPTION / "bigint-and-float.jsonl")
-    line = (CORRUPTION / "bigint-and-float.jsonl").read_bytes().strip()
+def test_numbers_arrive_as_they_were_written(send, peer, corruption) -> None:
+    send(corruption / "bigint-and-float.jsonl")
+    line = (corruption / "bigint-and-float.jsonl").read_bytes().strip()
     assert peer.raw_bodies[0].count(line) == 1
 
 
@@ -149,9 +149,9 @@ def test_a_rotated_file_goes_on_where_it_was_and_its_successor_starts_anew(send,
     assert sorted(message["uuid"] for message in peer.messages) == ["r0", "r1", "r2", "r3", "r4"]
 
 
-def test_an_incomplete_last_line_is_told_and_sent_once_it_is_whole(send, peer, tmp_path) -> None:
+def test_an_incomplete_last_line_is_told_and_sent_once_it_is_whole(send, peer, tmp_path, corruption) -> None:
     file = tmp_path / "live.jsonl"
-    shutil.copy(CORRUPTION / "truncated-last-line.jsonl", file)
+    shutil.copy(corruption / "truncated-last-line.jsonl", file)
     for _ in range(2):
         run = send(file)
         assert (run.status, run.summary["incomplete"]) == (1, 1)
@@ -231,11 +231,11 @@ def test_a_request_that_fails_for_good_is_listed_line_by_line(send, peer, tmp_pa
     assert run.summary["stored"] == 2
 
 
-def test_dry_run_reports_all_and_sends_nothing(send, peer) -> None:
-    run = send(CORRUPTION, "--dry-run")
+def test_dry_run_reports_all_and_sends_nothing(send, peer, corruption) -> None:
+    run = send(corruption, "--dry-run")
     assert (run.status, peer.posts) == (1, 0)
     assert run.summary["unsendable"] == 6
-    assert send(CORRUPTION).summary["lines_sent"] == run.summary["lines_sent"] == 27
+    assert send(corruption).summary["lines_sent"] == run.summary["lines_sent"] == 27
 
 
 def test_an_unreadable_file_is_listed(send, tmp_path) -> None:
