@@ -1,0 +1,76 @@
+"""What can be killed: finding the process at a random point under load, and killing it with SIGKILL."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psycopg
+
+from ingestion_assets.stack.places import Places
+from ingestion_assets_tests.faults.load import Load
+from ingestion_assets_tests.servers import wait_until
+from ingestion_assets_tests.stacks import RunningStack
+
+PROGRAMS: Mapping[str, str] = {
+    "front door": "frontdoor",
+    "worker": "worker-default",
+    "daemon": "daemon",
+    "code server": "code-server",
+    "webserver": "webserver",
+    "MongoDB": "mongodb",
+    "PostgreSQL": "postgres",
+    "Valkey": "valkey",
+}
+"""Targets that are programs of the stack, by what people call them."""
+CHILD = "worker child"
+UP = "ingestion up"
+SUPERVISORD = "supervisord"
+TARGETS = (*PROGRAMS, CHILD, UP, SUPERVISORD)
+
+RESTART_S = 60.0
+Kill = Callable[[RunningStack, Load, random.Random], float]
+
+
+def kill(target: str, stack: RunningStack, load: Load, rng: random.Random) -> float:
+    """Kill `target` within the load; returns the time (monotonic) at which it was back.
+
+    `ingestion up` and supervisord come back with the caller's next `ingestion up`: then it is the time of the kill.
+    """
+    if target == CHILD:
+        return _kill_child(stack, load, rng)
+    time.sleep(rng.uniform(0.02, 2.0))  # the point at which it is killed, not a wait
+    if target == UP:
+        os.kill(stack.process.pid, signal.SIGKILL)
+        return time.monotonic()
+    if target == SUPERVISORD:
+        os.kill(_supervisord(stack.home), signal.SIGKILL)
+        return time.monotonic()
+    program = PROGRAMS[target]
+    before = stack.pid_of(program)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: stack.pid_of(program) not in (0, before), seconds=RESTART_S, what=f"a new {program}")
+    return time.monotonic()
+
+
+def _kill_child(stack: RunningStack, load: Load, rng: random.Random) -> float:
+    """Kill a worker's child at a random point of a run that it executes. A child is back as soon as it is gone."""
+    delay_s = rng.uniform(0.0, 0.4)
+    with psycopg.connect(stack.environment["INGESTION_POSTGRES_URL"], autocommit=True) as connection:
+        while not load.is_over:
+            row = connection.execute(
+                "SELECT pid, run_id FROM ingestion.run_heartbeats"
+                " WHERE ended_at IS NULL AND started_at < now() - make_interval(secs => %s)"
+                " AND beat_at > now() - interval '10 s' LIMIT 1",
+                (delay_s,),
+            ).fetchone()
+            if row is not None:
+                os.kill(row[0], signal.SIGKILL)
+                return time.monotonic()
+    raise AssertionError("no run was at work while the load lasted")
+
+
+def _supervisord(home: Path) -> int:
+    return int((Places(home).run / "supervisord.pid").read_text(encoding="ascii"))
