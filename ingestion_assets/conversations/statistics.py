@@ -54,11 +54,14 @@ def refresh_sessions(*, database: Database[Any], engine: sa.Engine) -> Refreshed
     while True:
         with _exclusively(engine) as connection:
             stale = connection.execute(sql.STALE_SESSIONS, {"limit": SESSIONS_AT_ONCE}).scalars().all()
-            ids = sorted({*stale, *_settle_summaries(connection, database, stale)})
-            if not ids:
+            moved = _settle_summaries(connection, database, stale).difference(stale)
+            if not stale and not moved:
                 return Refreshed(sorted(refreshed))
-            _refresh(connection, database, ids)
-        refreshed.update(ids)
+            if moved:  # not locked yet, hence the next round's
+                connection.execute(sql.MARK_SESSIONS, {"ids": sorted(moved)})
+            if stale:
+                _refresh(connection, database, stale)
+        refreshed.update(stale)
 
 
 def refresh_projects(*, database: Database[Any], engine: sa.Engine) -> Refreshed:

@@ -36,6 +36,10 @@ SETTLE_SUMMARIES = sa.text("""
     RETURNING f.uuid, s.owner, s.former
 """)
 
+MARK_SESSIONS = sa.text("""
+    UPDATE ingestion.conversation_sessions SET stale = true WHERE session_id = ANY(CAST(:ids AS text[]))
+""")
+
 # API messages that occur in several sessions, recorded for all of them: a fork may be stored before its origin.
 FIND_FORKS = sa.text("""
     INSERT INTO ingestion.conversation_forks (session_id, usage_key)
