@@ -8,8 +8,19 @@ from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
+import tenacity
 
 from ingestion_assets.conversations.facts import Facts
+
+
+def _is_deadlock(error: BaseException) -> bool:
+    return isinstance(error, sa.exc.OperationalError) and getattr(error.orig, "sqlstate", None) == "40P01"
+
+
+# A batch locks its sessions in the order of their ids; a refresh that finds the owner of a summary locks one more.
+retry_on_deadlock = tenacity.retry(
+    retry=tenacity.retry_if_exception(_is_deadlock), stop=tenacity.stop_after_attempt(8), reraise=True
+)
 
 Key = tuple[str, str]  # session id ('' where there is none) and uuid
 

@@ -228,6 +228,10 @@ class _Storing:
         if self._rebuild and again:
             self.write(_Chunk(replaces=again))
         replaced = [_fact(item.record, item.origin, item.batch.drop) for item in chunk.replaces]
+        self._add_facts(rows, replaced)
+
+    @facts_table.retry_on_deadlock
+    def _add_facts(self, rows: Sequence[Fact], replaced: Sequence[Fact]) -> None:
         with self._engine.begin() as connection:
             facts_table.add(connection, rows)
             facts_table.add(connection, replaced, replace=True)

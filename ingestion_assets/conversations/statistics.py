@@ -23,6 +23,7 @@ from pymongo import DeleteOne, ReplaceOne, UpdateOne
 from pymongo.database import Database
 
 from ingestion_assets.conversations import statistics_sql as sql
+from ingestion_assets.conversations.facts_table import retry_on_deadlock
 from ingestion_assets.conversations.projects import Project, project_at, project_of
 from ingestion_assets.conversations.records import message_id
 from ingestion_assets.stores.mongo import MESSAGES, PROJECTS, SESSIONS
@@ -48,6 +49,7 @@ class Created:
     projects_created: list[str]
 
 
+@retry_on_deadlock
 def refresh_sessions(*, database: Database[Any], engine: sa.Engine) -> Refreshed:
     """Compute every stale session anew and write it to `sessions`; settle which session summaries belong to."""
     refreshed: set[str] = set()
