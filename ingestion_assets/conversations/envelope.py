@@ -26,7 +26,7 @@ class EnvelopeError(Exception):
 
     def __init__(
         self, status: int, detail: str, *, loc: Sequence[str | int] = (), type: str = "envelope"
-    ) -> None:  # noqa: A002
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail

@@ -9,18 +9,34 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingestion_assets.frontdoor import drift, health, receipts, rejects
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.envelope import Endpoint, Envelope
 from ingestion_assets.frontdoor.openapi import describe, docs_page
-from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.problems import Problem, unexpected
 
 SERVICE = "ingestion"
 DESCRIPTION = (
     "Payloads are on durable storage before they are acknowledged; each gets a receipt, which tells what became of it and of "
     "every record in it. Errors are problem details (RFC 9457)."
 )
+
+
+class FrontDoorApp(FastAPI):
+    """FastAPI with the envelope as its outermost layer."""
+
+    _envelope: ASGIApp
+
+    def surround(self, *, direct: Mapping[tuple[str, str], Endpoint], door: FrontDoor) -> None:
+        """Put the envelope around everything."""
+        self._envelope = Envelope(
+            super().__call__, owner=self, direct=direct, metrics=door.metrics, stopping=lambda: door.stopping
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._envelope(scope, receive, send)
 
 
 def build_app(
@@ -43,13 +59,14 @@ def build_app(
         finally:
             await door.stop()
 
-    app = FastAPI(
+    app = FrontDoorApp(
         title=SERVICE, version=version("ingestion-assets"), description=DESCRIPTION, lifespan=lifespan,
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
     app.state.door = door
     app.state.entities = list(entities)
-    app.add_middleware(Envelope, direct=direct, metrics=door.metrics, stopping=lambda: door.stopping)  # pyright: ignore[reportArgumentType]
+    app.surround(direct=direct, door=door)
+    app.add_exception_handler(Exception, _unexpected)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -66,6 +83,10 @@ def build_app(
         return docs_page(app.openapi())
 
     return app
+
+
+async def _unexpected(_: Request, __: Exception) -> Response:
+    return unexpected().response()
 
 
 async def _problem(_: Request, error: Exception) -> Response:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingestion_assets.frontdoor.metrics import RequestMetrics
-from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.problems import Problem, unexpected
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -32,17 +32,22 @@ log = structlog.get_logger(__name__)
 
 
 class Envelope:
-    """Outermost ASGI layer. `direct` endpoints are called here, past the router: they are where throughput counts."""
+    """Outermost ASGI layer, around `app`. `direct` endpoints are called here, past the framework's own layers and
+    router, which cost more than all the rest: these are the endpoints where throughput counts. `owner` is what
+    `request.app` gives.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
+        owner: object,
         direct: Mapping[tuple[str, str], Endpoint],
         metrics: RequestMetrics,
         stopping: Callable[[], bool],
     ) -> None:
         self._app = app
+        self._owner = owner
         self._direct = direct
         self._metrics = metrics
         self._stopping = stopping
@@ -52,19 +57,23 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
+        scope["app"] = self._owner
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         request_id = _request_id(scope)
         added: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id), *SECURITY_HEADERS]
         state["response_headers"] = added
         status = 0
+        complete = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if self._stopping():
                     added.append((b"connection", b"close"))
                 message["headers"] = [*message["headers"], *added]
+            elif not message.get("more_body"):
+                complete = True
             await send(message)
 
         direct = self._direct.get((scope["method"], scope["path"]))
@@ -80,10 +89,11 @@ class Envelope:
             status = CLIENT_CLOSED
         except Exception:
             log.exception("request_failed", request_id=request_id.decode(), path=scope["path"])
+            if complete:
+                return
             if status:
                 raise
-            answer = Problem(500, "Something went wrong on the server; the request id finds it in the log.")
-            await answer.response()(scope, receive, send_with_headers)
+            await unexpected().response()(scope, receive, send_with_headers)
         finally:
             seconds = time.perf_counter() - started
             path = scope["path"] if direct is not None else _template(scope)

@@ -66,6 +66,11 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         return Response(msgspec.json.encode(body), self.status, media_type=MEDIA_TYPE, headers=self.headers)
 
 
+def unexpected() -> Problem:
+    """500 that gives nothing away."""
+    return Problem(500, "Something went wrong on the server; the request id finds it in the log.")
+
+
 def unavailable(dependency: str, *, retry_after_s: float = 5, why: str = "is not reachable") -> Problem:
     """503 that names the dependency which is down."""
     return Problem(

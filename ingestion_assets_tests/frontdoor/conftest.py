@@ -30,7 +30,9 @@ PROJECT = Path(__file__).parents[2]
 class Front:
     """A running front door: its address, its database, its runs, and ways to make keys and clients."""
 
-    def __init__(self, *, url: str, engine: sa.Engine, runs: InstantRuns, settings: Settings, app: object) -> None:
+    def __init__(
+        self, *, url: str, engine: sa.Engine, runs: InstantRuns, settings: Settings, app: object
+    ) -> None:
         self.url = url
         self.engine = engine
         self.runs = runs
@@ -47,7 +49,12 @@ class Front:
 
 
 def settings_for(*, home: Path, postgres_url: str, **changes: object) -> Settings:
-    defaults = {"rate_limit": "", "webserver_url": "http://127.0.0.1:9", "admin_token": ADMIN_TOKEN, "default_wait_s": 10}
+    defaults = {
+        "rate_limit": "",
+        "webserver_url": "http://127.0.0.1:9",
+        "admin_token": ADMIN_TOKEN,
+        "default_wait_s": 10,
+    }
     return Settings(_env_file=None, home=home, postgres_url=postgres_url, **{**defaults, **changes})
 
 
@@ -59,12 +66,16 @@ def serving(settings: Settings) -> Iterator[Front]:
     app = create_app(settings, launch=runs)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        config = uvicorn.Config(app, http=GuardedProtocol, log_config=None, access_log=False, timeout_graceful_shutdown=3)
+        config = uvicorn.Config(
+            app, http=GuardedProtocol, log_config=None, access_log=False, timeout_graceful_shutdown=3
+        )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            wait_until(lambda: server.started or not thread.is_alive(), seconds=20, what="the front door to start")
+            wait_until(
+                lambda: server.started or not thread.is_alive(), seconds=20, what="the front door to start"
+            )
             yield Front(url=f"http://127.0.0.1:{port}", engine=own, runs=runs, settings=settings, app=app)
         finally:
             server.should_exit = True
@@ -105,7 +116,9 @@ def process(
         )  # fmt: skip
     url = f"http://127.0.0.1:{port}"
     try:
-        wait_until(lambda: child.poll() is not None or ready(url), seconds=30, what="the front door to be ready")
+        wait_until(
+            lambda: child.poll() is not None or ready(url), seconds=30, what="the front door to be ready"
+        )
         assert child.poll() is None, (home / "server.log").read_text()
         yield child, url
     finally:

@@ -87,7 +87,9 @@ def test_payload_that_failed_is_422_with_its_receipt(front: Front, client: httpx
 )
 def test_content_codings(client: httpx.Client, coding: str, encode) -> None:
     body = encode(json.dumps(batch(3)).encode())
-    answer = client.post(BATCH, content=body, headers={"Content-Encoding": coding, "Content-Type": "application/json"})
+    answer = client.post(
+        BATCH, content=body, headers={"Content-Encoding": coding, "Content-Type": "application/json"}
+    )
     assert answer.status_code == 200
     assert answer.json()["stats"]["messages_processed"] == 3
 
@@ -135,7 +137,10 @@ def test_bad_requests(client: httpx.Client, status: int, body: bytes, headers: d
         b'{"messages":["\\ud800 lone", {"a\\u0000":1}, 3, null, []]}',
         b'{"todos":[{"sessionId":"s","filename":"f","todos":[]}]}',
         b'{"config":{"settings":{"a":1}}}',
-        b'{"messages":[' + b",".join([b'[1,2,3,4,5,6,7,8,9,"\\\\"]'] * 1000) + b',"unknown field":1}'[:0] + b'],"later":{"x":[]}}',
+        b'{"messages":['
+        + b",".join([b'[1,2,3,4,5,6,7,8,9,"\\\\"]'] * 1000)
+        + b',"unknown field":1}'[:0]
+        + b'],"later":{"x":[]}}',
         b'{"messages":[' + b",".join([b"[" + b"1," * 99 + b"1]"] * 1000) + b"]}",
         b'{"messages":[' + b"[" * 190 + b"]" * 190 + b',"[[[[[[[[[[[["]}',
     ],
