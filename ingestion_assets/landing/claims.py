@@ -305,6 +305,12 @@ def _insert_records(connection: sa.Connection, outcomes: Sequence[DropOutcome]) 
         )
 
 
+def is_dispatched(connection: sa.Connection, run_id: str) -> bool:
+    """Whether wake or sensor asked for this run, and it has claimed and not ended yet."""
+    query = sa.select(dispatches.c.id).where(dispatches.c.run_id == run_id, dispatches.c.state == "claimed")
+    return connection.scalar(query.limit(1)) is not None
+
+
 def release(connection: sa.Connection, run_id: str) -> None:
     """End the run's leases and dispatch, and tell whoever starts the next run that its lanes are free."""
     lanes = connection.execute(
@@ -338,8 +344,8 @@ def give_back(
 ) -> int:
     """Return the drops of a claim that was not finished; the last attempt makes them `failed`. Gives their number.
 
-    `transient` errors are nobody's fault and do not count as an attempt. `delay_s` doubles with each try, up to a
-    minute. A failed drop is kept whole as a reject of kind `payload`. The lanes stay held: `release` frees them.
+    `transient` errors are nobody's fault and do not count as an attempt. The first time they may be taken again at
+    once, then after `delay_s`, 3, 7, 15… times that, up to a minute. A failed drop is kept whole as a reject of kind `payload`. The lanes stay held: `release` frees them.
     """
     rows = connection.execute(
         sa.text("""
@@ -349,7 +355,7 @@ def give_back(
                 state = CASE WHEN attempts + :counted >= :max_attempts THEN 'failed' ELSE 'landed' END,
                 finished_at = CASE WHEN attempts + :counted >= :max_attempts THEN clock_timestamp() END,
                 not_before = clock_timestamp()
-                    + make_interval(secs => LEAST(60, :delay_s * 2 ^ LEAST(deferrals, 10))),
+                    + make_interval(secs => LEAST(60, :delay_s * (2 ^ LEAST(deferrals, 10) - 1))),
                 claim = NULL,
                 errors = CAST(:errors AS jsonb)
             WHERE claim = :claim_id AND state = 'claimed'

@@ -91,7 +91,7 @@ class LocalStorage:
             temporary.rename(target)
             os.fsync(folder)
         except OSError as error:
-            self._folder = None
+            self._close_folder()
             with suppress(OSError):
                 temporary.unlink()
             raise LandingUnavailableError(f"landing storage {self.root}: {error.strerror}") from error
@@ -99,9 +99,7 @@ class LocalStorage:
     def _open_folder(self, folder: Path) -> int:
         """The folder's descriptor; a new folder (one a minute) is made durable up to the root."""
         if self._folder is None or self._folder[0] != folder:
-            if self._folder is not None:
-                os.close(self._folder[1])
-                self._folder = None
+            self._close_folder()
             if not folder.is_dir():
                 folder.mkdir(parents=True, exist_ok=True)
                 for parent in (*folder.parents,):
@@ -110,6 +108,11 @@ class LocalStorage:
                         break
             self._folder = (folder, os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
         return self._folder[1]
+
+    def _close_folder(self) -> None:
+        if self._folder is not None:
+            os.close(self._folder[1])
+            self._folder = None
 
     @staticmethod
     def _sync_folder(folder: Path) -> None:

@@ -74,6 +74,30 @@ def renew_leases(run_ids: Sequence[str]) -> None:
         claims.renew(connection, run_ids=run_ids, lease_s=load_settings().lease_s)
 
 
+@heartbeats.on_end
+def give_back_held(run_id: str, lost: bool) -> None:
+    """Whatever a dispatched run still holds when nobody executes it any more goes back at once.
+
+    Only a lost process may be the payloads' fault and costs them an attempt; a run that could not even give back was
+    cut off from the ledger. What a person's run holds waits for its retries: the sensor gives that back.
+    """
+    how = "was lost" if lost else "was cut off"
+    with postgres.engine().begin() as connection:
+        if claims.is_dispatched(connection, run_id):
+            claims.give_back(
+                connection,
+                run_id,
+                error={
+                    "code": "run_lost",
+                    "reason": f"the process of run {run_id} {how} before it finished the payload",
+                },
+                transient=not lost,
+                delay_s=REDISPATCH_DELAY_S,
+                max_attempts=load_settings().max_attempts,
+            )
+            claims.release(connection, run_id)
+
+
 @contextmanager
 def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False) -> Iterator[Working]:
     """The run's claim, for one step. `last`: this step ends the claim; the block must call `finish`.

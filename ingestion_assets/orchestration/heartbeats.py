@@ -26,7 +26,9 @@ from ingestion_assets.stores import postgres
 logger = logging.getLogger(__name__)
 
 OnBeat = Callable[[Sequence[str]], object]
+OnEnd = Callable[[str, bool], object]
 _on_beat: list[OnBeat] = []
+_on_end: list[OnEnd] = []
 
 _CLAIM = sa.text("""
 INSERT INTO ingestion.run_heartbeats AS h (run_id, worker, host, worker_pid, pid)
@@ -107,6 +109,16 @@ def on_beat(callback: OnBeat) -> OnBeat:
     return callback
 
 
+def on_end(callback: OnEnd) -> OnEnd:
+    """Call `callback` with a run's id, and whether its process was lost, before it is noted that nobody executes it.
+
+    What it raises is raised by `end`, which can be repeated. Usable as a decorator.
+    """
+    if callback not in _on_end:
+        _on_end.append(callback)
+    return callback
+
+
 def claim(engine: sa.Engine, *, run_id: str, worker: Worker, pid: int, lease_s: float) -> bool:
     """Say that `pid` executes the run from now on. False where a process that is alive does so already."""
     with engine.begin() as connection:
@@ -145,8 +157,10 @@ def beat(engine: sa.Engine, *, run_ids: Sequence[str]) -> None:
             logger.exception("%r failed at a beat of %s", callback, run_ids)
 
 
-def end(engine: sa.Engine, *, run_id: str, worker: Worker) -> None:
-    """Say that the worker no longer executes the run."""
+def end(engine: sa.Engine, *, run_id: str, worker: Worker, lost: bool = False) -> None:
+    """Say that the worker no longer executes the run. `lost`: the process died with it."""
+    for callback in _on_end:
+        callback(run_id, lost)
     with engine.begin() as connection:
         connection.execute(_END, {"run_id": run_id, "worker": worker.id})
 

@@ -1,4 +1,4 @@
-"""Runs that were launched but whose task the broker has lost: neither queued nor taken by a worker."""
+"""Runs that nobody will start: their launcher died before it sent them, or the broker lost their task."""
 
 import json
 from collections.abc import Iterator
@@ -10,24 +10,29 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
+from ingestion_assets.landing.dispatch import DISPATCH_TAG
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.celery_app import KEY_PREFIX, QUEUES
 
-GRACE = timedelta(seconds=20)  # from the launch until the task must be in the broker
+GRACE = timedelta(seconds=10)  # from the launch until the task must be in the broker
+NOT_SENT = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
 
 
 def suspects(instance: DagsterInstance, engine: sa.Engine, broker: redis.Redis) -> set[str]:
-    """Ids of runs that are starting for longer than the grace with no task in the broker and no process.
+    """Ids of runs that wait for longer than the grace with no task in the broker and no process.
+
+    Those are runs on their way to the broker, and dispatched runs that were created but never submitted: the
+    ledger asks for others. Runs that a person created wait for that person.
 
     A worker moves a task in two steps, so only a run that is suspect twice in a row is lost.
     """
     records = instance.get_run_records(
-        RunsFilter(statuses=[DagsterRunStatus.STARTING], updated_before=datetime.now(UTC) - GRACE)
+        RunsFilter(statuses=list(NOT_SENT), updated_before=datetime.now(UTC) - GRACE)
     )
     waiting = {
         record.dagster_run.run_id
         for record in records
-        if DAGSTER_CELERY_TASK_ID_TAG in record.dagster_run.tags
+        if {DAGSTER_CELERY_TASK_ID_TAG, DISPATCH_TAG} & record.dagster_run.tags.keys()
     }
     if not waiting:
         return set()
@@ -36,11 +41,13 @@ def suspects(instance: DagsterInstance, engine: sa.Engine, broker: redis.Redis) 
 
 
 def fail(instance: DagsterInstance, run_id: str) -> None:
-    """Report the run as failed, unless it has gone on since."""
+    """Report the run as failed, unless it has gone on since. A task of it that comes after all is ignored."""
     run = instance.get_run_by_id(run_id)
-    if run is not None and run.status == DagsterRunStatus.STARTING:
+    if run is not None and run.status in NOT_SENT:
         failure = JobFailureData(error=None, failure_reason=RunFailureReason.START_TIMEOUT)
-        instance.report_run_failed(run, "The broker lost the run's task before a worker took it.", failure)
+        instance.report_run_failed(
+            run, "The run was never sent, or the broker lost its task before a worker took it.", failure
+        )
 
 
 def _tasks_in_broker(broker: redis.Redis) -> Iterator[str]:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.4
 INTERRUPT_EVERY_S = 1.0
 KILL_AFTER_S = 3.0  # after the first interrupt: the click in the UI must show within 5 s
-LOOK_AROUND_S = 15.0
+LOOK_AROUND_S = 5.0
 
 
 class RunWarden(threading.Thread):
@@ -83,7 +83,7 @@ class RunWarden(threading.Thread):
         self._report(row, f"The process that executed the run (pid {row.pid} on {row.host}) died.")
         return True
 
-    def _report(self, row: Heartbeat, message: str) -> None:
+    def _report(self, row: Heartbeat, message: str, *, lost: bool = True) -> None:
         """Tell Dagster that nobody executes the run any more."""
         run = self._instance.get_run_by_id(row.run_id)
         if run is not None and run.status == DagsterRunStatus.CANCELING:
@@ -91,9 +91,8 @@ class RunWarden(threading.Thread):
         elif run is not None and not run.is_finished:
             failure = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
             self._instance.report_run_failed(run, message, failure)
-        heartbeats.end(
-            self._engine, run_id=row.run_id, worker=Worker(id=row.worker, host=row.host, pid=row.worker_pid)
-        )
+        worker = Worker(id=row.worker, host=row.host, pid=row.worker_pid)
+        heartbeats.end(self._engine, run_id=row.run_id, worker=worker, lost=lost)
         self._interrupted.pop(row.run_id, None)
 
     def _interrupt_cancelled(self, rows: Sequence[Heartbeat]) -> None:
@@ -123,8 +122,8 @@ class RunWarden(threading.Thread):
     def _cut_off(self, rows: Sequence[Heartbeat]) -> None:
         """Report what is still executed as failed, so that its work is dispatched again, and leave."""
         for row in rows:
-            self._report(row, "The worker was stopped before the run ended.")
             _signal(row.pid, signal.SIGKILL)
+            self._report(row, "The worker was stopped before the run ended.", lost=False)
         logger.warning("Stopped with %d runs cut off", len(rows))
         os._exit(0)
 

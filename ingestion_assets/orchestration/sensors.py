@@ -19,7 +19,7 @@ from ingestion_assets.stores import postgres
 
 INTERVAL_S = 5
 RUNS_A_TICK = 50
-PENDING_GRACE = timedelta(seconds=20)
+PENDING_GRACE = timedelta(seconds=12)  # above the time that a launch may take
 
 
 def flow_sensor(flow: Flow) -> dg.SensorDefinition:
