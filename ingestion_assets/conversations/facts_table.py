@@ -9,12 +9,13 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 import tenacity
+from sqlalchemy.exc import OperationalError
 
 from ingestion_assets.conversations.facts import Facts
 
 
 def _is_deadlock(error: BaseException) -> bool:
-    return isinstance(error, sa.exc.OperationalError) and getattr(error.orig, "sqlstate", None) == "40P01"
+    return isinstance(error, OperationalError) and getattr(error.orig, "sqlstate", None) == "40P01"
 
 
 # A batch locks its sessions in the order of their ids; a refresh that finds the owner of a summary locks one more.
