@@ -1,0 +1,333 @@
+"""Whole payloads: lines to typed columns, vectorized per entity; only lines that did not pass are read one by one.
+
+What the fast path lets through, the slow path (`lines.read_line`) reads to the same values; the tests hold them to it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ingestion_assets.entities.definition import Entity, EntityField, EntitySet, Formats
+from ingestion_assets.entities.lines import BLANK, BOM, Line, LineFault, Row, read_line, records
+from ingestion_assets.entities.values import (
+    INTEGER,
+    RANGES,
+    UUID,
+    date_pattern,
+    decimal_pattern,
+    fitting_decimal,
+    without_names,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+FEW_BYTES = 32 * 1024
+"""Payloads below are read line by line: quicker than to set up columns."""
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows of one entity. `records` are their places among the payload's records; `values` are rows or columns."""
+
+    entity: Entity
+    records: Sequence[int] | np.ndarray[Any, Any]
+    values: list[tuple[str | None, ...]] | pl.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def as_csv(self, *leading: Sequence[int] | np.ndarray[Any, Any]) -> bytes:
+        """What COPY … (FORMAT csv) takes, the leading columns of integers first. NULL is an unquoted nothing."""
+        if isinstance(self.values, list):
+            out = io.StringIO()
+            for *numbers, row in zip(*leading, self.values, strict=True):
+                quoted = ("" if value is None else '"' + value.replace('"', '""') + '"' for value in row)
+                out.write(",".join((*map(str, numbers), *quoted)) + "\n")
+            return out.getvalue().encode()
+        import polars as pl  # noqa: PLC0415
+
+        numbers = [pl.Series(f"_{index}", values) for index, values in enumerate(leading)]
+        return self.values.select(*numbers, pl.all()).write_csv(include_header=False, quote_style="non_numeric").encode()
+
+    def tuples(self) -> list[tuple[str | None, ...]]:
+        """The values as PostgreSQL is given them, row by row."""
+        if isinstance(self.values, list):
+            return self.values
+        return [tuple(None if value is None else str(value) for value in row) for row in self.values.rows()]
+
+
+@dataclass(slots=True)
+class Parsed:
+    """A payload that was read: its rows by entity, and what was wrong with other records."""
+
+    body: bytes
+    count: int
+    rows: list[Rows] = field(default_factory=list)
+    faults: dict[int, LineFault] = field(default_factory=dict)
+    _lines: list[Line] | None = None
+    _starts: Any = None
+    _ends: Any = None
+    _numbers: Any = None
+
+    def line(self, record: int) -> Line:
+        """Where a record stands, and its bytes."""
+        if self._lines is not None:
+            return self._lines[record]
+        start, end = int(self._starts[record]), int(self._ends[record])
+        return Line(int(self._numbers[record]), start, self.body[start:end])
+
+    def numbers(self, records: Any) -> Any:
+        """The line numbers of some records."""
+        if self._lines is not None:
+            return [self._lines[int(record)].number for record in records]
+        return self._numbers[records]
+
+
+def parse(body: bytes, entities: EntitySet, *, few_bytes: int = FEW_BYTES) -> Parsed:
+    """Read a payload. Never fails: what cannot be read is among the faults."""
+    return _parse_few(body, entities) if len(body) < few_bytes else _parse_many(body, entities)
+
+
+def _parse_few(body: bytes, entities: EntitySet) -> Parsed:
+    lines = list(records(body))
+    parsed = Parsed(body, len(lines), _lines=lines)
+    _read_singly(parsed, range(len(lines)), entities)
+    return parsed
+
+
+def _read_singly(parsed: Parsed, chosen: Sequence[int], entities: EntitySet) -> None:
+    found: dict[str, Rows] = {}
+    for record in chosen:
+        read = read_line(entities, parsed.line(record).raw)
+        if isinstance(read, Row):
+            rows = found.setdefault(read.entity.entity, Rows(read.entity, [], []))
+            rows.records.append(record)  # pyright: ignore[reportAttributeAccessIssue]
+            rows.values.append(read.values)  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            parsed.faults[record] = read
+    parsed.rows += found.values()
+
+
+def _parse_many(body: bytes, entities: EntitySet) -> Parsed:
+    import numpy as np  # noqa: PLC0415
+
+    data = np.frombuffer(body, dtype=np.uint8)
+    starts, ends, numbers = _cut(data)
+    parsed = Parsed(body, len(starts), _starts=starts, _ends=ends, _numbers=numbers)
+    odd = _odd_lines(body, data, starts, ends)
+    pipes = np.flatnonzero(data == ord("|"))
+    first = np.searchsorted(pipes, starts)
+    counts = np.searchsorted(pipes, ends) - first
+    ends_with_pipe = (data[np.maximum(ends - 1, 0)] == ord("|")) & (counts > 0)
+    heads = np.where(counts > 0, np.append(pipes, 0)[first], ends) - starts
+    for prefix, entity in entities.by_prefix.items():
+        mine = ~odd & (heads == len(prefix))
+        for index, letter in enumerate(prefix.encode()):
+            mine[mine] = data[starts[mine] + index] == letter
+        wanted = len(entity.fields)
+        for given in range(entity.required, wanted + 1):
+            _read_columns(parsed, data, np.flatnonzero(mine & (counts == given)), entity, given, cut=0)
+        trailing = mine & (counts == wanted + 1) & ends_with_pipe
+        _read_columns(parsed, data, np.flatnonzero(trailing), entity, wanted, cut=1)
+    settled = np.zeros(len(starts), dtype=bool)
+    for rows in parsed.rows:
+        settled[np.asarray(rows.records)] = True
+    _read_singly(parsed, np.flatnonzero(~settled).tolist(), entities)
+    return parsed
+
+
+def _cut(data: Any) -> tuple[Any, Any, Any]:
+    """Starts, ends and numbers of the lines that are records."""
+    import numpy as np  # noqa: PLC0415
+
+    breaks = np.flatnonzero(data == ord("\n"))
+    begin = len(BOM) if data[:3].tobytes() == BOM else 0
+    starts = np.concatenate(([begin], breaks + 1))
+    ends = np.concatenate((breaks, [len(data)]))
+    numbers = np.arange(1, len(starts) + 1)
+    ends = ends - ((ends > starts) & (data[np.maximum(ends - 1, 0)] == ord("\r")))
+    first = data[np.minimum(starts, len(data) - 1)]
+    kept = (ends > starts) & (first != ord("#"))
+    for index in np.flatnonzero(kept & np.isin(first, np.frombuffer(BLANK, dtype=np.uint8))):
+        kept[index] = bool(data[starts[index] : ends[index]].tobytes().strip(BLANK))
+    return starts[kept], ends[kept], numbers[kept]
+
+
+def _odd_lines(body: bytes, data: Any, starts: Any, ends: Any) -> Any:
+    """Which lines hold what columns cannot be trusted with: invalid UTF-8, NUL, a carriage return within."""
+    import numpy as np  # noqa: PLC0415
+
+    odd = np.zeros(len(starts), dtype=bool)
+
+    def mark(position: Any) -> None:
+        at = np.searchsorted(starts, position, side="right") - 1
+        inside = (at >= 0) & (position < ends[np.maximum(at, 0)])
+        odd[at[inside]] = True
+
+    for letter in (0, ord("\r")):
+        mark(np.flatnonzero(data == letter))
+    at = 0
+    while True:
+        try:
+            body[at:].decode() if at else body.decode()
+        except UnicodeDecodeError as error:
+            position = np.array([at + error.start])
+            mark(position)
+            nearest = int(np.searchsorted(starts, position[0], side="right"))
+            if nearest >= len(starts):
+                return odd
+            at = int(starts[nearest])
+            if odd.sum() > 50:
+                for index in np.flatnonzero(np.add.reduceat(data >= 128, starts)):
+                    odd[index] = odd[index] or not _decodes(body[starts[index] : ends[index]])
+                return odd
+        else:
+            return odd
+
+
+def _decodes(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _read_columns(
+    parsed: Parsed, data: Any, chosen: Any, entity: Entity, given: int, *, cut: int
+) -> None:
+    """Read the chosen lines, which have `given` fields, as columns; those that do not pass are left out."""
+    import numpy as np  # noqa: PLC0415
+    import polars as pl  # noqa: PLC0415
+
+    starts, ends = parsed._starts[chosen] + len(entity.prefix) + 1, parsed._ends[chosen] - cut
+    if not len(chosen) or (given == 1 and bool((starts == ends).any())):
+        return
+    texts = pl.read_csv(
+        io.BytesIO(_gather(data, starts, ends)), separator="|", quote_char=None, has_header=False,
+        schema=dict.fromkeys(entity.names[:given], pl.String),
+    ).fill_null("")  # fmt: skip
+    if texts.height != len(chosen):
+        return
+    fields = entity.fields[:given]
+    columns = texts.select(
+        *(_column(one, entity.formats) for one in fields),
+        *(pl.lit(None, dtype=pl.String).alias(name) for name in entity.names[given:]),
+        _good=pl.all_horizontal([_good(one, entity.formats) for one in fields]),
+    )
+    good = columns["_good"]
+    columns = columns.drop("_good")
+    if not good.all():
+        columns, chosen = columns.filter(good), chosen[good.to_numpy()]
+    if len(chosen):
+        parsed.rows.append(Rows(entity, np.asarray(chosen), columns))
+
+
+def _gather(data: Any, starts: Any, ends: Any) -> bytes:
+    """The bytes between starts and ends, each followed by a line's end."""
+    import numpy as np  # noqa: PLC0415
+
+    edges = np.zeros(len(data) + 2, dtype=np.int8)
+    edges[starts] += 1
+    edges[ends + 1] -= 1  # with the byte behind each line, which becomes its end
+    inside = np.cumsum(edges[: len(data)], dtype=np.int8).view(np.bool_)
+    gathered = data[inside]
+    if ends[-1] == len(data):
+        gathered = np.append(gathered, np.uint8(0))
+    gathered[np.cumsum(ends - starts + 1) - 1] = ord("\n")
+    return gathered.tobytes()
+
+
+def _good(one: EntityField, formats: Formats) -> pl.Expr:
+    import polars as pl  # noqa: PLC0415
+
+    text = pl.col(one.name)
+    missing = text == formats.missing
+    good = _passes(one, formats, text).fill_null(False)
+    return missing | good if one.nullable else ~missing & good
+
+
+def _passes(one: EntityField, formats: Formats, text: pl.Expr) -> pl.Expr:
+    import polars as pl  # noqa: PLC0415
+
+    def matches(pattern: str) -> pl.Expr:
+        return text.str.contains(f"^(?:{pattern})$")
+
+    match one.type:
+        case "smallint" | "integer" | "bigint":
+            limit = RANGES[one.type]
+            value = text.cast(pl.Int64, strict=False)
+            return matches(INTEGER) & value.is_between(-limit, limit - 1)
+        case "decimal":
+            written = matches(decimal_pattern(formats))
+            plain = _plain_decimal(text, formats)
+            return written & plain.str.contains(f"^(?:{fitting_decimal(one)})$")
+        case "string" | "text":
+            good = text.str.len_chars() <= one.length if one.length is not None else pl.lit(True)
+            return good & text.is_in(list(one.values)) if one.values is not None else good
+        case "boolean":
+            return text.is_in([*formats.when_true, *formats.when_false])
+        case "uuid":
+            return matches(UUID)
+        case "date":
+            return matches(without_names(date_pattern(formats.date))) & _sane(_date(text, formats))
+        case "timestamp":
+            return matches(without_names(date_pattern(formats.timestamp))) & _sane(_timestamp(text, formats))
+
+
+def _sane(moment: pl.Expr) -> pl.Expr:
+    return moment.dt.year().is_between(1, 9999)
+
+
+def _plain_decimal(text: pl.Expr, formats: Formats) -> pl.Expr:
+    plain = text.str.replace_all(formats.group, "", literal=True) if formats.group else text
+    return plain if formats.decimal == "." else plain.str.replace(formats.decimal, ".", literal=True)
+
+
+def _date(text: pl.Expr, formats: Formats) -> pl.Expr:
+    return text.str.to_date(formats.date, strict=False)
+
+
+def _timestamp(text: pl.Expr, formats: Formats) -> pl.Expr:
+    written = formats.timestamp.replace(".%f", "%.f")
+    if "%z" in written:
+        text = text.str.replace("Z$", "+0000")
+        return text.str.to_datetime(written, strict=False, time_unit="us", time_zone="UTC")
+    return text.str.to_datetime(written, strict=False, time_unit="us")
+
+
+def _column(one: EntityField, formats: Formats) -> pl.Expr:
+    """The field as it is handed to PostgreSQL; only what passes `_good` is used."""
+    import polars as pl  # noqa: PLC0415
+
+    text = pl.when(pl.col(one.name) != formats.missing).then(pl.col(one.name))
+    match one.type:
+        case "smallint" | "integer" | "bigint":
+            value = text.cast(pl.Int64, strict=False)
+        case "decimal":
+            value = _plain_decimal(text, formats)
+        case "boolean":
+            value = pl.when(text.is_in(list(formats.when_true))).then(pl.lit("true")).when(text.is_not_null()).then(pl.lit("false"))
+        case "uuid":
+            value = text.str.to_lowercase()
+        case "date":
+            value = _date(text, formats).dt.to_string("%Y-%m-%d") if formats.date != "%Y-%m-%d" else text
+        case "timestamp":
+            value = _timestamp(text, formats).dt.to_string("%Y-%m-%dT%H:%M:%S%.6f+00:00")
+        case _:
+            value = text
+    return value.alias(one.name)
+
+
+def by_entity(rows: Sequence[Rows]) -> dict[str, list[Rows]]:
+    """Rows grouped by the name of their entity."""
+    grouped: dict[str, list[Rows]] = defaultdict(list)
+    for one in rows:
+        grouped[one.entity.entity].append(one)
+    return grouped
