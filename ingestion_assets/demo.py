@@ -114,7 +114,8 @@ def _print_assets(settings: Settings, *, rows: dict[str, int]) -> list[str]:
     """Print every asset with its rows and checks; returns the names of checks that did not pass."""
     answer = httpx.post(f"{settings.dagster_url}/graphql", json={"query": _ASSETS}, timeout=30)
     answer.raise_for_status()
-    table = Table("asset", "rows", "materialized (UTC)", "checks")
+    table = Table("asset", "rows", "at (UTC)", "checks")
+    table.columns[0].no_wrap = True
     failed = []
     for node in sorted(answer.json()["data"]["assetNodes"], key=lambda node: node["assetKey"]["path"]):
         name = "/".join(node["assetKey"]["path"])
@@ -135,7 +136,7 @@ def _newest(materializations: list[dict[str, Any]]) -> str:
     if not materializations:
         return "-"
     at = datetime.fromtimestamp(int(materializations[0]["timestamp"]) / 1000, UTC)
-    return f"{at:%Y-%m-%d %H:%M:%S}"
+    return f"{at:%H:%M:%S}"
 
 
 def _marks(checks: Iterable[tuple[str, bool]]) -> str:
