@@ -2,13 +2,15 @@
 
 Two threads work behind the event loop: one writes segments, one registers them, so that the next group is being
 synced while the last gets its rows. A payload is acknowledged when its segment is durable *and* the ledger was asked; a
-ledger that is down only means that the row comes later (`Accepted.registered`).
+ledger that is down only means that the row comes later (`Accepted.registered`). For the same reason the rows are committed
+without waiting for PostgreSQL's disk: what a crash of it loses is registered late, from the segment.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -66,6 +68,7 @@ class Intake:
         ]
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ledger_down_until = 0.0
+        self._connection: sa.Connection | None = None  # of the registering thread
         self.ledger_error: str | None = None
 
     async def start(self) -> None:
@@ -178,6 +181,7 @@ class Intake:
                 log.exception("intake_failed")
                 answers = [(waiting, error) for waiting, _ in group]
             self._resolve(answers)
+        self._disconnect()
 
     def _register_group(
         self, group: list[tuple[_Waiting, Landed]]
@@ -199,6 +203,37 @@ class Intake:
             }
         )
         return [(waiting, _answer(waiting, known.get(waiting.packed.id))) for waiting, _ in group]
+
+    def _register(self, landed: list[Landed]) -> dict[UUID, Known]:
+        """Once more on a new connection if the kept one was lost meanwhile. Raises `SQLAlchemyError`."""
+        fresh = self._connection is None
+        try:
+            return self._register_on(self._connected(), landed)
+        except sa.exc.DBAPIError as error:
+            self._disconnect()
+            if fresh or not error.connection_invalidated:
+                raise
+        return self._register_on(self._connected(), landed)
+
+    @staticmethod
+    def _register_on(connection: sa.Connection, landed: list[Landed]) -> dict[UUID, Known]:
+        with connection.begin():
+            return register(connection, landed)
+
+    def _connected(self) -> sa.Connection:
+        if self._connection is None:
+            connection = self._engine.connect()
+            connection.detach()  # the setting below is not for others
+            with connection.begin():
+                connection.execute(sa.text("SET synchronous_commit = off"))
+            self._connection = connection
+        return self._connection
+
+    def _disconnect(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sa.exc.SQLAlchemyError):
+                connection.close()
 
     def _resolve(self, answers: list[tuple[_Waiting, Accepted | Exception]]) -> None:
         def resolve() -> None:
