@@ -1,0 +1,59 @@
+"""Both kinds of landing storage keep the same promises."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ingestion_assets.landing.drops import LandingUnavailableError
+from ingestion_assets.landing.storage import LandingStorage, LocalStorage, ObjectStorage, open_storage
+from ingestion_assets.settings import Settings
+
+
+@pytest.fixture(params=["folder", "object store"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> LandingStorage:
+    root = tmp_path / "landing"
+    root.mkdir()
+    settings = Settings(home=tmp_path, landing_url=None if request.param == "folder" else f"file://{root}")
+    opened = open_storage(settings)
+    assert isinstance(opened, LocalStorage if request.param == "folder" else ObjectStorage)
+    return opened
+
+
+def test_what_was_written_is_read_whole_and_in_part(storage: LandingStorage) -> None:
+    storage.write("segments/2026-01-31/12-05/a.seg", b"0123456789")
+    assert storage.read("segments/2026-01-31/12-05/a.seg") == b"0123456789"
+    assert storage.read("segments/2026-01-31/12-05/a.seg", offset=3, length=4) == b"3456"
+    with pytest.raises(FileNotFoundError):
+        storage.read("segments/2026-01-31/12-05/b.seg")
+
+
+def test_a_minute_lists_its_segments_in_order(storage: LandingStorage) -> None:
+    for name in ("b", "a"):
+        storage.write(f"segments/2026-01-31/12-05/{name}.seg", b"x")
+    storage.write("segments/2026-01-31/12-06/c.seg", b"x")
+    assert list(storage.list("segments/2026-01-31/12-05")) == [
+        "segments/2026-01-31/12-05/a.seg",
+        "segments/2026-01-31/12-05/b.seg",
+    ]
+    assert list(storage.list("segments/2026-01-31/12-07")) == []
+
+
+def test_the_inbox_leaves_unfinished_files_alone_and_files_can_be_moved_out(storage: LandingStorage) -> None:
+    for name in ("a.jsonl", "deep/b.jsonl", "c.jsonl.part", ".hidden"):
+        storage.write(f"notes/inbox/{name}", b"12")
+    found = {file.path: file.size for file in storage.inbox("notes")}
+    assert found == {"notes/inbox/a.jsonl": 2, "notes/inbox/deep/b.jsonl": 2}
+    storage.move("notes/inbox/a.jsonl", "notes/accepted/a.jsonl")
+    assert [file.path for file in storage.inbox("notes")] == ["notes/inbox/deep/b.jsonl"]
+    assert storage.read("notes/accepted/a.jsonl") == b"12"
+
+
+def test_a_folder_that_cannot_be_written_says_so_and_leaves_no_descriptor_open(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path)
+    (tmp_path / "segments").write_text("a file where a folder should be")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        with pytest.raises(LandingUnavailableError, match="landing storage"):
+            storage.write("segments/2026-01-31/12-05/a.seg", b"x")
+    assert len(os.listdir("/proc/self/fd")) == before
