@@ -3,8 +3,10 @@
 `python -m ingestion_assets.server`
 """
 
+import asyncio
 import ctypes
 import gc
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -28,6 +30,7 @@ from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores.postgres import engine
 
 NOTICE_S = 0.5  # between `not ready` and closing the door, for load balancers to notice
+ACCEPTED_S = 0.2
 SWITCH_S = 0.0005  # the intake's threads are short bursts between waits; at 5 ms each would wait for the loop
 M_MMAP_THRESHOLD = -3
 
@@ -64,6 +67,12 @@ class DrainingServer(uvicorn.Server):
 
     def _close(self) -> None:
         self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(ACCEPTED_S)  # a connection just made may have its first request on the way
+        await super().shutdown(sockets)
 
     async def main_loop(self) -> None:
         await super().main_loop()

@@ -70,8 +70,9 @@ def messages_in_batch(body: bytes) -> int:
     face = _decoded(body, _face)
     if face.sessionId is not None and not 0 < len(face.sessionId) <= MAX_SESSION_ID:
         raise EnvelopeError(422, f"sessionId must have 1 to {MAX_SESSION_ID} characters.", loc=["sessionId"])
-    messages = len(_elements(face.messages, "messages", most=MAX_MESSAGES))
-    todos = _check_todos(face.todos)
+    few = body.count(b",") < _FEW_COMMAS
+    messages = len(_elements(face.messages, "messages", most=MAX_MESSAGES, few=few))
+    todos = _check_todos(face.todos, few=few)
     configured = _check_config(face.config)
     if not (messages or todos or configured):
         raise EnvelopeError(400, "Nothing to ingest: no message, no todo and no config.", type="empty")
@@ -89,11 +90,11 @@ def check_single_message(body: bytes) -> int:
     return 1
 
 
-def _check_todos(raw: msgspec.Raw) -> int:
-    todos = _elements(raw, "todos", most=MAX_TODO_FILES)
+def _check_todos(raw: msgspec.Raw, *, few: bool) -> int:
+    todos = _elements(raw, "todos", most=MAX_TODO_FILES, few=few)
     for index, todo in enumerate(todos):
-        face = _decoded(bytes(todo), _todo, "todos", index)
-        if not bytes(face.todos).lstrip().startswith(b"["):
+        face = _decoded(memoryview(todo), _todo, "todos", index)
+        if _first(face.todos) != b"[":
             raise EnvelopeError(
                 422, f"todos[{index}].todos must be a list.", loc=["todos", index, "todos"], type="list"
             )
@@ -102,21 +103,22 @@ def _check_todos(raw: msgspec.Raw) -> int:
 
 def _check_config(raw: msgspec.Raw) -> bool:
     """Whether there is anything in it."""
-    if _NOTHING.fullmatch(bytes(raw)):
+    if _NOTHING.fullmatch(memoryview(raw)):
         return False
-    face = _decoded(bytes(raw), _config, "config")
-    parts = {"config": bytes(face.config), "settings": bytes(face.settings)}
+    face = _decoded(memoryview(raw), _config, "config")
+    parts = {"config": face.config, "settings": face.settings}
     for name, part in parts.items():
-        if not part.lstrip().startswith((b"{", b"null")):
+        if _first(part) not in (b"{", b"n"):
             raise EnvelopeError(422, f"config.{name} must be an object.", loc=["config", name], type="object")
-    return not all(map(_NOTHING.fullmatch, parts.values()))
+    return not all(_NOTHING.fullmatch(memoryview(part)) for part in parts.values())
 
 
-def _elements(raw: msgspec.Raw, name: str, *, most: int) -> Sequence[msgspec.Raw]:
-    text = bytes(raw)
-    if not text.lstrip().startswith(b"["):
+def _elements(raw: msgspec.Raw, name: str, *, most: int, few: bool) -> Sequence[msgspec.Raw]:
+    """The list's elements; `few` says that there cannot be so many that holding them all would matter."""
+    if _first(raw) != b"[":
         raise EnvelopeError(422, f"{name} must be a list.", loc=[name], type="list")
-    if text.count(b",") < _FEW_COMMAS:
+    text = memoryview(raw)
+    if few:
         elements: Sequence[msgspec.Raw] = _decoded(text, _items, name)
         if len(elements) > most:
             raise _too_many(name, most)
@@ -126,6 +128,11 @@ def _elements(raw: msgspec.Raw, name: str, *, most: int) -> Sequence[msgspec.Raw
     except msgspec.ValidationError:
         raise _too_many(name, most) from None
     return [element for element in msgspec.structs.astuple(bounded) if element is not _ABSENT]
+
+
+def _first(raw: msgspec.Raw) -> bytes:
+    """The first byte that says something."""
+    return bytes(memoryview(raw)[:64]).lstrip(b" \t\r\n")[:1]
 
 
 def _too_many(name: str, most: int) -> EnvelopeError:
@@ -146,7 +153,7 @@ def _bounded_list(most: int) -> "msgspec.json.Decoder[Any]":
     )
 
 
-def _decoded(text: bytes, decoder: "msgspec.json.Decoder[Any]", *loc: str | int) -> Any:
+def _decoded(text: bytes | memoryview, decoder: "msgspec.json.Decoder[Any]", *loc: str | int) -> Any:
     try:
         return decode(text, decoder)
     except msgspec.ValidationError as error:

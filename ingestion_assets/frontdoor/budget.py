@@ -9,12 +9,16 @@ from ingestion_assets.frontdoor.problems import Problem
 
 
 class InflightBudget:
-    """A pool of bytes. What does not fit waits its turn; what waits too long is sent away with 503."""
+    """A pool of bytes. What does not fit waits its turn; what waits too long is sent away with 503.
+
+    So is, at once, the request by whose waiting all memory would be held by requests that wait for more.
+    """
 
     def __init__(self, *, limit_bytes: int, patience_s: float = 5.0) -> None:
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
         self._patience_s = patience_s
+        self._held_by_waiting = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def hold(self) -> "Hold":
@@ -37,26 +41,36 @@ class InflightBudget:
             self.used_bytes += wanted
             turn.set_result(None)
 
-    async def wait_for_room(self, size: int) -> None:
+    async def wait_for_room(self, size: int, *, held: int) -> None:
+        """Take `size` bytes for a request that holds `held`. Raises a 503 `Problem` when that cannot be."""
+        if self._held_by_waiting + held >= self.used_bytes:
+            raise _too_busy()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
+        self._held_by_waiting += held
         try:
             await asyncio.wait_for(asyncio.shield(turn), self._patience_s)
         except TimeoutError:
             self._give_up(size, turn)
-            raise Problem(
-                503,
-                "Too many large requests are being received; try again in a few seconds.",
-                headers={"Retry-After": "5"},
-            ) from None
+            raise _too_busy() from None
         except asyncio.CancelledError:
             self._give_up(size, turn)
             raise
+        finally:
+            self._held_by_waiting -= held
 
     def _give_up(self, size: int, turn: "asyncio.Future[None]") -> None:
         granted = turn.done() and not turn.cancelled()
         turn.cancel()
         self.give_back(size if granted else 0)
+
+
+def _too_busy() -> Problem:
+    return Problem(
+        503,
+        "Too many large requests are being received; try again in a few seconds.",
+        headers={"Retry-After": "5"},
+    )
 
 
 class Hold:
@@ -74,7 +88,7 @@ class Hold:
         if budget.fits(size):
             budget.used_bytes += size
         else:
-            await budget.wait_for_room(size)
+            await budget.wait_for_room(size, held=self.size)
         self.size += size
 
     def shrink(self, size: int) -> None:

@@ -79,6 +79,7 @@ class FrontDoor:
             read=lambda ids: ledger.receipts(self.async_engine, ids),
             observe=self._note_finished,
             lane_free=waker.wake,
+            deaf=lambda: waker.wake_all(flows),
         )
         self._finished_ids: set[UUID] = set()
         self._watch: asyncio.Task[None] | None = None

@@ -27,6 +27,7 @@ from ingestion_assets.landing.drops import (
     Receipt,
 )
 
+CHECKED_AT_ONCE = 256 * 1024  # larger bodies are checked in a thread, so that others go on meanwhile
 JSON = frozenset({"application/json"})
 _KEPT = {b"content-type": "content_type", b"user-agent": "user_agent", b"x-client-version": "client_version"}
 
@@ -57,7 +58,7 @@ async def take_in(
 ) -> Response:
     """Take a payload in and answer for it.
 
-    `make_drop` turns the decoded body into a drop, or raises `Problem`. Raises `Problem` for everything
+    `make_drop` turns the decoded body into a drop, or raises `Problem`; it may be called in a thread. Raises `Problem` for everything
     that the contract names; `ClientDisconnect` when the sender went away.
     """
     door = front_door(request)
@@ -97,7 +98,10 @@ async def _land(
     """Read the body and land it; the body's memory is given back on return."""
     with door.budget.hold() as hold:
         body = await door.bodies.read(request.receive, arrival.headers, hold)
-        drop = make_drop(arrival, body)
+        if len(body) < CHECKED_AT_ONCE:
+            drop = make_drop(arrival, body)
+        else:
+            drop = await asyncio.get_running_loop().run_in_executor(door.threads, make_drop, arrival, body)
         try:
             accepted = await door.intake.accept(drop)
         except IdempotencyConflictError as error:

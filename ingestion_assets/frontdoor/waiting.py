@@ -32,7 +32,7 @@ class FinishedDrops:
     """Tells waiting requests when their drop is done or failed.
 
     `observe` is called with every id that finishes, waited for or not; `lane_free` with lanes that a run has left,
-    which the same connection hears of.
+    which the same connection hears of; `deaf` each time it begins to listen, as it may have missed something.
     """
 
     def __init__(
@@ -42,11 +42,13 @@ class FinishedDrops:
         read: ReadReceipts,
         observe: Callable[[Sequence[UUID]], None],
         lane_free: Callable[[set[Lane]], None],
+        deaf: Callable[[], None],
     ) -> None:
         self._conninfo = conninfo
         self._read = read
         self._observe = observe
         self._lane_free = lane_free
+        self._deaf = deaf
         self._waiting: dict[UUID, set[asyncio.Future[Receipt | None]]] = {}
         self._announced: set[UUID] = set()
         self._wake = asyncio.Event()
@@ -114,6 +116,7 @@ class FinishedDrops:
                     await connection.execute(f"LISTEN {FINISHED}")
                     await connection.execute(f"LISTEN {LANE_FREE}")
                     self.listening = True
+                    self._deaf()
                     async for notification in connection.notifies():
                         if notification.channel == FINISHED:
                             self._notified(notification.payload)

@@ -14,10 +14,14 @@ _ESCAPE = re.compile(
 
 def replace_lone_surrogates(body: bytes) -> bytes:
     """The same text, byte for byte as long, with `\\ufffd` for every escape of half a surrogate pair."""
-    return _ESCAPE.sub(lambda match: b"\\ufffd" if match[1] else match[0], body)
+    replaced = bytearray(body)
+    for match in _ESCAPE.finditer(body):
+        if match[1]:
+            replaced[match.start() : match.end()] = b"\\ufffd"
+    return bytes(replaced)
 
 
-def decode(body: bytes, decoder: "msgspec.json.Decoder[Value]") -> Value:
+def decode(body: bytes | memoryview, decoder: "msgspec.json.Decoder[Value]") -> Value:
     """Decode, taking lone surrogates as replacement characters.
 
     Raises `msgspec.ValidationError` for a wrong shape, `msgspec.DecodeError` for malformed JSON, `RecursionError` for JSON
@@ -28,6 +32,7 @@ def decode(body: bytes, decoder: "msgspec.json.Decoder[Value]") -> Value:
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        if b"\\ud" not in body and b"\\uD" not in body:
+        text = bytes(body)
+        if b"\\ud" not in text and b"\\uD" not in text:
             raise
-        return decoder.decode(replace_lone_surrogates(body))
+        return decoder.decode(replace_lone_surrogates(text))

@@ -43,7 +43,7 @@ class Front:
         with self.engine.begin() as connection:
             return create_key(connection, name=f"key-{uuid.uuid4().hex}", scopes=scopes, **options)[1]
 
-    def client(self, token: str | None = ADMIN_TOKEN, **options: object) -> httpx.Client:
+    def client(self, token: str | bytes | None = ADMIN_TOKEN, **options: object) -> httpx.Client:
         headers = {"X-API-Key": token} if token else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=30, **options)
 

@@ -1,0 +1,130 @@
+"""PostgreSQL, MongoDB or landing storage is away: what can be accepted is, what cannot be answered says who is missing."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ingestion_assets.stores.embedded import EmbeddedServer, embedded_postgres, free_port
+from ingestion_assets.stores.postgres import migrate
+from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
+from ingestion_assets_tests.servers import start, stop, wait_until
+
+BATCH = "/api/v1/ingest/batch"
+BODY = {"messages": [{"type": "user"}]}
+
+
+@contextmanager
+def stopped(server: EmbeddedServer, processes: list) -> Iterator[None]:
+    stop(server, processes.pop())
+    try:
+        yield
+    finally:
+        processes.append(start(server))
+
+
+@pytest.fixture(scope="module")
+def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[EmbeddedServer, list]]:
+    server = embedded_postgres(folder=tmp_path_factory.mktemp("postgres") / "server", port=free_port())
+    processes = [start(server)]
+    migrate(server.url)
+    yield server, processes
+    stop(server, processes.pop())
+
+
+def test_postgresql_goes_away_and_comes_back(own_postgres: tuple[EmbeddedServer, list], tmp_path: Path) -> None:
+    server, processes = own_postgres
+    with serving(settings_for(home=tmp_path, postgres_url=server.url)) as front:
+        known, unseen = front.key("conversations"), front.key("conversations")
+        with front.client(known) as client:
+            assert client.post(BATCH, json=BODY).status_code == 200
+            wait_until(lambda: client.get("/health/ready").status_code == 200, seconds=5, what="readiness")
+            with stopped(server, processes):
+                landed = _lands_without_ledger(client)
+                _says_who_is_missing(front, client, unseen, landed)
+            wait_until(lambda: client.post(BATCH, json=BODY).status_code == 200, seconds=15, what="recovery")
+        with front.client(unseen) as client:
+            wait_until(lambda: client.get("/api/v1/receipts").status_code == 200, seconds=5, what="a new key")
+
+
+def _lands_without_ledger(client: httpx.Client) -> str:
+    answer = client.post(BATCH, json=BODY)
+    assert (answer.status_code, answer.json()["registered"]) == (202, False)
+    slowest = 0.0
+    for _ in range(20):
+        started = time.perf_counter()
+        assert client.post(BATCH, json=BODY, headers={"Prefer": "respond-async"}).status_code == 202
+        slowest = max(slowest, time.perf_counter() - started)
+    assert slowest < 2
+    return answer.headers["location"]
+
+
+def _says_who_is_missing(front: Front, client: httpx.Client, unseen: str, landed: str) -> None:
+    for path in (landed, f"{landed}/records", "/api/v1/receipts"):
+        answer = client.get(path)
+        assert answer.status_code == 503
+        assert "postgresql" in answer.json()["detail"]
+        assert answer.headers["retry-after"]
+    with front.client(unseen) as other:
+        answer = other.get("/api/v1/receipts")
+        assert (answer.status_code, answer.json()["dependency"]) == (503, "postgresql")
+    with front.client("wrong") as stranger:
+        assert stranger.get("/api/v1/receipts").status_code == 401
+    wait_until(lambda: client.get("/health").json()["database"] == "disconnected", seconds=5, what="health to see it")
+    assert client.get("/health").json()["status"] == "degraded"
+    assert client.get("/health/ready").status_code == 200
+
+
+def test_mongodb_that_is_away_is_named(postgres_url: str, tmp_path: Path) -> None:
+    settings = settings_for(
+        home=tmp_path, postgres_url=postgres_url, mongodb_url=f"mongodb://127.0.0.1:{free_port()}/?serverSelectionTimeoutMS=500"
+    )
+    with serving(settings) as front, front.client() as client:
+        assert client.post(BATCH, json=BODY).status_code == 200
+        answer = client.get("/api/v1/ingest/status")
+        assert (answer.status_code, answer.json()["dependency"]) == (503, "mongodb")
+        assert answer.headers["retry-after"]
+
+
+def test_status_of_the_flow(postgres_url: str, mongodb_url: str, mongodb_database: str, tmp_path: Path) -> None:
+    settings = settings_for(
+        home=tmp_path, postgres_url=postgres_url, mongodb_url=mongodb_url, mongodb_database=mongodb_database
+    )
+    with serving(settings) as front, front.client() as client:
+        answer = client.get("/api/v1/ingest/status")
+        assert answer.status_code == 200
+        assert answer.json()["statistics"] == {"total_messages": 0, "total_sessions": 0, "total_projects": 0}
+        assert answer.json()["recent_ingestions"] == []
+
+
+def test_landing_storage_that_cannot_be_written_is_503(postgres_url: str, tmp_path: Path) -> None:
+    with serving(settings_for(home=tmp_path, postgres_url=postgres_url)) as front, front.client() as client:
+        assert client.post(BATCH, json=BODY).status_code == 200
+        landing = tmp_path / "landing"
+        moved = tmp_path / "moved"
+        landing.rename(moved)
+        os.symlink("/proc/nowhere", landing)
+        answer = client.post(BATCH, json=BODY)
+        landing.unlink()
+        moved.rename(landing)
+        assert (answer.status_code, answer.json()["dependency"]) == (503, "landing")
+        assert answer.headers["retry-after"]
+        assert client.post(BATCH, json=BODY).status_code == 200
+
+
+def test_too_old_a_backlog_turns_payloads_away(postgres_url: str, tmp_path: Path) -> None:
+    settings = settings_for(home=tmp_path, postgres_url=postgres_url, backlog_limit_s=1)
+    with serving(settings) as front, front.client() as client:
+        front.runs.paused.set()
+        assert client.post(BATCH, json=BODY, headers={"Prefer": "respond-async"}).status_code == 202
+        wait_until(
+            lambda: client.post(BATCH, json=BODY, headers={"Prefer": "respond-async"}).status_code == 503,
+            seconds=8, what="the backlog to be too old",
+        )  # fmt: skip
+        answer = client.post(BATCH, json=BODY)
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "old" in answer.json()["detail"]

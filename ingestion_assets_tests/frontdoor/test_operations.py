@@ -1,0 +1,100 @@
+"""Health, metrics, documentation, headers, and errors outside any endpoint."""
+
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from ingestion_assets.conversations.flow import CONVERSATIONS
+from ingestion_assets.landing.drops import Lane
+from ingestion_assets_tests.frontdoor.conftest import Front
+from ingestion_assets_tests.servers import wait_until
+
+BATCH = "/api/v1/ingest/batch"
+
+
+def test_the_front_door_does_not_import_dagster() -> None:
+    code = "import sys, ingestion_assets.server; sys.exit(any(m.split('.')[0] in ('dagster', 'torch', 'pandas') for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_health(front: Front) -> None:
+    with front.client(None) as client:
+        assert client.get("/health/live").json() == {"status": "alive"}
+        wait_until(lambda: client.get("/health/ready").status_code == 200, seconds=5, what="readiness")
+        health = client.get("/health").json()
+    assert health["database"] == "connected"
+    assert health["dependencies"]["postgresql"] == {"status": "up"}
+    assert health["dependencies"]["orchestrator"]["status"] == "down"
+    assert health["status"] == "degraded"
+    assert {"service", "version", "timestamp", "entities", "rate_limits", "backlog"} <= health.keys()
+
+
+def test_metrics(front: Front) -> None:
+    with front.client() as client:
+        client.post(BATCH, json={"messages": [{"type": "user"}]})
+        wait_until(
+            lambda: 'ingestion_messages_total{entity="message",flow="conversations",status="stored"}'
+            in client.get("/metrics").text,
+            seconds=8,
+            what="the outcome to be counted",
+        )
+        text = client.get("/metrics").text
+    for name in (
+        "ingestion_http_requests_total", "ingestion_http_request_duration_seconds_bucket", "ingestion_duration_seconds_bucket",
+        "ingestion_drops{", "ingestion_oldest_unprocessed_seconds", "ingestion_dependency_up{", "ingestion_drops_accepted_total",
+    ):  # fmt: skip
+        assert name in text
+    assert f'path="{BATCH}"' in text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/nothing", 404), ("GET", BATCH, 405), ("GET", "/api/v1/receipts?limit=x", 422)]
+)
+def test_errors_are_problem_details(client: httpx.Client, method: str, path: str, status: int) -> None:
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"]
+    if status == 405:
+        assert answer.headers["allow"] == "POST"
+    if status == 422:
+        assert answer.json()["errors"][0]["loc"] == ["query", "limit"]
+
+
+def test_request_ids_and_security_headers(client: httpx.Client) -> None:
+    answer = client.get("/health/live", headers={"X-Request-ID": "abc-123"})
+    assert answer.headers["x-request-id"] == "abc-123"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in answer.headers
+    assert client.get("/health/live", headers={"X-Request-ID": "a b"}).headers["x-request-id"] != "a b"
+
+
+def test_openapi_and_docs(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["openapi"].startswith("3.1")
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            assert operation.get("summary"), (method, path)
+            assert operation.get("description"), (method, path)
+            assert "500" in operation["responses"]
+            if path.startswith("/api/"):
+                assert {"401", "403", "429", "503"} <= operation["responses"].keys()
+                assert operation["security"]
+    page = client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert BATCH in page.text
+    assert "<script" not in page.text
+    assert "https://" not in page.text
+
+
+def test_drift_is_reported(client: httpx.Client) -> None:
+    assert client.get("/api/v1/drift").json() == {"items": [], "next": None}
+    assert client.get("/api/v1/drift", params={"cursor": "zz"}).status_code == 422
+
+
+def test_lanes_are_those_of_the_flow(front: Front, client: httpx.Client) -> None:
+    client.post(BATCH, json={"messages": [{"type": "user"}]})
+    lane = front.runs.launched[-1].lane
+    assert lane == Lane(CONVERSATIONS.name, lane.partition, lane.partition)
