@@ -101,7 +101,6 @@ def messages(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         rejects = [*work.failed(), *(checks.as_outcome(batch) for batch in batches if batch.rejects)]
         return dg.MaterializeResult(
             metadata={
-                "dagster/row_count": count["stored"],
                 "received": received,
                 "new": count["stored"],
                 "duplicate": count["duplicate"],

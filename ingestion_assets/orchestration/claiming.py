@@ -6,7 +6,7 @@ kept in memory; a step re-executed elsewhere takes it up again from the ledger.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,10 +14,11 @@ from uuid import UUID
 
 import dagster as dg
 import sqlalchemy as sa
+from dagster._core.execution.plan.step import IExecutionStep
 
 from ingestion_assets.landing import claims
 from ingestion_assets.landing.claims import Claim, LaneBusyError
-from ingestion_assets.landing.dispatch import DISPATCH_TAG, LANE_TAG, lose
+from ingestion_assets.landing.dispatch import DISPATCH_TAG, FLOW_TAG, LANE_TAG, lose
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.storage import LandingStorage, open_storage
@@ -75,27 +76,28 @@ def renew_leases(run_ids: Sequence[str]) -> None:
 
 
 @heartbeats.on_end
-def give_back_held(run_id: str, lost: bool) -> None:
+def give_back_held(run_id: str, tags: Mapping[str, str], lost: bool) -> None:
     """Whatever a dispatched run still holds when nobody executes it any more goes back at once.
 
     Only a lost process may be the payloads' fault and costs them an attempt; a run that could not even give back was
     cut off from the ledger. What a person's run holds waits for its retries: the sensor gives that back.
     """
+    if DISPATCH_TAG not in tags:
+        return
     how = "was lost" if lost else "was cut off"
+    reason = f"the process of run {run_id} {how} before it finished the payload"
     with postgres.engine().begin() as connection:
-        if claims.is_dispatched(connection, run_id):
-            claims.give_back(
-                connection,
-                run_id,
-                error={
-                    "code": "run_lost",
-                    "reason": f"the process of run {run_id} {how} before it finished the payload",
-                },
-                transient=not lost,
-                delay_s=REDISPATCH_DELAY_S,
-                max_attempts=load_settings().max_attempts,
-            )
-            claims.release(connection, run_id)
+        claims.give_back(
+            connection,
+            run_id,
+            error={"code": "run_lost", "reason": reason},
+            transient=not lost,
+            delay_s=REDISPATCH_DELAY_S,
+            max_attempts=load_settings().max_attempts,
+        )
+        claims.release(connection, run_id)
+        if lose(connection, [UUID(tags[DISPATCH_TAG])]):
+            claims.announce_free(connection, tags[FLOW_TAG], tags[LANE_TAG])
 
 
 @contextmanager
@@ -111,7 +113,7 @@ def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False
             _working.clear()
             work = _working[run_id] = _start(context, flow)
         yield work
-        if last or _is_last_step(context):
+        if last or _is_last_step(context, flow):
             _working.pop(run_id, None)
             if not last:
                 _free(work)
@@ -124,17 +126,24 @@ def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False
         raise
 
 
-def _steps(context: dg.AssetExecutionContext) -> list[str]:
-    return list(context.get_step_execution_context().execution_plan.step_keys_to_execute)
+def _steps(context: dg.AssetExecutionContext, flow: Flow) -> list[str]:
+    """The run's steps that work on its claim, in order. A check that stands alone is a step too, but has no claim."""
+    plan = context.get_step_execution_context().execution_plan
+    return [key for key in plan.step_keys_to_execute if _writes_asset_of(plan.get_step_by_key(key), flow)]
 
 
-def _is_last_step(context: dg.AssetExecutionContext) -> bool:
-    return _steps(context)[-1] == context.get_step_execution_context().step.key
+def _writes_asset_of(step: IExecutionStep, flow: Flow) -> bool:
+    written = (output.properties.asset_key for output in step.step_outputs)
+    return any(key is not None and key.path[0] == flow.name for key in written)
+
+
+def _is_last_step(context: dg.AssetExecutionContext, flow: Flow) -> bool:
+    return _steps(context, flow)[-1] == context.get_step_execution_context().step.key
 
 
 def _ends_drops(context: dg.AssetExecutionContext, flow: Flow) -> bool:
     """Whether this run has the step that writes outcomes; a run of some assets alone leaves the ledger as it is."""
-    return f"{flow.name}__ingestion_log" in _steps(context)
+    return f"{flow.name}__ingestion_log" in _steps(context, flow)
 
 
 def _free(work: Working) -> None:

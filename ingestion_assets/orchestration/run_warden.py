@@ -88,11 +88,14 @@ class RunWarden(threading.Thread):
         run = self._instance.get_run_by_id(row.run_id)
         if run is not None and run.status == DagsterRunStatus.CANCELING:
             self._instance.report_run_canceled(run, f"Canceled. {message}")
+            lost = False  # a person ended it
+            lost = False  # a person ended it: no fault of its payloads
         elif run is not None and not run.is_finished:
             failure = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
             self._instance.report_run_failed(run, message, failure)
         worker = Worker(id=row.worker, host=row.host, pid=row.worker_pid)
-        heartbeats.end(self._engine, run_id=row.run_id, worker=worker, lost=lost)
+        tags = {} if run is None else run.tags
+        heartbeats.end(self._engine, run_id=row.run_id, worker=worker, tags=tags, lost=lost)
         self._interrupted.pop(row.run_id, None)
 
     def _interrupt_cancelled(self, rows: Sequence[Heartbeat]) -> None:

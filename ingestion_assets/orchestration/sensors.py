@@ -20,6 +20,7 @@ from ingestion_assets.stores import postgres
 INTERVAL_S = 5
 RUNS_A_TICK = 50
 PENDING_GRACE = timedelta(seconds=12)  # above the time that a launch may take
+CANCELED = "was cancelled"
 
 
 def flow_sensor(flow: Flow) -> dg.SensorDefinition:
@@ -92,7 +93,7 @@ def give_back_dead_claims(instance: dg.DagsterInstance, engine: sa.Engine) -> in
                 connection,
                 claim_id,
                 error={"code": "run_lost", "reason": f"run {claim_id} {end} before it finished the payload"},
-                transient=False,
+                transient=end == CANCELED,  # a person ended it: no fault of its payloads
                 delay_s=REDISPATCH_DELAY_S,
                 max_attempts=load_settings().max_attempts,
             )
@@ -112,7 +113,7 @@ def _end_of(instance: dg.DagsterInstance, root_run_id: str) -> str | None:
     retries = instance.get_runs(dg.RunsFilter(tags={"dagster/root_run_id": root_run_id}))
     if not run.is_finished or any(not retry.is_finished for retry in retries):
         return None
-    return {"CANCELED": "was cancelled", "FAILURE": "failed"}.get(run.status.value, "ended")
+    return {"CANCELED": CANCELED, "FAILURE": "failed"}.get(run.status.value, "ended")
 
 
 def lose_dead_dispatches(instance: dg.DagsterInstance, engine: sa.Engine) -> int:
