@@ -305,12 +305,6 @@ def _insert_records(connection: sa.Connection, outcomes: Sequence[DropOutcome]) 
         )
 
 
-def is_dispatched(connection: sa.Connection, run_id: str) -> bool:
-    """Whether wake or sensor asked for this run, and it has claimed and not ended yet."""
-    query = sa.select(dispatches.c.id).where(dispatches.c.run_id == run_id, dispatches.c.state == "claimed")
-    return connection.scalar(query.limit(1)) is not None
-
-
 def release(connection: sa.Connection, run_id: str) -> None:
     """End the run's leases and dispatch, and tell whoever starts the next run that its lanes are free."""
     lanes = connection.execute(
@@ -322,8 +316,13 @@ def release(connection: sa.Connection, run_id: str) -> None:
         .values(state="finished", ended_at=sa.func.clock_timestamp())
     )
     for lane in lanes:
-        payload = msgspec.json.encode({"flow": lane.flow, "lane": lane.lane}).decode()
-        connection.execute(sa.select(sa.func.pg_notify("ingestion_lane_free", payload)))
+        announce_free(connection, lane.flow, lane.lane)
+
+
+def announce_free(connection: sa.Connection, flow: str, lane: str) -> None:
+    """Tell whoever starts runs that nothing holds up the lane any more."""
+    payload = msgspec.json.encode({"flow": flow, "lane": lane}).decode()
+    connection.execute(sa.select(sa.func.pg_notify("ingestion_lane_free", payload)))
 
 
 def _notify_finished(connection: sa.Connection, ids: Sequence[UUID]) -> None:

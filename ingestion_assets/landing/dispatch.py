@@ -5,11 +5,12 @@ was asked for is still to claim them. `lanes_to_dispatch` decides; the ledger's 
 makes the decision hold when several processes take it at once.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
@@ -21,6 +22,7 @@ LANE_TAG = "ingestion/lane"
 FLOW_TAG = "ingestion/flow"
 DISPATCH_TAG = "ingestion/dispatch"
 PARTITION_TAG = "dagster/partition"
+LANE_CHANNEL = "ingestion_lane_free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,13 @@ def lane_states(
     ]
 
 
+def announce(connection: sa.Connection, lanes: Iterable[tuple[str, str]]) -> None:
+    """Tell the front doors that these lanes, (flow, name) each, may want a run. The sensor finds out by itself."""
+    for flow, name in sorted(set(lanes)):
+        payload = msgspec.json.encode({"flow": flow, "lane": name}).decode()
+        connection.execute(sa.select(sa.func.pg_notify(LANE_CHANNEL, payload)))
+
+
 def request(connection: sa.Connection, lanes: Sequence[Lane]) -> list[Dispatch]:
     """Write down that runs are being asked for; lanes that somebody else just asked for are left out."""
     dispatched = []
@@ -116,10 +125,10 @@ def open_dispatches(connection: sa.Connection) -> list[OpenDispatch]:
     return [OpenDispatch(*row) for row in connection.execute(query)]
 
 
-def lose(connection: sa.Connection, ids: Sequence[UUID]) -> None:
-    """Note that no run will come of these dispatches, so that their lanes can be dispatched again."""
-    connection.execute(
+def lose(connection: sa.Connection, ids: Sequence[UUID]) -> int:
+    """Note that no run will come of these dispatches, so that their lanes can be dispatched again. Gives how many were open."""
+    return connection.execute(
         sa.update(dispatches)
         .where(dispatches.c.id.in_(ids), dispatches.c.state.in_(("pending", "claimed")))
         .values(state="lost", ended_at=sa.func.clock_timestamp())
-    )
+    ).rowcount

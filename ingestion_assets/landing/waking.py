@@ -1,8 +1,8 @@
 """Waking runs at once: a thread that asks for a run as soon as a lane has work, so that nobody waits for a sensor."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from queue import SimpleQueue
+from collections.abc import Callable, Collection, Iterable
+from queue import Empty, SimpleQueue
 from threading import Thread
 
 import sqlalchemy as sa
@@ -12,61 +12,80 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, lose, request
 from ingestion_assets.landing.drops import Lane
 
+RETRY_S = 1.0
+
 log = structlog.get_logger(__name__)
+
+Place = tuple[str, str | None]
+"""A flow and one of its lanes; None for all of them."""
 
 
 class Waker:
-    """Decides like the sensor does and has `launch` start the runs. Failures are left to the sensor."""
+    """Decides like the sensor does and has `launch` start the runs. What fails is tried again after `RETRY_S`."""
 
     def __init__(self, *, engine: sa.Engine, launch: Callable[[Dispatch], None], at_most: int = 16) -> None:
         self._engine = engine
         self._launch = launch
         self._at_most = at_most
-        self._lanes: SimpleQueue[tuple[str, str] | None] = SimpleQueue()
+        self._places: SimpleQueue[Place | None] = SimpleQueue()
         self._thread = Thread(target=self._run, name="waker", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._lanes.put(None)
+        self._places.put(None)
         self._thread.join(timeout=10)
 
     def wake(self, lanes: Iterable[Lane]) -> None:
         """These lanes may have work. Returns at once."""
         for lane in lanes:
-            self._lanes.put((lane.flow, lane.name))
+            self._places.put((lane.flow, lane.name))
+
+    def wake_all(self, flows: Iterable[str]) -> None:
+        """Any lane of these flows may have work: for whoever may have missed that. Returns at once."""
+        for flow in flows:
+            self._places.put((flow, None))
 
     def lane_freed(self, payload: str) -> None:
         """Take a notification on the channel `ingestion_lane_free`."""
         freed = json.loads(payload)
-        self._lanes.put((freed["flow"], freed["lane"]))
+        self._places.put((freed["flow"], freed["lane"]))
 
     def _run(self) -> None:
-        while (lane := self._lanes.get()) is not None:
-            lanes = {lane}
-            while not self._lanes.empty():
-                more = self._lanes.get()
-                if more is None:
-                    return
-                lanes.add(more)
-            self._dispatch(sorted(lanes))
+        again: set[Place] = set()
+        while True:
+            places: set[Place | None] = set()
+            try:
+                places.add(self._places.get(timeout=RETRY_S if again else None))
+            except Empty:
+                places, again = {*again}, set()
+            while not self._places.empty():
+                places.add(self._places.get())
+            known = {place for place in places if place is not None}
+            if len(known) < len(places):
+                return
+            again |= self._dispatch(known)
 
-    def _dispatch(self, lanes: Sequence[tuple[str, str]]) -> None:
-        flows, names = {flow for flow, _ in lanes}, {name for _, name in lanes}
+    def _dispatch(self, places: Collection[Place]) -> set[Place]:
+        """Start what must be started; gives the places where that failed."""
+        flows, names = {flow for flow, _ in places}, {name for _, name in places if name is not None}
+        everywhere = any(name is None for _, name in places)
         try:
             with self._engine.begin() as connection:
-                states = lane_states(connection, flows=sorted(flows), lanes=sorted(names))
+                states = lane_states(
+                    connection, flows=sorted(flows), lanes=None if everywhere else sorted(names)
+                )
                 dispatched = request(connection, lanes_to_dispatch(states, at_most=self._at_most))
         except SQLAlchemyError as error:
             log.warning("wake_failed", error=str(error).splitlines()[0])
-            return
-        for dispatch in dispatched:
-            self._start(dispatch)
+            return set(places)
+        return {(one.lane.flow, one.lane.name) for one in dispatched if not self._start(one)}
 
-    def _start(self, dispatch: Dispatch) -> None:
+    def _start(self, dispatch: Dispatch) -> bool:
         try:
             self._launch(dispatch)
+            return True
         except Exception as error:
             log.warning("wake_failed", lane=dispatch.lane.name, error=str(error))
             try:
@@ -74,3 +93,4 @@ class Waker:
                     lose(connection, [dispatch.id])
             except SQLAlchemyError as ledger_error:
                 log.warning("wake_failed", error=str(ledger_error).splitlines()[0])
+        return False
