@@ -10,11 +10,12 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 import sqlalchemy as sa
@@ -26,7 +27,8 @@ from ingestion_assets.stores import postgres
 logger = logging.getLogger(__name__)
 
 OnBeat = Callable[[Sequence[str]], object]
-OnEnd = Callable[[str, bool], object]
+OnEnd = Callable[[str, Mapping[str, str], bool], object]
+_NONE: Mapping[str, str] = MappingProxyType({})
 _on_beat: list[OnBeat] = []
 _on_end: list[OnEnd] = []
 
@@ -110,7 +112,7 @@ def on_beat(callback: OnBeat) -> OnBeat:
 
 
 def on_end(callback: OnEnd) -> OnEnd:
-    """Call `callback` with a run's id, and whether its process was lost, before it is noted that nobody executes it.
+    """Call `callback` with a run's id and tags, and whether its process was lost, before its heartbeat ends.
 
     What it raises is raised by `end`, which can be repeated. Usable as a decorator.
     """
@@ -157,10 +159,12 @@ def beat(engine: sa.Engine, *, run_ids: Sequence[str]) -> None:
             logger.exception("%r failed at a beat of %s", callback, run_ids)
 
 
-def end(engine: sa.Engine, *, run_id: str, worker: Worker, lost: bool = False) -> None:
-    """Say that the worker no longer executes the run. `lost`: the process died with it."""
+def end(
+    engine: sa.Engine, *, run_id: str, worker: Worker, tags: Mapping[str, str] = _NONE, lost: bool = False
+) -> None:
+    """Say that the worker no longer executes the run with these tags. `lost`: the process died with it."""
     for callback in _on_end:
-        callback(run_id, lost)
+        callback(run_id, tags, lost)
     with engine.begin() as connection:
         connection.execute(_END, {"run_id": run_id, "worker": worker.id})
 

@@ -51,6 +51,7 @@ def execute_run(
     ):
         logger.info("Run %s is executed by another process; this delivery of it is ignored", run_id)
         return False
+    run: DagsterRun | None = None
     try:
         run = _patiently(instance.get_run_by_id)(run_id)
         if run is None or not _may_start(run, instance=instance):
@@ -60,7 +61,8 @@ def execute_run(
         return True
     finally:
         _patiently(_settle)(run_id, instance=instance)
-        _patiently(heartbeats.end)(engine, run_id=run_id, worker=worker)
+        tags = {} if run is None else run.tags
+        _patiently(heartbeats.end)(engine, run_id=run_id, worker=worker, tags=tags)
 
 
 def _may_start(run: DagsterRun, *, instance: DagsterInstance) -> bool:

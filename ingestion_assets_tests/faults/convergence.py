@@ -97,8 +97,11 @@ def _said(stack: RunningStack, query: str) -> list[str]:
 
 def _rows(stack: RunningStack, query: str, **parameters: Any) -> list[dict[str, Any]]:
     url = stack.environment["INGESTION_POSTGRES_URL"]
-    with psycopg.connect(url, autocommit=True, connect_timeout=5, row_factory=dict_row) as connection:
-        return list(connection.execute(query.encode(), parameters))
+    with (
+        psycopg.connect(url, autocommit=True, connect_timeout=5) as connection,
+        connection.cursor(row_factory=dict_row) as cursor,
+    ):
+        return cursor.execute(query.encode(), parameters).fetchall()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
