@@ -15,6 +15,7 @@ import msgspec
 import sqlalchemy as sa
 import zstandard
 
+from ingestion_assets.landing.dispatch import announce
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Lane, Reject
 from ingestion_assets.landing.rejects import insert_rejects
 from ingestion_assets.landing.segments import unpack
@@ -315,14 +316,7 @@ def release(connection: sa.Connection, run_id: str) -> None:
         .where(dispatches.c.run_id == run_id, dispatches.c.state == "claimed")
         .values(state="finished", ended_at=sa.func.clock_timestamp())
     )
-    for lane in lanes:
-        announce_free(connection, lane.flow, lane.lane)
-
-
-def announce_free(connection: sa.Connection, flow: str, lane: str) -> None:
-    """Tell whoever starts runs that nothing holds up the lane any more."""
-    payload = msgspec.json.encode({"flow": flow, "lane": lane}).decode()
-    connection.execute(sa.select(sa.func.pg_notify("ingestion_lane_free", payload)))
+    announce(connection, [(lane.flow, lane.lane) for lane in lanes])
 
 
 def _notify_finished(connection: sa.Connection, ids: Sequence[UUID]) -> None:

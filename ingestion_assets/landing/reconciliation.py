@@ -10,6 +10,7 @@ import structlog
 import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
 
+from ingestion_assets.landing.dispatch import announce
 from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.landing.flows import Flow, RefusedError
 from ingestion_assets.landing.registration import Landed, register
@@ -56,6 +57,7 @@ def register_late(engine: sa.Engine, storage: LandingStorage, *, now: datetime |
                     corrupt.append(path)
                     continue
                 register(connection, landed)
+                announce(connection, [(one.header.flow, one.header.lane) for one in landed])
                 registered += len(landed)
     with engine.begin() as connection:
         statement = insert(landing_watermark).values(singleton=True, minute=now - SLACK)
@@ -111,8 +113,10 @@ def take_inbox(
             data, entered = encode(packed)
             path = segment_path(uuid_utils.compat.uuid7(), now)
             storage.write(path, data)
+            landed = [Landed(path, entry) for entry in entered]
             with engine.begin() as connection:
-                register(connection, [Landed(path, entry) for entry in entered])
+                register(connection, landed)
+                announce(connection, [(one.header.flow, one.header.lane) for one in landed])
         storage.move(file.path, f"{flow.name}/accepted/{now:%Y-%m-%d}/{name}")
     return taken
 

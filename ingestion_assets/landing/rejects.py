@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
 
+from ingestion_assets.landing.dispatch import announce
 from ingestion_assets.landing.drops import DropOutcome, NewDrop
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.intake import Intake
@@ -155,17 +156,13 @@ async def _redrive_records(
 
 def _redrive_payload(engine: sa.Engine, reject: StoredReject) -> UUID:
     with engine.begin() as connection:
-        connection.execute(
+        redriven = connection.execute(
             sa.update(drops)
             .where(drops.c.id == reject.receipt, drops.c.state == "failed")
             .values(state="landed", attempts=0, deferrals=0, not_before=None, finished_at=None, errors=None)
-        )
-        wake = sa.func.json_build_object("flow", drops.c.flow, "lane", drops.c.lane)
-        connection.execute(
-            sa.select(sa.func.pg_notify("ingestion_lane_free", sa.cast(wake, sa.Text))).where(
-                drops.c.id == reject.receipt
-            )
-        )
+            .returning(drops.c.flow, drops.c.lane)
+        ).all()
+        announce(connection, [(row.flow, row.lane) for row in redriven])
     _mark(engine, [reject.id], reject.receipt)
     return reject.receipt
 
