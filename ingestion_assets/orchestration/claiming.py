@@ -18,7 +18,7 @@ from dagster._core.execution.plan.step import IExecutionStep
 
 from ingestion_assets.landing import claims
 from ingestion_assets.landing.claims import Claim, LaneBusyError
-from ingestion_assets.landing.dispatch import DISPATCH_TAG, FLOW_TAG, LANE_TAG, lose
+from ingestion_assets.landing.dispatch import DISPATCH_TAG, FLOW_TAG, LANE_TAG, announce, lose
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.storage import LandingStorage, open_storage
@@ -97,7 +97,7 @@ def give_back_held(run_id: str, tags: Mapping[str, str], lost: bool) -> None:
         )
         claims.release(connection, run_id)
         if lose(connection, [UUID(tags[DISPATCH_TAG])]):
-            claims.announce_free(connection, tags[FLOW_TAG], tags[LANE_TAG])
+            announce(connection, [(tags[FLOW_TAG], tags[LANE_TAG])])
 
 
 @contextmanager
