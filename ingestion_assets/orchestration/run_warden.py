@@ -88,7 +88,6 @@ class RunWarden(threading.Thread):
         run = self._instance.get_run_by_id(row.run_id)
         if run is not None and run.status == DagsterRunStatus.CANCELING:
             self._instance.report_run_canceled(run, f"Canceled. {message}")
-            lost = False  # a person ended it
             lost = False  # a person ended it: no fault of its payloads
         elif run is not None and not run.is_finished:
             failure = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
