@@ -144,7 +144,7 @@ def _plain(node: yaml.Node, where: Where, marks: dict[Where, yaml.Mark], file: P
 
 
 def _sentence(kind: str, message: str, where: Where) -> str:
-    last = where[-1] if where else "the file"
+    last = where[-1] if where else 0
     if kind == "missing":
         return f"`{last}` is missing"
     if kind == "extra_forbidden":
