@@ -59,26 +59,48 @@ def lanes_to_dispatch(states: Collection[LaneState], *, at_most: int) -> list[La
     return [state.lane for state in sorted(waiting, key=lambda state: (state.oldest, state.lane))[:at_most]]
 
 
-_STATES = sa.text("""
-    SELECT flow, partition, lane, min(received_at) AS oldest,
+# From lane to lane by the index, then the oldest of each: a long backlog costs no more to look at than a short one.
+_ALL_LANES = """
+    SELECT flow, lane FROM (
+        WITH RECURSIVE lanes AS (
+            (SELECT flow, lane FROM ingestion.drops
+             WHERE state = 'landed' AND flow = ANY(:flows) ORDER BY flow, lane LIMIT 1)
+            UNION ALL
+            SELECT next.flow, next.lane FROM lanes CROSS JOIN LATERAL (
+                SELECT flow, lane FROM ingestion.drops
+                WHERE state = 'landed' AND flow = ANY(:flows) AND (flow, lane) > (lanes.flow, lanes.lane)
+                ORDER BY flow, lane LIMIT 1
+            ) next
+        ) SELECT flow, lane FROM lanes
+    ) every
+"""
+_NAMED_LANES = "SELECT flow, lane FROM unnest(CAST(:flows AS text[])) flow CROSS JOIN unnest(CAST(:lanes AS text[])) lane"
+_STATES = """
+    SELECT l.flow, oldest.partition, l.lane, oldest.received_at AS oldest,
            EXISTS (SELECT FROM ingestion.leases lease
-                   WHERE lease.flow = waiting.flow AND lease.lane = waiting.lane
+                   WHERE lease.flow = l.flow AND lease.lane = l.lane
                      AND lease.expires_at > clock_timestamp()) AS leased,
            EXISTS (SELECT FROM ingestion.dispatches d
-                   WHERE d.flow = waiting.flow AND d.lane = waiting.lane AND d.state = 'pending') AS pending
-    FROM ingestion.drops waiting
-    WHERE state = 'landed' AND (not_before IS NULL OR not_before <= clock_timestamp())
-      AND flow = ANY(:flows) AND (CAST(:lanes AS text[]) IS NULL OR lane = ANY(:lanes))
-    GROUP BY flow, partition, lane
-""")
+                   WHERE d.flow = l.flow AND d.lane = l.lane AND d.state = 'pending') AS pending
+    FROM ({lanes}) l CROSS JOIN LATERAL (
+        SELECT partition, received_at FROM ingestion.drops
+        WHERE state = 'landed' AND flow = l.flow AND lane = l.lane
+          AND (not_before IS NULL OR not_before <= clock_timestamp())
+        ORDER BY id LIMIT 1
+    ) oldest
+"""
+STATES_OF_ALL_LANES = sa.text(_STATES.format(lanes=_ALL_LANES))
+STATES_OF_NAMED_LANES = sa.text(_STATES.format(lanes=_NAMED_LANES))
 
 
 def lane_states(
     connection: sa.Connection, *, flows: Sequence[str], lanes: Sequence[str] | None = None
 ) -> list[LaneState]:
-    """Lanes with work, all or the named ones. Reads only what has landed."""
-    rows = connection.execute(
-        _STATES, {"flows": list(flows), "lanes": None if lanes is None else list(lanes)}
+    """Lanes with work, all or the named ones. Reads the oldest drop of each."""
+    rows = (
+        connection.execute(STATES_OF_ALL_LANES, {"flows": list(flows)})
+        if lanes is None
+        else connection.execute(STATES_OF_NAMED_LANES, {"flows": list(flows), "lanes": list(lanes)})
     )
     return [
         LaneState(Lane(row.flow, row.partition, row.lane), row.oldest, row.leased, row.pending)

@@ -1,6 +1,7 @@
 """Waking runs at once: a thread that asks for a run as soon as a lane has work, so that nobody waits for a sensor."""
 
 import json
+import time
 from collections.abc import Callable, Collection, Iterable
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -13,6 +14,7 @@ from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_di
 from ingestion_assets.landing.drops import Lane
 
 RETRY_S = 1.0
+BREATH_S = 0.03
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +23,10 @@ Place = tuple[str, str | None]
 
 
 class Waker:
-    """Decides like the sensor does and has `launch` start the runs. What fails is tried again after `RETRY_S`."""
+    """Decides like the sensor does and has `launch` start the runs. What fails is tried again after `RETRY_S`.
+
+    A call to wake is followed at once; those that come within `BREATH_S` of a look share the next one.
+    """
 
     def __init__(self, *, engine: sa.Engine, launch: Callable[[Dispatch], None], at_most: int = 16) -> None:
         self._engine = engine
@@ -54,18 +59,22 @@ class Waker:
 
     def _run(self) -> None:
         again: set[Place] = set()
+        looked = 0.0
         while True:
             places: set[Place | None] = set()
             try:
                 places.add(self._places.get(timeout=RETRY_S if again else None))
             except Empty:
                 places, again = {*again}, set()
+            if (early := looked + BREATH_S - time.monotonic()) > 0:
+                time.sleep(early)
             while not self._places.empty():
                 places.add(self._places.get())
             known = {place for place in places if place is not None}
             if len(known) < len(places):
                 return
             again |= self._dispatch(known)
+            looked = time.monotonic()
 
     def _dispatch(self, places: Collection[Place]) -> set[Place]:
         """Start what must be started; gives the places where that failed."""
