@@ -201,7 +201,7 @@ async def ingestion_status(request: Request) -> Response:
     await door.authenticate(request, FLOW, "read")
     try:
         totals, newest = await _totals(door)
-    except PyMongoError as error:
+    except (PyMongoError, LookupError) as error:  # away, or not configured
         raise unavailable("mongodb") from error
     statistics = await door.backlog.refresh()
     states = (

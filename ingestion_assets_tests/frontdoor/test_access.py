@@ -60,7 +60,11 @@ def test_without_a_good_key_it_is_401(front: Front, token: str | bytes | None) -
 def test_both_headers_carry_the_key(front: Front) -> None:
     token = front.key("conversations")
     with front.client(None) as client:
-        for headers in ({"X-API-Key": token}, {"Authorization": f"Bearer {token}"}, {"Authorization": f"bearer {token}"}):
+        for headers in (
+            {"X-API-Key": token},
+            {"Authorization": f"Bearer {token}"},
+            {"Authorization": f"bearer {token}"},
+        ):
             assert client.post(BATCH, json=BODY, headers=headers).status_code == 200
         assert client.post(BATCH, json=BODY, headers={"Authorization": f"Basic {token}"}).status_code == 401
 
@@ -78,7 +82,9 @@ def test_expired_keys_are_401(front: Front) -> None:
     token = front.key("conversations", expires_at=datetime.now(UTC) + timedelta(seconds=0.5))
     with front.client(token) as client:
         assert client.post(BATCH, json=BODY).status_code == 200
-        wait_until(lambda: client.post(BATCH, json=BODY).status_code == 401, seconds=5, what="the key to expire")
+        wait_until(
+            lambda: client.post(BATCH, json=BODY).status_code == 401, seconds=5, what="the key to expire"
+        )
 
 
 def test_receipts_belong_to_their_key(front: Front) -> None:
@@ -138,7 +144,9 @@ def test_command_line_makes_lists_and_revokes_keys(front: Front, monkeypatch: py
             assert client.post(BATCH, json=BODY).status_code == 200
             assert run.invoke(app, ["revoke", "laptop"]).exit_code == 0
             revoked = time.monotonic()
-            wait_until(lambda: client.post(BATCH, json=BODY).status_code == 401, seconds=5, what="the revocation")
+            wait_until(
+                lambda: client.post(BATCH, json=BODY).status_code == 401, seconds=5, what="the revocation"
+            )
             assert time.monotonic() - revoked < 4
         assert run.invoke(app, ["revoke", "laptop"]).exit_code == 1
     finally:

@@ -36,7 +36,9 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Emb
     stop(server, processes.pop())
 
 
-def test_postgresql_goes_away_and_comes_back(own_postgres: tuple[EmbeddedServer, list], tmp_path: Path) -> None:
+def test_postgresql_goes_away_and_comes_back(
+    own_postgres: tuple[EmbeddedServer, list], tmp_path: Path
+) -> None:
     server, processes = own_postgres
     with serving(settings_for(home=tmp_path, postgres_url=server.url)) as front:
         known, unseen = front.key("conversations"), front.key("conversations")
@@ -74,14 +76,18 @@ def _says_who_is_missing(front: Front, client: httpx.Client, unseen: str, landed
         assert (answer.status_code, answer.json()["dependency"]) == (503, "postgresql")
     with front.client("wrong") as stranger:
         assert stranger.get("/api/v1/receipts").status_code == 401
-    wait_until(lambda: client.get("/health").json()["database"] == "disconnected", seconds=5, what="health to see it")
+    wait_until(
+        lambda: client.get("/health").json()["database"] == "disconnected", seconds=5, what="health to see it"
+    )
     assert client.get("/health").json()["status"] == "degraded"
     assert client.get("/health/ready").status_code == 200
 
 
 def test_mongodb_that_is_away_is_named(postgres_url: str, tmp_path: Path) -> None:
     settings = settings_for(
-        home=tmp_path, postgres_url=postgres_url, mongodb_url=f"mongodb://127.0.0.1:{free_port()}/?serverSelectionTimeoutMS=500"
+        home=tmp_path,
+        postgres_url=postgres_url,
+        mongodb_url=f"mongodb://127.0.0.1:{free_port()}/?serverSelectionTimeoutMS=500",
     )
     with serving(settings) as front, front.client() as client:
         assert client.post(BATCH, json=BODY).status_code == 200
@@ -90,7 +96,9 @@ def test_mongodb_that_is_away_is_named(postgres_url: str, tmp_path: Path) -> Non
         assert answer.headers["retry-after"]
 
 
-def test_status_of_the_flow(postgres_url: str, mongodb_url: str, mongodb_database: str, tmp_path: Path) -> None:
+def test_status_of_the_flow(
+    postgres_url: str, mongodb_url: str, mongodb_database: str, tmp_path: Path
+) -> None:
     settings = settings_for(
         home=tmp_path, postgres_url=postgres_url, mongodb_url=mongodb_url, mongodb_database=mongodb_database
     )

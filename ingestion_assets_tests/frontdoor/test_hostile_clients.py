@@ -42,7 +42,13 @@ class Victim:
         return socket.create_connection((self.host, self.port), timeout=10)
 
     def head(self, length: int | str, *extra: str) -> bytes:
-        lines = [f"POST {BATCH} HTTP/1.1", "Host: x", f"X-API-Key: {ADMIN_TOKEN}", "Content-Type: application/json", *extra]
+        lines = [
+            f"POST {BATCH} HTTP/1.1",
+            "Host: x",
+            f"X-API-Key: {ADMIN_TOKEN}",
+            "Content-Type: application/json",
+            *extra,
+        ]
         return ("\r\n".join([*lines, f"Content-Length: {length}"]) + "\r\n\r\n").encode()
 
 
@@ -78,7 +84,9 @@ def test_bombs_are_cut_off(victim: Victim, coding: str, bomb: bytes) -> None:
 
     def attack() -> None:
         headers = {**HEADERS, "Content-Encoding": coding}
-        statuses.append(httpx.post(f"{victim.url}{BATCH}", content=bomb, headers=headers, timeout=60).status_code)
+        statuses.append(
+            httpx.post(f"{victim.url}{BATCH}", content=bomb, headers=headers, timeout=60).status_code
+        )
 
     threads = [threading.Thread(target=attack) for _ in range(3)]
     for thread in threads:
@@ -150,7 +158,9 @@ def test_half_sent_bodies_are_forgotten(victim: Victim) -> None:
 
     def inflight() -> float:
         text = httpx.get(f"{victim.url}/metrics").text
-        return float(next(line for line in text.splitlines() if line.startswith("ingestion_inflight_bytes")).split()[1])
+        return float(
+            next(line for line in text.splitlines() if line.startswith("ingestion_inflight_bytes")).split()[1]
+        )
 
     wait_until(lambda: inflight() == 0, seconds=10, what="the memory of half-sent bodies to be given back")
 
@@ -160,7 +170,9 @@ def test_many_slow_clients_leave_room_for_others(victim: Victim) -> None:
     try:
         for connection in slow:
             connection.sendall(victim.head(60_000_000) + b"x" * 60_000)
-        answer = httpx.post(f"{victim.url}{BATCH}", json={"messages": [1]}, headers={"X-API-Key": ADMIN_TOKEN}, timeout=10)
+        answer = httpx.post(
+            f"{victim.url}{BATCH}", json={"messages": [1]}, headers={"X-API-Key": ADMIN_TOKEN}, timeout=10
+        )
         assert answer.status_code == 200
         assert victim.look() < LIMIT_MB
     finally:
@@ -198,7 +210,9 @@ def test_endless_headers_are_cut_off(victim: Victim) -> None:
 
 
 def test_bodies_of_every_size_arrive_whole(victim: Victim) -> None:
-    with httpx.Client(base_url=victim.url, headers={**HEADERS, "Prefer": "respond-async"}, timeout=30) as client:
+    with httpx.Client(
+        base_url=victim.url, headers={**HEADERS, "Prefer": "respond-async"}, timeout=30
+    ) as client:
         for size in (0, 1, 65_535, 65_536, 65_537, 1_000_000, 5_000_000):
             body = b'{"messages":["' + b"x" * size + b'"]}'
             for answer in (

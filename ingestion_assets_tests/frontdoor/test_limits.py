@@ -70,7 +70,9 @@ def test_falls_back_at_once_and_recovers(tmp_path: Path) -> None:
 
 
 def test_over_http(postgres_url: str, redis_url: str, tmp_path: Path) -> None:
-    settings = settings_for(home=tmp_path, postgres_url=postgres_url, redis_url=redis_url, rate_limit="5/minute")
+    settings = settings_for(
+        home=tmp_path, postgres_url=postgres_url, redis_url=redis_url, rate_limit="5/minute"
+    )
     with serving(settings) as front, front.client() as client:
         answers = [client.get("/api/v1/receipts") for _ in range(6)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]

@@ -35,8 +35,10 @@ def test_metrics(front: Front) -> None:
     with front.client() as client:
         client.post(BATCH, json={"messages": [{"type": "user"}]})
         wait_until(
-            lambda: 'ingestion_messages_total{entity="message",flow="conversations",status="stored"}'
-            in client.get("/metrics").text,
+            lambda: (
+                'ingestion_messages_total{entity="message",flow="conversations",status="stored"}'
+                in client.get("/metrics").text
+            ),
             seconds=8,
             what="the outcome to be counted",
         )
@@ -50,7 +52,8 @@ def test_metrics(front: Front) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/nothing", 404), ("GET", BATCH, 405), ("GET", "/api/v1/receipts?limit=x", 422)]
+    ("method", "path", "status"),
+    [("GET", "/nothing", 404), ("GET", BATCH, 405), ("GET", "/api/v1/receipts?limit=x", 422)],
 )
 def test_errors_are_problem_details(client: httpx.Client, method: str, path: str, status: int) -> None:
     answer = client.request(method, path)

@@ -61,11 +61,15 @@ def test_waiting_requests_get_their_receipt_when_it_stops(postgres_url: str, tmp
     with process(home=tmp_path, postgres_url=postgres_url, INGESTION_TEST_NO_RUNS="1") as (child, url):
         answers: list[httpx.Response] = []
         thread = threading.Thread(
-            target=lambda: answers.append(httpx.post(f"{url}{BATCH}", json={"messages": [1]}, headers=HEADERS, timeout=30))
+            target=lambda: answers.append(
+                httpx.post(f"{url}{BATCH}", json={"messages": [1]}, headers=HEADERS, timeout=30)
+            )
         )
         thread.start()
         wait_until(
-            lambda: "ingestion_waiting_requests 1.0" in httpx.get(f"{url}/metrics").text, seconds=10, what="the request to wait"
+            lambda: "ingestion_waiting_requests 1.0" in httpx.get(f"{url}/metrics").text,
+            seconds=10,
+            what="the request to wait",
         )
         child.send_signal(signal.SIGTERM)
         thread.join(timeout=10)
