@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterable
 from queue import Empty, SimpleQueue
 from threading import Thread
+from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
@@ -33,6 +34,7 @@ class Waker:
         self._launch = launch
         self._at_most = at_most
         self._places: SimpleQueue[Place | None] = SimpleQueue()
+        self._failed: list[UUID] = []
         self._thread = Thread(target=self._run, name="waker", daemon=True)
 
     def start(self) -> None:
@@ -82,6 +84,8 @@ class Waker:
         everywhere = any(name is None for _, name in places)
         try:
             with self._engine.begin() as connection:
+                if self._failed:
+                    lose(connection, self._failed)
                 states = lane_states(
                     connection, flows=sorted(flows), lanes=None if everywhere else sorted(names)
                 )
@@ -89,6 +93,7 @@ class Waker:
         except SQLAlchemyError as error:
             log.warning("wake_failed", error=str(error).splitlines()[0])
             return set(places)
+        self._failed.clear()
         return {(one.lane.flow, one.lane.name) for one in dispatched if not self._start(one)}
 
     def _start(self, dispatch: Dispatch) -> bool:
@@ -97,9 +102,5 @@ class Waker:
             return True
         except Exception as error:
             log.warning("wake_failed", lane=dispatch.lane.name, error=str(error))
-            try:
-                with self._engine.begin() as connection:
-                    lose(connection, [dispatch.id])
-            except SQLAlchemyError as ledger_error:
-                log.warning("wake_failed", error=str(ledger_error).splitlines()[0])
+            self._failed.append(dispatch.id)  # noted as lost with the next try: the ledger may be down too
         return False
