@@ -28,11 +28,12 @@ Key = tuple[str, str]  # session id ('' where there is none) and uuid
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a stored message came from, and what it said."""
+    """Where a stored message came from, what it said, and which session a summary was given to."""
 
     drop_id: UUID
     position: int
     content_hash: bytes
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ class Fact:
 
 
 KNOWN = sa.text("""
-    SELECT f.session_id, f.uuid, f.drop_id, f.position, f.content_hash
+    SELECT f.session_id, f.uuid, f.drop_id, f.position, f.content_hash, f.owner
     FROM unnest(CAST(:sessions AS text[]), CAST(:uuids AS text[])) AS k (session_id, uuid)
     CROSS JOIN LATERAL (
         SELECT * FROM ingestion.conversation_facts f
@@ -70,7 +71,7 @@ _INSERT = f"""
 """
 _ADD = sa.text(f"{_INSERT} DO NOTHING")
 _REPLACE = sa.text(
-    f"{_INSERT} DO UPDATE SET owner = NULL, unsettled = excluded.unsettled, "
+    f"{_INSERT} DO UPDATE SET unsettled = excluded.unsettled AND conversation_facts.owner IS NULL, "
     + ", ".join(f"{name} = excluded.{name}" for name in _NAMES.split(", ")[2:])
 )
 _TOUCH = sa.text("""
@@ -87,7 +88,7 @@ def known(connection: sa.Connection, keys: Sequence[Key]) -> dict[Key, Origin]:
     rows = connection.execute(
         KNOWN, {"sessions": [key[0] for key in keys], "uuids": [key[1] for key in keys]}
     )
-    return {(row[0], row[1]): Origin(row[2], row[3], bytes(row[4])) for row in rows}
+    return {(row[0], row[1]): Origin(row[2], row[3], bytes(row[4]), row[5]) for row in rows}
 
 
 def add(connection: sa.Connection, rows: Sequence[Fact], *, replace: bool = False) -> None:

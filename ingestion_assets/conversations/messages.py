@@ -9,7 +9,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -165,7 +165,7 @@ class _Storing:
                 self._seen[item.key] = item.origin
                 _note_stored(item)
                 if self._rebuild:
-                    chunk.replaces.append(item)
+                    chunk.replaces.append(item if stored.owner is None else _owned(item, stored.owner))
             else:
                 if stored:
                     self._seen[item.key] = stored
@@ -249,6 +249,15 @@ class _Storing:
             record = document
         _note_invalid(batch, position, raw, record)
         return None
+
+
+def _owned(item: _Item, owner: str) -> _Item:
+    """A summary as it lies with the session that it was given to: to rebuild it does not send it back to waiting."""
+    document = {**item.record.document, "sessionId": owner}
+    document.pop("waiting_for", None)
+    record = replace(item.record, document=document)
+    stored = stamped(record, drop_id=item.origin.drop_id, position=item.origin.position)
+    return item if isinstance(stored, Invalid) else replace(item, document=stored)
 
 
 def _same_place(one: Origin, other: Origin) -> bool:

@@ -72,6 +72,20 @@ def test_what_another_run_stored_but_did_not_finish_is_completed(
     assert resumed.records[0].status == "stored"
 
 
+def test_rebuilt_messages_alone_leave_summaries_with_their_sessions(
+    database: Database[Any], engine: sa.Engine
+) -> None:
+    """A person may materialize `messages` only, or cancel a rebuild half way: nothing waits for a later run."""
+    drops = [landed([{"type": "summary", "summary": "S", "leafUuid": "a"}], session="x"), landed([line("a")])]
+    ingest(database, engine, drops)
+    before = list(database.messages.find())
+    store_messages(database=database, engine=engine, drops=drops, rebuild=True)
+    assert list(database.messages.find()) == before
+    with engine.connect() as connection:
+        summaries = sa.text("SELECT owner, unsettled FROM ingestion.conversation_facts WHERE session_id = ''")
+        assert connection.execute(summaries).all() == [("s", False)]
+
+
 def test_a_rebuild_repairs_both_stores(database: Database[Any], engine: sa.Engine) -> None:
     lines = [line("a", cwd="/p"), line("b"), {"type": "summary", "summary": "S", "leafUuid": "a"}]
     drops = [landed(lines), landed([line("a", cwd="/p"), line("c")])]
