@@ -1,0 +1,222 @@
+"""What the known releases say of what is installed: kept per project, version and date, so that one word serves all sites.
+
+Whoever judges takes the project's row first: a sync shares it, a new answer of the feed has it alone. So a sync that comes while an
+answer is being stored is judged by that answer, never by the one before.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from ingestion_assets.modules.advice import advise
+from ingestion_assets.modules.releases import Release, ReleaseHistory
+from ingestion_assets.stores.postgres import copy_rows
+
+_NOTE_PROJECTS = sa.text("""
+    INSERT INTO ingestion.module_projects (project)
+    SELECT DISTINCT project FROM ingestion.module_states
+    WHERE site_id = :site_id AND until_sequence IS NULL AND present AND project <> ''
+    ORDER BY project
+    ON CONFLICT DO NOTHING
+""")
+_UNJUDGED = sa.text("""
+    SELECT DISTINCT s.project, s.version, s.datestamp
+    FROM ingestion.module_states s JOIN ingestion.module_projects p ON p.project = s.project AND p.known
+    WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.present
+      AND NOT EXISTS (SELECT FROM ingestion.module_advice a
+                      WHERE a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp)
+""")
+_INSTALLED = sa.text("""
+    SELECT DISTINCT project, version, datestamp FROM ingestion.module_states
+    WHERE until_sequence IS NULL AND present AND project = :project
+""")
+_SHARE = sa.text("""
+    SELECT project, title, status, link, supported_branches FROM ingestion.module_projects
+    WHERE project = ANY(:projects) AND known ORDER BY project FOR SHARE
+""")
+_RELEASES = sa.text("""
+    SELECT project, version, published, date, types, link, core_compatibility FROM ingestion.module_releases
+    WHERE project = ANY(:projects) ORDER BY project, position
+""")
+_KEEP = sa.text("""
+    INSERT INTO ingestion.module_advice
+        (project, version, datestamp, status, needs_security_update, recommended, latest, security_updates, also, reason)
+    VALUES (:project, :version, :datestamp, :status, :needs, :recommended, :latest, :security_updates, :also, :reason)
+    ON CONFLICT (project, version, datestamp) DO UPDATE SET
+        status = excluded.status, needs_security_update = excluded.needs_security_update, recommended = excluded.recommended,
+        latest = excluded.latest, security_updates = excluded.security_updates, also = excluded.also,
+        reason = excluded.reason, advised_at = clock_timestamp()
+""")
+_FOUND = sa.text("""
+    SELECT count(*) FROM ingestion.module_states s
+    JOIN ingestion.module_advice a
+        ON a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp AND a.needs_security_update
+    WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.present AND s.machine_name = ANY(:names)
+""")
+_SITES_OF_RELEASE = sa.text("""
+    SELECT t.id AS site_id, t.name AS site_name, s.machine_name, s.version AS installed_version, s.status AS enabled,
+           a.status, a.security_updates
+    FROM ingestion.module_states s
+    JOIN ingestion.sites t ON t.id = s.site_id AND t.active
+    JOIN ingestion.module_advice a
+        ON a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp
+    WHERE s.until_sequence IS NULL AND s.present AND s.project = :project
+      AND (CAST(:version AS text) = ANY(a.security_updates) OR (s.version = :version AND a.status = 'not_secure'))
+      AND (t.id, s.machine_name) > (:after_site, :after_module)
+    ORDER BY t.id, s.machine_name LIMIT :limit
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A version that some site has. `datestamp` is 0 where it is not known."""
+
+    project: str
+    version: str
+    datestamp: int
+
+
+def judge_site(connection: sa.Connection, site_id: int) -> int:
+    """Judge what a site has and nobody judged yet; note projects the feed is to be asked for. Gives how many were judged."""
+    connection.execute(_NOTE_PROJECTS, {"site_id": site_id})
+    unjudged = [Installed(*row) for row in connection.execute(_UNJUDGED, {"site_id": site_id})]
+    histories = known_histories(connection, {one.project for one in unjudged})
+    return judge(connection, unjudged, histories)
+
+
+def judge_project(connection: sa.Connection, history: ReleaseHistory) -> int:
+    """Judge all that is installed of a project anew. Gives how many versions were judged."""
+    installed = [Installed(*row) for row in connection.execute(_INSTALLED, {"project": history.project})]
+    return judge(connection, installed, {history.project: history})
+
+
+def judge(
+    connection: sa.Connection, installed: Sequence[Installed], histories: Mapping[str, ReleaseHistory]
+) -> int:
+    rows = []
+    for one in sorted(installed, key=lambda one: (one.project, one.version, one.datestamp)):
+        if one.project not in histories:
+            continue
+        advice = advise(one.version, histories[one.project], datestamp=one.datestamp or None)
+        rows.append(
+            {
+                "project": one.project, "version": one.version, "datestamp": one.datestamp, "status": advice.status,
+                "needs": advice.needs_security_update, "recommended": advice.recommended, "latest": advice.latest,
+                "security_updates": list(advice.security_updates), "also": list(advice.also), "reason": advice.reason,
+            }
+        )  # fmt: skip
+    if rows:
+        connection.execute(_KEEP, rows)
+    return len(rows)
+
+
+def known_histories(connection: sa.Connection, projects: Iterable[str]) -> dict[str, ReleaseHistory]:
+    """The stored release histories of those projects that the feed knows; they cannot change until the transaction ends."""
+    wanted = sorted(projects)
+    if not wanted:
+        return {}
+    known = connection.execute(_SHARE, {"projects": wanted}).all()
+    releases: dict[str, list[Release]] = {row.project: [] for row in known}
+    for row in connection.execute(_RELEASES, {"projects": list(releases)}):
+        releases[row.project].append(
+            Release(
+                version=row.version, published=row.published, date=row.date, types=tuple(row.types), link=row.link,
+                core_compatibility=row.core_compatibility,
+            )
+        )  # fmt: skip
+    return {
+        row.project: ReleaseHistory(
+            project=row.project, title=row.title or row.project, status=row.status, link=row.link,
+            supported_branches=tuple(row.supported_branches), releases=tuple(releases[row.project]),
+        )
+        for row in known
+    }  # fmt: skip
+
+
+_LOCK_PROJECT = sa.text("""
+    INSERT INTO ingestion.module_projects (project) VALUES (:project)
+    ON CONFLICT (project) DO UPDATE SET project = excluded.project
+""")
+_KEEP_PROJECT = sa.text("""
+    UPDATE ingestion.module_projects SET
+        known = true, title = :title, status = :status, link = :link, supported_branches = :supported_branches, changed_at = :at
+    WHERE project = :project
+""")
+_FORGET_RELEASES = sa.text("DELETE FROM ingestion.module_releases WHERE project = :project")
+
+
+def keep_history(connection: sa.Connection, history: ReleaseHistory, *, at: datetime) -> int:
+    """Store what the feed says of a project and judge all that is installed of it. Gives how many versions were judged."""
+    connection.execute(_LOCK_PROJECT, {"project": history.project})
+    connection.execute(
+        _KEEP_PROJECT,
+        {
+            "project": history.project, "title": history.title, "status": history.status, "link": history.link,
+            "supported_branches": list(history.supported_branches), "at": at,
+        },
+    )  # fmt: skip
+    connection.execute(_FORGET_RELEASES, {"project": history.project})
+    columns = ("project", "version", "position", "published", "date", "types", "link", "core_compatibility")
+    copy_rows(
+        connection,
+        "ingestion.module_releases",
+        columns,
+        (
+            (
+                history.project,
+                one.version,
+                position,
+                one.published,
+                one.date,
+                list(one.types),
+                one.link,
+                one.core_compatibility,
+            )
+            for position, one in enumerate(history.releases)
+        ),
+    )
+    return judge_project(connection, history)
+
+
+def forget_history(connection: sa.Connection, project: str, *, at: datetime) -> None:
+    """Note that the feed does not know a project: what is installed of it becomes unknown."""
+    connection.execute(_LOCK_PROJECT, {"project": project})
+    for table in ("module_releases", "module_advice"):
+        target = sa.table(table, sa.column("project"), schema="ingestion")
+        connection.execute(sa.delete(target).where(target.c.project == project))
+    connection.execute(
+        sa.text(
+            "UPDATE ingestion.module_projects SET known = false, changed_at = :at WHERE project = :project"
+        ),
+        {"project": project, "at": at},
+    )
+
+
+def updates_needed(connection: sa.Connection, site_id: int, names: Sequence[str]) -> int:
+    """How many of these modules of a site need a security update."""
+    return connection.execute(_FOUND, {"site_id": site_id, "names": list(names)}).scalar_one()
+
+
+def sites_of_release(
+    connection: sa.Connection,
+    project: str,
+    version: str,
+    *,
+    after: tuple[int, str] = (0, ""),
+    limit: int = 100,
+) -> list[dict[str, Any]]:
+    """Sites that a security release concerns: they lack it, or run it and it has become insecure itself."""
+    rows = connection.execute(
+        _SITES_OF_RELEASE,
+        {
+            "project": project,
+            "version": version,
+            "after_site": after[0],
+            "after_module": after[1],
+            "limit": limit,
+        },
+    )
+    return [dict(row._mapping) for row in rows]
