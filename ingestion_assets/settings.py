@@ -89,6 +89,10 @@ class Settings(BaseSettings):
         8.0, description="Seconds that a stopping front door gives its requests to finish."
     )
 
+    entities: str = Field(
+        "tpch",
+        description="Entity definitions: YAML files or folders of them, separated by `:`; `tpch` is the one that ships. Files in `<home>/entities` count too.",
+    )
     claim_max_bytes: int = Field(
         48 * 2**20,
         description="Most landed bytes that one run claims; bounds a run's memory. The rest get the next run.",

@@ -4,7 +4,7 @@ A load that is repeated (a killed run, a retry) finds what it said of a payload 
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -22,7 +22,10 @@ from ingestion_assets.entities.tables import LOCK, ensure_tables
 from ingestion_assets.landing.drops import LandedDrop
 
 WAITING_AT_ONCE = 100_000
+IDENTIFIED = 10_000
+"""Payloads of up to so many records get an outcome with the row's identity for each."""
 MISSING_REFERENCE = "missing_reference"
+REDRIVEN = "redrive_of"
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +65,7 @@ class Loaded(msgspec.Struct, kw_only=True):
     faults: list[Fault] = []
     waiting: list[int] = []
     refused: bool = False
+    ids: list[str | None] | None = None
     stream: str | None = None
     ended: bool = False
 
@@ -85,6 +89,7 @@ class _Payload:
     late: list[tuple[UUID, Missing]] = field(default_factory=list)
     """Lines that waited in the stream which this payload ends, and whose references never came."""
     resolved: Counter[str] = field(default_factory=Counter)
+    ids: list[str | None] | None = None
     refused: bool = False
 
     @property
@@ -97,9 +102,9 @@ _decode = msgspec.json.Decoder(Loaded).decode
 
 
 def stream_of(drop: LandedDrop) -> str | None:
-    """The stream that a payload is a part of: streams belong to whoever sends them."""
+    """The stream that a payload is a part of: streams belong to whoever sends them. Redriven records have left theirs."""
     name = drop.attributes.get("stream")
-    return None if name is None else f"{drop.principal}/{name}"
+    return None if name is None or REDRIVEN in drop.attributes else f"{drop.principal}/{name}"
 
 
 def load(
@@ -108,12 +113,10 @@ def load(
     drops: Sequence[LandedDrop],
     *,
     counted: Collection[UUID],
-    before_waiting: Callable[[str], None] = lambda _: None,
 ) -> list[Loaded]:
     """Write payloads into the tables, within the connection's transaction; what is said of each, in order.
 
     `counted` are those that were not finished before: only they count in the statistics, and only they are remembered.
-    `before_waiting` is called with each stream that ends, before what waited in it is looked at.
     Raises `IncompatibleTableError`.
     """
     ensure_tables(connection, entities)
@@ -121,16 +124,17 @@ def load(
     known = _known(connection, [drop.id for drop in drops if drop.id in counted])
     fresh = [_payload(drop, entities) for drop in drops if drop.id not in known]
     if fresh:
-        for loaded in _load(connection, entities, fresh, before_waiting):
+        for loaded in _load(connection, entities, fresh):
             known[loaded.drop_id] = loaded
         _remember(connection, [known[one.drop.id] for one in fresh if one.drop.id in counted])
     return [known[drop.id] for drop in drops]
 
 
 def _payload(drop: LandedDrop, entities: EntitySet) -> _Payload:
-    limit = drop.attributes.get("max_errors")
+    limit = None if REDRIVEN in drop.attributes else drop.attributes.get("max_errors")
+    stream = stream_of(drop)
     return _Payload(
-        drop, parse(drop.body, entities), stream_of(drop), drop.attributes.get("stream_end") == "true",
+        drop, parse(drop.body, entities), stream, stream is not None and drop.attributes.get("stream_end") == "true",
         None if limit is None else int(limit),
     )  # fmt: skip
 
@@ -139,11 +143,8 @@ def _load(
     connection: "psycopg.Connection[Any]",
     entities: EntitySet,
     payloads: Sequence[_Payload],
-    before_waiting: Callable[[str], None],
 ) -> Iterator[Loaded]:
     ending = {one.stream: one for one in payloads if one.ends and one.stream is not None}
-    for stream in ending:
-        before_waiting(stream)
     sources = _waiting_sources(connection, list(ending))
     ids = sorted({*(one.drop.id for one in payloads), *sources})
     place = {drop_id: at for at, drop_id in enumerate(ids)}
@@ -179,6 +180,8 @@ def _stage_payloads(
         at = place[one.drop.id]
         last = ending.get(one.stream) if one.stream is not None else None
         sees = place[last.drop.id] if last is not None else at
+        if one.parsed.count <= IDENTIFIED:
+            one.ids = _identities(one.parsed)
         for rows in one.parsed.rows:
             if not isinstance(rows.values, list):
                 staging.add(rows, at=at, sees=sees)
@@ -340,9 +343,21 @@ def _loaded(one: _Payload, written: dict[str, Written], late: list[Fault], endin
         faults=faults + late,
         waiting=sorted(one.missing) if open_stream else [],
         refused=one.refused,
+        ids=one.ids,
         stream=one.drop.attributes.get("stream"),
         ended=one.ends,
     )
+
+
+def _identities(parsed: Parsed) -> list[str | None]:
+    """What each record that was read is called: the entity and its primary key, `OrderLineItem/1/3`."""
+    ids: list[str | None] = [None] * parsed.count
+    for rows in parsed.rows:
+        entity = rows.entity
+        key = [entity.names.index(name) for name in entity.primary_key]
+        for record, values in zip(rows.records, rows.tuples(), strict=True):
+            ids[int(record)] = "/".join((entity.entity, *(values[place] or "" for place in key)))
+    return ids
 
 
 def _fault(one: _Payload, record: int, fault: LineFault) -> Fault:
@@ -356,6 +371,8 @@ def _fault(one: _Payload, record: int, fault: LineFault) -> Fault:
 
 def _first(drop: LandedDrop) -> tuple[int, int]:
     """Lines and bytes of the stream before this part of it."""
+    if REDRIVEN in drop.attributes:
+        return 0, 0
     return int(drop.attributes.get("first_line", 0)), int(drop.attributes.get("first_byte", 0))
 
 

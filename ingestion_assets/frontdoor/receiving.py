@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -51,23 +52,15 @@ class Landing:
 
 
 MakeDrop = Callable[[Arrival, bytes], NewDrop]
+Answer = Callable[[Receipt, dict[str, str]], Response]
 
 
-async def take_in(
-    request: Request, *, scopes: tuple[str, ...], media_types: frozenset[str] = JSON, make_drop: MakeDrop
-) -> Response:
-    """Take a payload in and answer for it.
-
-    `make_drop` turns the decoded body into a drop, or raises `Problem`; it may be called in a thread. Raises `Problem` for everything
-    that the contract names; `ClientDisconnect` when the sender went away.
-    """
+async def let_in(request: Request, *, scopes: tuple[str, ...], media_types: frozenset[str]) -> Arrival:
+    """Who sends this and what comes with it, before the body is read. Raises `Problem`."""
     door = front_door(request)
     principal = await door.authenticate(request, *scopes)
     headers = dict(request.scope["headers"])
     _check_media_type(headers, media_types)
-    waiting = preferences.waiting(
-        _header(headers, b"prefer"), default_s=door.settings.default_wait_s, max_s=door.settings.max_wait_s
-    )
     arrival = Arrival(
         principal,
         headers,
@@ -75,16 +68,48 @@ async def take_in(
         _attributes(request, headers),
     )
     door.backlog.admit()
+    return arrival
+
+
+def waiting_for(request: Request) -> preferences.Waiting:
+    """How long this request waits for the outcome."""
+    settings = front_door(request).settings
+    prefer = _header(dict(request.scope["headers"]), b"prefer")
+    return preferences.waiting(prefer, default_s=settings.default_wait_s, max_s=settings.max_wait_s)
+
+
+async def take_in(
+    request: Request,
+    *,
+    scopes: tuple[str, ...],
+    media_types: frozenset[str] = JSON,
+    make_drop: MakeDrop,
+    at_once_above: int | None = None,
+    answer: Answer | None = None,
+) -> Response:
+    """Take a payload in and answer for it.
+
+    Payloads of more than `at_once_above` records are answered with their receipt at once, unless the client asks to wait.
+    `make_drop` turns the decoded body into a drop, or raises `Problem`; it may be called in a thread. `answer` says what
+    became of the payload where that is not `outcome_response`. Raises `Problem` for everything that the contract
+    names; `ClientDisconnect` when the sender went away.
+    """
+    door = front_door(request)
+    arrival = await let_in(request, scopes=scopes, media_types=media_types)
+    waiting = waiting_for(request)
     accepted, view = await _land(door, request, arrival, make_drop)
     door.metrics.accepted.labels(view["flow"]).inc()
     answer_headers = _answer_headers(accepted, waiting.applied)
     known = await _known(door, accepted) if accepted.replayed else None
+    if answer is None:
+        answer = partial(outcome_response, door)
     if known is not None and known.state in TERMINAL and waiting.applied != "respond-async":
-        return outcome_response(door, known, answer_headers)
-    if accepted.registered and waiting.seconds > 0:
+        return answer(known, answer_headers)
+    waits = waiting.applied is not None or at_once_above is None or view["records"] <= at_once_above
+    if accepted.registered and waiting.seconds > 0 and waits:
         outcome = await _outcome(door, request.receive, accepted, waiting.seconds)
         if outcome is not None:
-            return outcome_response(door, outcome, answer_headers)
+            return answer(outcome, answer_headers)
     body = (
         receipt_json(known, dagster_url=door.settings.dagster_url) if known else view | _landed_view(accepted)
     )
@@ -102,26 +127,8 @@ async def _land(
             drop = make_drop(arrival, body)
         else:
             drop = await asyncio.get_running_loop().run_in_executor(door.threads, make_drop, arrival, body)
-        try:
+        with intake_refusals():
             accepted = await door.intake.accept(drop)
-        except IdempotencyConflictError as error:
-            raise Problem(
-                422,
-                "This Idempotency-Key was used before with another body.",
-                errors=[
-                    error_item(
-                        "header", "Idempotency-Key", msg="used with another body", type="idempotency_conflict"
-                    )
-                ],
-                receipt=str(error),
-            ) from error
-        except LandingUnavailableError as error:
-            raise Problem(
-                503,
-                "landing storage cannot take payloads now; try again later.",
-                headers={"Retry-After": "5"},
-                dependency="landing",
-            ) from error
         return accepted, {
             "flow": drop.flow,
             "partition": drop.partition,
@@ -131,8 +138,37 @@ async def _land(
         }
 
 
+@contextlib.contextmanager
+def intake_refusals() -> Iterator[None]:
+    """Turns what the intake cannot take into the 422 or 503 that says so."""
+    try:
+        yield
+    except IdempotencyConflictError as error:
+        raise Problem(
+            422,
+            "This Idempotency-Key was used before with another body.",
+            errors=[
+                error_item(
+                    "header", "Idempotency-Key", msg="used with another body", type="idempotency_conflict"
+                )
+            ],
+            receipt=str(error),
+        ) from error
+    except LandingUnavailableError as error:
+        raise Problem(
+            503,
+            "landing storage cannot take payloads now; try again later.",
+            headers={"Retry-After": "5"},
+            dependency="landing",
+        ) from error
+
+
 def outcome_response(door: FrontDoor, receipt: Receipt, headers: dict[str, str]) -> Response:
-    """The flow's result body for a drop that is done; 422 for one that failed for good."""
+    """The flow's result body for a drop that is done; 422 for one that failed for good; the receipt of one that is held."""
+    if receipt.state == "held":
+        view = receipt_json(receipt, dagster_url=door.settings.dagster_url)
+        located = headers | {"Location": receipt_url(receipt.id)}
+        return Response(msgspec.json.encode(view), 202, media_type="application/json", headers=located)
     if receipt.state == "failed":
         errors = [
             error_item(

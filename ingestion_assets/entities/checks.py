@@ -1,0 +1,132 @@
+"""Asset checks of the entities flow: made with the rows by the step that writes them, and an hourly look at whole tables."""
+
+from typing import Any
+
+import dagster as dg
+import psycopg
+from psycopg import sql
+
+from ingestion_assets.entities.definition import Entity, EntitySet
+from ingestion_assets.entities.loading import Counts
+from ingestion_assets.entities.tables import foreign_key_name, inspect, names, table_of
+from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.stores import postgres
+
+REJECT_RATE = 0.05
+
+
+def specs(entity: Entity, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """The checks that an entity's step makes."""
+    made = [
+        dg.AssetCheckSpec(
+            "accounting", asset=key, blocking=True,
+            description="processed + resolved = inserted + updated + unchanged + failed + waiting.",
+        ),
+        dg.AssetCheckSpec(
+            "primary_key", asset=key, blocking=True,
+            description=f"({', '.join(entity.primary_key)}) is the primary key of the table.",
+        ),
+        dg.AssetCheckSpec("reject_rate", asset=key, description=f"At most {REJECT_RATE:.0%} of the records fail."),
+    ]  # fmt: skip
+    if entity.references:
+        made.append(
+            dg.AssetCheckSpec(
+                "references", asset=key, blocking=True, description="Every reference is a foreign key of the table."
+            )
+        )
+    return made
+
+
+def check_entity(
+    connection: "psycopg.Connection[Any]", entity: Entity, counts: Counts
+) -> list[dg.AssetCheckResult]:
+    """The checks on one entity, for what a run did to it."""
+    ended = counts.inserted + counts.updated + counts.unchanged + counts.failed + counts.waiting
+    rate = counts.failed / counts.processed if counts.processed else 0.0
+    standing = inspect(connection, entity.table)
+    results = [
+        dg.AssetCheckResult(
+            check_name="accounting",
+            passed=counts.processed + counts.resolved == ended,
+            metadata={name: getattr(counts, name) for name in Counts.__struct_fields__},
+        ),
+        dg.AssetCheckResult(
+            check_name="primary_key",
+            passed=standing is None or standing.primary_key == entity.primary_key,
+            metadata={"found": ", ".join(standing.primary_key) if standing else "no table yet"},
+        ),
+        dg.AssetCheckResult(
+            check_name="reject_rate", passed=rate <= REJECT_RATE, severity=dg.AssetCheckSeverity.WARN,
+            metadata={"rate": rate},
+        ),
+    ]  # fmt: skip
+    if entity.references:
+        wanted = {foreign_key_name(entity, reference) for reference in entity.references}
+        absent = sorted(wanted - standing.foreign_keys) if standing else []
+        results.append(
+            dg.AssetCheckResult(
+                check_name="references", passed=not absent, metadata={"absent": dg.MetadataValue.json(absent)}
+            )
+        )
+    return results
+
+
+def audit_of(entity: Entity, entities: EntitySet, key: dg.AssetKey) -> dg.AssetChecksDefinition:
+    """A look at all rows of an entity: no key twice, no reference into nothing."""
+
+    @dg.asset_check(
+        asset=key,
+        name="stored_rows",
+        description="No primary key is there twice and no row references what is not there. Run by the hour and by hand.",
+    )
+    def stored_rows() -> dg.AssetCheckResult:
+        with postgres.engine().connect() as connection:
+            raw: Any = connection.connection.driver_connection
+            if inspect(raw, entity.table) is None:
+                return dg.AssetCheckResult(passed=True, metadata={"rows": 0})
+            counted = sql.SQL("SELECT count(*), count(DISTINCT ({key})) FROM {table}").format(
+                key=names(entity.primary_key), table=table_of(entity)
+            )
+            number, distinct = raw.execute(counted).fetchone()
+            orphans = {
+                foreign_key_name(entity, reference): raw.execute(_orphans(entity, entities, index)).fetchone()[0]
+                for index, reference in enumerate(entity.references)
+            }
+        return dg.AssetCheckResult(
+            passed=number == distinct and not any(orphans.values()),
+            metadata={"rows": number, "keys": distinct, "orphans": dg.MetadataValue.json(orphans)},
+        )
+
+    return stored_rows
+
+
+def _orphans(entity: Entity, entities: EntitySet, index: int) -> sql.Composed:
+    reference = entity.references[index]
+    target = entities.by_name[reference.entity]
+    pairs = list(zip(reference.fields, target.primary_key, strict=True))
+    given = sql.SQL(" AND ").join(sql.SQL("row.{} IS NOT NULL").format(sql.Identifier(mine)) for mine, _ in pairs)
+    same = sql.SQL(" AND ").join(
+        sql.SQL("other.{} = row.{}").format(sql.Identifier(key), sql.Identifier(mine)) for mine, key in pairs
+    )
+    return sql.SQL(
+        "SELECT count(*) FROM {table} row WHERE {given} AND NOT EXISTS (SELECT FROM {target} other WHERE {same})"
+    ).format(table=table_of(entity), given=given, target=table_of(target), same=same)
+
+
+def log_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    """The check on the ingestion log."""
+    return dg.AssetCheckSpec(
+        "accounting", asset=key, description="Every payload's result accounts for each of its records."
+    )
+
+
+def check_log(outcomes: list[DropOutcome]) -> dg.AssetCheckResult:
+    """Whether every payload's outcome accounts for its records."""
+    wrong = [
+        str(outcome.drop_id)
+        for outcome in outcomes
+        if outcome.result and outcome.result["processed"] != len(outcome.records)
+    ]
+    return dg.AssetCheckResult(
+        check_name="accounting", passed=not wrong, metadata={"wrong": dg.MetadataValue.json(wrong)}
+    )

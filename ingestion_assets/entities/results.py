@@ -1,0 +1,83 @@
+"""What a payload's load came to, in the words of the contract: its result body, the outcome of each record, its rejects."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from ingestion_assets.entities.loading import Fault, Loaded
+from ingestion_assets.landing.drops import DropOutcome, RecordOutcome, Reject
+
+LISTED = 10_000
+"""Errors listed in a result at most; all of them are among the rejects."""
+_STORED = RecordOutcome("stored")
+_WAITS = RecordOutcome(
+    "rejected", code="waits_for_reference", reason="decided when its stream ends, with the receipt that ends it"
+)
+
+
+def outcome_of(loaded: Loaded, *, received_at: datetime, finished_at: datetime) -> DropOutcome:
+    """Everything a run has to say of one payload. `duration_ms` counts from acceptance."""
+    total = loaded.total()
+    counts = {name: getattr(total, name) for name in total.__struct_fields__}
+    failed_all = bool(total.failed) and not (total.inserted + total.updated + total.unchanged + total.waiting)
+    result: dict[str, Any] = {
+        "status": "error" if failed_all else "partial" if total.failed else "success",
+        **counts,
+        "errors": [error_of(fault) for fault in loaded.faults[:LISTED]],
+        "errors_not_listed": max(0, len(loaded.faults) - LISTED),
+        "by_entity": {name: msgspec.to_builtins(each) for name, each in loaded.entities.items()},
+        "duration_ms": max(0, round((finished_at - received_at).total_seconds() * 1000)),
+    }
+    if loaded.stream is not None:
+        result |= {"stream": loaded.stream, "ended": loaded.ended}
+    if loaded.refused:
+        reason = f"{len(loaded.faults)} lines cannot be stored, more than are allowed; nothing of the payload was stored"
+        result["message"] = reason
+        return DropOutcome(
+            loaded.drop_id, result, _records(loaded), [Reject(-1, "payload", "too_many_errors", reason, b"")],
+            [{"code": "too_many_errors", "reason": reason}], failed=True,
+        )  # fmt: skip
+    rejects = [
+        Reject(_position(loaded, fault, place), "invalid", fault.code, _reason(fault), fault.raw)
+        for place, fault in enumerate(loaded.faults)
+    ]
+    return DropOutcome(loaded.drop_id, result, _records(loaded), rejects)
+
+
+def error_of(fault: Fault) -> dict[str, Any]:
+    """One entry of `errors`."""
+    return {
+        "line_number": fault.line,
+        "byte_offset": fault.offset,
+        "entity": fault.entity,
+        "field": fault.field,
+        "code": fault.code,
+        "message": fault.message,
+        "line": fault.raw.decode(errors="replace").replace("\0", "\ufffd"),
+    }
+
+
+def _position(loaded: Loaded, fault: Fault, place: int) -> int:
+    """The record's index; lines that waited in a stream come after the records of the payload that ended it."""
+    return fault.record if fault.record >= 0 else loaded.records + place
+
+
+def _reason(fault: Fault) -> str:
+    return f"line {fault.line}, byte {fault.offset}: {fault.message}".replace("\0", "\ufffd")
+
+
+def _records(loaded: Loaded) -> list[RecordOutcome]:
+    if loaded.refused:
+        refused = RecordOutcome("rejected", code="payload_refused", reason="the payload has more errors than are allowed")
+        outcomes = [refused] * loaded.records
+    elif loaded.ids is not None:
+        outcomes = [RecordOutcome("stored", name) for name in loaded.ids]
+    else:
+        outcomes = [_STORED] * loaded.records
+    for fault in loaded.faults:
+        if fault.record >= 0:
+            outcomes[fault.record] = RecordOutcome("rejected", code=fault.code, reason=fault.message.replace("\0", "\ufffd"))
+    for record in loaded.waiting:
+        outcomes[record] = _WAITS
+    return outcomes
