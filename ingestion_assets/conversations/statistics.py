@@ -167,7 +167,10 @@ def _refresh(connection: sa.Connection, database: Database[Any], ids: Sequence[s
         documents.append(ReplaceOne({"_id": row.session_id}, document, upsert=True))
     database[SESSIONS].bulk_write(documents, ordered=False)
     connection.execute(sql.ADD_PROJECTS, {"rows": msgspec.json.encode(list(projects.values())).decode()})
-    connection.execute(sql.SESSIONS_DONE, {"rows": msgspec.json.encode(rows).decode()})
+    connection.execute(
+        sql.SESSIONS_DONE,
+        {"rows": msgspec.json.encode(rows).decode(), "ids": [row["session_id"] for row in rows]},
+    )
 
 
 def _session_document(

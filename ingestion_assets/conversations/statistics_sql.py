@@ -106,7 +106,7 @@ SESSION_TOTALS = sa.text("""
         totals.messages, totals.started_at, totals.ended_at, totals.cumulative_cost, totals.first_cwd,
         totals.versions, totals.summaries, totals.titles
     FROM totals
-    JOIN ingestion.conversation_sessions s ON s.session_id = totals.session
+    JOIN ingestion.conversation_sessions s ON s.session_id = totals.session AND s.session_id = ANY(CAST(:ids AS text[]))
     JOIN by_type ON by_type.session = totals.session
     LEFT JOIN tokens ON tokens.session = totals.session
     LEFT JOIN costs ON costs.session = totals.session
@@ -123,6 +123,7 @@ ADD_PROJECTS = sa.text("""
     ON CONFLICT (project_id) DO UPDATE SET stale = true
 """)
 
+# The ids stand there twice, as rows and as a list, because only a list makes the planner go through the index.
 # A session that moved leaves a project that must be computed anew too.
 SESSIONS_DONE = sa.text("""
     WITH t AS (
@@ -134,11 +135,12 @@ SESSIONS_DONE = sa.text("""
         UPDATE ingestion.conversation_projects p SET stale = true
         FROM ingestion.conversation_sessions s JOIN t ON t.session_id = s.session_id
         WHERE p.project_id = s.project_id AND s.project_id <> t.project_id
+            AND s.session_id = ANY(CAST(:ids AS text[]))
     )
     UPDATE ingestion.conversation_sessions s
     SET project_id = t.project_id, messages = t.messages, started_at = t.started_at, ended_at = t.ended_at,
         cost = t.cost, tokens = t.tokens, stale = false
-    FROM t WHERE s.session_id = t.session_id
+    FROM t WHERE s.session_id = t.session_id AND s.session_id = ANY(CAST(:ids AS text[]))
 """)
 
 STALE_PROJECTS = sa.text("""

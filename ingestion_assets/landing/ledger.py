@@ -122,7 +122,7 @@ _STATISTICS = sa.text("""
     FROM ingestion.drops WHERE state = 'claimed' GROUP BY flow, state
     UNION ALL
     SELECT 'finished', flow, state, count(*), NULL
-    FROM ingestion.drops WHERE finished_at > clock_timestamp() - interval '1 hour' GROUP BY flow, state
+    FROM ingestion.drops WHERE finished_at > now() - interval '1 hour' GROUP BY flow, state
     UNION ALL
     SELECT 'rejects', flow, kind, count(*), NULL
     FROM ingestion.rejects WHERE redriven_at IS NULL GROUP BY flow, kind
