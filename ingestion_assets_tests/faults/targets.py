@@ -57,17 +57,15 @@ def kill(target: str, stack: RunningStack, load: Load, rng: random.Random) -> fl
 
 def _kill_child(stack: RunningStack, load: Load, rng: random.Random) -> float:
     """Kill a worker's child at a random point of a run that it executes. A child is back as soon as it is gone."""
-    delay_s = rng.uniform(0.0, 0.4)
+    at_work = "SELECT pid, run_id FROM ingestion.run_heartbeats WHERE ended_at IS NULL AND beat_at > now() - interval '10 s'"
     with psycopg.connect(stack.environment["INGESTION_POSTGRES_URL"], autocommit=True) as connection:
         while not load.is_over:
-            row = connection.execute(
-                "SELECT pid, run_id FROM ingestion.run_heartbeats"
-                " WHERE ended_at IS NULL AND started_at < now() - make_interval(secs => %s)"
-                " AND beat_at > now() - interval '10 s' LIMIT 1",
-                (delay_s,),
-            ).fetchone()
-            if row is not None:
-                os.kill(row[0], signal.SIGKILL)
+            found = connection.execute(at_work).fetchone()
+            if found is None:
+                continue
+            time.sleep(rng.uniform(0.0, 0.3))  # the point at which it is killed, not a wait
+            if found in connection.execute(at_work).fetchall():
+                os.kill(found[0], signal.SIGKILL)
                 return time.monotonic()
     raise AssertionError("no run was at work while the load lasted")
 

@@ -289,3 +289,16 @@ def test_a_run_whose_task_the_broker_lost_is_found(
     assert runs.status(lost) == DagsterRunStatus.FAILURE
     worker_process.start()
     runs.wait_for(kept, DagsterRunStatus.SUCCESS)
+
+
+def test_a_dispatched_run_that_was_never_submitted_is_found(
+    runs: Runs, broker: Broker, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lost_launches, "GRACE", timedelta(seconds=-5))
+    forgotten = runs.create("chain", tags={**DAY, "ingestion/dispatch": "landed"})
+    somebodys = runs.create("chain", tags=DAY)
+    with redis.Redis.from_url(broker.server.url) as client:
+        assert lost_launches.suspects(runs.instance, engine(postgres_url), client) == {forgotten}
+    lost_launches.fail(runs.instance, forgotten)
+    assert runs.status(forgotten) == DagsterRunStatus.FAILURE
+    assert runs.status(somebodys) == DagsterRunStatus.NOT_STARTED

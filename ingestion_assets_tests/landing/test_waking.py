@@ -1,0 +1,89 @@
+"""Waking on a real ledger: what fails is tried again, what was missed is made up for; drops given back come again at once."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from ingestion_assets.landing import claims, waking
+from ingestion_assets.landing.dispatch import Dispatch
+from ingestion_assets.landing.storage import LocalStorage
+from ingestion_assets.landing.waking import Waker
+from ingestion_assets.stores.postgres import driver_url
+from ingestion_assets_tests.landing.test_spine import LANE, accept_all, note, take
+from ingestion_assets_tests.servers import wait_until
+
+
+@pytest.fixture
+def engine(fresh_postgres_url: str) -> Iterator[sa.Engine]:
+    made = sa.create_engine(driver_url(fresh_postgres_url, "psycopg"))
+    yield made
+    made.dispose()
+
+
+@contextmanager
+def waker(engine: sa.Engine, launch: Callable[[Dispatch], None]) -> Iterator[Waker]:
+    made = Waker(engine=engine, launch=launch)
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def dispatch_states(engine: sa.Engine) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.scalars(sa.text("SELECT state FROM ingestion.dispatches ORDER BY id")))
+
+
+def test_a_launch_that_fails_is_tried_again_without_another_wake(engine: sa.Engine, tmp_path: Path) -> None:
+    accept_all(engine, LocalStorage(tmp_path / "landing"), [note()])
+    launched: list[Dispatch] = []
+
+    def launch(dispatch: Dispatch) -> None:
+        launched.append(dispatch)
+        if len(launched) < 3:
+            raise ConnectionError("the webserver is away")
+
+    with waker(engine, launch) as woken:
+        woken.wake([LANE])
+        wait_until(lambda: len(launched) == 3, seconds=5 * waking.RETRY_S, what="the third launch")
+        wait_until(
+            lambda: dispatch_states(engine) == ["lost", "lost", "pending"], seconds=5, what="two to be lost"
+        )
+
+
+def test_waking_everything_finds_lanes_that_nobody_named(engine: sa.Engine, tmp_path: Path) -> None:
+    accept_all(engine, LocalStorage(tmp_path / "landing"), [note()])
+    launched: list[Dispatch] = []
+    with waker(engine, launched.append) as woken:
+        woken.wake_all(["others"])
+        woken.wake_all([LANE.flow])
+        wait_until(lambda: launched, seconds=5, what="the launch")
+    assert [one.lane for one in launched] == [LANE]
+
+
+def test_drops_given_back_may_be_taken_at_once_and_then_ever_later(engine: sa.Engine, tmp_path: Path) -> None:
+    accept_all(engine, LocalStorage(tmp_path / "landing"), [note()])
+    delays: list[float] = []
+    for number in range(4):
+        with engine.begin() as connection:
+            connection.execute(sa.text("UPDATE ingestion.drops SET not_before = NULL"))
+        assert len(take(engine, f"run {number}").drops) == 1
+        with engine.begin() as connection:
+            claims.give_back(
+                connection,
+                f"run {number}",
+                error={"code": "away"},
+                transient=True,
+                delay_s=10,
+                max_attempts=2,
+            )
+            claims.release(connection, f"run {number}")
+        with engine.connect() as connection:
+            left = "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM ingestion.drops"
+            delays.append(float(connection.scalar(sa.text(left)) or 0))
+    assert delays[0] <= 0
+    assert [round(delay, -1) for delay in delays[1:]] == [10, 30, 60]
