@@ -25,7 +25,12 @@ class EnvelopeError(Exception):
     """A body that is no payload of the flow: 400 or 422, a sentence, and what is wrong where."""
 
     def __init__(
-        self, status: int, detail: str, *, loc: Sequence[str | int] = (), type: str = "envelope"
+        self,
+        status: int,
+        detail: str,
+        *,
+        loc: Sequence[str | int] = (),
+        type: str = "envelope",  # noqa: A002
     ) -> None:
         super().__init__(detail)
         self.status = status

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Awaitable, Callable
 
-import sqlalchemy as sa
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.frontdoor.problems import Problem, retry_after_header
 from ingestion_assets.landing.ledger import LedgerStatistics
@@ -29,7 +29,7 @@ class Backlog:
         if time.monotonic() - self._read_at > FRESH_S:
             try:
                 self._statistics = await self._read()
-            except (sa.exc.SQLAlchemyError, OSError, TimeoutError) as error:
+            except (SQLAlchemyError, OSError, TimeoutError) as error:
                 log.debug("ledger_statistics_unavailable", error=str(error))
                 self._statistics = None
             self._read_at = time.monotonic()

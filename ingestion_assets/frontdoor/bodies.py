@@ -145,7 +145,7 @@ def _gzip_pieces(data: bytes) -> Iterator[bytes]:
             piece = decoder.decompress(feed, PIECE)
         except zlib.error as error:
             raise _broken(b"gzip", str(error)) from error
-        position += len(feed) - len(decoder.unconsumed_tail) - len(decoder.unused_data)
+        position += len(feed) - len(decoder.unused_data if decoder.eof else decoder.unconsumed_tail)
         if piece:
             yield piece
     while piece := decoder.decompress(b"", PIECE):

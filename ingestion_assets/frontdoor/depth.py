@@ -19,15 +19,19 @@ def deeper_than(body: bytes, limit: int) -> bool:
     if body.count(b"[") + body.count(b"{") <= limit:
         return False
     brackets = _outside_strings(body)
-    for level in range(1, _PASSES + 1):
+    taken_out = 0
+    while brackets and taken_out < _PASSES:
         brackets = brackets.replace(b"[]", b"")
-        if not brackets:
-            return level > limit
-    depth = _PASSES
+        taken_out += 1
+    if not brackets:
+        return taken_out > limit
+    depth = taken_out
     for start in range(0, len(brackets), _STRETCH):
-        for depth in accumulate(map(_STEP.__getitem__, brackets[start : start + _STRETCH]), initial=depth):
-            if depth > limit:
-                return True
+        steps = map(_STEP.__getitem__, brackets[start : start + _STRETCH])
+        levels = list(accumulate(steps, initial=depth))
+        if max(levels) > limit:
+            return True
+        depth = levels[-1]
     return False
 
 

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 
@@ -104,7 +106,7 @@ class FrontDoor:
         await self.dependencies.stop()
         for _, close in self._resources.values():
             await close()
-        with contextlib.suppress(sa.exc.SQLAlchemyError, OSError):
+        with contextlib.suppress(SQLAlchemyError, OSError):
             await self.async_engine.dispose()
         self.threads.shutdown(wait=False, cancel_futures=True)
 
@@ -165,7 +167,7 @@ class FrontDoor:
                 await self._count_finished()
                 if turn % USES_EVERY == 0:
                     await self.keyring.write_uses()
-            except (sa.exc.SQLAlchemyError, OSError, TimeoutError) as error:
+            except (SQLAlchemyError, OSError, TimeoutError) as error:
                 log.debug("watch_interrupted", error=str(error))
             await asyncio.sleep(WATCH_S)
 
@@ -182,7 +184,7 @@ def ledger_needed() -> Iterator[None]:
     """Turns a ledger that is down into the 503 that names it."""
     try:
         yield
-    except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, OSError) as error:
+    except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
         raise unavailable("postgresql") from error
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.frontdoor.keys import ApiKey, find_keys, note_use
 from ingestion_assets.frontdoor.problems import Problem, unavailable
@@ -91,7 +92,7 @@ class Keyring:
 
         try:
             key = await asyncio.get_running_loop().run_in_executor(self._executor, look)
-        except sa.exc.SQLAlchemyError:
+        except SQLAlchemyError:
             self._down_until = time.monotonic() + RETRY_S
             return
         if len(self._known) >= REMEMBERED:

@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import IntegrityError
 
 from ingestion_assets.frontdoor.tokens import digest, new_token, parse_scopes
 
@@ -73,7 +74,7 @@ def create_key(
             )
             .returning(*_SHOWN)
         ).one()
-    except sa.exc.IntegrityError as error:
+    except IntegrityError as error:
         raise KeyNameTakenError(
             f"there is a key named {name!r} already; revoke it first or choose another name"
         ) from error

@@ -1,6 +1,6 @@
 """`GET /metrics`: counts of this process's requests, and the ledger's figures at the time of asking."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -118,7 +118,7 @@ class RequestMetrics:
         """Everything in Prometheus' text format."""
         return generate_latest(self.registry)
 
-    def _show(self, name: str, text: str, labels: tuple[str, ...], values: dict[Any, float]) -> None:
+    def _show(self, name: str, text: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> None:
         family = GaugeMetricFamily(name, text, labels=labels)
         for key, value in values.items():
             family.add_metric([str(part) for part in key], value)

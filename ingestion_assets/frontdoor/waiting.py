@@ -7,14 +7,14 @@ from uuid import UUID
 
 import msgspec
 import psycopg
-import sqlalchemy as sa
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.landing.drops import Lane, Receipt
 
 FINISHED = "ingestion_finished"
 LANE_FREE = "ingestion_lane_free"
-TERMINAL = frozenset({"done", "failed"})
+TERMINAL = frozenset({"done", "failed", "held"})  # nothing more comes by itself
 RECHECK_S = 1.0
 RECONNECT_S = 0.5
 
@@ -161,7 +161,7 @@ class FinishedDrops:
     async def _answer(self, asked: list[UUID]) -> None:
         try:
             receipts = await self._read(asked)
-        except (sa.exc.SQLAlchemyError, OSError, TimeoutError):
+        except (SQLAlchemyError, OSError, TimeoutError):
             return  # looked at again in RECHECK_S
         for drop_id, receipt in receipts.items():
             if receipt.state not in TERMINAL:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
 import msgspec
@@ -207,6 +207,6 @@ def _print_lines(items: list[Any]) -> None:
         typer.echo(msgspec.json.encode(item).decode())
 
 
-def _missing(what: str, id_: UUID) -> None:
+def _missing(what: str, id_: UUID) -> NoReturn:
     typer.echo(f"There is no {what} {id_}.", err=True)
     raise typer.Exit(1)

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from typer.testing import CliRunner
 
+from ingestion_assets.frontdoor.cli import app
 from ingestion_assets.frontdoor.tokens import allows, is_well_formed, new_token, parse_scopes
+from ingestion_assets.settings import load_settings
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.frontdoor.instant_runs import first_rejected, stored
 from ingestion_assets_tests.servers import wait_until
@@ -127,9 +129,6 @@ def test_rejects_are_listed_shown_and_redriven(front: Front) -> None:
 
 
 def test_command_line_makes_lists_and_revokes_keys(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ingestion_assets.frontdoor.cli import app
-    from ingestion_assets.settings import load_settings
-
     monkeypatch.setenv("INGESTION_POSTGRES_URL", str(front.settings.postgres_url))
     load_settings.cache_clear()
     try:

@@ -51,9 +51,13 @@ def test_answers_are_documented(whole: Front, mode: GenerationMode) -> None:
             operation.body or operation.query or operation.path_parameters
         ):
             continue
-        _exercise(operation.as_strategy(generation_mode=mode), statuses, ids if mode is GenerationMode.POSITIVE else {})
+        _exercise(
+            operation.as_strategy(generation_mode=mode),
+            statuses,
+            ids if mode is GenerationMode.POSITIVE else {},
+        )
     assert any(status < 300 for _, status in statuses) or mode is GenerationMode.NEGATIVE
-    print(f"{statuses.total()} cases:", dict(statuses))  # noqa: T201
+    print(f"{statuses.total()} cases:", dict(statuses))
     if LONG:
         assert statuses.total() >= 1000
 

@@ -1,6 +1,5 @@
 """PostgreSQL, MongoDB or landing storage is away: what can be accepted is, what cannot be answered says who is missing."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,7 +114,7 @@ def test_landing_storage_that_cannot_be_written_is_503(postgres_url: str, tmp_pa
         landing = tmp_path / "landing"
         moved = tmp_path / "moved"
         landing.rename(moved)
-        os.symlink("/proc/nowhere", landing)
+        landing.symlink_to("/proc/nowhere")
         answer = client.post(BATCH, json=BODY)
         landing.unlink()
         moved.rename(landing)

@@ -1,5 +1,6 @@
 """Starting and stopping the process: not ready first, requests finished, nothing acknowledged lost."""
 
+import json
 import signal
 import threading
 import time
@@ -76,3 +77,22 @@ def test_waiting_requests_get_their_receipt_when_it_stops(postgres_url: str, tmp
         assert child.wait(timeout=12) in (0, -signal.SIGTERM)
     assert answers[0].status_code == 202
     assert answers[0].json()["state"] == "landed"
+
+
+def test_starts_quickly_and_keeps_secrets_out_of_its_log(postgres_url: str, tmp_path: Path) -> None:
+    started = time.monotonic()
+    with process(home=tmp_path, postgres_url=postgres_url, INGESTION_LOG_JSON="true") as (child, url):
+        took = time.monotonic() - started
+        accepted = {**HEADERS, "Prefer": "respond-async"}
+        httpx.post(f"{url}{BATCH}", json={"messages": ["a secret text"]}, headers=accepted)
+        httpx.post(f"{url}{BATCH}", json={"messages": ["a secret text"]}, headers={"X-API-Key": "ing_wrong"})
+        httpx.get(f"{url}/api/v1/ingest/status", headers=HEADERS)
+        child.terminate()
+        child.wait(timeout=12)
+    log = (tmp_path / "server.log").read_text()
+    assert ADMIN_TOKEN not in log
+    assert "ing_wrong" not in log
+    assert "a secret text" not in log
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert sum(f"POST {BATCH}" in line["event"] and "request_id=" in line["event"] for line in lines) == 2
+    assert took < 10  # seconds; about 2 where nothing else runs
