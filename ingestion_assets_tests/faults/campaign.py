@@ -44,15 +44,17 @@ class Campaign:
         self.seed += 1
         rng = random.Random(self.seed)
         batch = payloads(seed=self.seed, lines=lines)
-        with Load(url=self.stack.url, token=self.stack.admin_token, payloads=batch, seed=self.seed) as load:
-            back = time.monotonic() if target is None else kill(target, self.stack, load, rng)
-            if target in (UP, SUPERVISORD):
-                self.stack = up_again(self.stack)
-                back = time.monotonic()
-            load.finish(timeout_s=DEADLINE_S)
-            rest = come_to_rest(self.stack, load.acknowledged, deadline_s=DEADLINE_S)
         self.sent += batch
-        self.acknowledged += load.acknowledged
+        with Load(url=self.stack.url, token=self.stack.admin_token, payloads=batch, seed=self.seed) as load:
+            try:
+                back = time.monotonic() if target is None else kill(target, self.stack, load, rng)
+                if target in (UP, SUPERVISORD):
+                    self.stack = up_again(self.stack)
+                    back = time.monotonic()
+                load.finish(timeout_s=DEADLINE_S)
+                rest = come_to_rest(self.stack, load.acknowledged, deadline_s=DEADLINE_S)
+            finally:
+                self.acknowledged += load.acknowledged
         assert len(load.acknowledged) == len(batch)
         done = _round(target or "nothing", rest, back, load)
         self.rounds.append(done)

@@ -1,41 +1,16 @@
 """A full disk under landing storage: refused with 503 and Retry-After, nothing acknowledged lost, and it recovers by itself."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-
 import httpx
 import pytest
 
-from ingestion_assets_tests.faults.campaign import DEADLINE_S, Campaign, campaign
+from ingestion_assets_tests.faults.campaign import DEADLINE_S, Campaign
+from ingestion_assets_tests.faults.conftest import Cramped
 from ingestion_assets_tests.faults.convergence import come_to_rest
-from ingestion_assets_tests.faults.full_disk import full, small_landing
 from ingestion_assets_tests.faults.load import Load, Payload, payloads
 from ingestion_assets_tests.servers import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SEED = 20260302
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cramped:
-    """A campaign whose landing storage can be filled."""
-
-    campaign: Campaign
-    landing: Path
-    mounted: bool
-
-    def fill(self):
-        return full(
-            self.landing, mounted=self.mounted, writer=lambda: self.campaign.stack.pid_of("frontdoor")
-        )
-
-
-@pytest.fixture(scope="module")
-def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cramped]:
-    home = tmp_path_factory.mktemp("cramped") / "home"
-    with small_landing(home) as mounted, campaign(home, seed=SEED) as running:
-        yield Cramped(campaign=running, landing=home / "landing", mounted=mounted)
 
 
 def _post(campaign: Campaign, payload: Payload) -> httpx.Response:
