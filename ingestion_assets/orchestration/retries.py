@@ -3,9 +3,9 @@
 | what failed | who tries again | how |
 | --- | --- | --- |
 | a store or the network, for a moment | the step itself | `IN_STEP_RETRIES` times, with backoff and jitter, in the same process |
-| a store or the network, for longer | the ledger | the drops go back with a growing delay; that costs them no attempt |
+| a store or the network, for longer | the ledger | the drops go back, to be taken at once the first time, then after a growing delay; that costs them no attempt |
 | one payload, always | the run takes its drops one by one | the one that fails again is `failed`, with the exception's text; the rest go through |
-| the process (killed, out of memory) | the ledger | the drops go back, one attempt fewer; after two lost runs each is taken alone |
+| the process (killed, out of memory) | the ledger | the worker's warden gives the drops back at once (the sensor, should it be gone too), one attempt fewer; after two lost runs each is taken alone |
 | a run that a person started | Dagster's `run_retries` | for lost processes only; dispatched runs carry `dagster/max_retries: 0` |
 """
 
