@@ -1,19 +1,23 @@
-"""The assets of the conversations flow. Each is a stage of the run's claim; the work itself is in `work.py`."""
+"""The assets of the conversations flow. Each is a stage of the run's claim; the work itself is in `work.py`.
+
+What the work needs is imported where it starts, so that a code location loads about as fast as Dagster itself; the
+workers import it before their first run.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from ingestion_assets.conversations import checks
 from ingestion_assets.conversations.flow import CONVERSATIONS, NAME
-from ingestion_assets.conversations.work import ConversationsWork
-from ingestion_assets.orchestration.claiming import Working, working
 from ingestion_assets.orchestration.partitions import DAYS
 from ingestion_assets.orchestration.reporting import claim_metadata, rejects_table
-from ingestion_assets.orchestration.retries import is_transient
-from ingestion_assets.stores import mongo
+
+if TYPE_CHECKING:
+    from ingestion_assets.conversations.work import ConversationsWork
+    from ingestion_assets.orchestration.claiming import Working
 
 CODE_VERSION = "1"
 OWNERS = ["team:ingestion"]
@@ -50,7 +54,12 @@ def _asset(
 @contextmanager
 def _stage(
     context: dg.AssetExecutionContext, *, last: bool = False
-) -> Iterator[tuple[Working, ConversationsWork]]:
+) -> "Iterator[tuple[Working, ConversationsWork]]":
+    from ingestion_assets.conversations.work import ConversationsWork  # noqa: PLC0415
+    from ingestion_assets.orchestration.claiming import working  # noqa: PLC0415
+    from ingestion_assets.orchestration.retries import is_transient  # noqa: PLC0415
+    from ingestion_assets.stores import mongo  # noqa: PLC0415
+
     with working(context, CONVERSATIONS, last=last) as run:
         if "work" not in run.memory:
             run.memory["work"] = ConversationsWork(

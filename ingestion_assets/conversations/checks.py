@@ -1,42 +1,24 @@
 """Asset checks of the conversations flow: those that the step makes which writes the asset, and an audit of its own."""
 
-import time
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import sqlalchemy as sa
-from pymongo.collection import Collection
-from pymongo.database import Database
 
 from ingestion_assets.conversations.flow import NAME
-from ingestion_assets.conversations.messages import BatchOutcome
-from ingestion_assets.landing.drops import DropOutcome
-from ingestion_assets.stores import mongo, postgres
+
+if TYPE_CHECKING:
+    from pymongo.database import Database
+
+    from ingestion_assets.conversations.messages import BatchOutcome
+    from ingestion_assets.landing.drops import DropOutcome
 
 SESSIONS_READ = 20
 SESSIONS_COUNTED = 200
-IN_FLIGHT_S = 5.0
 REJECT_RATE = 0.05
 
-_RECENT = sa.text(
-    "SELECT session_id FROM ingestion.conversation_sessions ORDER BY touched_by DESC LIMIT :limit"
-)
-# A summary lies under no session of its own; it counts for the one that owns the message it names.
-_STORED = sa.text("""
-    SELECT session_id, count(*) AS n FROM (
-        SELECT session_id FROM ingestion.conversation_facts WHERE session_id = ANY(CAST(:ids AS text[]))
-        UNION ALL
-        SELECT owner FROM ingestion.conversation_facts WHERE owner = ANY(CAST(:ids AS text[]))
-    ) fact GROUP BY session_id
-""")
-_DAYS = sa.text("""
-    SELECT DISTINCT "partition" FROM ingestion.drops WHERE id IN (
-        SELECT drop_id FROM ingestion.conversation_facts WHERE session_id = ANY(CAST(:ids AS text[]))
-        UNION
-        SELECT drop_id FROM ingestion.conversation_facts WHERE owner = ANY(CAST(:ids AS text[]))
-    ) ORDER BY 1
-""")
 _KEY = dg.AssetKey([NAME, "messages"])
 MESSAGES = [
     dg.AssetCheckSpec(
@@ -64,6 +46,8 @@ INGESTION_LOG = [
 
 def as_outcome(batch: BatchOutcome) -> DropOutcome:
     """A batch's rejects in the shape that the metadata tables take."""
+    from ingestion_assets.landing.drops import DropOutcome  # noqa: PLC0415
+
     return DropOutcome(batch.drop.id, {}, rejects=batch.rejects)
 
 
@@ -99,55 +83,33 @@ def check_messages(
 )
 def stored_once() -> dg.AssetCheckResult:
     """Compare MongoDB with the ledger of stored messages."""
-    engine, messages = postgres.engine(), mongo.database()[mongo.MESSAGES]
-    with engine.connect() as connection:
-        recent = connection.scalars(_RECENT, {"limit": SESSIONS_COUNTED}).all()
-    counts = _counts(engine, messages, recent)
-    wrong = {session: count for session, count in counts.items() if count.stored != count.found}
-    deadline = time.monotonic() + IN_FLIGHT_S
-    while wrong and time.monotonic() < deadline:  # a session that a run is writing agrees a moment later
-        time.sleep(0.25)
-        counts |= _counts(engine, messages, list(wrong))
-        wrong = {
-            session: counts[session] for session in wrong if counts[session].stored != counts[session].found
-        }
+    from ingestion_assets.conversations.audit import audit  # noqa: PLC0415
+    from ingestion_assets.stores import mongo, postgres  # noqa: PLC0415
+
+    found = audit(engine=postgres.engine(), database=mongo.database(), sessions=SESSIONS_COUNTED)
     metadata: dict[str, Any] = {
-        "sessions": len(counts),
-        "messages_stored": sum(count.stored for count in counts.values()),
-        "messages_found": sum(count.found for count in counts.values()),
+        "sessions": len(found.counts),
+        "messages_stored": sum(count.stored for count in found.counts.values()),
+        "messages_found": sum(count.found for count in found.counts.values()),
     }
-    if wrong:
-        with engine.connect() as connection:
-            days = connection.scalars(_DAYS, {"ids": list(wrong)}).all()
+    if found.wrong:
         metadata |= {
-            "what_to_do": f"Materialize {', '.join(days)} of the group {NAME}: that rebuilds what is missing from "
-            "the landed payloads. What is there too often was not written by a run; look at it in MongoDB.",
+            "what_to_do": f"Materialize {', '.join(found.days)} of the group {NAME}: that rebuilds what is missing "
+            "from the landed payloads. What is there too often was not written by a run; look at it in MongoDB.",
             "wrong": dg.MetadataValue.table(
                 [
                     dg.TableRecord({"session": session, "stored": count.stored, "found": count.found})
-                    for session, count in sorted(wrong.items())[:SESSIONS_READ]
+                    for session, count in sorted(found.wrong.items())[:SESSIONS_READ]
                 ]
             ),
         }
-    return dg.AssetCheckResult(passed=not wrong, metadata=metadata)
-
-
-class _Counted(NamedTuple):
-    stored: int
-    found: int
-
-
-def _counts(engine: sa.Engine, messages: Collection[Any], sessions: Sequence[str]) -> dict[str, _Counted]:
-    with engine.connect() as connection:
-        stored = {row.session_id: row.n for row in connection.execute(_STORED, {"ids": list(sessions)})}
-    return {
-        session: _Counted(stored.get(session, 0), messages.count_documents({"sessionId": session}))
-        for session in sessions
-    }
+    return dg.AssetCheckResult(passed=not found.wrong, metadata=metadata)
 
 
 def check_sessions(*, database: Database[Any], ids: Sequence[str]) -> list[dg.AssetCheckResult]:
     """The checks on `sessions`; at most 20 of those refreshed are read."""
+    from ingestion_assets.stores import mongo  # noqa: PLC0415
+
     some = list(ids)[:SESSIONS_READ]
     wrong = [
         document["sessionId"]

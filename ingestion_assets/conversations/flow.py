@@ -9,7 +9,6 @@ import msgspec
 
 from ingestion_assets.conversations.schema import decode_body
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
-from ingestion_assets.settings import load_settings
 
 NAME = "conversations"
 MAX_MESSAGES = 1000
@@ -22,6 +21,8 @@ def partition_of(received_at: datetime, _subject: str | None = None) -> str:
 
 def lane_of(partition: str, drop_id: UUID) -> str:
     """The day itself, or one of its lanes where `INGESTION_CONVERSATION_LANES` allows several runs side by side."""
+    from ingestion_assets.settings import load_settings  # noqa: PLC0415  # definitions import this module
+
     lanes = load_settings().conversation_lanes
     return partition if lanes == 1 else f"{partition}#{drop_id.int % lanes}"
 

@@ -11,15 +11,23 @@ MAX_RUNTIME_S = 3600
 
 
 def flow_job(
-    flow: Flow, *, partitions_def: dg.PartitionsDefinition, audits: Sequence[dg.AssetChecksDefinition]
+    flow: Flow,
+    *,
+    partitions_def: dg.PartitionsDefinition,
+    audits: Sequence[dg.AssetChecksDefinition],
+    apart: Sequence[dg.AssetsDefinition] = (),
 ) -> UnresolvedAssetJobDefinition:
     """The job that materializes the flow's asset group; wake, sensor, backfills and people run the same one.
 
-    `audits` are the checks that read more than one claim; they have a job of their own.
+    `audits` are the checks that read more than one claim, `apart` the assets that do not come from payloads; both have
+    jobs of their own.
     """
+    assets = dg.AssetSelection.groups(flow.name) - dg.AssetSelection.checks(*audits)
+    if apart:
+        assets -= dg.AssetSelection.assets(*apart)
     return dg.define_asset_job(
         flow.job,
-        selection=dg.AssetSelection.groups(flow.name) - dg.AssetSelection.checks(*audits),
+        selection=assets,
         partitions_def=partitions_def,
         executor_def=dg.in_process_executor,
         tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},
@@ -32,6 +40,7 @@ def audit(flow: Flow, *, audits: Sequence[dg.AssetChecksDefinition]) -> dg.Defin
     job = dg.define_asset_job(
         f"{flow.name}_audit",
         selection=dg.AssetSelection.checks(*audits),
+        tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},
         description=f"Compare what is stored of {flow.name} with what was ever stored.",
     )
     schedule = dg.ScheduleDefinition(

@@ -1,24 +1,36 @@
 """The assets `landing/drops` and `landing/rejects`: the ledger itself, observed by the hour and by hand."""
 
-import dagster as dg
-import sqlalchemy as sa
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from ingestion_assets.stores import postgres
+import dagster as dg
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 GROUP = "landing"
 QUEUE_AGE_S = 300.0
 
-_DROPS = sa.text("""
+_DROPS = """
     SELECT flow, state, count(*) AS n, min(received_at) AS oldest,
            extract(epoch FROM clock_timestamp() - min(received_at)) AS age_s
     FROM ingestion.drops WHERE state IN ('landed', 'claimed', 'held')
     GROUP BY flow, state ORDER BY flow, state
-""")
-_REJECTS = sa.text("""
+"""
+_REJECTS = """
     SELECT flow, kind, code, count(*) AS n, max(created_at)::text AS newest, max(reason) AS example
     FROM ingestion.rejects WHERE redriven_at IS NULL
     GROUP BY flow, kind, code ORDER BY n DESC LIMIT 20
-""")
+"""
+
+
+def _ask(query: str) -> "Sequence[sa.Row[Any]]":
+    import sqlalchemy as sa  # noqa: PLC0415
+
+    from ingestion_assets.stores import postgres  # noqa: PLC0415
+
+    with postgres.engine().connect() as connection:
+        return connection.execute(sa.text(query)).all()
 
 
 def _asset(name: str, check: dg.AssetCheckSpec):
@@ -42,8 +54,7 @@ def _asset(name: str, check: dg.AssetCheckSpec):
 )
 def drops() -> dg.MaterializeResult:
     """Accepted payloads that are not done: how many by flow and state, and how long the oldest has waited."""
-    with postgres.engine().connect() as connection:
-        rows = connection.execute(_DROPS).all()
+    rows = _ask(_DROPS)
     oldest = max((float(row.age_s) for row in rows), default=0.0)
     return dg.MaterializeResult(
         metadata={
@@ -77,8 +88,7 @@ def drops() -> dg.MaterializeResult:
 )
 def rejects() -> dg.MaterializeResult:
     """Records and payloads that could not be stored, kept whole; `ingestion rejects` lists and redrives them."""
-    with postgres.engine().connect() as connection:
-        rows = connection.execute(_REJECTS).all()
+    rows = _ask(_REJECTS)
     columns = ("flow", "kind", "code", "n", "newest", "example")
     return dg.MaterializeResult(
         metadata={
@@ -100,7 +110,10 @@ def rejects() -> dg.MaterializeResult:
 
 
 JOB = dg.define_asset_job(
-    "landing", selection=dg.AssetSelection.groups(GROUP), description="Look at the ledger."
+    "landing",
+    selection=dg.AssetSelection.groups(GROUP),
+    tags={"dagster/max_runtime": "600"},
+    description="Look at the ledger: what waits, what was rejected.",
 )
 
 definitions = dg.Definitions(

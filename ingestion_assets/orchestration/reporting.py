@@ -1,13 +1,17 @@
 """Metadata that a person on call wants at a materialization, the same for every flow."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from ingestion_assets.landing.claims import Claim
-from ingestion_assets.landing.drops import DropOutcome
-from ingestion_assets.settings import Settings
+if TYPE_CHECKING:
+    from ingestion_assets.landing.claims import Claim
+    from ingestion_assets.landing.drops import DropOutcome
+    from ingestion_assets.settings import Settings
 
 ROWS_SHOWN = 10
 

@@ -3,24 +3,12 @@
 The front door wakes runs at once; these make sure, after any crash. Neither keeps a cursor: the ledger is the queue of record.
 """
 
-from datetime import UTC, datetime, timedelta
-from uuid import UUID
-
 import dagster as dg
-import sqlalchemy as sa
 
-from ingestion_assets.landing import claims, dispatch, reconciliation
 from ingestion_assets.landing.flows import Flow
-from ingestion_assets.landing.storage import open_storage
-from ingestion_assets.landing.tables import drops, leases
-from ingestion_assets.orchestration.retries import REDISPATCH_DELAY_S
-from ingestion_assets.settings import load_settings
-from ingestion_assets.stores import postgres
 
 INTERVAL_S = 5
 RUNS_A_TICK = 50
-PENDING_GRACE = timedelta(seconds=12)  # above the time that a launch may take
-CANCELED = "was cancelled"
 
 
 def flow_sensor(flow: Flow) -> dg.SensorDefinition:
@@ -34,6 +22,9 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
         description=f"Starts runs for landed {flow.name}, should the front door's wake not have done so.",
     )
     def landed() -> dg.SensorResult | dg.SkipReason:
+        from ingestion_assets.landing import dispatch  # noqa: PLC0415
+        from ingestion_assets.stores import postgres  # noqa: PLC0415
+
         with postgres.engine().begin() as connection:
             states = dispatch.lane_states(connection, flows=[flow.name])
             dispatched = dispatch.request(connection, dispatch.lanes_to_dispatch(states, at_most=RUNS_A_TICK))
@@ -46,10 +37,20 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
             run_requests=[
                 dg.RunRequest(run_key=str(one.id), partition_key=one.lane.partition, tags=one.tags())
                 for one in dispatched
-            ]
+            ],
+            dynamic_partitions_requests=_partitions_to_add(flow, {one.lane.partition for one in dispatched}),
         )
 
     return landed
+
+
+def _partitions_to_add(
+    flow: Flow, keys: set[str]
+) -> list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]:
+    """The partitions of runs asked for; adding one that is there changes nothing."""
+    if flow.dynamic_partitions is None:
+        return []
+    return [dg.AddDynamicPartitionsRequest(flow.dynamic_partitions, sorted(keys))]
 
 
 def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
@@ -63,6 +64,15 @@ def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
         "claims of runs that died.",
     )
     def landing_reconciliation(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        from ingestion_assets.landing import reconciliation  # noqa: PLC0415
+        from ingestion_assets.landing.storage import open_storage  # noqa: PLC0415
+        from ingestion_assets.orchestration.dead_runs import (  # noqa: PLC0415
+            give_back_dead_claims,
+            lose_dead_dispatches,
+        )
+        from ingestion_assets.settings import load_settings  # noqa: PLC0415
+        from ingestion_assets.stores import postgres  # noqa: PLC0415
+
         engine = postgres.engine()
         storage = open_storage(load_settings())
         given_back = give_back_dead_claims(context.instance, engine)
@@ -77,56 +87,3 @@ def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
         )
 
     return landing_reconciliation
-
-
-def give_back_dead_claims(instance: dg.DagsterInstance, engine: sa.Engine) -> int:
-    """Return the drops of runs that ended without finishing them, and free their lanes. Gives the number of drops."""
-    with engine.connect() as connection:
-        held = connection.scalars(sa.select(drops.c.claim).where(drops.c.state == "claimed").distinct()).all()
-        holders = connection.scalars(sa.select(leases.c.holder)).all()
-    number = 0
-    for claim_id in held:
-        if (end := _end_of(instance, claim_id)) is None:
-            continue
-        with engine.begin() as connection:
-            number += claims.give_back(
-                connection,
-                claim_id,
-                error={"code": "run_lost", "reason": f"run {claim_id} {end} before it finished the payload"},
-                transient=end == CANCELED,  # a person ended it: no fault of its payloads
-                delay_s=REDISPATCH_DELAY_S,
-                max_attempts=load_settings().max_attempts,
-            )
-    for run_id in holders:
-        run = instance.get_run_by_id(run_id)
-        if run is None or run.is_finished:
-            with engine.begin() as connection:
-                claims.release(connection, run_id)
-    return number
-
-
-def _end_of(instance: dg.DagsterInstance, root_run_id: str) -> str | None:
-    """How the run and all its retries ended; None while one of them lives."""
-    run = instance.get_run_by_id(root_run_id)
-    if run is None:
-        return "was deleted"
-    retries = instance.get_runs(dg.RunsFilter(tags={"dagster/root_run_id": root_run_id}))
-    if not run.is_finished or any(not retry.is_finished for retry in retries):
-        return None
-    return {"CANCELED": CANCELED, "FAILURE": "failed"}.get(run.status.value, "ended")
-
-
-def lose_dead_dispatches(instance: dg.DagsterInstance, engine: sa.Engine) -> int:
-    """Note which runs that were asked for never came or are over. Gives their number."""
-    with engine.connect() as connection:
-        rows = dispatch.open_dispatches(connection)
-    dead: list[UUID] = []
-    for row in rows:
-        runs = instance.get_runs(dg.RunsFilter(tags={dispatch.DISPATCH_TAG: str(row.id)}))
-        is_new = datetime.now(UTC) - row.requested_at < PENDING_GRACE
-        if all(run.is_finished for run in runs) and (runs or not is_new):
-            dead.append(row.id)
-    if dead:
-        with engine.begin() as connection:
-            dispatch.lose(connection, dead)
-    return len(dead)

@@ -29,6 +29,11 @@ MODULES = (
     "pymongo",
     "psycopg",
     "sqlalchemy",
+    # What the assets import where they start to work.
+    "ingestion_assets.orchestration.claiming",
+    "ingestion_assets.conversations.work",
+    "ingestion_assets.conversations.audit",
+    "ingestion_assets.landing.storage",
 )
 
 

@@ -91,10 +91,11 @@ def test_a_dagster_yaml_of_the_users_own_is_left_alone(tmp_path: Path) -> None:
     assert (places.dagster_home / "dagster.yaml").read_text(encoding="utf-8") == "mine: 1"
 
 
-def test_the_repository_shows_the_packages_own_configuration() -> None:
+def test_the_repository_shows_the_packages_own_workspace() -> None:
+    """But no `dagster.yaml`: `dagster definitions validate` would use it in the root, and fail without a stack."""
     root = CONFIGURATION.parent.parent
-    for name in ("dagster.yaml", "workspace.yaml"):
-        assert (root / name).resolve() == CONFIGURATION / name
+    assert (root / "workspace.yaml").resolve() == CONFIGURATION / "workspace.yaml"
+    assert not (root / "dagster.yaml").exists()
 
 
 def test_a_log_is_followed_across_its_rotation(tmp_path: Path) -> None:

@@ -1,0 +1,68 @@
+"""What runs that are over still hold in the ledger goes back to it: drops, lanes, dispatches."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import dagster as dg
+import sqlalchemy as sa
+
+from ingestion_assets.landing import claims, dispatch
+from ingestion_assets.landing.tables import drops, leases
+from ingestion_assets.orchestration.retries import REDISPATCH_DELAY_S
+from ingestion_assets.settings import load_settings
+
+PENDING_GRACE = timedelta(seconds=12)  # above the time that a launch may take
+CANCELED = "was cancelled"
+
+
+def give_back_dead_claims(instance: dg.DagsterInstance, engine: sa.Engine) -> int:
+    """Return the drops of runs that ended without finishing them, and free their lanes. Gives the number of drops."""
+    with engine.connect() as connection:
+        held = connection.scalars(sa.select(drops.c.claim).where(drops.c.state == "claimed").distinct()).all()
+        holders = connection.scalars(sa.select(leases.c.holder)).all()
+    number = 0
+    for claim_id in held:
+        if (end := _end_of(instance, claim_id)) is None:
+            continue
+        with engine.begin() as connection:
+            number += claims.give_back(
+                connection,
+                claim_id,
+                error={"code": "run_lost", "reason": f"run {claim_id} {end} before it finished the payload"},
+                transient=end == CANCELED,  # a person ended it: no fault of its payloads
+                delay_s=REDISPATCH_DELAY_S,
+                max_attempts=load_settings().max_attempts,
+            )
+    for run_id in holders:
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            with engine.begin() as connection:
+                claims.release(connection, run_id)
+    return number
+
+
+def _end_of(instance: dg.DagsterInstance, root_run_id: str) -> str | None:
+    """How the run and all its retries ended; None while one of them lives."""
+    run = instance.get_run_by_id(root_run_id)
+    if run is None:
+        return "was deleted"
+    retries = instance.get_runs(dg.RunsFilter(tags={"dagster/root_run_id": root_run_id}))
+    if not run.is_finished or any(not retry.is_finished for retry in retries):
+        return None
+    return {"CANCELED": CANCELED, "FAILURE": "failed"}.get(run.status.value, "ended")
+
+
+def lose_dead_dispatches(instance: dg.DagsterInstance, engine: sa.Engine) -> int:
+    """Note which runs that were asked for never came or are over. Gives their number."""
+    with engine.connect() as connection:
+        rows = dispatch.open_dispatches(connection)
+    dead: list[UUID] = []
+    for row in rows:
+        runs = instance.get_runs(dg.RunsFilter(tags={dispatch.DISPATCH_TAG: str(row.id)}))
+        is_new = datetime.now(UTC) - row.requested_at < PENDING_GRACE
+        if all(run.is_finished for run in runs) and (runs or not is_new):
+            dead.append(row.id)
+    if dead:
+        with engine.begin() as connection:
+            dispatch.lose(connection, dead)
+    return len(dead)

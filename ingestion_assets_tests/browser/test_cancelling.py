@@ -1,0 +1,80 @@
+"""Cancel in the UI ends a run within seconds and loses nothing."""
+
+from pathlib import Path
+
+from ingestion_assets.sending.synthetic import write_transcripts
+from ingestion_assets_tests.browser.conftest import send
+from ingestion_assets_tests.browser.dagster_ui import DagsterUI
+from ingestion_assets_tests.browser.ledger import (
+    ask,
+    run_status,
+    seconds_cancelling,
+    wait_until_done,
+    wait_until_ended,
+    wait_until_lanes_are_free,
+)
+from ingestion_assets_tests.browser.tables import differences, stored
+from ingestion_assets_tests.servers import wait_until
+from ingestion_assets_tests.stacks import RunningStack
+
+CANCELED_WITHIN_S = 5.0
+_DISPATCHED = """
+    SELECT run_id FROM runs JOIN run_tags USING (run_id)
+    WHERE key = 'ingestion/dispatch' AND status IN ('STARTING', 'STARTED') ORDER BY runs.id DESC LIMIT 1
+"""
+_CLAIMED = "SELECT count(*) FROM ingestion.drops WHERE state = 'claimed' AND run_id = %s"
+_ATTEMPTS = "SELECT max(attempts) FROM ingestion.drops"
+
+
+def test_cancelled_rebuild_leaves_the_tables_as_they_were(
+    ui: DagsterUI, stack: RunningStack, received_day: str
+) -> None:
+    before = stored(stack)
+    ui.open_group("conversations")
+    run = ui.materialize("Materialize all", day=received_day)
+    wait_until(lambda: run_status(stack, run) == "STARTED", seconds=30, what="the rebuild to start")
+    ui.ask_to_cancel()
+    shown = ui.cancel()
+    ui.keep("canceled-rebuild")
+    print(
+        f"rebuild: shown as canceled {shown:.1f} s after the click; canceling took {seconds_cancelling(stack, run):.1f} s"
+    )
+    assert shown <= CANCELED_WITHIN_S
+    assert run_status(stack, run) == "CANCELED"
+    wait_until_lanes_are_free(stack)
+    assert differences(before, stored(stack)) == []
+
+
+def test_payloads_of_a_cancelled_run_are_processed_by_the_next(
+    ui: DagsterUI, stack: RunningStack, received_day: str, tmp_path: Path
+) -> None:
+    """A rebuild holds the lane while a backlog gathers; the run that takes the backlog is cancelled at work."""
+    written = write_transcripts(tmp_path, sessions=8, lines=8000, seed=9)
+    ui.open_group("conversations")
+    rebuild = ui.materialize("Materialize all", day=received_day)
+    sender = send(stack, tmp_path / "projects", "--no-wait")
+    wait_until(lambda: ask(stack, _DISPATCHED), seconds=60, what="a run for the backlog")
+    run = ask(stack, _DISPATCHED)[0][0]
+    ui.open_run(run)
+    ui.ask_to_cancel()
+    wait_until(lambda: ask(stack, _CLAIMED, run)[0][0] > 0, seconds=60, what="the run to claim payloads")
+    shown = ui.cancel()
+    ui.keep("canceled-run")
+    print(
+        f"at work: shown as canceled {shown:.1f} s after the click; canceling took {seconds_cancelling(stack, run):.1f} s"
+    )
+    assert shown <= CANCELED_WITHIN_S
+    assert run_status(stack, run) == "CANCELED"
+    assert wait_until_ended(stack, rebuild) == "SUCCESS"
+
+    said, _ = sender.communicate(timeout=120)
+    assert sender.returncode == 0, said
+    wait_until_done(stack)
+    wait_until_lanes_are_free(stack)
+    assert ask(stack, _ATTEMPTS)[0][0] == 0, "a run that a person cancels is nobody's fault"
+    accounted = "SELECT count(*), sum(records) FROM ingestion.drops WHERE state = 'done'"
+    assert ask(stack, accounted)[0][1] >= 5000 + written.lines
+    clean = stored(stack)
+    ui.open_group("conversations")
+    assert wait_until_ended(stack, ui.materialize("Materialize all", day=received_day)) == "SUCCESS"
+    assert differences(clean, stored(stack)) == []

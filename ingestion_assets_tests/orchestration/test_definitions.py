@@ -1,0 +1,117 @@
+"""What Dagster is told of the system: every asset says what it is, nothing is renamed by accident, importing is cheap."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from benchmarks.import_time import ratio_to_dagster
+from ingestion_assets.definitions import definitions
+from ingestion_assets_tests.orchestration.outline import HOW_TO_RENEW, SNAPSHOT, outline
+
+PROJECT = Path(__file__).parents[2]
+SLOWER_THAN_DAGSTER = 1.3
+HEAVY = (
+    "torch",
+    "sentence_transformers",
+    "transformers",
+    "polars",
+    "pandas",
+    "pyarrow",
+    "tree_sitter",
+    "fastapi",
+)
+REPOSITORY = definitions.get_repository_def()
+SPECS = {spec.key.to_user_string(): spec for spec in definitions.resolve_all_asset_specs()}
+
+
+@pytest.mark.parametrize("key", sorted(SPECS))
+def test_asset_says_what_it_is(key: str) -> None:
+    spec = SPECS[key]
+    assert spec.description
+    assert spec.description[0].isupper()
+    assert spec.description.endswith(".")
+    assert spec.group_name == spec.key.path[0]
+    assert spec.owners
+    assert spec.kinds
+    assert spec.code_version
+
+
+def test_every_check_says_what_holds() -> None:
+    keys = REPOSITORY.asset_graph.asset_check_keys
+    assert keys
+    assert [str(key) for key in keys if not REPOSITORY.asset_graph.get_check_spec(key).description] == []
+
+
+def test_every_job_sensor_and_schedule_says_what_it_does() -> None:
+    named = [
+        *(job for job in REPOSITORY.get_all_jobs() if not job.name.startswith("__")),
+        *REPOSITORY.sensor_defs,
+        *REPOSITORY.schedule_defs,
+    ]
+    assert [one.name for one in named if not one.description] == []
+
+
+def test_sensors_and_schedules_run_without_being_switched_on() -> None:
+    running = dg.DefaultSensorStatus.RUNNING.value
+    stopped = [
+        one.name
+        for one in (*REPOSITORY.sensor_defs, *REPOSITORY.schedule_defs)
+        if one.default_status.value != running
+    ]
+    assert stopped == []
+
+
+def test_every_job_has_a_bound_on_its_time() -> None:
+    unbound = [
+        job.name
+        for job in REPOSITORY.get_all_jobs()
+        if not job.name.startswith("__") and "dagster/max_runtime" not in job.tags
+    ]
+    assert unbound == []
+
+
+def test_keys_dependencies_jobs_and_sensors_are_as_written_down() -> None:
+    """To change them is to change what people's dashboards and scripts name."""
+    assert outline(REPOSITORY) == SNAPSHOT.read_text(encoding="utf-8"), f"if that is meant: {HOW_TO_RENEW}"
+
+
+def _loaded_by(module: str) -> set[str]:
+    code = f"import sys, {module}; print('\\n'.join({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run(
+        (sys.executable, "-c", code), capture_output=True, text=True, cwd=PROJECT, check=True
+    )
+    return set(done.stdout.split())
+
+
+def test_definitions_load_nothing_heavy() -> None:
+    assert _loaded_by("ingestion_assets.definitions").isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("module", ["ingestion_assets.server", "ingestion_assets.cli"])
+def test_what_must_start_fast_does_not_import_dagster(module: str) -> None:
+    assert _loaded_by(module).isdisjoint({"dagster", "torch", "polars", "pandas"})
+
+
+def test_dagster_validates_the_definitions() -> None:
+    """From the root of the repository, in a shell that knows of no stack."""
+    command = (Path(sys.executable).with_name("dagster"), "definitions", "validate")
+    bare = {
+        name: value for name, value in os.environ.items() if not name.startswith(("DAGSTER_", "INGESTION_"))
+    }
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=PROJECT, env=bare, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_importing_the_definitions_takes_hardly_longer_than_dagster() -> None:
+    """Noise only ever makes it look slower, so the best of three measurements counts."""
+    ratios: list[float] = []
+    while len(ratios) < 3 and min(ratios, default=9.9) > SLOWER_THAN_DAGSTER:
+        ratios.append(ratio_to_dagster("ingestion_assets.definitions", pairs=4).ratio)
+    assert min(ratios) <= SLOWER_THAN_DAGSTER, ratios
