@@ -1,6 +1,7 @@
 """The ASGI application: routers, error answers, documentation, start and stop."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -45,18 +46,24 @@ def build_app(
     routers: Sequence[APIRouter],
     direct: Mapping[tuple[str, str], Endpoint],
     entities: Sequence[str] = (),
+    background: Sequence[Callable[[FrontDoor], Awaitable[None]]] = (),
 ) -> FastAPI:
     """The application around a front door that is not started yet.
 
     `routers` are the flows'; `direct` names those of their endpoints that are called past the router, by method and path.
+    `background` is what flows keep doing beside requests; it is cancelled before the front door stops.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await door.start()
+        tasks = [asyncio.create_task(work(door)) for work in background]
         try:
             yield
         finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await door.stop()
 
     app = FrontDoorApp(

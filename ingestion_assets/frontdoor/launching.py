@@ -1,6 +1,7 @@
 """Starting runs without importing Dagster: one GraphQL mutation to the webserver."""
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import httpx
 
@@ -23,6 +24,18 @@ mutation Launch($params: ExecutionParams!) {
 """
 
 
+_ADD_PARTITION = """
+mutation AddPartition($selector: RepositorySelector!, $name: String!, $key: String!) {
+  addDynamicPartition(repositorySelector: $selector, partitionsDefName: $name, partitionKey: $key) {
+    __typename
+    ... on PythonError { message }
+    ... on UnauthorizedError { message }
+  }
+}
+"""
+_REPOSITORY = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
+
+
 class LaunchError(Exception):
     """The orchestrator did not take the run; says why."""
 
@@ -34,30 +47,46 @@ class Launch(Protocol):
 
 
 class GraphqlLauncher:
-    """Launches a flow's job through the webserver at `url`. `jobs` names each flow's job."""
+    """Launches a flow's job through the webserver at `url`. `jobs` names each flow's job.
 
-    def __init__(self, *, url: str, jobs: dict[str, str]) -> None:
+    `dynamic_partitions` names the dynamic partitions of the flows that have those: a key is added before its first run here.
+    """
+
+    def __init__(
+        self, *, url: str, jobs: Mapping[str, str], dynamic_partitions: Mapping[str, str] | None = None
+    ) -> None:
         self._client = httpx.Client(base_url=url, timeout=10)
         self._jobs = jobs
+        self._dynamic_partitions = dynamic_partitions or {}
+        self._added: set[tuple[str, str]] = set()
 
     def __call__(self, dispatch: Dispatch) -> None:
         """Raises `LaunchError`, `httpx.HTTPError`."""
+        self._add_partition(dispatch)
         params = {
-            "selector": {
-                "repositoryLocationName": LOCATION,
-                "repositoryName": REPOSITORY,
-                "jobName": self._jobs[dispatch.lane.flow],
-            },
+            "selector": {**_REPOSITORY, "jobName": self._jobs[dispatch.lane.flow]},
             "runConfigData": {},
             "executionMetadata": {
                 "tags": [{"key": key, "value": value} for key, value in dispatch.tags().items()]
             },
         }
-        answer = self._client.post("/graphql", json={"query": _LAUNCH, "variables": {"params": params}})
+        self._mutate(_LAUNCH, {"params": params}, field="launchRun", wanted=frozenset({"LaunchRunSuccess"}))
+
+    def _add_partition(self, dispatch: Dispatch) -> None:
+        name, key = self._dynamic_partitions.get(dispatch.lane.flow), dispatch.lane.partition
+        if name is None or (name, key) in self._added:
+            return
+        variables = {"selector": _REPOSITORY, "name": name, "key": key}
+        added = frozenset({"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"})
+        self._mutate(_ADD_PARTITION, variables, field="addDynamicPartition", wanted=added)
+        self._added.add((name, key))
+
+    def _mutate(self, query: str, variables: dict[str, Any], *, field: str, wanted: frozenset[str]) -> None:
+        answer = self._client.post("/graphql", json={"query": query, "variables": variables})
         answer.raise_for_status()
-        launched = (answer.json().get("data") or {}).get("launchRun") or {}
-        if launched.get("__typename") != "LaunchRunSuccess":
-            raise LaunchError(f"the orchestrator answered {launched or answer.text[:500]}")
+        said = (answer.json().get("data") or {}).get(field) or {}
+        if said.get("__typename") not in wanted:
+            raise LaunchError(f"the orchestrator answered {said or answer.text[:500]}")
 
     def close(self) -> None:
         self._client.close()

@@ -8,21 +8,27 @@ from typing import Any
 import structlog
 from limits import RateLimitItem, parse_many
 from limits.aio.storage import MemoryStorage, RedisStorage
-from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from limits.aio.strategies import MovingWindowRateLimiter, SlidingWindowCounterRateLimiter
 
 CALL_S = 0.5
 PROBE_S = 1.0
 
 log = structlog.get_logger(__name__)
 
+_Limiter = SlidingWindowCounterRateLimiter | MovingWindowRateLimiter
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a request may pass, and what the `RateLimit` headers say. Times in seconds."""
+    """Whether a request may pass, and what the `RateLimit` headers say. Times in seconds.
+
+    `next_after_s`: when the next request would pass; None without a limit.
+    """
 
     allowed: bool
     headers: tuple[tuple[str, str], ...] = ()
     retry_after_s: float = 0
+    next_after_s: float | None = None
 
 
 PASS = Verdict(True)
@@ -40,20 +46,22 @@ class RateLimits:
     """Judges requests by `policy`, in the notation of the `limits` library; an empty policy lets all pass.
 
     Requests of one key that come while its last call to the store is under way share the next call. A call that fails or
-    takes over `CALL_S` switches to a local limiter at once; the store is tried again in the background.
+    takes over `CALL_S` switches to a local limiter at once; the store is tried again in the background. `exact` remembers
+    every request of the window, where the default reckons with the share of the last one: for low limits that are promised.
     """
 
-    def __init__(self, *, policy: str, store_url: str | None) -> None:
+    def __init__(self, *, policy: str, store_url: str | None, exact: bool = False) -> None:
         self._items: list[RateLimitItem] = list(parse_many(policy)) if policy.strip() else []
-        self._local = SlidingWindowCounterRateLimiter(MemoryStorage())
-        self._shared: SlidingWindowCounterRateLimiter | None = None
+        strategy = MovingWindowRateLimiter if exact else SlidingWindowCounterRateLimiter
+        self._local: _Limiter = strategy(MemoryStorage())
+        self._shared: _Limiter | None = None
         self._storage: RedisStorage | None = None
         if store_url and self._items:
             self._storage = RedisStorage(
                 f"async+{store_url}", implementation="redispy",
                 socket_timeout=CALL_S, socket_connect_timeout=CALL_S, max_connections=32,
             )  # fmt: skip
-            self._shared = SlidingWindowCounterRateLimiter(self._storage)
+            self._shared = strategy(self._storage)
         self._lines: dict[str, _Line] = {}
         self._probe: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -111,7 +119,7 @@ class RateLimits:
                 self._fall_back(error)
         return await self._count(self._local, name, count)
 
-    async def _count(self, limiter: SlidingWindowCounterRateLimiter, name: str, count: int) -> list[Verdict]:
+    async def _count(self, limiter: _Limiter, name: str, count: int) -> list[Verdict]:
         passed = count
         refused: RateLimitItem | None = None
         for item in self._items:
@@ -125,7 +133,8 @@ class RateLimits:
             resets[item] = max(0.0, window.reset_time - now)
             parts.append(f'"{_name(item)}";r={max(0, window.remaining)};t={int(resets[item]) + 1}')
         headers = (("RateLimit-Policy", self.policy_header), ("RateLimit", ", ".join(parts)))
-        verdicts = [Verdict(True, headers)] * passed
+        spent = [resets[item] for item, window in stats if window.remaining <= 0]
+        verdicts = [Verdict(True, headers, next_after_s=max(spent, default=0.0))] * passed
         if refused is not None:
             verdicts += [Verdict(False, headers, max(1.0, resets[refused]))] * (count - passed)
         return verdicts
@@ -149,7 +158,7 @@ class RateLimits:
         self._probe = None
 
 
-async def _take(limiter: SlidingWindowCounterRateLimiter, item: RateLimitItem, name: str, count: int) -> int:
+async def _take(limiter: _Limiter, item: RateLimitItem, name: str, count: int) -> int:
     """How many of `count` requests the window still takes: all at once where they fit, else by halves."""
     if await limiter.hit(item, name, cost=count):
         return count

@@ -258,7 +258,7 @@ def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutco
     rows = [
         {
             "id": str(outcome.drop_id),
-            "state": "failed" if outcome.failed else "done",
+            "state": outcome.state,
             "result": outcome.result,
             "errors": list(outcome.errors) or None,
         }
@@ -267,7 +267,7 @@ def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutco
     updated = connection.execute(
         sa.text("""
             UPDATE ingestion.drops SET state = outcome.state, result = outcome.result, errors = outcome.errors,
-                   finished_at = clock_timestamp()
+                   finished_at = CASE WHEN outcome.state <> 'held' THEN clock_timestamp() END
             FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS outcome (id uuid, state text, result jsonb, errors jsonb)
             WHERE drops.id = outcome.id AND drops.state = 'claimed' AND drops.claim = :claim_id
         """),

@@ -104,7 +104,10 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class DropOutcome:
-    """Everything a run has to say of one drop. `errors` go into the receipt, `failed` ends the drop as failed."""
+    """Everything a run has to say of one drop. `errors` go into the receipt, `failed` ends the drop as failed.
+
+    `held`: nothing was done; the drop waits until somebody says that it may go on.
+    """
 
     drop_id: UUID
     result: Mapping[str, Any]
@@ -112,6 +115,12 @@ class DropOutcome:
     rejects: Sequence[Reject] = ()
     errors: Sequence[Mapping[str, Any]] = ()
     failed: bool = False
+    held: bool = False
+
+    @property
+    def state(self) -> State:
+        """The state that the drop gets."""
+        return "failed" if self.failed else "held" if self.held else "done"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,10 +8,11 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A payload made from something else (an inbox file, rejects): its bytes and the number of records in it."""
+    """A payload made from something else (an inbox file, rejects): its bytes, the number of records in it, its subject."""
 
     data: bytes
     records: int
+    subject: str | None = None
 
 
 class RefusedError(Exception):
@@ -24,7 +25,8 @@ class Flow:
 
     `partition_of(received_at, subject)` names the Dagster partition; `lane_of(partition, drop_id)` the lane within it;
     `read_inbox(name, content)` cuts an inbox file into payloads (raises `RefusedError`);
-    `compose(records, attributes)` puts rejected records of one payload together for another try.
+    `compose(records, attributes)` puts rejected records of one payload together for another try. `dynamic_partitions` names
+    the flow's dynamic partitions in Dagster, where it has those: their keys are added when a run first needs them.
     """
 
     name: str
@@ -33,3 +35,4 @@ class Flow:
     lane_of: Callable[[str, UUID], str]
     read_inbox: Callable[[str, bytes], Sequence[tuple[Body, Mapping[str, str]]]]
     compose: Callable[[Sequence[bytes], Mapping[str, str]], Body]
+    dynamic_partitions: str | None = None

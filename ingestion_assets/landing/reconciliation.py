@@ -129,12 +129,13 @@ def _read_file(
     packed = []
     for index, (body, attributes) in enumerate(flow.read_inbox(name, content)):
         drop_id = uuid_utils.compat.uuid7()
-        partition = flow.partition_of(now, None)
+        partition = flow.partition_of(now, body.subject)
         drop = NewDrop(
             flow=flow.name,
             partition=partition,
             lane=flow.lane_of(partition, drop_id),
             principal=INBOX_PRINCIPAL,
+            subject=body.subject,
             body=body.data,
             records=body.records,
             idempotency_key=f"{name}:{key}:{index}",

@@ -144,17 +144,19 @@ class SyncResponse(BaseModel):
     sync_id: str = Field(description="The sync, also the receipt's id after `sync_`.")
     site_id: int
     processed_count: int
-    new_modules: int = Field(0, description="Never reported before.")
-    updated_modules: int = Field(0, description="With another version than before.")
-    removed_modules: int = Field(0, description="No longer reported by a full sync.")
-    returned_modules: int = Field(0, description="Removed before, reported again.")
+    new_modules: int = Field(default=0, description="Never reported before.")
+    updated_modules: int = Field(default=0, description="With another version than before.")
+    removed_modules: int = Field(default=0, description="No longer reported by a full sync.")
+    returned_modules: int = Field(default=0, description="Removed before, reported again.")
     enabled_modules: int = 0
     disabled_modules: int = 0
     modified_modules: int = Field(
-        0, description="With anything else than before: version, status or a description."
+        default=0, description="With anything else than before: version, status or a description."
     )
     unchanged_modules: int = 0
-    security_updates_found: int = Field(0, description="Reported modules that need a security update.")
+    security_updates_found: int = Field(
+        default=0, description="Reported modules that need a security update."
+    )
     warnings: list[str] = Field(default_factory=list)
     errors: list[str] = Field(default_factory=list)
     processing_time_ms: int = Field(description="From acceptance to the end.")

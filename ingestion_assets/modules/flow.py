@@ -1,0 +1,53 @@
+"""The modules flow's face towards the spine: one partition and one lane a site, inbox files, redriving."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+from ingestion_assets.landing.flows import Body, Flow, RefusedError
+from ingestion_assets.modules.schema import RequestError, decode_request
+
+NAME = "modules"
+SITES = "sites"
+
+
+def partition_of(_received_at: datetime, subject: str | None = None) -> str:
+    """The site's id."""
+    if subject is None:
+        raise ValueError("a sync needs its site")
+    return subject
+
+
+def lane_of(partition: str, _drop_id: UUID) -> str:
+    """The site: its syncs come one after the other."""
+    return partition
+
+
+def read_inbox(name: str, content: bytes) -> Sequence[tuple[Body, Mapping[str, str]]]:
+    """A request body in a folder named after its site's id: `modules/inbox/12/today.json`."""
+    site, slash, _ = name.partition("/")
+    if not slash or not (site.isascii() and site.isdigit()):
+        raise RefusedError(f"{name} does not lie in a folder named after a site's id, such as 12/{name}")
+    try:
+        request = decode_request(content, now=datetime.now(UTC))
+    except RequestError as error:
+        raise RefusedError(str(error)) from error
+    return [(Body(content, len(request.modules), subject=site), {"via": "inbox"})]
+
+
+def compose(records: Sequence[bytes], _attributes: Mapping[str, str]) -> Body:
+    """A sync is refused or applied as a whole, so there is one record: the body."""
+    body = b"".join(records)
+    return Body(body, len(json.loads(body).get("modules", [])))
+
+
+MODULES = Flow(
+    name=NAME,
+    job=NAME,
+    partition_of=partition_of,
+    lane_of=lane_of,
+    read_inbox=read_inbox,
+    compose=compose,
+    dynamic_partitions=SITES,
+)

@@ -1,0 +1,160 @@
+"""Telling a site's webhook that a sync is done: signed, retried, and never sent into private networks unless that is allowed.
+
+What is to be told is written with the sync and sent by any front door, so that none is lost; it may come twice, with the same
+`Webhook-Id`. The signature is `Webhook-Signature: t=<unix time>,v1=<hex HMAC-SHA256 of "<t>.<body>">` with the site's secret.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import json
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import httpx
+import sqlalchemy as sa
+
+MAX_ATTEMPTS = 8
+FIRST_DELAY_S = 5
+TIMEOUT_S = 10
+HELD_S = 60
+
+_ANNOUNCE = sa.text("""
+    INSERT INTO ingestion.module_webhooks (sync_id, site_id, body)
+    SELECT :sync_id, id, :body FROM ingestion.sites WHERE id = :site_id AND webhook_url IS NOT NULL
+    ON CONFLICT DO NOTHING
+""")
+_TAKE = sa.text("""
+    WITH due AS (
+        SELECT sync_id FROM ingestion.module_webhooks WHERE state = 'waiting' AND try_after <= clock_timestamp()
+        ORDER BY try_after LIMIT 10 FOR UPDATE SKIP LOCKED
+    )
+    UPDATE ingestion.module_webhooks w
+    SET attempts = attempts + 1, try_after = clock_timestamp() + make_interval(secs => :held)
+    FROM due, ingestion.sites s WHERE w.sync_id = due.sync_id AND s.id = w.site_id
+    RETURNING w.sync_id, w.body, w.attempts, s.webhook_url, s.webhook_secret
+""")
+_END = sa.text("""
+    UPDATE ingestion.module_webhooks SET state = :state, error = :error,
+        ended_at = CASE WHEN :state <> 'waiting' THEN clock_timestamp() END,
+        try_after = clock_timestamp() + make_interval(secs => :delay)
+    WHERE sync_id = :sync_id
+""")
+
+
+class ForbiddenAddressError(ValueError):
+    """The webhook's address is not one that may be called; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One webhook that is due."""
+
+    sync_id: UUID
+    body: str
+    attempts: int
+    url: str
+    secret: str
+
+
+def announce(connection: sa.Connection, *, site_id: int, sync_id: UUID, result: Mapping[str, Any]) -> None:
+    """Note that a site's webhook, if it has one, is to be told of a sync; repeating it changes nothing."""
+    body = json.dumps({"type": "modules.synced", "data": result}, separators=(",", ":"))
+    connection.execute(_ANNOUNCE, {"sync_id": sync_id, "site_id": site_id, "body": body})
+
+
+def take_due(engine: sa.Engine) -> list[Call]:
+    """Webhooks that are due, held for this process for `HELD_S` seconds."""
+    with engine.begin() as connection:
+        return [Call(*row) for row in connection.execute(_TAKE, {"held": HELD_S})]
+
+
+def end(engine: sa.Engine, call: Call, *, error: str | None) -> None:
+    """Note how a call went: delivered, to be tried again (5 s, 10 s, 20 s … later), or given up."""
+    state = "delivered" if error is None else "failed" if call.attempts >= MAX_ATTEMPTS else "waiting"
+    values = {
+        "sync_id": call.sync_id,
+        "state": state,
+        "error": error,
+        "delay": FIRST_DELAY_S * 2 ** (call.attempts - 1),
+    }
+    with engine.begin() as connection:
+        connection.execute(_END, values)
+
+
+def signature(*, secret: str, at: int, body: str) -> str:
+    """The value of `Webhook-Signature`."""
+    digest = hmac.new(secret.encode(), f"{at}.{body}".encode(), hashlib.sha256).hexdigest()
+    return f"t={at},v1={digest}"
+
+
+async def deliver(call: Call, *, allow_private: bool) -> str | None:
+    """Make one call; what went wrong, or None."""
+    try:
+        url, host = await _pinned(call.url, allow_private=allow_private)
+    except ForbiddenAddressError as error:
+        return str(error)
+    headers = {
+        "Content-Type": "application/json",
+        "Host": host,
+        "Webhook-Id": str(call.sync_id),
+        "Webhook-Signature": signature(secret=call.secret, at=int(time.time()), body=call.body),
+    }
+    extensions = {"sni_hostname": urlsplit(call.url).hostname or ""}
+    try:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
+            request = client.build_request(
+                "POST", url, content=call.body, headers=headers, extensions=extensions
+            )
+            response = await client.send(request, stream=True)
+            await response.aclose()
+    except httpx.HTTPError as error:
+        return f"{type(error).__name__}: {error}"[:500]
+    return None if response.is_success else f"it answered {response.status_code}"
+
+
+def check_url(url: str) -> None:
+    """Raises `ForbiddenAddressError` for what can be no webhook's address."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ForbiddenAddressError("a webhook needs an http or https address")
+    if parts.username or parts.password:
+        raise ForbiddenAddressError("a webhook's address may hold no password")
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise ForbiddenAddressError(str(error)) from error
+
+
+async def _pinned(url: str, *, allow_private: bool) -> tuple[str, str]:
+    """The address with its host resolved once and checked, so that it cannot change between check and call; and the host."""
+    check_url(url)
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise ForbiddenAddressError(f"{parts.hostname} cannot be resolved: {error}") from error
+    addresses = [ipaddress.ip_address(one[4][0]) for one in found]
+    public = [address for address in addresses if allow_private or is_public(address)]
+    if len(public) < len(addresses) or not public:
+        raise ForbiddenAddressError(f"{parts.hostname} lies in a private network")
+    literal = f"[{public[0]}]" if public[0].version == 6 else str(public[0])
+    return parts._replace(netloc=f"{literal}:{port}").geturl(), parts.netloc
+
+
+def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether an address can be reached from anywhere and stands for nothing else."""
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+        if inner is not None:
+            return is_public(inner)
+        if address in ipaddress.ip_network("64:ff9b::/96"):
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return address.is_global and not address.is_multicast

@@ -1,0 +1,210 @@
+"""What a run does with its claim of one site's syncs, stage by stage; each stage may be repeated."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from ingestion_assets.landing.claims import Claim, DropRef, load
+from ingestion_assets.landing.drops import DropOutcome, LandedDrop, RecordOutcome, Reject
+from ingestion_assets.landing.storage import LandingStorage
+from ingestion_assets.modules.attempts import note_accepted
+from ingestion_assets.modules.schema import ModuleSyncRequest, SyncResponse, decode_request
+from ingestion_assets.modules.security import judge_site, updates_needed
+from ingestion_assets.modules.sync import Applied, Incoming, RemovalGuard, apply_sync, rebuild_site
+from ingestion_assets.modules.tables import syncs
+from ingestion_assets.modules.webhooks import announce
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A sync that was decided on, without its bytes: the modules it reported, by name and in order."""
+
+    ref: DropRef
+    applied: Applied
+    names: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class ModulesWork:
+    """The stages of one claim. What a stage needs of an earlier one it derives again where it is not in memory."""
+
+    claim: Claim
+    site_id: int
+    storage: LandingStorage
+    engine: sa.Engine
+    guard: RemovalGuard
+    max_bytes: int
+    is_transient: Callable[[BaseException], bool]
+    _done: list[Done] | None = None
+    _failed: list[DropOutcome] = field(default_factory=list)
+    _judged: int | None = None
+
+    def done(self) -> list[Done]:
+        """Apply the syncs of the claim, oldest first; what became of each."""
+        if self._done is None:
+            self._failed.clear()
+            self._done = self._rebuild() if self.claim.rebuild else self._apply_each()
+        return self._done
+
+    def failed(self) -> list[DropOutcome]:
+        """The payloads that could not be applied at all."""
+        self.done()
+        return list(self._failed)
+
+    def judged(self) -> int:
+        """Judge the versions of the site that nobody judged yet; how many."""
+        self.done()
+        if self._judged is None:
+            with self.engine.begin() as connection:
+                self._judged = judge_site(connection, self.site_id)
+        return self._judged
+
+    def outcomes(self) -> list[DropOutcome]:
+        """What is to be said of each payload; kept with the sync, and announced to the site's webhook."""
+        self.judged()
+        now = datetime.now(UTC)
+        ended: list[DropOutcome] = []
+        with self.engine.begin() as connection:
+            for done in self.done():
+                updates = 0
+                if done.applied.state == "applied":
+                    updates = updates_needed(connection, self.site_id, done.names)
+                outcome = _outcome(done, site_id=self.site_id, updates=updates, now=now)
+                ended.append(outcome)
+                if done.ref.state == "done":
+                    continue
+                connection.execute(
+                    sa.update(syncs).where(syncs.c.id == done.ref.id).values(result=dict(outcome.result))
+                )
+                note_accepted(connection, done.ref, site_id=self.site_id)
+                if not outcome.held:
+                    announce(connection, site_id=self.site_id, sync_id=done.ref.id, result=outcome.result)
+        return ended + self._failed
+
+    def _apply_each(self) -> list[Done]:
+        done: list[Done] = []
+        for refs in self.claim.chunks(self.max_bytes):
+            for ref in refs:
+                try:
+                    done.append(self._apply(ref))
+                except Exception as error:
+                    if self.is_transient(error):
+                        raise
+                    self._failed.append(_failed_drop(ref, error))
+        return done
+
+    def _apply(self, ref: DropRef) -> Done:
+        incoming = self._incoming(ref)
+        with self.engine.begin() as connection:
+            applied = apply_sync(connection, incoming, guard=self.guard)
+        return Done(ref, applied, _names(incoming.request))
+
+    def _incoming(self, ref: DropRef) -> Incoming:
+        drop = load(self.storage, [ref])[0]
+        return incoming_of(drop)
+
+    def _rebuild(self) -> list[Done]:
+        refs = {ref.id: ref for ref in self.claim.drops}
+        names: dict[UUID, tuple[str, ...]] = {}
+
+        def take(drop_id: UUID) -> Incoming:
+            incoming = self._incoming(refs[drop_id])
+            names[drop_id] = _names(incoming.request)
+            return incoming
+
+        with self.engine.begin() as connection:
+            applied = rebuild_site(connection, self.site_id, list(refs), load=take, guard=self.guard)
+        return [Done(refs[one.id], one, names[one.id]) for one in applied]
+
+
+def incoming_of(drop: LandedDrop) -> Incoming:
+    """A landed payload as a sync. Raises `RequestError`."""
+    reverts = "reverts" in drop.attributes
+    return Incoming(
+        id=drop.id,
+        site_id=int(drop.partition),
+        request=decode_request(drop.body, reverted=reverts),
+        received_at=drop.received_at,
+        principal=drop.principal,
+        attributes=dict(drop.attributes),
+        confirmed=reverts or drop.attributes.get("confirm_removals") == "true",
+    )
+
+
+def _names(request: ModuleSyncRequest) -> tuple[str, ...]:
+    return tuple(module.machine_name for module in request.modules)
+
+
+def sync_name(sync_id: UUID) -> str:
+    """A sync's id as the API writes it."""
+    return f"sync_{sync_id}"
+
+
+def _outcome(done: Done, *, site_id: int, updates: int, now: datetime) -> DropOutcome:
+    applied, counts = done.applied, done.applied.counts
+    response = SyncResponse(
+        success=applied.state != "held",
+        sync_id=sync_name(done.ref.id),
+        site_id=site_id,
+        processed_count=len(done.names),
+        processing_time_ms=max(0, round((now - done.ref.received_at).total_seconds() * 1000)),
+        warnings=_warnings(applied),
+        next_sync_after=_next_sync_after(done.ref),
+    )
+    if applied.state == "applied":
+        response = response.model_copy(
+            update={
+                "new_modules": counts.new,
+                "updated_modules": counts.updated,
+                "removed_modules": counts.removed,
+                "returned_modules": counts.returned,
+                "enabled_modules": counts.enabled,
+                "disabled_modules": counts.disabled,
+                "modified_modules": counts.modified,
+                "unchanged_modules": counts.unchanged,
+                "security_updates_found": updates,
+            }
+        )
+    else:
+        response = response.model_copy(update={"unchanged_modules": len(done.names)})
+    records: Sequence[RecordOutcome] = ()
+    if applied.state == "applied":
+        records = [
+            RecordOutcome("stored", id=name)
+            if name in applied.changed
+            else RecordOutcome("duplicate", duplicate_of=name)
+            for name in done.names
+        ]
+    result: dict[str, Any] = response.model_dump(mode="json") | {"state": applied.state}
+    return DropOutcome(done.ref.id, result, records, held=applied.state == "held")
+
+
+def _warnings(applied: Applied) -> list[str]:
+    counts = applied.counts
+    if applied.state == "stale":
+        return ["A newer snapshot of the site was applied before: this one was recorded and changed nothing."]
+    if applied.state == "held":
+        what = f"Held: it would remove {counts.removed} of {counts.present_before} modules."
+        how = f"Confirm it with POST …/syncs/{sync_name(applied.id)}/confirm, or send it with ?confirm_removals=true."
+        return [f"{what} {how}"]
+    return []
+
+
+def _next_sync_after(ref: DropRef) -> datetime | None:
+    given = ref.attributes.get("next_sync_after")
+    return datetime.fromisoformat(given) if given else None
+
+
+def _failed_drop(ref: DropRef, error: Exception) -> DropOutcome:
+    reason = f"{type(error).__name__}: {error}"[:2000]
+    return DropOutcome(
+        ref.id,
+        {},
+        rejects=[Reject(-1, "payload", "processing_failed", reason, b"")],
+        errors=[{"code": "processing_failed", "reason": reason}],
+        failed=True,
+    )
