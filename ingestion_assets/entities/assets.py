@@ -3,19 +3,21 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from ingestion_assets.entities import checks
 from ingestion_assets.entities.definition import Entity, EntityField, EntitySet
 from ingestion_assets.entities.flow import ENTITIES, NAME
-from ingestion_assets.entities.loading import Counts
 from ingestion_assets.entities.tables import column_type
-from ingestion_assets.entities.work import EntitiesWork
-from ingestion_assets.orchestration.claiming import Working, working
 from ingestion_assets.orchestration.partitions import DAYS
 from ingestion_assets.orchestration.reporting import claim_metadata, rejects_table
-from ingestion_assets.orchestration.retries import is_transient
+
+if TYPE_CHECKING:
+    from ingestion_assets.entities.loading import Counts
+    from ingestion_assets.entities.work import EntitiesWork
+    from ingestion_assets.orchestration.claiming import Working
 
 CODE_VERSION = "1"
 OWNERS = ["team:ingestion"]
@@ -34,7 +36,9 @@ def column_schema(entity: Entity) -> dg.TableSchema:
 
 def _column(entity: Entity, field: EntityField) -> dg.TableColumn:
     others = [f"one of {', '.join(field.values)}"] if field.values else []
-    others += [f"references {reference.entity}" for reference in entity.references if field.name in reference.fields]
+    others += [
+        f"references {reference.entity}" for reference in entity.references if field.name in reference.fields
+    ]
     return dg.TableColumn(
         field.name,
         column_type(field),
@@ -52,7 +56,12 @@ def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
     @contextmanager
     def stage(
         context: dg.AssetExecutionContext, *, last: bool = False
-    ) -> Iterator[tuple[Working, EntitiesWork]]:
+    ) -> "Iterator[tuple[Working, EntitiesWork]]":
+        # Imported here, so that the code location loads about as fast as Dagster itself; workers import it beforehand.
+        from ingestion_assets.entities.work import EntitiesWork  # noqa: PLC0415
+        from ingestion_assets.orchestration.claiming import working  # noqa: PLC0415
+        from ingestion_assets.orchestration.retries import is_transient  # noqa: PLC0415
+
         with working(context, ENTITIES, last=last) as run:
             if "work" not in run.memory:
                 run.memory["work"] = EntitiesWork(
@@ -72,7 +81,9 @@ def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
     def raw_batches(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with stage(context) as (run, _):
             return dg.MaterializeResult(
-                metadata=claim_metadata(run.claim, seconds_claiming=run.seconds_claiming, settings=run.settings)
+                metadata=claim_metadata(
+                    run.claim, seconds_claiming=run.seconds_claiming, settings=run.settings
+                )
             )
 
     def entity_asset(entity: Entity, earlier: set[str]) -> dg.AssetsDefinition:
@@ -95,7 +106,7 @@ def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
                 return dg.MaterializeResult(
                     metadata={
                         "dagster/row_count": counts.inserted,
-                        **{name: getattr(counts, name) for name in Counts.__struct_fields__},
+                        **{name: getattr(counts, name) for name in counts.__struct_fields__},
                     },
                     check_results=results,
                 )
@@ -129,7 +140,9 @@ def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
     return [raw_batches, *made, ingestion_log]
 
 
-def _counts(work: EntitiesWork, entity: Entity) -> Counts:
+def _counts(work: "EntitiesWork", entity: Entity) -> "Counts":
+    from ingestion_assets.entities.loading import Counts  # noqa: PLC0415
+
     sums = Counts()
     for loaded in work.loaded():
         counts = loaded.entities.get(entity.entity)

@@ -1,16 +1,19 @@
 """Asset checks of the entities flow: made with the rows by the step that writes them, and an hourly look at whole tables."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import psycopg
 from psycopg import sql
 
 from ingestion_assets.entities.definition import Entity, EntitySet
-from ingestion_assets.entities.loading import Counts
 from ingestion_assets.entities.tables import foreign_key_name, inspect, names, table_of
-from ingestion_assets.landing.drops import DropOutcome
-from ingestion_assets.stores import postgres
+
+if TYPE_CHECKING:
+    from ingestion_assets.entities.loading import Counts
+    from ingestion_assets.landing.drops import DropOutcome
 
 REJECT_RATE = 0.05
 
@@ -31,14 +34,17 @@ def specs(entity: Entity, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     if entity.references:
         made.append(
             dg.AssetCheckSpec(
-                "references", asset=key, blocking=True, description="Every reference is a foreign key of the table."
+                "references",
+                asset=key,
+                blocking=True,
+                description="Every reference is a foreign key of the table.",
             )
         )
     return made
 
 
 def check_entity(
-    connection: "psycopg.Connection[Any]", entity: Entity, counts: Counts
+    connection: psycopg.Connection[Any], entity: Entity, counts: Counts
 ) -> list[dg.AssetCheckResult]:
     """The checks on one entity, for what a run did to it."""
     ended = counts.inserted + counts.updated + counts.unchanged + counts.failed + counts.waiting
@@ -48,7 +54,7 @@ def check_entity(
         dg.AssetCheckResult(
             check_name="accounting",
             passed=counts.processed + counts.resolved == ended,
-            metadata={name: getattr(counts, name) for name in Counts.__struct_fields__},
+            metadata={name: getattr(counts, name) for name in counts.__struct_fields__},
         ),
         dg.AssetCheckResult(
             check_name="primary_key",
@@ -80,6 +86,8 @@ def audit_of(entity: Entity, entities: EntitySet, key: dg.AssetKey) -> dg.AssetC
         description="No primary key is there twice and no row references what is not there. Run by the hour and by hand.",
     )
     def stored_rows() -> dg.AssetCheckResult:
+        from ingestion_assets.stores import postgres  # noqa: PLC0415
+
         with postgres.engine().connect() as connection:
             raw: Any = connection.connection.driver_connection
             if inspect(raw, entity.table) is None:
@@ -89,7 +97,9 @@ def audit_of(entity: Entity, entities: EntitySet, key: dg.AssetKey) -> dg.AssetC
             )
             number, distinct = raw.execute(counted).fetchone()
             orphans = {
-                foreign_key_name(entity, reference): raw.execute(_orphans(entity, entities, index)).fetchone()[0]
+                foreign_key_name(entity, reference): raw.execute(
+                    _orphans(entity, entities, index)
+                ).fetchone()[0]
                 for index, reference in enumerate(entity.references)
             }
         return dg.AssetCheckResult(
@@ -104,7 +114,9 @@ def _orphans(entity: Entity, entities: EntitySet, index: int) -> sql.Composed:
     reference = entity.references[index]
     target = entities.by_name[reference.entity]
     pairs = list(zip(reference.fields, target.primary_key, strict=True))
-    given = sql.SQL(" AND ").join(sql.SQL("row.{} IS NOT NULL").format(sql.Identifier(mine)) for mine, _ in pairs)
+    given = sql.SQL(" AND ").join(
+        sql.SQL("row.{} IS NOT NULL").format(sql.Identifier(mine)) for mine, _ in pairs
+    )
     same = sql.SQL(" AND ").join(
         sql.SQL("other.{} = row.{}").format(sql.Identifier(key), sql.Identifier(mine)) for mine, key in pairs
     )

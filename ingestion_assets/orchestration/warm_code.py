@@ -33,6 +33,7 @@ MODULES = (
     "ingestion_assets.orchestration.claiming",
     "ingestion_assets.conversations.work",
     "ingestion_assets.conversations.audit",
+    "ingestion_assets.entities.work",
     "ingestion_assets.landing.storage",
 )
 
