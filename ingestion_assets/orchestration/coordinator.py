@@ -1,9 +1,15 @@
 """Dagster's run coordinator: launches what the ledger dispatched at once, queues everything else as usual."""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 from dagster import DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._serdes import ConfigurableClassData
 from dagster._utils.tags import TagConcurrencyLimitsCounter
+
+from ingestion_assets.settings import load_settings
 
 DISPATCH_TAG = "ingestion/dispatch"
 
@@ -11,8 +17,15 @@ DISPATCH_TAG = "ingestion/dispatch"
 class LaneRunCoordinator(QueuedRunCoordinator):
     """`QueuedRunCoordinator` without its second of delay for dispatched runs, as long as the limits allow.
 
-    Processes that submit at the same moment may exceed a limit by a run each, which waits in the broker.
+    Processes that submit at the same moment may exceed a limit by a run each, which waits in the broker. Without
+    `max_concurrent_runs` in `dagster.yaml` there are as many as the settings have workers.
     """
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
+        settings = load_settings()
+        workers = {"max_concurrent_runs": settings.workers_default + settings.workers_gpu}
+        return super().from_config_value(inst_data, workers | config_value)
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         run = context.dagster_run

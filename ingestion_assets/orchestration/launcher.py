@@ -36,11 +36,13 @@ class WarmRunLauncher(CeleryRunLauncher):
         given = {"redis_url": redis_url, "postgres_url": postgres_url}
         self._settings = load_settings().model_copy(update={key: url for key, url in given.items() if url})
         super().__init__(default_queue=DEFAULT_QUEUE, inst_data=inst_data)
-        self.celery = make_app(self._settings)
+        if self._settings.redis_url is not None:
+            self.celery = make_app(self._settings)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Send the run to the broker. Raises within seconds without one; Dagster then fails the run."""
         run = context.dagster_run
+        self._settings.require("redis_url")
         queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
         if run.tags.get(DAGSTER_CELERY_TASK_ID_TAG) != run.run_id:
             self._instance.add_run_tags(run.run_id, {DAGSTER_CELERY_TASK_ID_TAG: run.run_id})

@@ -1,6 +1,7 @@
 """Dagster's three PostgreSQL storages on one small connection pool per process.
 
-Named in `dagster.yaml`. Without a `postgres_url` there they use that of the settings.
+Named in `dagster.yaml`. Without a `postgres_url` there they use that of the settings. Where there is none either, as when
+definitions are validated on a machine without a stack, they only fail when they are used.
 """
 
 import os
@@ -50,8 +51,12 @@ def pooled_engine(
     url: str, pool_size: int = POOL_SIZE, max_overflow: int = 10, statement_timeout_ms: int = 0
 ) -> sa.Engine:
     """The process's engine for Dagster, shared by the three storages; usable across a fork."""
+    if url == NOWHERE:
+        return create_engine(url, creator=lambda: load_settings().require("postgres_url"))
     parsed = driver_url(url, "psycopg2")
-    options = f"{parsed.query.get('options', '')} -c statement_timeout={statement_timeout_ms}".strip()
+    # For a user called `ingestion`, unqualified tables would end up in our schema of that name.
+    given = parsed.query.get("options", "")
+    options = f"{given} -c search_path=public -c statement_timeout={statement_timeout_ms}".strip()
     return fork_safe(
         create_engine(
             parsed,
@@ -70,11 +75,14 @@ def pooled_engine(
     )
 
 
+NOWHERE = "postgresql+psycopg2:///"
+
+
 def _arguments(inst_data: ConfigurableClassData | None, config: Mapping[str, Any]) -> dict[str, Any]:
-    url = config.get("postgres_url") or load_settings().require("postgres_url")
+    url = config.get("postgres_url") or load_settings().postgres_url
     return {
-        "postgres_url": driver_url(url, "psycopg2").render_as_string(hide_password=False),
-        "should_autocreate_tables": config.get("should_autocreate_tables", True),
+        "postgres_url": driver_url(url, "psycopg2").render_as_string(hide_password=False) if url else NOWHERE,
+        "should_autocreate_tables": bool(url) and config.get("should_autocreate_tables", True),
         "inst_data": inst_data,
         "pool_size": config.get("pool_size", POOL_SIZE),
         "max_overflow": config.get("max_overflow", 10),
@@ -151,6 +159,10 @@ class PooledPostgresRunStorage(_Pooled, PostgresRunStorage):
     has_backfill_id_column = _asked_once("has_backfill_id_column")
     has_bulk_action_job_name_column = _asked_once("has_bulk_action_job_name_column")
     has_backfill_tags_table = _asked_once("has_backfill_tags_table")
+
+    def get_cursor_values(self, keys: set[str]) -> Mapping[str, str]:
+        """Loading a code location asks for these, also where there is no database to ask."""
+        return {} if self.postgres_url == NOWHERE else super().get_cursor_values(keys)
 
 
 class PooledPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):

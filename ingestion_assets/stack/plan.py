@@ -20,7 +20,6 @@ from ingestion_assets.stores.embedded import (
     embedded_postgres,
     embedded_valkey,
 )
-from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets.stores.privileges import bound_to_parent
 
 CONFIGURATION = Path(__file__).parent
@@ -144,24 +143,9 @@ def _environment(
         "INGESTION_ADMIN_TOKEN": admin_token,
         **{f"INGESTION_{name.upper()}": url for name, url in urls.items()},
         "DAGSTER_HOME": str(places.dagster_home),
-        "DAGSTER_POSTGRES_URL": dagster_postgres_url(urls["postgres_url"]),
-        "DAGSTER_COMPUTE_LOGS": str(places.dagster_home / "compute_logs"),
         "DAGSTER_CODE_SERVER_HOST": LOOPBACK,
         "DAGSTER_CODE_SERVER_PORT": str(ports["code_server"]),
-        # A run that no worker is free for waits in the broker and would be taken for one that cannot start.
-        "DAGSTER_MAX_CONCURRENT_RUNS": str(settings.workers_default + settings.workers_gpu),
     }
-
-
-def dagster_postgres_url(url: str) -> str:
-    """The database at `url` as Dagster must see it.
-
-    With SQLAlchemy 2.1 a bare `postgresql://` means psycopg 3, with which dagster-postgres cannot NOTIFY. And
-    for a user called `ingestion`, unqualified tables would end up in our schema of that name.
-    """
-    target = driver_url(url, "psycopg2")
-    options = f"{target.query.get('options', '')} -c search_path=public".strip()
-    return target.update_query_dict({"options": options}).render_as_string(hide_password=False)
 
 
 def child_environment(plan: StackPlan) -> dict[str, str]:

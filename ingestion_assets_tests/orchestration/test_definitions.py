@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks.import_time import ratio_to_dagster
 from ingestion_assets.definitions import definitions
+from ingestion_assets.orchestration.storages import PooledPostgresRunStorage, pooled_engine
+from ingestion_assets.settings import load_settings
 from ingestion_assets_tests.orchestration.outline import HOW_TO_RENEW, SNAPSHOT, outline
 
 PROJECT = Path(__file__).parents[2]
@@ -115,3 +117,25 @@ def test_importing_the_definitions_takes_hardly_longer_than_dagster() -> None:
     while len(ratios) < 3 and min(ratios, default=9.9) > SLOWER_THAN_DAGSTER:
         ratios.append(ratio_to_dagster("ingestion_assets.definitions", pairs=4).ratio)
     assert min(ratios) <= SLOWER_THAN_DAGSTER, ratios
+
+
+def test_dagster_gets_psycopg2_and_the_public_schema() -> None:
+    """With SQLAlchemy 2.1 a bare `postgresql://` means psycopg 3, with which dagster-postgres cannot NOTIFY."""
+    engine = pooled_engine("postgresql://ingestion:p%40ss@db.example.com:5432/x?options=-c%20work_mem%3D8MB")
+    assert engine.driver == "psycopg2"
+    options = engine.dialect.create_connect_args(engine.url)[1]["options"]
+    assert "work_mem" in options
+
+
+def test_storages_without_a_stack_say_so_when_they_are_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("INGESTION_HOME", str(tmp_path))
+    monkeypatch.delenv("INGESTION_POSTGRES_URL", raising=False)
+    load_settings.cache_clear()
+    try:
+        storage = PooledPostgresRunStorage.from_config_value(None, {})
+        with pytest.raises(LookupError, match="ingestion up"):
+            storage.get_runs()
+    finally:
+        load_settings.cache_clear()

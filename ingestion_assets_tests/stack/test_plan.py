@@ -12,7 +12,6 @@ from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.plan import (
     CONFIGURATION,
     StackPlan,
-    dagster_postgres_url,
     install_dagster_configuration,
     plan_stack,
 )
@@ -45,13 +44,6 @@ def test_a_given_url_is_used_and_its_server_not_started(tmp_path: Path) -> None:
 def test_the_address_of_our_own_server_is_not_taken_for_a_given_one(tmp_path: Path) -> None:
     own = _plan(tmp_path).environment["INGESTION_REDIS_URL"]
     assert "valkey" in {server.name for server in _plan(tmp_path, redis_url=own).servers}
-
-
-def test_dagster_gets_psycopg2_and_the_public_schema() -> None:
-    url = dagster_postgres_url("postgresql://ingestion:p%40ss@db:5432/x?options=-c%20work_mem%3D8MB")
-    assert url.startswith("postgresql+psycopg2://ingestion:p%40ss@db:5432/x?")
-    assert "search_path" in url
-    assert "work_mem" in url
 
 
 def test_no_secret_is_written_into_the_supervisors_configuration(tmp_path: Path) -> None:
@@ -91,11 +83,10 @@ def test_a_dagster_yaml_of_the_users_own_is_left_alone(tmp_path: Path) -> None:
     assert (places.dagster_home / "dagster.yaml").read_text(encoding="utf-8") == "mine: 1"
 
 
-def test_the_repository_shows_the_packages_own_workspace() -> None:
-    """But no `dagster.yaml`: `dagster definitions validate` would use it in the root, and fail without a stack."""
+def test_the_repository_shows_the_packages_own_configuration() -> None:
     root = CONFIGURATION.parent.parent
-    assert (root / "workspace.yaml").resolve() == CONFIGURATION / "workspace.yaml"
-    assert not (root / "dagster.yaml").exists()
+    for name in ("dagster.yaml", "workspace.yaml"):
+        assert (root / name).resolve() == CONFIGURATION / name
 
 
 def test_a_log_is_followed_across_its_rotation(tmp_path: Path) -> None:
