@@ -25,7 +25,7 @@ from ingestion_assets_tests.servers import running, wait_until
 from ingestion_assets_tests.stacks import clean_environment
 
 CLIENTS = 32
-TOKEN = "benchmark-admin-token"
+TOKEN = "benchmark-admin-token"  # noqa: S105
 BENCHMARKS = ROOT / "benchmarks"
 
 
@@ -113,7 +113,7 @@ def main() -> int:
                     ("bare app", f"http://127.0.0.1:{bare_port}", bare),
                 ]
                 results: dict[str, list[tuple[float, float, float]]] = {label: [] for label, _, _ in both}
-                for label, url, process in both:
+                for _, url, process in both:
                     rate(url, bodies, seconds=1, process=process)
                 for _ in range(turns):
                     for label, url, process in both:

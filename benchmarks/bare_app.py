@@ -31,7 +31,7 @@ class BareApp:
 
     async def __call__(
         self,
-        scope: dict[str, Any],
+        scope: dict[str, Any],  # noqa: ARG002
         receive: Callable[[], Awaitable[dict[str, Any]]],
         send: Callable[[dict[str, Any]], Awaitable[None]],
     ) -> None:

@@ -68,7 +68,7 @@ async def send_all(url: str, requests: Iterable[bytes], *, connections: int) -> 
     async def work() -> None:
         connection = await Connection.open(url)
         for data in waiting:
-            answers.append(await connection.send(data))
+            answers.append(await connection.send(data))  # noqa: PERF401
         connection.close()
 
     await asyncio.gather(*(work() for _ in range(connections)))

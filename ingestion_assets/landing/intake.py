@@ -21,7 +21,7 @@ from uuid import UUID
 import sqlalchemy as sa
 import structlog
 import uuid_utils.compat
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ingestion_assets.landing.drops import (
     Accepted,
@@ -209,7 +209,7 @@ class Intake:
         fresh = self._connection is None
         try:
             return self._register_on(self._connected(), landed)
-        except sa.exc.DBAPIError as error:
+        except DBAPIError as error:
             self._disconnect()
             if fresh or not error.connection_invalidated:
                 raise
@@ -232,7 +232,7 @@ class Intake:
     def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(sa.exc.SQLAlchemyError):
+            with suppress(SQLAlchemyError):
                 connection.close()
 
     def _resolve(self, answers: list[tuple[_Waiting, Accepted | Exception]]) -> None:
