@@ -7,6 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page, expect
 
 LOCATION = "ingestion_assets"
+SHOWN_WITHIN_MS = 15_000
 
 
 class DagsterUI:
@@ -71,11 +72,13 @@ class DagsterUI:
         expect(self._control("Terminate 1 run")).to_be_visible()
 
     def cancel(self) -> float:
-        """Answer that question with yes; seconds until the page shows the run as canceled."""
-        started = time.monotonic()
+        """Answer that question with yes and wait until the page shows the run as canceled; when yes was said (seconds
+        since 1970).
+        """
+        said = time.time()
         self.press("Terminate 1 run")
-        expect(self.page.get_by_text("Canceled", exact=True).first).to_be_visible(timeout=30_000)
-        return time.monotonic() - started
+        expect(self.page.get_by_text("Canceled", exact=True).first).to_be_visible(timeout=SHOWN_WITHIN_MS)
+        return said
 
     def _control(self, text: str, *, within: Locator | None = None) -> Locator:
         written = re.compile(rf"^\s*{re.escape(text)}\s*$")

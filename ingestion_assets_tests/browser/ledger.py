@@ -18,12 +18,12 @@ def run_status(stack: RunningStack, run_id: str) -> str:
     return ask(stack, "SELECT status FROM runs WHERE run_id = %s", run_id)[0][0]
 
 
-def seconds_cancelling(stack: RunningStack, run_id: str) -> float:
-    """From Dagster's note that the run is canceling to its note that it is canceled."""
+def canceled_at(stack: RunningStack, run_id: str) -> float:
+    """When Dagster noted that the run is canceled, in seconds since 1970."""
     rows = ask(
         stack,
-        "SELECT extract(epoch FROM max(timestamp) - min(timestamp)) FROM event_logs WHERE run_id = %s"
-        " AND dagster_event_type IN ('PIPELINE_CANCELING', 'PIPELINE_CANCELED')",
+        "SELECT extract(epoch FROM timestamp AT TIME ZONE 'UTC') FROM event_logs WHERE run_id = %s"
+        " AND dagster_event_type = 'PIPELINE_CANCELED'",
         run_id,
     )
     return float(rows[0][0])

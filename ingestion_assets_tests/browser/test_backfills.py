@@ -1,6 +1,7 @@
 """A day that is rebuilt, from the UI or the command line, gives the same tables."""
 
 import subprocess
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,34 @@ def test_one_asset_alone_from_the_ui(
     run = ui.materialize("Materialize", day=received_day)
     assert wait_until_ended(stack, run) == "SUCCESS"
     assert ask(stack, "SELECT * FROM ingestion.leases WHERE holder = %s", run) == []
+    assert differences(before, stored(stack)) == []
+
+
+def test_day_without_payloads_from_the_ui(ui: DagsterUI, stack: RunningStack, received_day: str) -> None:
+    before = stored(stack)
+    eve = date.fromisoformat(received_day) - timedelta(days=1)
+    ui.open_group("conversations")
+    run = ui.materialize("Materialize all", day=eve.isoformat())
+    assert wait_until_ended(stack, run) == "SUCCESS"
+    assert differences(before, stored(stack)) == []
+
+
+def test_re_executed_run_of_the_front_door_takes_what_has_landed_since(
+    ui: DagsterUI, stack: RunningStack, received_day: str
+) -> None:
+    assert received_day
+    before = stored(stack)
+    query = """
+        SELECT run_id FROM runs JOIN run_tags USING (run_id)
+        WHERE key = 'ingestion/dispatch' AND status = 'SUCCESS' ORDER BY runs.id DESC LIMIT 1
+    """
+    first = ask(stack, query)[0][0]
+    ui.open_run(first)
+    ui.press("Re-execute all (*)")
+    ui.page.wait_for_url(lambda address: "/runs/" in address and first not in address)
+    run = ui.page.url.rpartition("/")[2].partition("?")[0]
+    assert wait_until_ended(stack, run) == "SUCCESS"
+    wait_until_lanes_are_free(stack)
     assert differences(before, stored(stack)) == []
 
 
