@@ -102,5 +102,11 @@ class Waker:
             return True
         except Exception as error:
             log.warning("wake_failed", lane=dispatch.lane.name, error=str(error))
-            self._failed.append(dispatch.id)  # noted as lost with the next try: the ledger may be down too
+            self._failed.append(dispatch.id)
+        try:
+            with self._engine.begin() as connection:
+                lose(connection, self._failed)
+            self._failed.clear()
+        except SQLAlchemyError as error:  # the ledger is down too: noted with the next try
+            log.warning("wake_failed", error=str(error).splitlines()[0])
         return False

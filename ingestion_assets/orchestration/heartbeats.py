@@ -121,6 +121,12 @@ def on_end(callback: OnEnd) -> OnEnd:
     return callback
 
 
+def tell_end(run_id: str, tags: Mapping[str, str], lost: bool) -> None:
+    """Have everybody who asked `on_end` for it know that no process executes the run, or ever will."""
+    for callback in _on_end:
+        callback(run_id, tags, lost)
+
+
 def claim(engine: sa.Engine, *, run_id: str, worker: Worker, pid: int, lease_s: float) -> bool:
     """Say that `pid` executes the run from now on. False where a process that is alive does so already."""
     with engine.begin() as connection:
@@ -163,8 +169,7 @@ def end(
     engine: sa.Engine, *, run_id: str, worker: Worker, tags: Mapping[str, str] = _NONE, lost: bool = False
 ) -> None:
     """Say that the worker no longer executes the run with these tags. `lost`: the process died with it."""
-    for callback in _on_end:
-        callback(run_id, tags, lost)
+    tell_end(run_id, tags, lost)
     with engine.begin() as connection:
         connection.execute(_END, {"run_id": run_id, "worker": worker.id})
 

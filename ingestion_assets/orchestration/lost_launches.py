@@ -1,7 +1,7 @@
 """Runs that nobody will start: their launcher died before it sent them, or the broker lost their task."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import redis
@@ -14,15 +14,26 @@ from ingestion_assets.landing.dispatch import DISPATCH_TAG
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.celery_app import KEY_PREFIX, QUEUES
 
-GRACE = timedelta(seconds=10)  # from the launch until the task must be in the broker
+GRACE = timedelta(seconds=5)  # from the launch until the task must be in the broker
 NOT_SENT = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
+
+
+def hold(broker: redis.Redis, run_ids: Iterable[str], *, seconds: float) -> None:
+    """Say that a worker that lives has the tasks of these runs; it must say so again within `seconds`."""
+    for run_id in run_ids:
+        broker.set(_held(run_id), 1, px=int(seconds * 1000))
+
+
+def _held(run_id: str) -> str:
+    return f"{KEY_PREFIX}held:{run_id}"
 
 
 def suspects(instance: DagsterInstance, engine: sa.Engine, broker: redis.Redis) -> set[str]:
     """Ids of runs that wait for longer than the grace with no task in the broker and no process.
 
     Those are runs on their way to the broker, and dispatched runs that were created but never submitted: the
-    ledger asks for others. Runs that a person created wait for that person.
+    ledger asks for others. Runs that a person created wait for that person. A task that the broker has handed out and
+    that no worker holds went down with its worker: the broker itself would hand it out again after a day.
 
     A worker moves a task in two steps, so only a run that is suspect twice in a row is lost.
     """
@@ -48,6 +59,7 @@ def fail(instance: DagsterInstance, run_id: str) -> None:
         instance.report_run_failed(
             run, "The run was never sent, or the broker lost its task before a worker took it.", failure
         )
+        heartbeats.tell_end(run_id, run.tags, lost=False)
 
 
 def _tasks_in_broker(broker: redis.Redis) -> Iterator[str]:
@@ -57,7 +69,9 @@ def _tasks_in_broker(broker: redis.Redis) -> Iterator[str]:
             for message in broker.lrange(key, 0, -1):  # pyright: ignore[reportGeneralTypeIssues]
                 yield _task_id(json.loads(message))
     for delivery in broker.hvals(f"{KEY_PREFIX}unacked"):  # pyright: ignore[reportGeneralTypeIssues]
-        yield _task_id(json.loads(delivery)[0])
+        task_id = _task_id(json.loads(delivery)[0])
+        if broker.exists(_held(task_id)):
+            yield task_id
 
 
 def _task_id(message: dict[str, dict[str, str]]) -> str:

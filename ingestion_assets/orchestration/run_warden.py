@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 import redis
 import sqlalchemy as sa
+from celery.worker import state
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.events import JobFailureData, RunFailureReason
 
@@ -57,7 +58,7 @@ class RunWarden(threading.Thread):
         self._stop_at = self._stop_at or time.monotonic() + self._drain_s
 
     def run(self) -> None:
-        next_beat = next_look = 0.0
+        next_beat = next_look = next_hold = 0.0
         while not self._ended.wait(TICK_S):
             now = time.monotonic()
             try:
@@ -72,6 +73,10 @@ class RunWarden(threading.Thread):
                     self._look_around()
                 if self._stop_at is not None and now >= self._stop_at:
                     self._cut_off(alive)
+                if now >= next_hold:
+                    next_hold = now + self._heartbeat_s
+                    tasks = [task.id for task in list(state.reserved_requests)]
+                    lost_launches.hold(self._broker, tasks, seconds=3 * self._heartbeat_s)
             except Exception:
                 logger.exception("Watching over the runs failed; trying again")
                 self._ended.wait(1.0)

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.landing import claims, waking
-from ingestion_assets.landing.dispatch import Dispatch
+from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, request
 from ingestion_assets.landing.storage import LocalStorage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.stores.postgres import driver_url
@@ -87,3 +87,20 @@ def test_drops_given_back_may_be_taken_at_once_and_then_ever_later(engine: sa.En
             delays.append(float(connection.scalar(sa.text(left)) or 0))
     assert delays[0] <= 0
     assert [round(delay, -1) for delay in delays[1:]] == [10, 30, 60]
+
+
+def test_what_a_waker_cannot_launch_is_left_to_others_meanwhile(engine: sa.Engine, tmp_path: Path) -> None:
+    accept_all(engine, LocalStorage(tmp_path / "landing"), [note()])
+
+    def launch(dispatch: Dispatch) -> None:
+        raise ConnectionError(f"no run for {dispatch.id}: the webserver is away")
+
+    def sensor() -> bool:
+        with engine.begin() as connection:
+            states = lane_states(connection, flows=[LANE.flow])
+            return bool(request(connection, lanes_to_dispatch(states, at_most=1)))
+
+    with waker(engine, launch) as woken:
+        woken.wake([LANE])
+        wait_until(lambda: "lost" in dispatch_states(engine), seconds=5, what="the first failure")
+        wait_until(sensor, seconds=waking.RETRY_S / 2, what="the lane to be free for the sensor")

@@ -1,5 +1,6 @@
 """Runs in warm workers end as they should, whatever is cancelled, killed, restarted or delivered twice."""
 
+import json
 import logging
 import os
 import signal
@@ -285,6 +286,15 @@ def test_a_run_whose_task_the_broker_lost_is_found(
         [message] = [text for text in client.lrange("ingestion:default", 0, -1) if lost.encode() in text]
         client.lrem("ingestion:default", 1, message)
         assert lost_launches.suspects(runs.instance, engine(postgres_url), client) == {lost}
+        client.hset("ingestion:unacked", "tag", json.dumps([json.loads(message), "", "default"]))
+        lost_launches.hold(client, [lost], seconds=60)
+        assert not lost_launches.suspects(runs.instance, engine(postgres_url), client)
+        lost_launches.hold(client, [lost], seconds=0.001)  # as if its worker were killed
+        wait_until(
+            lambda: lost_launches.suspects(runs.instance, engine(postgres_url), client) == {lost},
+            seconds=5, what="the task to be nobody's",
+        )  # fmt: skip
+        client.hdel("ingestion:unacked", "tag")
         lost_launches.fail(runs.instance, lost)
     assert runs.status(lost) == DagsterRunStatus.FAILURE
     worker_process.start()
