@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
 
 from ingestion_assets.conversations import api as conversations
-from ingestion_assets.conversations.flow import CONVERSATIONS
-from ingestion_assets.frontdoor.app import build_app
+from ingestion_assets.entities import api as entities
+from ingestion_assets.entities.registry import defined_entities
+from ingestion_assets.flows import FLOWS
+from ingestion_assets.frontdoor.app import FrontDoorApp, build_app
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.launching import GraphqlLauncher
 from ingestion_assets.frontdoor.logs import configure_logging
@@ -26,6 +27,7 @@ from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.waking import Waker
+from ingestion_assets.modules import api as modules
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores.postgres import engine
 
@@ -35,19 +37,28 @@ SWITCH_S = 0.0005  # the intake's threads are short bursts between waits; at 5 m
 M_MMAP_THRESHOLD = -3
 
 
-def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None = None) -> FastAPI:
+def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None = None) -> FrontDoorApp:
     """The application with all flows. It connects when its lifespan starts.
 
     `launch` starts the run of a dispatch; without it the Dagster webserver is asked.
     """
-    flows: Mapping[str, Flow] = {flow.name: flow for flow in (CONVERSATIONS,)}
+    flows: Mapping[str, Flow] = FLOWS
     if launch is None:
         launch = GraphqlLauncher(
-            url=settings.dagster_url, jobs={name: flow.job for name, flow in flows.items()}
+            url=settings.dagster_url,
+            jobs={name: flow.job for name, flow in flows.items()},
+            dynamic_partitions={
+                name: flow.dynamic_partitions for name, flow in flows.items() if flow.dynamic_partitions
+            },
         )
     waker = Waker(engine=engine(settings.require("postgres_url")), launch=launch)
     door = FrontDoor(settings=settings, storage=open_storage(settings), flows=flows, waker=waker)
-    return build_app(door, routers=[conversations.router], direct=conversations.DIRECT)
+    return build_app(
+        door,
+        routers=[conversations.router, entities.router, entities.prefixed, modules.router],
+        direct=conversations.DIRECT,
+        entities=[entity.entity for entity in defined_entities().entities],
+    )
 
 
 class DrainingServer(uvicorn.Server):
@@ -91,7 +102,7 @@ def serve(settings: Settings, *, launch: Callable[[Dispatch], None] | None = Non
         access_log=False, log_config=None, server_header=False, proxy_headers=False, backlog=2048, ws="none",
     )  # fmt: skip
     gc.freeze()
-    DrainingServer(config, app.state.door).run()
+    DrainingServer(config, app.door).run()
 
 
 def _return_memory() -> None:

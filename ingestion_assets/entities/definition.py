@@ -34,8 +34,12 @@ class Formats(_Strict):
     )
     decimal: Literal[".", ","] = Field(".", description="The sign before the decimals.")
     group: Literal["", ".", ",", " ", "'"] = Field("", description="The sign between groups of three digits.")
-    when_true: tuple[str, ...] = Field(("true", "t", "1"), min_length=1, description="How a boolean says yes.")
-    when_false: tuple[str, ...] = Field(("false", "f", "0"), min_length=1, description="How a boolean says no.")
+    when_true: tuple[str, ...] = Field(
+        ("true", "t", "1"), min_length=1, description="How a boolean says yes."
+    )
+    when_false: tuple[str, ...] = Field(
+        ("false", "f", "0"), min_length=1, description="How a boolean says no."
+    )
     missing: str = Field("", description="What stands for a missing value.")
 
     @model_validator(mode="after")
@@ -74,7 +78,9 @@ class EntityField(_Strict):
     precision: int | None = Field(
         None, ge=1, le=1000, description="Digits of a `decimal` in all; required there."
     )
-    scale: int | None = Field(None, ge=0, le=1000, description="Digits after the decimal sign; required there.")
+    scale: int | None = Field(
+        None, ge=0, le=1000, description="Digits after the decimal sign; required there."
+    )
     nullable: bool = Field(False, description="Whether the value may be missing.")
     values: tuple[str, ...] | None = Field(None, min_length=1, description="The only texts allowed.")
     description: str | None = None
@@ -116,7 +122,8 @@ class Entity(_Strict):
         pattern=r"^[A-Z][A-Za-z0-9]{0,62}$", description="Name of the entity, as answers show it."
     )
     prefix: str = Field(
-        pattern=r"^[A-Za-z0-9_.-]{1,32}$", description="What a line of this entity begins with, before the first `|`."
+        pattern=r"^[A-Za-z0-9_.-]{1,32}$",
+        description="What a line of this entity begins with, before the first `|`.",
     )
     table: Name = Field(description="Name of the table, in the schema `entities`.")
     description: str = Field("", description="What it is, for people.")
@@ -243,9 +250,12 @@ def _check_reference(
 
 
 def _family(field: EntityField) -> str:
-    return {"smallint": "whole number", "integer": "whole number", "bigint": "whole number", "string": "text"}.get(
-        field.type, field.type
-    )
+    return {
+        "smallint": "whole number",
+        "integer": "whole number",
+        "bigint": "whole number",
+        "string": "text",
+    }.get(field.type, field.type)
 
 
 def _targets(one: Entity) -> set[str]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 from ingestion_assets.entities.definition import Entity, EntitySet
 from ingestion_assets.entities.values import Read, ValueFault, reader, shown
@@ -86,6 +85,12 @@ def read_line(entities: EntitySet, raw: bytes) -> Row | LineFault:
     return Row(entity, tuple(values))
 
 
-@lru_cache(maxsize=4096)
+_made: dict[int, tuple[Entity, tuple[Read, ...]]] = {}
+
+
 def _readers(entity: Entity) -> tuple[Read, ...]:
-    return tuple(reader(field, entity.formats) for field in entity.fields)
+    """The readers of an entity's fields, made once; by identity, since to hash a definition takes longer than to read a line."""
+    known = _made.get(id(entity))
+    if known is None or known[0] is not entity:
+        known = _made[id(entity)] = entity, tuple(reader(field, entity.formats) for field in entity.fields)
+    return known[1]

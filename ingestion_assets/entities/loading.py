@@ -260,7 +260,9 @@ def _resolve(
             return
 
 
-def _keep_waiting(connection: "psycopg.Connection[Any]", payloads: Sequence[_Payload], ending: Collection[Any]) -> None:
+def _keep_waiting(
+    connection: "psycopg.Connection[Any]", payloads: Sequence[_Payload], ending: Collection[Any]
+) -> None:
     """Keep lines of streams that go on, until what they reference has come or the stream ends."""
     rows = []
     for one in payloads:
@@ -269,7 +271,16 @@ def _keep_waiting(connection: "psycopg.Connection[Any]", payloads: Sequence[_Pay
         first_line, first_byte = _first(one.drop)
         for record in one.missing:
             line = one.parsed.line(record)
-            rows.append((one.stream, one.drop.id, record, first_line + line.number, first_byte + line.offset, line.raw))
+            rows.append(
+                (
+                    one.stream,
+                    one.drop.id,
+                    record,
+                    first_line + line.number,
+                    first_byte + line.offset,
+                    line.raw,
+                )
+            )
     if rows:
         with (
             connection.cursor() as cursor,
@@ -389,7 +400,9 @@ def _known(connection: "psycopg.Connection[Any]", ids: Sequence[UUID]) -> dict[U
         WHERE drops.id = _loads.drop_id AND drops.state = 'done'
         """
     )
-    rows = connection.execute("SELECT drop_id, outcome FROM entities._loads WHERE drop_id = ANY(%s)", (list(ids),))
+    rows = connection.execute(
+        "SELECT drop_id, outcome FROM entities._loads WHERE drop_id = ANY(%s)", (list(ids),)
+    )
     return {drop_id: _decode(zstandard.decompress(outcome)) for drop_id, outcome in rows}
 
 

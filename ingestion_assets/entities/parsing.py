@@ -53,7 +53,11 @@ class Rows:
         import polars as pl  # noqa: PLC0415
 
         numbers = [pl.Series(f"_{index}", values) for index, values in enumerate(leading)]
-        return self.values.select(*numbers, pl.all()).write_csv(include_header=False, quote_style="non_numeric").encode()
+        return (
+            self.values.select(*numbers, pl.all())
+            .write_csv(include_header=False, quote_style="non_numeric")
+            .encode()
+        )
 
     def tuples(self) -> list[tuple[str | None, ...]]:
         """The values as PostgreSQL is given them, row by row."""
@@ -199,9 +203,7 @@ def _decodes(raw: bytes) -> bool:
     return True
 
 
-def _read_columns(
-    parsed: Parsed, data: Any, chosen: Any, entity: Entity, given: int, *, cut: int
-) -> None:
+def _read_columns(parsed: Parsed, data: Any, chosen: Any, entity: Entity, given: int, *, cut: int) -> None:
     """Read the chosen lines, which have `given` fields, as columns; those that do not pass are left out."""
     import numpy as np  # noqa: PLC0415
     import polars as pl  # noqa: PLC0415
@@ -313,7 +315,12 @@ def _column(one: EntityField, formats: Formats) -> pl.Expr:
         case "decimal":
             value = _plain_decimal(text, formats)
         case "boolean":
-            value = pl.when(text.is_in(list(formats.when_true))).then(pl.lit("true")).when(text.is_not_null()).then(pl.lit("false"))
+            value = (
+                pl.when(text.is_in(list(formats.when_true)))
+                .then(pl.lit("true"))
+                .when(text.is_not_null())
+                .then(pl.lit("false"))
+            )
         case "uuid":
             value = text.str.to_lowercase()
         case "date":

@@ -125,7 +125,9 @@ def _read(file: Path, content: str, marks: dict[Where, yaml.Mark], faults: list[
         raise _SkipError from error
 
 
-def _plain(node: yaml.Node, where: Where, marks: dict[Where, yaml.Mark], file: Path, faults: list[Fault]) -> Any:
+def _plain(
+    node: yaml.Node, where: Where, marks: dict[Where, yaml.Mark], file: Path, faults: list[Fault]
+) -> Any:
     marks[where] = node.start_mark
     if isinstance(node, yaml.MappingNode):
         values: dict[str, Any] = {}
@@ -134,7 +136,9 @@ def _plain(node: yaml.Node, where: Where, marks: dict[Where, yaml.Mark], file: P
             if name in values:
                 faults.append(_fault(file, key.start_mark, f"`{name}` stands here twice"))
             values[name] = _plain(item, (*where, name), marks, file, faults)
-            marks[(*where, name)] = key.start_mark if not isinstance(item, yaml.ScalarNode) else item.start_mark
+            marks[(*where, name)] = (
+                key.start_mark if not isinstance(item, yaml.ScalarNode) else item.start_mark
+            )
         return values
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, (*where, index), marks, file, faults) for index, item in enumerate(node.value)]

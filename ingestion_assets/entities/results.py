@@ -12,7 +12,9 @@ LISTED = 10_000
 """Errors listed in a result at most; all of them are among the rejects."""
 _STORED = RecordOutcome("stored")
 _WAITS = RecordOutcome(
-    "rejected", code="waits_for_reference", reason="decided when its stream ends, with the receipt that ends it"
+    "rejected",
+    code="waits_for_reference",
+    reason="decided when its stream ends, with the receipt that ends it",
 )
 
 
@@ -69,7 +71,9 @@ def _reason(fault: Fault) -> str:
 
 def _records(loaded: Loaded) -> list[RecordOutcome]:
     if loaded.refused:
-        refused = RecordOutcome("rejected", code="payload_refused", reason="the payload has more errors than are allowed")
+        refused = RecordOutcome(
+            "rejected", code="payload_refused", reason="the payload has more errors than are allowed"
+        )
         outcomes = [refused] * loaded.records
     elif loaded.ids is not None:
         outcomes = [RecordOutcome("stored", name) for name in loaded.ids]
@@ -77,7 +81,9 @@ def _records(loaded: Loaded) -> list[RecordOutcome]:
         outcomes = [_STORED] * loaded.records
     for fault in loaded.faults:
         if fault.record >= 0:
-            outcomes[fault.record] = RecordOutcome("rejected", code=fault.code, reason=fault.message.replace("\0", "\ufffd"))
+            outcomes[fault.record] = RecordOutcome(
+                "rejected", code=fault.code, reason=fault.message.replace("\0", "\ufffd")
+            )
     for record in loaded.waiting:
         outcomes[record] = _WAITS
     return outcomes

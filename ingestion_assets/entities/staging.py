@@ -82,8 +82,12 @@ class Staging:
         """Tell the planner what is staged; worth it from a few thousand rows on."""
         for entity in self.staged:
             if self._rows[entity.entity] >= ANALYZED_FROM:
-                columns = dict.fromkeys((*entity.primary_key, *(f for r in entity.references for f in r.fields)))
-                self._connection.execute(sql.SQL("ANALYZE {} ({})").format(_stage(entity), names(tuple(columns))))
+                columns = dict.fromkeys(
+                    (*entity.primary_key, *(f for r in entity.references for f in r.fields))
+                )
+                self._connection.execute(
+                    sql.SQL("ANALYZE {} ({})").format(_stage(entity), names(tuple(columns)))
+                )
 
     def take_out_missing(self) -> list[Missing]:
         """Take out the rows whose references are nowhere, and then those that referenced them, until none is left."""
@@ -136,11 +140,17 @@ class Staging:
             stage=_stage(entity),
             given=_each(pairs, lambda mine, _: sql.SQL("{} IS NOT NULL").format(mine)),
             offered=offered,
-            wanted_is_offered=_each(pairs, lambda mine, key: sql.SQL("wanted.{} = offered.{}").format(mine, key)),
+            wanted_is_offered=_each(
+                pairs, lambda mine, key: sql.SQL("wanted.{} = offered.{}").format(mine, key)
+            ),
             table=table_of(target),
-            stored_is_doubtful=_each(pairs, lambda mine, key: sql.SQL("stored.{} = doubtful.{}").format(key, mine)),
+            stored_is_doubtful=_each(
+                pairs, lambda mine, key: sql.SQL("stored.{} = doubtful.{}").format(key, mine)
+            ),
             row_is_missing=_each(pairs, lambda mine, _: sql.SQL("row.{0} = missing.{0}").format(mine)),
-            returned=sql.SQL(", ").join(sql.SQL("row.{}::text").format(sql.Identifier(name)) for name in reference.fields),
+            returned=sql.SQL(", ").join(
+                sql.SQL("row.{}::text").format(sql.Identifier(name)) for name in reference.fields
+            ),
         )
         taken = self._connection.execute(statement).fetchall()
         self._left(entity, [row[0] for row in taken])
@@ -191,7 +201,10 @@ class Staging:
     def _take_out_superseded(self, entity: Entity) -> Counter[int]:
         if not _repeats(self._keys[entity.entity], decimals=_has_decimal_key(entity)):
             return Counter()
-        same = _each([(name, name) for name in entity.primary_key], lambda key, _: sql.SQL("row.{0} = later.{0}").format(key))
+        same = _each(
+            [(name, name) for name in entity.primary_key],
+            lambda key, _: sql.SQL("row.{0} = later.{0}").format(key),
+        )
         rows = self._connection.execute(
             sql.SQL("""
                 DELETE FROM {stage} row USING (
@@ -213,11 +226,13 @@ def _upsert(entity: Entity) -> sql.Composed:
         update = sql.SQL("""UPDATE SET {set}, "_drop" = excluded."_drop", "_record" = excluded."_record"
             WHERE ROW({stored}) IS DISTINCT FROM ROW({given})
               AND (stored."_drop", stored."_record") < (excluded."_drop", excluded."_record")""").format(
-            set=sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others),
+            set=sql.SQL(", ").join(
+                sql.SQL("{0} = excluded.{0}").format(sql.Identifier(name)) for name in others
+            ),
             stored=sql.SQL(", ").join(sql.SQL("stored.{}").format(sql.Identifier(name)) for name in others),
             given=sql.SQL(", ").join(sql.SQL("excluded.{}").format(sql.Identifier(name)) for name in others),
         )
-    return sql.SQL("""
+    statement: Any = sql.SQL("""
         WITH places AS MATERIALIZED (SELECT * FROM unnest(%s::integer[], %s::uuid[]) AS place (at, id)), written AS (
             INSERT INTO {table} AS stored ({columns}, "_drop", "_record")
             SELECT {columns}, places.id, "_record" FROM {stage} row JOIN places ON places.at = row."_at"
@@ -232,6 +247,7 @@ def _upsert(entity: Entity) -> sql.Composed:
         key=names(entity.primary_key),
         update=update,
     )
+    return statement
 
 
 def _stage(entity: Entity) -> sql.Identifier:
@@ -277,6 +293,4 @@ def _repeats(keys: Sequence[Any], *, decimals: bool) -> bool:
     together = pl.concat(frames)
     if together.is_duplicated().any():
         return True
-    return bool(singles) and not seen.isdisjoint(
-        tuple(map(str, row)) for row in together.iter_rows()
-    )
+    return bool(singles) and not seen.isdisjoint(tuple(map(str, row)) for row in together.iter_rows())

@@ -191,7 +191,9 @@ def inspect(connection: "psycopg.Connection[Any]", table: str) -> Standing | Non
         """,
         (SCHEMA, table),
     ).fetchall()
-    some = connection.execute(sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier(SCHEMA, table))).fetchone()
+    some = connection.execute(
+        sql.SQL("SELECT 1 FROM {} LIMIT 1").format(sql.Identifier(SCHEMA, table))
+    ).fetchone()
     return Standing(
         columns={name: Column(kind, not_null) for name, kind, not_null in rows},
         primary_key=next((tuple(columns) for _, kind, columns in constraints if kind == "p"), ()),
@@ -230,14 +232,18 @@ def _evolve(entity: Entity, standing: Standing, refusals: list[str]) -> list[sql
             continue
         made += _retype(entity, field, column, standing, refusals)
         if column.not_null and field.nullable:
-            made.append(_alter(entity, sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(sql.Identifier(field.name))))
+            made.append(
+                _alter(entity, sql.SQL("ALTER COLUMN {} DROP NOT NULL").format(sql.Identifier(field.name)))
+            )
         elif not column.not_null and not field.nullable:
             if not standing.empty:
                 refusals.append(
                     f"{entity.entity}: {field.name} is nullable in {table}, which has rows. Keep nullable: true, or fill "
                     f"its NULLs and ALTER TABLE {table} ALTER COLUMN {field.name} SET NOT NULL yourself."
                 )
-            made.append(_alter(entity, sql.SQL("ALTER COLUMN {} SET NOT NULL").format(sql.Identifier(field.name))))
+            made.append(
+                _alter(entity, sql.SQL("ALTER COLUMN {} SET NOT NULL").format(sql.Identifier(field.name)))
+            )
     return made
 
 
@@ -304,8 +310,12 @@ def _applied(connection: "psycopg.Connection[Any]") -> str | None:
 
 def _fingerprint(entities: EntitySet) -> str:
     shape = [
-        (one.table, one.primary_key, [(r.fields, r.entity) for r in one.references])
-        + tuple((field.name, column_type(field), field.nullable) for field in one.fields)
+        (
+            one.table,
+            one.primary_key,
+            [(reference.fields, reference.entity) for reference in one.references],
+            [(field.name, column_type(field), field.nullable) for field in one.fields],
+        )
         for one in entities.entities
     ]
     return sha256(repr(shape).encode()).hexdigest()

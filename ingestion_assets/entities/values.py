@@ -88,7 +88,10 @@ def _integer(field: EntityField, _: Formats) -> Read:
 
 
 def _decimal(field: EntityField, formats: Formats) -> Read:
-    written, fits = re.compile(decimal_pattern(formats)).fullmatch, re.compile(fitting_decimal(field)).fullmatch
+    written, fits = (
+        re.compile(decimal_pattern(formats)).fullmatch,
+        re.compile(fitting_decimal(field)).fullmatch,
+    )
     scale = field.scale or 0
 
     def read(text: str) -> str:
@@ -100,7 +103,10 @@ def _decimal(field: EntityField, formats: Formats) -> Read:
             decimals = plain.partition(".")[2].rstrip("0")
             if len(decimals) > scale:
                 raise ValueFault("too_precise", f"decimal with at most {scale} decimals")
-            raise ValueFault("out_of_range", f"decimal with at most {(field.precision or 0) - scale} digits before the decimals")
+            raise ValueFault(
+                "out_of_range",
+                f"decimal with at most {(field.precision or 0) - scale} digits before the decimals",
+            )
         return plain
 
     return read
@@ -177,14 +183,15 @@ def _timestamp(_: EntityField, formats: Formats) -> Read:
 
 
 def _moment(parts: dict[str, str]) -> datetime:
-    day = [int(parts[name]) for name in ("year", "month", "day")]
-    time = [int(parts.get(name, 0)) for name in ("hour", "minute", "second")]
+    year, month, day = (int(parts[name]) for name in ("year", "month", "day"))
+    hour, minute, second = (int(parts.get(name, 0)) for name in ("hour", "minute", "second"))
     fraction = int(parts.get("fraction", "0").ljust(6, "0"))
     zone = parts.get("zone", "Z")
     if zone == "Z":
-        return datetime(*day, *time, fraction, UTC)  # type: ignore[arg-type]
+        return datetime(year, month, day, hour, minute, second, fraction, tzinfo=UTC)
     away = timedelta(hours=int(zone[1:3]), minutes=int(zone[-2:]))
-    return datetime(*day, *time, fraction, timezone(-away if zone[0] == "-" else away)).astimezone(UTC)  # type: ignore[arg-type]
+    there = timezone(-away if zone[0] == "-" else away)
+    return datetime(year, month, day, hour, minute, second, fraction, tzinfo=there).astimezone(UTC)
 
 
 _READERS: dict[str, Callable[[EntityField, Formats], Read]] = {

@@ -83,7 +83,9 @@ class EntitiesWork:
             },
         )
         if open_parts:
-            raise LaneBusyError(f"{open_parts} earlier parts of the stream {drop.attributes['stream']} are not in yet")
+            raise LaneBusyError(
+                f"{open_parts} earlier parts of the stream {drop.attributes['stream']} are not in yet"
+            )
 
     def outcomes(self) -> list[DropOutcome]:
         """What is to be said of each payload."""

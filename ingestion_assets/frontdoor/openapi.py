@@ -17,6 +17,7 @@ _WORDS = {
     404: ("Not Found", "There is no such receipt."),
     405: ("Method Not Allowed", "This address does not take that method."),
     408: ("Request Timeout", "The request body did not arrive within 30 s."),
+    409: ("Conflict", "The request does not fit the state of what it is about."),
     413: (
         "Content Too Large",
         "The request body is larger than 67108864 bytes sent; send it in smaller parts.",

@@ -40,7 +40,9 @@ def accounted(loaded: Loaded) -> bool:
 
 @pytest.mark.parametrize("shape", [many, lambda *lines: b"\n".join(lines)])
 def test_rows_reference_each_other_in_any_order(database: Database, shape: Any) -> None:
-    body = shape(LINE % (1, 5, 1), LINE % (2, 5, 1), ORDER % (1, 3), ORDER % (2, 4), PRODUCT % 5, CUSTOMER % (3, 3))
+    body = shape(
+        LINE % (1, 5, 1), LINE % (2, 5, 1), ORDER % (1, 3), ORDER % (2, 4), PRODUCT % 5, CUSTOMER % (3, 3)
+    )
     (loaded,) = load_drops(database, TPCH, landed(body))
     assert [(fault.line, fault.code, fault.entity, fault.message) for fault in loaded.faults] == [
         (2, "missing_reference", "OrderLineItem", "Foreign key violation: order_key=2 not found in Order"),
@@ -80,14 +82,25 @@ def test_older_payload_never_overwrites_a_newer_one(database: Database) -> None:
 
 
 def test_self_reference_and_composite_keys(database: Database) -> None:
-    site = b"SITE|DE|7|M\xc3\xbcnchen \"Nord\"|31.01.2026|1.234,5"
-    machines = [MACHINE % (3, UUID % 2), MACHINE % (2, UUID % 1), MACHINE % (1, b""), MACHINE % (6, UUID % 5), MACHINE % (5, UUID % 4)]
+    site = b'SITE|DE|7|M\xc3\xbcnchen "Nord"|31.01.2026|1.234,5'
+    machines = [
+        MACHINE % (3, UUID % 2),
+        MACHINE % (2, UUID % 1),
+        MACHINE % (1, b""),
+        MACHINE % (6, UUID % 5),
+        MACHINE % (5, UUID % 4),
+    ]
     reading = b"R|" + UUID % 3 + b"|31.01.2026 09:30:00+0130|-1.5"
     (loaded,) = load_drops(database, WORKSHOP, landed(b"\r\n".join([reading, *machines, site])))
     assert totals(loaded) == {"inserted": 5, "failed": 2}
     assert [fault.line for fault in loaded.faults] == [5, 6]
-    assert rows(database, WORKSHOP, "Site") == [("DE", 7, 'München "Nord"', date(2026, 1, 31), Decimal("1234.500"))]
-    assert rows(database, WORKSHOP, "Reading")[0][1:] == (datetime(2026, 1, 31, 8, tzinfo=UTC), Decimal("-1.5"))
+    assert rows(database, WORKSHOP, "Site") == [
+        ("DE", 7, 'München "Nord"', date(2026, 1, 31), Decimal("1234.500"))
+    ]
+    assert rows(database, WORKSHOP, "Reading")[0][1:] == (
+        datetime(2026, 1, 31, 8, tzinfo=UTC),
+        Decimal("-1.5"),
+    )
     assert rows(database, WORKSHOP, "Machine")[0][1:] == (None, "DE", 7, True, None, Decimal("0.25"), None)
 
 
@@ -113,11 +126,20 @@ def test_some_errors_are_allowed(database: Database) -> None:
 
 
 def part(body: bytes, *, number: int, end: bool = False) -> Any:
-    return landed(body, stream="s", first_line=str(number * 10), first_byte="0", **({"stream_end": "true"} if end else {}))
+    return landed(
+        body,
+        stream="s",
+        first_line=str(number * 10),
+        first_byte="0",
+        **({"stream_end": "true"} if end else {}),
+    )
 
 
 def test_lines_of_a_stream_wait_for_what_they_reference(database: Database) -> None:
-    orders, customers = part(b"\n".join([ORDER % (1, 1), ORDER % (2, 2)]), number=0), part(CUSTOMER % (1, 1), number=1)
+    orders, customers = (
+        part(b"\n".join([ORDER % (1, 1), ORDER % (2, 2)]), number=0),
+        part(CUSTOMER % (1, 1), number=1),
+    )
     (first,) = load_drops(database, TPCH, orders)
     assert totals(first) == {"waiting": 2}
     (second,) = load_drops(database, TPCH, customers)
@@ -141,5 +163,7 @@ def test_repetition_says_the_same_and_changes_nothing(database: Database) -> Non
     first = load_drops(database, TPCH, drop)
     again = load_drops(database, TPCH, drop)
     assert again == first
-    tally = database.execute("SELECT processed, failed FROM entities._tally WHERE entity = 'Customer'").fetchone()
+    tally = database.execute(
+        "SELECT processed, failed FROM entities._tally WHERE entity = 'Customer'"
+    ).fetchone()
     assert tally == (702, 1)

@@ -12,7 +12,7 @@ from ingestion_assets_tests.entities.definitions import TPCH, WORKSHOP
 ORDER = b"O|1|100|O|123.45|1996-01-02|5-LOW|Clerk#000000951|0|nstructions sleep"
 MACHINE = b"M|0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f||DE|7|J|2026-01-31 09:30:00.5|0,25|"
 READING = b"R|0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f|31.01.2026 09:30:00+0130|-1.5"
-SITE = b"SITE|DE|7|M\xc3\xbcnchen \"Nord\"|31.01.2026|1.234,5"
+SITE = b'SITE|DE|7|M\xc3\xbcnchen "Nord"|31.01.2026|1.234,5'
 PIECES = [
     b"", b"|", b"||", b"\n", b"\r\n", b"\r", b"\0", b'"', b"'", b"\\", b"\\N", b"\\.", b"\t", b" ", b"#", b",", b";",
     b"\xff", b"\xc3\xbc", b"\xc3", b"\xef\xbb\xbf", b"\xf0\x9f\x98\x80", "\u0661".encode(), "\u2028".encode(),
@@ -37,7 +37,9 @@ def hazards(draw: st.DrawFn, good: list[bytes]) -> bytes:
                 st.one_of(st.sampled_from(PIECES), st.binary(max_size=6), st.text(max_size=6).map(str.encode))
             )
         line = b"|".join(fields[: draw(st.integers(len(fields) - 1, len(fields)))])
-        body += line + draw(st.sampled_from([b"\n", b"\n", b"|\n", b"\r\n", b"|\r\n", b"\n\n", b"\r\r\n", b"\n# x\n", b""]))
+        body += line + draw(
+            st.sampled_from([b"\n", b"\n", b"|\n", b"\r\n", b"|\r\n", b"\n\n", b"\r\r\n", b"\n# x\n", b""])
+        )
     return body
 
 

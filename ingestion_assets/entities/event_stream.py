@@ -1,0 +1,294 @@
+"""Taking in a stream over HTTP: parts land while it arrives, and what becomes of them goes back as Server-Sent Events.
+
+Reading never waits for writing: a client that sends all before it reads is served as well as one that does both.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from ingestion_assets.entities.streams import TOTALS, BrokenStreamError, Cutter, Decode, Segment
+from ingestion_assets.frontdoor.budget import Hold
+from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.receiving import Arrival, intake_refusals
+from ingestion_assets.landing import ledger
+from ingestion_assets.landing.drops import NewDrop, Receipt
+
+LINGER_S = 0.25
+"""Seconds that whole lines are held back for more to come."""
+IDLE_S = 600.0
+KEEP_ALIVE_S = 10.0
+ERRORS_SHOWN = 1000
+
+Event = dict[str, Any]
+
+
+class _GoneError(Exception):
+    pass
+
+
+class StreamIntake:
+    """One request's part of a stream: lands it and follows what becomes of it."""
+
+    def __init__(
+        self,
+        *,
+        door: FrontDoor,
+        arrival: Arrival,
+        receive: Receive,
+        cutter: Cutter,
+        decode: Decode,
+        check_end: Callable[[], None],
+        partition: str,
+        more: bool,
+        by_line: bool,
+    ) -> None:
+        self._door = door
+        self._arrival = arrival
+        self._receive = receive
+        self._cutter = cutter
+        self._decode = decode
+        self._check_end = check_end
+        self._partition = partition
+        self._more = more
+        self._by_line = by_line
+        self._landed: deque[tuple[UUID, int]] = deque()
+        self._changed = asyncio.Event()
+        self._complete = False
+        self._problem: Event | None = None
+        self.receipts: list[UUID] = []
+        self.lines = cutter.lines
+        self.bytes = cutter.bytes
+
+    async def take_in(self) -> None:
+        """Land all of the body. Raises `Problem`; a client that goes away leaves what it had sent in whole lines."""
+        try:
+            with self._door.budget.hold() as hold:
+                await self._read(hold)
+        except _GoneError:
+            with contextlib.suppress(Problem):
+                await self._land(self._cutter.flush(), None)
+            raise
+        except BrokenStreamError as error:
+            await self._land(self._cutter.flush(), None)
+            raise Problem(400, f"The stream ends here: {error}.", acknowledged=self.position()) from error
+        finally:
+            self._complete = True
+            self._changed.set()
+
+    def position(self) -> dict[str, int]:
+        """How far the stream is durable."""
+        return {"lines": self.lines, "bytes": self.bytes}
+
+    async def _read(self, hold: Hold) -> None:
+        message: asyncio.Future[Any] = asyncio.ensure_future(self._receive())
+        first_held = last_heard = time.monotonic()
+        try:
+            while True:
+                done, _ = await asyncio.wait({message}, timeout=LINGER_S)
+                now = time.monotonic()
+                if done:
+                    arrived = message.result()
+                    if arrived["type"] == "http.disconnect":
+                        raise _GoneError
+                    last_heard = now
+                    if not self._cutter.held:
+                        first_held = now
+                    for text in self._decode(arrived.get("body", b"")):
+                        await hold.grow(len(text))
+                        for segment in self._cutter.add(text):
+                            await self._land(segment, hold)
+                            first_held = time.monotonic()
+                    if not arrived.get("more_body", False):
+                        self._check_end()
+                        await self._land(self._cutter.rest() if self._more else self._cutter.end(), hold)
+                        return
+                    message = asyncio.ensure_future(self._receive())
+                elif now - last_heard > IDLE_S:
+                    raise BrokenStreamError(f"nothing was heard for {IDLE_S:.0f} s")
+                if self._cutter.has_lines and now - first_held > LINGER_S:
+                    await self._land(self._cutter.flush(), hold)
+        finally:
+            message.cancel()
+
+    async def _land(self, segment: Segment | None, hold: Hold | None) -> None:
+        if segment is None:
+            return
+        drop = NewDrop(
+            flow="entities",
+            partition=self._partition,
+            lane=self._partition,
+            principal=self._arrival.principal.name,
+            body=segment.body,
+            records=segment.lines,
+            idempotency_key=segment.key,
+            attributes={**self._arrival.attributes, "endpoint": "stream", **segment.attributes},
+        )
+        with intake_refusals():
+            accepted = await self._door.intake.accept(drop)
+        self._door.metrics.accepted.labels("entities").inc()
+        if hold is not None:
+            hold.shrink(len(segment.body))
+        self.lines += segment.lines
+        self.bytes += len(segment.body)
+        self.receipts.append(accepted.id)
+        self._landed.append((accepted.id, self.lines))
+        self._changed.set()
+
+    async def events(self) -> AsyncIterator[bytes]:
+        """What becomes of the stream, from its first part to its totals."""
+        started = time.monotonic()
+        reading = asyncio.create_task(self._read_to_end())
+        sums: dict[str, int] = dict.fromkeys(TOTALS, 0)
+        told = -1
+        try:
+            while True:
+                if self.lines != told:
+                    told = self.lines
+                    yield _event({"type": "acknowledged", **self.position()}, number=self.lines)
+                if self._landed:
+                    drop_id, _ = self._landed[0]
+                    receipt = await self._outcome(drop_id)
+                    if receipt is None:
+                        if self._door.stopping:
+                            yield _event(
+                                {
+                                    "type": "interrupted",
+                                    "message": "the server is stopping",
+                                    **self.position(),
+                                }
+                            )
+                            return
+                        yield b": working\n\n"
+                        continue
+                    self._landed.popleft()
+                    async for event in self._of_receipt(receipt, sums):
+                        yield event
+                elif self._complete:
+                    break
+                else:
+                    self._changed.clear()
+                    if not self._landed and not self._complete:
+                        with contextlib.suppress(TimeoutError):
+                            await asyncio.wait_for(self._changed.wait(), KEEP_ALIVE_S)
+                        if not self._changed.is_set():
+                            yield b": listening\n\n"
+            await reading
+            if self._problem is not None:
+                yield _event(self._problem | self.position())
+                return
+            duration = round((time.monotonic() - started) * 1000)
+            yield _event(
+                {
+                    "type": "total",
+                    "total": sums["processed"],
+                    **sums,
+                    **self.position(),
+                    "more": self._more,
+                    "duration_ms": duration,
+                }
+            )
+        finally:
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+
+    async def _read_to_end(self) -> None:
+        try:
+            await self.take_in()
+        except Problem as problem:
+            self._problem = {"type": "error", "status": problem.status, "message": problem.detail}
+        except _GoneError:
+            pass
+
+    async def _outcome(self, drop_id: UUID) -> Receipt | None:
+        """The receipt once it is finished; None when new lines were acknowledged meanwhile, or after some seconds."""
+        outcome = asyncio.ensure_future(
+            self._door.finished.outcome(drop_id, timeout_s=KEEP_ALIVE_S, known=True)
+        )
+        self._changed.clear()
+        changed = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait({outcome, changed}, return_when=asyncio.FIRST_COMPLETED)
+            return outcome.result() if outcome.done() else None
+        finally:
+            for task in (outcome, changed):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def _of_receipt(self, receipt: Receipt, sums: dict[str, int]) -> AsyncIterator[bytes]:
+        result = receipt.result or {}
+        errors = result.get("errors", [])
+        if self._by_line and receipt.records:
+            async for line in self._lines_of(receipt, sums["processed"], errors):
+                yield line
+        for name in TOTALS:
+            sums[name] += int(result.get(name, 0))
+        event: Event = {
+            "type": "progress",
+            "status": result.get("status", receipt.state),
+            "receipt": str(receipt.id),
+            **sums,
+        }
+        if errors:
+            event["errors"] = errors[:ERRORS_SHOWN]
+            event["errors_not_shown"] = max(0, len(errors) - ERRORS_SHOWN) + result.get(
+                "errors_not_listed", 0
+            )
+        if receipt.state == "failed":
+            event |= {"status": "error", "errors": receipt.errors or []}
+        yield _event(event)
+
+    async def _lines_of(self, receipt: Receipt, before: int, errors: list[Any]) -> AsyncIterator[bytes]:
+        outcomes = (
+            await ledger.record_outcomes(self._door.async_engine, receipt.id, limit=receipt.records) or []
+        )
+        entities = {item["message"]: item["entity"] for item in errors}
+        for number, outcome in enumerate(outcomes, before + 1):
+            identity = outcome.get("id") or ""
+            event: Event = {
+                "processed": number,
+                "entity": identity.partition("/")[0] or None,
+                "status": "success",
+            }
+            if outcome["status"] == "rejected":
+                waits = outcome["code"] == "waits_for_reference"
+                event["status"] = "waiting" if waits else "error"
+                event["message"] = outcome.get("reason")
+                event["entity"] = entities.get(event["message"]) if not waits else None
+            yield _event(event)
+
+
+class EventStream(Response):
+    """The answer that carries the events. Unlike Starlette's own, it leaves the request's body alone."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterator[bytes], headers: dict[str, str]) -> None:
+        super().__init__(headers=headers)
+        del self.headers["content-length"]
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        try:
+            async for event in self._events:
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            await self._events.aclose()  # type: ignore[attr-defined]
+
+
+def _event(content: Event, *, number: int | None = None) -> bytes:
+    head = b"" if number is None else b"id: %d\n" % number
+    return head + b"data: " + msgspec.json.encode(content) + b"\n\n"
