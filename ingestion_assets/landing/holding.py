@@ -1,0 +1,19 @@
+"""Payloads that wait for somebody's word: letting them go on."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+import sqlalchemy as sa
+
+_LET_GO = sa.text("""
+    UPDATE ingestion.drops SET state = 'landed', claim = NULL, attributes = attributes || CAST(:attributes AS jsonb),
+           result = NULL, errors = NULL, not_before = NULL
+    WHERE id = :id AND flow = :flow AND state = 'held'
+    RETURNING pg_notify('ingestion_lane_free', json_build_object('flow', flow, 'lane', lane)::text)
+""").bindparams(sa.bindparam("attributes", type_=sa.JSON))
+
+
+def let_go(connection: sa.Connection, drop_id: UUID, *, flow: str, attributes: Mapping[str, str]) -> bool:
+    """Put a held payload back into its lane, with more attributes, and wake the lane. False if it was not held."""
+    values = {"id": drop_id, "flow": flow, "attributes": dict(attributes)}
+    return connection.execute(_LET_GO, values).one_or_none() is not None

@@ -1,0 +1,74 @@
+"""A front door on real stores whose runs do the flow's real work."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import sqlalchemy as sa
+import uvicorn
+
+from ingestion_assets.frontdoor.protocol import GuardedProtocol
+from ingestion_assets.landing.storage import open_storage
+from ingestion_assets.server import create_app
+from ingestion_assets.settings import Settings
+from ingestion_assets.stores.postgres import engine
+from ingestion_assets_tests.modules.runs import DirectRuns
+from ingestion_assets_tests.servers import wait_until
+
+ADMIN = "test-admin-token"
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A running front door."""
+
+    url: str
+    engine: sa.Engine
+    runs: DirectRuns
+    settings: Settings
+
+    def client(self, token: str | None = ADMIN) -> httpx.Client:
+        return httpx.Client(
+            base_url=f"{self.url}/api/v1", headers={"X-API-Key": token} if token else {}, timeout=60
+        )
+
+    def site(self, **more: Any) -> tuple[int, str]:
+        """A new site: its id and its key."""
+        with self.client() as client:
+            made = client.post("/sites", json={"name": "site", **more}).raise_for_status().json()
+        return made["id"], made["api_key"]
+
+
+@contextmanager
+def serving(*, home: Path, postgres_url: str, **changes: Any) -> Iterator[Front]:
+    defaults = {
+        "rate_limit": "",
+        "webserver_url": "http://127.0.0.1:9",
+        "admin_token": ADMIN,
+        "default_wait_s": 20,
+    }
+    settings = Settings(_env_file=None, home=home, postgres_url=postgres_url, **{**defaults, **changes})
+    own = engine(postgres_url)
+    runs = DirectRuns(engine=own, storage=open_storage(settings))
+    app = create_app(settings, launch=runs)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        config = uvicorn.Config(
+            app, http=GuardedProtocol, log_config=None, access_log=False, timeout_graceful_shutdown=3
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            wait_until(
+                lambda: server.started or not thread.is_alive(), seconds=20, what="the front door to start"
+            )
+            yield Front(f"http://127.0.0.1:{port}", own, runs, settings)
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,0 +1,209 @@
+"""The endpoints on real stores: syncs, holds, undo, limits, audit, and what is known of security."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from ingestion_assets.modules.releases import parse_history
+from ingestion_assets.modules.security import keep_history
+from ingestion_assets_tests.modules.front import Front, serving
+from ingestion_assets_tests.modules.replay import body, module, tables
+
+
+@pytest.fixture(scope="module")
+def front(
+    postgres_url: str, redis_url_of_module: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Front]:
+    home = tmp_path_factory.mktemp("home")
+    with serving(home=home, postgres_url=postgres_url, redis_url=redis_url_of_module) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def redis_url_of_module(redis_server: str) -> str:
+    return redis_server
+
+
+@pytest.fixture
+def site(front: Front) -> Iterator[tuple[int, httpx.Client]]:
+    site_id, key = front.site()
+    with front.client(key) as client:
+        yield site_id, client
+
+
+def test_a_sync_answers_with_what_it_changed(site: tuple[int, httpx.Client]) -> None:
+    site_id, client = site
+    first = client.post(f"/sites/{site_id}/modules/sync", json=body([module("a"), module("b", "3.x-dev")]))
+    assert first.status_code == 200, first.text
+    answer = first.json()
+    assert answer["success"] and answer["sync_id"].startswith("sync_")
+    assert (answer["site_id"], answer["processed_count"], answer["new_modules"]) == (site_id, 2, 2)
+    assert answer["next_sync_after"] is not None
+    second = client.post(f"/sites/{site_id}/modules/sync", json=body([module("a", "1.0.1")], minute=1)).json()
+    assert (second["updated_modules"], second["removed_modules"]) == (1, 1)
+    stale = client.post(f"/sites/{site_id}/modules/sync", json=body([module("z")])).json()
+    assert (stale["success"], stale["new_modules"], len(stale["warnings"])) == (True, 0, 1)
+    items = client.get(f"/sites/{site_id}/modules").json()["items"]
+    assert [(one["machine_name"], one["removed_at"] is None) for one in items] == [("a", True), ("b", False)]
+    history = client.get(f"/sites/{site_id}/modules/a/history").json()["items"]
+    assert [(one["from_version"], one["to_version"]) for one in history] == [
+        (None, "1.0.0"),
+        ("1.0.0", "1.0.1"),
+    ]
+    assert history[1]["sync_id"] == second["sync_id"]
+    then = client.get(f"/sites/{site_id}/modules", params={"as_of": "2026-01-01T00:00:30Z"}).json()["items"]
+    assert [one["machine_name"] for one in then] == ["a", "b"]
+    states = [one["state"] for one in client.get(f"/sites/{site_id}/syncs").json()["items"]]
+    assert states == ["stale", "applied", "applied"]
+    receipt = client.get(f"/receipts/{second['sync_id'].removeprefix('sync_')}").json()
+    assert receipt["result"]["updated_modules"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "loc"),
+    [
+        ({"modules": []}, ["body", "modules"]),
+        ({"modules": [module("a", "not a version")]}, ["body", "modules", 0, "version"]),
+        ({"modules": [module("a", type="other")]}, ["body", "modules", 0, "type"]),
+        ({"modules": [module("a"), module("a")]}, ["body", "modules", 1, "machine_name"]),
+        ({"modules": [module("a", description="\0")]}, ["body", "modules", 0, "description"]),
+        ({"modules": [module(f"m{n}") for n in range(2001)]}, ["body", "modules"]),
+        ({"drupal_version": "x"}, ["body", "drupal_version"]),
+        ({"sync_type": "half"}, ["body", "sync_type"]),
+        ({"sync_timestamp": "2999-01-01T00:00:00Z"}, ["body", "sync_timestamp"]),
+        ({"site_info": {"a": ["\0"]}}, ["body", "site_info", "a", 0]),
+    ],
+)
+def test_what_is_not_valid_is_refused_and_not_landed(
+    front: Front, site: tuple[int, httpx.Client], change: dict, loc: list
+) -> None:
+    site_id, client = site
+    answer = client.post(f"/sites/{site_id}/modules/sync", json=body([module("a")]) | change)
+    assert answer.status_code == 422, answer.text
+    assert loc in [one["loc"] for one in answer.json()["errors"]]
+    with front.engine.connect() as connection:
+        landed = connection.scalar(
+            sa.text("SELECT count(*) FROM ingestion.drops WHERE flow = 'modules' AND partition = :site"),
+            {"site": str(site_id)},
+        )
+    assert landed == 0
+
+
+def test_keys_and_sites(front: Front, site: tuple[int, httpx.Client]) -> None:
+    site_id, client = site
+    other, _ = front.site()
+    sync = body([module("a")])
+    assert client.post(f"/sites/{other}/modules/sync", json=sync).status_code == 403
+    with front.client(None) as nobody, front.client() as admin:
+        assert nobody.post(f"/sites/{site_id}/modules/sync", json=sync).status_code == 401
+        assert admin.post("/sites/999999/modules/sync", json=sync).status_code == 404
+        assert admin.get("/sites/999999/modules").status_code == 404
+        assert admin.patch(f"/sites/{other}", json={"active": False}).json()["active"] is False
+        assert admin.post(f"/sites/{other}/modules/sync", json=sync).status_code == 404
+        assert client.post("/sites", json={"name": "x"}).status_code == 403
+        listed = admin.get("/sites", params={"limit": 500}).json()["items"]
+        assert {site_id, other} <= {one["id"] for one in listed}
+        outcomes = [one["outcome"] for one in admin.get(f"/sites/{site_id}/attempts").json()["items"]]
+    assert outcomes == ["not_allowed"]
+    assert client.post(f"/sites/{site_id}/modules/sync", content=b"{").status_code == 415
+    headers = {"Content-Type": "application/json"}
+    assert client.post(f"/sites/{site_id}/modules/sync", content=b"{", headers=headers).status_code == 400
+
+
+def test_a_held_sync_waits_for_its_confirmation(site: tuple[int, httpx.Client]) -> None:
+    site_id, client = site
+    url = f"/sites/{site_id}/modules/sync"
+    client.post(url, json=body([module(f"m{n}") for n in range(20)])).raise_for_status()
+    held = client.post(url, json=body([module("m0")], minute=1))
+    assert (held.status_code, held.json()["state"]) == (202, "held")
+    assert len(client.get(f"/sites/{site_id}/modules", params={"removed": False}).json()["items"]) == 20
+    sync_id = held.json()["result"]["sync_id"]
+    confirmed = client.post(f"/sites/{site_id}/syncs/{sync_id}/confirm")
+    assert (confirmed.status_code, confirmed.json()["removed_modules"]) == (200, 19)
+    assert client.post(f"/sites/{site_id}/syncs/{sync_id}/confirm").status_code == 409
+    again = client.post(url, json=body([module(f"m{n}") for n in range(20)], minute=2)).json()
+    assert again["returned_modules"] == 19
+    before = client.post(url, params={"confirm_removals": True}, json=body([module("m1")], minute=3))
+    assert (before.status_code, before.json()["removed_modules"]) == (200, 19)
+
+
+def test_a_wrong_sync_is_undone_by_a_new_one(front: Front, site: tuple[int, httpx.Client]) -> None:
+    site_id, client = site
+    url = f"/sites/{site_id}/modules/sync"
+    first = client.post(url, json=body([module("a"), module("b", "8.x-1.0")])).json()
+    wrong = client.post(url, json=body([module("c")], minute=1)).json()
+    undone = client.post(f"/sites/{site_id}/syncs/{wrong['sync_id']}/revert")
+    assert undone.status_code == 200, undone.text
+    assert (undone.json()["returned_modules"], undone.json()["removed_modules"]) == (2, 1)
+    items = client.get(f"/sites/{site_id}/modules", params={"removed": False}).json()["items"]
+    assert [(one["machine_name"], one["version"]) for one in items] == [("a", "1.0.0"), ("b", "8.x-1.0")]
+    nothing = client.post(f"/sites/{site_id}/syncs/{first['sync_id']}/revert").json()
+    assert nothing["removed_modules"] == 2
+    before = tables(front.engine, site_id)
+    front.runs.rebuild(site_id)
+    assert tables(front.engine, site_id) == before
+
+
+def test_many_modules_are_answered_with_a_receipt(site: tuple[int, httpx.Client]) -> None:
+    site_id, client = site
+    many = body([module(f"m{n}") for n in range(1001)])
+    answer = client.post(f"/sites/{site_id}/modules/sync", json=many)
+    assert answer.status_code == 202
+    done = client.get(
+        answer.headers["Location"].removeprefix("/api/v1"), headers={"Prefer": "wait=20"}
+    ).json()
+    assert (done["state"], done["result"]["new_modules"]) == ("done", 1001)
+    waited = client.post(f"/sites/{site_id}/modules/sync", json=many, headers={"Prefer": "wait=20"})
+    assert (waited.status_code, waited.json()["unchanged_modules"]) == (200, 1001)
+
+
+def test_a_security_release_touches_the_sites_that_lack_it(
+    front: Front, site: tuple[int, httpx.Client], shared_data: Path
+) -> None:
+    site_id, client = site
+    url = f"/sites/{site_id}/modules/sync"
+    modules = [module("aaa_update_test", "8.x-1.0"), module("nobody_knows")]
+    assert client.post(url, json=body(modules)).json()["security_updates_found"] == 0
+    unknown = client.get(f"/sites/{site_id}/security").json()
+    assert unknown["counts"] == {"unknown": 2}
+    xml = (shared_data / "modules" / "release-history" / "aaa_update_test.sec.8.x-1.2.xml").read_bytes()
+    with front.engine.begin() as connection:
+        keep_history(connection, parse_history(xml), at=datetime.now(UTC))
+    with front.client() as admin:
+        touched = admin.get("/security/releases/aaa_update_test/8.x-1.2/sites").json()["items"]
+    assert [(one["site_id"], one["installed_version"], one["status"]) for one in touched] == [
+        (site_id, "8.x-1.0", "not_secure")
+    ]
+    known = client.get(f"/sites/{site_id}/security").json()
+    assert (known["security_updates_found"], known["counts"]) == (1, {"not_secure": 1, "unknown": 1})
+    modules[0] = module("aaa_update_test", "8.x-1.2")
+    assert client.post(url, json=body(modules, minute=1)).json()["security_updates_found"] == 0
+    with front.client() as admin:
+        assert admin.get("/security/releases/aaa_update_test/8.x-1.2/sites").json()["items"] == []
+
+
+def test_the_61st_sync_in_an_hour_is_refused_by_either_front_door(
+    front: Front, postgres_url: str, redis_url_of_module: str, tmp_path: Path
+) -> None:
+    site_id, key = front.site()
+    url = f"/sites/{site_id}/modules/sync"
+    with serving(home=tmp_path, postgres_url=postgres_url, redis_url=redis_url_of_module) as other:
+        with front.client(key) as one, other.client(key) as two:
+            asked = {"headers": {"Prefer": "respond-async"}}
+            statuses = [
+                (one, two)[n % 2].post(url, json=body([module("a")], minute=n), **asked).status_code
+                for n in range(60)
+            ]
+            assert statuses == [202] * 60
+            for client in (one, two):
+                refused = client.post(url, json=body([module("a")]))
+                assert refused.status_code == 429
+                assert int(refused.headers["Retry-After"]) > 3000
+        with front.client() as admin:
+            noted = admin.get(f"/sites/{site_id}/attempts", params={"limit": 500}).json()["items"]
+    assert [one["outcome"] for one in noted][:2] == ["rate_limited"] * 2
+    assert sum(one["outcome"] == "accepted" for one in noted) == 60
