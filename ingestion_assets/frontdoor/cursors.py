@@ -32,6 +32,16 @@ def offset_cursor(cursor: str | None) -> int:
     return int(text)
 
 
+def decode_cursor(cursor: str | None) -> str | None:
+    """The text a cursor stands for. Raises `Problem` 422."""
+    if cursor is None:
+        return None
+    text = _decode(cursor)
+    if "\0" in text:
+        raise _invalid()
+    return text
+
+
 def _decode(cursor: str) -> str:
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode(
