@@ -28,6 +28,8 @@ from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.modules import api as modules
+from ingestion_assets.modules.queue_intake import take_jobs
+from ingestion_assets.modules.webhook_delivery import send_webhooks
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores.postgres import engine
 
@@ -58,6 +60,7 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
         routers=[conversations.router, entities.router, entities.prefixed, modules.router],
         direct=conversations.DIRECT,
         entities=[entity.entity for entity in defined_entities().entities],
+        background=[take_jobs, send_webhooks],
     )
 
 

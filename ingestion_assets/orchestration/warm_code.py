@@ -35,6 +35,8 @@ MODULES = (
     "ingestion_assets.conversations.audit",
     "ingestion_assets.entities.work",
     "ingestion_assets.landing.storage",
+    "ingestion_assets.modules.feed",
+    "ingestion_assets.modules.work",
 )
 
 

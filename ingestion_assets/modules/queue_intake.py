@@ -1,0 +1,126 @@
+"""Taking jobs from the Redis list `module_sync_queue`, which other producers push to (`LPUSH`), into landing storage.
+
+A job is moved to this process's own list, landed, and only then removed there: one that is lost in between is found on that list
+when the process's sign of life has run out, and put back. Its `job_id` is its idempotency key, so that it is never applied twice. What is
+no job goes to `module_sync_queue:dead`, and `job_status:<job_id>` says what became of each.
+
+The job: `{"job_id", "site_id", "data": <the request body>, …}`.
+"""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+import structlog
+import uuid_utils
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.landing.drops import IdempotencyConflictError, LandingUnavailableError, NewDrop
+from ingestion_assets.modules.attempts import Attempt
+from ingestion_assets.modules.desk import desk
+from ingestion_assets.modules.flow import NAME
+from ingestion_assets.modules.schema import RequestError, decode_request
+
+QUEUE = "module_sync_queue"
+DEAD = f"{QUEUE}:dead"
+TAKEN = f"{QUEUE}:taken"
+ALIVE = f"{QUEUE}:alive"
+ALIVE_S = 15
+STATUS_S = 3600
+POLL_S = 2.0
+RETRY_S = 1.0
+PRINCIPAL = "queue"
+
+log = structlog.get_logger(__name__)
+
+
+class _Job(msgspec.Struct):
+    site_id: int
+    data: msgspec.Raw
+    job_id: str = ""
+
+
+async def take_jobs(door: FrontDoor) -> None:
+    """Take jobs until cancelled."""
+    if not door.settings.redis_url:
+        return
+    name = uuid_utils.uuid7().hex
+    client = Redis.from_url(door.settings.redis_url, socket_timeout=POLL_S + 5, socket_connect_timeout=2)
+    try:
+        while True:
+            try:
+                await _take_next(door, client, name)
+            except (RedisError, OSError) as error:
+                log.debug("queue_unavailable", error=str(error))
+                await asyncio.sleep(RETRY_S)
+            except (LandingUnavailableError, Problem) as error:
+                log.warning("queue_waits", error=str(error))
+                await asyncio.sleep(RETRY_S)
+    finally:
+        await client.aclose()
+
+
+async def _take_next(door: FrontDoor, client: Redis, name: str) -> None:
+    own = f"{TAKEN}:{name}"
+    await client.set(f"{ALIVE}:{name}", "1", ex=ALIVE_S)
+    await _put_back_lost(client, name)
+    job = await client.lindex(own, -1)  # pyright: ignore[reportGeneralTypeIssues]
+    if job is None:
+        job = await client.blmove(QUEUE, own, POLL_S, "RIGHT", "LEFT")  # pyright: ignore[reportGeneralTypeIssues,reportArgumentType]
+    if job is None:
+        return
+    await _land(door, client, job)
+    await client.lrem(own, 1, job)  # pyright: ignore[reportGeneralTypeIssues]
+
+
+async def _put_back_lost(client: Redis, name: str) -> None:
+    async for key in client.scan_iter(f"{TAKEN}:*", count=1000):
+        other = key.decode().removeprefix(f"{TAKEN}:")
+        if other == name or await client.exists(f"{ALIVE}:{other}"):
+            continue
+        while await client.lmove(key, QUEUE, "RIGHT", "RIGHT"):  # pyright: ignore[reportGeneralTypeIssues]
+            log.info("queue_job_put_back", consumer=other)
+
+
+async def _land(door: FrontDoor, client: Redis, raw: bytes) -> None:
+    """Land one job. Raises `LandingUnavailableError`; `Problem` 503 while PostgreSQL cannot say whether the site is there."""
+    job_id = sha256(raw).hexdigest()[:40]
+    site_id, started = 0, datetime.now(UTC)
+    try:
+        job = msgspec.json.decode(raw, type=_Job)
+        job_id, site_id, body = job.job_id[:200] or job_id, job.site_id, bytes(job.data)
+        door.bodies.check_depth(body)
+        request = decode_request(body, now=started)
+        if not 0 < site_id < 2**63:
+            raise RequestError("there is no such site", errors=[])
+        await desk(door).require_active(site_id)
+        drop = NewDrop(
+            flow=NAME, partition=str(site_id), lane=str(site_id), subject=str(site_id), principal=PRINCIPAL, body=body,
+            records=len(request.modules), idempotency_key=f"queue:{job_id}", attributes={"via": "queue", "job_id": job_id},
+        )  # fmt: skip
+        accepted = await door.intake.accept(drop)
+    except (msgspec.MsgspecError, RequestError, IdempotencyConflictError, Problem) as error:
+        if isinstance(error, Problem) and error.status == 503:
+            raise
+        conflict = isinstance(error, IdempotencyConflictError)
+        reason = "the job_id was used before with other data" if conflict else str(error)
+        await client.lpush(DEAD, raw)  # pyright: ignore[reportGeneralTypeIssues]
+        await _tell(client, job_id, status="failed", reason=reason)
+        attempt = Attempt(
+            site_id=site_id if 0 < site_id < 2**63 else 0, at=started, via="queue", status=422, outcome="invalid",
+            principal=PRINCIPAL, size_bytes=len(raw), detail=reason[:500],
+        )  # fmt: skip
+        await desk(door).note(attempt)
+        log.warning("queue_job_refused", job_id=job_id, reason=reason)
+        return
+    await _tell(client, job_id, status="landed", receipt=str(accepted.id))
+
+
+async def _tell(client: Redis, job_id: str, **state: Any) -> None:
+    await client.set(f"job_status:{job_id}", json.dumps(state), ex=STATUS_S)

@@ -1,0 +1,187 @@
+"""What the flow does beside requests: jobs from Redis, webhooks, and the release feed; all against real servers."""
+
+import hashlib
+import hmac
+import http.server
+import ipaddress
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import sqlalchemy as sa
+
+from ingestion_assets.modules import feed
+from ingestion_assets.modules.feed import Feed, Question, ask_all, due
+from ingestion_assets.modules.queue_intake import DEAD, QUEUE, TAKEN
+from ingestion_assets.modules.webhooks import is_public
+from ingestion_assets_tests.modules.front import Front, serving
+from ingestion_assets_tests.modules.replay import body, module
+from ingestion_assets_tests.servers import wait_until
+
+
+@contextmanager
+def listening(answer: Any) -> Iterator[str]:
+    """A web server that `answer(handler)` speaks for; its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer(self)
+
+        do_POST = do_GET  # noqa: N815 - the base class's name
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def front(fresh_postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[Front]:
+    changes: dict[str, Any] = {"redis_url": redis_url, "webhooks_allow_private": True}
+    with serving(home=tmp_path, postgres_url=fresh_postgres_url, **changes) as running:
+        yield running
+
+
+def statuses(front: Front, site_id: int) -> list[str]:
+    with front.engine.connect() as connection:
+        query = sa.text(
+            "SELECT state FROM ingestion.drops WHERE flow = 'modules' AND partition = :site ORDER BY id"
+        )
+        return list(connection.scalars(query, {"site": str(site_id)}))
+
+
+def test_jobs_of_the_queue_land_once(front: Front, redis_url: str) -> None:
+    site_id, _ = front.site()
+    job = {"job_id": f"job_{site_id}_1", "site_id": site_id, "data": body([module("a")]), "status": "pending"}
+    with redis.Redis.from_url(redis_url) as client:
+        client.rpush(f"{TAKEN}:killed", json.dumps(job))  # a consumer was killed with this in hand
+        client.lpush(QUEUE, json.dumps(job), "not json", json.dumps(job | {"job_id": "x", "site_id": 9999}))
+        wait_until(
+            lambda: client.llen(DEAD) == 2 and statuses(front, site_id) == ["done"],
+            seconds=20,
+            what="jobs to land",
+        )
+        wait_until(lambda: not client.keys(f"{TAKEN}:*"), seconds=20, what="lists of taken jobs to be empty")
+        status = json.loads(client.get(f"job_status:job_{site_id}_1") or b"")
+        assert status["status"] == "landed"
+        assert client.llen(QUEUE) == 0
+    assert statuses(front, site_id) == ["done"]
+
+
+def test_webhooks_are_signed_and_retried(front: Front) -> None:
+    heard: list[tuple[dict[str, str], bytes]] = []
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        content = handler.rfile.read(int(handler.headers["Content-Length"]))
+        heard.append((dict(handler.headers), content))
+        handler.send_response(500 if len(heard) == 1 else 204)
+        handler.end_headers()
+
+    with listening(answer) as url, front.client() as admin:
+        made = admin.post("/sites", json={"name": "hooked", "webhook_url": f"{url}/hook"}).json()
+        result = admin.post(f"/sites/{made['id']}/modules/sync", json=body([module("a")])).json()
+        wait_until(lambda: len(heard) == 2, seconds=20, what="the webhook to be called again")
+    for headers, content in heard:
+        at, _, signed = headers["Webhook-Signature"].removeprefix("t=").partition(",v1=")
+        expected = hmac.new(
+            made["webhook_secret"].encode(), at.encode() + b"." + content, hashlib.sha256
+        ).hexdigest()
+        assert signed == expected
+    assert json.loads(heard[1][1])["data"]["sync_id"] == result["sync_id"]
+    assert heard[0][0]["Webhook-Id"] == heard[1][0]["Webhook-Id"]
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [("127.0.0.1", False), ("10.1.2.3", False), ("169.254.169.254", False), ("::1", False), ("::ffff:10.0.0.1", False),
+     ("64:ff9b::7f00:1", False), ("fd00::1", False), ("224.0.0.1", False), ("100.64.0.1", False),
+     ("93.184.216.34", True), ("2606:2800:220:1::1", True)],
+)  # fmt: skip
+def test_private_addresses_are_not_called(address: str, public: bool) -> None:
+    assert is_public(ipaddress.ip_address(address)) == public
+
+
+def test_webhooks_into_private_networks_are_refused(fresh_postgres_url: str, tmp_path: Path) -> None:
+    heard: list[int] = []
+    with (
+        listening(lambda _: heard.append(1)) as url,
+        serving(home=tmp_path, postgres_url=fresh_postgres_url) as front,
+        front.client() as admin,
+    ):
+        made = admin.post("/sites", json={"name": "hooked", "webhook_url": url}).json()
+        admin.post(f"/sites/{made['id']}/modules/sync", json=body([module("a")]))
+
+        def error() -> str | None:
+            with front.engine.connect() as connection:
+                return connection.scalar(sa.text("SELECT error FROM ingestion.module_webhooks"))
+
+        wait_until(lambda: error() is not None, seconds=20, what="the webhook to be refused")
+        assert "private" in str(error())
+        assert (
+            admin.post("/sites", json={"name": "x", "webhook_url": "file:///etc/passwd"}).status_code == 422
+        )
+    assert heard == []
+
+
+def test_the_feed_is_asked_conditionally_and_lives_without_it(engine: sa.Engine, shared_data: Path) -> None:
+    fixtures = shared_data / "modules" / "release-history"
+    asked: list[tuple[str, str | None]] = []
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        project = handler.path.split("/")[1]
+        asked.append((project, handler.headers.get("If-None-Match")))
+        if handler.headers.get("If-None-Match") == '"1"':
+            handler.send_response(304)
+            handler.end_headers()
+            return
+        name = (
+            "aaa_update_test.sec.8.x-1.2.xml"
+            if project == "aaa_update_test"
+            else "aaa_update_test.no-releases.xml"
+        )
+        content = (fixtures / name).read_bytes()
+        handler.send_response(200)
+        handler.send_header("ETag", '"1"')
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("INSERT INTO ingestion.module_projects (project) VALUES ('aaa_update_test'), ('other')")
+        )
+    with listening(answer) as url:
+        source = Feed(base_url=url, per_second=100)
+        first = ask_all(engine, due(engine, limit=10), ask=source.ask)
+        assert (first.asked, first.changed, first.unknown, first.failed) == (2, 1, 1, {})
+        assert list(due(engine, limit=10)) == []
+        with engine.begin() as connection:
+            connection.execute(
+                sa.text("UPDATE ingestion.module_projects SET ask_after = '-infinity' WHERE known")
+            )
+        second = ask_all(engine, due(engine, limit=10), ask=source.ask)
+        assert (second.asked, second.unmodified) == (1, 1)
+        assert asked[-1] == ("aaa_update_test", '"1"')
+        source.close()
+    with engine.begin() as connection:
+        before = feed.state(connection).newest_answer
+        connection.execute(sa.text("UPDATE ingestion.module_projects SET ask_after = '-infinity'"))
+    gone = Feed(base_url=url, per_second=100)
+    third = ask_all(engine, [Question("aaa_update_test", '"1"', None)], ask=gone.ask)
+    gone.close()
+    assert set(third.failed) == {"aaa_update_test"}
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM ingestion.module_releases")) == 3
+        assert feed.state(connection).newest_answer == before
