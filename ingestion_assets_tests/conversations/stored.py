@@ -113,15 +113,13 @@ def tables(database: Database[Any]) -> Tables:
 
 def differences(found: Tables, wanted: Tables) -> list[str]:
     """Where the tables differ, as sentences; empty when they agree."""
-    said: list[str] = []
-    for name in ("messages", "owners", "sessions", "projects"):
-        have, want = getattr(found, name), getattr(wanted, name)
-        for key in sorted({*have, *want}, key=str):
-            if have.get(key, "absent") != want.get(key, "absent"):
-                said.append(
-                    f"{name} {str(key)[:90]}: {str(have.get(key))[:600]} instead of {str(want.get(key))[:600]}"
-                )
-    return said
+    return [
+        f"{name} {str(key)[:90]}: {str(have.get(key))[:600]} instead of {str(want.get(key))[:600]}"
+        for name in ("messages", "owners", "sessions", "projects")
+        for have, want in [(getattr(found, name), getattr(wanted, name))]
+        for key in sorted({*have, *want}, key=str)
+        if have.get(key, "absent") != want.get(key, "absent")
+    ]
 
 
 def _models(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:

@@ -1,6 +1,5 @@
 """Both kinds of landing storage keep the same promises."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -52,8 +51,8 @@ def test_the_inbox_leaves_unfinished_files_alone_and_files_can_be_moved_out(stor
 def test_a_folder_that_cannot_be_written_says_so_and_leaves_no_descriptor_open(tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     (tmp_path / "segments").write_text("a file where a folder should be")
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(5):
         with pytest.raises(LandingUnavailableError, match="landing storage"):
             storage.write("segments/2026-01-31/12-05/a.seg", b"x")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
