@@ -1,5 +1,6 @@
 """Whether new payloads are still let in: not while the oldest unprocessed one is too old."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
@@ -11,6 +12,7 @@ from ingestion_assets.landing.ledger import LedgerStatistics
 
 FRESH_S = 2.0
 STALE_S = 30.0
+READ_S = 3.0
 
 log = structlog.get_logger(__name__)
 
@@ -28,7 +30,8 @@ class Backlog:
         """The figures, newly read where they are not fresh; None while the ledger is down."""
         if time.monotonic() - self._read_at > FRESH_S:
             try:
-                self._statistics = await self._read()
+                async with asyncio.timeout(READ_S):
+                    self._statistics = await self._read()
             except (SQLAlchemyError, OSError, TimeoutError) as error:
                 log.debug("ledger_statistics_unavailable", error=str(error))
                 self._statistics = None

@@ -1,7 +1,7 @@
 """The ASGI application: routers, error answers, documentation, start and stop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -28,10 +28,12 @@ DESCRIPTION = (
 class FrontDoorApp(FastAPI):
     """FastAPI with the envelope as its outermost layer."""
 
+    door: FrontDoor
     _envelope: ASGIApp
 
     def surround(self, *, direct: Mapping[tuple[str, str], Endpoint], door: FrontDoor) -> None:
         """Put the envelope around everything."""
+        self.door = door
         self._envelope = Envelope(
             super().__call__, owner=self, direct=direct, metrics=door.metrics, stopping=lambda: door.stopping
         )
@@ -46,8 +48,8 @@ def build_app(
     routers: Sequence[APIRouter],
     direct: Mapping[tuple[str, str], Endpoint],
     entities: Sequence[str] = (),
-    background: Sequence[Callable[[FrontDoor], Awaitable[None]]] = (),
-) -> FastAPI:
+    background: Sequence[Callable[[FrontDoor], Coroutine[Any, Any, None]]] = (),
+) -> FrontDoorApp:
     """The application around a front door that is not started yet.
 
     `routers` are the flows'; `direct` names those of their endpoints that are called past the router, by method and path.
@@ -70,7 +72,6 @@ def build_app(
         title=SERVICE, version=version("ingestion-assets"), description=DESCRIPTION, lifespan=lifespan,
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
-    app.state.door = door
     app.state.entities = list(entities)
     app.surround(direct=direct, door=door)
     app.add_exception_handler(Exception, _unexpected)

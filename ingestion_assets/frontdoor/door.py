@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import UUID
@@ -35,6 +35,7 @@ from ingestion_assets.stores.postgres import async_engine, driver_url, engine
 Value = TypeVar("Value")
 
 WATCH_S = 2.0
+LEDGER_S = 10.0
 USES_EVERY = 10
 
 log = structlog.get_logger(__name__)
@@ -150,7 +151,7 @@ class FrontDoor:
             with self.engine.begin() as connection:
                 return work(connection)
 
-        with ledger_needed():
+        async with ledger_needed():
             return await asyncio.get_running_loop().run_in_executor(self.threads, run)
 
     def _note_finished(self, ids: Sequence[UUID]) -> None:
@@ -167,27 +168,32 @@ class FrontDoor:
                 await self._count_finished()
                 if turn % USES_EVERY == 0:
                     await self.keyring.write_uses()
-            except (SQLAlchemyError, OSError, TimeoutError) as error:
+            except (SQLAlchemyError, OSError) as error:
                 log.debug("watch_interrupted", error=str(error))
+            except Exception:
+                log.exception("watch_interrupted")  # and goes on: health and admission depend on it
             await asyncio.sleep(WATCH_S)
 
     async def _count_finished(self) -> None:
         ids = list(self._finished_ids)
         for start in range(0, len(ids), 500):
             part = ids[start : start + 500]
-            self.metrics.count_outcomes((await ledger.receipts(self.async_engine, part)).values())
+            async with asyncio.timeout(LEDGER_S):
+                finished = await ledger.receipts(self.async_engine, part)
+            self.metrics.count_outcomes(finished.values())
             self._finished_ids.difference_update(part)
 
 
-@contextlib.contextmanager
-def ledger_needed() -> Iterator[None]:
-    """Turns a ledger that is down into the 503 that names it."""
+@contextlib.asynccontextmanager
+async def ledger_needed(*, within_s: float = LEDGER_S) -> AsyncIterator[None]:
+    """Turns a ledger that is down, or says nothing for so long, into the 503 that names it."""
     try:
-        yield
+        async with asyncio.timeout(within_s):
+            yield
     except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
         raise unavailable("postgresql") from error
 
 
 def front_door(request: Request) -> FrontDoor:
     """The front door that serves this request."""
-    return request.app.state.door
+    return request.scope["app"].door

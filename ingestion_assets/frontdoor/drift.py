@@ -56,7 +56,7 @@ async def read_drift(
     door = front_door(request)
     await door.authenticate(request, "read")
     try:
-        with ledger_needed():
+        async with ledger_needed():
             page = await drift.report(door.async_engine, flow=flow, limit=limit, cursor=cursor)
     except ValueError as error:
         item = error_item("query", "cursor", msg="not a cursor of this list", type="cursor")

@@ -49,7 +49,7 @@ async def list_receipts(
     door = front_door(request)
     principal = await door.authenticate(request)
     position = id_cursor(cursor)
-    with ledger_needed():
+    async with ledger_needed():
         page = await ledger.list_receipts(
             door.async_engine,
             flow=flow,
@@ -106,7 +106,7 @@ async def list_records(
     principal = await door.authenticate(request)
     offset = offset_cursor(cursor)
     receipt = await _own_receipt(door, principal, receipt_id)
-    with ledger_needed():
+    async with ledger_needed():
         found = await ledger.record_outcomes(door.async_engine, receipt.id, offset=offset, limit=limit + 1)
     outcomes = found or []
     following = offset + limit if len(outcomes) > limit else None
@@ -114,7 +114,7 @@ async def list_records(
 
 
 async def _own_receipt(door: FrontDoor, principal: Principal, receipt_id: UUID) -> Receipt:
-    with ledger_needed():
+    async with ledger_needed():
         receipt = await ledger.receipt(door.async_engine, receipt_id)
     if receipt is None or (receipt.principal != principal.name and not principal.may("read")):
         raise Problem(404, "There is no such receipt.")

@@ -187,7 +187,7 @@ def outcome_response(door: FrontDoor, receipt: Receipt, headers: dict[str, str])
 
 
 async def _known(door: FrontDoor, accepted: Accepted) -> Receipt | None:
-    with ledger_needed():
+    async with ledger_needed():
         return await ledger.receipt(door.async_engine, accepted.id)
 
 

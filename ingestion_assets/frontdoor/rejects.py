@@ -22,6 +22,7 @@ from ingestion_assets.landing.rejects import Redriven, StoredReject
 router = APIRouter(prefix="/api/v1/rejects", tags=["rejects"])
 
 REDRIVEN_AT_ONCE = 1000
+REDRIVE_S = 120.0
 
 _SECURED: dict[str, Any] = {"security": SECURITY}
 RejectId = Annotated[
@@ -173,7 +174,7 @@ async def _reject(door: FrontDoor, reject_id: UUID) -> StoredReject:
 
 async def _redrive(door: FrontDoor, chosen: list[StoredReject]) -> list[Redriven]:
     try:
-        with ledger_needed():
+        async with ledger_needed(within_s=REDRIVE_S):
             return await rejects.redrive(door.engine, door.intake, door.flows, chosen)
     except LandingUnavailableError as error:
         raise Problem(

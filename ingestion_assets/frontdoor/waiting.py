@@ -16,6 +16,7 @@ FINISHED = "ingestion_finished"
 LANE_FREE = "ingestion_lane_free"
 TERMINAL = frozenset({"done", "failed", "held"})  # nothing more comes by itself
 RECHECK_S = 1.0
+READ_S = 5.0
 RECONNECT_S = 0.5
 
 log = structlog.get_logger(__name__)
@@ -160,7 +161,8 @@ class FinishedDrops:
 
     async def _answer(self, asked: list[UUID]) -> None:
         try:
-            receipts = await self._read(asked)
+            async with asyncio.timeout(READ_S):
+                receipts = await self._read(asked)
         except (SQLAlchemyError, OSError, TimeoutError):
             return  # looked at again in RECHECK_S
         for drop_id, receipt in receipts.items():

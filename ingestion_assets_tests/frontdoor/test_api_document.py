@@ -28,6 +28,8 @@ DOCUMENTED = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
     response_schema_conformance, unsupported_method,
 ]  # fmt: skip
+# The instant runs give results of the conversations flow; the other flows exercise their own endpoints.
+OURS = ("/api/v1/ingest/", "/api/v1/receipts", "/api/v1/rejects", "/api/v1/drift", "/health", "/metrics")
 LONG = bool(os.environ.get("INGESTION_LONG_TESTS"))
 EXAMPLES = 220 if LONG else 8
 
@@ -43,6 +45,7 @@ def whole(postgres_url: str, mongodb_url: str, tmp_path_factory: pytest.TempPath
 def test_answers_are_documented(whole: Front, mode: GenerationMode) -> None:
     schema = schemathesis.openapi.from_url(f"{whole.url}/openapi.json")
     operations = [found.ok() for found in schema.get_all_operations()]
+    operations = [operation for operation in operations if operation.path.startswith(OURS)]
     assert len(operations) > 10
     ids = _one_of_each(whole)
     statuses: Counter[tuple[str, int]] = Counter()

@@ -191,7 +191,7 @@ def test_concurrent_replays_are_one_payload(front: Front) -> None:
 
 def test_a_client_that_goes_away_frees_its_place(front: Front) -> None:
     front.runs.paused.set()
-    finished = front.app.state.door.finished
+    finished = front.app.door.finished
     try:
         before = finished.waiting
         with front.client() as impatient, pytest.raises(httpx.ReadTimeout):
@@ -199,4 +199,4 @@ def test_a_client_that_goes_away_frees_its_place(front: Front) -> None:
         wait_until(lambda: finished.waiting == before, seconds=5, what="the waiter to be released")
     finally:
         front.runs.paused.clear()
-    assert front.app.state.door.budget.used_bytes == 0
+    assert front.app.door.budget.used_bytes == 0
