@@ -22,6 +22,7 @@ COMMANDS = {
     "receipts": (_LANDING, "Look up what became of accepted payloads."),
     "rejects": (_LANDING, "List, show and redrive records that were rejected."),
     "drops": (_LANDING, "Look after accepted payloads."),
+    "sites": ("ingestion_assets.modules.cli", "Create, list and show Drupal sites."),
     "entities": ("ingestion_assets.entities.cli", "Check and show entity definitions."),
     "settings": ("ingestion_assets.settings_table", "Print every setting as a Markdown table."),
 }

@@ -2,6 +2,9 @@
 
 import json
 import re
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -145,6 +148,205 @@ def send_claude(  # typer passes by name
     if ending.status == EXIT_GAVE_UP:
         errors.print("What was sent is remembered; run the same command again to go on.", soft_wrap=True)
     raise typer.Exit(ending.status)
+
+
+@app.command("entities")
+def send_entities(  # typer passes by name
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE…|-", help="Files of messages, plain, gzip or zstd; `-` is standard input."
+        ),
+    ],
+    url: Annotated[
+        str | None, typer.Option(help="Address of the front door. Default: that of the running stack.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(help="API key. Default: $INGESTION_API_KEY, then the stack's own admin token."),
+    ] = None,
+    entity: Annotated[
+        str | None,
+        typer.Option(
+            help="Name or prefix of the entity of lines that have no prefix, such as those of `.tbl` files."
+        ),
+    ] = None,
+    wait: Annotated[
+        bool, typer.Option("--wait/--no-wait", help="Wait until the outcome of every line is known.")
+    ] = True,
+    concurrency: Annotated[int, typer.Option(min=1, max=16, help="Files sent at the same time.")] = 2,
+    retry_for: Annotated[
+        float,
+        typer.Option(
+            parser=_duration,
+            metavar="DURATION",
+            help="How long to retry while the server is away: 30s, 5m, 2h.",
+        ),
+    ] = "5m",  # pyright: ignore[reportArgumentType]  # typer hands the text to the parser
+    state: Annotated[
+        Path | None, typer.Option(help="File that remembers streams begun. Default: in the stack's home.")
+    ] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Begin anew instead of going on.")] = False,
+    as_json_: Annotated[bool, typer.Option("--json", help="Print the totals as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what went wrong.")] = False,
+) -> None:
+    """Send files of messages as one stream: a line may reference any other. Run again, it goes on where it was.
+
+    Exit status: 0 all stored; 1 some lines were not (`ingestion rejects list --flow entities`); 2 wrong usage or
+    key; 3 the server could not be reached for as long as --retry-for says; 130 interrupted.
+    """
+    from ingestion_assets.sending.message_shipment import MessageShipment, prefix_of, ship_messages  # noqa: PLC0415
+
+    settings = load_settings()
+    for name in files:
+        if name != "-" and not Path(name).is_file():
+            raise typer.BadParameter(f"there is no file {name}", param_hint="FILE")
+    try:
+        prefix = None if entity is None else prefix_of(entity)
+    except LookupError as error:
+        raise typer.BadParameter(str(error), param_hint="--entity") from error
+    if prefix is None and any(name.partition(".tbl")[1] for name in files):
+        raise typer.BadParameter(
+            "the lines of .tbl files have no prefix: say which entity they are", param_hint="--entity"
+        )
+    shipment = MessageShipment(
+        files=tuple(files),
+        prefix=prefix,
+        url=url or _front_door(settings),
+        key=key or _key(settings),
+        state=(state or _state_file(settings).with_name("streams.json")).absolute(),
+        concurrency=concurrency,
+        retry_for_s=retry_for,
+        wait=wait,
+        reset=reset,
+        quiet=quiet,
+    )
+    errors = Console(stderr=True)
+    status, reason, sent = ship_messages(shipment, console=errors)
+    if as_json_:
+        typer.echo(
+            json.dumps({"stream": sent.stream, "lines": sent.lines, "ended": reason, **sent.totals}, indent=2)
+        )
+    elif not quiet:
+        said = ", ".join(f"{number:,} {name}" for name, number in sent.totals.items() if number)
+        typer.echo(f"{sent.lines:,} lines sent. {said}".rstrip())
+    if reason != "complete":
+        errors.print(reason, soft_wrap=True, highlight=False, markup=False)
+    raise typer.Exit(status)
+
+
+@app.command("drupal")
+def send_drupal(  # typer passes by name
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE…",
+            help="`drush pm:list --format=json`, composer.lock, the API's JSON, or core.extension.yml (alone or beside one of the "
+            "others); - reads standard input.",
+        ),
+    ],
+    site: Annotated[int, typer.Option(min=1, help="The site's number.")],
+    url: Annotated[
+        str | None, typer.Option(help="Address of the front door. Default: that of the running stack.")
+    ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="The site's API key. Default: $INGESTION_API_KEY, then the stack's own admin token."
+        ),
+    ] = None,
+    drupal_version: Annotated[
+        str | None, typer.Option(help="Drupal's version, where the file does not say it.")
+    ] = None,
+    php_version: Annotated[
+        str | None, typer.Option(help="PHP's version, where the file does not say it.")
+    ] = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            help="When the file was made (UTC), if not now.", formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
+        ),
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Touch only what the file names.")] = False,
+    confirm_removals: Annotated[
+        bool, typer.Option("--confirm-removals", help="Remove modules however many they are.")
+    ] = False,
+    retry_for: Annotated[
+        float,
+        typer.Option(
+            parser=_duration, metavar="DURATION", help="How long to retry while the server is away."
+        ),
+    ] = "5m",  # pyright: ignore[reportArgumentType]  # typer hands the text to the parser
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check, send nothing.")] = False,
+    as_json_: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what went wrong.")] = False,
+) -> None:
+    """Send what is installed on a Drupal site.
+
+    Exit status: 0 sent; 1 the server refused it or holds it; 2 wrong usage, key or file; 3 the server could not be reached.
+    """
+    from ingestion_assets.modules.inventories import InventoryError  # noqa: PLC0415
+    from ingestion_assets.modules.sending import SendError, SiteClient, outgoing, read_files  # noqa: PLC0415
+
+    settings = load_settings()
+    errors = Console(stderr=True)
+    client = SiteClient(
+        url=url or _front_door(settings), key=key or _key(settings) or "", site=site, retry_for_s=retry_for,
+        on_retry=lambda why: errors.print(f"Waiting: {why}", markup=False, highlight=False, soft_wrap=True),
+    )  # fmt: skip
+    try:
+        inventory = read_files([(name, _text(name)) for name in files])
+        alone = inventory.kind == "core.extension.yml"
+        request = outgoing(
+            inventory, known=client.modules() if alone else (), drupal_version=drupal_version, php_version=php_version,
+            taken_at=at.replace(tzinfo=UTC) if at else None, partial=partial,
+        )  # fmt: skip
+        if not quiet:
+            _print_unmapped(errors, [f"{one.name}: {one.reason}" for one in request.unmapped], request.notes)
+        if dry_run:
+            typer.echo(
+                json.dumps(request.body, indent=2)
+                if as_json_
+                else f"{len(request.body['modules'])} modules would be sent."
+            )
+            return
+        result = client.sync(request.body, confirm_removals=confirm_removals)
+    except (InventoryError, OSError, UnicodeDecodeError) as error:
+        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_USAGE) from error
+    except SendError as error:
+        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_GAVE_UP if error.gave_up else 1) from error
+    finally:
+        client.close()
+    if as_json_:
+        typer.echo(json.dumps(result, indent=2))
+    elif not quiet and result.get("state") != "held":
+        counted = ", ".join(
+            f"{result[f'{name}_modules']} {name}" for name in _COUNTED if result.get(f"{name}_modules")
+        )
+        typer.echo(f"Site {site}: {result['processed_count']} modules; {counted or 'nothing changed'}; "
+                   f"{result['security_updates_found']} need a security update.")  # fmt: skip
+    for warning in (result.get("result") or result).get("warnings") or ():
+        errors.print(warning, markup=False, highlight=False, soft_wrap=True)
+    if result.get("state") == "held":
+        raise typer.Exit(1)
+
+
+_COUNTED = ("new", "updated", "removed", "returned", "enabled", "disabled", "unchanged")
+
+
+def _text(name: str) -> str:
+    return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8-sig")
+
+
+def _print_unmapped(errors: Console, unmapped: list[str], notes: Sequence[str]) -> None:
+    for line in notes:
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)
+    if unmapped:
+        errors.print(f"{len(unmapped)} entries were not mapped:", markup=False, highlight=False)
+        for line in unmapped:
+            errors.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command("sample")

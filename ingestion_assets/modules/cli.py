@@ -1,0 +1,110 @@
+"""`ingestion sites`: create, list and show Drupal sites, and give them new keys."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ingestion_assets.modules.inventory import modules_of
+from ingestion_assets.modules.sites import create_site, get_site, list_sites, rotate_key
+from ingestion_assets.modules.webhooks import ForbiddenAddressError, check_url
+from ingestion_assets.stores.postgres import engine
+
+app = typer.Typer(no_args_is_help=True, help="Create, list and show Drupal sites, and give them new keys.")
+
+SiteNumber = Annotated[int, typer.Argument(metavar="SITE", min=1, help="The site's number.")]
+
+
+@app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What the site is called.")],
+    url: Annotated[str | None, typer.Option(help="Its address.")] = None,
+    webhook: Annotated[str | None, typer.Option(help="Address to call when a sync is done.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the number and the key only.")] = False,
+) -> None:
+    """Create a site and print its API key, which is shown this once."""
+    if webhook is not None:
+        try:
+            check_url(webhook)
+        except ForbiddenAddressError as error:
+            raise typer.BadParameter(str(error), param_hint="--webhook") from error
+    with engine().begin() as connection:
+        made = create_site(connection, name=name, url=url, webhook_url=webhook)
+    if quiet:
+        typer.echo(f"{made.site.id} {made.api_key}")
+        return
+    typer.echo(f"Site {made.site.id}: {made.site.name}\nAPI key: {made.api_key}")
+    if made.webhook_secret:
+        typer.echo(f"Webhook secret: {made.webhook_secret}")
+    typer.echo("This is the only time these are shown.")
+
+
+@app.command("list")
+def list_all() -> None:
+    """List sites."""
+    table = Table("site", "name", "state", "Drupal", "newest snapshot", "address")
+    after = 0
+    with engine().connect() as connection:
+        while found := list_sites(connection, after=after, limit=500):
+            for site in found:
+                state = "active" if site.active else "switched off"
+                taken = f"{site.snapshot_at:%Y-%m-%d %H:%M}" if site.snapshot_at else "-"
+                table.add_row(
+                    str(site.id), site.name, state, site.drupal_version or "-", taken, site.url or "-"
+                )
+            after = found[-1].id
+    Console().print(table)
+
+
+@app.command()
+def show(
+    site: SiteNumber,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every module, not only those that need attention.")
+    ] = False,
+) -> None:
+    """Show a site: its modules that need attention, or all of them."""
+    with engine().connect() as connection:
+        known = get_site(connection, site)
+        if known is None:
+            raise _missing(site)
+        modules = modules_of(connection, site, removed=everything)
+    console = Console()
+    taken = f"{known.snapshot_at:%Y-%m-%d %H:%M} UTC" if known.snapshot_at else "never"
+    console.print(
+        f"Site {known.id}: {known.name}, Drupal {known.drupal_version or 'unknown'}, newest snapshot {taken}"
+    )
+    table = Table("module", "version", "enabled", "security", "updates")
+    shown = 0
+    for one in modules:
+        security = one["security"]
+        quiet = security is not None and security["status"] in {"up_to_date", "update_available", "unknown"}
+        if everything or not quiet or security["needs_security_update"]:
+            shown += 1
+            word = "removed" if security is None else security["status"].replace("_", " ")
+            updates = "" if security is None else ", ".join(security["security_updates"])
+            table.add_row(
+                one["machine_name"], one["version"], "yes" if one["status"] else "no", word, updates
+            )
+    if shown:
+        console.print(table)
+    console.print(f"{len(modules)} modules, {shown} shown.")
+
+
+@app.command("rotate-key")
+def rotate(
+    site: SiteNumber,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the key only.")] = False,
+) -> None:
+    """Give a site a new API key; the old one is turned away within seconds."""
+    with engine().begin() as connection:
+        key = rotate_key(connection, site)
+    if key is None:
+        raise _missing(site)
+    typer.echo(key if quiet else f"API key: {key}\nThis is the only time it is shown.")
+
+
+def _missing(site: int) -> typer.Exit:
+    typer.echo(f"There is no site {site}; `ingestion sites list` shows them.", err=True)
+    return typer.Exit(1)
