@@ -5,7 +5,7 @@ may see others (`_sees`): a row may reference what its own payload brings, in an
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -232,7 +232,7 @@ def _upsert(entity: Entity) -> sql.Composed:
             stored=sql.SQL(", ").join(sql.SQL("stored.{}").format(sql.Identifier(name)) for name in others),
             given=sql.SQL(", ").join(sql.SQL("excluded.{}").format(sql.Identifier(name)) for name in others),
         )
-    statement: Any = sql.SQL("""
+    statement = sql.SQL("""
         WITH places AS MATERIALIZED (SELECT * FROM unnest(%s::integer[], %s::uuid[]) AS place (at, id)), written AS (
             INSERT INTO {table} AS stored ({columns}, "_drop", "_record")
             SELECT {columns}, places.id, "_record" FROM {stage} row JOIN places ON places.at = row."_at"
@@ -254,8 +254,9 @@ def _stage(entity: Entity) -> sql.Identifier:
     return sql.Identifier(f"_stage_{entity.table}"[:63])
 
 
-def _each(pairs: Sequence[tuple[str, str]], condition: Any) -> sql.Composed:
-    return sql.SQL(" AND ").join(condition(sql.Identifier(mine), sql.Identifier(key)) for mine, key in pairs)
+def _each(pairs: Sequence[tuple[str, str]], condition: Callable[[Any, Any], sql.Composed]) -> sql.Composed:
+    each = [condition(sql.Identifier(mine), sql.Identifier(key)) for mine, key in pairs]
+    return sql.Composed(each).join(" AND ")
 
 
 def _missing_sentence(reference: Reference, values: Sequence[str]) -> str:

@@ -70,6 +70,7 @@ def reader(field: EntityField, formats: Formats) -> Read:
 
 def shown(text: str) -> str:
     """A value as errors quote it."""
+    text = text.replace("\0", "\ufffd")  # NUL can be kept in no text of PostgreSQL
     return f'"{text}"' if len(text) <= _SHOWN else f'"{text[:_SHOWN]}…" ({len(text)} characters)'
 
 

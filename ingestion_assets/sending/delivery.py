@@ -145,6 +145,21 @@ class Delivery:
                 return outcomes
             params = {"limit": "1000", "cursor": following}
 
+    def stream_part(self, *, params: dict[str, str], content: bytes) -> httpx.Response:
+        """Post a part of a stream of messages, zstd-compressed, until it is durable (202) or out of place (409).
+
+        Raises GaveUpError, AccessDeniedError, StoppedError.
+        """
+        headers = {"Content-Type": "text/plain", "Content-Encoding": "zstd", "Prefer": "respond-async"}
+        return self._answer(
+            "POST", "/ingest/stream", params=params, headers=headers, content=content, final=frozenset({409})
+        )
+
+    def stream_position(self, stream: str, *, channel: str) -> dict[str, Any] | None:
+        """How far a stream was acknowledged, None if nothing of it is known."""
+        response = self._answer("GET", f"/ingest/stream/{stream}", params={"channel": channel})
+        return response.json() if response.is_success else None
+
     def _answer(self, method: str, path: str, **request: Any) -> httpx.Response:
         began = time.monotonic()
         paused = False
@@ -181,7 +196,9 @@ class Delivery:
             self._on_outage(None, 0.0)
         return response
 
-    def _once(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def _once(
+        self, method: str, path: str, *, final: frozenset[int] = frozenset(), **request: Any
+    ) -> httpx.Response:
         if self._stop.is_set():
             raise StoppedError
         try:
@@ -190,7 +207,7 @@ class Delivery:
             raise AccessDeniedError(f"{self._url} is not an address: {error}") from error
         except httpx.TransportError as error:
             raise _UnavailableError(str(error) or type(error).__name__) from error
-        if response.status_code in RETRIED_STATUS:
+        if response.status_code in RETRIED_STATUS - final:
             raise _UnavailableError(
                 f"HTTP {response.status_code}: {_detail(response)}", retry_after_s=_retry_after_s(response)
             )

@@ -61,7 +61,7 @@ def ship(shipment: Shipment, *, console: Console) -> Ending:
     """Send it. Progress and outages go to `console`; SIGINT and SIGTERM end it with everything remembered."""
     tally, began = Tally(), time.monotonic()
     status, reason = 0, "complete"
-    with _stop_on_signals() as stop:
+    with stop_on_signals() as stop:
         try:
             with contextlib.closing(Memory(path=shipment.state, target=shipment.url.rstrip("/"))) as memory:
                 if shipment.dry_run:
@@ -151,7 +151,7 @@ def _size(source: Source) -> int:
 
 
 @contextlib.contextmanager
-def _stop_on_signals() -> Iterator[threading.Event]:
+def stop_on_signals() -> Iterator[threading.Event]:
     """The first Ctrl-C (or SIGTERM) ends after the requests in hand, the second at once."""
     stop = threading.Event()
 
