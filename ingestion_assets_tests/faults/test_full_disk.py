@@ -10,7 +10,7 @@ from ingestion_assets_tests.faults.load import Load, Payload, payloads
 from ingestion_assets_tests.servers import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-SEED = 20260302
+SEED = 977  # far from the rounds'
 
 
 def _post(campaign: Campaign, payload: Payload) -> httpx.Response:
