@@ -36,6 +36,10 @@ class DagsterUI:
     def open_run(self, run_id: str) -> None:
         self.page.goto(f"{self._address}/runs/{run_id}")
 
+    def expect_run(self, status: str) -> None:
+        """Wait until a run's page says how the run fares: "Started", "Success", "Canceled"."""
+        expect(self.page.get_by_text(status, exact=True).first).to_be_visible(timeout=SHOWN_WITHIN_MS)
+
     def press(self, text: str, *, within: Locator | None = None) -> None:
         """Press the button or link that says exactly `text`."""
         self._control(text, within=within).click()
@@ -67,7 +71,8 @@ class DagsterUI:
         expect(result.get_by_text(says, exact=True)).to_be_visible(timeout=60_000)
 
     def ask_to_cancel(self) -> None:
-        """On a run's page: Terminate, up to the question whether one is sure."""
+        """On the page of a run that has started: Terminate, up to the question whether one is sure."""
+        self.expect_run("Started")
         self.press("Terminate")
         expect(self._control("Terminate 1 run")).to_be_visible()
 
@@ -77,7 +82,7 @@ class DagsterUI:
         """
         said = time.time()
         self.press("Terminate 1 run")
-        expect(self.page.get_by_text("Canceled", exact=True).first).to_be_visible(timeout=SHOWN_WITHIN_MS)
+        self.expect_run("Canceled")
         return said
 
     def _control(self, text: str, *, within: Locator | None = None) -> Locator:

@@ -25,6 +25,8 @@ def test_backfill_from_the_ui(ui: DagsterUI, stack: RunningStack, received_day: 
     ui.open_group("conversations")
     run = ui.materialize("Materialize all", day=received_day)
     assert wait_until_ended(stack, run) == "SUCCESS"
+    ui.open_run(run)
+    ui.expect_run("Success")
     ui.keep("backfill-run")
     assert differences(before, stored(stack)) == []
     wait_until_lanes_are_free(stack)
