@@ -16,6 +16,7 @@ _NAME = r"^[a-z][a-z0-9_]{0,58}$"
 _DATE_PARTS = {"%Y", "%m", "%d"}
 _TIME_PARTS = {"%H", "%M", "%S", "%f", "%z"}
 _PARTS = re.compile(r"%.")
+_SYSTEM_COLUMNS = frozenset({"cmax", "cmin", "ctid", "oid", "tableoid", "xmax", "xmin"})
 
 Name = Annotated[str, Field(pattern=_NAME)]
 
@@ -87,6 +88,8 @@ class EntityField(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "EntityField":
+        if self.name in _SYSTEM_COLUMNS:
+            raise ValueError(f"{self.name} is a name that PostgreSQL keeps for itself")
         if (self.length is not None) != (self.type == "string"):
             raise ValueError(
                 "a string needs a length (or is of type text)"

@@ -110,30 +110,30 @@ class Staging:
         target = self._entities.by_name[reference.entity]
         staged = target.entity in self._rows
         offered = (
-            sql.SQL('SELECT {key}, min("_at") AS first FROM {stage} GROUP BY {key}').format(
+            sql.SQL('SELECT {key}, min("_at") AS "_first" FROM {stage} GROUP BY {key}').format(
                 key=names(target.primary_key), stage=_stage(target)
             )
             if staged
-            else sql.SQL("SELECT {key}, NULL::integer AS first FROM {table} WHERE false").format(
+            else sql.SQL('SELECT {key}, NULL::integer AS "_first" FROM {table} WHERE false').format(
                 key=names(target.primary_key), table=table_of(target)
             )
         )
         pairs = list(zip(reference.fields, target.primary_key, strict=True))
         statement = sql.SQL("""
             WITH wanted AS MATERIALIZED (
-                SELECT {fields}, min("_sees") AS sees FROM {stage} WHERE {given} GROUP BY {fields}
+                SELECT {fields}, min("_sees") AS "_sees" FROM {stage} WHERE {given} GROUP BY {fields}
             ), offered AS MATERIALIZED (
                 {offered}
             ), doubtful AS MATERIALIZED (
-                SELECT wanted.*, offered.first FROM wanted LEFT JOIN offered ON {wanted_is_offered}
-                WHERE offered.first IS NULL OR offered.first > wanted.sees
+                SELECT wanted.*, offered."_first" FROM wanted LEFT JOIN offered ON {wanted_is_offered}
+                WHERE offered."_first" IS NULL OR offered."_first" > wanted."_sees"
             ), missing AS MATERIALIZED (
                 SELECT doubtful.* FROM doubtful
                 LEFT JOIN LATERAL (SELECT true AS here FROM {table} stored WHERE {stored_is_doubtful} LIMIT 1) probe ON true
                 WHERE probe.here IS NULL
             )
             DELETE FROM {stage} row USING missing
-            WHERE {row_is_missing} AND (missing.first IS NULL OR row."_sees" < missing.first)
+            WHERE {row_is_missing} AND (missing."_first" IS NULL OR row."_sees" < missing."_first")
             RETURNING row."_at", row."_record", {returned}
         """).format(
             fields=names(reference.fields),
@@ -208,9 +208,9 @@ class Staging:
         rows = self._connection.execute(
             sql.SQL("""
                 DELETE FROM {stage} row USING (
-                    SELECT {key}, max(ARRAY["_at", "_record"]) AS last FROM {stage} GROUP BY {key} HAVING count(*) > 1
+                    SELECT {key}, max(ARRAY["_at", "_record"]) AS "_last" FROM {stage} GROUP BY {key} HAVING count(*) > 1
                 ) later
-                WHERE {same} AND ARRAY[row."_at", row."_record"] < later.last RETURNING row."_at"
+                WHERE {same} AND ARRAY[row."_at", row."_record"] < later."_last" RETURNING row."_at"
             """).format(stage=_stage(entity), key=names(entity.primary_key), same=same)
         ).fetchall()
         return Counter(row[0] for row in rows)
@@ -232,10 +232,10 @@ def _upsert(entity: Entity) -> sql.Composed:
             stored=sql.SQL(", ").join(sql.SQL("stored.{}").format(sql.Identifier(name)) for name in others),
             given=sql.SQL(", ").join(sql.SQL("excluded.{}").format(sql.Identifier(name)) for name in others),
         )
-    statement = sql.SQL("""
-        WITH places AS MATERIALIZED (SELECT * FROM unnest(%s::integer[], %s::uuid[]) AS place (at, id)), written AS (
+    return sql.SQL("""
+        WITH places AS MATERIALIZED (SELECT * FROM unnest(%s::integer[], %s::uuid[]) AS place ("_place", "_id")), written AS (
             INSERT INTO {table} AS stored ({columns}, "_drop", "_record")
-            SELECT {columns}, places.id, "_record" FROM {stage} row JOIN places ON places.at = row."_at"
+            SELECT {columns}, places."_id", "_record" FROM {stage} row JOIN places ON places."_place" = row."_at"
             ON CONFLICT ({key}) DO {update}
             RETURNING "_drop", xmax = 0 AS inserted
         )
@@ -247,7 +247,6 @@ def _upsert(entity: Entity) -> sql.Composed:
         key=names(entity.primary_key),
         update=update,
     )
-    return statement
 
 
 def _stage(entity: Entity) -> sql.Identifier:
