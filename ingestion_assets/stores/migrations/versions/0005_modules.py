@@ -76,7 +76,6 @@ def upgrade() -> None:
         );
         CREATE UNIQUE INDEX module_states_open ON ingestion.module_states (site_id, machine_name)
             WHERE until_sequence IS NULL;
-        CREATE INDEX module_states_sequence ON ingestion.module_states (site_id, sequence);
         CREATE INDEX module_states_project ON ingestion.module_states (project, version)
             WHERE until_sequence IS NULL AND present;
 
