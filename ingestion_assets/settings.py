@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         64 * 2**20, description="Largest request body as sent, in bytes; above it 413."
     )
     max_decoded_bytes: int = Field(
-        256 * 2**20, description="Largest request body after decompression, in bytes; above it 413."
+        64 * 2**20, description="Largest request body after decompression, in bytes; above it 413."
     )
     max_inflight_bytes: int = Field(
         96 * 2**20,

@@ -35,6 +35,7 @@ from ingestion_assets.landing.segments import Packed, encode, pack
 from ingestion_assets.landing.storage import LandingStorage, segment_path
 
 LEDGER_RETRY_S = 2.0
+LEDGER_WAIT_S = 5.0  # a ledger that neither takes nor refuses the row must not hold up the answer
 GROUP_BYTES = 16 * 2**20
 
 log = structlog.get_logger(__name__)
@@ -44,6 +45,7 @@ log = structlog.get_logger(__name__)
 class _Waiting:
     packed: Packed
     future: "asyncio.Future[Accepted]"
+    durable: bool = False
 
 
 class Intake:
@@ -98,8 +100,14 @@ class Intake:
                 self._packers, lambda: pack(drop, drop_id=drop_id, received_at=now)
             )
         future: asyncio.Future[Accepted] = loop.create_future()
-        self._to_write.put(_Waiting(packed, future))
-        return await asyncio.shield(future)
+        waiting = _Waiting(packed, future)
+        self._to_write.put(waiting)
+        while not future.done():
+            await asyncio.wait([future], timeout=LEDGER_WAIT_S)
+            if waiting.durable and not future.done():
+                log.warning("ledger_slow", drop=str(drop_id))
+                return _accepted(waiting, registered=False)
+        return future.result()
 
     async def _known(self, drop: NewDrop) -> Known | None:
         if self._ledger_is_down():
@@ -160,6 +168,8 @@ class Intake:
             log.error("landing_unavailable", error=str(error), drops=len(group))
             self._resolve([(waiting, error) for waiting in group])
             return
+        for waiting in group:
+            waiting.durable = True
         self._to_register.put(
             [(waiting, Landed(path, entry)) for waiting, entry in zip(group, entries, strict=True)]
         )

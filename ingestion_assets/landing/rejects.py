@@ -1,5 +1,6 @@
 """Records and payloads that could not be stored: kept whole, listed, and sent on their way again."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -115,12 +116,12 @@ async def redrive(
     done: list[Redriven] = []
     for reject in chosen:
         if reject.position < 0:
-            done.append(Redriven(reject.id, _redrive_payload(engine, reject)))
+            done.append(Redriven(reject.id, await asyncio.to_thread(_redrive_payload, engine, reject)))
         else:
             records[reject.receipt].append(reject)
     for drop_id, group in records.items():
         receipt = await _redrive_records(engine, intake, flows, drop_id, group)
-        _mark(engine, [reject.id for reject in group], receipt)
+        await asyncio.to_thread(_mark, engine, [reject.id for reject in group], receipt)
         done += [Redriven(reject.id, receipt) for reject in group]
     return done
 
@@ -132,8 +133,7 @@ async def _redrive_records(
     drop_id: UUID,
     group: Sequence[StoredReject],
 ) -> UUID:
-    with engine.connect() as connection:
-        origin: Any = connection.execute(sa.select(drops).where(drops.c.id == drop_id)).one()
+    origin = await asyncio.to_thread(_origin, engine, drop_id)
     flow = flows[origin.flow]
     group = sorted(group, key=lambda reject: reject.position)
     body = flow.compose([reject.record for reject in group], origin.attributes)
@@ -152,6 +152,11 @@ async def _redrive_records(
         )
     )
     return accepted.id
+
+
+def _origin(engine: sa.Engine, drop_id: UUID) -> Any:
+    with engine.connect() as connection:
+        return connection.execute(sa.select(drops).where(drops.c.id == drop_id)).one()
 
 
 def _redrive_payload(engine: sa.Engine, reject: StoredReject) -> UUID:

@@ -25,7 +25,7 @@ class LaneRunCoordinator(QueuedRunCoordinator):
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
         settings = load_settings()
         workers = {"max_concurrent_runs": settings.workers_default + settings.workers_gpu}
-        return super().from_config_value(inst_data, workers | config_value)
+        return super().from_config_value(inst_data, {**workers, **config_value})
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         run = context.dagster_run

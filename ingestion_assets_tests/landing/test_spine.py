@@ -354,3 +354,19 @@ def test_landed_drops_are_registered_idempotently(engine: sa.Engine) -> None:
         with engine.begin() as connection:
             assert register(connection, landed) == {}
     assert len(states(engine)) == 1
+
+
+def test_a_ledger_that_does_not_answer_holds_up_nobody(
+    engine: sa.Engine, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingestion_assets.landing.intake.LEDGER_WAIT_S", 0.2)
+
+    async def work(intake: Intake) -> UUID:
+        with engine.begin() as connection:
+            connection.execute(sa.text("LOCK TABLE ingestion.drops IN ACCESS EXCLUSIVE MODE"))
+            accepted = await intake.accept(note())
+            assert not accepted.registered
+        return accepted.id
+
+    drop_id, _ = with_intake(engine, storage, work)
+    assert states(engine) == {drop_id: "landed"}
