@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from ingestion_assets.entities import checks
+from ingestion_assets.entities.column_types import column_type
 from ingestion_assets.entities.definition import Entity, EntityField, EntitySet
 from ingestion_assets.entities.flow import ENTITIES, NAME
-from ingestion_assets.entities.tables import column_type
 from ingestion_assets.orchestration.partitions import DAYS
 from ingestion_assets.orchestration.reporting import claim_metadata, rejects_table
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import psycopg
-from psycopg import sql
 
 from ingestion_assets.entities.definition import Entity, EntitySet
-from ingestion_assets.entities.tables import foreign_key_name, inspect, names, table_of
 
 if TYPE_CHECKING:
+    import psycopg
+
     from ingestion_assets.entities.loading import Counts
     from ingestion_assets.landing.drops import DropOutcome
 
@@ -47,6 +46,8 @@ def check_entity(
     connection: psycopg.Connection[Any], entity: Entity, counts: Counts
 ) -> list[dg.AssetCheckResult]:
     """The checks on one entity, for what a run did to it."""
+    from ingestion_assets.entities.tables import foreign_key_name, inspect  # noqa: PLC0415
+
     ended = counts.inserted + counts.updated + counts.unchanged + counts.failed + counts.waiting
     rate = counts.failed / counts.processed if counts.processed else 0.0
     standing = inspect(connection, entity.table)
@@ -86,43 +87,22 @@ def audit_of(entity: Entity, entities: EntitySet, key: dg.AssetKey) -> dg.AssetC
         description="No primary key is there twice and no row references what is not there. Run by the hour and by hand.",
     )
     def stored_rows() -> dg.AssetCheckResult:
+        from ingestion_assets.entities.audit import audit  # noqa: PLC0415
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
         with postgres.engine().connect() as connection:
             raw: Any = connection.connection.driver_connection
-            if inspect(raw, entity.table) is None:
-                return dg.AssetCheckResult(passed=True, metadata={"rows": 0})
-            counted = sql.SQL("SELECT count(*), count(DISTINCT ({key})) FROM {table}").format(
-                key=names(entity.primary_key), table=table_of(entity)
-            )
-            number, distinct = raw.execute(counted).fetchone()
-            orphans = {
-                foreign_key_name(entity, reference): raw.execute(
-                    _orphans(entity, entities, index)
-                ).fetchone()[0]
-                for index, reference in enumerate(entity.references)
-            }
+            found = audit(raw, entity, entities)
         return dg.AssetCheckResult(
-            passed=number == distinct and not any(orphans.values()),
-            metadata={"rows": number, "keys": distinct, "orphans": dg.MetadataValue.json(orphans)},
+            passed=found.rows == found.keys and not any(found.orphans.values()),
+            metadata={
+                "rows": found.rows,
+                "keys": found.keys,
+                "orphans": dg.MetadataValue.json(dict(found.orphans)),
+            },
         )
 
     return stored_rows
-
-
-def _orphans(entity: Entity, entities: EntitySet, index: int) -> sql.Composed:
-    reference = entity.references[index]
-    target = entities.by_name[reference.entity]
-    pairs = list(zip(reference.fields, target.primary_key, strict=True))
-    given = sql.SQL(" AND ").join(
-        sql.SQL("row.{} IS NOT NULL").format(sql.Identifier(mine)) for mine, _ in pairs
-    )
-    same = sql.SQL(" AND ").join(
-        sql.SQL("other.{} = row.{}").format(sql.Identifier(key), sql.Identifier(mine)) for mine, key in pairs
-    )
-    return sql.SQL(
-        "SELECT count(*) FROM {table} row WHERE {given} AND NOT EXISTS (SELECT FROM {target} other WHERE {same})"
-    ).format(table=table_of(entity), given=given, target=table_of(target), same=same)
 
 
 def log_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:

@@ -12,6 +12,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg import sql
 
+from ingestion_assets.entities.column_types import column_type
 from ingestion_assets.entities.definition import Entity, EntityField, EntitySet, Reference
 
 SCHEMA = "entities"
@@ -65,19 +66,6 @@ class Standing:
     primary_key: tuple[str, ...]
     foreign_keys: frozenset[str]
     empty: bool
-
-
-def column_type(field: EntityField) -> str:
-    """The field's type as PostgreSQL itself writes it."""
-    match field.type:
-        case "string":
-            return f"character varying({field.length})"
-        case "decimal":
-            return f"numeric({field.precision},{field.scale})"
-        case "timestamp":
-            return "timestamp with time zone"
-        case other:
-            return other
 
 
 def ensure_tables(connection: "psycopg.Connection[Any]", entities: EntitySet) -> None:

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
-from ingestion_assets.modules.schema import RequestError, decode_request
 
 NAME = "modules"
 SITES = "sites"
@@ -26,6 +25,8 @@ def lane_of(partition: str, _drop_id: UUID) -> str:
 
 def read_inbox(name: str, content: bytes) -> Sequence[tuple[Body, Mapping[str, str]]]:
     """A request body in a folder named after its site's id: `modules/inbox/12/today.json`."""
+    from ingestion_assets.modules.schema import RequestError, decode_request  # noqa: PLC0415
+
     site, slash, _ = name.partition("/")
     if not slash or not (site.isascii() and site.isdigit()):
         raise RefusedError(f"{name} does not lie in a folder named after a site's id, such as 12/{name}")
