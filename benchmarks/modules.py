@@ -10,7 +10,9 @@ import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ import uuid_utils.compat
 from ingestion_assets.modules.schema import decode_request
 from ingestion_assets.modules.sync import _COPIED, Incoming, RemovalGuard, _row, apply_sync
 from ingestion_assets.modules.tables import sites
-from ingestion_assets.stores.postgres import copy_rows, engine
+from ingestion_assets.stores.postgres import copy_rows, engine, migrate
 from ingestion_assets_tests.stacks import running_stack
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -48,6 +50,32 @@ BARE_OPEN = """
     WHERE NOT EXISTS (SELECT FROM bare_states s
                       WHERE s.site_id = 0 AND s.machine_name = i.machine_name AND s.until_sequence IS NULL)
 """
+
+
+FILL = """
+    WITH source AS (SELECT max(id) AS id FROM ingestion.sites),
+    filled AS (INSERT INTO ingestion.sites (name, sequence) SELECT 'filled', 1 FROM generate_series(1, 480) RETURNING id)
+    INSERT INTO ingestion.module_states
+    SELECT filled.id, machine_name, sequence, until_sequence, valid_from, valid_to, present, first_seen, seen_at, name, type, version,
+           status, schema_version, package, core_compatibility, dependencies, description, project_link, security_coverage, project,
+           datestamp
+    FROM ingestion.module_states s JOIN source ON s.site_id = source.id CROSS JOIN filled
+    ORDER BY filled.id, machine_name
+"""
+
+
+@contextmanager
+def empty_database(url: str) -> Iterator[sa.Engine]:
+    """A second database on the same server, migrated and empty: what the full one is compared with, in turns."""
+    name = "bench_empty"
+    target = sa.make_url(url).set(database=name).render_as_string(hide_password=False)
+    with engine(url).connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        migrate(target)
+        yield engine(target)
+        engine(target).dispose()
+        connection.execute(sa.text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 def request_body(count: int, *, minute: int, changed: int = 0) -> bytes:
@@ -131,19 +159,19 @@ def in_the_database(url: str) -> dict[str, Any]:
     with own.begin() as connection:
         connection.execute(sa.text("CREATE TABLE bare_states (LIKE ingestion.module_states INCLUDING ALL)"))
 
-    def make_site() -> int:
-        with own.begin() as connection:
+    def make_site(database: sa.Engine = own) -> int:
+        with database.begin() as connection:
             return connection.execute(
                 sa.insert(sites).values(name="bench").returning(sites.c.id)
             ).scalar_one()
 
-    def ours(site_id: int, body: bytes) -> float:
+    def ours(site_id: int, body: bytes, database: sa.Engine = own) -> float:
         started = time.perf_counter()
         incoming = Incoming(
             id=uuid_utils.compat.uuid7(), site_id=site_id, request=decode_request(body), received_at=datetime.now(UTC),
             principal="bench", attributes={},
         )  # fmt: skip
-        with own.begin() as connection:
+        with database.begin() as connection:
             apply_sync(connection, incoming, guard=RemovalGuard())
         return time.perf_counter() - started
 
@@ -159,9 +187,9 @@ def in_the_database(url: str) -> dict[str, Any]:
         return time.perf_counter() - started
 
     def compared(*, changed: int, base: int) -> tuple[float, float]:
-        """Best of seven, of ours and of the bare one, taken in turns."""
+        """Best of twenty, of ours and of the bare one, taken in turns."""
         pairs = []
-        for minute in range(base, base + 7):
+        for minute in range(base, base + 20):
             body = request_body(1000, minute=minute, changed=changed)
             pairs.append((ours(one, body), bare(body, minute)))
         return min(mine for mine, _ in pairs), min(floor for _, floor in pairs)
@@ -179,9 +207,13 @@ def in_the_database(url: str) -> dict[str, Any]:
         figures[f"1000_modules_{label}_over_bare_sql"] = round(mine / floor, 2)
         figures[f"1000_modules_{label}_ms"] = round(mine * 1000, 1)
     body = request_body(2000, minute=0)
-    took = [ours(make_site(), body) for _ in range(500)]
+    ours(make_site(), body)
+    with own.begin() as connection:
+        connection.execute(sa.text(FILL))
+    with empty_database(url) as beside:
+        pairs = [(ours(make_site(), body), ours(make_site(beside), body, beside)) for _ in range(20)]
     figures["2000x500_last_over_first"] = round(
-        statistics.median(took[-20:]) / statistics.median(took[1:21]), 2
+        statistics.median(big for big, _ in pairs[3:]) / statistics.median(small for _, small in pairs[3:]), 2
     )
     figures["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     with own.begin() as connection:

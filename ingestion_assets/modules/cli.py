@@ -1,6 +1,6 @@
 """`ingestion sites`: create, list and show Drupal sites, and give them new keys."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -79,8 +79,7 @@ def show(
     shown = 0
     for one in modules:
         security = one["security"]
-        quiet = security is not None and security["status"] in {"up_to_date", "update_available", "unknown"}
-        if everything or not quiet or security["needs_security_update"]:
+        if everything or _needs_attention(security):
             shown += 1
             word = "removed" if security is None else security["status"].replace("_", " ")
             updates = "" if security is None else ", ".join(security["security_updates"])
@@ -103,6 +102,13 @@ def rotate(
     if key is None:
         raise _missing(site)
     typer.echo(key if quiet else f"API key: {key}\nThis is the only time it is shown.")
+
+
+def _needs_attention(security: dict[str, Any] | None) -> bool:
+    calm = {"up_to_date", "update_available", "unknown"}
+    return security is not None and (
+        security["status"] not in calm or bool(security["needs_security_update"])
+    )
 
 
 def _missing(site: int) -> typer.Exit:

@@ -75,8 +75,8 @@ async def _take_next(door: FrontDoor, client: Redis, name: str) -> None:
         job = await client.blmove(QUEUE, own, POLL_S, "RIGHT", "LEFT")  # pyright: ignore[reportGeneralTypeIssues,reportArgumentType]
     if job is None:
         return
-    await _land(door, client, job)
-    await client.lrem(own, 1, job)  # pyright: ignore[reportGeneralTypeIssues]
+    await _land(door, client, job if isinstance(job, bytes) else job.encode())
+    await client.lrem(own, 1, job)  # pyright: ignore[reportGeneralTypeIssues,reportArgumentType]
 
 
 async def _put_back_lost(client: Redis, name: str) -> None:
