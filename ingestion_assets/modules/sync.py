@@ -102,7 +102,8 @@ _STAGE = sa.text("""
         security_coverage boolean, project text COLLATE "C", datestamp bigint
     ) ON COMMIT DELETE ROWS;
     CREATE TEMPORARY TABLE IF NOT EXISTS module_changes (
-        machine_name text COLLATE "C" NOT NULL, kind text NOT NULL, updated boolean, enabled boolean, disabled boolean
+        machine_name text COLLATE "C" NOT NULL, kind text NOT NULL, updated boolean, enabled boolean, disabled boolean,
+        old_sequence bigint, first_seen timestamptz
     ) ON COMMIT DELETE ROWS;
     DELETE FROM incoming_modules; DELETE FROM module_changes
 """)
@@ -111,13 +112,13 @@ _COMPARE = sa.text(f"""
     SELECT i.machine_name,
            CASE WHEN s.present IS NULL THEN 'new' WHEN NOT s.present THEN 'returned' ELSE 'modified' END,
            s.present AND s.version <> i.version, s.present AND i.status AND NOT s.status,
-           s.present AND s.status AND NOT i.status
+           s.present AND s.status AND NOT i.status, s.sequence, s.first_seen
     FROM incoming_modules i
     LEFT JOIN ingestion.module_states s
         ON s.site_id = :site_id AND s.machine_name = i.machine_name AND s.until_sequence IS NULL
     WHERE s.present IS NULL OR NOT s.present OR ({_of("s")}) IS DISTINCT FROM ({_of("i")})
     UNION ALL
-    SELECT s.machine_name, 'removed', false, false, false
+    SELECT s.machine_name, 'removed', false, false, false, s.sequence, s.first_seen
     FROM ingestion.module_states s
     WHERE :full AND s.site_id = :site_id AND s.until_sequence IS NULL AND s.present
       AND NOT EXISTS (SELECT FROM incoming_modules i WHERE i.machine_name = s.machine_name)
@@ -134,20 +135,18 @@ _COUNT = sa.text("""
 _CLOSE = sa.text("""
     UPDATE ingestion.module_states s SET until_sequence = :sequence, valid_to = :at
     FROM module_changes c
-    WHERE s.site_id = :site_id AND s.machine_name = c.machine_name AND s.until_sequence IS NULL AND c.kind <> 'new'
+    WHERE s.site_id = :site_id AND s.machine_name = c.machine_name AND s.sequence = c.old_sequence
 """)
 _OPEN = sa.text(f"""
     INSERT INTO ingestion.module_states
         (site_id, machine_name, sequence, valid_from, present, first_seen, seen_at, {", ".join(_REPORTED)})
-    SELECT :site_id, i.machine_name, :sequence, :at, true, coalesce(s.first_seen, :at), :at, {_of("i")}
+    SELECT :site_id, i.machine_name, :sequence, :at, true, coalesce(c.first_seen, :at), :at, {_of("i")}
     FROM incoming_modules i JOIN module_changes c USING (machine_name)
-    LEFT JOIN ingestion.module_states s
-        ON s.site_id = :site_id AND s.machine_name = i.machine_name AND s.until_sequence = :sequence
     UNION ALL
     SELECT :site_id, s.machine_name, :sequence, :at, false, s.first_seen, greatest(s.seen_at, :full_snapshot_at), {_of("s")}
     FROM module_changes c
     JOIN ingestion.module_states s
-        ON s.site_id = :site_id AND s.machine_name = c.machine_name AND s.until_sequence = :sequence
+        ON s.site_id = :site_id AND s.machine_name = c.machine_name AND s.sequence = c.old_sequence
     WHERE c.kind = 'removed'
 """)
 _UNCHANGED_NAMES = sa.text("""
