@@ -115,6 +115,11 @@ _LATER: dict[str, Any] = {
     "description": "On durable storage, the outcome is still to come; the receipt.",
     "headers": {**_HEADERS, "Location": {"description": "Address of the receipt.", **_TEXT}},
 }
+_EVENT = {
+    "type": "object",
+    "description": "A Server-Sent Event; `data` is a JSON object with `type` (or, of a single line, `status`), `id` a count of lines.",
+    "properties": {"data": {"type": "string"}, "id": {"type": "string"}, "event": {"type": "string"}},
+}
 _REFUSED = {
     "description": "Nothing was stored: the lines are wrong, or the request is.",
     "content": {
@@ -260,7 +265,7 @@ Channel = Annotated[
         200: {
             "description": "Events while the stream is being ingested.",
             "headers": {"X-Stream-Id": {"description": "Name of the stream.", **_TEXT}},
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         },
         202: {"model": StreamPosition, "description": "All that was sent is durable."},
     },
