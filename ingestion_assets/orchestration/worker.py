@@ -60,6 +60,7 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
     @app.task(name=EXECUTE_RUN, bind=False)
     def _execute(run_id: str) -> None:
         execute_run(run_id, instance=instance, engine=engine, worker=worker, lease_s=settings.lease_s)
+        _return_memory()
 
     @celery.signals.worker_process_init.connect(weak=False)
     def _start_child(**_: object) -> None:
@@ -93,6 +94,13 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
             "--without-heartbeat",
         ]
     )
+
+
+def _return_memory() -> None:
+    """Give what a large claim took back to the system; glibc would keep it for the next one."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def _die_with_parent(parent: int) -> None:
