@@ -4,7 +4,7 @@ What the work needs is imported where it starts, so that a code location loads a
 workers import it before their first run.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,7 @@ def _columns(**columns: str) -> dict[str, dg.TableSchema]:
 
 def _asset(
     name: str, *, deps: list[str], kinds: set[str], metadata: dict[str, Any] | None = None, **more: Any
-):
+) -> Callable[[Callable[..., dg.MaterializeResult]], dg.AssetsDefinition]:
     return dg.asset(
         key=[NAME, name],
         deps=[[NAME, dep] for dep in deps],
