@@ -19,8 +19,9 @@ SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 WIDTH, HEIGHT = 1440, 900
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One a module, not one a session: while it is open, its event loop runs in this thread, and no other may."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("no chromium: install Debian's package `chromium` to run the tests of the UI")
