@@ -15,6 +15,13 @@ import pytest
 from ingestion_assets_tests.sending.peer import DROP_ANSWER, DROP_UNREAD, Answer, Peer
 
 COMMAND = [sys.executable, "-c", "from ingestion_assets.sending.cli import app; app()", "claude"]
+# `ru_maxrss` would count what the process that forked the sender holds.
+PEAK_AT_EXIT = """
+import atexit, pathlib, sys
+from ingestion_assets.sending.cli import app
+atexit.register(lambda: sys.stderr.write(pathlib.Path("/proc/self/status").read_text()))
+app()
+"""
 
 
 def write_lines(file: Path, first: int, last: int) -> None:
@@ -25,9 +32,11 @@ def write_lines(file: Path, first: int, last: int) -> None:
             )
 
 
-def start(peer: Peer, state: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+def start(
+    peer: Peer, state: Path, *arguments: str | Path, command: list[str] = COMMAND
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [*COMMAND, *map(str, arguments), "--url", peer.url, "--key", "k", "--state", str(state), "--json"],
+        [*command, *map(str, arguments), "--url", peer.url, "--key", "k", "--state", str(state), "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -195,10 +204,10 @@ def test_memory_stays_bounded_with_a_line_of_64_mb(peer, tmp_path) -> None:
         for _ in range(64):
             handle.write(os.urandom(500_000).hex().encode())
         handle.write(b'"}\n{"type":"user","uuid":"small"}\n')
-    sender = start(peer, tmp_path / "state.sqlite", file)
-    _, status, usage = os.wait4(sender.pid, 0)
-    sender.returncode = os.waitstatus_to_exitcode(status)
-    sender.communicate()
+    command = [sys.executable, "-c", PEAK_AT_EXIT, "claude"]
+    sender = start(peer, tmp_path / "state.sqlite", file, command=command)
+    _, said = sender.communicate()
     assert sender.returncode == 0
     assert [message["uuid"] for message in peer.messages] == ["big", "small"]
-    assert usage.ru_maxrss < 320 * 1024, f"{usage.ru_maxrss} KiB"
+    peak = int(said.partition("VmHWM:")[2].split()[0])
+    assert 20 * 1024 < peak < 320 * 1024, f"{peak} KiB"
