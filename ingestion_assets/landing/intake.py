@@ -199,8 +199,7 @@ class Intake:
         if self._ledger_is_down():
             return [(waiting, _accepted(waiting, registered=False)) for waiting, _ in group]
         try:
-            with self._engine.begin() as connection:
-                known = register(connection, [landed for _, landed in group])
+            known = self._register([landed for _, landed in group])
         except SQLAlchemyError as error:
             self._ledger_failed(error)
             return [(waiting, _accepted(waiting, registered=False)) for waiting, _ in group]
