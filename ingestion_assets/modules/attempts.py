@@ -54,12 +54,11 @@ def note_accepted(connection: sa.Connection, ref: DropRef, *, site_id: int) -> N
 
 
 def attempts_of(
-    connection: sa.Connection, site_id: int, *, before: UUID | None = None, limit: int = 50
+    connection: sa.Connection, site_id: int, *, before: str | None = None, limit: int = 50
 ) -> Sequence[dict[str, Any]]:
     """A site's attempts, newest first."""
-    query = (
-        sa.select(attempts).where(attempts.c.site_id == site_id).order_by(attempts.c.id.desc()).limit(limit)
-    )
+    shown = [column for column in attempts.c if column.name != "site_id"]
+    query = sa.select(*shown).where(attempts.c.site_id == site_id).order_by(attempts.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(attempts.c.id < before)
     return [dict(row._mapping) for row in connection.execute(query)]

@@ -2,18 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
-from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.limits import RateLimits, Verdict
 from ingestion_assets.frontdoor.problems import Problem, retry_after_header
 from ingestion_assets.modules.attempts import Attempt, note_attempt
-from ingestion_assets.modules.sites import get_site
+from ingestion_assets.modules.sites import Site, get_site, scope
 
 FRESH_S = 2.0
 REMEMBERED = 20_000
@@ -86,39 +85,24 @@ def desk(door: FrontDoor) -> Desk:
     return door.resource("modules", lambda: Desk(door), lambda opened: opened.close())
 
 
-def attempt_of(
-    request: Request,
-    *,
-    site_id: int,
-    at: datetime,
-    via: str,
-    status: int,
-    outcome: str,
-    size: int | None,
-    detail: str | None,
-) -> Attempt:
-    """An attempt as its request tells it."""
-    client = request.scope.get("client")
-    agent = request.headers.get("user-agent")
-    return Attempt(
-        site_id=site_id, at=at, via=via, status=status, outcome=outcome, principal=request.scope["state"].get("principal"),
-        remote_address=client[0] if client else None, user_agent=agent[:256].replace("\0", "") if agent else None,
-        size_bytes=size, detail=detail[:500] if detail else None,
-    )  # fmt: skip
+async def site_to_read(request: Request, site_id: int) -> tuple[FrontDoor, Site]:
+    """The front door and a site that this request may read. Raises `Problem` 401, 403, 404, 429, 503."""
+    door = front_door(request)
+    await door.authenticate(request, scope(site_id), "read")
+    return door, await existing_site(door, site_id)
+
+
+async def existing_site(door: FrontDoor, site_id: int) -> Site:
+    """The site. Raises `Problem` 404."""
+    site = await door.in_thread(lambda connection: get_site(connection, site_id))
+    if site is None:
+        raise no_site()
+    return site
+
+
+def no_site() -> Problem:
+    return Problem(404, "There is no such site.")
 
 
 def now() -> datetime:
     return datetime.now(UTC)
-
-
-def outcome_word(status: int) -> str:
-    """The audit's word for a status."""
-    words: Sequence[tuple[range, str]] = (
-        (range(200, 300), "accepted"),
-        (range(401, 404), "not_allowed"),
-        (range(404, 405), "no_such_site"),
-        (range(429, 430), "rate_limited"),
-        (range(499, 500), "gone_away"),
-        (range(400, 500), "invalid"),
-    )
-    return next((word for statuses, word in words if status in statuses), "unavailable")

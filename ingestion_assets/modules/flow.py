@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
 
 NAME = "modules"
@@ -21,6 +22,23 @@ def partition_of(_received_at: datetime, subject: str | None = None) -> str:
 def lane_of(partition: str, _drop_id: UUID) -> str:
     """The site: its syncs come one after the other."""
     return partition
+
+
+def site_drop(
+    site_id: int,
+    body: bytes,
+    *,
+    records: int,
+    principal: str,
+    attributes: Mapping[str, str],
+    idempotency_key: str | None = None,
+) -> NewDrop:
+    """A sync of a site on its way to landing storage."""
+    site = str(site_id)
+    return NewDrop(
+        flow=NAME, partition=site, lane=site, subject=site, principal=principal, body=body, records=records,
+        idempotency_key=idempotency_key, attributes=dict(attributes),
+    )  # fmt: skip
 
 
 def read_inbox(name: str, content: bytes) -> Sequence[tuple[Body, Mapping[str, str]]]:

@@ -143,7 +143,7 @@ def as_reported(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def syncs_of(
-    connection: sa.Connection, site_id: int, *, before: UUID | None = None, limit: int = 50
+    connection: sa.Connection, site_id: int, *, before: str | None = None, limit: int = 50
 ) -> Sequence[sa.Row[Any]]:
     """A site's syncs, newest first."""
     query = sa.select(syncs).where(syncs.c.site_id == site_id).order_by(syncs.c.id.desc()).limit(limit)

@@ -21,10 +21,10 @@ from redis.exceptions import RedisError
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.landing.drops import IdempotencyConflictError, LandingUnavailableError, NewDrop
+from ingestion_assets.landing.drops import IdempotencyConflictError, LandingUnavailableError
 from ingestion_assets.modules.attempts import Attempt
 from ingestion_assets.modules.desk import desk
-from ingestion_assets.modules.flow import NAME
+from ingestion_assets.modules.flow import site_drop
 from ingestion_assets.modules.schema import RequestError, decode_request
 
 QUEUE = "module_sync_queue"
@@ -100,9 +100,9 @@ async def _land(door: FrontDoor, client: Redis, raw: bytes) -> None:
         if not 0 < site_id < 2**63:
             raise RequestError("there is no such site", errors=[])
         await desk(door).require_active(site_id)
-        drop = NewDrop(
-            flow=NAME, partition=str(site_id), lane=str(site_id), subject=str(site_id), principal=PRINCIPAL, body=body,
-            records=len(request.modules), idempotency_key=f"queue:{job_id}", attributes={"via": "queue", "job_id": job_id},
+        drop = site_drop(
+            site_id, body, records=len(request.modules), principal=PRINCIPAL, idempotency_key=f"queue:{job_id}",
+            attributes={"via": "queue", "job_id": job_id},
         )  # fmt: skip
         accepted = await door.intake.accept(drop)
     except (msgspec.MsgspecError, RequestError, IdempotencyConflictError, Problem) as error:

@@ -161,6 +161,33 @@ def test_many_modules_are_answered_with_a_receipt(site: tuple[int, httpx.Client]
     assert (waited.status_code, waited.json()["unchanged_modules"]) == (200, 1001)
 
 
+def test_lists_come_in_pages(front: Front, site: tuple[int, httpx.Client]) -> None:
+    site_id, client = site
+    url = f"/sites/{site_id}/modules/sync"
+    for minute in range(3):
+        modules = [module(name, f"1.0.{minute}") for name in ("a", "b", "c")]
+        client.post(url, json=body(modules, minute=minute)).raise_for_status()
+    with front.client() as admin:
+        for path in ("modules", "modules/a/history", "syncs", "attempts"):
+            whole = admin.get(f"/sites/{site_id}/{path}").json()["items"]
+            assert len(whole) == 3
+            assert walk(admin, f"/sites/{site_id}/{path}") == whole
+        assert walk(admin, "/sites") == admin.get("/sites", params={"limit": 500}).json()["items"]
+        for path in (f"/sites/{site_id}/syncs", "/sites", "/security/releases/token/1.0.0/sites"):
+            assert admin.get(path, params={"cursor": "bm8"}).status_code == 422
+
+
+def walk(client: httpx.Client, path: str) -> list[dict]:
+    """All items of a list, asked for two at a time."""
+    items, cursor = [], {}
+    while True:
+        page = client.get(path, params={"limit": 2, **cursor}).raise_for_status().json()
+        items += page["items"]
+        if page["next"] is None:
+            return items
+        cursor = {"cursor": page["next"]}
+
+
 def test_a_security_release_touches_the_sites_that_lack_it(
     front: Front, site: tuple[int, httpx.Client], shared_data: Path
 ) -> None:

@@ -1,0 +1,74 @@
+"""Every request to sync a site is noted, whatever comes of it."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from ingestion_assets.frontdoor.door import front_door
+from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.modules.attempts import Attempt
+from ingestion_assets.modules.desk import desk, now
+
+GONE_AWAY = 499  # the sender hung up before the answer; the number that web servers log for it
+_WORDS = (
+    (range(200, 300), "accepted"),
+    (range(401, 404), "not_allowed"),
+    (range(404, 405), "no_such_site"),
+    (range(429, 430), "rate_limited"),
+    (range(GONE_AWAY, 500), "gone_away"),
+    (range(400, 500), "invalid"),
+)
+
+
+@dataclass(slots=True)
+class Attempted:
+    """What is learned of an attempt while it is being answered; 500 until more is known."""
+
+    status: int = 500
+    size: int | None = None
+    detail: str | None = None
+    receipt: UUID | None = None
+
+    def answered(self, response: Response) -> None:
+        """Note the answer. A replay belongs to the receipt of the first attempt, which keeps its row."""
+        self.status, receipt = response.status_code, response.headers.get("X-Receipt-Id")
+        if response.headers.get("Idempotent-Replayed") == "true":
+            self.detail = f"replay of {receipt}"
+        elif receipt:
+            self.receipt = UUID(receipt)
+
+
+@contextlib.asynccontextmanager
+async def audited(request: Request, *, site_id: int) -> AsyncIterator[Attempted]:
+    """Within it the request is answered; at its end the attempt is kept, also if a `Problem` is raised."""
+    attempted, at = Attempted(), now()
+    try:
+        yield attempted
+    except Problem as problem:
+        attempted.status, attempted.detail = problem.status, problem.detail
+        raise
+    except ClientDisconnect:
+        attempted.status = GONE_AWAY
+        raise
+    finally:
+        await desk(front_door(request)).note(_attempt(request, attempted, site_id=site_id, at=at))
+
+
+def _attempt(request: Request, attempted: Attempted, *, site_id: int, at: datetime) -> Attempt:
+    client, agent = request.scope.get("client"), request.headers.get("user-agent")
+    return Attempt(
+        site_id=site_id, at=at, via="http", status=attempted.status, outcome=outcome_word(attempted.status),
+        principal=request.scope["state"].get("principal"), remote_address=client[0] if client else None,
+        user_agent=agent[:256].replace("\0", "") if agent else None, size_bytes=attempted.size,
+        detail=attempted.detail[:500] if attempted.detail else None, receipt=attempted.receipt,
+    )  # fmt: skip
+
+
+def outcome_word(status: int) -> str:
+    """The audit's word for an HTTP status."""
+    return next((word for statuses, word in _WORDS if status in statuses), "unavailable")

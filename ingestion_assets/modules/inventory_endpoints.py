@@ -1,0 +1,81 @@
+"""What runs on a site, and how each module came to be what it is, over HTTP."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Query, Request
+from starlette.responses import Response
+
+from ingestion_assets.frontdoor.cursors import decode_cursor, offset_cursor
+from ingestion_assets.frontdoor.openapi import keyed_errors
+from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.modules import views
+from ingestion_assets.modules.desk import site_to_read
+from ingestion_assets.modules.inventory import history_of, modules_of
+from ingestion_assets.modules.parameters import SECURED, Cursor, Limit, SiteId, aware, page
+
+router = APIRouter()
+
+
+@router.get(
+    "/sites/{site_id}/modules",
+    summary="List a site's modules",
+    description=(
+        "What is installed, with what is known of its security. `as_of`: what ran on the site then, as it is known now. Needs the scope "
+        "`modules:<site_id>` or `read`."
+    ),
+    response_model=views.ModulePage,
+    responses=keyed_errors(404),
+    openapi_extra=SECURED,
+)  # fmt: skip
+async def list_modules(
+    request: Request,
+    site_id: SiteId,
+    as_of: Annotated[datetime | None, Query(description="An instant (RFC 3339).")] = None,
+    removed: Annotated[
+        bool | None, Query(description="Also modules that were removed; by default unless `as_of` is given.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=2000, description="Most items in one page.")] = 2000,
+    cursor: Cursor = None,
+) -> Response:
+    door, _ = await site_to_read(request, site_id)
+    instant, after = aware(as_of), decode_cursor(cursor) or ""
+    also_removed = instant is None if removed is None else removed
+    found = await door.in_thread(
+        lambda connection: modules_of(
+            connection, site_id, as_of=instant, removed=also_removed, after=after, limit=limit + 1
+        )
+    )
+    return page(found, limit=limit, position=lambda one: one["machine_name"])
+
+
+@router.get(
+    "/sites/{site_id}/modules/{machine_name}/history",
+    summary="Read a module's history",
+    description="Every change of its version or enabled state, oldest first. Needs the scope `modules:<site_id>` or `read`.",
+    response_model=views.ChangePage,
+    responses=keyed_errors(404),
+    openapi_extra=SECURED,
+)
+async def read_history(
+    request: Request,
+    site_id: SiteId,
+    machine_name: Annotated[
+        str, Path(max_length=255, pattern=r"^[^\x00]+$", description="The module.", examples=["token"])
+    ],
+    limit: Limit = 500,
+    cursor: Cursor = None,
+) -> Response:
+    door, _ = await site_to_read(request, site_id)
+    after = offset_cursor(cursor)
+    found = await door.in_thread(
+        lambda connection: history_of(connection, site_id, machine_name, after=after, limit=limit + 1)
+    )
+    if not found and not after:
+        raise Problem(404, "The site never had such a module.")
+    return page(found, limit=limit, position=lambda one: one["sequence"], item=_change)
+
+
+def _change(row: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: value for name, value in row.items() if name != "sequence"}
+    return shown | {"sync_id": f"sync_{row['sync_id']}"}

@@ -1,0 +1,92 @@
+"""How sites stand, and which of them a security release concerns, over HTTP."""
+
+from collections import Counter
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from starlette.responses import Response
+
+from ingestion_assets.frontdoor.door import front_door
+from ingestion_assets.frontdoor.openapi import keyed_errors
+from ingestion_assets.frontdoor.receipts import json_response
+from ingestion_assets.modules import views
+from ingestion_assets.modules.advice import advise
+from ingestion_assets.modules.desk import site_to_read
+from ingestion_assets.modules.inventory import modules_of
+from ingestion_assets.modules.parameters import SECURED, Cursor, Limit, SiteId, after_site_and_module, page
+from ingestion_assets.modules.security import known_histories, sites_of_release
+
+router = APIRouter()
+
+_ATTENTION = {"not_secure", "revoked", "unsupported", "unknown"}
+
+
+@router.get(
+    "/sites/{site_id}/security",
+    summary="Read a site's security",
+    description=(
+        "How many modules need a security update, and which; what is not known is `unknown`, with the time of the feed's last answer. "
+        "Needs the scope `modules:<site_id>` or `read`."
+    ),
+    response_model=views.SiteSecurityView,
+    responses=keyed_errors(404),
+    openapi_extra=SECURED,
+)
+async def read_security(request: Request, site_id: SiteId) -> Response:
+    door, site = await site_to_read(request, site_id)
+    found = await door.in_thread(lambda connection: modules_of(connection, site_id, removed=False))
+    histories = await door.in_thread(lambda connection: known_histories(connection, ["drupal"]))
+    core = advise(site.drupal_version or "", histories.get("drupal"))
+    words = [one["security"] for one in found]
+    answers = [word["feed_answered_at"] for word in words if word["feed_answered_at"]]
+    of_core = (one["security"]["feed_answered_at"] for one in found if one["project"] == "drupal")
+    return json_response(
+        {
+            "site_id": site_id,
+            "security_updates_found": sum(bool(word["needs_security_update"]) for word in words),
+            "counts": dict(Counter(word["status"] for word in words)),
+            "core": {
+                "status": core.status,
+                "needs_security_update": core.needs_security_update,
+                "recommended": core.recommended,
+                "security_updates": core.security_updates,
+                "reason": core.reason,
+                "feed_answered_at": next(of_core, None),
+            },
+            "oldest_feed_answer": min(answers, default=None),
+            "items": [
+                one
+                for one, word in zip(found, words, strict=True)
+                if word["needs_security_update"] or word["status"] in _ATTENTION
+            ],
+        }
+    )
+
+
+@router.get(
+    "/security/releases/{module}/{version}/sites",
+    summary="List the sites that a security release concerns",
+    description="Sites that lack this security release, or run it and it has become insecure. Needs the scope `read` or `modules:*`.",
+    response_model=views.TouchedPage,
+    responses=keyed_errors(),
+    openapi_extra=SECURED,
+)
+async def list_touched(
+    request: Request,
+    module: Annotated[
+        str,
+        Path(pattern=r"^[a-z0-9_]{1,128}$", description="The project on drupal.org.", examples=["webform"]),
+    ],
+    version: Annotated[
+        str, Path(max_length=255, pattern=r"^[^\x00]+$", description="The release.", examples=["6.2.9"])
+    ],
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> Response:
+    door = front_door(request)
+    await door.authenticate(request, "read", "modules:*")
+    after = after_site_and_module(cursor)
+    found = await door.in_thread(
+        lambda connection: sites_of_release(connection, module, version, after=after, limit=limit + 1)
+    )
+    return page(found, limit=limit, position=lambda one: f"{one['site_id']}/{one['machine_name']}")

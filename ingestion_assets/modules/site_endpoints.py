@@ -1,0 +1,112 @@
+"""Sites over HTTP: made, listed, read, switched on and off."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from ingestion_assets.frontdoor.cursors import offset_cursor
+from ingestion_assets.frontdoor.door import front_door
+from ingestion_assets.frontdoor.openapi import keyed_errors
+from ingestion_assets.frontdoor.problems import Problem, error_item
+from ingestion_assets.frontdoor.receipts import json_response
+from ingestion_assets.modules import views
+from ingestion_assets.modules.desk import no_site, site_to_read
+from ingestion_assets.modules.parameters import SECURED, Cursor, Limit, SiteId, page
+from ingestion_assets.modules.sites import create_site, list_sites, set_active
+from ingestion_assets.modules.webhooks import ForbiddenAddressError, check_url
+
+router = APIRouter()
+
+Text = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
+
+
+class NewSiteRequest(BaseModel):
+    """A site to be made."""
+
+    name: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
+    url: Text | None = None
+    webhook_url: Text | None = Field(
+        None, description="Called when a sync is done; see the documentation for its signature."
+    )
+
+
+class SiteChange(BaseModel):
+    """What is to be changed of a site."""
+
+    active: bool
+
+
+@router.post(
+    "/sites",
+    summary="Create a site",
+    description="Answers with the site's own API key, which is shown this once. Needs the scope `admin`.",
+    status_code=201,
+    response_model=views.NewSiteView,
+    responses=keyed_errors(400),
+    openapi_extra=SECURED,
+)
+async def create(request: Request, site: NewSiteRequest) -> Response:
+    door = front_door(request)
+    await door.authenticate(request, "admin")
+    if site.webhook_url is not None:
+        try:
+            check_url(site.webhook_url)
+        except ForbiddenAddressError as error:
+            item = error_item("body", "webhook_url", msg=str(error), type="webhook_url")
+            raise Problem(422, f"The webhook is not valid: {error}.", errors=[item]) from error
+    made = await door.in_thread(
+        lambda connection: create_site(connection, name=site.name, url=site.url, webhook_url=site.webhook_url)
+    )
+    body = asdict(made.site) | {"api_key": made.api_key, "webhook_secret": made.webhook_secret}
+    where = {"Location": f"/api/v1/sites/{made.site.id}"}
+    return Response(msgspec.json.encode(body), 201, media_type="application/json", headers=where)
+
+
+@router.get(
+    "/sites",
+    summary="List sites",
+    description="Needs the scope `read` or `modules:*`.",
+    response_model=views.SitePage,
+    responses=keyed_errors(),
+    openapi_extra=SECURED,
+)
+async def list_all(request: Request, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    door = front_door(request)
+    await door.authenticate(request, "read", "modules:*")
+    after = offset_cursor(cursor)
+    found = await door.in_thread(lambda connection: list_sites(connection, after=after, limit=limit + 1))
+    return page(found, limit=limit, position=lambda site: site.id)
+
+
+@router.get(
+    "/sites/{site_id}",
+    summary="Read a site",
+    description="Needs the scope `modules:<site_id>` or `read`.",
+    response_model=views.SiteView,
+    responses=keyed_errors(404),
+    openapi_extra=SECURED,
+)
+async def read(request: Request, site_id: SiteId) -> Response:
+    _, site = await site_to_read(request, site_id)
+    return json_response(site)
+
+
+@router.patch(
+    "/sites/{site_id}",
+    summary="Switch a site on or off",
+    description="A site that is switched off takes no syncs; what is known of it stays. Needs the scope `admin`.",
+    response_model=views.SiteView,
+    responses=keyed_errors(400, 404),
+    openapi_extra=SECURED,
+)
+async def change(request: Request, site_id: SiteId, change: SiteChange) -> Response:
+    door = front_door(request)
+    await door.authenticate(request, "admin")
+    site = await door.in_thread(lambda connection: set_active(connection, site_id, active=change.active))
+    if site is None:
+        raise no_site()
+    return json_response(site)

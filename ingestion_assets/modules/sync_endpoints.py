@@ -1,0 +1,261 @@
+"""Syncs of a site over HTTP: sent, listed, confirmed, undone; and the audit of every attempt."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from ingestion_assets.frontdoor.cursors import id_cursor
+from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
+from ingestion_assets.frontdoor.openapi import header_parameter, keyed_errors
+from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.receipt_view import ReceiptView, receipt_json
+from ingestion_assets.frontdoor.receiving import (
+    Arrival,
+    intake_refusals,
+    outcome_response,
+    receipt_url,
+    take_in,
+    waiting_for,
+)
+from ingestion_assets.frontdoor.waiting import TERMINAL
+from ingestion_assets.landing import ledger
+from ingestion_assets.landing.drops import NewDrop
+from ingestion_assets.landing.holding import let_go
+from ingestion_assets.modules import views
+from ingestion_assets.modules.attempts import attempts_of
+from ingestion_assets.modules.auditing import audited
+from ingestion_assets.modules.desk import desk, existing_site, now, site_to_read
+from ingestion_assets.modules.flow import NAME, site_drop
+from ingestion_assets.modules.inventory import inventory_before, syncs_of
+from ingestion_assets.modules.parameters import PREFER, SECURED, Cursor, Limit, SiteId, SyncId, page
+from ingestion_assets.modules.schema import ModuleSyncRequest, RequestError, SyncResponse, decode_request
+from ingestion_assets.modules.sites import scope
+
+router = APIRouter()
+
+
+def _request_schema() -> dict[str, Any]:
+    schema = ModuleSyncRequest.model_json_schema()
+    schema["properties"]["modules"]["items"] = schema.pop("$defs")["ModuleInfo"]
+    return schema
+
+
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"model": SyncResponse, "description": "Applied, or recorded as stale; the result."},
+    202: {
+        "model": ReceiptView,
+        "description": "On durable storage, the outcome is still to come, or the sync is held; the receipt.",
+    },
+}
+
+
+@router.post(
+    "/sites/{site_id}/modules/sync",
+    summary="Synchronize a site's modules",
+    description=(
+        "Compares what the site reports with what is known of it. A `full` sync marks what it does not name as removed; one that would "
+        "remove more than half of the modules (at least ten) is held with 202 until it is confirmed. Needs the scope `modules:<site_id>`. "
+        "60 syncs an hour and site."
+    ),
+    response_model=SyncResponse,
+    responses=keyed_errors(400, 404, 408, 413, 415) | _ANSWERS,
+    openapi_extra=SECURED
+    | {
+        "parameters": [
+            PREFER,
+            header_parameter(
+                "Idempotency-Key", "The same key with the same body gives the same receipt, never a second sync.",
+                "8e03978e-40d5-43dd-bc93-6894a57f9324", minLength=1, maxLength=255, pattern=r"^[!-~]+$",
+            ),
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _request_schema()}}},
+    },
+)  # fmt: skip
+async def sync(
+    request: Request,
+    site_id: SiteId,
+    confirm_removals: Annotated[bool, Query(description="Remove modules however many they are.")] = False,
+) -> Response:
+    door, started = front_door(request), now()
+    async with audited(request, site_id=site_id) as attempted:
+        await door.authenticate(request, scope(site_id))
+        await desk(door).require_active(site_id)
+        verdict = await desk(door).limit(site_id)
+        more = {"next_sync_after": (started + timedelta(seconds=verdict.next_after_s or 0.0)).isoformat()}
+        if confirm_removals:
+            more["confirm_removals"] = "true"
+
+        def make_drop(arrival: Arrival, body: bytes) -> NewDrop:
+            attempted.size = len(body)
+            door.bodies.check_depth(body)
+            try:
+                records = len(decode_request(body, now=now()).modules)
+            except RequestError as error:
+                raise Problem(400 if error.malformed else 422, str(error), errors=error.errors) from error
+            return site_drop(
+                site_id, body, records=records, principal=arrival.principal.name,
+                idempotency_key=arrival.idempotency_key, attributes={**arrival.attributes, "via": "http", **more},
+            )  # fmt: skip
+
+        response = await take_in(
+            request,
+            scopes=(scope(site_id),),
+            make_drop=make_drop,
+            at_once_above=door.settings.sync_queue_threshold,
+        )
+        attempted.answered(response)
+        return response
+
+
+@router.get(
+    "/sites/{site_id}/syncs",
+    summary="List a site's syncs",
+    description="Who sent what, when, from where, and what it changed; newest first. Needs the scope `modules:<site_id>` or `read`.",
+    response_model=views.SyncPage,
+    responses=keyed_errors(404),
+    openapi_extra=SECURED,
+)
+async def list_syncs(request: Request, site_id: SiteId, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    door, _ = await site_to_read(request, site_id)
+    before = id_cursor(cursor)
+    found = await door.in_thread(
+        lambda connection: syncs_of(connection, site_id, before=before, limit=limit + 1)
+    )
+    return page(found, limit=limit, position=lambda one: str(one.id), item=_sync)
+
+
+@router.post(
+    "/sites/{site_id}/syncs/{sync_id}/confirm",
+    summary="Confirm a held sync",
+    description="Lets a sync go on that would remove many modules. Needs the scope `modules:<site_id>`.",
+    response_model=SyncResponse,
+    responses=keyed_errors(404, 409) | _ANSWERS,
+    openapi_extra=SECURED | {"parameters": [PREFER]},
+)
+async def confirm(request: Request, site_id: SiteId, sync_id: SyncId) -> Response:
+    door = front_door(request)
+    principal = await door.authenticate(request, scope(site_id))
+    drop_id = await _own_sync(door, site_id, sync_id)
+    attributes = {"confirm_removals": "true", "confirmed_by": principal.name}
+    went = await door.in_thread(
+        lambda connection: let_go(connection, drop_id, flow=NAME, attributes=attributes)
+    )
+    if not went:
+        raise Problem(409, "The sync is not held.")
+    return await _outcome(door, request, drop_id)
+
+
+@router.post(
+    "/sites/{site_id}/syncs/{sync_id}/revert",
+    summary="Undo a sync",
+    description="Applies the inventory from right before the sync, as a new sync. Needs the scope `modules:<site_id>`.",
+    response_model=SyncResponse,
+    responses=keyed_errors(404, 409) | _ANSWERS,
+    openapi_extra=SECURED | {"parameters": [PREFER]},
+)
+async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response:
+    door = front_door(request)
+    principal = await door.authenticate(request, scope(site_id))
+    drop_id = await _own_sync(door, site_id, sync_id)
+    site = await existing_site(door, site_id)
+    before = await door.in_thread(lambda connection: inventory_before(connection, site_id, drop_id))
+    if before is None:
+        raise Problem(409, "The sync was not applied, so there is nothing to undo.")
+    body = {
+        "site_info": {**(site.site_info or {}), "reverts": f"sync_{drop_id}"},
+        "modules": before,
+        "sync_timestamp": max(now(), site.snapshot_at or now()),
+        "drupal_version": site.drupal_version,
+        "php_version": site.php_version,
+        "sync_type": "full",
+    }
+    client = request.scope.get("client")
+    attributes = {"via": "revert", "reverts": str(drop_id)} | (
+        {"remote_address": client[0]} if client else {}
+    )
+    drop = site_drop(
+        site_id,
+        msgspec.json.encode(body),
+        records=len(before),
+        principal=principal.name,
+        attributes=attributes,
+    )
+    with intake_refusals():
+        accepted = await door.intake.accept(drop)
+    return await _outcome(door, request, accepted.id)
+
+
+@router.get(
+    "/sites/{site_id}/attempts",
+    summary="List attempts to sync a site",
+    description="Every attempt, refused ones included: who, when, from where, how large, what came of it. Needs the scope `read`.",
+    response_model=views.AttemptPage,
+    responses=keyed_errors(),
+    openapi_extra=SECURED,
+)
+async def list_attempts(
+    request: Request, site_id: SiteId, limit: Limit = 50, cursor: Cursor = None
+) -> Response:
+    door = front_door(request)
+    await door.authenticate(request, "read")
+    before = id_cursor(cursor)
+    found = await door.in_thread(
+        lambda connection: attempts_of(connection, site_id, before=before, limit=limit + 1)
+    )
+    return page(found, limit=limit, position=lambda one: str(one["id"]))
+
+
+async def _own_sync(door: FrontDoor, site_id: int, sync_id: str) -> UUID:
+    drop_id = UUID(sync_id.removeprefix("sync_"))
+    async with ledger_needed():
+        receipt = await ledger.receipt(door.async_engine, drop_id)
+    if receipt is None or receipt.flow != NAME or receipt.partition != str(site_id):
+        raise Problem(404, "There is no such sync of this site.")
+    return drop_id
+
+
+async def _outcome(door: FrontDoor, request: Request, drop_id: UUID) -> Response:
+    """The result of a payload that was let go or made here, if it comes within the time asked for; else its receipt."""
+    waiting = waiting_for(request)
+    headers = {"X-Receipt-Id": str(drop_id)}
+    if waiting.applied:
+        headers["Preference-Applied"] = waiting.applied
+    outcome = None
+    if waiting.seconds > 0:
+        outcome = await door.finished.outcome(drop_id, timeout_s=waiting.seconds, known=True)
+    if outcome is None:
+        async with ledger_needed():
+            outcome = await ledger.receipt(door.async_engine, drop_id)
+    if outcome is not None and outcome.state in TERMINAL:
+        return outcome_response(door, outcome, headers)
+    headers["Location"] = receipt_url(drop_id)
+    view = (
+        receipt_json(outcome, dagster_url=door.settings.dagster_url)
+        if outcome
+        else {"id": drop_id, "state": "landed"}
+    )
+    return Response(msgspec.json.encode(view), 202, media_type="application/json", headers=headers)
+
+
+def _sync(row: sa.Row[Any]) -> dict[str, Any]:
+    return {
+        "sync_id": f"sync_{row.id}",
+        "state": row.state,
+        "sync_type": row.sync_type,
+        "snapshot_at": row.snapshot_at,
+        "received_at": row.received_at,
+        "applied_at": row.applied_at,
+        "principal": row.principal,
+        "remote_address": row.attributes.get("remote_address"),
+        "user_agent": row.attributes.get("user_agent"),
+        "via": row.attributes.get("via", "http"),
+        "modules": row.modules,
+        "counts": row.counts,
+        "result": row.result,
+        "receipt_url": receipt_url(row.id),
+    }
