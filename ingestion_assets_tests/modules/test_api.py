@@ -211,26 +211,3 @@ def test_a_security_release_touches_the_sites_that_lack_it(
     assert client.post(url, json=body(modules, minute=1)).json()["security_updates_found"] == 0
     with front.client() as admin:
         assert admin.get("/security/releases/aaa_update_test/8.x-1.2/sites").json()["items"] == []
-
-
-def test_the_61st_sync_in_an_hour_is_refused_by_either_front_door(
-    front: Front, postgres_url: str, redis_url_of_module: str, tmp_path: Path
-) -> None:
-    site_id, key = front.site()
-    url = f"/sites/{site_id}/modules/sync"
-    with serving(home=tmp_path, postgres_url=postgres_url, redis_url=redis_url_of_module) as other:
-        with front.client(key) as one, other.client(key) as two:
-            asked = {"headers": {"Prefer": "respond-async"}}
-            statuses = [
-                (one, two)[n % 2].post(url, json=body([module("a")], minute=n), **asked).status_code
-                for n in range(60)
-            ]
-            assert statuses == [202] * 60
-            for client in (one, two):
-                refused = client.post(url, json=body([module("a")]))
-                assert refused.status_code == 429
-                assert int(refused.headers["Retry-After"]) > 3000
-        with front.client() as admin:
-            noted = admin.get(f"/sites/{site_id}/attempts", params={"limit": 500}).json()["items"]
-    assert [one["outcome"] for one in noted][:2] == ["rate_limited"] * 2
-    assert sum(one["outcome"] == "accepted" for one in noted) == 60
