@@ -1,20 +1,8 @@
-"""The conversations flow in Dagster: its assets, checks, jobs and sensor."""
-
-import dagster as dg
+"""The conversations flow in Dagster."""
 
 from ingestion_assets.conversations.assets import ASSETS
 from ingestion_assets.conversations.checks import stored_once
 from ingestion_assets.conversations.flow import CONVERSATIONS
-from ingestion_assets.orchestration.jobs import audit, flow_job
-from ingestion_assets.orchestration.partitions import DAYS
-from ingestion_assets.orchestration.sensors import flow_sensor
+from ingestion_assets.orchestration.flow_definitions import flow_definitions
 
-definitions = dg.Definitions.merge(
-    dg.Definitions(
-        assets=ASSETS,
-        asset_checks=[stored_once],
-        jobs=[flow_job(CONVERSATIONS, partitions_def=DAYS, audits=[stored_once])],
-        sensors=[flow_sensor(CONVERSATIONS)],
-    ),
-    audit(CONVERSATIONS, audits=[stored_once]),
-)
+definitions = flow_definitions(CONVERSATIONS, assets=ASSETS, audits=[stored_once])

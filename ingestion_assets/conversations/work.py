@@ -1,7 +1,7 @@
 """What a run does with its claim, stage by stage; each stage may be repeated, by the same process or another."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,8 @@ from ingestion_assets.conversations.statistics import Created, Refreshed
 from ingestion_assets.conversations.todos import store_configs, store_todos
 from ingestion_assets.landing import drift
 from ingestion_assets.landing.claims import Claim, DropRef, load
-from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Reject
+from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
 
 
@@ -33,51 +34,35 @@ class ConversationsWork:
     max_bytes: int
     sanitize: bool
     is_transient: Callable[[BaseException], bool]
-    _batches: list[BatchOutcome] | None = None
-    _failed: list[DropOutcome] = field(default_factory=list)
+    _worked: Worked[BatchOutcome] | None = None
     _todos: dict[UUID, int] | None = None
     _configs: dict[UUID, bool] | None = None
 
     def batches(self) -> list[BatchOutcome]:
         """Store the messages of the claim; what became of each batch, without its bytes."""
-        if self._batches is None:
-            self._failed.clear()
-            stored: list[BatchOutcome] = []
-            for refs in self.claim.chunks(self.max_bytes):
-                stored += self._store(refs)
-            self._batches = stored
-        return self._batches
+        return self._work().results
+
+    def failed(self) -> list[DropOutcome]:
+        """The drops that could not be stored at all."""
+        return self._work().failed
+
+    def _work(self) -> Worked[BatchOutcome]:
+        if self._worked is None:
+            groups = self.claim.chunks(self.max_bytes)
+            self._worked = work_through(groups, self._store, is_transient=self.is_transient)
+        return self._worked
 
     def _store(self, refs: Sequence[DropRef]) -> list[BatchOutcome]:
-        """Store some drops; where that fails for a reason that will not pass, each alone, so that one fails alone."""
-        try:
-            batches = self._store_together(load(self.storage, refs))
-        except Exception as error:
-            if self.is_transient(error):
-                raise
-            if len(refs) > 1:
-                return [batch for ref in refs for batch in self._store([ref])]
-            self._failed.append(_failed_drop(refs[0], error))
-            return []
-        for batch in batches:
-            batch.drop = replace(batch.drop, body=b"")
-        return batches
-
-    def _store_together(self, drops: Sequence[LandedDrop]) -> list[BatchOutcome]:
         batches = store_messages(
             database=self.database,
             engine=self.engine,
-            drops=drops,
+            drops=load(self.storage, refs),
             sanitize=self.sanitize,
             rebuild=self.claim.rebuild,
         )
         for batch in batches:
-            drift.observe(
-                self.engine,
-                flow=NAME,
-                drop_id=batch.drop.id,
-                paths=paths_of(batch.shapes),
-            )
+            drift.observe(self.engine, flow=NAME, drop_id=batch.drop.id, paths=paths_of(batch.shapes))
+            batch.drop = replace(batch.drop, body=b"")
         return batches
 
     def todos(self) -> dict[UUID, int]:
@@ -121,20 +106,4 @@ class ConversationsWork:
             outcomes=[outcome for outcome in ended if outcome.drop_id in open_drops],
             received=open_drops,
         )
-        return ended + self._failed
-
-    def failed(self) -> list[DropOutcome]:
-        """The drops that could not be stored at all."""
-        self.batches()
-        return list(self._failed)
-
-
-def _failed_drop(ref: DropRef, error: Exception) -> DropOutcome:
-    reason = f"{type(error).__name__}: {error}"[:2000]
-    return DropOutcome(
-        ref.id,
-        {},
-        rejects=[Reject(-1, "payload", "processing_failed", reason, b"")],
-        errors=[{"code": "processing_failed", "reason": reason}],
-        failed=True,
-    )
+        return ended + self.failed()

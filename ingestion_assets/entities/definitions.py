@@ -7,23 +7,13 @@ from ingestion_assets.entities.checks import audit_of
 from ingestion_assets.entities.definition import EntitySet
 from ingestion_assets.entities.flow import ENTITIES
 from ingestion_assets.entities.registry import defined_entities
-from ingestion_assets.orchestration.jobs import audit, flow_job
-from ingestion_assets.orchestration.partitions import DAYS
-from ingestion_assets.orchestration.sensors import flow_sensor
+from ingestion_assets.orchestration.flow_definitions import flow_definitions
 
 
 def build(entities: EntitySet) -> dg.Definitions:
     """Everything for these entities."""
     audits = [audit_of(entity, entities, asset_key(entity)) for entity in entities.entities]
-    return dg.Definitions.merge(
-        dg.Definitions(
-            assets=assets_of(entities),
-            asset_checks=audits,
-            jobs=[flow_job(ENTITIES, partitions_def=DAYS, audits=audits)],
-            sensors=[flow_sensor(ENTITIES)],
-        ),
-        audit(ENTITIES, audits=audits),
-    )
+    return flow_definitions(ENTITIES, assets=assets_of(entities), audits=audits)
 
 
 definitions = build(defined_entities())

@@ -1,7 +1,7 @@
 """What a run does with its claim: loads it, a bounded piece at a time; may be repeated, by the same process or another."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -11,7 +11,8 @@ from ingestion_assets.entities.loading import Loaded, load, stream_of
 from ingestion_assets.entities.results import outcome_of
 from ingestion_assets.landing import claims
 from ingestion_assets.landing.claims import Claim, DropRef, LaneBusyError
-from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Reject
+from ingestion_assets.landing.drops import DropOutcome, LandedDrop
+from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
 
 _EARLIER_PARTS = sa.text("""
@@ -31,32 +32,23 @@ class EntitiesWork:
     entities: EntitySet
     max_bytes: int
     is_transient: Callable[[BaseException], bool]
-    _loaded: list[Loaded] | None = None
-    _failed: list[DropOutcome] = field(default_factory=list)
+    _worked: Worked[Loaded] | None = None
 
     def loaded(self) -> list[Loaded]:
         """Load the claim; what became of each payload."""
-        if self._loaded is None:
-            self._failed.clear()
-            loaded: list[Loaded] = []
-            for refs in self.claim.chunks(self.max_bytes):
-                loaded += self._load(refs)
-            self._loaded = loaded
-        return self._loaded
+        return self._work().results
+
+    def failed(self) -> list[DropOutcome]:
+        """The payloads that could not be loaded at all."""
+        return self._work().failed
+
+    def _work(self) -> Worked[Loaded]:
+        if self._worked is None:
+            groups = self.claim.chunks(self.max_bytes)
+            self._worked = work_through(groups, self._load, is_transient=self.is_transient)
+        return self._worked
 
     def _load(self, refs: Sequence[DropRef]) -> list[Loaded]:
-        """Load some payloads; where that fails for a reason that will not pass, each alone, so that one fails alone."""
-        try:
-            return self._load_together(refs)
-        except Exception as error:
-            if self.is_transient(error):
-                raise
-            if len(refs) > 1:
-                return [one for ref in refs for one in self._load([ref])]
-            self._failed.append(_failed_drop(refs[0], error))
-            return []
-
-    def _load_together(self, refs: Sequence[DropRef]) -> list[Loaded]:
         drops = claims.load(self.storage, refs)
         counted = {ref.id for ref in refs if ref.state != "done"}
         with self.engine.begin() as connection:
@@ -93,20 +85,4 @@ class EntitiesWork:
         now = datetime.now(UTC)
         return [
             outcome_of(one, received_at=received[one.drop_id], finished_at=now) for one in self.loaded()
-        ] + self._failed
-
-    def failed(self) -> list[DropOutcome]:
-        """The payloads that could not be loaded at all."""
-        self.loaded()
-        return list(self._failed)
-
-
-def _failed_drop(ref: DropRef, error: Exception) -> DropOutcome:
-    reason = f"{type(error).__name__}: {error}"[:2000]
-    return DropOutcome(
-        ref.id,
-        {},
-        rejects=[Reject(-1, "payload", "processing_failed", reason, b"")],
-        errors=[{"code": "processing_failed", "reason": reason}],
-        failed=True,
-    )
+        ] + self.failed()

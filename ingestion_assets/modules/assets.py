@@ -1,200 +1,136 @@
-"""The assets of the modules flow: the stages of a run's claim of one site's syncs, and the releases that drupal.org tells of.
+"""The assets of the modules flow: the stages of a run's claim of one site's syncs, and the releases that drupal.org tells of."""
 
-What the work needs is imported where it starts; the workers import it before their first run.
-"""
-
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from ingestion_assets.modules import checks
 from ingestion_assets.modules.flow import MODULES, NAME, SITES
-from ingestion_assets.orchestration.reporting import claim_metadata, rejects_table
+from ingestion_assets.orchestration.reporting import rejects_table
+from ingestion_assets.orchestration.stages import Stages, asset_of
 
 if TYPE_CHECKING:
     from ingestion_assets.modules.work import ModulesWork
     from ingestion_assets.orchestration.claiming import Working
 
-CODE_VERSION = "1"
-OWNERS = ["team:ingestion"]
 POSTGRES = {"postgres"}
 SITE_PARTITIONS = dg.DynamicPartitionsDefinition(name=SITES)
 PROJECTS_A_RUN = 500
 
 
-def _columns(**columns: str) -> dict[str, dg.TableSchema]:
-    return {
-        "dagster/column_schema": dg.TableSchema(
-            [
-                dg.TableColumn(name, kind.split(":")[0], description=kind.split(":")[1])
-                for name, kind in columns.items()
-            ]
-        )
-    }
+def _start(run: "Working") -> "ModulesWork":
+    from ingestion_assets.modules.sync import RemovalGuard  # noqa: PLC0415
+    from ingestion_assets.modules.work import ModulesWork  # noqa: PLC0415
+    from ingestion_assets.orchestration.retries import is_transient  # noqa: PLC0415
 
-
-def _asset(
-    name: str, *, deps: list[str], kinds: set[str], **more: Any
-) -> Callable[[Callable[..., dg.MaterializeResult]], dg.AssetsDefinition]:
-    return dg.asset(
-        key=[NAME, name],
-        deps=[[NAME, dep] for dep in deps],
-        group_name=NAME,
-        kinds=kinds,
-        owners=OWNERS,
-        code_version=CODE_VERSION,
-        **more,
+    settings = run.settings
+    return ModulesWork(
+        claim=run.claim,
+        site_id=int(run.partition),
+        storage=run.storage,
+        engine=run.engine,
+        guard=RemovalGuard(share=settings.removal_guard_share, at_least=settings.removal_guard_at_least),
+        is_transient=is_transient,
     )
 
 
-@contextmanager
-def _stage(
-    context: dg.AssetExecutionContext, *, last: bool = False
-) -> "Iterator[tuple[Working, ModulesWork]]":
-    from ingestion_assets.modules.sync import RemovalGuard  # noqa: PLC0415
-    from ingestion_assets.modules.work import ModulesWork  # noqa: PLC0415
-    from ingestion_assets.orchestration.claiming import working  # noqa: PLC0415
-    from ingestion_assets.orchestration.retries import is_transient  # noqa: PLC0415
+stages = Stages(flow=MODULES, partitions_def=SITE_PARTITIONS, start=_start)
 
-    with working(context, MODULES, last=last) as run:
-        if "work" not in run.memory:
-            run.memory["work"] = ModulesWork(
-                claim=run.claim,
-                site_id=int(context.partition_key),
-                storage=run.storage,
-                engine=run.engine,
-                guard=RemovalGuard(
-                    share=run.settings.removal_guard_share, at_least=run.settings.removal_guard_at_least
-                ),
-                max_bytes=run.settings.claim_max_bytes,
-                is_transient=is_transient,
-            )
-        yield run, run.memory["work"]
+raw_batches = stages.raw_batches(
+    "Syncs that landed for a site, as they were sent. A run works on its claim of them.", kinds={"json"}
+)
 
 
-@_asset("raw_batches", deps=[], kinds={"json"}, partitions_def=SITE_PARTITIONS)
-def raw_batches(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-    """Syncs that landed for a site, as they were sent. A run works on its claim of them."""
-    with _stage(context) as (run, _):
-        return dg.MaterializeResult(
-            metadata=claim_metadata(run.claim, seconds_claiming=run.seconds_claiming, settings=run.settings)
-        )
-
-
-@_asset(
-    "module_inventory",
+@stages.asset(
     deps=["raw_batches"],
     kinds=POSTGRES,
-    partitions_def=SITE_PARTITIONS,
-    metadata=_columns(
-        site_id="bigint:the site",
-        machine_name="text:the module, once a site",
-        version="text:as Drupal writes it",
-        status="boolean:whether it is enabled",
-        present="boolean:false once a full sync no longer reported it",
-        valid_from="timestamptz:the snapshot from which this state was true",
-        sequence="bigint:the sync, counted by site, that told of it",
-    ),
+    columns={
+        "site_id": "bigint: the site",
+        "machine_name": "text: the module, once a site",
+        "version": "text: as Drupal writes it",
+        "status": "boolean: whether it is enabled",
+        "present": "boolean: false once a full sync no longer reported it",
+        "valid_from": "timestamptz: the snapshot from which this state was true",
+        "sequence": "bigint: the sync, counted by site, that told of it",
+    },
     check_specs=checks.INVENTORY,
 )
-def module_inventory(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+def module_inventory(work: "ModulesWork") -> dg.MaterializeResult:
     """What is installed on the site: each sync compared with it and written as a whole, or not at all."""
-    with _stage(context) as (run, work):
-        done = work.done()
-        counts = [one.applied.counts for one in done if one.applied.state == "applied"]
-        with run.engine.connect() as connection:
-            results = checks.check_inventory(connection, site_id=work.site_id, done=done)
-        return dg.MaterializeResult(
-            metadata={
-                "dagster/row_count": counts[-1].present if counts else 0,
-                "received": sum(len(one.names) for one in done),
-                "new": sum(one.new for one in counts),
-                "returned": sum(one.returned for one in counts),
-                "modified": sum(one.modified for one in counts),
-                "removed": sum(one.removed for one in counts),
-                "unchanged": sum(one.unchanged for one in counts),
-                "stale": sum(one.applied.state == "stale" for one in done),
-                "held": sum(one.applied.state == "held" for one in done),
-                "payloads_failed": len(work.failed()),
-                **rejects_table(work.failed()),
-            },
-            check_results=results,
-        )
+    done = work.done()
+    counts = [one.applied.counts for one in done if one.applied.state == "applied"]
+    with work.engine.connect() as connection:
+        results = checks.check_inventory(connection, site_id=work.site_id, done=done)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": counts[-1].present if counts else 0,
+            "received": sum(len(one.names) for one in done),
+            "new": sum(one.new for one in counts),
+            "returned": sum(one.returned for one in counts),
+            "modified": sum(one.modified for one in counts),
+            "removed": sum(one.removed for one in counts),
+            "unchanged": sum(one.unchanged for one in counts),
+            "stale": sum(one.applied.state == "stale" for one in done),
+            "held": sum(one.applied.state == "held" for one in done),
+            "payloads_failed": len(work.failed()),
+            **rejects_table(work.failed()),
+        },
+        check_results=results,
+    )
 
 
-@_asset(
-    "version_history",
+@stages.asset(
     deps=["module_inventory"],
     kinds=POSTGRES,
-    partitions_def=SITE_PARTITIONS,
     check_specs=checks.HISTORY,
 )
-def version_history(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+def version_history(work: "ModulesWork") -> dg.MaterializeResult:
     """Every state that a module of the site was ever in, by the site's time and by ours."""
-    with _stage(context) as (run, work):
-        counts = [one.applied.counts for one in work.done() if one.applied.state == "applied"]
-        with run.engine.connect() as connection:
-            results = checks.check_history(connection, site_id=work.site_id)
-        return dg.MaterializeResult(
-            metadata={
-                "version_changes": sum(one.updated for one in counts),
-                "enabled": sum(one.enabled for one in counts),
-                "disabled": sum(one.disabled for one in counts),
-            },
-            check_results=results,
-        )
+    counts = [one.applied.counts for one in work.done() if one.applied.state == "applied"]
+    with work.engine.connect() as connection:
+        results = checks.check_history(connection, site_id=work.site_id)
+    return dg.MaterializeResult(
+        metadata={
+            "version_changes": sum(one.updated for one in counts),
+            "enabled": sum(one.enabled for one in counts),
+            "disabled": sum(one.disabled for one in counts),
+        },
+        check_results=results,
+    )
 
 
-@_asset(
-    "security_status",
+@stages.asset(
     deps=["module_inventory", "drupal_releases"],
     kinds=POSTGRES,
-    partitions_def=SITE_PARTITIONS,
 )
-def security_status(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+def security_status(work: "ModulesWork") -> dg.MaterializeResult:
     """What drupal.org's releases say of what is installed; a new release is judged for all sites when it becomes known."""
-    with _stage(context) as (_, work):
-        return dg.MaterializeResult(metadata={"versions_judged": work.judged()})
+    return dg.MaterializeResult(metadata={"versions_judged": work.judged()})
 
 
-@_asset(
-    "ingestion_log",
+ingestion_log = stages.ingestion_log(
+    "One result a sync, and its receipt: the claim ends here, clients get their answers, webhooks are told.",
     deps=["version_history", "security_status"],
     kinds=POSTGRES,
-    partitions_def=SITE_PARTITIONS,
     check_specs=checks.INGESTION_LOG,
+    check=checks.check_log,
+    figures=lambda outcomes: {
+        "security_updates_found": sum(one.result.get("security_updates_found", 0) for one in outcomes)
+    },
 )
-def ingestion_log(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-    """One result a sync, and its receipt: the claim ends here, clients get their answers, webhooks are told."""
-    with _stage(context, last=True) as (run, work):
-        outcomes = work.outcomes()
-        run.finish(outcomes)
-        return dg.MaterializeResult(
-            metadata={
-                "payloads": len(outcomes),
-                "failed": sum(outcome.failed for outcome in outcomes),
-                "security_updates_found": sum(
-                    one.result.get("security_updates_found", 0) for one in outcomes
-                ),
-                **rejects_table(outcomes),
-            },
-            check_results=checks.check_log(outcomes),
-        )
 
 
-@_asset(
+@asset_of(
+    NAME,
     "drupal_releases",
-    deps=[],
     kinds={"postgres", "xml"},
-    metadata=_columns(
-        project="text:name on drupal.org",
-        version="text:the release",
-        types="text[]:Security update, Insecure, Unsupported, Bug fixes…",
-        published="boolean:false for a release that was revoked",
-    ),
+    columns={
+        "project": "text: name on drupal.org",
+        "version": "text: the release",
+        "types": "text[]: Security update, Insecure, Unsupported, Bug fixes…",
+        "published": "boolean: false for a release that was revoked",
+    },
     check_specs=checks.RELEASES,
 )
 def drupal_releases(context: dg.AssetExecutionContext) -> dg.MaterializeResult:

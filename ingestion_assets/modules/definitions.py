@@ -2,11 +2,11 @@
 
 import dagster as dg
 
-from ingestion_assets.modules.assets import ASSETS, SITE_PARTITIONS, drupal_releases
+from ingestion_assets.modules.assets import ASSETS, drupal_releases
 from ingestion_assets.modules.checks import all_sites_agree
 from ingestion_assets.modules.flow import MODULES
-from ingestion_assets.orchestration.jobs import MAX_RUNTIME_S, audit, flow_job
-from ingestion_assets.orchestration.sensors import flow_sensor
+from ingestion_assets.orchestration.flow_definitions import flow_definitions
+from ingestion_assets.orchestration.jobs import MAX_RUNTIME_S
 
 _releases_job = dg.define_asset_job(
     "drupal_releases",
@@ -23,17 +23,6 @@ _releases_schedule = dg.ScheduleDefinition(
     description="Asks for projects that are due: new ones at once, others every six hours.",
 )
 definitions = dg.Definitions.merge(
-    dg.Definitions(
-        assets=ASSETS,
-        asset_checks=[all_sites_agree],
-        jobs=[
-            flow_job(
-                MODULES, partitions_def=SITE_PARTITIONS, audits=[all_sites_agree], apart=[drupal_releases]
-            ),
-            _releases_job,
-        ],
-        schedules=[_releases_schedule],
-        sensors=[flow_sensor(MODULES)],
-    ),
-    audit(MODULES, audits=[all_sites_agree]),
+    flow_definitions(MODULES, assets=ASSETS, audits=[all_sites_agree], apart=[drupal_releases]),
+    dg.Definitions(jobs=[_releases_job], schedules=[_releases_schedule]),
 )

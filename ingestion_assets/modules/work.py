@@ -1,7 +1,7 @@
 """What a run does with its claim of one site's syncs, stage by stage; each stage may be repeated."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -9,7 +9,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from ingestion_assets.landing.claims import Claim, DropRef, load
-from ingestion_assets.landing.drops import DropOutcome, LandedDrop, RecordOutcome, Reject
+from ingestion_assets.landing.drops import DropOutcome, LandedDrop, RecordOutcome
+from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.modules.attempts import note_accepted
 from ingestion_assets.modules.schema import ModuleSyncRequest, SyncResponse, decode_request
@@ -37,23 +38,25 @@ class ModulesWork:
     storage: LandingStorage
     engine: sa.Engine
     guard: RemovalGuard
-    max_bytes: int
     is_transient: Callable[[BaseException], bool]
-    _done: list[Done] | None = None
-    _failed: list[DropOutcome] = field(default_factory=list)
+    _worked: Worked[Done] | None = None
     _judged: int | None = None
 
     def done(self) -> list[Done]:
         """Apply the syncs of the claim, oldest first; what became of each."""
-        if self._done is None:
-            self._failed.clear()
-            self._done = self._rebuild() if self.claim.rebuild else self._apply_each()
-        return self._done
+        return self._work().results
 
     def failed(self) -> list[DropOutcome]:
         """The payloads that could not be applied at all."""
-        self.done()
-        return list(self._failed)
+        return self._work().failed
+
+    def _work(self) -> Worked[Done]:
+        if self._worked is None and self.claim.rebuild:
+            self._worked = Worked(self._rebuild())
+        elif self._worked is None:
+            groups = ([ref] for ref in self.claim.drops)
+            self._worked = work_through(groups, self._apply, is_transient=self.is_transient)
+        return self._worked
 
     def judged(self) -> int:
         """Judge the versions of the site that nobody judged yet; how many."""
@@ -83,25 +86,16 @@ class ModulesWork:
                 note_accepted(connection, done.ref, site_id=self.site_id)
                 if not outcome.held:
                     announce(connection, site_id=self.site_id, sync_id=done.ref.id, result=outcome.result)
-        return ended + self._failed
+        return ended + self.failed()
 
-    def _apply_each(self) -> list[Done]:
-        done: list[Done] = []
-        for refs in self.claim.chunks(self.max_bytes):
-            for ref in refs:
-                try:
-                    done.append(self._apply(ref))
-                except Exception as error:
-                    if self.is_transient(error):
-                        raise
-                    self._failed.append(_failed_drop(ref, error))
+    def _apply(self, refs: Sequence[DropRef]) -> list[Done]:
+        done = []
+        for ref in refs:
+            incoming = self._incoming(ref)
+            with self.engine.begin() as connection:
+                applied = apply_sync(connection, incoming, guard=self.guard)
+            done.append(Done(ref, applied, _names(incoming.request)))
         return done
-
-    def _apply(self, ref: DropRef) -> Done:
-        incoming = self._incoming(ref)
-        with self.engine.begin() as connection:
-            applied = apply_sync(connection, incoming, guard=self.guard)
-        return Done(ref, applied, _names(incoming.request))
 
     def _incoming(self, ref: DropRef) -> Incoming:
         drop = load(self.storage, [ref])[0]
@@ -197,14 +191,3 @@ def _warnings(applied: Applied) -> list[str]:
 def _next_sync_after(ref: DropRef) -> datetime | None:
     given = ref.attributes.get("next_sync_after")
     return datetime.fromisoformat(given) if given else None
-
-
-def _failed_drop(ref: DropRef, error: Exception) -> DropOutcome:
-    reason = f"{type(error).__name__}: {error}"[:2000]
-    return DropOutcome(
-        ref.id,
-        {},
-        rejects=[Reject(-1, "payload", "processing_failed", reason, b"")],
-        errors=[{"code": "processing_failed", "reason": reason}],
-        failed=True,
-    )

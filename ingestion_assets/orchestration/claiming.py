@@ -33,14 +33,15 @@ REBUILD_WAIT_S = 900.0
 
 @dataclass(slots=True)
 class Working:
-    """A run at work: its claim, the stores, and whatever the flow keeps in memory between its steps (`memory`)."""
+    """A run at work: its partition, its claim, the stores, and the flow's work on it, kept between the steps."""
 
+    partition: str
     claim: Claim
     storage: LandingStorage
     engine: sa.Engine
     settings: Settings
     seconds_claiming: float
-    memory: dict[str, Any] = field(default_factory=dict)
+    work: Any = None
     _open: ExitStack = field(default_factory=ExitStack)
 
     def finish(self, outcomes: list[DropOutcome]) -> None:
@@ -160,6 +161,7 @@ def _start(context: dg.AssetExecutionContext, flow: Flow) -> Working:
         stack.enter_context(heartbeats.beating(context.run.run_id))
         claim = _claim(context, flow, engine, settings)
         return Working(
+            partition=context.partition_key,
             claim=claim,
             storage=open_storage(settings),
             engine=engine,

@@ -13,7 +13,6 @@ MAX_RUNTIME_S = 3600
 def flow_job(
     flow: Flow,
     *,
-    partitions_def: dg.PartitionsDefinition,
     audits: Sequence[dg.AssetChecksDefinition],
     apart: Sequence[dg.AssetsDefinition] = (),
 ) -> UnresolvedAssetJobDefinition:
@@ -28,7 +27,6 @@ def flow_job(
     return dg.define_asset_job(
         flow.job,
         selection=assets,
-        partitions_def=partitions_def,
         executor_def=dg.in_process_executor,
         tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},
         description=f"Work on what has landed for {flow.name}; started by hand, rebuild a whole partition.",

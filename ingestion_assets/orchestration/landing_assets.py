@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+from ingestion_assets.orchestration.stages import asset_of
+
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
@@ -33,24 +35,17 @@ def _ask(query: str) -> "Sequence[sa.Row[Any]]":
         return connection.execute(sa.text(query)).all()
 
 
-def _asset(name: str, check: dg.AssetCheckSpec):
-    return dg.asset(
-        key=[GROUP, name],
-        group_name=GROUP,
-        kinds={"postgres"},
-        owners=["team:ingestion"],
-        code_version="1",
-        check_specs=[check],
-    )
-
-
-@_asset(
+@asset_of(
+    GROUP,
     "drops",
-    dg.AssetCheckSpec(
-        "queue_age",
-        asset=dg.AssetKey([GROUP, "drops"]),
-        description=f"No payload has waited for more than {QUEUE_AGE_S:.0f} s.",
-    ),
+    kinds={"postgres"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "queue_age",
+            asset=dg.AssetKey([GROUP, "drops"]),
+            description=f"No payload has waited for more than {QUEUE_AGE_S:.0f} s.",
+        )
+    ],
 )
 def drops() -> dg.MaterializeResult:
     """Accepted payloads that are not done: how many by flow and state, and how long the oldest has waited."""
@@ -78,13 +73,17 @@ def drops() -> dg.MaterializeResult:
     )
 
 
-@_asset(
+@asset_of(
+    GROUP,
     "rejects",
-    dg.AssetCheckSpec(
-        "none_open",
-        asset=dg.AssetKey([GROUP, "rejects"]),
-        description="No record waits to be looked at and redriven.",
-    ),
+    kinds={"postgres"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "none_open",
+            asset=dg.AssetKey([GROUP, "rejects"]),
+            description="No record waits to be looked at and redriven.",
+        )
+    ],
 )
 def rejects() -> dg.MaterializeResult:
     """Records and payloads that could not be stored, kept whole; `ingestion rejects` lists and redrives them."""

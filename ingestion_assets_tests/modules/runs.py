@@ -44,7 +44,7 @@ class DirectRuns:
     def finish(self, claim: claims.Claim) -> None:
         work = ModulesWork(
             claim=claim, site_id=int(claim.lanes[0].partition), storage=self._storage, engine=self._engine,
-            guard=RemovalGuard(), max_bytes=2**24, is_transient=is_transient,
+            guard=RemovalGuard(), is_transient=is_transient,
         )  # fmt: skip
         outcomes = work.outcomes()
         with self._engine.begin() as connection:

@@ -1,0 +1,55 @@
+"""Working on payloads together and, where that fails, one by one, so that a poisonous one fails alone."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from ingestion_assets.landing.claims import DropRef
+from ingestion_assets.landing.drops import DropOutcome, Reject
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Worked(Generic[Result]):
+    """What came of the payloads that could be worked on, in order, and the outcomes of those that could not."""
+
+    results: list[Result] = field(default_factory=list)
+    failed: list[DropOutcome] = field(default_factory=list)
+
+
+def work_through(
+    groups: Iterable[Sequence[DropRef]],
+    work: Callable[[Sequence[DropRef]], list[Result]],
+    *,
+    is_transient: Callable[[BaseException], bool],
+) -> Worked[Result]:
+    """Do `work` on each group; where that raises what will not pass, on each of its payloads alone.
+
+    `work` must change nothing when it raises, or be right to repeat. Raises what is transient: that is nobody's fault.
+    """
+    done: Worked[Result] = Worked()
+    for refs in groups:
+        try:
+            done.results.extend(work(refs))
+        except Exception as error:
+            if is_transient(error):
+                raise
+            if len(refs) == 1:
+                done.failed.append(_failed(refs[0], error))
+                continue
+            apart = work_through(([ref] for ref in refs), work, is_transient=is_transient)
+            done.results.extend(apart.results)
+            done.failed.extend(apart.failed)
+    return done
+
+
+def _failed(ref: DropRef, error: Exception) -> DropOutcome:
+    reason = f"{type(error).__name__}: {error}"[:2000]
+    return DropOutcome(
+        ref.id,
+        {},
+        rejects=[Reject(-1, "payload", "processing_failed", reason, b"")],
+        errors=[{"code": "processing_failed", "reason": reason}],
+        failed=True,
+    )

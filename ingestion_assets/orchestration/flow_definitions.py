@@ -1,0 +1,29 @@
+"""All that a flow has in Dagster, made from its assets and checks: its job, its sensor, its hourly audit."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from ingestion_assets.landing.flows import Flow
+from ingestion_assets.orchestration.jobs import audit, flow_job
+from ingestion_assets.orchestration.sensors import flow_sensor
+
+
+def flow_definitions(
+    flow: Flow,
+    *,
+    assets: Sequence[dg.AssetsDefinition],
+    audits: Sequence[dg.AssetChecksDefinition],
+    apart: Sequence[dg.AssetsDefinition] = (),
+) -> dg.Definitions:
+    """The flow's definitions. `audits` are checks that read more than one claim, `apart` those of `assets` that do not
+    come from payloads; the flow's job leaves both out."""
+    return dg.Definitions.merge(
+        dg.Definitions(
+            assets=assets,
+            asset_checks=audits,
+            jobs=[flow_job(flow, audits=audits, apart=apart)],
+            sensors=[flow_sensor(flow)],
+        ),
+        audit(flow, audits=audits),
+    )
