@@ -1,9 +1,10 @@
 """The conversations flow over HTTP: batches and single messages in, the state of the flow out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from pymongo import DESCENDING
@@ -11,7 +12,7 @@ from pymongo.errors import PyMongoError
 from starlette.responses import Response
 from uuid_utils.compat import uuid7
 
-from ingestion_assets.conversations.envelope import EnvelopeError, check_single_message, messages_in_batch
+from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_batch, single_message
 from ingestion_assets.frontdoor.bodies import too_deep
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter, keyed_errors
@@ -166,9 +167,8 @@ def _request_body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
     openapi_extra=_request_body(_BATCH_SCHEMA, {"messages": [_MESSAGE]}),
 )
 async def ingest_batch(request: Request) -> Response:
-    return await take_in(
-        request, scopes=(FLOW,), make_drop=_drop_maker(front_door(request), "batch", messages_in_batch)
-    )
+    make_drop = _drop_maker(front_door(request), "batch", messages_in_batch, level=2)
+    return await take_in(request, scopes=(FLOW,), make_drop=make_drop)
 
 
 @router.post(
@@ -180,9 +180,8 @@ async def ingest_batch(request: Request) -> Response:
     openapi_extra=_request_body({"type": "object"}, _MESSAGE),
 )
 async def ingest_message(request: Request) -> Response:
-    return await take_in(
-        request, scopes=(FLOW,), make_drop=_drop_maker(front_door(request), "message", check_single_message)
-    )
+    make_drop = _drop_maker(front_door(request), "message", single_message, level=0)
+    return await take_in(request, scopes=(FLOW,), make_drop=make_drop)
 
 
 DIRECT = {("POST", "/api/v1/ingest/batch"): ingest_batch, ("POST", "/api/v1/ingest/message"): ingest_message}
@@ -241,16 +240,16 @@ async def _totals(door: FrontDoor) -> tuple[dict[str, int], list[dict[str, Any]]
 
 
 def _drop_maker(
-    door: FrontDoor, endpoint: str, count: Callable[[bytes], int]
+    door: FrontDoor, endpoint: str, messages_of: Callable[[bytes], Sequence[msgspec.Raw]], *, level: int
 ) -> Callable[[Arrival, bytes], NewDrop]:
     def make(arrival: Arrival, body: bytes) -> NewDrop:
-        door.bodies.check_depth(body)
         try:
-            records = count(body)
+            messages = messages_of(body)
         except EnvelopeError as error:
             raise Problem(error.status, error.detail, errors=error.errors) from error
         except RecursionError:
             raise too_deep(door.bodies.max_depth) from None
+        door.bodies.check_depth(body, parts=messages, level=level)
         flow = door.flows[FLOW]
         partition = flow.partition_of(datetime.now(UTC), None)
         return NewDrop(
@@ -259,7 +258,7 @@ def _drop_maker(
             lane=flow.lane_of(partition, uuid7()),
             principal=arrival.principal.name,
             body=body,
-            records=records,
+            records=len(messages),
             idempotency_key=arrival.idempotency_key,
             attributes={**arrival.attributes, "endpoint": endpoint},
         )

@@ -16,8 +16,10 @@ from ingestion_assets.landing.json_text import decode
 MAX_TODO_FILES = 10_000
 MAX_SESSION_ID = 128
 
-_FEW_COMMAS = 50_000
+_SHORT = 64 * 1024  # bytes; fewer cannot hold so many elements that a list of them all would matter
 _ABSENT = msgspec.Raw()
+_NO_LIST = msgspec.Raw(b"[]")
+_NO_CONFIG = msgspec.Raw(b"null")
 _NOTHING = re.compile(rb"\s*(?:null|\{\s*\})?\s*")
 
 
@@ -39,9 +41,9 @@ class EnvelopeError(Exception):
 
 
 class _Face(msgspec.Struct):
-    messages: msgspec.Raw = msgspec.Raw(b"[]")
-    todos: msgspec.Raw = msgspec.Raw(b"[]")
-    config: msgspec.Raw = msgspec.Raw(b"null")
+    messages: msgspec.Raw = _NO_LIST
+    todos: msgspec.Raw = _NO_LIST
+    config: msgspec.Raw = _NO_CONFIG
     sessionId: str | None = None  # noqa: N815
 
 
@@ -58,45 +60,45 @@ class _ConfigFace(msgspec.Struct):
     userId: str | None = None  # noqa: N815
 
 
-class _NoField(msgspec.Struct):
-    """Skips every field."""
-
-
 _face = msgspec.json.Decoder(_Face)
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 _todo = msgspec.json.Decoder(_TodoFace)
 _config = msgspec.json.Decoder(_ConfigFace)
-_any_object = msgspec.json.Decoder(_NoField)
 _anything = msgspec.json.Decoder(msgspec.Raw)
 
 
-def messages_in_batch(body: bytes) -> int:
-    """The number of messages in a batch's body. Raises `EnvelopeError`, `RecursionError`."""
-    face = _decoded(body, _face)
+def messages_in_batch(body: bytes) -> Sequence[msgspec.Raw]:
+    """The messages in a batch's body, as they stand there. Raises `EnvelopeError`, `RecursionError`."""
+    try:
+        face: Any = (_short_face() if len(body) < _SHORT else _long_face()).decode(body)
+        messages = _present(face.messages)
+    except (msgspec.DecodeError, UnicodeDecodeError):  # decoded in steps, to say what is wrong where
+        face = _decoded(body, _face)
+        messages = _elements(face.messages, "messages", most=MAX_MESSAGES)
+    if len(messages) > MAX_MESSAGES:
+        raise _too_many("messages", MAX_MESSAGES)
     if face.sessionId is not None and not 0 < len(face.sessionId) <= MAX_SESSION_ID:
         raise EnvelopeError(422, f"sessionId must have 1 to {MAX_SESSION_ID} characters.", loc=["sessionId"])
-    few = body.count(b",") < _FEW_COMMAS
-    messages = len(_elements(face.messages, "messages", most=MAX_MESSAGES, few=few))
-    todos = _check_todos(face.todos, few=few)
-    configured = _check_config(face.config)
+    todos = face.todos is not _NO_LIST and _check_todos(face.todos)
+    configured = face.config is not _NO_CONFIG and _check_config(face.config)
     if not (messages or todos or configured):
         raise EnvelopeError(400, "Nothing to ingest: no message, no todo and no config.", type="empty")
     return messages
 
 
-def check_single_message(body: bytes) -> int:
-    """A single message is one JSON object; what it says is judged later. Always 1.
+def single_message(body: bytes) -> Sequence[msgspec.Raw]:
+    """A single message is one JSON object; what it says is judged later.
 
     Raises `EnvelopeError`, `RecursionError`.
     """
-    _decoded(body, _any_object if body.lstrip(b" \t\r\n").startswith(b"{") else _anything)
-    if not body.lstrip(b" \t\r\n").startswith(b"{"):
+    message = _decoded(body, _anything)
+    if _first(message) != b"{":
         raise EnvelopeError(422, "The message must be a JSON object.", type="object")
-    return 1
+    return (message,)
 
 
-def _check_todos(raw: msgspec.Raw, *, few: bool) -> int:
-    todos = _elements(raw, "todos", most=MAX_TODO_FILES, few=few)
+def _check_todos(raw: msgspec.Raw) -> int:
+    todos = _elements(raw, "todos", most=MAX_TODO_FILES)
     for index, todo in enumerate(todos):
         face = _decoded(memoryview(todo), _todo, "todos", index)
         if _first(face.todos) != b"[":
@@ -118,21 +120,27 @@ def _check_config(raw: msgspec.Raw) -> bool:
     return not all(_NOTHING.fullmatch(memoryview(part)) for part in parts.values())
 
 
-def _elements(raw: msgspec.Raw, name: str, *, most: int, few: bool) -> Sequence[msgspec.Raw]:
-    """The list's elements; `few` says that there cannot be so many that holding them all would matter."""
+def _elements(raw: msgspec.Raw, name: str, *, most: int) -> Sequence[msgspec.Raw]:
+    """The list's elements, however many there are said to be."""
     if _first(raw) != b"[":
         raise EnvelopeError(422, f"{name} must be a list.", loc=[name], type="list")
     text = memoryview(raw)
-    if few:
+    if len(text) < _SHORT:
         elements: Sequence[msgspec.Raw] = _decoded(text, _items, name)
         if len(elements) > most:
             raise _too_many(name, most)
         return elements
     try:
-        bounded = decode(text, _bounded_list(most))
+        return _present(decode(text, msgspec.json.Decoder(_bounded_list(most))))
     except msgspec.ValidationError:
         raise _too_many(name, most) from None
-    return [element for element in msgspec.structs.astuple(bounded) if element is not _ABSENT]
+
+
+def _present(elements: Any) -> Sequence[msgspec.Raw]:
+    """The elements of a list, or of a bounded one."""
+    if isinstance(elements, list):
+        return elements
+    return [element for element in msgspec.structs.astuple(elements) if element is not _ABSENT]
 
 
 def _first(raw: msgspec.Raw) -> bytes:
@@ -150,12 +158,27 @@ def _too_many(name: str, most: int) -> EnvelopeError:
 
 
 @lru_cache
-def _bounded_list(most: int) -> "msgspec.json.Decoder[Any]":
-    """Decodes a list of at most `most` elements and stops at the one too many, however many follow."""
+def _bounded_list(most: int) -> type[msgspec.Struct]:
+    """Decodes from a list of at most `most` elements; decoding stops at the one too many, however many follow."""
     names = [(f"_{index}", msgspec.Raw, _ABSENT) for index in range(most)]
-    return msgspec.json.Decoder(
-        msgspec.defstruct("Bounded", names, array_like=True, forbid_unknown_fields=True)
-    )
+    return msgspec.defstruct("Bounded", names, array_like=True, forbid_unknown_fields=True, frozen=True)
+
+
+def _face_with(messages: Any, absent: Any) -> "msgspec.json.Decoder[Any]":
+    """Decodes face and messages in one go."""
+    face = msgspec.defstruct("Face", [("messages", messages, absent)], bases=(_Face,))
+    return msgspec.json.Decoder(face)
+
+
+@lru_cache
+def _short_face() -> "msgspec.json.Decoder[Any]":
+    return _face_with(list[msgspec.Raw], [])
+
+
+@lru_cache
+def _long_face() -> "msgspec.json.Decoder[Any]":
+    bounded = _bounded_list(MAX_MESSAGES)
+    return _face_with(bounded, bounded())
 
 
 def _decoded(text: bytes | memoryview, decoder: "msgspec.json.Decoder[Any]", *loc: str | int) -> Any:

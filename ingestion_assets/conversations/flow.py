@@ -16,7 +16,7 @@ MAX_MESSAGES = 1000
 
 def partition_of(received_at: datetime, _subject: str | None = None) -> str:
     """The UTC day of arrival."""
-    return received_at.astimezone(UTC).strftime("%Y-%m-%d")
+    return received_at.astimezone(UTC).date().isoformat()
 
 
 def lane_of(partition: str, drop_id: UUID) -> str:

@@ -135,7 +135,7 @@ class StreamIntake:
         )
         with intake_refusals():
             accepted = await self._door.intake.accept(drop)
-        self._door.metrics.accepted.labels("entities").inc()
+        self._door.metrics.count_accepted("entities")
         if hold is not None:
             hold.shrink(len(segment.body))
         self.lines += segment.lines

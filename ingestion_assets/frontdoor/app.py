@@ -47,13 +47,13 @@ def build_app(
     *,
     routers: Sequence[APIRouter],
     direct: Mapping[tuple[str, str], Endpoint],
-    entities: Sequence[str] = (),
+    entities: Callable[[], Sequence[str]],
     background: Sequence[Callable[[FrontDoor], Coroutine[Any, Any, None]]] = (),
 ) -> FrontDoorApp:
     """The application around a front door that is not started yet.
 
     `routers` are the flows'; `direct` names those of their endpoints that are called past the router, by method and path.
-    `background` is what flows keep doing beside requests; it is cancelled before the front door stops.
+    `entities` names what `/health` lists. `background` is what flows keep doing beside requests; it is cancelled before the front door stops.
     """
 
     @asynccontextmanager
@@ -72,7 +72,7 @@ def build_app(
         title=SERVICE, version=version("ingestion-assets"), description=DESCRIPTION, lifespan=lifespan,
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False,
     )  # fmt: skip
-    app.state.entities = list(entities)
+    app.state.entities = entities
     app.surround(direct=direct, door=door)
     app.add_exception_handler(Exception, _unexpected)
     app.add_exception_handler(Problem, _problem)

@@ -3,10 +3,11 @@
 import asyncio
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 
 import zstandard
+from msgspec import Raw
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
 
@@ -56,9 +57,9 @@ class BodyReader:
             raise _broken(coding, "it is empty")
         return await self._decode(coding, sent, hold)
 
-    def check_depth(self, body: bytes) -> None:
-        """Raises `Problem` 413 if the JSON text is nested too deeply."""
-        if deeper_than(body, self.max_depth):
+    def check_depth(self, body: bytes, *, parts: Iterable[Raw] = (), level: int = 0) -> None:
+        """Raises `Problem` 413 if the JSON text is nested too deeply. `parts`, `level`: see `deeper_than`."""
+        if deeper_than(body, self.max_depth, parts=parts, level=level):
             raise too_deep(self.max_depth)
 
     async def _receive(self, receive: Receive, hold: Hold) -> bytes:

@@ -35,6 +35,7 @@ class Dependencies:
         if settings.redis_url:
             self._probes["redis"] = self._redis
         self._errors: dict[str, str | None] = {}
+        self._reported: dict[str, str | None] = {}
         self._probed_at = -FRESH_S
         self._running: asyncio.Task[None] | None = None
         self.ledger_was_seen = False
@@ -42,7 +43,11 @@ class Dependencies:
     @property
     def known(self) -> Mapping[str, str | None]:
         """By dependency: None if it answered, else what it said. Empty before the first look."""
-        return self._errors
+        return self._errors | self._reported
+
+    def report(self, name: str, error: str | None) -> None:
+        """What someone who watches over `name` has found: None if all is well."""
+        self._reported[name] = error
 
     async def refresh(self) -> Mapping[str, str | None]:
         """Look again unless that was just done."""
@@ -50,7 +55,7 @@ class Dependencies:
             if self._running is None or self._running.done():
                 self._running = asyncio.create_task(self._probe_all())
             await asyncio.shield(self._running)
-        return self._errors
+        return self.known
 
     async def stop(self) -> None:
         if self._running is not None:

@@ -1,23 +1,43 @@
 """How deeply JSON is nested, without parsing it."""
 
+from collections.abc import Iterable
 from itertools import accumulate
 
+from msgspec import Raw
+
 _ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_ALL_BUT_OPENING = bytes(set(range(256)) - set(b"[{"))
 _ALL_BUT_BRACKETS_AND_QUOTES = bytes(set(range(256)) - set(b'"[]{}'))
 _STEP = {ord("["): 1, ord("]"): -1}
 _PASSES = 4
 _STRETCH = 64 * 1024
 
 
-def deeper_than(body: bytes, limit: int) -> bool:
+def deeper_than(body: bytes, limit: int, *, parts: Iterable[Raw] = (), level: int = 0) -> bool:
     """Whether some value of the JSON text lies below more than `limit` arrays and objects.
 
-    Exact for well-formed JSON: brackets inside strings do not count. Fewer opening brackets than the limit
-    settle small bodies at once. Elsewhere only brackets are kept; taking out every empty pair lowers the whole tree by
+    Exact for well-formed JSON: brackets inside strings do not count. `parts` are values in the text, each below `level`
+    arrays and objects, where the caller knows of such: most small ones are settled by fewer opening brackets than the
+    limit, and so is what lies around them.
+    """
+    if len(body) <= limit:
+        return False
+    around = len(body.translate(None, _ALL_BUT_OPENING))
+    if around <= limit:
+        return False
+    for part in parts:
+        text = bytes(part)
+        opening = len(text.translate(None, _ALL_BUT_OPENING))
+        if opening > limit - level and _deeper_than(text, limit - level):
+            return True
+        around -= opening
+    return around > limit and _deeper_than(body, limit)
+
+
+def _deeper_than(body: bytes, limit: int) -> bool:
+    """The same by counting. Only brackets are kept; taking out every empty pair lowers the whole tree by
     exactly one level, and after a few such passes little is left to count.
     """
-    if body.count(b"[") + body.count(b"{") <= limit:
-        return False
     brackets = _outside_strings(body)
     taken_out = 0
     while brackets and taken_out < _PASSES:

@@ -128,7 +128,7 @@ class FrontDoor:
     async def authenticate(self, request: Request, *scopes: str) -> Principal:
         """Who sends this and whether they may, at this rate. Raises `Problem` 401, 403, 429, 503."""
         state = request.scope["state"]
-        principal = await self.keyring.principal(dict(request.scope["headers"]))
+        principal = await self.keyring.principal(state["headers"])
         state["principal"] = principal.name
         verdict = await self.limits.judge(principal.name)
         state["response_headers"].extend(

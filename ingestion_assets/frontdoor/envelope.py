@@ -1,5 +1,6 @@
 """What surrounds every request: its id, security headers, the access line, counts, and the answer of last resort."""
 
+import itertools
 import logging
 import re
 import time
@@ -51,6 +52,8 @@ class Envelope:
         self._direct = direct
         self._metrics = metrics
         self._stopping = stopping
+        self._request_prefix = uuid_utils.uuid7().hex.encode()
+        self._request_numbers = itertools.count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,7 +62,10 @@ class Envelope:
         started = time.perf_counter()
         scope["app"] = self._owner
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
-        request_id = _request_id(scope)
+        headers = state["headers"] = dict(scope["headers"])
+        request_id = headers.get(b"x-request-id", b"")
+        if not _REQUEST_ID.fullmatch(request_id):
+            request_id = b"%b-%x" % (self._request_prefix, next(self._request_numbers))
         added: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id), *SECURITY_HEADERS]
         state["response_headers"] = added
         status = 0
@@ -105,13 +111,6 @@ class Envelope:
                     client[0] if client else "-", scope["method"], scope["path"], status, seconds * 1000,
                     state.get("principal", "-"), request_id.decode(),
                 )  # fmt: skip
-
-
-def _request_id(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return value
-    return uuid_utils.uuid7().hex.encode()
 
 
 def _template(scope: Scope) -> str:

@@ -105,7 +105,7 @@ async def health(request: Request) -> Response:
             "landed": _landed(statistics.unfinished) if statistics else None,
             "oldest_unprocessed_s": statistics.oldest_unprocessed_s if statistics else None,
         },
-        "entities": request.app.state.entities,
+        "entities": list(request.app.state.entities()),
     }
     response = json_response(body)
     if status == "unhealthy":

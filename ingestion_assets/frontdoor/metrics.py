@@ -42,7 +42,7 @@ class RequestMetrics:
             "ingestion_duration_seconds", "Time from acceptance of a payload to its outcome.", ("flow",),
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
-        self.accepted = Counter(
+        self._accepted = Counter(
             "ingestion_drops_accepted",
             "Payloads acknowledged by this process.",
             ("flow",),
@@ -60,6 +60,7 @@ class RequestMetrics:
             registry=self.registry,
         )
         self._children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+        self._accepted_of: dict[str, Any] = {}
         self._outside: dict[str, Metric] = {}
         self.registry.register(_Outside(self._outside))
 
@@ -73,6 +74,13 @@ class RequestMetrics:
                 self._children[method, path, status] = child
         child[0].inc()
         child[1].observe(seconds)
+
+    def count_accepted(self, flow: str) -> None:
+        """One payload acknowledged."""
+        child = self._accepted_of.get(flow)
+        if child is None:
+            child = self._accepted_of[flow] = self._accepted.labels(flow)
+        child.inc()
 
     def count_outcomes(self, receipts: Iterable[Receipt]) -> None:
         """Finished drops: their records by outcome and the time they took."""

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ingestion_assets.frontdoor.problems import Problem, error_item
 
@@ -19,6 +20,7 @@ class Waiting:
     applied: str | None = None
 
 
+@lru_cache(1024)
 def waiting(prefer: str | None, *, default_s: float, max_s: float) -> Waiting:
     """What `Prefer` asks for. What cannot be understood is left aside, as RFC 7240 wants it.
 

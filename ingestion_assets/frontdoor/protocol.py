@@ -37,22 +37,23 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         super().on_url(url)
-        self._count(len(url))
+        self._head_bytes += len(url)
+        if self._head_bytes > HEAD_BYTES:
+            self._refuse()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        self._count(len(name) + len(value))
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > HEAD_BYTES or len(self.headers) > HEAD_LINES:
+            self._refuse()
 
     def on_headers_complete(self) -> None:
         self._stop_timer()
         if not self.transport.is_closing():
             super().on_headers_complete()
 
-    def _count(self, size: int) -> None:
-        self._head_bytes += size
-        if (
-            self._head_bytes > HEAD_BYTES or len(self.headers) > HEAD_LINES
-        ) and not self.transport.is_closing():
+    def _refuse(self) -> None:
+        if not self.transport.is_closing():
             self.send_400_response("Request head too large.")
 
     def _await_head(self) -> None:

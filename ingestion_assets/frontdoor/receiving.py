@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -59,8 +59,8 @@ async def let_in(request: Request, *, scopes: tuple[str, ...], media_types: froz
     """Who sends this and what comes with it, before the body is read. Raises `Problem`."""
     door = front_door(request)
     principal = await door.authenticate(request, *scopes)
-    headers = dict(request.scope["headers"])
-    _check_media_type(headers, media_types)
+    headers = request.scope["state"]["headers"]
+    _check_media_type(headers.get(b"content-type", b""), media_types)
     arrival = Arrival(
         principal,
         headers,
@@ -74,7 +74,7 @@ async def let_in(request: Request, *, scopes: tuple[str, ...], media_types: froz
 def waiting_for(request: Request) -> preferences.Waiting:
     """How long this request waits for the outcome."""
     settings = front_door(request).settings
-    prefer = _header(dict(request.scope["headers"]), b"prefer")
+    prefer = _header(request.scope["state"]["headers"], b"prefer")
     return preferences.waiting(prefer, default_s=settings.default_wait_s, max_s=settings.max_wait_s)
 
 
@@ -98,7 +98,7 @@ async def take_in(
     arrival = await let_in(request, scopes=scopes, media_types=media_types)
     waiting = waiting_for(request)
     accepted, view = await _land(door, request, arrival, make_drop)
-    door.metrics.accepted.labels(view["flow"]).inc()
+    door.metrics.count_accepted(view["flow"])
     answer_headers = _answer_headers(accepted, waiting.applied)
     known = await _known(door, accepted) if accepted.replayed else None
     if answer is None:
@@ -238,8 +238,9 @@ def receipt_url(drop_id: UUID) -> str:
     return f"/api/v1/receipts/{drop_id}"
 
 
-def _check_media_type(headers: dict[bytes, bytes], allowed: frozenset[str]) -> None:
-    given = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+@lru_cache(1024)
+def _check_media_type(content_type: bytes, allowed: frozenset[str]) -> None:
+    given = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     structured = (
         given.startswith("application/") and given.endswith("+json") and "application/json" in allowed
     )

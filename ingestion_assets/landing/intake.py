@@ -37,6 +37,7 @@ from ingestion_assets.landing.storage import LandingStorage, segment_path
 LEDGER_RETRY_S = 2.0
 LEDGER_WAIT_S = 5.0  # a ledger that neither takes nor refuses the row must not hold up the answer
 GROUP_BYTES = 16 * 2**20
+PACKED_AT_ONCE = 64 * 1024  # bytes; larger bodies are compressed beside the event loop
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +46,15 @@ log = structlog.get_logger(__name__)
 class _Waiting:
     packed: Packed
     future: "asyncio.Future[Accepted]"
-    durable: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Group:
+    """Payloads that share a segment, durable since `durable_at` (monotonic seconds), on their way to the ledger."""
+
+    waiting: list[_Waiting]
+    landed: list[Landed]
+    durable_at: float
 
 
 class Intake:
@@ -62,7 +71,9 @@ class Intake:
         self._engine = engine
         self._on_registered = on_registered
         self._to_write: SimpleQueue[_Waiting | None] = SimpleQueue()
-        self._to_register: SimpleQueue[list[tuple[_Waiting, Landed]] | None] = SimpleQueue()
+        self._to_register: SimpleQueue[_Group | None] = SimpleQueue()
+        self._unregistered: set[_Group] = set()
+        self._patience: asyncio.Task[None] | None = None
         self._packers = ThreadPoolExecutor(2, thread_name_prefix="intake-pack")
         self._threads = [
             Thread(target=self._write_groups, name="intake-write", daemon=True),
@@ -77,12 +88,16 @@ class Intake:
         self._loop = asyncio.get_running_loop()
         for thread in self._threads:
             thread.start()
+        self._patience = asyncio.create_task(self._answer_for_slow_ledger())
 
     async def stop(self) -> None:
         """Finish what was handed over, then end the threads."""
         self._to_write.put(None)
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
+        if self._patience is not None:
+            self._patience.cancel()
+            await asyncio.gather(self._patience, return_exceptions=True)
         self._packers.shutdown()
 
     async def accept(self, drop: NewDrop) -> Accepted:
@@ -93,21 +108,26 @@ class Intake:
             return Accepted(id=known.id, received_at=datetime.now(UTC), replayed=True)
         loop = asyncio.get_running_loop()
         drop_id, now = uuid_utils.compat.uuid7(), datetime.now(UTC)
-        if len(drop.body) < 64 * 1024:
+        if len(drop.body) < PACKED_AT_ONCE:
             packed = pack(drop, drop_id=drop_id, received_at=now)
         else:
             packed = await loop.run_in_executor(
                 self._packers, lambda: pack(drop, drop_id=drop_id, received_at=now)
             )
         future: asyncio.Future[Accepted] = loop.create_future()
-        waiting = _Waiting(packed, future)
-        self._to_write.put(waiting)
-        while not future.done():
-            await asyncio.wait([future], timeout=LEDGER_WAIT_S)
-            if waiting.durable and not future.done():
-                log.warning("ledger_slow", drop=str(drop_id))
-                return _accepted(waiting, registered=False)
-        return future.result()
+        self._to_write.put(_Waiting(packed, future))
+        return await future
+
+    async def _answer_for_slow_ledger(self) -> None:
+        while True:
+            await asyncio.sleep(LEDGER_WAIT_S / 5)
+            late = time.monotonic() - LEDGER_WAIT_S
+            for group in list(self._unregistered):
+                if group.durable_at > late:
+                    continue
+                self._unregistered.discard(group)
+                log.warning("ledger_slow", drops=len(group.waiting))
+                _answer_all([(one, _accepted(one, registered=False)) for one in group.waiting])
 
     async def _known(self, drop: NewDrop) -> Known | None:
         if self._ledger_is_down():
@@ -161,80 +181,70 @@ class Intake:
 
     def _write_group(self, group: list[_Waiting]) -> None:
         data, entries = encode([waiting.packed for waiting in group])
-        path = segment_path(uuid_utils.compat.uuid7(), group[0].packed.received_at)
+        path = segment_path(uuid_utils.compat.uuid7(), group[0].packed.header.received_at)
         try:
             self._storage.write(path, data)
         except LandingUnavailableError as error:
             log.error("landing_unavailable", error=str(error), drops=len(group))
             self._resolve([(waiting, error) for waiting in group])
             return
-        for waiting in group:
-            waiting.durable = True
-        self._to_register.put(
-            [(waiting, Landed(path, entry)) for waiting, entry in zip(group, entries, strict=True)]
-        )
+        durable = _Group(group, [Landed(path, entry) for entry in entries], time.monotonic())
+        self._unregistered.add(durable)
+        self._to_register.put(durable)
 
     # In the registering thread
 
     def _register_groups(self) -> None:
         while (group := self._to_register.get()) is not None:
+            groups = [group]
             while not self._to_register.empty():
-                more = self._to_register.get()
-                if more is None:
+                if (more := self._to_register.get()) is None:
                     self._to_register.put(None)
                     break
-                group += more
+                groups.append(more)
+            waiting = [one for group in groups for one in group.waiting]
             answers: list[tuple[_Waiting, Accepted | Exception]]
             try:
-                answers = self._register_group(group)
+                answers = self._register_group(waiting, [one for group in groups for one in group.landed])
             except Exception as error:
                 log.exception("intake_failed")
-                answers = [(waiting, error) for waiting, _ in group]
+                answers = [(one, error) for one in waiting]
+            self._unregistered.difference_update(groups)
             self._resolve(answers)
         self._disconnect()
 
     def _register_group(
-        self, group: list[tuple[_Waiting, Landed]]
+        self, group: list[_Waiting], landed: list[Landed]
     ) -> list[tuple[_Waiting, Accepted | Exception]]:
         if self._ledger_is_down():
-            return [(waiting, _accepted(waiting, registered=False)) for waiting, _ in group]
+            return [(waiting, _accepted(waiting, registered=False)) for waiting in group]
         try:
-            known = self._register([landed for _, landed in group])
+            known = self._register(landed)
         except SQLAlchemyError as error:
             self._ledger_failed(error)
-            return [(waiting, _accepted(waiting, registered=False)) for waiting, _ in group]
+            return [(waiting, _accepted(waiting, registered=False)) for waiting in group]
         self.ledger_error = None
-        self._on_registered(
-            {
-                Lane(landed.header.flow, landed.header.partition, landed.header.lane)
-                for _, landed in group
-                if landed.header.id not in known
-            }
-        )
-        return [(waiting, _answer(waiting, known.get(waiting.packed.id))) for waiting, _ in group]
+        headers = [one.header for one in landed if one.header.id not in known]
+        lanes = {(header.flow, header.partition, header.lane) for header in headers}
+        self._on_registered({Lane(*lane) for lane in lanes})
+        return [(waiting, _answer(waiting, known.get(waiting.packed.header.id))) for waiting in group]
 
     def _register(self, landed: list[Landed]) -> dict[UUID, Known]:
         """Once more on a new connection if the kept one was lost meanwhile. Raises `SQLAlchemyError`."""
         fresh = self._connection is None
         try:
-            return self._register_on(self._connected(), landed)
+            return register(self._connected(), landed)
         except DBAPIError as error:
             self._disconnect()
             if fresh or not error.connection_invalidated:
                 raise
-        return self._register_on(self._connected(), landed)
-
-    @staticmethod
-    def _register_on(connection: sa.Connection, landed: list[Landed]) -> dict[UUID, Known]:
-        with connection.begin():
-            return register(connection, landed)
+        return register(self._connected(), landed)
 
     def _connected(self) -> sa.Connection:
         if self._connection is None:
-            connection = self._engine.connect()
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()  # the setting below is not for others
-            with connection.begin():
-                connection.execute(sa.text("SET synchronous_commit = off"))
+            connection.execute(sa.text("SET synchronous_commit = off"))
             self._connection = connection
         return self._connection
 
@@ -245,30 +255,33 @@ class Intake:
                 connection.close()
 
     def _resolve(self, answers: list[tuple[_Waiting, Accepted | Exception]]) -> None:
-        def resolve() -> None:
-            for waiting, answer in answers:
-                if waiting.future.done():
-                    continue
-                if isinstance(answer, Exception):
-                    waiting.future.set_exception(answer)
-                else:
-                    waiting.future.set_result(answer)
-
         if self._loop is None or self._loop.is_closed():
             raise RuntimeError("the intake was not started")
-        self._loop.call_soon_threadsafe(resolve)
+        self._loop.call_soon_threadsafe(_answer_all, answers)
+
+
+def _answer_all(answers: list[tuple[_Waiting, Accepted | Exception]]) -> None:
+    for waiting, answer in answers:
+        if waiting.future.done():
+            continue
+        if isinstance(answer, Exception):
+            waiting.future.set_exception(answer)
+        else:
+            waiting.future.set_result(answer)
 
 
 def _accepted(waiting: _Waiting, *, registered: bool) -> Accepted:
-    return Accepted(id=waiting.packed.id, received_at=waiting.packed.received_at, registered=registered)
+    header = waiting.packed.header
+    return Accepted(id=header.id, received_at=header.received_at, registered=registered)
 
 
 def _answer(waiting: _Waiting, known: Known | None) -> Accepted | Exception:
     if known is None:
         return _accepted(waiting, registered=True)
-    if known.body_sha256 != waiting.packed.digest:
+    header = waiting.packed.header
+    if known.body_sha256 != header.sha256:
         return IdempotencyConflictError(str(known.id))
-    return Accepted(id=known.id, received_at=waiting.packed.received_at, replayed=True)
+    return Accepted(id=known.id, received_at=header.received_at, replayed=True)
 
 
 def drop_ids(payload: str) -> list[UUID]:

@@ -10,22 +10,20 @@ import sqlalchemy as sa
 from ingestion_assets.landing.segments import Entry, Header
 from ingestion_assets.landing.tables import drops
 
-_ROWS = """
-    jsonb_to_recordset(CAST(:rows AS jsonb)) AS incoming (
-        id uuid, flow text, partition text, lane text, subject text, principal text, idempotency_key text,
-        body_sha256 text, size_bytes bigint, records int, segment text, "offset" bigint, length bigint,
-        attributes jsonb, received_at timestamptz, state text, errors jsonb)
-"""
-_COLUMNS = """id, flow, partition, lane, subject, principal, idempotency_key, body_sha256, size_bytes, records,
-    segment, "offset", length, attributes, received_at, state, errors"""
-_INSERT = sa.text(f"""
-    INSERT INTO ingestion.drops ({_COLUMNS}, finished_at)
-    SELECT {_COLUMNS.replace("body_sha256", "decode(body_sha256, 'hex')")},
+_INSERT = sa.text("""
+    INSERT INTO ingestion.drops (
+        id, flow, partition, lane, subject, principal, idempotency_key, body_sha256, size_bytes, records,
+        segment, "offset", length, attributes, received_at, state, errors, finished_at)
+    SELECT id, flow, partition, lane, subject, principal, idempotency_key, decode(sha256, 'base64'), size, records,
+           segment, "offset", length, coalesce(attributes, '{}'), received_at, state, errors,
            CASE WHEN state IN ('done', 'failed') THEN clock_timestamp() END
-    FROM {_ROWS}
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS incoming (
+        id uuid, flow text, partition text, lane text, subject text, principal text, idempotency_key text,
+        sha256 text, size bigint, records int, segment text, "offset" bigint, length bigint,
+        attributes jsonb, received_at timestamptz, state text, errors jsonb)
     ON CONFLICT DO NOTHING
-    RETURNING id
 """)
+_encode = msgspec.json.Encoder().encode
 _KNOWN_KEYS = sa.text("""
     SELECT known.id, known.body_sha256, asked.id AS asked_id
     FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS asked (id uuid, principal text, flow text, idempotency_key text)
@@ -70,11 +68,7 @@ def register(connection: sa.Connection, landed: Sequence[Landed]) -> dict[UUID, 
     receipt given out for it while the ledger was down still answers: `done` and pointing at the first one if the
     bodies are equal, `failed` with the reason if not.
     """
-    if not landed:
-        return {}
-    inserted = _insert(connection, [_row(one) for one in landed])
-    missing = [one for one in landed if one.header.id not in inserted and one.header.idempotency_key]
-    if not missing:
+    if _insert(connection, [_row(one) for one in landed]) == len(landed):
         return {}
     asked = [
         {
@@ -83,50 +77,36 @@ def register(connection: sa.Connection, landed: Sequence[Landed]) -> dict[UUID, 
             "flow": one.header.flow,
             "idempotency_key": one.header.idempotency_key,
         }
-        for one in missing
+        for one in landed
+        if one.header.idempotency_key
     ]
     known = {
         row.asked_id: Known(row.id, row.body_sha256)
         for row in connection.execute(_KNOWN_KEYS, {"rows": msgspec.json.encode(asked).decode()})
         if row.asked_id != row.id
     }
-    _insert(connection, [_alias(one, known[one.header.id]) for one in missing if one.header.id in known])
+    _insert(connection, [_alias(one, known[one.header.id]) for one in landed if one.header.id in known])
     return known
 
 
-def _insert(connection: sa.Connection, rows: list[dict[str, object]]) -> set[UUID]:
+def _insert(connection: sa.Connection, rows: list[bytes]) -> int:
+    """The number of rows that were new."""
     if not rows:
-        return set()
-    return set(connection.scalars(_INSERT, {"rows": msgspec.json.encode(rows).decode()}))
+        return 0
+    return connection.execute(_INSERT, {"rows": f"[{b','.join(rows).decode()}]"}).rowcount
 
 
-def _row(one: Landed) -> dict[str, object]:
-    header = one.header
-    return {
-        "id": header.id,
-        "flow": header.flow,
-        "partition": header.partition,
-        "lane": header.lane,
-        "subject": header.subject,
-        "principal": header.principal,
-        "idempotency_key": header.idempotency_key,
-        "body_sha256": header.sha256.hex(),
-        "size_bytes": header.size,
-        "records": header.records,
-        "segment": one.segment,
-        "offset": one.entry.offset,
-        "length": header.length,
-        "attributes": header.attributes,
-        "received_at": header.received_at,
-        "state": "landed",
-    }
+def _row(one: Landed) -> bytes:
+    """The header as it stands in the segment, and where the body lies."""
+    place = b'"segment":%b,"offset":%d,"state":"landed"}' % (_encode(one.segment), one.entry.offset)
+    return b"%b,%b" % (one.entry.line[:-1], place)
 
 
-def _alias(one: Landed, known: Known) -> dict[str, object]:
+def _alias(one: Landed, known: Known) -> bytes:
     same = known.body_sha256 == one.header.sha256
-    row = _row(one) | {"idempotency_key": None, "state": "done" if same else "failed"}
+    row = msgspec.json.decode(_row(one)) | {"idempotency_key": None, "state": "done" if same else "failed"}
     row["attributes"] = one.header.attributes | {"alias_of": str(known.id)}
     if not same:
         reason = "the Idempotency-Key was used before with another body"
         row["errors"] = [{"code": "idempotency_conflict", "reason": reason, "receipt": str(known.id)}]
-    return row
+    return _encode(row)

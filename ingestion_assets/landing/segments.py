@@ -1,10 +1,11 @@
 """The segment format: the drops of one group commit in one immutable file.
 
-A segment is a sequence of records, each a header line of JSON and the zstd-compressed body:
+A segment is a sequence of records, each a header line of JSON and the body:
 
     {"id": …, "flow": …, …, "length": <bytes of the body that follows>}\\n<body>\\n
 
-Headers hold all that the ledger must know, so that a segment found without ledger rows can be registered late. A
+The body is compressed with zstd where that makes it shorter and it is worth the time; one whose length equals its size is
+stored as it is. Headers hold all that the ledger must know, so that a segment found without ledger rows can be registered late. A
 segment is written whole or not at all (temporary name, fsync, rename; or one object PUT).
 """
 
@@ -19,6 +20,10 @@ import msgspec
 import zstandard
 
 from ingestion_assets.landing.drops import NewDrop
+
+COMPRESSED_FROM = (
+    4096  # bytes; below, what compression saves is less than what it costs to ask for the thread's turn again
+)
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -41,9 +46,10 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A drop within a segment: its header and the offset of its compressed body."""
+    """A drop within a segment: its header, parsed and as it stands there, and the offset of its body."""
 
     header: Header
+    line: bytes
     offset: int
 
 
@@ -58,18 +64,35 @@ _threads = threading.local()
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A drop made ready for a segment: digest taken, body compressed."""
+    """A drop made ready for a segment: digest taken, body compressed or not."""
 
-    drop: NewDrop
-    id: UUID
-    received_at: datetime
-    digest: bytes
+    header: Header
     body: bytes
 
 
 def pack(drop: NewDrop, *, drop_id: UUID, received_at: datetime) -> Packed:
-    """Hash and compress one drop (level 1: about 1 ms per MB of JSON)."""
-    return Packed(drop, drop_id, received_at, sha256(drop.body).digest(), _compressor().compress(drop.body))
+    """Hash and compress one drop (level 1: about 2 ms per MB of JSON)."""
+    body = drop.body
+    if len(body) >= COMPRESSED_FROM:
+        compressed = _compressor().compress(body)
+        if len(compressed) < len(body):
+            body = compressed
+    header = Header(
+        id=drop_id,
+        flow=drop.flow,
+        partition=drop.partition,
+        lane=drop.lane,
+        principal=drop.principal,
+        received_at=received_at,
+        sha256=sha256(drop.body).digest(),
+        size=len(drop.body),
+        records=drop.records,
+        length=len(body),
+        subject=drop.subject,
+        idempotency_key=drop.idempotency_key,
+        attributes=dict(drop.attributes),
+    )
+    return Packed(header, body)
 
 
 def _compressor() -> zstandard.ZstdCompressor:
@@ -86,25 +109,9 @@ def encode(drops: Sequence[Packed]) -> tuple[bytes, list[Entry]]:
     entries: list[Entry] = []
     position = 0
     for packed in drops:
-        drop = packed.drop
-        header = Header(
-            id=packed.id,
-            flow=drop.flow,
-            partition=drop.partition,
-            lane=drop.lane,
-            principal=drop.principal,
-            received_at=packed.received_at,
-            sha256=packed.digest,
-            size=len(drop.body),
-            records=drop.records,
-            length=len(packed.body),
-            subject=drop.subject,
-            idempotency_key=drop.idempotency_key,
-            attributes=dict(drop.attributes),
-        )
-        line = _encoder.encode(header)
+        line = _encoder.encode(packed.header)
         parts += (line, b"\n", packed.body, b"\n")
-        entries.append(Entry(header, position + len(line) + 1))
+        entries.append(Entry(packed.header, line, position + len(line) + 1))
         position += len(line) + len(packed.body) + 2
     return b"".join(parts), entries
 
@@ -116,20 +123,21 @@ def entries(segment: bytes) -> Iterator[Entry]:
         end = segment.find(b"\n", position)
         if end < 0:
             raise CorruptSegmentError(f"no header at byte {position}")
+        line = segment[position:end]
         try:
-            header = _decoder.decode(segment[position:end])
+            header = _decoder.decode(line)
         except msgspec.DecodeError as error:
             raise CorruptSegmentError(f"bad header at byte {position}: {error}") from error
         if len(segment) < end + 1 + header.length + 1:
             raise CorruptSegmentError(f"body of {header.id} ends before its {header.length} bytes")
-        yield Entry(header, end + 1)
+        yield Entry(header, line, end + 1)
         position = end + 1 + header.length + 1
 
 
 def unpack(body: bytes, *, digest: bytes, size: int) -> bytes:
-    """The payload of a compressed body, verified against its digest. Raises `CorruptSegmentError`."""
+    """The payload of a body, verified against its digest. Raises `CorruptSegmentError`."""
     try:
-        payload = zstandard.decompress(body, max_output_size=size)
+        payload = body if len(body) == size else zstandard.decompress(body, max_output_size=size)
     except zstandard.ZstdError as error:
         raise CorruptSegmentError(f"body does not decompress: {error}") from error
     if sha256(payload).digest() != digest:

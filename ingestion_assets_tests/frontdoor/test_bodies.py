@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
-from ingestion_assets.conversations.envelope import EnvelopeError, check_single_message, messages_in_batch
+from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_batch, single_message
 from ingestion_assets.frontdoor.bodies import BodyReader
 from ingestion_assets.frontdoor.budget import InflightBudget
 from ingestion_assets.frontdoor.depth import deeper_than
@@ -39,6 +39,15 @@ def depth_of(value: object) -> int:
 def test_depth_is_exact(value: object, limit: int, indent: int | None) -> None:
     body = json.dumps(value, indent=indent).encode()
     assert deeper_than(body, limit) == (depth_of(value) > limit)
+
+
+@given(messages=st.lists(ANY_JSON, min_size=1, max_size=4), other=ANY_JSON, limit=st.integers(0, 8))
+@settings(max_examples=500, deadline=None)
+def test_depth_is_exact_when_parts_are_known(messages: list[object], other: object, limit: int) -> None:
+    batch = {"other": other, "messages": messages}
+    body = json.dumps(batch).encode()
+    found = deeper_than(body, limit, parts=messages_in_batch(body), level=2)
+    assert found == (depth_of(batch) > limit)
 
 
 @pytest.mark.parametrize(
@@ -109,19 +118,19 @@ def test_a_batch_is_counted_or_empty(messages: list[object], todos: int, config:
     todo = {"sessionId": "s", "filename": "f", "todos": []}
     body = json.dumps({"messages": messages, "todos": [todo] * todos, "config": config}).encode()
     if messages or todos or config:
-        assert messages_in_batch(body) == len(messages)
+        assert len(messages_in_batch(body)) == len(messages)
     else:
         with pytest.raises(EnvelopeError) as caught:
             messages_in_batch(body)
         assert caught.value.status == 400
 
 
-@pytest.mark.parametrize("filler", [b"1", b"[" + b"0," * 100 + b"0]"], ids=["few commas", "many commas"])
+@pytest.mark.parametrize("filler", [b"1", b"[" + b"0," * 100 + b"0]"], ids=["short", "long"])
 @pytest.mark.parametrize("count", [999, 1000, 1001])
 def test_the_limit_of_a_batch_is_exact(filler: bytes, count: int) -> None:
     body = b'{"messages":[' + b",".join([filler] * count) + b"]}"
     if count <= 1000:
-        assert messages_in_batch(body) == count
+        assert len(messages_in_batch(body)) == count
         return
     with pytest.raises(EnvelopeError) as caught:
         messages_in_batch(body)
@@ -133,7 +142,7 @@ def test_the_limit_of_a_batch_is_exact(filler: bytes, count: int) -> None:
 )
 def test_a_single_message_is_an_object(body: bytes, status: int) -> None:
     with pytest.raises(EnvelopeError) as caught:
-        check_single_message(body)
+        single_message(body)
     assert caught.value.status == status
 
 
