@@ -16,6 +16,7 @@ import uvicorn
 
 from ingestion_assets.conversations import api as conversations
 from ingestion_assets.entities import api as entities
+from ingestion_assets.entities.following import follow_definitions
 from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.flows import FLOWS
 from ingestion_assets.frontdoor.app import FrontDoorApp, build_app
@@ -59,8 +60,8 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
         door,
         routers=[conversations.router, entities.router, entities.prefixed, modules.router],
         direct=conversations.DIRECT,
-        entities=[entity.entity for entity in defined_entities().entities],
-        background=[take_jobs, send_webhooks],
+        entities=lambda: [entity.entity for entity in defined_entities().entities],
+        background=[take_jobs, send_webhooks, follow_definitions],
     )
 
 

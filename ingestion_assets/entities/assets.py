@@ -53,6 +53,7 @@ def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
     """`raw_batches`, one asset an entity, and `ingestion_log`."""
 
     def start(run: "Working") -> "EntitiesWork":
+        from ingestion_assets.entities.registry import current_entities  # noqa: PLC0415
         from ingestion_assets.entities.work import EntitiesWork  # noqa: PLC0415
         from ingestion_assets.orchestration.retries import is_transient  # noqa: PLC0415
 
@@ -60,7 +61,7 @@ def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
             claim=run.claim,
             storage=run.storage,
             engine=run.engine,
-            entities=entities,
+            entities=current_entities,
             max_bytes=run.settings.claim_max_bytes,
             is_transient=is_transient,
         )
@@ -93,7 +94,7 @@ def _entity_asset(stages: "Stages[EntitiesWork]", entity: Entity, *, deps: list[
         deps=["raw_batches", *deps],
         kinds={"postgres"},
         columns=column_schema(entity),
-        metadata={"dagster/table_name": f"entities.{entity.table}"},
+        metadata={"dagster/table_name": f"entities.{entity.table}", "definition": entity.version},
         check_specs=checks.specs(entity, asset_key(entity)),
     )
     def entity_rows(work: "EntitiesWork") -> dg.MaterializeResult:

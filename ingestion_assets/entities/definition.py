@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -168,6 +169,11 @@ class Entity(_Strict):
         return tuple(field.name for field in self.fields)
 
     @cached_property
+    def version(self) -> str:
+        """The same for the same definition, in whatever file and process."""
+        return sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+    @cached_property
     def required(self) -> int:
         """How many fields a line must have: trailing ones that are nullable may be left out."""
         return max(index for index, field in enumerate(self.fields, 1) if not field.nullable)
@@ -215,6 +221,11 @@ class EntitySet:
     @cached_property
     def by_name(self) -> Mapping[str, Entity]:
         return {one.entity: one for one in self.entities}
+
+    @cached_property
+    def version(self) -> str:
+        """The same for the same definitions."""
+        return sha256("".join(one.version for one in self.entities).encode()).hexdigest()[:16]
 
     @cached_property
     def groups(self) -> tuple[tuple[Entity, ...], ...]:

@@ -1,5 +1,7 @@
 """Reading definition files: YAML with its line numbers kept, so that every error says file, line and column."""
 
+import contextlib
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,6 +79,25 @@ def read_entities(paths: Sequence[Path]) -> EntitySet:
                     faults.append(_at(file, marks, error.where, str(error)))
             faults = faults[-1:]
     raise FaultyDefinitionsError(sorted(faults))
+
+
+def stamps(paths: Sequence[Path]) -> frozenset[tuple[str, int, int]]:
+    """Name, time of change and size of the files: cheap to ask for, and different after every change."""
+    stamps = set()
+    for file in _files(paths, []):
+        with contextlib.suppress(FileNotFoundError):
+            found = file.stat()
+            stamps.add((str(file), found.st_mtime_ns, found.st_size))
+    return frozenset(stamps)
+
+
+def digest(paths: Sequence[Path]) -> str:
+    """What stands for the names and contents of the files."""
+    contents = hashlib.sha256()
+    for file in _files(paths, []):
+        with contextlib.suppress(OSError):
+            contents.update(b"%s\0%s\0" % (str(file).encode(), hashlib.sha256(file.read_bytes()).digest()))
+    return contents.hexdigest()
 
 
 class _SkipError(Exception):

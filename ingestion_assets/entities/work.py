@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from ingestion_assets.entities.definition import EntitySet
 from ingestion_assets.entities.loading import Loaded, load, stream_of
 from ingestion_assets.entities.results import outcome_of
+from ingestion_assets.entities.tables import LOCK
 from ingestion_assets.landing import claims
 from ingestion_assets.landing.claims import Claim, DropRef, LaneBusyError
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop
@@ -29,7 +30,8 @@ class EntitiesWork:
     claim: Claim
     storage: LandingStorage
     engine: sa.Engine
-    entities: EntitySet
+    entities: Callable[[], EntitySet]
+    """What is in force."""
     max_bytes: int
     is_transient: Callable[[BaseException], bool]
     _worked: Worked[Loaded] | None = None
@@ -58,7 +60,8 @@ class EntitiesWork:
             raw = connection.connection.driver_connection
             if raw is None:
                 raise RuntimeError("the connection is closed")
-            return load(raw, self.entities, drops, counted=counted)
+            raw.execute(LOCK)  # after which the tables and what is in force agree until the end
+            return load(raw, self.entities(), drops, counted=counted)
 
     def _check_earlier_parts(self, connection: sa.Connection, drop: LandedDrop) -> None:
         """What waits in a stream is settled when all its parts are in. Raises `LaneBusyError`, which will pass."""

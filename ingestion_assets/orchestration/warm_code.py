@@ -3,9 +3,10 @@
 import gc
 import importlib
 import logging
+import sys
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from dagster import AssetCheckKey, AssetKey, JobDefinition, RepositoryDefinition
 from dagster._core.code_pointer import CodePointer, ModuleCodePointer
@@ -19,7 +20,13 @@ from dagster._core.workspace.autodiscovery import loadable_targets_from_python_m
 
 logger = logging.getLogger(__name__)
 
-_repositories: dict[object, RepositoryDefinition] = {}
+
+class _Loaded(NamedTuple):
+    repository: RepositoryDefinition
+    version: object
+
+
+_loaded: dict[object, _Loaded] = {}
 
 # What runs import sooner or later, and what is cheap to hold.
 MODULES = (
@@ -85,28 +92,45 @@ class WarmJob(IJob):
 
 def preload(module: str) -> RepositoryDefinition:
     """Load the one code location that `module` defines, with all its jobs, and keep it."""
-    started = time.monotonic()
     for name in MODULES:
         importlib.import_module(name)
+    loaded = _load(module)
+    gc.collect()
+    gc.freeze()  # forked children share these pages as long as nobody's collector touches them
+    return loaded.repository
+
+
+def warm_job(origin: JobPythonOrigin) -> WarmJob:
+    """The job that a run's code origin points at; loads its repository where that is not loaded yet, or has changed."""
+    pointer: CodePointer = origin.repository_origin.code_pointer
+    key = pointer.module if isinstance(pointer, ModuleCodePointer) else pointer
+    loaded = _loaded.get(key)
+    if isinstance(pointer, ModuleCodePointer):
+        if loaded is None or loaded.version != _version(pointer.module):
+            loaded = _load(pointer.module)
+    elif loaded is None:
+        loaded = _loaded[key] = _Loaded(reconstruct_repository_def_from_pointer(pointer), None)
+    return WarmJob(repository=loaded.repository, definition=loaded.repository.get_job(origin.job_name))
+
+
+def _load(module: str) -> _Loaded:
+    started = time.monotonic()
+    imported = importlib.import_module(module)
+    version = _version(module)
+    if module in _loaded:
+        importlib.reload(imported)
     target = loadable_targets_from_python_module(module, working_directory=None)[0].target_definition
     repository = repository_def_from_target_def(target)
     if repository is None:
         raise TypeError(f"{module} defines no Definitions object")
     for job in repository.get_all_jobs():
         job.get_job_snapshot_id()
-    _repositories[module] = repository
-    gc.collect()
-    gc.freeze()  # forked children share these pages as long as nobody's collector touches them
+    _loaded[module] = _Loaded(repository, version)
     logger.info("Loaded %s in %.1f s", module, time.monotonic() - started)
-    return repository
+    return _loaded[module]
 
 
-def warm_job(origin: JobPythonOrigin) -> WarmJob:
-    """The job that a run's code origin points at; loads its repository where that is not loaded yet."""
-    pointer: CodePointer = origin.repository_origin.code_pointer
-    key = pointer.module if isinstance(pointer, ModuleCodePointer) else pointer
-    repository = _repositories.get(key)
-    if repository is None:
-        repository = reconstruct_repository_def_from_pointer(pointer)
-        _repositories[key] = repository
-    return WarmJob(repository=repository, definition=repository.get_job(origin.job_name))
+def _version(module: str) -> object:
+    """What the module's `definitions_version` gives, where it has one: when that changes, it is loaded again."""
+    says = getattr(sys.modules.get(module), "definitions_version", None)
+    return None if says is None else says()

@@ -109,7 +109,14 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
             "frontdoor", "ingestion_assets.server", group="frontdoor", stop_s=math.ceil(settings.drain_s) + 1
         ),
         python(
-            *("code-server", "dagster", "api", "grpc", "--module-name", "ingestion_assets.definitions"),
+            *(
+                "code-server",
+                "dagster",
+                "code-server",
+                "start",
+                "--module-name",
+                "ingestion_assets.definitions",
+            ),
             *("--host", LOOPBACK, "--port", str(ports["code_server"]), "--location-name", "ingestion_assets"),
             *("--log-level", "warning"),
         ),

@@ -42,7 +42,7 @@ def loading(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         def load(ref: DropRef) -> DropOutcome:
             work = EntitiesWork(
                 claim=Claim("claim", "run", (), (ref,)), storage=open_storage(chosen), engine=front.engine,
-                entities=TPCH, max_bytes=2**28, is_transient=lambda _: False,
+                entities=lambda: TPCH, max_bytes=2**28, is_transient=lambda _: False,
             )  # fmt: skip
             return work.outcomes()[0]
 
