@@ -5,6 +5,7 @@ than the newest applied is recorded and changes nothing. What is already there i
 too much is held until somebody confirms it. A sync that was applied before is not applied again, however often its payload comes.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -107,35 +108,38 @@ _STAGE = sa.text("""
     ) ON COMMIT DELETE ROWS;
     DELETE FROM incoming_modules; DELETE FROM module_changes
 """)
+_CLEAR = sa.text("TRUNCATE incoming_modules, module_changes")
 _COMPARE = sa.text(f"""
-    INSERT INTO module_changes
-    SELECT i.machine_name,
-           CASE WHEN s.present IS NULL THEN 'new' WHEN NOT s.present THEN 'returned' ELSE 'modified' END,
-           s.present AND s.version <> i.version, s.present AND i.status AND NOT s.status,
-           s.present AND s.status AND NOT i.status, s.sequence, s.first_seen
-    FROM incoming_modules i
-    LEFT JOIN ingestion.module_states s
-        ON s.site_id = :site_id AND s.machine_name = i.machine_name AND s.until_sequence IS NULL
-    WHERE s.present IS NULL OR NOT s.present OR ({_of("s")}) IS DISTINCT FROM ({_of("i")})
-    UNION ALL
-    SELECT s.machine_name, 'removed', false, false, false, s.sequence, s.first_seen
-    FROM ingestion.module_states s
-    WHERE :full AND s.site_id = :site_id AND s.until_sequence IS NULL AND s.present
-      AND NOT EXISTS (SELECT FROM incoming_modules i WHERE i.machine_name = s.machine_name)
-""")
-_COUNT = sa.text("""
+    WITH changes AS (
+        INSERT INTO module_changes
+        SELECT machine_name,
+               CASE WHEN s.present IS NULL THEN 'new' WHEN i.name IS NULL THEN 'removed' WHEN s.present THEN 'modified'
+                    ELSE 'returned' END,
+               s.present AND s.version <> i.version, s.present AND i.status AND NOT s.status,
+               s.present AND s.status AND NOT i.status, s.sequence, s.first_seen
+        FROM incoming_modules i
+        FULL JOIN (SELECT * FROM ingestion.module_states WHERE site_id = :site_id AND until_sequence IS NULL) s
+            USING (machine_name)
+        WHERE CASE WHEN i.name IS NULL THEN :full AND s.present
+                   ELSE s.present IS NOT TRUE OR ({_of("s")}) IS DISTINCT FROM ({_of("i")}) END
+        RETURNING *
+    )
     SELECT count(*) FILTER (WHERE kind = 'new') AS new, count(*) FILTER (WHERE kind = 'returned') AS returned,
            count(*) FILTER (WHERE kind = 'modified') AS modified, count(*) FILTER (WHERE kind = 'removed') AS removed,
            count(*) FILTER (WHERE updated) AS updated, count(*) FILTER (WHERE enabled) AS enabled,
            count(*) FILTER (WHERE disabled) AS disabled,
-           (SELECT count(*) FROM ingestion.module_states
-            WHERE site_id = :site_id AND until_sequence IS NULL AND present) AS present_before
-    FROM module_changes
+           coalesce(array_agg(machine_name) FILTER (WHERE kind <> 'removed'), '{{}}') AS changed
+    FROM changes
 """)
+_PRESENT = sa.text("""
+    SELECT count(*) FROM ingestion.module_states WHERE site_id = :site_id AND until_sequence IS NULL AND present
+""")
+# The names are given as an array: so the states are found by the index of open ones, whatever the planner believes of the size of
+# the temporary table, and however long the site's history is.
 _CLOSE = sa.text("""
-    UPDATE ingestion.module_states s SET until_sequence = :sequence, valid_to = :at
-    FROM module_changes c
-    WHERE s.site_id = :site_id AND s.machine_name = c.machine_name AND s.sequence = c.old_sequence
+    UPDATE ingestion.module_states SET until_sequence = :sequence, valid_to = :at
+    WHERE site_id = :site_id AND until_sequence IS NULL
+      AND machine_name = ANY(ARRAY(SELECT machine_name FROM module_changes WHERE kind <> 'new'))
 """)
 _OPEN = sa.text(f"""
     INSERT INTO ingestion.module_states
@@ -149,11 +153,6 @@ _OPEN = sa.text(f"""
         ON s.site_id = :site_id AND s.machine_name = c.machine_name AND s.sequence = c.old_sequence
     WHERE c.kind = 'removed'
 """)
-_UNCHANGED_NAMES = sa.text("""
-    SELECT coalesce(array_agg(machine_name ORDER BY machine_name), '{}') FROM incoming_modules i
-    WHERE NOT EXISTS (SELECT FROM module_changes c WHERE c.machine_name = i.machine_name)
-""")
-_CHANGED = sa.text("SELECT machine_name FROM module_changes WHERE kind <> 'removed'")
 
 
 def apply_sync(connection: sa.Connection, incoming: Incoming, *, guard: RemovalGuard) -> Applied:
@@ -168,12 +167,12 @@ def apply_sync(connection: sa.Connection, incoming: Incoming, *, guard: RemovalG
         stale = Applied(id=incoming.id, state="stale", sequence=None, counts=counts)
         _record(connection, incoming, stale)
         return stale
-    counts = _compare(connection, incoming)
+    counts, changed = _compare(connection, incoming)
     if not incoming.confirmed and guard.holds(removed=counts.removed, present=counts.present_before):
         held = Applied(id=incoming.id, state="held", sequence=None, counts=counts)
         _record(connection, incoming, held)
         return held
-    return _write(connection, incoming, site, counts)
+    return _write(connection, incoming, site, counts, changed)
 
 
 def rebuild_site(
@@ -205,16 +204,18 @@ def rebuild_site(
     )
     nothing = dict.fromkeys(("snapshot_at", "full_snapshot_at", "drupal_version", "php_version", "site_info"))
     connection.execute(sa.update(sites).where(sites.c.id == site_id).values(sequence=0, **nothing))
-    again = sorted((one for one in landed if one in applied_as), key=lambda one: applied_as[one])
-    return [_apply_again(connection, load(one)) for one in again] + [
-        apply_sync(connection, load(one), guard=guard) for one in landed if one not in applied_as
-    ]
+    connection.execute(_STAGE)
 
+    def anew(drop_id: UUID) -> Applied:
+        connection.execute(
+            _CLEAR
+        )  # rows deleted within a transaction would slow down the comparisons to come
+        incoming = load(drop_id)
+        if drop_id not in applied_as:
+            return apply_sync(connection, incoming, guard=guard)
+        return _write(connection, incoming, _lock_site(connection, site_id), *_compare(connection, incoming))
 
-def _apply_again(connection: sa.Connection, incoming: Incoming) -> Applied:
-    return _write(
-        connection, incoming, _lock_site(connection, incoming.site_id), _compare(connection, incoming)
-    )
+    return [anew(one) for one in sorted(landed, key=lambda one: applied_as.get(one, math.inf))]
 
 
 def _lock_site(connection: sa.Connection, site_id: int):
@@ -228,15 +229,19 @@ def _lock_site(connection: sa.Connection, site_id: int):
     return site
 
 
-def _compare(connection: sa.Connection, incoming: Incoming) -> Counts:
-    """Copy what is reported beside the inventory and note the differences in `module_changes`."""
+def _compare(connection: sa.Connection, incoming: Incoming) -> tuple[Counts, frozenset[str]]:
+    """Copy what is reported beside the inventory and note the differences in `module_changes`; which reported names differ."""
     connection.execute(_STAGE)
     copy_rows(connection, "incoming_modules", _COPIED, map(_row, incoming.request.modules))
     full = incoming.request.sync_type == "full"
-    connection.execute(_COMPARE, {"site_id": incoming.site_id, "full": full})
-    row = connection.execute(_COUNT, {"site_id": incoming.site_id}).one()
-    counts = Counts(**row._mapping)
-    return replace(counts, unchanged=len(incoming.request.modules) - counts.reported)
+    found = connection.execute(_COMPARE, {"site_id": incoming.site_id, "full": full}).one()._asdict()
+    changed = frozenset(found.pop("changed"))
+    counts = Counts(**found, unchanged=len(incoming.request.modules) - len(changed))
+    if full:  # then the inventory is what is still reported and what is not any more
+        present = counts.unchanged + counts.modified + counts.removed
+    else:
+        present = connection.scalar(_PRESENT, {"site_id": incoming.site_id}) or 0
+    return replace(counts, present_before=present), changed
 
 
 def _row(module: ModuleInfo) -> tuple[Any, ...]:
@@ -248,12 +253,15 @@ def _row(module: ModuleInfo) -> tuple[Any, ...]:
 
 
 def _write(
-    connection: sa.Connection, incoming: Incoming, site: sa.Row[Any, Any, Any], counts: Counts
+    connection: sa.Connection,
+    incoming: Incoming,
+    site: sa.Row[Any, Any, Any],
+    counts: Counts,
+    changed: frozenset[str],
 ) -> Applied:
     request, at = incoming.request, incoming.request.sync_timestamp
     sequence = site.sequence + 1
-    changed: frozenset[str] = frozenset()
-    if counts.new + counts.returned + counts.modified + counts.removed:
+    if changed or counts.removed:
         values = {
             "site_id": incoming.site_id,
             "sequence": sequence,
@@ -262,9 +270,8 @@ def _write(
         }
         connection.execute(_CLOSE, values)
         connection.execute(_OPEN, values)
-        changed = frozenset(connection.scalars(_CHANGED))
     full = request.sync_type == "full"
-    unchanged = None if full else connection.scalar(_UNCHANGED_NAMES)
+    unchanged = None if full else sorted({one.machine_name for one in request.modules} - changed)
     connection.execute(
         sa.update(sites)
         .where(sites.c.id == incoming.site_id)
