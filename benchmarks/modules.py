@@ -23,18 +23,19 @@ import sqlalchemy as sa
 import uuid_utils.compat
 
 from ingestion_assets.modules.schema import decode_request
-from ingestion_assets.modules.sync import _COPIED, Incoming, RemovalGuard, _row, apply_sync
+from ingestion_assets.modules.differences import COPIED, reported
+from ingestion_assets.modules.sync import Incoming, RemovalGuard, apply_sync
 from ingestion_assets.modules.tables import sites
 from ingestion_assets.stores.postgres import copy_rows, engine, migrate
 from ingestion_assets_tests.stacks import running_stack
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 BARE = """
-    CREATE TEMPORARY TABLE IF NOT EXISTS bare_incoming AS
-        SELECT machine_name, name, type, version, status, schema_version, package, core_compatibility, dependencies,
-               description, project_link, security_coverage, project, datestamp
-        FROM ingestion.module_states LIMIT 0;
-    DELETE FROM bare_incoming
+    CREATE TEMPORARY TABLE IF NOT EXISTS bare_incoming (
+        machine_name text COLLATE "C", name text, type text, version text, status boolean, schema_version bigint, package text,
+        core_compatibility text[], dependencies text[], description text, project_link text, security_coverage boolean,
+        project text COLLATE "C", datestamp bigint
+    ) ON COMMIT DELETE ROWS
 """
 BARE_CLOSE = """
     UPDATE bare_states s SET until_sequence = :sequence, valid_to = :at FROM bare_incoming i
@@ -177,11 +178,11 @@ def in_the_database(url: str) -> dict[str, Any]:
 
     def bare(body: bytes, minute: int) -> float:
         started = time.perf_counter()
-        rows = [_row(module) for module in decode_request(body).modules]
+        rows = [reported(module) for module in decode_request(body).modules]
         values = {"sequence": minute, "at": START + timedelta(minutes=minute)}
         with own.begin() as connection:
             connection.execute(sa.text(BARE))
-            copy_rows(connection, "bare_incoming", _COPIED, rows)
+            copy_rows(connection, "bare_incoming", COPIED, rows)
             connection.execute(sa.text(BARE_CLOSE), values)
             connection.execute(sa.text(BARE_OPEN), values)
         return time.perf_counter() - started

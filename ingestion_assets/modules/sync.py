@@ -1,4 +1,4 @@
-"""Applying syncs to a site: what differs from the inventory is found and written by set-based SQL, in one transaction a sync.
+"""Applying syncs to a site, each in one transaction: which are applied, held or only recorded, and in which order they are replayed.
 
 The rules: a site's syncs are applied one after the other under its row's lock, in the order of their snapshots: one that is older
 than the newest applied is recorded and changes nothing. What is already there is not written again. A full sync that would remove
@@ -7,7 +7,7 @@ too much is held until somebody confirms it. A sync that was applied before is n
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -15,9 +15,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from ingestion_assets.modules.schema import ModuleInfo, ModuleSyncRequest
+from ingestion_assets.modules.differences import Counts, compare, forget_comparison, write_changes
+from ingestion_assets.modules.schema import ModuleSyncRequest
 from ingestion_assets.modules.tables import sites, states, syncs
-from ingestion_assets.stores.postgres import copy_rows
 
 SyncState = Literal["applied", "stale", "held"]
 
@@ -51,29 +51,6 @@ class RemovalGuard:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """What a sync changed. Reported = new + returned + modified + unchanged; `present` is the inventory after it."""
-
-    new: int = 0
-    returned: int = 0
-    modified: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    updated: int = 0
-    enabled: int = 0
-    disabled: int = 0
-    present_before: int = 0
-
-    @property
-    def reported(self) -> int:
-        return self.new + self.returned + self.modified + self.unchanged
-
-    @property
-    def present(self) -> int:
-        return self.present_before + self.new + self.returned - self.removed
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
     """What became of a sync. `changed` names the reported modules it wrote."""
 
@@ -82,77 +59,6 @@ class Applied:
     sequence: int | None
     counts: Counts
     changed: frozenset[str] = frozenset()
-
-
-# What a module reports, in the order in which it is copied and compared.
-_REPORTED = (
-    "name", "type", "version", "status", "schema_version", "package", "core_compatibility", "dependencies", "description",
-    "project_link", "security_coverage", "project", "datestamp",
-)  # fmt: skip
-_COPIED = ("machine_name", *_REPORTED)
-
-
-def _of(alias: str) -> str:
-    return ", ".join(f"{alias}.{name}" for name in _REPORTED)
-
-
-_STAGE = sa.text("""
-    CREATE TEMPORARY TABLE IF NOT EXISTS incoming_modules (
-        machine_name text COLLATE "C" NOT NULL, name text, type text, version text, status boolean, schema_version bigint,
-        package text, core_compatibility text[], dependencies text[], description text, project_link text,
-        security_coverage boolean, project text COLLATE "C", datestamp bigint
-    ) ON COMMIT DELETE ROWS;
-    CREATE TEMPORARY TABLE IF NOT EXISTS module_changes (
-        machine_name text COLLATE "C" NOT NULL, kind text NOT NULL, updated boolean, enabled boolean, disabled boolean,
-        old_sequence bigint, first_seen timestamptz
-    ) ON COMMIT DELETE ROWS;
-    DELETE FROM incoming_modules; DELETE FROM module_changes
-""")
-_CLEAR = sa.text("TRUNCATE incoming_modules, module_changes")
-_COMPARE = sa.text(f"""
-    WITH changes AS (
-        INSERT INTO module_changes
-        SELECT machine_name,
-               CASE WHEN s.present IS NULL THEN 'new' WHEN i.name IS NULL THEN 'removed' WHEN s.present THEN 'modified'
-                    ELSE 'returned' END,
-               s.present AND s.version <> i.version, s.present AND i.status AND NOT s.status,
-               s.present AND s.status AND NOT i.status, s.sequence, s.first_seen
-        FROM incoming_modules i
-        FULL JOIN (SELECT * FROM ingestion.module_states WHERE site_id = :site_id AND until_sequence IS NULL) s
-            USING (machine_name)
-        WHERE CASE WHEN i.name IS NULL THEN :full AND s.present
-                   ELSE s.present IS NOT TRUE OR ({_of("s")}) IS DISTINCT FROM ({_of("i")}) END
-        RETURNING *
-    )
-    SELECT count(*) FILTER (WHERE kind = 'new') AS new, count(*) FILTER (WHERE kind = 'returned') AS returned,
-           count(*) FILTER (WHERE kind = 'modified') AS modified, count(*) FILTER (WHERE kind = 'removed') AS removed,
-           count(*) FILTER (WHERE updated) AS updated, count(*) FILTER (WHERE enabled) AS enabled,
-           count(*) FILTER (WHERE disabled) AS disabled,
-           coalesce(array_agg(machine_name) FILTER (WHERE kind <> 'removed'), '{{}}') AS changed
-    FROM changes
-""")
-_PRESENT = sa.text("""
-    SELECT count(*) FROM ingestion.module_states WHERE site_id = :site_id AND until_sequence IS NULL AND present
-""")
-# The names are given as an array: so the states are found by the index of open ones, whatever the planner believes of the size of
-# the temporary table, and however long the site's history is.
-_CLOSE = sa.text("""
-    UPDATE ingestion.module_states SET until_sequence = :sequence, valid_to = :at
-    WHERE site_id = :site_id AND until_sequence IS NULL
-      AND machine_name = ANY(ARRAY(SELECT machine_name FROM module_changes WHERE kind <> 'new'))
-""")
-_OPEN = sa.text(f"""
-    INSERT INTO ingestion.module_states
-        (site_id, machine_name, sequence, valid_from, present, first_seen, seen_at, {", ".join(_REPORTED)})
-    SELECT :site_id, i.machine_name, :sequence, :at, true, coalesce(c.first_seen, :at), :at, {_of("i")}
-    FROM incoming_modules i JOIN module_changes c USING (machine_name)
-    UNION ALL
-    SELECT :site_id, s.machine_name, :sequence, :at, false, s.first_seen, greatest(s.seen_at, :full_snapshot_at), {_of("s")}
-    FROM module_changes c
-    JOIN ingestion.module_states s
-        ON s.site_id = :site_id AND s.machine_name = c.machine_name AND s.sequence = c.old_sequence
-    WHERE c.kind = 'removed'
-""")
 
 
 def apply_sync(connection: sa.Connection, incoming: Incoming, *, guard: RemovalGuard) -> Applied:
@@ -167,7 +73,7 @@ def apply_sync(connection: sa.Connection, incoming: Incoming, *, guard: RemovalG
         stale = Applied(id=incoming.id, state="stale", sequence=None, counts=counts)
         _record(connection, incoming, stale)
         return stale
-    counts, changed = _compare(connection, incoming)
+    counts, changed = compare(connection, incoming.site_id, request)
     if not incoming.confirmed and guard.holds(removed=counts.removed, present=counts.present_before):
         held = Applied(id=incoming.id, state="held", sequence=None, counts=counts)
         _record(connection, incoming, held)
@@ -204,16 +110,14 @@ def rebuild_site(
     )
     nothing = dict.fromkeys(("snapshot_at", "full_snapshot_at", "drupal_version", "php_version", "site_info"))
     connection.execute(sa.update(sites).where(sites.c.id == site_id).values(sequence=0, **nothing))
-    connection.execute(_STAGE)
 
     def anew(drop_id: UUID) -> Applied:
-        connection.execute(
-            _CLEAR
-        )  # rows deleted within a transaction would slow down the comparisons to come
+        forget_comparison(connection)
         incoming = load(drop_id)
         if drop_id not in applied_as:
             return apply_sync(connection, incoming, guard=guard)
-        return _write(connection, incoming, _lock_site(connection, site_id), *_compare(connection, incoming))
+        site = _lock_site(connection, site_id)
+        return _write(connection, incoming, site, *compare(connection, site_id, incoming.request))
 
     return [anew(one) for one in sorted(landed, key=lambda one: applied_as.get(one, math.inf))]
 
@@ -229,29 +133,6 @@ def _lock_site(connection: sa.Connection, site_id: int):
     return site
 
 
-def _compare(connection: sa.Connection, incoming: Incoming) -> tuple[Counts, frozenset[str]]:
-    """Copy what is reported beside the inventory and note the differences in `module_changes`; which reported names differ."""
-    connection.execute(_STAGE)
-    copy_rows(connection, "incoming_modules", _COPIED, map(_row, incoming.request.modules))
-    full = incoming.request.sync_type == "full"
-    found = connection.execute(_COMPARE, {"site_id": incoming.site_id, "full": full}).one()._asdict()
-    changed = frozenset(found.pop("changed"))
-    counts = Counts(**found, unchanged=len(incoming.request.modules) - len(changed))
-    if full:  # then the inventory is what is still reported and what is not any more
-        present = counts.unchanged + counts.modified + counts.removed
-    else:
-        present = connection.scalar(_PRESENT, {"site_id": incoming.site_id}) or 0
-    return replace(counts, present_before=present), changed
-
-
-def _row(module: ModuleInfo) -> tuple[Any, ...]:
-    return (
-        module.machine_name, module.name, module.type, module.version, module.status, module.schema_version, module.package,
-        module.core_compatibility, module.dependencies, module.description, module.project_link, module.security_coverage,
-        module.drupal_project(), module.datestamp or 0,
-    )  # fmt: skip
-
-
 def _write(
     connection: sa.Connection,
     incoming: Incoming,
@@ -262,14 +143,9 @@ def _write(
     request, at = incoming.request, incoming.request.sync_timestamp
     sequence = site.sequence + 1
     if changed or counts.removed:
-        values = {
-            "site_id": incoming.site_id,
-            "sequence": sequence,
-            "at": at,
-            "full_snapshot_at": site.full_snapshot_at,
-        }
-        connection.execute(_CLOSE, values)
-        connection.execute(_OPEN, values)
+        write_changes(
+            connection, incoming.site_id, sequence=sequence, at=at, full_snapshot_at=site.full_snapshot_at
+        )
     full = request.sync_type == "full"
     unchanged = None if full else sorted({one.machine_name for one in request.modules} - changed)
     connection.execute(
