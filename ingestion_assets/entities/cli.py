@@ -9,6 +9,7 @@ from rich.console import Console
 
 from ingestion_assets.entities import tables
 from ingestion_assets.entities.definition import Entity, EntitySet, json_schema
+from ingestion_assets.entities.in_force import read_note
 from ingestion_assets.entities.reading import FaultyDefinitionsError, places, read_entities
 from ingestion_assets.settings import load_settings
 
@@ -45,7 +46,7 @@ def check(
     except tables.IncompatibleTableError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(1) from error
-    typer.echo("The tables agree." if not statements else "With the next payload the tables change:")
+    typer.echo("The tables agree." if not statements else "The tables are to change:")
     for statement in statements:
         typer.echo(f"{statement.as_string()};")
 
@@ -105,4 +106,9 @@ def _read(paths: list[Path] | None) -> EntitySet:
         console = Console(stderr=True)
         for fault in error.faults:
             console.print(str(fault), soft_wrap=True, highlight=False, markup=False)
+        if not paths and (note := read_note(settings.home)) is not None:
+            names = ", ".join(one.entity for one in note.entities)
+            console.print(
+                f"Until that is repaired the last good definitions are in force: {names}", soft_wrap=True
+            )
         raise typer.Exit(1) from error

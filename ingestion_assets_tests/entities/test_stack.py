@@ -131,12 +131,13 @@ def test_planted_errors_are_exactly_what_is_refused(
         ).status_code
         == 200
     )
-    done = client.post("/api/v1/rejects/redrive", params={"receipt": receipt}).json()
-    again = client.get(
-        f"/api/v1/receipts/{done['items'][0]['receipt']}", headers={"Prefer": "wait=60"}
-    ).json()
+    inserted = 0
+    while items := client.post("/api/v1/rejects/redrive", params={"receipt": receipt}).json()["items"]:
+        for tried in {item["receipt"] for item in items}:
+            again = client.get(f"/api/v1/receipts/{tried}", headers={"Prefer": "wait=60"}).json()
+            inserted += again["result"]["inserted"]
     repaired = sum(error["code"] == "missing_reference" for error in result["errors"])
-    assert again["result"]["inserted"] == repaired
+    assert inserted == repaired
     stored = database.execute("SELECT count(*) FROM entities.orders WHERE customer_key = 9999999").fetchone()
     assert stored == (repaired,)
 
