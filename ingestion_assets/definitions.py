@@ -8,6 +8,7 @@ from ingestion_assets.entities.registry import current_version, defined_entities
 from ingestion_assets.flows import FLOWS
 from ingestion_assets.modules import definitions as modules
 from ingestion_assets.orchestration import landing_assets
+from ingestion_assets.orchestration.retention import retention_definitions
 from ingestion_assets.orchestration.sensors import reconciliation_sensor
 
 definitions = dg.Definitions.merge(
@@ -15,6 +16,7 @@ definitions = dg.Definitions.merge(
     entities.build(defined_entities()),
     modules.definitions,
     landing_assets.definitions,
+    retention_definitions(FLOWS.values()),
     dg.Definitions(sensors=[reconciliation_sensor(list(FLOWS.values()))], executor=dg.in_process_executor),
 )
 

@@ -107,6 +107,11 @@ class Settings(BaseSettings):
         900.0,
         description="Age of the oldest unprocessed payload above which new ones get 503 with Retry-After.",
     )
+    retention_days: int | None = Field(
+        None,
+        ge=30,
+        description="Days after which finished payloads, their receipts and idempotency keys, and Dagster's superseded runs are deleted; unset, everything is kept.",
+    )
 
     workers_default: int = Field(2, ge=1, description="Warm worker processes on the queue `default`.")
     workers_gpu: int = Field(1, ge=0, description="Warm worker processes on the queue `gpu`; 0 starts none.")

@@ -86,7 +86,8 @@ def _refs(rows: Sequence[sa.Row[Any]]) -> tuple[DropRef, ...]:
     return tuple(sorted((DropRef(*row) for row in rows), key=lambda drop: drop.id))
 
 
-def _take_lease(connection: sa.Connection, lane: Lane, *, run_id: str, lease_s: float) -> None:
+def take_lease(connection: sa.Connection, lane: Lane, *, run_id: str, lease_s: float) -> None:
+    """Hold the lane for a run, for `lease_s` from now unless it is renewed. Raises `LaneBusyError`."""
     taken = connection.execute(
         sa.text("""
             INSERT INTO ingestion.leases AS lease (flow, lane, holder, expires_at)
@@ -120,7 +121,7 @@ def claim_landed(
     A drop that was in two lost or failed runs already is taken alone, so that a poisonous one fails alone. What this
     run holds from an earlier try is taken up again. Raises `LaneBusyError`.
     """
-    _take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
+    take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
     if dispatch_id is not None:
         connection.execute(
             sa.update(dispatches)
@@ -191,7 +192,7 @@ def claim_partition(
     those that are done are looked at, and the ledger stays as it is.
     """
     for lane in lanes:
-        _take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
+        take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
     mine = (drops.c.flow == flow) & (drops.c.partition == partition) & ~drops.c.attributes.has_key("alias_of")
     if take_open:
         connection.execute(

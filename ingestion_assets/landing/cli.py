@@ -18,7 +18,9 @@ from ingestion_assets.stores.postgres import async_engine, engine
 
 app = typer.Typer()
 receipts = typer.Typer(no_args_is_help=True, help="Look up what became of accepted payloads.")
-rejects = typer.Typer(no_args_is_help=True, help="List, show and redrive records that were rejected.")
+rejects = typer.Typer(
+    no_args_is_help=True, help="List, show, redrive and discard records that were rejected."
+)
 app.add_typer(receipts, name="receipts")
 app.add_typer(rejects, name="rejects")
 
@@ -155,6 +157,33 @@ def redrive(
         addresses = [("/api/v1/rejects/redrive", given)]
     count = sum(_post(address, parameters) for address, parameters in addresses)
     typer.echo(f"{count} sent again.")
+
+
+@rejects.command("discard")
+def discard(
+    reject_ids: Annotated[
+        list[UUID] | None, typer.Argument(help="Rejects to delete; or use the filters.")
+    ] = None,
+    flow: Flow = None,
+    receipt: OfReceipt = None,
+    kind: Kind = None,
+    hours: Hours = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that were not sent again before.")] = False,
+) -> None:
+    """Delete rejects that nobody will send again. Their payloads stay on landing storage until they expire."""
+    filters = {"flow": flow, "receipt": receipt, "kind": kind, "since": _since(hours)}
+    if not reject_ids and not everything and not any(filters.values()):
+        raise typer.BadParameter("name rejects, give a filter, or say --all")
+    count = 0
+    with engine().begin() as connection:
+        if reject_ids:
+            count = kept.discard(connection, reject_ids)
+        while not reject_ids:
+            found = kept.list_rejects(connection, **filters, open_only=True, limit=1000)  # pyright: ignore[reportArgumentType]
+            if not found.items:
+                break
+            count += kept.discard(connection, [one.id for one in found.items])
+    typer.echo(f"{count} deleted.")
 
 
 def _post(address: str, parameters: dict[str, str]) -> int:

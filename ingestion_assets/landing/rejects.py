@@ -54,7 +54,8 @@ _STORED = [
 def insert_rejects(
     connection: sa.Connection, flows: Mapping[UUID, str], outcomes: Sequence[DropOutcome]
 ) -> None:
-    """Keep the rejects of some drops; repeating it changes nothing."""
+    """Keep the rejects of some drops; repeating it changes nothing. A payload that fails again after it was sent again
+    is open again."""
     rows = [
         {
             "id": uuid_utils.compat.uuid7(),
@@ -70,7 +71,16 @@ def insert_rejects(
         for reject in outcome.rejects
     ]
     if rows:
-        connection.execute(insert(rejects).on_conflict_do_nothing(), rows)
+        statement = insert(rejects)
+        again = {name: statement.excluded[name] for name in ("code", "reason")}
+        connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=["drop_id", "position", "kind"],
+                set_={**again, "redriven_at": None, "redriven_as": None},
+                where=rejects.c.redriven_at.is_not(None) & (rejects.c.position < 0),
+            ),
+            rows,
+        )
 
 
 def list_rejects(
@@ -121,7 +131,7 @@ async def redrive(
             records[reject.receipt].append(reject)
     for drop_id, group in records.items():
         receipt = await _redrive_records(engine, intake, flows, drop_id, group)
-        await asyncio.to_thread(_mark, engine, [reject.id for reject in group], receipt)
+        await asyncio.to_thread(_mark_sent, engine, [reject.id for reject in group], receipt)
         done += [Redriven(reject.id, receipt) for reject in group]
     return done
 
@@ -154,6 +164,11 @@ async def _redrive_records(
     return accepted.id
 
 
+def _mark_sent(engine: sa.Engine, ids: Sequence[UUID], receipt: UUID) -> None:
+    with engine.begin() as connection:
+        _mark(connection, ids, receipt)
+
+
 def _origin(engine: sa.Engine, drop_id: UUID) -> Any:
     with engine.connect() as connection:
         return connection.execute(sa.select(drops).where(drops.c.id == drop_id)).one()
@@ -167,15 +182,19 @@ def _redrive_payload(engine: sa.Engine, reject: StoredReject) -> UUID:
             .values(state="landed", attempts=0, deferrals=0, not_before=None, finished_at=None, errors=None)
             .returning(drops.c.flow, drops.c.lane)
         ).all()
+        _mark(connection, [reject.id], reject.receipt)
         announce(connection, [(row.flow, row.lane) for row in redriven])
-    _mark(engine, [reject.id], reject.receipt)
     return reject.receipt
 
 
-def _mark(engine: sa.Engine, ids: Sequence[UUID], receipt: UUID) -> None:
-    with engine.begin() as connection:
-        connection.execute(
-            sa.update(rejects)
-            .where(rejects.c.id.in_(ids))
-            .values(redriven_at=sa.func.clock_timestamp(), redriven_as=receipt)
-        )
+def _mark(connection: sa.Connection, ids: Sequence[UUID], receipt: UUID) -> None:
+    connection.execute(
+        sa.update(rejects)
+        .where(rejects.c.id.in_(ids))
+        .values(redriven_at=sa.func.clock_timestamp(), redriven_as=receipt)
+    )
+
+
+def discard(connection: sa.Connection, ids: Sequence[UUID]) -> int:
+    """Delete rejects that nobody will send again; gives how many there were."""
+    return connection.execute(sa.delete(rejects).where(rejects.c.id.in_(ids))).rowcount

@@ -5,11 +5,12 @@ which the ledger does not know yet means listing a few minutes, however much is 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -49,6 +50,18 @@ class LandingStorage(Protocol):
         ...
 
     def move(self, source: str, target: str) -> None: ...
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """Names of the folders in a folder, none if it does not exist."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Delete an object; one that is not there is fine."""
+        ...
+
+    def remove_folder(self, prefix: str) -> None:
+        """Delete a folder with all that is in it."""
+        ...
 
     def probe(self) -> None:
         """Raises `LandingUnavailableError` if nothing could be written now."""
@@ -148,6 +161,20 @@ class LocalStorage:
         destination.parent.mkdir(parents=True, exist_ok=True)
         (self.root / source).rename(destination)
 
+    def folders(self, prefix: str) -> Sequence[str]:
+        folder = self.root / prefix
+        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+    def remove(self, path: str) -> None:
+        target = self.root / path
+        target.unlink(missing_ok=True)
+        with suppress(OSError):  # the folders of the minute and the day, once they are empty
+            target.parent.rmdir()
+            target.parent.parent.rmdir()
+
+    def remove_folder(self, prefix: str) -> None:
+        rmtree(self.root / prefix, ignore_errors=True)
+
     def probe(self) -> None:
         if not os.access(self.root, os.W_OK):
             raise LandingUnavailableError(f"landing storage {self.root} is not writable")
@@ -185,6 +212,18 @@ class ObjectStorage:
 
     def move(self, source: str, target: str) -> None:
         self.store.rename(source, target)
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        found = self.store.list_with_delimiter(f"{prefix}/")["common_prefixes"]
+        return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
+
+    def remove(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self.store.delete(path)
+
+    def remove_folder(self, prefix: str) -> None:
+        for page in self.store.list(f"{prefix}/"):
+            self.store.delete([item["path"] for item in page])
 
     def probe(self) -> None:
         from obstore.exceptions import BaseError  # noqa: PLC0415

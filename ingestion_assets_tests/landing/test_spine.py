@@ -26,7 +26,7 @@ from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.segments import encode, pack
 from ingestion_assets.landing.storage import LocalStorage, segment_path
-from ingestion_assets.stores.postgres import async_engine, driver_url
+from ingestion_assets.stores.postgres import async_engine
 
 LANE = Lane("notes", "2026-01-31", "2026-01-31")
 
@@ -57,24 +57,6 @@ NOTES = Flow(
     read_inbox=read_inbox,
     compose=lambda records, _attributes: Body(b"".join(records), len(records)),
 )
-
-
-@pytest.fixture
-def engine(postgres_url: str):
-    engine = sa.create_engine(driver_url(postgres_url, "psycopg"))
-    with engine.begin() as connection:
-        connection.execute(
-            sa.text(
-                "TRUNCATE ingestion.drops, ingestion.leases, ingestion.dispatches, ingestion.landing_watermark CASCADE"
-            )
-        )
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> LocalStorage:
-    return LocalStorage(tmp_path / "landing")
 
 
 def with_intake(engine: sa.Engine, storage: LocalStorage, work: Callable):
@@ -258,6 +240,14 @@ def test_a_drop_that_was_in_failing_runs_is_taken_alone_and_ends_as_failed(
 
     with_intake(engine, storage, work)
     assert set(states(engine).values()) == {"landed"}
+    again = take(engine, "again")
+    with engine.begin() as connection:
+        assert rejects.list_rejects(connection, open_only=True).items == []
+        error["reason"] = "and again"
+        claims.give_back(connection, "again", error=error, transient=False, delay_s=0, max_attempts=1)
+        opened = rejects.list_rejects(connection, open_only=True).items
+    assert {reject.receipt for reject in opened} == {drop.id for drop in again.drops}
+    assert {reject.reason for reject in opened} == {"and again"}
 
 
 def test_finishing_keeps_outcomes_and_rejects_and_frees_the_lane(

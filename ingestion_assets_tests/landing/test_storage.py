@@ -56,3 +56,25 @@ def test_a_folder_that_cannot_be_written_says_so_and_leaves_no_descriptor_open(t
         with pytest.raises(LandingUnavailableError, match="landing storage"):
             storage.write("segments/2026-01-31/12-05/a.seg", b"x")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_what_is_removed_is_gone_and_removing_it_again_is_fine(storage: LandingStorage) -> None:
+    path = "segments/2026-01-31/12-05/a.seg"
+    storage.write(path, b"x")
+    for _ in range(2):
+        storage.remove(path)
+    assert list(storage.list("segments/2026-01-31/12-05")) == []
+    if isinstance(storage, LocalStorage):
+        assert list(storage.root.rglob("*")) == [storage.root / "segments"]
+
+
+def test_folders_are_listed_and_removed_with_all_that_is_in_them(storage: LandingStorage) -> None:
+    assert storage.folders("notes/accepted") == []
+    for path in ("2026-01-31/a", "2026-01-31/deep/b", "2026-02-01/a"):
+        storage.write(f"notes/accepted/{path}", b"x")
+    assert storage.folders("notes/accepted") == ["2026-01-31", "2026-02-01"]
+    storage.remove_folder("notes/accepted/2026-01-31")
+    assert storage.read("notes/accepted/2026-02-01/a") == b"x"
+    for path in ("a", "deep/b"):
+        with pytest.raises(FileNotFoundError):
+            storage.read(f"notes/accepted/2026-01-31/{path}")

@@ -19,7 +19,8 @@ def outline(repository: dg.RepositoryDefinition) -> str:
     for job in sorted(repository.get_all_jobs(), key=lambda job: job.name):
         if not job.name.startswith("__"):
             assets = sorted(key.to_user_string() for key in job.asset_layer.executable_asset_keys)
-            lines.append(f"job {job.name}: {', '.join(assets) or 'checks only'}")
+            checks = "checks only" if job.asset_layer.asset_graph.asset_check_keys else "no assets"
+            lines.append(f"job {job.name}: {', '.join(assets) or checks}")
     lines += sorted(f"sensor {sensor.name}" for sensor in repository.sensor_defs)
     lines += sorted(f"schedule {one.name}: {one.cron_schedule}" for one in repository.schedule_defs)
     return "\n".join(lines) + "\n"

@@ -1,0 +1,49 @@
+"""`ingestion retention`: what is old enough to be deleted. The nightly job does the deleting, never this command."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ingestion_assets.settings import load_settings
+
+app = typer.Typer()
+
+
+@app.command()
+def retention(
+    days: Annotated[
+        int | None, typer.Option(min=0, help="Instead of INGESTION_RETENTION_DAYS, to see what it would do.")
+    ] = None,
+) -> None:
+    """Show what is old enough to be deleted, and what stays because a reject of it is open. Deletes nothing."""
+    from dagster import DagsterInstance  # noqa: PLC0415
+
+    from ingestion_assets.flows import FLOWS  # noqa: PLC0415
+    from ingestion_assets.landing.retention import plan  # noqa: PLC0415
+    from ingestion_assets.orchestration.retention import NOT_SET, expired_runs  # noqa: PLC0415
+    from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
+
+    settings = load_settings()
+    console = Console()
+    days = settings.retention_days if days is None else days
+    if days is None:
+        console.print(f"{NOT_SET} `--days N` shows what would go.", soft_wrap=True, highlight=False)
+        return
+    before = datetime.now(UTC) - timedelta(days=days)
+    table = Table("flow", "", "payloads", "bytes", "finished from", "to")
+    with engine().connect() as connection:
+        for old in plan(connection, FLOWS.values(), before=before):
+            what = "kept: open rejects" if old.kept else "goes"
+            table.add_row(
+                old.flow, what, f"{old.payloads:,}", f"{old.bytes:,}", f"{old.oldest:%Y-%m-%d}", f"{old.newest:%Y-%m-%d}"
+            )  # fmt: skip
+    with DagsterInstance.from_config(str(settings.home / "dagster")) as instance:
+        runs = sum(1 for _ in expired_runs(instance, before=before))
+    console.print(f"Finished before {before:%Y-%m-%d %H:%M} UTC:", highlight=False)
+    console.print(table)
+    console.print(f"Dagster's superseded runs of that age: {runs:,}.", highlight=False)
+    if settings.retention_days is None:
+        console.print(NOT_SET, highlight=False)
