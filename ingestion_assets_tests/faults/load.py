@@ -1,93 +1,186 @@
-"""Load: batches of made-up transcripts, posted by threads that try again until each is acknowledged."""
+"""Load: what the flows send while something is killed, by senders that try again until each payload is acknowledged."""
 
-import json
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
+import redis
 
-from ingestion_assets.sending.synthetic import transcripts
+from ingestion_assets_tests.stacks import RunningStack
 
-SENDERS = 4
+SENDERS = 8
 WAITING_SHARE = 0.3
 """Share of the requests that wait for their outcome instead of asking for the receipt alone."""
 PAUSE_S = 0.1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Payload:
-    """One batch as it is sent, and the lines in it as the oracle wants them."""
-
-    key: str
-    session: str
-    lines: tuple[dict[str, Any], ...]
-
-    def body(self) -> bytes:
-        return json.dumps({"sessionId": self.session, "messages": list(self.lines)}).encode()
+class StoppedError(Exception):
+    """The round is over; nobody waits for this payload any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledged:
-    """What a sender was told: a receipt, at once or with the outcome (`status` 200)."""
+    """What a sender was told: the receipt of a payload with so many records (None: it does not know how many)."""
 
-    payload: Payload
     receipt: str
-    status: int
-    answer: dict[str, Any] = field(repr=False)
+    records: int | None = None
 
 
-def payloads(*, seed: int, sessions: int = 4, lines: int = 240, size: int = 20) -> list[Payload]:
-    """Batches over several new sessions, in random order: neighbours overlap, and one in five comes twice.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """What a flow's oracle says of its tables; both should be empty or 0."""
 
-    Lines that come again are the same, so whatever the order, the tables are the same.
-    """
-    rng = random.Random(seed)
-    made: list[Payload] = []
-    for transcript in transcripts(sessions=sessions, lines=lines, seed=seed):
-        for start in range(0, len(transcript.lines), size * 3 // 4):
-            part = tuple(transcript.lines[start : start + size])
-            made.append(Payload(key=f"load-{seed}-{len(made)}", session=transcript.session_id, lines=part))
-    for again in rng.sample(made, len(made) // 5):
-        made.append(Payload(key=f"load-{seed}-{len(made)}", session=again.session, lines=again.lines))
-    rng.shuffle(made)
-    return made
+    doubled: int
+    """Records that two payloads were told to have stored."""
+    different: list[str]
 
 
-class Load:
-    """Senders at work on some payloads. Use as a context manager; `finish` waits for all to be acknowledged."""
+class Client:
+    """The front door and the queues as a patient client uses them: it tries again until it is answered."""
 
-    def __init__(self, *, url: str, token: str, payloads: Sequence[Payload], seed: int) -> None:
-        self.payloads = payloads
-        self.acknowledged: list[Acknowledged] = []
+    def __init__(self, stack: RunningStack) -> None:
         self.answers: Counter[str] = Counter()
         """How often each status was answered; `broken` for connections that broke."""
-        self._url, self._token = url, token
-        self._rng = random.Random(seed)
         self._stop = threading.Event()
+        self.http = httpx.Client(
+            base_url=stack.url, headers={"X-API-Key": stack.admin_token}, timeout=httpx.Timeout(60, connect=2)
+        )
+        self._queues = redis.Redis.from_url(
+            stack.environment["INGESTION_REDIS_URL"], socket_timeout=5, socket_connect_timeout=2
+        )
+
+    def close(self) -> None:
+        self.stop()
+        self.http.close()
+        self._queues.close()
+
+    def stop(self) -> None:
+        """Whoever waits for an answer gets `StoppedError`."""
+        self._stop.set()
+
+    def pause(self, seconds: float = PAUSE_S) -> None:
+        """Wait before the next try. Raises `StoppedError`."""
+        if self._stop.wait(seconds):
+            raise StoppedError
+
+    def request(
+        self, method: str, path: str, *, expected: Sequence[int] = (), **options: Any
+    ) -> httpx.Response:
+        """The answer: a success, or a status that is `expected`. Raises `AssertionError` for others, `StoppedError`."""
+        while True:
+            try:
+                answer = self.http.request(method, path, **options)
+            except httpx.TransportError:
+                self.answers["broken"] += 1
+                self.pause()
+                continue
+            self.answers[str(answer.status_code)] += 1
+            if answer.is_success or answer.status_code in expected:
+                return answer
+            self.pause(retry_after(answer))
+
+    def push(self, queue: str, job: bytes) -> None:
+        """Push a job, maybe twice where the answer was lost."""
+        self._ask(lambda: self._queues.lpush(queue, job))
+
+    def value(self, name: str) -> bytes | None:
+        """What a key holds."""
+        return self._ask(lambda: self._queues.get(name))
+
+    def _ask(self, question: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return question()
+            except redis.RedisError:
+                self.answers["queue broken"] += 1
+                self.pause()
+
+
+def retry_after(answer: httpx.Response) -> float:
+    """Seconds after which a refused request may be tried again. Raises `AssertionError` where that would be no use."""
+    if answer.status_code not in (429, 503):
+        raise AssertionError(f"{answer.request.url} was answered {answer.status_code}: {answer.text}")
+    return float(answer.headers["Retry-After"])
+
+
+Send = Callable[[Client], list[Acknowledged]]
+"""Sends one payload and returns once it is acknowledged."""
+
+
+class Load(Protocol):
+    """One flow's share of the load over a campaign, and the oracle of what must come of it."""
+
+    def prepare(self, client: Client) -> None:
+        """Make in the stack what the payloads need; called once, before anything is killed."""
+        ...
+
+    def payloads(self, rng: random.Random, *, count: int) -> list[Send]:
+        """About `count` payloads for a round. They may be sent in any order, and all of them will be."""
+        ...
+
+    def records_in(self, result: Mapping[str, Any]) -> int:
+        """How many records a receipt's result accounts for."""
+        ...
+
+    def audit(self, stack: RunningStack) -> Findings:
+        """The stack's tables against everything that `payloads` gave."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """A payload that one request carries, under an idempotency key."""
+
+    path: str
+    key: str
+    body: bytes
+    records: int
+    waits: bool
+    media_type: str = "application/json"
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+    def request(self) -> dict[str, Any]:
+        """The request as httpx takes it."""
+        headers = {
+            "Content-Type": self.media_type, "Idempotency-Key": self.key,
+            "Prefer": "wait=20" if self.waits else "respond-async",
+        }  # fmt: skip
+        return {"url": self.path, "params": self.parameters, "content": self.body, "headers": headers}
+
+    def __call__(self, client: Client) -> list[Acknowledged]:
+        request = self.request()
+        answer = client.request("POST", request.pop("url"), **request)
+        return [Acknowledged(receipt=answer.headers["X-Receipt-Id"], records=self.records)]
+
+
+class Senders:
+    """Threads that send some payloads. Use as a context manager; `finish` waits for all to be acknowledged."""
+
+    def __init__(self, stack: RunningStack, payloads: Sequence[Send]) -> None:
+        self.payloads = payloads
+        self.acknowledged: list[Acknowledged] = []
+        self._client = Client(stack)
         self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="sender")
         self._sending: list[Future[None]] = []
 
-    def __enter__(self) -> "Load":
-        self._client = httpx.Client(
-            base_url=self._url, headers={"X-API-Key": self._token, "Content-Type": "application/json"},
-            timeout=httpx.Timeout(60, connect=2),
-        )  # fmt: skip
-        self._sending = [
-            self._pool.submit(self._send, payload, waits=self._rng.random() < WAITING_SHARE)
-            for payload in self.payloads
-        ]
+    def __enter__(self) -> "Senders":
+        self._sending = [self._pool.submit(self._send, payload) for payload in self.payloads]
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._client.stop()
         self._pool.shutdown(cancel_futures=True)
         self._client.close()
+
+    @property
+    def answers(self) -> Counter[str]:
+        return self._client.answers
 
     @property
     def is_over(self) -> bool:
@@ -99,26 +192,15 @@ class Load:
         for one in self._sending:
             one.result(timeout=max(0.0, until - time.monotonic()))
 
-    def _send(self, payload: Payload, *, waits: bool) -> None:
-        headers = {"Idempotency-Key": payload.key, "Prefer": "wait=20" if waits else "respond-async"}
-        body = payload.body()
-        while not self._stop.is_set():
-            pause_s = PAUSE_S
-            try:
-                answer = self._client.post("/api/v1/ingest/batch", content=body, headers=headers)
-            except httpx.TransportError:
-                self.answers["broken"] += 1
-            else:
-                self.answers[str(answer.status_code)] += 1
-                if answer.is_success:
-                    self.acknowledged.append(
-                        Acknowledged(
-                            payload=payload, receipt=answer.headers["X-Receipt-Id"],
-                            status=answer.status_code, answer=answer.json(),
-                        )
-                    )  # fmt: skip
-                    return
-                if answer.status_code not in (429, 503):
-                    raise AssertionError(f"{payload.key} was answered {answer.status_code}: {answer.text}")
-                pause_s = float(answer.headers["Retry-After"])
-            self._stop.wait(pause_s)
+    def _send(self, payload: Send) -> None:
+        self.acknowledged += payload(self._client)
+
+
+def some_key(rng: random.Random) -> str:
+    """A key that no other payload has."""
+    return f"{rng.getrandbits(96):024x}"
+
+
+def waits(rng: random.Random) -> bool:
+    """Whether a request waits for its outcome."""
+    return rng.random() < WAITING_SHARE
