@@ -7,7 +7,6 @@ import asyncio
 import ctypes
 import gc
 import socket
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from types import FrameType
@@ -36,7 +35,6 @@ from ingestion_assets.stores.postgres import engine
 
 NOTICE_S = 0.5  # between `not ready` and closing the door, for load balancers to notice
 ACCEPTED_S = 0.2
-SWITCH_S = 0.0005  # the intake's threads are short bursts between waits; at 5 ms each would wait for the loop
 M_MMAP_THRESHOLD = -3
 
 
@@ -98,7 +96,6 @@ def serve(settings: Settings, *, launch: Callable[[Dispatch], None] | None = Non
     """Serve until SIGTERM or SIGINT; a second signal does not wait for requests."""
     configure_logging(level=settings.log_level, as_json=settings.log_json)
     _return_memory()
-    sys.setswitchinterval(SWITCH_S)
     app = create_app(settings, launch=launch)
     config = uvicorn.Config(
         app, host=settings.host, port=settings.port, http=GuardedProtocol, loop="uvloop", lifespan="on",

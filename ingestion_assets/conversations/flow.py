@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from uuid import UUID
 
 import msgspec
@@ -21,10 +22,15 @@ def partition_of(received_at: datetime, _subject: str | None = None) -> str:
 
 def lane_of(partition: str, drop_id: UUID) -> str:
     """The day itself, or one of its lanes where `INGESTION_CONVERSATION_LANES` allows several runs side by side."""
+    lanes = _lanes()
+    return partition if lanes == 1 else f"{partition}#{drop_id.int % lanes}"
+
+
+@lru_cache
+def _lanes() -> int:
     from ingestion_assets.settings import load_settings  # noqa: PLC0415  # definitions import this module
 
-    lanes = load_settings().conversation_lanes
-    return partition if lanes == 1 else f"{partition}#{drop_id.int % lanes}"
+    return load_settings().conversation_lanes
 
 
 def read_inbox(name: str, content: bytes) -> Sequence[tuple[Body, Mapping[str, str]]]:

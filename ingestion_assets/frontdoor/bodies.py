@@ -9,7 +9,7 @@ from io import BytesIO
 import zstandard
 from msgspec import Raw
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
+from starlette.types import Message, Receive
 
 from ingestion_assets.frontdoor.budget import Hold
 from ingestion_assets.frontdoor.depth import deeper_than
@@ -32,9 +32,12 @@ class BodyReader:
         self.max_depth = settings.max_json_depth
         self._timeout_s = settings.body_timeout_s
 
-    async def read(self, receive: Receive, headers: dict[bytes, bytes], hold: Hold) -> bytes:
+    async def read(
+        self, receive: Receive, headers: dict[bytes, bytes], hold: Hold, *, arrived: bool = False
+    ) -> bytes:
         """The decoded body. Its bytes count against `hold` until that is given back.
 
+        `arrived`: all of it is in memory, so that there is nobody to have patience with.
         Raises `Problem` 400 (broken encoding), 408, 413, 415, 503; `ClientDisconnect`.
         """
         coding = headers.get(b"content-encoding", b"identity").strip().lower()
@@ -50,7 +53,7 @@ class BodyReader:
         announced = headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced) > self.max_sent:
             raise self._too_large("sent", self.max_sent)
-        sent = await self._receive(receive, hold)
+        sent = await self._receive(receive, hold, arrived=arrived)
         if coding in (b"identity", b""):
             return sent
         if not sent:
@@ -62,8 +65,8 @@ class BodyReader:
         if deeper_than(body, self.max_depth, parts=parts, level=level):
             raise too_deep(self.max_depth)
 
-    async def _receive(self, receive: Receive, hold: Hold) -> bytes:
-        first, more = await self._message(receive)
+    async def _receive(self, receive: Receive, hold: Hold, *, arrived: bool) -> bytes:
+        first, more = _content(await receive()) if arrived else await self._message(receive)
         if not more:
             if len(first) > self.max_sent:
                 raise self._too_large("sent", self.max_sent)
@@ -90,9 +93,7 @@ class BodyReader:
                 message = await receive()
         except TimeoutError:
             raise self._too_slow() from None
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        return message.get("body", b""), message.get("more_body", False)
+        return _content(message)
 
     async def _decode(self, coding: bytes, sent: bytes, hold: Hold) -> bytes:
         pieces = _zstd_pieces(sent) if coding == b"zstd" else _gzip_pieces(sent)
@@ -119,6 +120,12 @@ class BodyReader:
             headers={"Connection": "close"},
             limit_bytes=limit,
         )
+
+
+def _content(message: Message) -> tuple[bytes, bool]:
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def too_deep(limit: int) -> Problem:

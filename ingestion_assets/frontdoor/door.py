@@ -131,9 +131,10 @@ class FrontDoor:
         principal = await self.keyring.principal(state["headers"])
         state["principal"] = principal.name
         verdict = await self.limits.judge(principal.name)
-        state["response_headers"].extend(
-            (name.lower().encode(), value.encode()) for name, value in verdict.headers
-        )
+        if verdict.headers:
+            state["response_headers"].extend(
+                (name.lower().encode(), value.encode()) for name, value in verdict.headers
+            )
         if not verdict.allowed:
             raise Problem(
                 429,

@@ -8,6 +8,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEAD_S = 15.0
 HEAD_BYTES = 64 * 1024
 HEAD_LINES = 200
+BODY_ARRIVED = "body_arrived"  # in a request's state once its whole body is in memory
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -46,6 +47,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._head_bytes += len(name) + len(value)
         if self._head_bytes > HEAD_BYTES or len(self.headers) > HEAD_LINES:
             self._refuse()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.scope["state"][BODY_ARRIVED] = True  # pyright: ignore[reportTypedDictNotRequiredAccess]
 
     def on_headers_complete(self) -> None:
         self._stop_timer()

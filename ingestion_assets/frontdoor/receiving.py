@@ -16,6 +16,7 @@ from starlette.types import Receive
 from ingestion_assets.frontdoor import preferences
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
 from ingestion_assets.frontdoor.problems import Problem, error_item
+from ingestion_assets.frontdoor.protocol import BODY_ARRIVED
 from ingestion_assets.frontdoor.receipt_view import receipt_json
 from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.frontdoor.waiting import TERMINAL
@@ -110,10 +111,19 @@ async def take_in(
         outcome = await _outcome(door, request.receive, accepted, waiting.seconds)
         if outcome is not None:
             return answer(outcome, answer_headers)
-    body = (
-        receipt_json(known, dagster_url=door.settings.dagster_url) if known else view | _landed_view(accepted)
-    )
-    answer_headers["Location"] = f"/api/v1/receipts/{accepted.id}"
+    address = receipt_url(accepted.id)
+    if known:
+        body = receipt_json(known, dagster_url=door.settings.dagster_url)
+    else:
+        body = {
+            "id": accepted.id,
+            "state": "landed",
+            **view,
+            "received_at": accepted.received_at,
+            "url": address,
+            "registered": accepted.registered,
+        }
+    answer_headers["Location"] = address
     return Response(msgspec.json.encode(body), 202, media_type="application/json", headers=answer_headers)
 
 
@@ -122,7 +132,8 @@ async def _land(
 ) -> tuple[Accepted, dict[str, Any]]:
     """Read the body and land it; the body's memory is given back on return."""
     with door.budget.hold() as hold:
-        body = await door.bodies.read(request.receive, arrival.headers, hold)
+        arrived = BODY_ARRIVED in request.scope["state"]
+        body = await door.bodies.read(request.receive, arrival.headers, hold, arrived=arrived)
         if len(body) < CHECKED_AT_ONCE:
             drop = make_drop(arrival, body)
         else:
@@ -221,16 +232,6 @@ def _answer_headers(accepted: Accepted, applied: str | None) -> dict[str, str]:
     if accepted.replayed:
         headers["Idempotent-Replayed"] = "true"
     return headers
-
-
-def _landed_view(accepted: Accepted) -> dict[str, Any]:
-    return {
-        "id": accepted.id,
-        "state": "landed",
-        "received_at": accepted.received_at,
-        "url": receipt_url(accepted.id),
-        "registered": accepted.registered,
-    }
 
 
 def receipt_url(drop_id: UUID) -> str:
