@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ingestion_assets_tests.faults.convergence import Audit, audit, come_to_rest
+from ingestion_assets_tests.faults.convergence import Audit, audit, come_to_rest, last_finished
 from ingestion_assets_tests.faults.conversations import Conversations
 from ingestion_assets_tests.faults.entities import Messages
 from ingestion_assets_tests.faults.load import Acknowledged, Client, Load, Send, Senders
@@ -33,6 +33,8 @@ class Round:
     finished_s: float
     quiet_s: float
     acknowledged: int
+    last: str
+    """The payload that was finished last."""
     answers: Counter[str]
 
 
@@ -63,7 +65,7 @@ class Campaign:
         self.note(senders)
         done = Round(
             targets=targets, finished_s=rest.finished_at - back, quiet_s=rest.quiet_at - back,
-            acknowledged=len(senders.acknowledged), answers=senders.answers,
+            acknowledged=len(senders.acknowledged), last=last_finished(self.stack), answers=senders.answers,
         )  # fmt: skip
         self.rounds.append(done)
         return done

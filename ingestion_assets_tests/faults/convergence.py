@@ -81,6 +81,18 @@ def unfinished(stack: RunningStack, receipts: Sequence[str]) -> list[str]:
     return [row["said"] for row in missing] + _said(stack, _OPEN)
 
 
+def last_finished(stack: RunningStack) -> str:
+    """The payload that was finished last, for the reader of a slow round."""
+    [said] = _said(
+        stack,
+        "SELECT flow || ' ' || coalesce(attributes ->> 'via', attributes ->> 'endpoint', '') || ', '"
+        " || round(extract(epoch FROM finished_at - received_at), 1) || ' s after it was accepted, attempts '"
+        " || attempts || ', deferrals ' || deferrals AS said FROM ingestion.drops"
+        " WHERE finished_at IS NOT NULL ORDER BY finished_at DESC LIMIT 1",
+    )
+    return said
+
+
 def _story(stack: RunningStack) -> list[str]:
     """The newest runs and dispatches, for the reader of a failure."""
     return _said(

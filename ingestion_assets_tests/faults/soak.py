@@ -62,7 +62,7 @@ def soak(running: Campaign, *, targets: Sequence[str], kills: int, payloads: int
             done = running.strike(*([] if target == "nothing" else [target]), payloads=payloads)
             print(
                 f"{target} {number + 1}/{kills}: {done.acknowledged} acknowledged, all done {done.finished_s:.1f} s after "
-                f"it was back, nothing held {done.quiet_s:.1f} s; answers {dict(done.answers)}",
+                f"it was back, nothing held {done.quiet_s:.1f} s; last {done.last}; answers {dict(done.answers)}",
                 flush=True,
             )
         found = running.audit()
