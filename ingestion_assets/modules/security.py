@@ -15,19 +15,17 @@ from ingestion_assets.modules.advice import advise
 from ingestion_assets.modules.releases import Release, ReleaseHistory
 from ingestion_assets.stores.postgres import copy_rows
 
-_NOTE_PROJECTS = sa.text("""
-    INSERT INTO ingestion.module_projects (project)
-    SELECT DISTINCT project FROM ingestion.module_states
-    WHERE site_id = :site_id AND until_sequence IS NULL AND present AND project <> ''
-    ORDER BY project
-    ON CONFLICT DO NOTHING
+_OPEN_QUESTIONS = sa.text("""
+    SELECT DISTINCT s.project, s.version, s.datestamp, p.project IS NOT NULL AS noted
+    FROM ingestion.module_states s
+    LEFT JOIN ingestion.module_projects p ON p.project = s.project
+    LEFT JOIN ingestion.module_advice a
+        ON a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp
+    WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.present AND s.project <> ''
+      AND (p.project IS NULL OR p.known AND a.project IS NULL)
 """)
-_UNJUDGED = sa.text("""
-    SELECT DISTINCT s.project, s.version, s.datestamp
-    FROM ingestion.module_states s JOIN ingestion.module_projects p ON p.project = s.project AND p.known
-    WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.present
-      AND NOT EXISTS (SELECT FROM ingestion.module_advice a
-                      WHERE a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp)
+_NOTE_PROJECTS = sa.text("""
+    INSERT INTO ingestion.module_projects (project) SELECT unnest(CAST(:projects AS text[])) ON CONFLICT DO NOTHING
 """)
 _INSTALLED = sa.text("""
     SELECT DISTINCT project, version, datestamp FROM ingestion.module_states
@@ -50,11 +48,11 @@ _KEEP = sa.text("""
         latest = excluded.latest, security_updates = excluded.security_updates, also = excluded.also,
         reason = excluded.reason, advised_at = clock_timestamp()
 """)
-_FOUND = sa.text("""
-    SELECT count(*) FROM ingestion.module_states s
+_NEEDED = sa.text("""
+    SELECT s.machine_name FROM ingestion.module_states s
     JOIN ingestion.module_advice a
         ON a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp AND a.needs_security_update
-    WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.present AND s.machine_name = ANY(:names)
+    WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.present
 """)
 _SITES_OF_RELEASE = sa.text("""
     SELECT t.id AS site_id, t.name AS site_name, s.machine_name, s.version AS installed_version, s.status AS enabled,
@@ -81,8 +79,12 @@ class Installed:
 
 def judge_site(connection: sa.Connection, site_id: int) -> int:
     """Judge what a site has and nobody judged yet; note projects the feed is to be asked for. Gives how many were judged."""
-    connection.execute(_NOTE_PROJECTS, {"site_id": site_id})
-    unjudged = [Installed(*row) for row in connection.execute(_UNJUDGED, {"site_id": site_id})]
+    questions = connection.execute(_OPEN_QUESTIONS, {"site_id": site_id}).all()
+    if new := sorted({row.project for row in questions if not row.noted}):
+        # This waits for whoever notes one of them at the same time; what the feed says of it is then seen below.
+        connection.execute(_NOTE_PROJECTS, {"projects": new})
+        questions = connection.execute(_OPEN_QUESTIONS, {"site_id": site_id}).all()
+    unjudged = [Installed(row.project, row.version, row.datestamp) for row in questions]
     histories = known_histories(connection, {one.project for one in unjudged})
     return judge(connection, unjudged, histories)
 
@@ -195,9 +197,9 @@ def forget_history(connection: sa.Connection, project: str, *, at: datetime) -> 
     )
 
 
-def updates_needed(connection: sa.Connection, site_id: int, names: Sequence[str]) -> int:
-    """How many of these modules of a site need a security update."""
-    return connection.execute(_FOUND, {"site_id": site_id, "names": list(names)}).scalar_one()
+def updates_needed(connection: sa.Connection, site_id: int) -> frozenset[str]:
+    """The modules of a site that need a security update."""
+    return frozenset(connection.scalars(_NEEDED, {"site_id": site_id}))
 
 
 def sites_of_release(

@@ -19,6 +19,10 @@ from ingestion_assets.modules.sync import Applied, Incoming, RemovalGuard, apply
 from ingestion_assets.modules.tables import syncs
 from ingestion_assets.modules.webhooks import announce
 
+# A commit that does not wait for the disk: the outcomes' commit, which comes later in the same log, does. Lost before that, the payload
+# is not done yet and is applied again.
+_NO_WAIT = sa.text("SET LOCAL synchronous_commit = off")
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -72,11 +76,11 @@ class ModulesWork:
         now = datetime.now(UTC)
         ended: list[DropOutcome] = []
         with self.engine.begin() as connection:
+            needed = updates_needed(connection, self.site_id)
             for done in self.done():
-                updates = 0
-                if done.applied.state == "applied":
-                    updates = updates_needed(connection, self.site_id, done.names)
-                outcome = _outcome(done, site_id=self.site_id, updates=updates, now=now)
+                outcome = _outcome(
+                    done, site_id=self.site_id, updates=len(needed.intersection(done.names)), now=now
+                )
                 ended.append(outcome)
                 if done.ref.state == "done":
                     continue
@@ -93,6 +97,7 @@ class ModulesWork:
         for ref in refs:
             incoming = self._incoming(ref)
             with self.engine.begin() as connection:
+                connection.execute(_NO_WAIT)
                 applied = apply_sync(connection, incoming, guard=self.guard)
             done.append(Done(ref, applied, _names(incoming.request)))
         return done
