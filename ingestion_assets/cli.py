@@ -21,7 +21,7 @@ COMMANDS = {
     "keys": ("ingestion_assets.frontdoor.cli", "Create, list and revoke API keys."),
     "receipts": (_LANDING, "Look up what became of accepted payloads."),
     "rejects": (_LANDING, "List, show, redrive and discard records that were rejected."),
-    "drops": (_LANDING, "Look after accepted payloads."),
+    "drops": (_LANDING, "See which accepted payloads wait, have them taken."),
     "retention": ("ingestion_assets.retention", "Show what is old enough to be deleted."),
     "sites": ("ingestion_assets.modules.cli", "Create, list and show Drupal sites."),
     "entities": ("ingestion_assets.entities.cli", "Check and show entity definitions."),

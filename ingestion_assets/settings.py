@@ -100,6 +100,11 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         20.0, description="Seconds after its last heartbeat that a run's lease on its lane ends."
     )
+    cancel_pause_s: float = Field(
+        300.0,
+        ge=0,
+        description="Seconds that the payloads of a cancelled run wait before another run takes them.",
+    )
     max_attempts: int = Field(
         4, ge=1, description="Times a payload may make a run fail before it is `failed`."
     )

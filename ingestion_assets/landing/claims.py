@@ -335,11 +335,12 @@ def give_back(
     transient: bool,
     delay_s: float,
     max_attempts: int,
+    pause_s: float = 0.0,
 ) -> int:
     """Return the drops of a claim that was not finished; the last attempt makes them `failed`. Gives their number.
 
     `transient` errors are nobody's fault and do not count as an attempt. The first time they may be taken again at
-    once, then after `delay_s`, 3, 7, 15… times that, up to a minute. A failed drop is kept whole as a reject of kind `payload`. The lanes stay held: `release` frees them.
+    once, then after `delay_s`, 3, 7, 15… times that, up to a minute; in any case not within `pause_s`. A failed drop is kept whole as a reject of kind `payload`. The lanes stay held: `release` frees them.
     """
     rows = connection.execute(
         sa.text("""
@@ -349,7 +350,7 @@ def give_back(
                 state = CASE WHEN attempts + :counted >= :max_attempts THEN 'failed' ELSE 'landed' END,
                 finished_at = CASE WHEN attempts + :counted >= :max_attempts THEN clock_timestamp() END,
                 not_before = clock_timestamp()
-                    + make_interval(secs => LEAST(60, :delay_s * (2 ^ LEAST(deferrals, 10) - 1))),
+                    + make_interval(secs => GREATEST(:pause_s, LEAST(60, :delay_s * (2 ^ LEAST(deferrals, 10) - 1)))),
                 claim = NULL,
                 errors = CAST(:errors AS jsonb)
             WHERE claim = :claim_id AND state = 'claimed'
@@ -359,6 +360,7 @@ def give_back(
             "claim_id": claim_id,
             "counted": 0 if transient else 1,
             "delay_s": delay_s,
+            "pause_s": pause_s,
             "max_attempts": max_attempts,
             "errors": msgspec.json.encode([error]).decode(),
         },

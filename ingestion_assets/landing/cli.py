@@ -1,4 +1,4 @@
-"""`ingestion receipts` and `ingestion rejects`: what became of payloads, and sending rejects again."""
+"""`ingestion receipts`, `drops` and `rejects`: what became of payloads, what waits, sending rejects again."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ingestion_assets.landing import ledger
+from ingestion_assets.landing import ledger, pauses
 from ingestion_assets.landing import rejects as kept
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import async_engine, engine
@@ -21,7 +21,11 @@ receipts = typer.Typer(no_args_is_help=True, help="Look up what became of accept
 rejects = typer.Typer(
     no_args_is_help=True, help="List, show, redrive and discard records that were rejected."
 )
+drops = typer.Typer(
+    no_args_is_help=True, help="See which accepted payloads wait, and have them taken at once."
+)
 app.add_typer(receipts, name="receipts")
+app.add_typer(drops, name="drops")
 app.add_typer(rejects, name="rejects")
 
 Flow = Annotated[str | None, typer.Option(help="Only of this flow.")]
@@ -92,6 +96,29 @@ def show_receipt(
     if records:
         shown["record_outcomes"] = outcomes
     typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+
+
+@drops.command("waiting")
+def list_waiting(flow: Flow = None) -> None:
+    """List lanes whose payloads no run takes before a time, after a cancelled run or while a store is away."""
+    with engine().connect() as connection:
+        found = pauses.waiting(connection, flow=flow)
+    table = Table("flow", "lane", "payloads", "until (UTC)", "why")
+    for one in found:
+        table.add_row(one.flow, one.lane, str(one.payloads), f"{one.until:%H:%M:%S}", one.reason or "")
+    Console().print(table)
+
+
+@drops.command("resume")
+def resume(
+    receipt: Annotated[UUID | None, typer.Argument(help="Only this payload.")] = None,
+    flow: Flow = None,
+    lane: Annotated[str | None, typer.Option(help="Only of this lane.")] = None,
+) -> None:
+    """Have runs take at once what waits."""
+    with engine().begin() as connection:
+        count = pauses.resume(connection, flow=flow, lane=lane, receipt=receipt)
+    typer.echo(f"{count} payloads can be taken now.")
 
 
 @rejects.command("list")

@@ -136,15 +136,18 @@ class OpenDispatch:
     """A dispatch that did not end; `run_id` is known once the run has claimed its lane."""
 
     id: UUID
+    lane: Lane
     run_id: str | None
     requested_at: datetime
 
 
 def open_dispatches(connection: sa.Connection) -> list[OpenDispatch]:
     """The dispatches whose runs are asked for or at work."""
-    columns = (dispatches.c.id, dispatches.c.run_id, dispatches.c.requested_at)
-    query = sa.select(*columns).where(dispatches.c.state.in_(("pending", "claimed")))
-    return [OpenDispatch(*row) for row in connection.execute(query)]
+    query = sa.select(dispatches).where(dispatches.c.state.in_(("pending", "claimed")))
+    return [
+        OpenDispatch(row.id, Lane(row.flow, row.partition, row.lane), row.run_id, row.requested_at)
+        for row in connection.execute(query)
+    ]
 
 
 def lose(connection: sa.Connection, ids: Sequence[UUID]) -> int:

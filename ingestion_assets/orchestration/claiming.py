@@ -18,12 +18,28 @@ from dagster._core.execution.plan.step import IExecutionStep
 
 from ingestion_assets.landing import claims
 from ingestion_assets.landing.claims import Claim, LaneBusyError
-from ingestion_assets.landing.dispatch import DISPATCH_TAG, FLOW_TAG, LANE_TAG, announce, lose
+from ingestion_assets.landing.dispatch import (
+    DISPATCH_TAG,
+    FLOW_TAG,
+    LANE_TAG,
+    PARTITION_TAG,
+    announce,
+    lose,
+)
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.pauses import pause_lane
 from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.orchestration import heartbeats
-from ingestion_assets.orchestration.retries import REDISPATCH_DELAY_S, failure_of, retry_in_step
+from ingestion_assets.orchestration.heartbeats import Ending
+from ingestion_assets.orchestration.retries import (
+    REDISPATCH_DELAY_S,
+    FailureOf,
+    cancelled,
+    failure_of,
+    lost,
+    retry_in_step,
+)
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores import postgres
 
@@ -50,9 +66,8 @@ class Working:
             claims.finish(connection, self.claim, outcomes)
         self._open.close()
 
-    def give_back(self, error: BaseException) -> None:
-        """Return the drops to the ledger, which decides when they are tried again."""
-        failure = failure_of(error)
+    def give_back(self, failure: FailureOf, *, pause_s: float = 0.0) -> None:
+        """Return the drops to the ledger, which decides when they are tried again, but not within `pause_s`."""
         with self.engine.begin() as connection:
             claims.give_back(
                 connection,
@@ -61,6 +76,7 @@ class Working:
                 transient=failure.transient,
                 delay_s=REDISPATCH_DELAY_S,
                 max_attempts=self.settings.max_attempts,
+                pause_s=pause_s,
             )
             claims.release(connection, self.claim.run_id)
         self._open.close()
@@ -77,28 +93,34 @@ def renew_leases(run_ids: Sequence[str]) -> None:
 
 
 @heartbeats.on_end
-def give_back_held(run_id: str, tags: Mapping[str, str], lost: bool) -> None:
+def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None:
     """Whatever a dispatched run still holds when nobody executes it any more goes back at once.
 
     Only a lost process may be the payloads' fault and costs them an attempt; a run that could not even give back was
-    cut off from the ledger. What a person's run holds waits for its retries: the sensor gives that back.
+    cut off from the ledger. A run that was cancelled before it claimed anything was about to claim what its lane has: that
+    waits. What a person's run holds waits for its retries: the sensor gives that back.
     """
     if DISPATCH_TAG not in tags:
         return
-    how = "was lost" if lost else "was cut off"
-    reason = f"the process of run {run_id} {how} before it finished the payload"
+    settings = load_settings()
+    failure = cancelled(run_id) if ending == "cancelled" else lost(run_id, cut_off=ending == "over")
+    pause_s = settings.cancel_pause_s if ending == "cancelled" else 0.0
     with postgres.engine().begin() as connection:
         claims.give_back(
             connection,
             run_id,
-            error={"code": "run_lost", "reason": reason},
-            transient=not lost,
+            error=failure.as_error(),
+            transient=failure.transient,
             delay_s=REDISPATCH_DELAY_S,
-            max_attempts=load_settings().max_attempts,
+            max_attempts=settings.max_attempts,
+            pause_s=pause_s,
         )
         claims.release(connection, run_id)
         if lose(connection, [UUID(tags[DISPATCH_TAG])]):
-            announce(connection, [(tags[FLOW_TAG], tags[LANE_TAG])])
+            lane = Lane(tags[FLOW_TAG], tags[PARTITION_TAG], tags[LANE_TAG])
+            if ending == "cancelled":
+                pause_lane(connection, lane, error=failure.as_error(), seconds=pause_s)
+            announce(connection, [(lane.flow, lane.name)])
 
 
 @contextmanager
@@ -122,9 +144,19 @@ def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False
         if (again := retry_in_step(error, retry_number=context.retry_number)) is not None:
             raise again from error
         work = _working.pop(run_id, None)
-        if work is not None:
-            work.give_back(error)
+        if work is not None and _is_cancelled(context, error):
+            work.give_back(cancelled(run_id), pause_s=work.settings.cancel_pause_s)
+        elif work is not None:
+            work.give_back(failure_of(error))
         raise
+
+
+def _is_cancelled(context: dg.AssetExecutionContext, error: BaseException) -> bool:
+    """Whether a person ended the run; a worker that stops interrupts it too."""
+    if isinstance(error, Exception):
+        return False
+    run = context.instance.get_run_by_id(context.run.run_id)
+    return run is not None and run.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
 def _steps(context: dg.AssetExecutionContext, flow: Flow) -> list[str]:

@@ -1,14 +1,14 @@
 """What runs that are over still hold in the ledger goes back to it: drops, lanes, dispatches."""
 
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 import dagster as dg
 import sqlalchemy as sa
 
 from ingestion_assets.landing import claims, dispatch
+from ingestion_assets.landing.pauses import pause_lane
 from ingestion_assets.landing.tables import drops, leases
-from ingestion_assets.orchestration.retries import REDISPATCH_DELAY_S
+from ingestion_assets.orchestration.retries import REDISPATCH_DELAY_S, FailureOf, cancelled
 from ingestion_assets.settings import load_settings
 
 PENDING_GRACE = timedelta(seconds=12)  # above the time that a launch may take
@@ -20,18 +20,22 @@ def give_back_dead_claims(instance: dg.DagsterInstance, engine: sa.Engine) -> in
     with engine.connect() as connection:
         held = connection.scalars(sa.select(drops.c.claim).where(drops.c.state == "claimed").distinct()).all()
         holders = connection.scalars(sa.select(leases.c.holder)).all()
+    settings = load_settings()
     number = 0
     for claim_id in held:
         if (end := _end_of(instance, claim_id)) is None:
             continue
+        reason = f"run {claim_id} {end} before it finished the payload"
+        failure = cancelled(claim_id) if end == CANCELED else FailureOf("run_lost", reason, transient=False)
         with engine.begin() as connection:
             number += claims.give_back(
                 connection,
                 claim_id,
-                error={"code": "run_lost", "reason": f"run {claim_id} {end} before it finished the payload"},
-                transient=end == CANCELED,  # a person ended it: no fault of its payloads
+                error=failure.as_error(),
+                transient=failure.transient,
                 delay_s=REDISPATCH_DELAY_S,
-                max_attempts=load_settings().max_attempts,
+                max_attempts=settings.max_attempts,
+                pause_s=settings.cancel_pause_s if end == CANCELED else 0.0,
             )
     for run_id in holders:
         run = instance.get_run_by_id(run_id)
@@ -56,13 +60,16 @@ def lose_dead_dispatches(instance: dg.DagsterInstance, engine: sa.Engine) -> int
     """Note which runs that were asked for never came or are over. Gives their number."""
     with engine.connect() as connection:
         rows = dispatch.open_dispatches(connection)
-    dead: list[UUID] = []
+    dead = 0
     for row in rows:
         runs = instance.get_runs(dg.RunsFilter(tags={dispatch.DISPATCH_TAG: str(row.id)}))
         is_new = datetime.now(UTC) - row.requested_at < PENDING_GRACE
-        if all(run.is_finished for run in runs) and (runs or not is_new):
-            dead.append(row.id)
-    if dead:
+        if not all(run.is_finished for run in runs) or (is_new and not runs):
+            continue
+        canceled = [run.run_id for run in runs if run.status == dg.DagsterRunStatus.CANCELED]
         with engine.begin() as connection:
-            dispatch.lose(connection, dead)
-    return len(dead)
+            if dispatch.lose(connection, [row.id]) and row.run_id is None and canceled:
+                pause_s = load_settings().cancel_pause_s
+                pause_lane(connection, row.lane, error=cancelled(canceled[0]).as_error(), seconds=pause_s)
+        dead += 1
+    return dead

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
+from typing import Literal
 
 import psutil
 import sqlalchemy as sa
@@ -27,7 +28,9 @@ from ingestion_assets.stores import postgres
 logger = logging.getLogger(__name__)
 
 OnBeat = Callable[[Sequence[str]], object]
-OnEnd = Callable[[str, Mapping[str, str], bool], object]
+Ending = Literal["over", "lost", "cancelled"]
+"""How a run came to its end: by itself or cut off, by the death of its process, by a person."""
+OnEnd = Callable[[str, Mapping[str, str], Ending], object]
 _NONE: Mapping[str, str] = MappingProxyType({})
 _on_beat: list[OnBeat] = []
 _on_end: list[OnEnd] = []
@@ -112,7 +115,7 @@ def on_beat(callback: OnBeat) -> OnBeat:
 
 
 def on_end(callback: OnEnd) -> OnEnd:
-    """Call `callback` with a run's id and tags, and whether its process was lost, before its heartbeat ends.
+    """Call `callback` with a run's id and tags, and how it came to its end, before its heartbeat ends.
 
     What it raises is raised by `end`, which can be repeated. Usable as a decorator.
     """
@@ -121,10 +124,10 @@ def on_end(callback: OnEnd) -> OnEnd:
     return callback
 
 
-def tell_end(run_id: str, tags: Mapping[str, str], lost: bool) -> None:
+def tell_end(run_id: str, tags: Mapping[str, str], ending: Ending) -> None:
     """Have everybody who asked `on_end` for it know that no process executes the run, or ever will."""
     for callback in _on_end:
-        callback(run_id, tags, lost)
+        callback(run_id, tags, ending)
 
 
 def claim(engine: sa.Engine, *, run_id: str, worker: Worker, pid: int, lease_s: float) -> bool:
@@ -166,10 +169,15 @@ def beat(engine: sa.Engine, *, run_ids: Sequence[str]) -> None:
 
 
 def end(
-    engine: sa.Engine, *, run_id: str, worker: Worker, tags: Mapping[str, str] = _NONE, lost: bool = False
+    engine: sa.Engine,
+    *,
+    run_id: str,
+    worker: Worker,
+    tags: Mapping[str, str] = _NONE,
+    ending: Ending = "over",
 ) -> None:
-    """Say that the worker no longer executes the run with these tags. `lost`: the process died with it."""
-    tell_end(run_id, tags, lost)
+    """Say that the worker no longer executes the run with these tags."""
+    tell_end(run_id, tags, ending)
     with engine.begin() as connection:
         connection.execute(_END, {"run_id": run_id, "worker": worker.id})
 

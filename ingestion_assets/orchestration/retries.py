@@ -6,6 +6,7 @@
 | a store or the network, for longer | the ledger | the drops go back, to be taken at once the first time, then after a growing delay; that costs them no attempt |
 | one payload, always | the run takes its drops one by one | the one that fails again is `failed`, with the exception's text; the rest go through |
 | the process (killed, out of memory) | the ledger | the worker's warden gives the drops back at once (the sensor, should it be gone too), one attempt fewer; after two lost runs each is taken alone |
+| a run that a person cancelled | the ledger | its payloads wait for `INGESTION_CANCEL_PAUSE_S`, or until `ingestion drops resume`; that costs them no attempt |
 | a run that a person started | Dagster's `run_retries` | for lost processes only; dispatched runs carry `dagster/max_retries: 0` |
 """
 
@@ -63,7 +64,20 @@ def failure_of(error: BaseException) -> FailureOf:
         return FailureOf(
             "store_unavailable" if is_transient(error) else "run_failed", reason, is_transient(error)
         )
-    return FailureOf("run_interrupted", "the run was cancelled or its worker was stopped", transient=True)
+    return FailureOf("run_interrupted", "the run's worker was stopped", transient=True)
+
+
+def lost(run_id: str, *, cut_off: bool = False) -> FailureOf:
+    """The word on a run whose process ended before it could give back: only if it died of itself may the payloads be at fault."""
+    how = "was cut off" if cut_off else "was lost"
+    reason = f"the process of run {run_id} {how} before it finished the payload"
+    return FailureOf("run_lost", reason, transient=cut_off)
+
+
+def cancelled(run_id: str) -> FailureOf:
+    """The word on a run that a person ended: no fault of its payloads."""
+    reason = f"run {run_id} was cancelled; `ingestion drops resume` has its payloads taken again at once"
+    return FailureOf("run_cancelled", reason, transient=True)
 
 
 def retry_in_step(error: BaseException, *, retry_number: int) -> dg.RetryRequested | None:

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ingestion_assets.orchestration import heartbeats
-from ingestion_assets.orchestration.heartbeats import Worker
+from ingestion_assets.orchestration.heartbeats import Ending, Worker
 from ingestion_assets.orchestration.warm_code import warm_job
 
 logger = logging.getLogger(__name__)
@@ -60,9 +60,9 @@ def execute_run(
             _drive(run, instance=instance)
         return True
     finally:
-        _patiently(_settle)(run_id, instance=instance)
+        ending = _patiently(_settle)(run_id, instance=instance)
         tags = {} if run is None else run.tags
-        _patiently(heartbeats.end)(engine, run_id=run_id, worker=worker, tags=tags)
+        _patiently(heartbeats.end)(engine, run_id=run_id, worker=worker, tags=tags, ending=ending)
 
 
 def _may_start(run: DagsterRun, *, instance: DagsterInstance) -> bool:
@@ -95,15 +95,17 @@ def _drive(run: DagsterRun, *, instance: DagsterInstance) -> None:
             logger.warning("That could not be told to Dagster; the run will be reported as failed.")
 
 
-def _settle(run_id: str, *, instance: DagsterInstance) -> None:
-    """No run is left unfinished by a process that no longer executes it."""
+def _settle(run_id: str, *, instance: DagsterInstance) -> Ending:
+    """No run is left unfinished by a process that no longer executes it. Gives how it ended."""
     run = instance.get_run_by_id(run_id)
-    if run is None or run.is_finished:
-        return
+    if run is None:
+        return "over"
     if run.status == DagsterRunStatus.CANCELING:
         instance.report_run_canceled(run)
     elif run.status in STARTABLE or run.status == DagsterRunStatus.STARTED:
         instance.report_run_failed(run, "The run ended before all its steps were done.")
+    canceled = run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
+    return "cancelled" if canceled else "over"
 
 
 @contextmanager

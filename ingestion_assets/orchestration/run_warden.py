@@ -18,7 +18,7 @@ from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.events import JobFailureData, RunFailureReason
 
 from ingestion_assets.orchestration import heartbeats, lost_launches
-from ingestion_assets.orchestration.heartbeats import Heartbeat, Worker
+from ingestion_assets.orchestration.heartbeats import Ending, Heartbeat, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -88,18 +88,18 @@ class RunWarden(threading.Thread):
         self._report(row, f"The process that executed the run (pid {row.pid} on {row.host}) died.")
         return True
 
-    def _report(self, row: Heartbeat, message: str, *, lost: bool = True) -> None:
+    def _report(self, row: Heartbeat, message: str, *, ending: Ending = "lost") -> None:
         """Tell Dagster that nobody executes the run any more."""
         run = self._instance.get_run_by_id(row.run_id)
         if run is not None and run.status == DagsterRunStatus.CANCELING:
             self._instance.report_run_canceled(run, f"Canceled. {message}")
-            lost = False  # a person ended it: no fault of its payloads
+            ending = "cancelled"
         elif run is not None and not run.is_finished:
             failure = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
             self._instance.report_run_failed(run, message, failure)
         worker = Worker(id=row.worker, host=row.host, pid=row.worker_pid)
         tags = {} if run is None else run.tags
-        heartbeats.end(self._engine, run_id=row.run_id, worker=worker, tags=tags, lost=lost)
+        heartbeats.end(self._engine, run_id=row.run_id, worker=worker, tags=tags, ending=ending)
         self._interrupted.pop(row.run_id, None)
 
     def _interrupt_cancelled(self, rows: Sequence[Heartbeat]) -> None:
@@ -130,7 +130,7 @@ class RunWarden(threading.Thread):
         """Report what is still executed as failed, so that its work is dispatched again, and leave."""
         for row in rows:
             _signal(row.pid, signal.SIGKILL)
-            self._report(row, "The worker was stopped before the run ended.", lost=False)
+            self._report(row, "The worker was stopped before the run ended.", ending="over")
         logger.warning("Stopped with %d runs cut off", len(rows))
         os._exit(0)
 

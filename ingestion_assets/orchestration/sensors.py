@@ -22,16 +22,19 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
         description=f"Starts runs for landed {flow.name}, should the front door's wake not have done so.",
     )
     def landed() -> dg.SensorResult | dg.SkipReason:
-        from ingestion_assets.landing import dispatch  # noqa: PLC0415
+        from ingestion_assets.landing import dispatch, pauses  # noqa: PLC0415
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
         with postgres.engine().begin() as connection:
             states = dispatch.lane_states(connection, flows=[flow.name])
             dispatched = dispatch.request(connection, dispatch.lanes_to_dispatch(states, at_most=RUNS_A_TICK))
+            waiting = None if states else pauses.why_waiting(connection, flow.name)
         if not dispatched:
             busy = ", ".join(sorted(state.lane.name for state in states))
             return dg.SkipReason(
-                f"A run is at work or asked for already: {busy}." if busy else "Nothing has landed."
+                f"A run is at work or asked for already: {busy}."
+                if busy
+                else waiting or "Nothing has landed."
             )
         return dg.SensorResult(
             run_requests=[

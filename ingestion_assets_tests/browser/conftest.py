@@ -47,6 +47,15 @@ def send(stack: RunningStack, folder: Path, *options: str) -> "subprocess.Popen[
     )
 
 
+def ingestion(stack: RunningStack, *arguments: str) -> str:
+    """What a command prints, in lines wide enough for tables."""
+    command = (sys.executable, "-m", "ingestion_assets.cli", *arguments)
+    environment = stack.environment | {"COLUMNS": "300"}
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+
+
 @pytest.fixture(scope="session")
 def received_day(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The day (YYYY-MM-DD) on which the stack received 20 sessions of at least 5,000 lines, all processed."""

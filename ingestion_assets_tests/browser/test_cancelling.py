@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ingestion_assets.sending.synthetic import write_transcripts
-from ingestion_assets_tests.browser.conftest import send
+from ingestion_assets_tests.browser.conftest import ingestion, send
 from ingestion_assets_tests.browser.dagster_ui import DagsterUI
 from ingestion_assets_tests.browser.ledger import (
     ask,
@@ -23,6 +23,10 @@ _DISPATCHED = """
     WHERE key = 'ingestion/dispatch' AND status IN ('STARTING', 'STARTED') ORDER BY runs.id DESC LIMIT 1
 """
 _CLAIMED = "SELECT count(*) FROM ingestion.drops WHERE state = 'claimed' AND run_id = %s"
+_PAUSED = """
+    SELECT count(*) FROM ingestion.drops
+    WHERE state = 'landed' AND not_before > now() AND errors -> 0 ->> 'code' = 'run_cancelled'
+"""
 _ATTEMPTS = "SELECT max(attempts) FROM ingestion.drops"
 
 
@@ -44,7 +48,7 @@ def test_cancelled_rebuild_leaves_the_tables_as_they_were(
     assert differences(before, stored(stack)) == []
 
 
-def test_payloads_of_a_cancelled_run_are_processed_by_the_next(
+def test_payloads_of_a_cancelled_run_wait_until_they_are_resumed(
     ui: DagsterUI, stack: RunningStack, received_day: str, tmp_path: Path
 ) -> None:
     """A rebuild holds the lane while a backlog gathers; the run that takes the backlog is cancelled at work."""
@@ -67,6 +71,10 @@ def test_payloads_of_a_cancelled_run_are_processed_by_the_next(
 
     said, _ = sender.communicate(timeout=120)
     assert sender.returncode == 0, said
+    paused = ask(stack, _PAUSED)[0][0]
+    assert paused > 0
+    assert f"run {run} was cancelled" in " ".join(ingestion(stack, "drops", "waiting").split())
+    assert ingestion(stack, "drops", "resume") == f"{paused} payloads can be taken now.\n"
     wait_until_done(stack)
     wait_until_lanes_are_free(stack)
     assert ask(stack, _ATTEMPTS)[0][0] == 0, "a run that a person cancels is nobody's fault"

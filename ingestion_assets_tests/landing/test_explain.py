@@ -17,7 +17,7 @@ import uuid_utils.compat
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingestion_assets.conversations import messages, statistics
-from ingestion_assets.landing import claims, dispatch, ledger, reconciliation, registration
+from ingestion_assets.landing import claims, dispatch, ledger, pauses, reconciliation, registration
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Lane, NewDrop, RecordOutcome
 from ingestion_assets.landing.segments import encode, pack
 from ingestion_assets.landing.storage import LocalStorage, segment_path
@@ -186,6 +186,14 @@ def test_a_long_backlog_is_not_read_to_decide(filled: sa.Engine) -> None:
         with explaining(filled):
             assert len(dispatch.lane_states(connection, flows=["notes", "other"])) == 29
             assert len(dispatch.lane_states(connection, flows=["other"], lanes=["2026-01-05"])) == 1
+            assert pauses.why_waiting(connection, "other") is None
+
+
+def test_pausing_and_resuming(filled: sa.Engine) -> None:
+    with explaining(filled), undone(filled) as connection:
+        assert pauses.pause_lane(connection, LANE, error={"reason": "x"}, seconds=60) == LANDED
+        assert pauses.waiting(connection)[0].payloads == LANDED
+        assert pauses.resume(connection) == LANDED
 
 
 def test_registering_and_idempotency_keys(filled: sa.Engine) -> None:
