@@ -32,7 +32,9 @@ VERSIONS = 3
 REQUESTS = 3
 """Requests that a stream is sent in where nothing breaks."""
 CHUNKS = 8
-CHUNK_S = 0.05
+PACES_S = (0.02, 0.3)
+"""Seconds between the chunks of a stream: so that it lands in a part or two, or in many."""
+REVISED_S = 0.5
 Row = tuple[str, ...]
 """Name of the entity, then its fields as text."""
 
@@ -55,7 +57,11 @@ class Versions:
     messages: Sequence[Post]
 
     def __call__(self, client: Client) -> list[Acknowledged]:
-        return [one for message in self.messages for one in message(client)]
+        acknowledged: list[Acknowledged] = []
+        for message in self.messages:
+            acknowledged += message(client)
+            client.pause(REVISED_S)  # the time until somebody revises it, not a wait
+        return acknowledged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +70,7 @@ class Stream:
 
     name: str
     body: bytes
+    pace_s: float
     waits: bool
 
     def __call__(self, client: Client) -> list[Acknowledged]:
@@ -118,7 +125,7 @@ class _Progress:
     def _chunks(self, text: bytes) -> Iterator[bytes]:
         size = max(1, len(text) // CHUNKS)
         for start in range(0, len(text), size):
-            self._client.pause(CHUNK_S)  # the pace of the stream, not a wait
+            self._client.pause(self._stream.pace_s)  # the pace of the stream, not a wait
             yield text[start : start + size]
 
     def _note(self, event: Mapping[str, Any]) -> None:
@@ -167,7 +174,9 @@ class Messages:
                 made += [self._post(rng, "batch", body) for _ in range(times)]
             else:
                 body = self._body(rng, orders=STREAMED_ORDERS)
-                stream = Stream(name=str(uuid_utils.uuid7()), body=body, waits=rng.random() < 0.5)
+                stream = Stream(
+                    name=str(uuid_utils.uuid7()), body=body, pace_s=rng.choice(PACES_S), waits=rng.random() < 0.5
+                )  # fmt: skip
                 self._streams.append(stream)
                 made.append(stream)
         return made
