@@ -15,15 +15,19 @@ in drupal/drupal, before it `update.compare.inc`; tests in `core/modules/update/
 Order of precedence among the marks of the installed release: insecure, then revoked, then unsupported. `security_updates` are the
 published, supported, secure releases of type "Security update" that the feed lists before the installed one, up to the target major
 version (`securityUpdates`); majors beyond it count only when the installed branch is unsupported, since a project that fixes only a
-higher major has to stop supporting the lower one. Of a site on the recommended release nothing is said of security releases beyond it (such
-as a release candidate of the next minor): `UpdateThemeHooks::preprocessUpdateProjectStatus` shows none.
+higher major has to stop supporting the lower one. For a development snapshot they are those dated 100 s or more after it. Of a site that
+is up to date *and* on the recommended release no security releases are named, though one may lie beyond it (such as a release
+candidate of the next minor): core computes them, and its page leaves them out unless
+`status != CURRENT || existing_version !== recommended` (`Hook/UpdateThemeHooks::preprocessUpdateProjectStatus`, before it
+`template_preprocess_update_project_status` in `update.report.inc`; expected by `securityUpdateAvailabilityProvider`: 8.1.2 with 8.2.0-rc2).
 
 `needs_security_update` is the contract's question, which core answers on its page only by colours: the status is `not_secure` or
 `unsupported`, or `security_updates` is not empty. It is None where the status is `unknown`.
 
-Departures from core, on purpose: a version written as Composer does (`1.6.0` for `8.x-1.6`, `v2.0.0`) is taken for the one release it
-means; the target is never below what is installed, also where core compares majors as text; a version that is no release of the
-feed (built on the site) meets no `break` in core, so that old security releases would count: here only newer ones do.
+Departures from core, on purpose, none of which concerns a version that the feed lists: a version written as Composer does (`1.6.0` for
+`8.x-1.6`, `v2.0.0`) is taken for the one release it means; versions that core's `ExtensionVersion` calls invalid, hence unknown, are
+read all the same where they have numbers (`v2.0.0`, `6.17.8.2`, `dev-2.0.x`, `2.0.4+1-dev`); for a version that is no release of the feed (built
+on the site) core's scan meets no `break` and counts old security releases too: here only newer ones count.
 """
 
 from collections.abc import Sequence

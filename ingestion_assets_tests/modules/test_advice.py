@@ -2,7 +2,7 @@
 
 Sources, all under `core/modules/update/tests/src` of drupal/drupal: `Functional/UpdateSemverTestSecurityAvailabilityTrait`,
 `Functional/UpdateSemverTestBaselineTrait`, `Functional/UpdateSemverContribTestBase`, `Functional/UpdateContribTest`,
-`Kernel/UpdateCalculateProjectDataTest`, `Functional/UpdateSemverCoreTest`. Where a fixture of theirs was not kept in the shared
+`Kernel/UpdateCalculateProjectDataTest`, `Kernel/DevReleaseTest`, `Functional/UpdateSemverCoreTest`. Where a fixture of theirs was not kept in the shared
 folder, its cases are left out.
 """
 
@@ -197,6 +197,20 @@ def test_development_snapshots(fixtures: Path) -> None:
     assert advise("8.0.x-dev", read, datestamp=1_000_000_000).status == "update_available"
     assert advise("8.0.x-dev", read).status == "unknown"
     assert advise("8.1.x-dev", history(fixtures, "drupal", "dev-no-date")).status == "unknown"
+
+
+def test_security_updates_of_a_development_snapshot(fixtures: Path) -> None:
+    read = history(fixtures, "drupal", "sec.8.1.0-dev")
+    advice = advise("8.1.0-dev", read, datestamp=1_280_424_641)
+    assert (advice.status, advice.security_updates) == ("update_available", ("8.1.2",))
+    undated = advise("8.1.0-dev", read)
+    assert (undated.status, undated.security_updates) == ("unknown", ())
+
+
+@pytest.mark.parametrize("installed", ["6.17.8.2", "v9.9.9", "dev-9.9.x", "8.x-9.9+1-dev"])
+def test_versions_that_core_cannot_read_are_judged_by_their_branch(fixtures: Path, installed: str) -> None:
+    advice = advise(installed, history(fixtures, "drupal", "8.0.0"))
+    assert (advice.status, advice.needs_security_update) == ("unsupported", True)
 
 
 @pytest.mark.parametrize("installed", ["llama", "", "dev-main"])
