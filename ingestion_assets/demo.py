@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ingestion_assets.frontdoor.launching import LOCATION, REPOSITORY
 from ingestion_assets.settings import Settings, load_settings
 
 SESSIONS = 24
@@ -28,6 +29,16 @@ _ASSETS = """
     assetChecksOrError { ... on AssetChecks { checks { name
       executionForLatestMaterialization { evaluation { success } } } } } } }
 """
+
+# What otherwise happens by the hour: a look at the ledger, a comparison of MongoDB with what was ever stored.
+_HOURLY_JOBS = ("landing", "conversations_audit")
+_LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchRun(executionParams: $params) { __typename ... on LaunchRunSuccess { run { runId } } } }
+"""
+_STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
+_ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
+_RUN_TIMEOUT_S = 120.0
 
 app = typer.Typer()
 console = Console()
@@ -76,6 +87,7 @@ def _show(settings: Settings) -> None:
             raise DemoError(f"sending again changed the tables: {before} before, {after} after")
         console.print("[green]0 new:[/green] every line was recognised.")
     console.rule("What there is now")
+    _run_jobs(settings, _HOURLY_JOBS)
     with _client(settings) as client:
         failed = _print_assets(settings, rows=_totals(client))
         _print_latency(client)
@@ -110,14 +122,45 @@ def _totals(client: httpx.Client) -> dict[str, int]:
     return answer.json()["statistics"]
 
 
-def _print_assets(settings: Settings, *, rows: dict[str, int]) -> list[str]:
-    """Print every asset with its rows and checks; returns the names of checks that did not pass."""
-    answer = httpx.post(f"{settings.dagster_url}/graphql", json={"query": _ASSETS}, timeout=30)
+def _graphql(settings: Settings, query: str, **variables: Any) -> dict[str, Any]:
+    answer = httpx.post(
+        f"{settings.dagster_url}/graphql", json={"query": query, "variables": variables}, timeout=30
+    )
     answer.raise_for_status()
+    return answer.json()["data"]
+
+
+def _run_jobs(settings: Settings, names: Iterable[str]) -> None:
+    """Run jobs in Dagster and wait until they have ended."""
+    runs: dict[str, str] = {}
+    for name in names:
+        selector = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY, "jobName": name}
+        params = {"selector": selector, "runConfigData": {}}
+        launched = _graphql(settings, _LAUNCH, params=params)["launchRun"]
+        if "run" not in launched:
+            raise DemoError(f"Dagster does not start the job {name}: {launched['__typename']}")
+        runs[launched["run"]["runId"]] = name
+    deadline = time.monotonic() + _RUN_TIMEOUT_S
+    while runs:
+        for run_id in [*runs]:
+            if _graphql(settings, _STATUS, id=run_id)["runOrError"]["status"] in _ENDED:
+                del runs[run_id]
+        if runs and time.monotonic() > deadline:
+            raise DemoError(f"did not end within {_RUN_TIMEOUT_S:.0f} s: {', '.join(runs.values())}")
+        time.sleep(0.2)
+
+
+def _print_assets(settings: Settings, *, rows: dict[str, int]) -> list[str]:
+    """Print the assets of the flows that were used, with rows and checks; returns the names of checks that did not pass."""
+    nodes = _graphql(settings, _ASSETS)["assetNodes"]
+    used = {node["groupName"] for node in nodes if node["assetMaterializations"]}
+    unused = sorted({node["groupName"] for node in nodes} - used)
     table = Table("asset", "rows", "at (UTC)", "checks")
     table.columns[0].no_wrap = True
     failed = []
-    for node in sorted(answer.json()["data"]["assetNodes"], key=lambda node: node["assetKey"]["path"]):
+    for node in sorted(nodes, key=lambda node: node["assetKey"]["path"]):
+        if node["groupName"] not in used:
+            continue
         name = "/".join(node["assetKey"]["path"])
         checks = [
             (check["name"], execution["evaluation"]["success"])
@@ -129,6 +172,8 @@ def _print_assets(settings: Settings, *, rows: dict[str, int]) -> list[str]:
         count = "" if stored is None else f"{stored:,}"
         table.add_row(name, count, _newest(node["assetMaterializations"]), _marks(checks))
     console.print(table)
+    if unused:
+        console.print(f"Nothing was sent to {' and '.join(unused)} yet.")
     return failed
 
 

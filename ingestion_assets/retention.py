@@ -43,7 +43,7 @@ def retention(
     with DagsterInstance.from_config(str(settings.home / "dagster")) as instance:
         runs = sum(1 for _ in expired_runs(instance, before=before))
     console.print(f"Finished before {before:%Y-%m-%d %H:%M} UTC:", highlight=False)
-    console.print(table)
+    console.print(table if table.row_count else "No payload is old enough.")
     console.print(f"Dagster's superseded runs of that age: {runs:,}.", highlight=False)
     if settings.retention_days is None:
         console.print(NOT_SET, highlight=False)
