@@ -9,6 +9,7 @@ import ctypes
 import gc
 import logging
 import os
+import resource
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -28,6 +29,7 @@ logger = logging.getLogger(__name__)
 
 DEFINITIONS = "ingestion_assets.definitions"
 PR_SET_PDEATHSIG = 1
+CLAIM_KB = 48 * 1024  # a child that took more than this for a run is replaced after it: Python keeps what it once had
 
 _warm_up: dict[str, list[Callable[[], object]]] = defaultdict(list)
 
@@ -80,6 +82,7 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
         warden.drain()
 
     gc.freeze()
+    app.conf.worker_max_memory_per_child = _peak_kb() + CLAIM_KB
     app.worker_main(
         [
             "worker",
@@ -101,6 +104,11 @@ def _return_memory() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
+
+
+def _peak_kb() -> int:
+    """The most memory that this process has had resident; a forked child begins with it."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _die_with_parent(parent: int) -> None:
