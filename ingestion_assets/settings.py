@@ -36,6 +36,10 @@ class Settings(BaseSettings):
         None,
         description="One more API key, with the scope `admin`. `ingestion up` makes one where none is given and keeps it in `<home>/admin_token`.",
     )
+    secret_key: SecretStr | None = Field(
+        None,
+        description="What secrets in the database (of webhooks) are sealed with, 32 random characters or more, the same for every front door; default: one made once and kept in `<home>/secret_key`.",
+    )
     api_key: SecretStr | None = Field(
         None,
         description="Key that commands of this machine (`ingestion send`) use; default: the admin token.",

@@ -9,7 +9,9 @@ from rich.table import Table
 from ingestion_assets.modules.inventory import modules_of
 from ingestion_assets.modules.sites import create_site, get_site, list_sites, rotate_key
 from ingestion_assets.modules.webhooks import ForbiddenAddressError, check_url
+from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import engine
+from ingestion_assets.stores.sealing import sealer
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and show Drupal sites, and give them new keys.")
 
@@ -30,7 +32,9 @@ def create(
         except ForbiddenAddressError as error:
             raise typer.BadParameter(str(error), param_hint="--webhook") from error
     with engine().begin() as connection:
-        made = create_site(connection, name=name, url=url, webhook_url=webhook)
+        made = create_site(
+            connection, sealer=sealer(load_settings()), name=name, url=url, webhook_url=webhook
+        )
     if quiet:
         typer.echo(f"{made.site.id} {made.api_key}")
         return

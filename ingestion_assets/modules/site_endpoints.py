@@ -18,6 +18,7 @@ from ingestion_assets.modules.desk import no_site, site_to_read
 from ingestion_assets.modules.parameters import SECURED, Cursor, Limit, SiteId, page
 from ingestion_assets.modules.sites import create_site, list_sites, set_active
 from ingestion_assets.modules.webhooks import ForbiddenAddressError, check_url
+from ingestion_assets.stores.sealing import sealer
 
 router = APIRouter()
 
@@ -59,7 +60,13 @@ async def create(request: Request, site: NewSiteRequest) -> Response:
             item = error_item("body", "webhook_url", msg=str(error), type="webhook_url")
             raise Problem(422, f"The webhook is not valid: {error}.", errors=[item]) from error
     made = await door.in_thread(
-        lambda connection: create_site(connection, name=site.name, url=site.url, webhook_url=site.webhook_url)
+        lambda connection: create_site(
+            connection,
+            sealer=sealer(door.settings),
+            name=site.name,
+            url=site.url,
+            webhook_url=site.webhook_url,
+        )
     )
     body = asdict(made.site) | {"api_key": made.api_key, "webhook_secret": made.webhook_secret}
     where = {"Location": f"/api/v1/sites/{made.site.id}"}

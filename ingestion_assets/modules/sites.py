@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.frontdoor.keys import create_key, revoke_key
 from ingestion_assets.modules.tables import sites
+from ingestion_assets.stores.sealing import Sealer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +50,19 @@ class NewSite:
 
 
 def create_site(
-    connection: sa.Connection, *, name: str, url: str | None = None, webhook_url: str | None = None
+    connection: sa.Connection,
+    *,
+    sealer: Sealer,
+    name: str,
+    url: str | None = None,
+    webhook_url: str | None = None,
 ) -> NewSite:
-    """Make a site and its API key."""
+    """Make a site and its API key. Its webhook's secret is kept sealed."""
     secret = secrets.token_urlsafe(32) if webhook_url else None
+    sealed = sealer.seal(secret) if secret else None
     row = connection.execute(
         sa.insert(sites)
-        .values(name=name, url=url, webhook_url=webhook_url, webhook_secret=secret)
+        .values(name=name, url=url, webhook_url=webhook_url, webhook_secret=sealed)
         .returning(*_SHOWN)
     ).one()
     return NewSite(Site(**row._mapping), _new_key(connection, row.id), secret)

@@ -7,6 +7,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.modules.webhooks import Call, deliver, end, take_due
+from ingestion_assets.stores.sealing import Sealer, sealer
 
 POLL_S = 1.0
 
@@ -19,7 +20,9 @@ async def send_webhooks(door: FrontDoor) -> None:
     while True:
         try:
             calls = await loop.run_in_executor(door.threads, take_due, door.engine)
-            await asyncio.gather(*(_send(door, call) for call in calls))
+            if calls:
+                own = await loop.run_in_executor(door.threads, sealer, door.settings)
+                await asyncio.gather(*(_send(door, call, own) for call in calls))
         except (SQLAlchemyError, OSError) as error:
             log.debug("webhooks_unavailable", error=str(error).splitlines()[:1])
             calls = []
@@ -27,8 +30,8 @@ async def send_webhooks(door: FrontDoor) -> None:
             await asyncio.sleep(POLL_S)
 
 
-async def _send(door: FrontDoor, call: Call) -> None:
-    error = await deliver(call, allow_private=door.settings.webhooks_allow_private)
+async def _send(door: FrontDoor, call: Call, own: Sealer) -> None:
+    error = await deliver(call, sealer=own, allow_private=door.settings.webhooks_allow_private)
     if error:
         log.warning("webhook_failed", sync=str(call.sync_id), attempt=call.attempts, error=error)
     await asyncio.get_running_loop().run_in_executor(

@@ -1,7 +1,8 @@
 """Telling a site's webhook that a sync is done: signed, retried, and never sent into private networks unless that is allowed.
 
 What is to be told is written with the sync and sent by any front door, so that none is lost; it may come twice, with the same
-`Webhook-Id`. The signature is `Webhook-Signature: t=<unix time>,v1=<hex HMAC-SHA256 of "<t>.<body>">` with the site's secret.
+`Webhook-Id`. The signature is `Webhook-Signature: t=<unix time>,v1=<hex HMAC-SHA256 of "<t>.<body>">` with the site's secret, which
+is kept sealed.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from uuid import UUID
 
 import httpx
 import sqlalchemy as sa
+
+from ingestion_assets.stores.sealing import Sealer, SealError
 
 MAX_ATTEMPTS = 8
 FIRST_DELAY_S = 5
@@ -54,13 +57,13 @@ class ForbiddenAddressError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One webhook that is due."""
+    """One webhook that is due. `sealed`: the secret it is signed with, as it is kept."""
 
     sync_id: UUID
     body: str
     attempts: int
     url: str
-    secret: str
+    sealed: str
 
 
 def announce(connection: sa.Connection, *, site_id: int, sync_id: UUID, result: Mapping[str, Any]) -> None:
@@ -94,17 +97,20 @@ def signature(*, secret: str, at: int, body: str) -> str:
     return f"t={at},v1={digest}"
 
 
-async def deliver(call: Call, *, allow_private: bool) -> str | None:
+async def deliver(call: Call, *, sealer: Sealer, allow_private: bool) -> str | None:
     """Make one call; what went wrong, or None."""
     try:
+        secret = sealer.open(call.sealed)
         url, host = await _pinned(call.url, allow_private=allow_private)
+    except SealError as error:
+        return f"the webhook's secret cannot be read: {error}"
     except ForbiddenAddressError as error:
         return str(error)
     headers = {
         "Content-Type": "application/json",
         "Host": host,
         "Webhook-Id": str(call.sync_id),
-        "Webhook-Signature": signature(secret=call.secret, at=int(time.time()), body=call.body),
+        "Webhook-Signature": signature(secret=secret, at=int(time.time()), body=call.body),
     }
     extensions = {"sni_hostname": urlsplit(call.url).hostname or ""}
     try:

@@ -19,6 +19,7 @@ from ingestion_assets.modules import feed
 from ingestion_assets.modules.feed import Feed, Question, ask_all, due
 from ingestion_assets.modules.queue_intake import DEAD, QUEUE, TAKEN
 from ingestion_assets.modules.webhooks import is_public
+from ingestion_assets.stores.sealing import sealer
 from ingestion_assets_tests.modules.front import Front, serving
 from ingestion_assets_tests.modules.replay import body, module
 from ingestion_assets_tests.servers import wait_until
@@ -93,6 +94,12 @@ def test_webhooks_are_signed_and_retried(front: Front) -> None:
         made = admin.post("/sites", json={"name": "hooked", "webhook_url": f"{url}/hook"}).json()
         result = admin.post(f"/sites/{made['id']}/modules/sync", json=body([module("a")])).json()
         wait_until(lambda: len(heard) == 2, seconds=20, what="the webhook to be called again")
+    with front.engine.connect() as connection:
+        kept = connection.scalar(
+            sa.text("SELECT webhook_secret FROM ingestion.sites WHERE id = :id"), {"id": made["id"]}
+        )
+    assert made["webhook_secret"] not in kept
+    assert sealer(front.settings).open(kept) == made["webhook_secret"]
     for headers, content in heard:
         at, _, signed = headers["Webhook-Signature"].removeprefix("t=").partition(",v1=")
         expected = hmac.new(
