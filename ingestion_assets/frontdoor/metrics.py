@@ -89,8 +89,8 @@ class RequestMetrics:
                 self._outcome_seconds.labels(receipt.flow).observe(
                     max(0.0, (receipt.finished_at - receipt.received_at).total_seconds())
                 )
-            for status, number in outcome_counts(receipt).items():
-                self._messages.labels(receipt.flow, "message", status).inc(number)
+            for (entity, status), number in outcome_counts(receipt).items():
+                self._messages.labels(receipt.flow, entity, status).inc(number)
 
     def show_ledger(self, statistics: LedgerStatistics | None) -> None:
         """The ledger's figures; None while the ledger is down."""
@@ -134,17 +134,28 @@ class RequestMetrics:
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_STATUS = {"messages_processed": "stored", "messages_skipped": "duplicate", "messages_failed": "rejected"}
+_STATUS = {
+    "stored": "stored", "messages_processed": "stored", "inserted": "stored", "updated": "stored",
+    "messages_skipped": "duplicate", "unchanged": "duplicate",
+    "messages_failed": "rejected", "failed": "rejected",
+}  # fmt: skip
 
 
-def outcome_counts(receipt: Receipt) -> dict[str, int]:
-    """Records of a finished drop by outcome: `stored`, `duplicate`, `rejected`."""
+def outcome_counts(receipt: Receipt) -> dict[tuple[str, str], int]:
+    """Records of a finished drop by entity and outcome (`stored`, `duplicate`, `rejected`).
+
+    A result that counts by entity says which; the records of others are `message`s.
+    """
     if receipt.state == "failed":
-        return {"rejected": receipt.records}
-    stats = (receipt.result or {}).get("stats")
-    if not isinstance(stats, dict):
-        return {"stored": receipt.records}
-    return {status: int(stats[name]) for name, status in _STATUS.items() if stats.get(name)}
+        return {("message", "rejected"): receipt.records}
+    result = receipt.result or {}
+    by_entity = result.get("by_entity") or {"message": result.get("stats") or {"stored": receipt.records}}
+    counts: dict[tuple[str, str], int] = {}
+    for entity, numbers in by_entity.items():
+        for name, status in _STATUS.items():
+            if number := int(numbers.get(name) or 0):
+                counts[entity, status] = counts.get((entity, status), 0) + number
+    return counts
 
 
 class _Outside:

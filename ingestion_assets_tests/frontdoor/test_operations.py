@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import httpx
 import pytest
+from uuid_utils.compat import uuid7
 
 from ingestion_assets.conversations.flow import CONVERSATIONS
-from ingestion_assets.landing.drops import Lane
+from ingestion_assets.frontdoor.metrics import outcome_counts
+from ingestion_assets.landing.drops import Lane, Receipt, State
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.servers import wait_until
 
@@ -101,3 +104,43 @@ def test_lanes_are_those_of_the_flow(front: Front, client: httpx.Client) -> None
     client.post(BATCH, json={"messages": [{"type": "user"}]})
     lane = front.runs.launched[-1].lane
     assert lane == Lane(CONVERSATIONS.name, lane.partition, lane.partition)
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "counts"),
+    [
+        ("failed", None, {("message", "rejected"): 9}),
+        ("done", {"applied": True}, {("message", "stored"): 9}),
+        (
+            "done",
+            {
+                "stats": {
+                    "messages_received": 9,
+                    "messages_processed": 5,
+                    "messages_skipped": 3,
+                    "messages_failed": 1,
+                }
+            },
+            {("message", "stored"): 5, ("message", "duplicate"): 3, ("message", "rejected"): 1},
+        ),
+        (
+            "done",
+            {
+                "by_entity": {
+                    "Order": {"inserted": 2, "updated": 1, "unchanged": 4, "failed": 0},
+                    "Part": {"failed": 2},
+                }
+            },
+            {("Order", "stored"): 3, ("Order", "duplicate"): 4, ("Part", "rejected"): 2},
+        ),
+    ],
+)
+def test_records_are_counted_by_entity_and_outcome(
+    state: State, result: dict[str, object] | None, counts: dict[tuple[str, str], int]
+) -> None:
+    now = datetime.now(UTC)
+    receipt = Receipt(
+        id=uuid7(), state=state, flow="f", partition="p", lane="l", subject=None, principal="k", records=9, size_bytes=1,
+        attempts=0, received_at=now, claimed_at=now, finished_at=now, run_id=None, result=result, errors=None,
+    )  # fmt: skip
+    assert outcome_counts(receipt) == counts
