@@ -1,6 +1,7 @@
 """A front door on real stores whose runs do the flow's real work."""
 
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 
 import httpx
 import sqlalchemy as sa
+import structlog
 import uvicorn
 
 from ingestion_assets.frontdoor.protocol import GuardedProtocol
@@ -52,6 +54,9 @@ def serving(*, home: Path, postgres_url: str, **changes: Any) -> Iterator[Front]
         "admin_token": ADMIN,
         "default_wait_s": 20,
     }
+    structlog.configure(
+        logger_factory=structlog.PrintLoggerFactory(sys.__stderr__)
+    )  # not into what a command prints
     settings = Settings(_env_file=None, home=home, postgres_url=postgres_url, **{**defaults, **changes})
     own = engine(postgres_url)
     runs = DirectRuns(engine=own, storage=open_storage(settings))

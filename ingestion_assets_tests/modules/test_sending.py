@@ -77,6 +77,39 @@ def test_old_then_new_composer_lock(front: Front, shared_data: Path, name: str) 
     assert {one["machine_name"]: one["version"] for one in items} == after
 
 
+def test_pm_list_in_both_forms(front: Front, shared_data: Path, tmp_path: Path) -> None:
+    """drush's default columns, then the columns that the documentation asks for, of the same real list with some changes made to it."""
+    given = shared_data / "modules" / "pm-list" / "amsterdam-dataportaal-8.7.7.pm-list.json"
+    entries: dict[str, dict[str, str]] = json.loads(given.read_text())
+    site_id, key = front.site()
+    first = json.loads(send(front, site_id, key, "--json", str(given)).stdout)
+    again = json.loads(send(front, site_id, key, "--json", str(given)).stdout)
+    assert (first["new_modules"], again["unchanged_modules"], again["modified_modules"]) == (
+        len(entries), len(entries), 0,
+    )  # fmt: skip
+
+    later = {
+        name: entry | {"name": name, "type": "module", "project": "", "path": f"modules/contrib/{name}"}
+        for name, entry in entries.items()
+    }
+    enabled = [name for name, entry in entries.items() if entry["status"] == "Enabled"]
+    removed, updated, disabled = enabled[0], enabled[1], set(enabled[2:5])
+    del later[removed]
+    later[updated]["version"] = "99.1.0"
+    for name in disabled:
+        later[name]["status"] = "Disabled"
+    file = tmp_path / "later.json"
+    file.write_text(json.dumps(later))
+    changes = json.loads(send(front, site_id, key, "--json", str(file)).stdout)
+    counted = ("new_modules", "removed_modules", "updated_modules", "disabled_modules", "enabled_modules")
+    assert [changes[name] for name in counted] == [0, 1, 1, len(disabled), 0]
+    with front.client(key) as client:
+        items = client.get(f"/sites/{site_id}/modules", params={"removed": False}).json()["items"]
+    assert {one["machine_name"]: (one["version"], one["status"]) for one in items} == {
+        name: (entry["version"], entry["status"] == "Enabled") for name, entry in later.items()
+    }
+
+
 def test_pm_list_from_standard_input_says_what_it_could_not_map(front: Front, shared_data: Path) -> None:
     site_id, key = front.site()
     text = (shared_data / "modules" / "pm-list" / "webny-8.0.5-blank-versions.pm-list.json").read_text()
