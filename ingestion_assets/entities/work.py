@@ -14,6 +14,7 @@ from ingestion_assets.landing import claims
 from ingestion_assets.landing.claims import Claim, DropRef, LaneBusyError
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop
 from ingestion_assets.landing.isolation import Worked, work_through
+from ingestion_assets.landing.reconciliation import register_late
 from ingestion_assets.landing.storage import LandingStorage
 
 _EARLIER_PARTS = sa.text("""
@@ -53,10 +54,12 @@ class EntitiesWork:
     def _load(self, refs: Sequence[DropRef]) -> list[Loaded]:
         drops = claims.load(self.storage, refs)
         counted = {ref.id for ref in refs if ref.state != "done"}
+        ends = [one for one in drops if one.attributes.get("stream_end") == "true" and one.id in counted]
+        if ends:  # a part that was accepted while the ledger was down may have no row yet
+            register_late(self.engine, self.storage)
         with self.engine.begin() as connection:
-            for drop in drops:
-                if drop.attributes.get("stream_end") == "true" and drop.id in counted:
-                    self._check_earlier_parts(connection, drop)
+            for drop in ends:
+                self._check_earlier_parts(connection, drop)
             raw = connection.connection.driver_connection
             if raw is None:
                 raise RuntimeError("the connection is closed")

@@ -1,0 +1,66 @@
+"""A stream's end waits for parts that were accepted while the ledger was down, which it hears of late."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import uuid_utils
+
+from ingestion_assets.entities.flow import NAME, partition_of
+from ingestion_assets.entities.work import EntitiesWork
+from ingestion_assets.landing import claims
+from ingestion_assets.landing.claims import LaneBusyError
+from ingestion_assets.landing.drops import Lane
+from ingestion_assets.landing.storage import open_storage
+from ingestion_assets_tests.entities.conftest import rows
+from ingestion_assets_tests.entities.definitions import TPCH
+from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
+
+PARTS = (
+    "O|1|7|O|123.45|1996-01-02|5-LOW|Clerk|0|refers to what comes next\n",
+    "C|7|name|street|3|12-345|7.10|BUILDING|ok\n",
+    "O|2|7|O|123.45|1996-01-02|5-LOW|Clerk|0|refers to what came before\n",
+)
+
+
+def test_the_end_of_a_stream_waits_for_a_part_without_a_row(
+    database: "psycopg.Connection[Any]", fresh_postgres_url: str, tmp_path: Path
+) -> None:
+    with serving(settings_for(home=tmp_path, postgres_url=fresh_postgres_url)) as front:
+        front.runs.paused.set()
+        headers = {"Content-Type": "text/plain", "Prefer": "respond-async"}
+        with front.client() as client:
+            for number, part in enumerate(PARTS):
+                parameters = {"stream": "s", "more": number < 2}
+                answer = client.post("/ingest/stream", params=parameters, content=part, headers=headers)
+                assert answer.status_code == 202, answer.text
+        database.execute("DELETE FROM ingestion.drops WHERE attributes ->> 'first_line' = '1'")
+        claim, work = _run(front)
+        assert len(claim.drops) == 2
+        with pytest.raises(LaneBusyError):
+            work.outcomes()
+        with front.engine.begin() as connection:
+            claims.give_back(
+                connection, claim.claim_id, error={}, transient=True, delay_s=0.0, max_attempts=4
+            )
+            claims.release(connection, claim.run_id)
+        claim, work = _run(front)
+        assert [outcome.result["failed"] for outcome in work.outcomes()] == [0, 0, 0]
+    assert [row[0] for row in rows(database, TPCH, "Order")] == [1, 2]
+
+
+def _run(front: Front) -> tuple[claims.Claim, EntitiesWork]:
+    """A run's claim of all that landed, and its work."""
+    day, run_id = partition_of(datetime.now(UTC)), str(uuid_utils.uuid7())
+    with front.engine.begin() as connection:
+        claim = claims.claim_landed(
+            connection, Lane(NAME, day, day), claim_id=run_id, run_id=run_id, dispatch_id=None, max_bytes=2**28,
+            lease_s=30,
+        )  # fmt: skip
+    work = EntitiesWork(
+        claim=claim, storage=open_storage(front.settings), engine=front.engine, entities=lambda: TPCH, max_bytes=2**28,
+        is_transient=lambda error: isinstance(error, LaneBusyError),
+    )  # fmt: skip
+    return claim, work
