@@ -73,17 +73,19 @@ class BodyReader:
             await hold.grow(len(first))
             return first
         started = time.monotonic()
-        buffer = BytesIO()
+        chunks: list[bytes] = []
+        received = 0
         chunk = first
         while True:
-            if buffer.tell() + len(chunk) > self.max_sent:
+            received += len(chunk)
+            if received > self.max_sent:
                 raise self._too_large("sent", self.max_sent)
             await hold.grow(len(chunk))
-            buffer.write(chunk)
+            chunks.append(chunk)
             if not more:
-                return buffer.getvalue()
+                return b"".join(chunks)
             elapsed = time.monotonic() - started
-            if elapsed > self._timeout_s and buffer.tell() < elapsed * SLOWEST:
+            if elapsed > self._timeout_s and received < elapsed * SLOWEST:
                 raise self._too_slow()
             chunk, more = await self._message(receive)
 

@@ -20,18 +20,20 @@ def deeper_than(body: bytes, limit: int, *, parts: Iterable[Raw] = (), level: in
     arrays and objects, where the caller knows of such: most small ones are settled by fewer opening brackets than the
     limit, and so is what lies around them.
     """
-    if len(body) <= limit:
-        return False
-    around = len(body.translate(None, _ALL_BUT_OPENING))
-    if around <= limit:
-        return False
+    around = len(body) + 1  # bytes that may be brackets: not in parts, and not the commas between them
+    inside = 0
     for part in parts:
         text = bytes(part)
-        opening = len(text.translate(None, _ALL_BUT_OPENING))
+        opening = _opening(text)
         if opening > limit - level and _deeper_than(text, limit - level):
             return True
-        around -= opening
-    return around > limit and _deeper_than(body, limit)
+        around -= len(text) + 1
+        inside += opening
+    return around > limit and _opening(body) - inside > limit and _deeper_than(body, limit)
+
+
+def _opening(text: bytes) -> int:
+    return len(text.translate(None, _ALL_BUT_OPENING))
 
 
 def _deeper_than(body: bytes, limit: int) -> bool:

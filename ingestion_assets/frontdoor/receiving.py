@@ -28,6 +28,8 @@ from ingestion_assets.landing.drops import (
     NewDrop,
     Receipt,
 )
+from ingestion_assets.landing.intake import prepared
+from ingestion_assets.landing.segments import Packed
 
 CHECKED_AT_ONCE = 256 * 1024  # larger bodies are checked in a thread, so that others go on meanwhile
 JSON = frozenset({"application/json"})
@@ -136,10 +138,13 @@ async def _land(
         body = await door.bodies.read(request.receive, arrival.headers, hold, arrived=arrived)
         if len(body) < CHECKED_AT_ONCE:
             drop = make_drop(arrival, body)
+            offered: NewDrop | Packed = drop
         else:
-            drop = await asyncio.get_running_loop().run_in_executor(door.threads, make_drop, arrival, body)
+            drop, offered = await asyncio.get_running_loop().run_in_executor(
+                door.threads, _made_and_prepared, make_drop, arrival, body
+            )
         with intake_refusals():
-            accepted = await door.intake.accept(drop)
+            accepted = await door.intake.accept(offered)
         return accepted, {
             "flow": drop.flow,
             "partition": drop.partition,
@@ -147,6 +152,11 @@ async def _land(
             "records": drop.records,
             "size_bytes": len(drop.body),
         }
+
+
+def _made_and_prepared(make_drop: MakeDrop, arrival: Arrival, body: bytes) -> tuple[NewDrop, Packed]:
+    drop = make_drop(arrival, body)
+    return drop, prepared(drop)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256
 from queue import SimpleQueue
 from threading import Thread
 from uuid import UUID
@@ -31,7 +30,7 @@ from ingestion_assets.landing.drops import (
     NewDrop,
 )
 from ingestion_assets.landing.registration import Known, Landed, known_key, register
-from ingestion_assets.landing.segments import Packed, encode, pack
+from ingestion_assets.landing.segments import Header, Packed, encode, pack
 from ingestion_assets.landing.storage import LandingStorage, segment_path
 
 LEDGER_RETRY_S = 2.0
@@ -74,8 +73,8 @@ class Intake:
         self._to_register: SimpleQueue[_Group | None] = SimpleQueue()
         self._unregistered: set[_Group] = set()
         self._patience: asyncio.Task[None] | None = None
-        self._packers = ThreadPoolExecutor(2, thread_name_prefix="intake-pack")
-        self._threads = [
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="intake")
+        self._stages = [
             Thread(target=self._write_groups, name="intake-write", daemon=True),
             Thread(target=self._register_groups, name="intake-register", daemon=True),
         ]
@@ -86,34 +85,37 @@ class Intake:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
-        for thread in self._threads:
+        for thread in self._stages:
             thread.start()
         self._patience = asyncio.create_task(self._answer_for_slow_ledger())
 
     async def stop(self) -> None:
         """Finish what was handed over, then end the threads."""
         self._to_write.put(None)
-        for thread in self._threads:
+        for thread in self._stages:
             await asyncio.to_thread(thread.join)
         if self._patience is not None:
             self._patience.cancel()
             await asyncio.gather(self._patience, return_exceptions=True)
-        self._packers.shutdown()
+        self._threads.shutdown()
 
-    async def accept(self, drop: NewDrop) -> Accepted:
-        """Make one payload durable. Raises `IdempotencyConflictError`, `LandingUnavailableError`."""
-        if drop.idempotency_key is not None and (known := await self._known(drop)) is not None:
-            if known.body_sha256 != sha256(drop.body).digest():
-                raise IdempotencyConflictError(str(known.id))
-            return Accepted(id=known.id, received_at=datetime.now(UTC), replayed=True)
+    async def accept(self, drop: NewDrop | Packed) -> Accepted:
+        """Make one payload durable. A `prepared` one is not hashed and compressed again.
+
+        Raises `IdempotencyConflictError`, `LandingUnavailableError`.
+        """
         loop = asyncio.get_running_loop()
-        drop_id, now = uuid_utils.compat.uuid7(), datetime.now(UTC)
-        if len(drop.body) < PACKED_AT_ONCE:
-            packed = pack(drop, drop_id=drop_id, received_at=now)
+        if isinstance(drop, Packed):
+            packed = drop
+        elif len(drop.body) < PACKED_AT_ONCE:
+            packed = prepared(drop)
         else:
-            packed = await loop.run_in_executor(
-                self._packers, lambda: pack(drop, drop_id=drop_id, received_at=now)
-            )
+            packed = await loop.run_in_executor(self._threads, prepared, drop)
+        header = packed.header
+        if header.idempotency_key is not None and (known := await self._known(header)) is not None:
+            if known.body_sha256 != header.sha256:
+                raise IdempotencyConflictError(str(known.id))
+            return Accepted(id=known.id, received_at=header.received_at, replayed=True)
         future: asyncio.Future[Accepted] = loop.create_future()
         self._to_write.put(_Waiting(packed, future))
         return await future
@@ -129,7 +131,7 @@ class Intake:
                 log.warning("ledger_slow", drops=len(group.waiting))
                 _answer_all([(one, _accepted(one, registered=False)) for one in group.waiting])
 
-    async def _known(self, drop: NewDrop) -> Known | None:
+    async def _known(self, header: Header) -> Known | None:
         if self._ledger_is_down():
             return None
 
@@ -137,13 +139,13 @@ class Intake:
             with self._engine.connect() as connection:
                 return known_key(
                     connection,
-                    principal=drop.principal,
-                    flow=drop.flow,
-                    idempotency_key=drop.idempotency_key or "",
+                    principal=header.principal,
+                    flow=header.flow,
+                    idempotency_key=header.idempotency_key or "",
                 )
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._packers, look)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, look)
         except SQLAlchemyError as error:
             self._ledger_failed(error)
             return None
@@ -268,6 +270,11 @@ def _answer_all(answers: list[tuple[_Waiting, Accepted | Exception]]) -> None:
             waiting.future.set_exception(answer)
         else:
             waiting.future.set_result(answer)
+
+
+def prepared(drop: NewDrop) -> Packed:
+    """A drop with its id and time, hashed and compressed: what `accept` does first, for callers in a thread anyway."""
+    return pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=datetime.now(UTC))
 
 
 def _accepted(waiting: _Waiting, *, registered: bool) -> Accepted:
