@@ -7,7 +7,7 @@ idempotency keys that count up, so that two senders of one stream cannot both go
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from ingestion_assets.entities.flow import SEGMENT_BYTES, lines_in, partition_of
 
 LONGEST_LINE = 16 * 2**20
 KEYS_AT_ONCE = 500
+LONGEST_STREAM = timedelta(days=7)
 _FEED = 1024  # compressed bytes decoded at a time: what they may swell to is bounded
 _PARTS = sa.text("""
     SELECT id, partition, state, size_bytes, attributes, result, idempotency_key FROM ingestion.drops
@@ -68,7 +69,7 @@ TOTALS = ("processed", "resolved", "inserted", "updated", "unchanged", "failed",
 
 
 def day_of(stream: str, *, now: datetime) -> str:
-    """The partition of a stream: the day it began, where its name tells (UUIDv7), else today."""
+    """The partition of a stream: the day it began, where its name tells (UUIDv7), else today. Never a day to come, which has no partition."""
     try:
         made = UUID(stream)
     except ValueError:
@@ -76,7 +77,7 @@ def day_of(stream: str, *, now: datetime) -> str:
     if made.version != 7:
         return partition_of(now)
     began = datetime.fromtimestamp((made.int >> 80) / 1000, UTC)
-    return partition_of(began) if abs((now - began).days) <= 7 else partition_of(now)
+    return partition_of(began) if timedelta() <= now - began <= LONGEST_STREAM else partition_of(now)
 
 
 def acknowledged(connection: sa.Connection, *, principal: str, name: StreamName) -> Acknowledged:

@@ -46,6 +46,7 @@ def up(
     Starts PostgreSQL, MongoDB and Valkey unless their URLs are set, migrates the database, then starts the
     front door, Dagster's code server, webserver and daemon, and the workers. What dies is started again.
     """
+    from ingestion_assets.stack.home_lock import AlreadyRunningError  # noqa: PLC0415
     from ingestion_assets.stack.ports import PortTaken  # noqa: PLC0415
     from ingestion_assets.stack.up import StackError, run_stack  # noqa: PLC0415
 
@@ -55,7 +56,14 @@ def up(
         return
     try:
         run_stack(settings=settings, show=_Screen(quiet=quiet).show)
-    except (StackError, PortTaken, PermissionError, LookupError, FileNotFoundError) as error:
+    except (
+        AlreadyRunningError,
+        StackError,
+        PortTaken,
+        PermissionError,
+        LookupError,
+        FileNotFoundError,
+    ) as error:
         typer.echo(f"ingestion up: {error}", err=True)
         raise typer.Exit(1) from None
 
@@ -63,8 +71,8 @@ def up(
 @app.command()
 def down() -> None:
     """Stop the stack of this home, wherever it was started, and whatever a killed one left behind."""
+    from ingestion_assets.stack.home_lock import holder_of  # noqa: PLC0415
     from ingestion_assets.stack.leftovers import end_leftovers  # noqa: PLC0415
-    from ingestion_assets.stack.up import holder_of  # noqa: PLC0415
 
     places = Places(_settings().home)
     process = holder_of(places)
@@ -84,8 +92,9 @@ def down() -> None:
 @app.command()
 def status() -> None:
     """Show the addresses and processes of the stack. Exits with 3 if it does not run or is not ready."""
+    from ingestion_assets.stack.home_lock import holder_of  # noqa: PLC0415
     from ingestion_assets.stack.supervision import Supervisor  # noqa: PLC0415
-    from ingestion_assets.stack.up import holder_of, ready_stack  # noqa: PLC0415
+    from ingestion_assets.stack.up import ready_stack  # noqa: PLC0415
 
     places = Places(_settings().home)
     ready = ready_stack(places.ready)

@@ -1,7 +1,6 @@
 """Bringing a stack up, watching it and taking it down, in the one process that owns the home's lock."""
 
 import contextlib
-import fcntl
 import json
 import os
 import pwd
@@ -15,12 +14,10 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
-from typing import IO
-
-import psutil
 
 from ingestion_assets.settings import Settings
 from ingestion_assets.stack.environment_file import write_environment
+from ingestion_assets.stack.home_lock import locked
 from ingestion_assets.stack.leftovers import end_leftovers
 from ingestion_assets.stack.logs import LogRelay, last_lines
 from ingestion_assets.stack.places import Places
@@ -59,13 +56,14 @@ def run_stack(*, settings: Settings, show: Show) -> None:
     """Run the stack in `settings.home` until SIGINT or SIGTERM. Call it from the main thread.
 
     Raises:
-        StackError: it is already running, or a part does not start.
+        AlreadyRunningError: another stack runs in this home.
+        StackError: a part does not start.
         PortTaken: a port of the settings is in use.
     """
     began = time.monotonic()
     places = Places(settings.home)
     places.create()
-    with _locked(places), _stop_signals() as stopping:
+    with locked(places), _stop_signals() as stopping:
         ended = end_leftovers(places.home)
         if ended:
             show("stack", f"ended {ended} processes that an earlier stack left behind")
@@ -249,32 +247,6 @@ class _RunningStack:
 
 
 @contextlib.contextmanager
-def _locked(places: Places) -> Iterator[None]:
-    """Hold the home's lock, which the kernel gives back however we end."""
-    with places.lock.open("a+", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StackError(
-                f"a stack already runs in {places.home} ({_holder(lock)}); stop it with `ingestion down`, "
-                "or choose another INGESTION_HOME."
-            ) from error
-        lock.seek(0)
-        lock.truncate()
-        json.dump({"pid": os.getpid(), "created": psutil.Process().create_time()}, lock)
-        lock.flush()
-        yield
-
-
-def _holder(lock: IO[str]) -> str:
-    try:
-        lock.seek(0)
-        return f"process {json.load(lock)['pid']}"
-    except (ValueError, KeyError):
-        return "starting"
-
-
-@contextlib.contextmanager
 def _stop_signals() -> Iterator[threading.Event]:
     """An event that SIGINT, SIGTERM and SIGHUP set instead of interrupting us."""
     stopping = threading.Event()
@@ -315,21 +287,6 @@ def _announce(*, plan: StackPlan, places: Places, show: Show, seconds: float) ->
     show("stack", f"ready after {seconds:.1f} s")
     for name, address in plan.addresses.items():
         show("stack", f"  {name:<12} {address}")
-
-
-def holder_of(places: Places) -> psutil.Process | None:
-    """The `ingestion up` that runs in this home; None if none does."""
-    try:
-        with places.lock.open("r", encoding="utf-8") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                told = json.load(lock)
-                process = psutil.Process(told["pid"])
-                return process if abs(process.create_time() - told["created"]) < 1 else None
-    except (FileNotFoundError, ValueError, KeyError, psutil.NoSuchProcess):
-        pass
-    return None
 
 
 def ready_stack(path: Path) -> dict | None:

@@ -1,0 +1,125 @@
+"""`ingestion send drupal`: what is installed on a Drupal site."""
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ingestion_assets.sending.options import (
+    FIVE_MINUTES,
+    AsJson,
+    Key,
+    Quiet,
+    RetryFor,
+    Url,
+    front_door,
+    key_of,
+)
+from ingestion_assets.sending.shipment import EXIT_GAVE_UP, EXIT_USAGE
+from ingestion_assets.settings import load_settings
+
+
+def send_drupal(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE…",
+            help="`drush pm:list --format=json`, composer.lock, the API's JSON, or core.extension.yml (alone or beside one of the "
+            "others); - reads standard input.",
+        ),
+    ],
+    site: Annotated[int, typer.Option(min=1, help="The site's number.")],
+    url: Url = None,
+    key: Key = None,
+    drupal_version: Annotated[
+        str | None, typer.Option(help="Drupal's version, where the file does not say it.")
+    ] = None,
+    php_version: Annotated[
+        str | None, typer.Option(help="PHP's version, where the file does not say it.")
+    ] = None,
+    at: Annotated[
+        datetime | None,
+        typer.Option(
+            help="When the file was made (UTC), if not now.", formats=["%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
+        ),
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Touch only what the file names.")] = False,
+    confirm_removals: Annotated[
+        bool, typer.Option("--confirm-removals", help="Remove modules however many they are.")
+    ] = False,
+    retry_for: RetryFor = FIVE_MINUTES,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and check, send nothing.")] = False,
+    as_json_: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Send what is installed on a Drupal site.
+
+    Exit status: 0 sent; 1 the server refused it or holds it; 2 wrong usage, key or file; 3 the server could not be reached.
+    """
+    from ingestion_assets.modules.inventories import InventoryError  # noqa: PLC0415
+    from ingestion_assets.modules.sending import SendError, SiteClient, outgoing, read_files  # noqa: PLC0415
+
+    settings = load_settings()
+    errors = Console(stderr=True)
+    client = SiteClient(
+        url=url or front_door(settings), key=key or key_of(settings) or "", site=site, retry_for_s=retry_for,
+        on_retry=lambda why: errors.print(f"Waiting: {why}", markup=False, highlight=False, soft_wrap=True),
+    )  # fmt: skip
+    try:
+        inventory = read_files([(name, _text(name)) for name in files])
+        alone = inventory.kind == "core.extension.yml"
+        request = outgoing(
+            inventory, known=client.modules() if alone else (), drupal_version=drupal_version, php_version=php_version,
+            taken_at=at.replace(tzinfo=UTC) if at else None, partial=partial,
+        )  # fmt: skip
+        if not quiet:
+            _print_unmapped(errors, [f"{one.name}: {one.reason}" for one in request.unmapped], request.notes)
+        if dry_run:
+            typer.echo(
+                json.dumps(request.body, indent=2)
+                if as_json_
+                else f"{len(request.body['modules'])} modules would be sent."
+            )
+            return
+        result = client.sync(request.body, confirm_removals=confirm_removals)
+    except (InventoryError, OSError, UnicodeDecodeError) as error:
+        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_USAGE) from error
+    except SendError as error:
+        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(EXIT_GAVE_UP if error.gave_up else 1) from error
+    finally:
+        client.close()
+    if as_json_:
+        typer.echo(json.dumps(result, indent=2))
+    elif not quiet and result.get("state") != "held":
+        counted = ", ".join(
+            f"{result[f'{name}_modules']} {name}" for name in _COUNTED if result.get(f"{name}_modules")
+        )
+        typer.echo(f"Site {site}: {result['processed_count']} modules; {counted or 'nothing changed'}; "
+                   f"{result['security_updates_found']} need a security update.")  # fmt: skip
+    for warning in (result.get("result") or result).get("warnings") or ():
+        errors.print(warning, markup=False, highlight=False, soft_wrap=True)
+    if result.get("state") == "held":
+        raise typer.Exit(1)
+
+
+_COUNTED = ("new", "updated", "removed", "returned", "enabled", "disabled", "unchanged")
+
+
+def _text(name: str) -> str:
+    return sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8-sig")
+
+
+def _print_unmapped(errors: Console, unmapped: list[str], notes: Sequence[str]) -> None:
+    for line in notes:
+        errors.print(line, markup=False, highlight=False, soft_wrap=True)
+    if unmapped:
+        errors.print(f"{len(unmapped)} entries were not mapped:", markup=False, highlight=False)
+        for line in unmapped:
+            errors.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
