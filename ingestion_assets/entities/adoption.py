@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 
-from ingestion_assets.entities.definition import EntitySet
+from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.in_force import Note, read_note, write_note
 from ingestion_assets.entities.reading import FaultyDefinitionsError, digest, read_entities
 from ingestion_assets.entities.tables import IncompatibleTableError, ensure_tables

@@ -7,13 +7,14 @@ import dagster as dg
 
 from ingestion_assets.entities import checks
 from ingestion_assets.entities.column_types import column_type
-from ingestion_assets.entities.definition import Entity, EntityField, EntitySet
+from ingestion_assets.entities.definition import Entity, EntityField
+from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.flow import ENTITIES, NAME
 from ingestion_assets.orchestration.partitions import DAYS
 from ingestion_assets.orchestration.stages import Stages
 
 if TYPE_CHECKING:
-    from ingestion_assets.entities.loading import Counts
+    from ingestion_assets.entities.loaded import Counts
     from ingestion_assets.entities.work import EntitiesWork
     from ingestion_assets.orchestration.claiming import Working
 
@@ -114,7 +115,7 @@ def _entity_asset(stages: "Stages[EntitiesWork]", entity: Entity, *, deps: list[
 
 
 def _counts(work: "EntitiesWork", entity: Entity) -> "Counts":
-    from ingestion_assets.entities.loading import Counts  # noqa: PLC0415
+    from ingestion_assets.entities.loaded import Counts  # noqa: PLC0415
 
     sums = Counts()
     for loaded in work.loaded():

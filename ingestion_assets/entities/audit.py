@@ -7,7 +7,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from ingestion_assets.entities.definition import Entity, EntitySet
+from ingestion_assets.entities.definition import Entity
+from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.tables import foreign_key_name, inspect, names, table_of
 
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ingestion_assets.entities.definition import Entity, EntitySet
+from ingestion_assets.entities.definition import Entity
+from ingestion_assets.entities.entity_set import EntitySet
 
 if TYPE_CHECKING:
     import psycopg
 
-    from ingestion_assets.entities.loading import Counts
+    from ingestion_assets.entities.loaded import Counts
     from ingestion_assets.landing.drops import DropOutcome
 
 REJECT_RATE = 0.05

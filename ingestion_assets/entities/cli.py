@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from ingestion_assets.entities import tables
-from ingestion_assets.entities.definition import Entity, EntitySet, json_schema
+from ingestion_assets.entities.definition import Entity, json_schema
+from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.in_force import read_note
 from ingestion_assets.entities.reading import FaultyDefinitionsError, places, read_entities
 from ingestion_assets.settings import load_settings

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ingestion_assets.entities.definition import DefinitionError, Entity, EntitySet
+from ingestion_assets.entities.definition import Entity
+from ingestion_assets.entities.entity_set import DefinitionError, EntitySet
 from ingestion_assets.entities.reading import FaultyDefinitionsError, digest, read_entities
 
 NOTE = "entities.json"

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ingestion_assets.entities.definition import Entity, EntitySet
+from ingestion_assets.entities.definition import Entity
+from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.values import Read, ValueFault, reader, shown
 
 BOM = b"\xef\xbb\xbf"

@@ -6,22 +6,14 @@ What the fast path lets through, the slow path (`lines.read_line`) reads to the 
 from __future__ import annotations
 
 import io
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ingestion_assets.entities.definition import Entity, EntityField, EntitySet, Formats
+from ingestion_assets.entities.columns import column, good
+from ingestion_assets.entities.definition import Entity
+from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.lines import BLANK, BOM, Line, LineFault, Row, read_line, records
-from ingestion_assets.entities.values import (
-    INTEGER,
-    RANGES,
-    UUID,
-    date_pattern,
-    decimal_pattern,
-    fitting_decimal,
-    without_names,
-)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -219,14 +211,14 @@ def _read_columns(parsed: Parsed, data: Any, chosen: Any, entity: Entity, given:
         return
     fields = entity.fields[:given]
     columns = texts.select(
-        *(_column(one, entity.formats) for one in fields),
+        *(column(one, entity.formats) for one in fields),
         *(pl.lit(None, dtype=pl.String).alias(name) for name in entity.names[given:]),
-        _good=pl.all_horizontal([_good(one, entity.formats) for one in fields]),
+        _good=pl.all_horizontal([good(one, entity.formats) for one in fields]),
     )
-    good = columns["_good"]
+    passed = columns["_good"]
     columns = columns.drop("_good")
-    if not good.all():
-        columns, chosen = columns.filter(good), chosen[good.to_numpy()]
+    if not passed.all():
+        columns, chosen = columns.filter(passed), chosen[passed.to_numpy()]
     if len(chosen):
         parsed.rows.append(Rows(entity, np.asarray(chosen), columns))
 
@@ -244,97 +236,3 @@ def _gather(data: Any, starts: Any, ends: Any) -> bytes:
         gathered = np.append(gathered, np.uint8(0))
     gathered[np.cumsum(ends - starts + 1) - 1] = ord("\n")
     return gathered.tobytes()
-
-
-def _good(one: EntityField, formats: Formats) -> pl.Expr:
-    import polars as pl  # noqa: PLC0415
-
-    text = pl.col(one.name)
-    missing = text == formats.missing
-    good = _passes(one, formats, text).fill_null(False)
-    return missing | good if one.nullable else ~missing & good
-
-
-def _passes(one: EntityField, formats: Formats, text: pl.Expr) -> pl.Expr:
-    import polars as pl  # noqa: PLC0415
-
-    def matches(pattern: str) -> pl.Expr:
-        return text.str.contains(f"^(?:{pattern})$")
-
-    match one.type:
-        case "smallint" | "integer" | "bigint":
-            limit = RANGES[one.type]
-            value = text.cast(pl.Int64, strict=False)
-            return matches(INTEGER) & value.is_between(-limit, limit - 1)
-        case "decimal":
-            written = matches(decimal_pattern(formats))
-            plain = _plain_decimal(text, formats)
-            return written & plain.str.contains(f"^(?:{fitting_decimal(one)})$")
-        case "string" | "text":
-            good = text.str.len_chars() <= one.length if one.length is not None else pl.lit(True)
-            return good & text.is_in(list(one.values)) if one.values is not None else good
-        case "boolean":
-            return text.is_in([*formats.when_true, *formats.when_false])
-        case "uuid":
-            return matches(UUID)
-        case "date":
-            return matches(without_names(date_pattern(formats.date))) & _sane(_date(text, formats))
-        case "timestamp":
-            return matches(without_names(date_pattern(formats.timestamp))) & _sane(_timestamp(text, formats))
-
-
-def _sane(moment: pl.Expr) -> pl.Expr:
-    return moment.dt.year().is_between(1, 9999)
-
-
-def _plain_decimal(text: pl.Expr, formats: Formats) -> pl.Expr:
-    plain = text.str.replace_all(formats.group, "", literal=True) if formats.group else text
-    return plain if formats.decimal == "." else plain.str.replace(formats.decimal, ".", literal=True)
-
-
-def _date(text: pl.Expr, formats: Formats) -> pl.Expr:
-    return text.str.to_date(formats.date, strict=False)
-
-
-def _timestamp(text: pl.Expr, formats: Formats) -> pl.Expr:
-    written = formats.timestamp.replace(".%f", "%.f")
-    if "%z" in written:
-        text = text.str.replace("Z$", "+0000")
-        return text.str.to_datetime(written, strict=False, time_unit="us", time_zone="UTC")
-    return text.str.to_datetime(written, strict=False, time_unit="us")
-
-
-def _column(one: EntityField, formats: Formats) -> pl.Expr:
-    """The field as it is handed to PostgreSQL; only what passes `_good` is used."""
-    import polars as pl  # noqa: PLC0415
-
-    text = pl.when(pl.col(one.name) != formats.missing).then(pl.col(one.name))
-    match one.type:
-        case "smallint" | "integer" | "bigint":
-            value = text.cast(pl.Int64, strict=False)
-        case "decimal":
-            value = _plain_decimal(text, formats)
-        case "boolean":
-            value = (
-                pl.when(text.is_in(list(formats.when_true)))
-                .then(pl.lit("true"))
-                .when(text.is_not_null())
-                .then(pl.lit("false"))
-            )
-        case "uuid":
-            value = text.str.to_lowercase()
-        case "date":
-            value = _date(text, formats).dt.to_string("%Y-%m-%d") if formats.date != "%Y-%m-%d" else text
-        case "timestamp":
-            value = _timestamp(text, formats).dt.to_string("%Y-%m-%dT%H:%M:%S%.6f+00:00")
-        case _:
-            value = text
-    return value.alias(one.name)
-
-
-def by_entity(rows: Sequence[Rows]) -> dict[str, list[Rows]]:
-    """Rows grouped by the name of their entity."""
-    grouped: dict[str, list[Rows]] = defaultdict(list)
-    for one in rows:
-        grouped[one.entity.entity].append(one)
-    return grouped

@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ingestion_assets.entities.definition import DefinitionError, Entity, EntitySet
+from ingestion_assets.entities.definition import Entity
+from ingestion_assets.entities.entity_set import DefinitionError, EntitySet
 
 SHIPPED = Path(__file__).parent / "tpch"
 _SHIPPED_NAME = "tpch"

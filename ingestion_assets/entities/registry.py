@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ingestion_assets.entities.definition import EntitySet
+from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.in_force import entities_in_force, note_stamp
 from ingestion_assets.entities.reading import places
 from ingestion_assets.settings import load_settings

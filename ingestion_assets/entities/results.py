@@ -1,21 +1,19 @@
 """What a payload's load came to, in the words of the contract: its result body, the outcome of each record, its rejects."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from ingestion_assets.entities.loading import Fault, Loaded
+from ingestion_assets.entities.loaded import Fault, Loaded, Refusal
 from ingestion_assets.landing.drops import DropOutcome, RecordOutcome, Reject
 
 LISTED = 10_000
 """Errors listed in a result at most; all of them are among the rejects."""
 _STORED = RecordOutcome("stored")
-_WAITS = RecordOutcome(
-    "rejected",
-    code="waits_for_reference",
-    reason="decided when its stream ends, with the receipt that ends it",
-)
+WAITS = "waits_for_reference"
+_WAITS = "decided when its stream ends"
 
 
 def outcome_of(loaded: Loaded, *, received_at: datetime, finished_at: datetime) -> DropOutcome:
@@ -85,5 +83,17 @@ def _records(loaded: Loaded) -> list[RecordOutcome]:
                 "rejected", code=fault.code, reason=fault.message.replace("\0", "\ufffd")
             )
     for record in loaded.waiting:
-        outcomes[record] = _WAITS
+        waits = RecordOutcome("rejected", outcomes[record].id, code=WAITS, reason=_WAITS)
+        outcomes[record] = waits
     return outcomes
+
+
+def settled(records: Sequence[RecordOutcome], refused: Mapping[int, Refusal]) -> list[RecordOutcome]:
+    """What became of a payload's records once their stream has ended: those that waited are stored, or refused after all."""
+    return [
+        one if one.code != WAITS
+        else RecordOutcome("rejected", one.id, code=refused[at].code, reason=refused[at].message.replace("\0", "\ufffd"))
+        if at in refused
+        else RecordOutcome("stored", one.id)
+        for at, one in enumerate(records)
+    ]  # fmt: skip

@@ -13,7 +13,8 @@ from uuid import UUID
 import psycopg
 from psycopg import sql
 
-from ingestion_assets.entities.definition import Entity, EntitySet, Reference
+from ingestion_assets.entities.definition import Entity, Reference
+from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.parsing import Rows
 from ingestion_assets.entities.tables import names, table_of
 

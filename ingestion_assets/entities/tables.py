@@ -13,7 +13,8 @@ import psycopg
 from psycopg import sql
 
 from ingestion_assets.entities.column_types import column_type
-from ingestion_assets.entities.definition import Entity, EntityField, EntitySet, Reference
+from ingestion_assets.entities.definition import Entity, EntityField, Reference
+from ingestion_assets.entities.entity_set import EntitySet
 
 SCHEMA = "entities"
 LOCK: LiteralString = "SELECT pg_advisory_xact_lock(hashtext('ingestion_assets.entities'))"

@@ -1,20 +1,23 @@
 """What a run does with its claim: loads it, a bounded piece at a time; may be repeated, by the same process or another."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from ingestion_assets.entities.definition import EntitySet
-from ingestion_assets.entities.loading import Loaded, load, stream_of
-from ingestion_assets.entities.results import outcome_of
+from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.loaded import Loaded
+from ingestion_assets.entities.loading import load
+from ingestion_assets.entities.payload import stream_of
+from ingestion_assets.entities.results import outcome_of, settled
 from ingestion_assets.entities.tables import LOCK
 from ingestion_assets.landing import claims
 from ingestion_assets.landing.claims import Claim, DropRef, LaneBusyError
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.reconciliation import register_late
+from ingestion_assets.landing.record_outcomes import revise
 from ingestion_assets.landing.storage import LandingStorage
 
 _EARLIER_PARTS = sa.text("""
@@ -86,9 +89,16 @@ class EntitiesWork:
             )
 
     def outcomes(self) -> list[DropOutcome]:
-        """What is to be said of each payload."""
+        """What is to be said of each payload. Where a stream ended, its earlier receipts say by now what became of what waited."""
         received = {ref.id: ref.received_at for ref in self.claim.drops}
         now = datetime.now(UTC)
-        return [
-            outcome_of(one, received_at=received[one.drop_id], finished_at=now) for one in self.loaded()
-        ] + self.failed()
+        ended = {source: refused for one in self.loaded() for source, refused in one.settled.items()}
+        made = [outcome_of(one, received_at=received[one.drop_id], finished_at=now) for one in self.loaded()]
+        made = [
+            replace(one, records=settled(one.records, ended[one.drop_id])) if one.drop_id in ended else one
+            for one in made
+        ]
+        if others := sorted(ended.keys() - received.keys()):
+            with self.engine.begin() as connection:
+                revise(connection, others, lambda drop_id, records: settled(records, ended[drop_id]))
+        return made + self.failed()

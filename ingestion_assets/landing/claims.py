@@ -13,10 +13,10 @@ from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
-import zstandard
 
 from ingestion_assets.landing.dispatch import announce
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Lane, Reject
+from ingestion_assets.landing.record_outcomes import pack
 from ingestion_assets.landing.rejects import insert_rejects
 from ingestion_assets.landing.segments import unpack
 from ingestion_assets.landing.storage import LandingStorage
@@ -286,14 +286,7 @@ def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutco
 
 def _insert_records(connection: sa.Connection, outcomes: Sequence[DropOutcome]) -> None:
     rows = [
-        {
-            "drop_id": outcome.drop_id,
-            "outcomes": zstandard.compress(
-                msgspec.json.encode(
-                    [[r.status, r.id, r.duplicate_of, r.code, r.reason] for r in outcome.records]
-                )
-            ),
-        }
+        {"drop_id": outcome.drop_id, "outcomes": pack(outcome.records)}
         for outcome in outcomes
         if outcome.records
     ]

@@ -6,12 +6,11 @@ from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
-import zstandard
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingestion_assets.landing.drops import Receipt
+from ingestion_assets.landing.record_outcomes import FIELDS, unpack
 from ingestion_assets.landing.tables import drops, receipt_records
 
 Item = TypeVar("Item")
@@ -94,11 +93,10 @@ async def record_outcomes(
         )
     if packed is None:
         return None
-    outcomes = msgspec.json.decode(zstandard.decompress(packed))
-    names = ("status", "id", "duplicate_of", "code", "reason")
+    outcomes = unpack(packed)
     return [
         {"index": index}
-        | {name: value for name, value in zip(names, outcome, strict=True) if value is not None}
+        | {name: value for name, value in zip(FIELDS, outcome, strict=True) if value is not None}
         for index, outcome in enumerate(outcomes[offset : offset + limit], start=offset)
     ]
 

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 import uuid_utils
 
-from ingestion_assets.entities.definition import EntitySet
-from ingestion_assets.entities.loading import Loaded, load
+from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.loaded import Loaded
+from ingestion_assets.entities.loading import load
 from ingestion_assets.landing.drops import LandedDrop
 
 Load = Callable[..., list[Loaded]]

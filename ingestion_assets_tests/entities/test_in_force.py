@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from ingestion_assets.entities.adoption import judge
-from ingestion_assets.entities.definition import EntitySet
+from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.in_force import entities_in_force
 from ingestion_assets.entities.reading import FaultyDefinitionsError, read_entities, stamps
 from ingestion_assets.entities.tables import inspect

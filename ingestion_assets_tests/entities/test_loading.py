@@ -1,5 +1,6 @@
 """Payloads into tables: references, updates, limits, streams, repetition."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -7,7 +8,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingestion_assets.entities.loading import Loaded
+from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.loaded import Loaded
+from ingestion_assets.entities.results import WAITS, outcome_of, settled
+from ingestion_assets.landing.drops import RecordOutcome
 from ingestion_assets_tests.entities.conftest import landed, load_drops, rows
 from ingestion_assets_tests.entities.definitions import TPCH, WORKSHOP
 
@@ -125,6 +129,11 @@ def test_some_errors_are_allowed(database: Database) -> None:
     assert totals(load_drops(database, TPCH, landed(body, max_errors="2"))[0]) == {"inserted": 1, "failed": 2}
 
 
+def _records(loaded: Loaded) -> Sequence[RecordOutcome]:
+    now = datetime.now(UTC)
+    return outcome_of(loaded, received_at=now, finished_at=now).records
+
+
 def part(body: bytes, *, number: int, end: bool = False) -> Any:
     return landed(
         body,
@@ -148,8 +157,31 @@ def test_lines_of_a_stream_wait_for_what_they_reference(database: Database) -> N
     assert totals(last) == {"inserted": 1, "failed": 1}
     assert accounted(last)
     assert [(fault.line, fault.raw) for fault in last.faults] == [(2, ORDER % (2, 2))]
+    waited = _records(first)
+    assert [(one.status, one.id, one.code) for one in waited] == [
+        ("rejected", "Order/1", WAITS),
+        ("rejected", "Order/2", WAITS),
+    ]
+    assert [(one.status, one.id, one.code) for one in settled(waited, last.settled[orders.id])] == [
+        ("stored", "Order/1", None),
+        ("rejected", "Order/2", "missing_reference"),
+    ]
     assert [row[0] for row in rows(database, TPCH, "Order")] == [1]
     assert database.execute("SELECT count(*) FROM entities._waiting").fetchone() == (0,)
+
+
+def test_waiting_line_that_is_no_longer_valid_is_not_lost(database: Database) -> None:
+    """Its entity's definition changed before the stream ended."""
+    first, last = part(ORDER % (1, 1), number=0), part(CUSTOMER % (1, 1), number=1, end=True)
+    load_drops(database, TPCH, first)
+    without = EntitySet.of([TPCH.by_name["Customer"]])
+    (loaded,) = load_drops(database, without, last)
+    assert totals(loaded) == {"inserted": 1, "failed": 1}
+    assert accounted(loaded)
+    assert [(fault.code, fault.line, fault.raw) for fault in loaded.faults] == [
+        ("unknown_prefix", 1, ORDER % (1, 1))
+    ]
+    assert loaded.settled[first.id][0].code == "unknown_prefix"
 
 
 def test_stream_that_comes_in_one_claim(database: Database) -> None:

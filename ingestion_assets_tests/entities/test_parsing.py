@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ingestion_assets.entities.definition import EntitySet
+from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.lines import LineFault, Row, read_line, records
 from ingestion_assets.entities.parsing import Parsed, parse
 from ingestion_assets_tests.entities.definitions import TPCH, WORKSHOP

@@ -2,7 +2,6 @@
 
 import gzip
 import http.client
-import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,15 @@ import zstandard
 
 from ingestion_assets.entities.tables import column_type
 from ingestion_assets_tests.entities.definitions import TPCH
-from ingestion_assets_tests.entities.tpch import as_duckdb_reads, generate, messages, shuffled_entities
+from ingestion_assets_tests.entities.tpch import (
+    ORDER,
+    PLANTED,
+    as_duckdb_reads,
+    generate,
+    messages,
+    shuffled_entities,
+    with_planted,
+)
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack
 
@@ -81,33 +88,11 @@ def test_tpch_by_stream_in_any_order_equals_the_files(
     assert (again["inserted"], again["updated"], again["failed"]) == (0, 0, 0)
 
 
-ORDER = b"O|%d|%d|O|123.45|1996-01-02|5-LOW|Clerk#000000951|0|note\n"
-PLANTED: list[tuple[str, str | None, str | None, bytes]] = [
-    ("not_an_integer", "Order", "customer_key", ORDER.replace(b"%d|%d", b"%d|abc")),
-    ("missing_value", "Order", "order_date", ORDER.replace(b"%d|%d", b"%d|1").replace(b"1996-01-02", b"")),
-    ("not_a_decimal", "Order", "total_price", ORDER.replace(b"%d|%d", b"%d|1").replace(b"123.45", b"12,5")),
-    ("too_precise", "Order", "total_price", ORDER.replace(b"%d|%d", b"%d|1").replace(b"123.45", b"1.234")),
-    ("out_of_range", "Order", "total_price", ORDER.replace(b"%d|%d", b"%d|1").replace(b"123.45", b"99999999999999.00")),
-    ("not_a_date", "Order", "order_date", ORDER.replace(b"%d|%d", b"%d|1").replace(b"1996-01-02", b"1996-02-30")),
-    ("too_long", "Order", "order_priority", ORDER.replace(b"%d|%d", b"%d|1").replace(b"5-LOW", b"x" * 16)),
-    ("invalid_character", "Order", "comment", ORDER.replace(b"%d|%d", b"%d|1").replace(b"note", b"n\0te")),
-    ("too_few_fields", "Order", None, b"O|%d|1|O\n"),
-    ("too_many_fields", "Order", None, ORDER.replace(b"%d|%d", b"%d|1").replace(b"note", b"note|x|y")),
-    ("unknown_prefix", None, None, b"X|%d|1\n"),
-    ("not_utf8", None, None, ORDER.replace(b"%d|%d", b"%d|1").replace(b"note", b"n\xffte")),
-    ("missing_reference", "Order", "customer_key", ORDER.replace(b"%d|%d", b"%d|9999999")),
-]  # fmt: skip
-
-
 def test_planted_errors_are_exactly_what_is_refused(
     client: httpx.Client, database: "psycopg.Connection[Any]", tpch: Path
 ) -> None:
-    rng = random.Random(8)
     good = messages(tpch, "Customer") + messages(tpch, "Product") + messages(tpch, "Order")
-    lines = list(good)
-    for number in range(len(good) // 100):
-        kind = PLANTED[number % len(PLANTED)]
-        lines.insert(rng.randrange(len(lines)), kind[3] % (10_000_000 + number))
+    lines = with_planted(good, [line for *_, line in PLANTED], seed=8)
     wanted, offset = {}, 0
     kinds = {(code, entity, field): None for code, entity, field, _ in PLANTED}
     originals = set(good)
@@ -185,6 +170,20 @@ def test_stream_goes_on_after_a_broken_connection(
     assert (totals["ended"], totals["unfinished"], totals["totals"]["failed"]) == (True, 0, 0)
     assert totals["lines"] == totals["totals"]["processed"] == body.count(b"\n")
     assert database.execute("SELECT count(*) FROM entities.order_line_items").fetchone() == (500,)
+
+
+def test_receipts_of_a_stream_say_what_became_of_lines_that_waited(client: httpx.Client) -> None:
+    name = str(uuid_utils.uuid7())
+    orders = ORDER % (1, 1) + ORDER % (2, 2)
+    last = events(client.post("/ingest/stream", params={"stream": name, "more": "true"}, content=orders))[-2]
+    assert (last["status"], last["waiting"]) == ("success", 2)
+    address = f"/api/v1/receipts/{last['receipt']}/records"
+    assert [one["code"] for one in client.get(address).json()["items"]] == ["waits_for_reference"] * 2
+    rest = client.post("/ingest/stream", params={"stream": name}, content="C|1|n|a|3|p|-7.10|BUILDING|c")
+    assert events(rest)[-1]["type"] == "total", rest.text
+    first, second = client.get(address).json()["items"]
+    assert (first["status"], first["id"]) == ("stored", "Order/1")
+    assert (second["status"], second["code"], second["id"]) == ("rejected", "missing_reference", "Order/2")
 
 
 def test_message_says_what_was_stored_or_why_not(client: httpx.Client) -> None:

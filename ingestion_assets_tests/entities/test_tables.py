@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingestion_assets.entities.definition import EntitySet
+from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.reading import read_entities
 from ingestion_assets.entities.tables import IncompatibleTableError, ensure_tables, inspect, widens
 from ingestion_assets_tests.entities.conftest import landed, load_drops, rows

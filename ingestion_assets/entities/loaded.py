@@ -1,0 +1,67 @@
+"""What a load has to say of each payload, in a form that can be remembered."""
+
+from uuid import UUID
+
+import msgspec
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """A record that was not stored: where it stands (line from 1, byte from 0), why, and its bytes."""
+
+    record: int
+    line: int
+    offset: int
+    code: str
+    message: str
+    entity: str | None
+    field: str | None
+    raw: bytes
+
+
+class Counts(msgspec.Struct, kw_only=True):
+    """What became of the records of one entity: processed = inserted + updated + unchanged + failed + waiting.
+
+    Of the payload that ends a stream, the left side also counts `resolved`: lines that had waited.
+    """
+
+    processed: int = 0
+    resolved: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    waiting: int = 0
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a record that had waited was not stored in the end."""
+
+    code: str
+    message: str
+
+
+class Loaded(msgspec.Struct, kw_only=True):
+    """What a load has to say of one payload.
+
+    `waiting` are records whose references may still come in their stream. `settled` are the earlier payloads whose records
+    waited for the end that this one brought: all of those are stored but for the records named here.
+    """
+
+    drop_id: UUID
+    records: int
+    entities: dict[str, Counts] = {}
+    faults: list[Fault] = []
+    waiting: list[int] = []
+    settled: dict[UUID, dict[int, Refusal]] = {}
+    refused: bool = False
+    ids: list[str | None] | None = None
+    stream: str | None = None
+    ended: bool = False
+
+    def total(self) -> Counts:
+        """The counts over all entities."""
+        sums = Counts()
+        for counts in self.entities.values():
+            for name in Counts.__struct_fields__:
+                setattr(sums, name, getattr(sums, name) + getattr(counts, name))
+        return sums

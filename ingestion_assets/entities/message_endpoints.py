@@ -1,0 +1,158 @@
+"""Single messages and batches over HTTP: answered with what became of them."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+from uuid_utils.compat import uuid7
+
+from ingestion_assets.entities.documented import (
+    HEADERS,
+    KEY,
+    LATER,
+    ORDER,
+    PLAIN_TEXT,
+    PREFER,
+    REFUSED,
+    answer_json,
+    described,
+)
+from ingestion_assets.entities.flow import NAME, lines_in
+from ingestion_assets.entities.lines import Row, read_line, records
+from ingestion_assets.entities.registry import defined_entities
+from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer
+from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.openapi import keyed_errors
+from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.receiving import Arrival, outcome_response, take_in
+from ingestion_assets.landing.drops import NewDrop, Receipt
+
+router = APIRouter(tags=[NAME])
+
+
+@router.post(
+    "/ingest/message",
+    summary="Ingest one message",
+    description="One line, `PREFIX|field|field…`. Answers when it is in its table, or says why it is not.",
+    response_model=MessageAnswer,
+    responses={
+        **keyed_errors(408, 413, 415),
+        200: {"description": "Stored.", "headers": HEADERS},
+        202: LATER,
+        400: REFUSED,
+    },
+    openapi_extra=described(ORDER, PREFER, KEY),
+)
+async def ingest_message(request: Request) -> Response:
+    door = front_door(request)
+    sent = b""
+
+    def make(arrival: Arrival, body: bytes) -> NewDrop:
+        nonlocal sent
+        if len(lines := list(records(body))) != 1:
+            raise Problem(
+                400, f"The body must be one message, not {len(lines)}; send several to /ingest/batch."
+            )
+        sent = lines[0].raw
+        return _drop(door, arrival, body, endpoint="message")
+
+    def answer(receipt: Receipt, headers: dict[str, str]) -> Response:
+        result = receipt.result or {}
+        if "status" not in result:
+            return outcome_response(door, receipt, headers)
+        if result["status"] == "success":
+            entity, identity = _identity(sent)
+            body: dict[str, Any] = {
+                "status": "success", "entity": entity, "id": identity, "timestamp": receipt.finished_at or receipt.received_at,
+            }  # fmt: skip
+            return answer_json(body, 200, headers)
+        error = (result.get("errors") or [{}])[0]
+        body = {
+            "status": "error",
+            "message": error.get("message") or result.get("message"),
+            "entity": error.get("entity"),
+            "line": sent.decode(errors="replace"),
+        }
+        return answer_json(
+            body | {key: error[key] for key in ("field", "code") if key in error}, 400, headers
+        )
+
+    return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
+
+
+@router.post(
+    "/ingest/batch",
+    summary="Ingest a batch of messages",
+    description=(
+        "Lines of any entities, in any order; rows may reference each other and what was accepted before. Lines that cannot be "
+        "stored are listed and kept as rejects, the others are stored. Bodies may be compressed (gzip, zstd)."
+    ),
+    response_model=BatchAnswer,
+    responses={
+        **keyed_errors(408, 413, 415),
+        200: {"description": "All stored.", "headers": HEADERS},
+        202: LATER,
+        207: {
+            "model": BatchAnswer,
+            "description": "Some stored; `errors` lists the others.",
+            "headers": HEADERS,
+        },
+        400: REFUSED,
+    },
+    openapi_extra=described(ORDER + "\n", PREFER, KEY),
+)
+async def ingest_batch(
+    request: Request,
+    atomic: Annotated[bool, Query(description="All or nothing: one error, and no line is stored.")] = False,
+    max_errors: Annotated[
+        int | None, Query(ge=0, le=2**31 - 1, description="More errors than this, and no line is stored.")
+    ] = None,
+) -> Response:
+    door = front_door(request)
+    limit = 0 if atomic else max_errors
+
+    def make(arrival: Arrival, body: bytes) -> NewDrop:
+        if next(records(body), None) is None:
+            raise Problem(400, "The body has no message: every line is blank or a comment.")
+        more = {} if limit is None else {"max_errors": str(limit)}
+        return _drop(door, arrival, body, endpoint="batch", **more)
+
+    def answer(receipt: Receipt, headers: dict[str, str]) -> Response:
+        result = receipt.result or {}
+        if "status" not in result:
+            return outcome_response(door, receipt, headers)
+        status = {"success": 200, "partial": 207}.get(result["status"], 400)
+        return answer_json(result, status, headers)
+
+    return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
+
+
+def _drop(door: FrontDoor, arrival: Arrival, body: bytes, *, endpoint: str, **attributes: str) -> NewDrop:
+    flow = door.flows[NAME]
+    partition = flow.partition_of(datetime.now(UTC), None)
+    return NewDrop(
+        flow=NAME,
+        partition=partition,
+        lane=flow.lane_of(partition, uuid7()),
+        principal=arrival.principal.name,
+        body=body,
+        records=lines_in(body),
+        idempotency_key=arrival.idempotency_key,
+        attributes={**arrival.attributes, "endpoint": endpoint, **attributes},
+    )
+
+
+def _identity(raw: bytes) -> tuple[str | None, Any]:
+    read = read_line(defined_entities(), raw)
+    if not isinstance(read, Row):
+        return None, None
+    entity = read.entity
+    key = {
+        name: int(value)
+        if value is not None and entity.field(name).type in {"smallint", "integer", "bigint"}
+        else value
+        for name, value in zip(entity.names, read.values, strict=True)
+        if name in entity.primary_key
+    }
+    return entity.entity, next(iter(key.values())) if len(key) == 1 else key

@@ -1,0 +1,74 @@
+"""What the entities endpoints answer."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+
+class MessageAnswer(BaseModel):
+    """A message that was stored."""
+
+    status: Literal["success"]
+    entity: str
+    id: Any = Field(description="Its primary key; an object of fields where that has several.")
+    timestamp: datetime
+
+
+class MessageError(BaseModel):
+    """A message that was not stored."""
+
+    status: Literal["error"]
+    message: str
+    entity: str | None
+    line: str
+
+
+class LineError(BaseModel):
+    """A line that was not stored."""
+
+    line_number: int = Field(description="From 1.")
+    byte_offset: int = Field(description="Where the line begins, from 0.")
+    entity: str | None
+    field: str | None
+    code: str = Field(description="Stable.")
+    message: str
+    line: str
+
+
+class BatchAnswer(BaseModel):
+    """What became of a batch: processed = inserted + updated + unchanged + failed."""
+
+    status: Literal["success", "partial", "error"]
+    processed: int
+    inserted: int
+    updated: int
+    unchanged: int
+    failed: int
+    errors: list[LineError]
+    errors_not_listed: int = Field(description="Further errors, to be found among the rejects.")
+    duration_ms: int
+
+
+class StreamPosition(BaseModel):
+    """How far a stream is durable, and what became of it so far."""
+
+    stream: str
+    channel: str
+    lines: int = Field(description="Lines acknowledged.")
+    bytes: int = Field(description="Bytes of text acknowledged: go on from here with `?offset=`.")
+    ended: bool = Field(description="Whether its end was acknowledged.")
+    unfinished: int = Field(description="Parts that no run has ended yet.")
+    totals: dict[str, int]
+
+
+class Statistics(BaseModel):
+    """How much was processed since the beginning."""
+
+    total_messages_processed: int
+    messages_by_entity: dict[str, int]
+    errors: int
+    uptime_seconds: float
+    requests_per_second: float = Field(
+        description="Requests to these endpoints, over the life of the process."
+    )

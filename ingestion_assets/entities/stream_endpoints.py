@@ -1,0 +1,162 @@
+"""Streams over HTTP: taken in as they arrive, resumed where they were acknowledged."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+from uuid_utils.compat import uuid7
+
+from ingestion_assets.entities.documented import (
+    EVENT,
+    ORDER,
+    PLAIN_TEXT,
+    PREFER,
+    STRING,
+    answer_json,
+    described,
+)
+from ingestion_assets.entities.event_stream import EventStream, StreamIntake
+from ingestion_assets.entities.flow import NAME
+from ingestion_assets.entities.schema import StreamPosition
+from ingestion_assets.entities.streams import Acknowledged, Cutter, StreamName, acknowledged, day_of, decoder
+from ingestion_assets.frontdoor.bodies import ENCODINGS
+from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
+from ingestion_assets.frontdoor.problems import Problem, error_item
+from ingestion_assets.frontdoor.receipts import json_response
+from ingestion_assets.frontdoor.receiving import Arrival, let_in, waiting_for
+
+LINES_EACH = 64 * 1024
+"""Bytes of a part where every line gets an event."""
+
+router = APIRouter(tags=[NAME])
+
+Stream = Annotated[
+    str | None,
+    Query(
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="Name of the stream, to go on with it; without one it gets a name, which `X-Stream-Id` tells.",
+    ),
+]
+Channel = Annotated[
+    str,
+    Query(
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="One of several connections that send a stream in parallel.",
+    ),
+]
+
+
+@router.post(
+    "/ingest/stream",
+    summary="Ingest a stream of messages",
+    description=(
+        "Lines of any entities in a body of any length. They land durably as they arrive, and events tell how far: "
+        "`acknowledged` (lines and bytes that nothing can lose any more), `progress` (what became of them), `total` at the end. "
+        "A line may reference any other of the stream: what it needs may come later. After a broken connection "
+        "`GET …/ingest/stream/{stream}` says from where to go on. With `Prefer: respond-async` the answer is that "
+        "position, once all that was sent is durable."
+    ),
+    response_class=Response,
+    responses={
+        **keyed_errors(400, 408, 409, 413, 415),
+        200: {
+            "description": "Events while the stream is being ingested.",
+            "headers": {"X-Stream-Id": {"description": "Name of the stream.", **STRING}},
+            "content": {"text/event-stream": {"schema": EVENT}},
+        },
+        202: {"model": StreamPosition, "description": "All that was sent is durable."},
+    },
+    openapi_extra=described(ORDER + "\n", PREFER),
+)
+async def ingest_stream(
+    request: Request,
+    stream: Stream = None,
+    channel: Channel = "0",
+    offset: Annotated[
+        int | None, Query(ge=0, le=2**62, description="Bytes of text acknowledged before.")
+    ] = None,
+    more: Annotated[bool, Query(description="The stream goes on in another request.")] = False,
+    progress: Annotated[
+        Literal["buffer", "line"], Query(description="An event per part, or also per line.")
+    ] = "buffer",
+) -> Response:
+    door = front_door(request)
+    arrival = await let_in(request, scopes=(NAME,), media_types=PLAIN_TEXT)
+    coding = _coding(arrival)
+    name = StreamName(stream or str(uuid7()), channel)
+    after = await _acknowledged(door, arrival, name) if stream else Acknowledged()
+    if (offset is not None and offset != after.bytes) or (after.ended):
+        detail = (
+            f"The stream {name.stream} has ended."
+            if after.ended
+            else f"The stream {name.stream} is acknowledged up to byte {after.bytes}, line {after.lines}; go on from there."
+        )
+        raise Problem(
+            409, detail, acknowledged={"lines": after.lines, "bytes": after.bytes}, ended=after.ended
+        )
+    decode, check_end = decoder(coding)
+    by_line = progress == "line"
+    cutter = Cutter(name, after, **({"segment_bytes": LINES_EACH} if by_line else {}))
+    intake = StreamIntake(
+        door=door, arrival=arrival, receive=request.receive, cutter=cutter, decode=decode, check_end=check_end,
+        partition=after.partition or day_of(name.stream, now=datetime.now(UTC)), more=more, by_line=by_line,
+    )  # fmt: skip
+    headers = {"X-Stream-Id": name.stream}
+    waiting = waiting_for(request)
+    if waiting.applied == "respond-async":
+        await intake.take_in()
+        position = {"stream": name.stream, "channel": channel, **intake.position(), "ended": not more}
+        position |= {"unfinished": len(intake.receipts), "totals": {}}
+        return answer_json(position, 202, headers | {"Preference-Applied": "respond-async"})
+    return EventStream(intake.events(), headers)
+
+
+@router.get(
+    "/ingest/stream/{stream}",
+    summary="How far a stream was acknowledged",
+    description="Lines and bytes that are durable, and what became of them so far. A stream belongs to the key that sent it.",
+    response_model=StreamPosition,
+    responses=keyed_errors(404),
+    openapi_extra={"security": SECURITY},
+)
+async def stream_position(request: Request, stream: str, channel: Channel = "0") -> Response:
+    door = front_door(request)
+    principal = await door.authenticate(request, NAME)
+    name = StreamName(stream, channel)
+    known = await door.in_thread(
+        lambda connection: (
+            acknowledged(connection, principal=principal.name, name=name)
+            if re.fullmatch(r"[A-Za-z0-9._-]{1,100}", stream)
+            else Acknowledged()
+        )
+    )
+    if not known.parts:
+        raise Problem(404, f"Nothing of a stream {stream[:100]} is known.")
+    return json_response(
+        {
+            "stream": stream, "channel": channel, "lines": known.lines, "bytes": known.bytes, "ended": known.ended,
+            "unfinished": known.unfinished, "totals": dict(known.totals or {}),
+        }
+    )  # fmt: skip
+
+
+async def _acknowledged(door: FrontDoor, arrival: Arrival, name: StreamName) -> Acknowledged:
+    return await door.in_thread(
+        lambda connection: acknowledged(connection, principal=arrival.principal.name, name=name)
+    )
+
+
+def _coding(arrival: Arrival) -> str:
+    given = arrival.headers.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
+    coding = {"": "identity", "x-gzip": "gzip"}.get(given, given)
+    if coding not in {"identity", "gzip", "zstd"}:
+        raise Problem(
+            415,
+            f"Content-Encoding must be one of {ENCODINGS}.",
+            headers={"Accept-Encoding": ENCODINGS},
+            errors=[error_item("header", "Content-Encoding", msg="not supported", type="content_encoding")],
+        )
+    return coding
