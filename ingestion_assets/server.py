@@ -43,6 +43,7 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
 
     `launch` starts the run of a dispatch; without it the Dagster webserver is asked.
     """
+    defined_entities()  # faulty definitions, without any that were good before, are an error of the start
     flows: Mapping[str, Flow] = FLOWS
     if launch is None:
         launch = GraphqlLauncher(

@@ -19,6 +19,7 @@ from ingestion_assets.frontdoor.code_location import ReloadError, defined_metada
 from ingestion_assets.frontdoor.door import FrontDoor
 
 POLL_S = 1.0
+RELOAD_AGAIN_S = 30.0
 VERSION = "definition"
 """The metadata of an entity's asset that names the version of its definition."""
 AGAIN_S = 10.0
@@ -52,7 +53,7 @@ class _Following:
         self._judged_at = 0.0
         self._note: Note | None = None
         self._located: str | None = None
-        self._refused_by_dagster: str | None = None
+        self._not_before = 0.0
 
     async def look(self) -> None:
         stamp = await asyncio.to_thread(self._stamps)
@@ -63,7 +64,7 @@ class _Following:
             await self._judge()
             self._judged, self._judged_at = stamp, time.monotonic()
         version = await asyncio.to_thread(current_version)
-        if self._note is not None and self._located != version:
+        if self._note is not None and self._located != version and time.monotonic() > self._not_before:
             await self._locate(version)
 
     def _stamps(self) -> object:
@@ -79,7 +80,10 @@ class _Following:
 
         try:
             note = await asyncio.to_thread(self._with_connection, work)
-        except FaultyDefinitionsError as error:  # and none to go back to
+        except (
+            FaultyDefinitionsError,
+            OSError,
+        ) as error:  # none to go back to, or nowhere to note what is in force
             self._tell(str(error))
             return
         self._note = note
@@ -106,9 +110,8 @@ class _Following:
                 await reload_code_location(self._dagster)
                 log.info("code_location_reloaded", definitions=version)
         except ReloadError as error:
-            if self._refused_by_dagster != version:
-                log.warning("code_location_not_reloaded", error=str(error))
-            self._refused_by_dagster = version
+            log.warning("code_location_not_reloaded", error=str(error))
+            self._not_before = time.monotonic() + RELOAD_AGAIN_S
         else:
             self._located = version
 
