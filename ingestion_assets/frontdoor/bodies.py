@@ -73,19 +73,17 @@ class BodyReader:
             await hold.grow(len(first))
             return first
         started = time.monotonic()
-        chunks: list[bytes] = []
-        received = 0
+        buffer = BytesIO()
         chunk = first
         while True:
-            received += len(chunk)
-            if received > self.max_sent:
+            if buffer.tell() + len(chunk) > self.max_sent:
                 raise self._too_large("sent", self.max_sent)
             await hold.grow(len(chunk))
-            chunks.append(chunk)
+            buffer.write(chunk)
             if not more:
-                return b"".join(chunks)
+                return buffer.getvalue()
             elapsed = time.monotonic() - started
-            if elapsed > self._timeout_s and received < elapsed * SLOWEST:
+            if elapsed > self._timeout_s and buffer.tell() < elapsed * SLOWEST:
                 raise self._too_slow()
             chunk, more = await self._message(receive)
 
