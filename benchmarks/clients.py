@@ -23,11 +23,19 @@ class Answer:
         return self.ended - self.begun
 
 
-def request(url: str, body: bytes, *, token: str, prefer: str | None = None, path: str = INGEST) -> bytes:
+def request(
+    url: str,
+    body: bytes,
+    *,
+    token: str,
+    prefer: str | None = None,
+    path: str = INGEST,
+    media_type: str = "application/json",
+) -> bytes:
     """The bytes of a POST."""
     lines = [
         f"POST {path} HTTP/1.1", f"Host: {urlsplit(url).netloc}", f"X-API-Key: {token}",
-        "Content-Type: application/json", f"Content-Length: {len(body)}",
+        f"Content-Type: {media_type}", f"Content-Length: {len(body)}",
     ]  # fmt: skip
     if prefer:
         lines.append(f"Prefer: {prefer}")
