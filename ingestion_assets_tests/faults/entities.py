@@ -29,11 +29,10 @@ TEXT = "text/plain"
 ORDERS, STREAMED_ORDERS = 4, 20
 """Orders in a batch and in a stream, each with its customer, a product and some lines."""
 VERSIONS = 3
-REQUESTS = 3
-"""Requests that a stream is sent in where nothing breaks."""
-CHUNKS = 8
-PACES_S = (0.02, 0.3)
-"""Seconds between the chunks of a stream: so that it lands in a part or two, or in many."""
+REQUESTS = (1, 3)
+"""How many requests a stream may be sent in where nothing breaks."""
+CHUNKS = 9
+CHUNK_S = 0.3
 REVISED_S = 0.5
 Row = tuple[str, ...]
 """Name of the entity, then its fields as text."""
@@ -70,15 +69,15 @@ class Stream:
 
     name: str
     body: bytes
-    pace_s: float
+    requests: int
     waits: bool
 
     def __call__(self, client: Client) -> list[Acknowledged]:
         sent = _Progress(self, client)
         lines = [at + 1 for at, byte in enumerate(self.body) if byte == ord("\n")]
-        for end in [lines[len(lines) * n // REQUESTS - 1] for n in range(1, REQUESTS + 1)]:
+        for end in [lines[len(lines) * n // self.requests - 1] for n in range(1, self.requests + 1)]:
             last = end == len(self.body)
-            while sent.ended < last or sent.acknowledged < end:
+            while sent.acknowledged < end or (last and not sent.ended):
                 sent.go_on(end, last=last)
         return [Acknowledged(receipt=receipt) for receipt in sent.receipts]
 
@@ -123,9 +122,9 @@ class _Progress:
         self._ask()
 
     def _chunks(self, text: bytes) -> Iterator[bytes]:
-        size = max(1, len(text) // CHUNKS)
+        size = len(self._stream.body) // CHUNKS
         for start in range(0, len(text), size):
-            self._client.pause(self._stream.pace_s)  # the pace of the stream, not a wait
+            self._client.pause(CHUNK_S)  # the pace of the stream, not a wait
             yield text[start : start + size]
 
     def _note(self, event: Mapping[str, Any]) -> None:
@@ -175,7 +174,7 @@ class Messages:
             else:
                 body = self._body(rng, orders=STREAMED_ORDERS)
                 stream = Stream(
-                    name=str(uuid_utils.uuid7()), body=body, pace_s=rng.choice(PACES_S), waits=rng.random() < 0.5
+                    name=str(uuid_utils.uuid7()), body=body, requests=rng.choice(REQUESTS), waits=rng.random() < 0.5
                 )  # fmt: skip
                 self._streams.append(stream)
                 made.append(stream)
@@ -220,6 +219,9 @@ class Messages:
             }  # fmt: skip
             if streams.get(stream.name) != whole:
                 different.append(f"stream {streams.get(stream.name)} instead of {whole}")
+        [waiting] = rows(stack, "SELECT count(*) AS lines FROM entities._waiting")
+        if waiting["lines"]:
+            different.append(f"{waiting['lines']} lines wait for streams that ended")
         [told] = rows(stack, _TOLD)
         return Findings(doubled=told["inserted"] - len(wanted), different=different)
 
