@@ -51,7 +51,7 @@ def land(
     data, entries = encode(packed)
     path = segment_path(uuid_utils.compat.uuid7(), at)
     storage.write(path, data)
-    ids = [one.id for one in packed]
+    ids = [entry.header.id for entry in entries]
     with engine.begin() as connection:
         register(connection, [Landed(path, entry) for entry in entries])
         if state in {"done", "failed"}:
