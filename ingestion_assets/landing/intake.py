@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from threading import Thread
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -235,12 +236,21 @@ class Intake:
         """Once more on a new connection if the kept one was lost meanwhile. Raises `SQLAlchemyError`."""
         fresh = self._connection is None
         try:
-            return register(self._connected(), landed)
+            return self._register_on(self._connected(), landed)
         except DBAPIError as error:
             self._disconnect()
             if fresh or not error.connection_invalidated:
                 raise
-        return register(self._connected(), landed)
+        return self._register_on(self._connected(), landed)
+
+    @staticmethod
+    def _register_on(connection: sa.Connection, landed: list[Landed]) -> dict[UUID, Known]:
+        """In one statement, or in one transaction where a key that was used before may take more."""
+        if not any(one.header.idempotency_key for one in landed):
+            return register(connection, landed)
+        driver: Any = connection.connection.dbapi_connection
+        with driver.transaction():
+            return register(connection, landed)
 
     def _connected(self) -> sa.Connection:
         if self._connection is None:
