@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 import structlog
 import uuid_utils.compat
@@ -154,7 +155,7 @@ class Intake:
     def _ledger_is_down(self) -> bool:
         return time.monotonic() < self._ledger_down_until
 
-    def _ledger_failed(self, error: SQLAlchemyError) -> None:
+    def _ledger_failed(self, error: Exception) -> None:
         self.ledger_error = str(error).splitlines()[0]
         self._ledger_down_until = time.monotonic() + LEDGER_RETRY_S
         log.warning("ledger_unavailable", error=self.ledger_error)
@@ -223,7 +224,8 @@ class Intake:
             return [(waiting, _accepted(waiting, registered=False)) for waiting in group]
         try:
             known = self._register(landed)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, psycopg.Error) as error:
+            self._disconnect()
             self._ledger_failed(error)
             return [(waiting, _accepted(waiting, registered=False)) for waiting in group]
         self.ledger_error = None
