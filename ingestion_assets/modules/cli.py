@@ -1,5 +1,6 @@
 """`ingestion sites`: create, list and show Drupal sites, and give them new keys."""
 
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -33,7 +34,7 @@ def create(
             raise typer.BadParameter(str(error), param_hint="--webhook") from error
     with engine().begin() as connection:
         made = create_site(
-            connection, sealer=sealer(load_settings()), name=name, url=url, webhook_url=webhook
+            connection, sealer=partial(sealer, load_settings()), name=name, url=url, webhook_url=webhook
         )
     if quiet:
         typer.echo(f"{made.site.id} {made.api_key}")

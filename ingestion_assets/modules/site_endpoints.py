@@ -1,6 +1,7 @@
 """Sites over HTTP: made, listed, read, switched on and off."""
 
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -62,7 +63,7 @@ async def create(request: Request, site: NewSiteRequest) -> Response:
     made = await door.in_thread(
         lambda connection: create_site(
             connection,
-            sealer=sealer(door.settings),
+            sealer=partial(sealer, door.settings),
             name=site.name,
             url=site.url,
             webhook_url=site.webhook_url,

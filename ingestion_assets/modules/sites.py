@@ -1,7 +1,7 @@
 """Sites: made, listed, switched off, and their own API keys."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -52,14 +52,14 @@ class NewSite:
 def create_site(
     connection: sa.Connection,
     *,
-    sealer: Sealer,
+    sealer: Callable[[], Sealer],
     name: str,
     url: str | None = None,
     webhook_url: str | None = None,
 ) -> NewSite:
-    """Make a site and its API key. Its webhook's secret is kept sealed."""
+    """Make a site and its API key. Its webhook's secret is kept sealed; without a webhook no sealer is asked for."""
     secret = secrets.token_urlsafe(32) if webhook_url else None
-    sealed = sealer.seal(secret) if secret else None
+    sealed = sealer().seal(secret) if secret else None
     row = connection.execute(
         sa.insert(sites)
         .values(name=name, url=url, webhook_url=webhook_url, webhook_secret=sealed)
