@@ -33,6 +33,8 @@ Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most items shown.")
 OfReceipt = Annotated[UUID | None, typer.Option("--receipt", help="Only of this payload.")]
 Kind = Annotated[str | None, typer.Option(help="Only of this kind: invalid, conflict or payload.")]
 Hours = Annotated[float | None, typer.Option("--hours", min=0, help="Only those of the last hours.")]
+RejectIds = Annotated[list[UUID] | None, typer.Argument(help="The rejects; or use the filters.")]
+Everything = Annotated[bool, typer.Option("--all", help="All that were not sent again before.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one item a line.")]
 
 
@@ -159,19 +161,16 @@ def show_reject(reject_id: UUID) -> None:
 
 @rejects.command("redrive")
 def redrive(
-    reject_ids: Annotated[
-        list[UUID] | None, typer.Argument(help="Rejects to send again; or use the filters.")
-    ] = None,
+    reject_ids: RejectIds = None,
     flow: Flow = None,
     receipt: OfReceipt = None,
     kind: Kind = None,
     hours: Hours = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that were not sent again before.")] = False,
+    everything: Everything = False,
 ) -> None:
     """Send rejects on their way again, through the running front door."""
     filters = {"flow": flow, "receipt": receipt, "kind": kind, "since": _since(hours)}
-    if not reject_ids and not everything and not any(filters.values()):
-        raise typer.BadParameter("name rejects, give a filter, or say --all")
+    _require_choice(reject_ids, everything, *filters.values())
     addresses: list[tuple[str, dict[str, str]]] = [
         (f"/api/v1/rejects/{one}/redrive", {}) for one in reject_ids or ()
     ]
@@ -188,19 +187,16 @@ def redrive(
 
 @rejects.command("discard")
 def discard(
-    reject_ids: Annotated[
-        list[UUID] | None, typer.Argument(help="Rejects to delete; or use the filters.")
-    ] = None,
+    reject_ids: RejectIds = None,
     flow: Flow = None,
     receipt: OfReceipt = None,
     kind: Kind = None,
     hours: Hours = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that were not sent again before.")] = False,
+    everything: Everything = False,
 ) -> None:
     """Delete rejects that nobody will send again. Their payloads stay on landing storage until they expire."""
     filters = {"flow": flow, "receipt": receipt, "kind": kind, "since": _since(hours)}
-    if not reject_ids and not everything and not any(filters.values()):
-        raise typer.BadParameter("name rejects, give a filter, or say --all")
+    _require_choice(reject_ids, everything, *filters.values())
     count = 0
     with engine().begin() as connection:
         if reject_ids:
@@ -211,6 +207,11 @@ def discard(
                 break
             count += kept.discard(connection, [one.id for one in found.items])
     typer.echo(f"{count} deleted.")
+
+
+def _require_choice(*given: object) -> None:
+    if not any(given):
+        raise typer.BadParameter("name rejects, give a filter, or say --all")
 
 
 def _post(address: str, parameters: dict[str, str]) -> int:
