@@ -299,7 +299,7 @@ def main() -> int:
     targets.at_most("2000 modules, first sync of a worker, memory above idle", memory[0], 100, " MB")
     targets.at_most("2000 modules, later syncs, memory above idle", max(memory[1:]), 100, " MB")
     targets.at_least("sites of 100 at once, 300 modules each, that succeeded", succeeded, 100)
-    targets.at_most("100 sites at once, until the last was answered", burst, 120, " s")
+    targets.at_most("100 sites at once, until the last was answered", burst, 60, " s")
     return targets.verdict()
 
 

@@ -1,5 +1,6 @@
 """`ingestion …`: the one command, its sub-commands imported only when used so that `--help` is quick."""
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -69,6 +70,9 @@ def ingestion() -> None:
 
     Settings are environment variables; `ingestion settings` lists them.
     """
+    import structlog  # noqa: PLC0415
+
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Fixtures that all tests share: the real servers, started once per session and only when asked for."""
 
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 import redis
+import structlog
 from pymongo import MongoClient
 
 from ingestion_assets.stores.embedded import embedded_mongodb, embedded_postgres, embedded_valkey, free_port
@@ -18,6 +20,8 @@ from ingestion_assets_tests.stacks import RunningStack, running_stack
 
 PROJECT = Path(__file__).parent.parent
 _TEMPLATE = "migrated_template"
+
+structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))  # what pytest has put there
 
 
 @pytest.fixture(scope="session")
