@@ -31,8 +31,11 @@ lint: $(STAMP) ## Check style, types and import contracts
 test: lint ## Lint, then run the tests (a browser test needs Debian's chromium, else it is skipped)
 	$(BIN)/pytest
 
-bench: $(STAMP) ## Measure speed, as ratios against floors and peers
-	for script in latency throughput accept growth import_time; do $(BIN)/python benchmarks/$$script.py || exit 1; done
+bench: $(STAMP) ## Measure speed, as ratios against floors and peers (installs those peers first)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	status=0; for script in latency throughput accept growth modules entities import_time; do \
+		$(BIN)/python benchmarks/$$script.py || status=1; \
+	done; exit $$status
 
 clean: ## Remove .venv and all state
 	rm -rf $(VENV) .ingestion artifacts .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
