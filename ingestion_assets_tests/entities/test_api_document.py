@@ -14,7 +14,7 @@ from ingestion_assets.landing.drops import DropOutcome
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets_tests.entities.definitions import TPCH
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
-from ingestion_assets_tests.frontdoor.generated import MODES, try_operations
+from ingestion_assets_tests.frontdoor.generated import LONG, MODES, try_operations
 
 OURS = ("/ingest/", "/stats", "/api/v1/entities/")
 STREAM = "known-stream"
@@ -59,4 +59,7 @@ def test_answers_are_documented(loading: Front, mode: str) -> None:
     answers = try_operations(loading.url, paths=OURS, mode=mode, known={"stream": STREAM}, bodies=BODIES)
     if mode == "valid":
         assert len({answer.rpartition(" ")[0] for answer in answers}) == 10
-        assert {answer.rpartition(" ")[2] for answer in answers} >= {"200", "207", "400"}
+        seen = {answer.rpartition(" ")[2] for answer in answers}
+        assert seen >= (
+            {"200", "207", "400"} if LONG else {"200", "400"}
+        )  # in 8 cases a document decides which
