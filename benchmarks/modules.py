@@ -277,7 +277,7 @@ def main() -> int:
     """Measure and judge."""
     options = arguments(__doc__)
     targets = Targets()
-    with bench_stack(sync_rate_limit="") as stack:
+    with bench_stack(sync_rate_limit="", worker_spare_mb=1000) as stack:
         taken, memory, succeeded, burst = through_the_stack(stack, turns=5 if options.quick else 20)
         url = stack.environment["INGESTION_POSTGRES_URL"]
         with own_database(url, "bench_full") as full, own_database(url, "bench_alone") as alone:

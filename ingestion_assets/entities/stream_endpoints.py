@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 from uuid_utils.compat import uuid7
@@ -27,6 +28,8 @@ from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
 from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.frontdoor.receiving import Arrival, let_in, waiting_for
+from ingestion_assets.frontdoor.tokens import Principal
+from ingestion_assets.landing.reconciliation import register_late
 
 LINES_EACH = 64 * 1024
 """Bytes of a part where every line gets an event."""
@@ -87,7 +90,7 @@ async def ingest_stream(
     arrival = await let_in(request, scopes=(NAME,), media_types=PLAIN_TEXT)
     coding = _coding(arrival)
     name = StreamName(stream or str(uuid7()), channel)
-    after = await _acknowledged(door, arrival, name) if stream else Acknowledged()
+    after = await _acknowledged(door, arrival.principal, name) if stream else Acknowledged()
     if (offset is not None and offset != after.bytes) or (after.ended):
         detail = (
             f"The stream {name.stream} has ended."
@@ -126,13 +129,8 @@ async def stream_position(request: Request, stream: str, channel: Channel = "0")
     door = front_door(request)
     principal = await door.authenticate(request, NAME)
     name = StreamName(stream, channel)
-    known = await door.in_thread(
-        lambda connection: (
-            acknowledged(connection, principal=principal.name, name=name)
-            if re.fullmatch(r"[A-Za-z0-9._-]{1,100}", stream)
-            else Acknowledged()
-        )
-    )
+    well_formed = re.fullmatch(r"[A-Za-z0-9._-]{1,100}", stream)
+    known = await _acknowledged(door, principal, name) if well_formed else Acknowledged()
     if not known.parts:
         raise Problem(404, f"Nothing of a stream {stream[:100]} is known.")
     return json_response(
@@ -143,10 +141,14 @@ async def stream_position(request: Request, stream: str, channel: Channel = "0")
     )  # fmt: skip
 
 
-async def _acknowledged(door: FrontDoor, arrival: Arrival, name: StreamName) -> Acknowledged:
-    return await door.in_thread(
-        lambda connection: acknowledged(connection, principal=arrival.principal.name, name=name)
-    )
+async def _acknowledged(door: FrontDoor, principal: Principal, name: StreamName) -> Acknowledged:
+    """How far the stream is on durable storage, parts that the ledger doesn't know yet or has lost included."""
+
+    def look(connection: sa.Connection) -> Acknowledged:
+        register_late(door.engine, door.storage)
+        return acknowledged(connection, principal=principal.name, name=name)
+
+    return await door.in_thread(look)
 
 
 def _coding(arrival: Arrival) -> str:

@@ -29,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 DEFINITIONS = "ingestion_assets.definitions"
 PR_SET_PDEATHSIG = 1
-CLAIM_KB = 48 * 1024  # a child that took more than this for a run is replaced after it: Python keeps what it once had
 
 _warm_up: dict[str, list[Callable[[], object]]] = defaultdict(list)
 
@@ -82,7 +81,8 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
         warden.drain()
 
     gc.freeze()
-    app.conf.worker_max_memory_per_child = _peak_kb() + CLAIM_KB
+    # Python keeps what a large claim once took, so a child that had one is replaced after it.
+    app.conf.worker_max_memory_per_child = _peak_kb() + settings.worker_spare_mb * 1024
     app.worker_main(
         [
             "worker",

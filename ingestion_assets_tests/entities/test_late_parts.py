@@ -51,6 +51,24 @@ def test_the_end_of_a_stream_waits_for_a_part_without_a_row(
     assert [row[0] for row in rows(database, TPCH, "Order")] == [1, 2]
 
 
+def test_a_stream_goes_on_behind_a_part_without_a_row(
+    database: "psycopg.Connection[Any]", fresh_postgres_url: str, tmp_path: Path
+) -> None:
+    with serving(settings_for(home=tmp_path, postgres_url=fresh_postgres_url)) as front:
+        front.runs.paused.set()
+        headers = {"Content-Type": "text/plain", "Prefer": "respond-async"}
+        with front.client() as client:
+            for part in PARTS[:2]:
+                parameters = {"stream": "s", "more": True}
+                assert client.post(
+                    "/ingest/stream", params=parameters, content=part, headers=headers
+                ).is_success
+            database.execute("DELETE FROM ingestion.drops WHERE attributes ->> 'first_line' = '2'")
+            position = client.get("/ingest/stream/s").json()
+    assert position["lines"] == 2
+    assert position["bytes"] == len("".join(PARTS[:2]))
+
+
 def _run(front: Front) -> tuple[claims.Claim, EntitiesWork]:
     """A run's claim of all that landed, and its work."""
     day, run_id = partition_of(datetime.now(UTC)), str(uuid_utils.uuid7())
