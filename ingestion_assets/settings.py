@@ -125,9 +125,9 @@ class Settings(BaseSettings):
     workers_default: int = Field(2, ge=1, description="Warm worker processes on the queue `default`.")
     workers_gpu: int = Field(1, ge=0, description="Warm worker processes on the queue `gpu`; 0 starts none.")
     worker_spare_mb: int = Field(
-        48,
+        128,
         ge=1,
-        description="A worker process that took more than this many MB for a run is replaced after it.",
+        description="A worker process that holds this many MB more after a run than at its start is replaced.",
     )
     heartbeat_s: float = Field(2.0, description="Seconds between heartbeats of a run's worker.")
     conversation_lanes: int = Field(

@@ -9,12 +9,13 @@ import ctypes
 import gc
 import logging
 import os
-import resource
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+import billiard.pool
 import celery.signals
+import psutil
 from dagster import DagsterInstance
 
 from ingestion_assets.orchestration.celery_app import EXECUTE_RUN, GPU_QUEUE, QUEUES, make_app
@@ -81,8 +82,9 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
         warden.drain()
 
     gc.freeze()
-    # Python keeps what a large claim once took, so a child that had one is replaced after it.
-    app.conf.worker_max_memory_per_child = _peak_kb() + settings.worker_spare_mb * 1024
+    # Python keeps some of what a large claim took. billiard looks at the peak, which never goes down again.
+    billiard.pool.mem_rss = _resident_kb
+    app.conf.worker_max_memory_per_child = _resident_kb() + settings.worker_spare_mb * 1024
     app.worker_main(
         [
             "worker",
@@ -101,14 +103,15 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
 
 def _return_memory() -> None:
     """Give what a large claim took back to the system; glibc would keep it for the next one."""
+    gc.collect()
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
 
 
-def _peak_kb() -> int:
-    """The most memory that this process has had resident; a forked child begins with it."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def _resident_kb() -> int:
+    """Memory that this process has resident; a forked child begins with its parent's."""
+    return psutil.Process().memory_info().rss // 1024
 
 
 def _die_with_parent(parent: int) -> None:
