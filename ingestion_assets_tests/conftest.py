@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -21,6 +22,10 @@ from ingestion_assets_tests.stacks import RunningStack, running_stack
 PROJECT = Path(__file__).parent.parent
 _TEMPLATE = "migrated_template"
 
+hypothesis.settings.register_profile(
+    "shared machine", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
+)
+hypothesis.settings.load_profile("shared machine")
 structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))  # what pytest has put there
 
 
