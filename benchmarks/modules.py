@@ -220,7 +220,8 @@ class Workers:
 
     def peak_above_idle(self, sync: Callable[[], httpx.Response]) -> float:
         """MB that the process of one sync's run held at the most above what it held before: resident, by the kernel's count."""
-        idle = {one.pid: _memory(one.pid, "VmRSS") for one in self._parent.children(recursive=True)}
+        children = [one for one in self._parent.children() if one.status() != psutil.STATUS_ZOMBIE]
+        idle = {one.pid: _memory(one.pid, "VmRSS") for one in children}
         for pid in idle:
             Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")  # the peak starts anew
         receipt = sync().headers["X-Receipt-Id"]
