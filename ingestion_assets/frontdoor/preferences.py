@@ -20,7 +20,7 @@ class Waiting:
     applied: str | None = None
 
 
-@lru_cache(1024)
+@lru_cache(64)
 def waiting(prefer: str | None, *, default_s: float, max_s: float) -> Waiting:
     """What `Prefer` asks for. What cannot be understood is left aside, as RFC 7240 wants it.
 

@@ -249,7 +249,7 @@ def receipt_url(drop_id: UUID) -> str:
     return f"/api/v1/receipts/{drop_id}"
 
 
-@lru_cache(1024)
+@lru_cache(64)
 def _check_media_type(content_type: bytes, allowed: frozenset[str]) -> None:
     given = content_type.partition(b";")[0].strip().lower().decode("latin-1")
     structured = (

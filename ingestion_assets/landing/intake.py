@@ -235,13 +235,13 @@ class Intake:
         return [(waiting, _answer(waiting, known.get(waiting.packed.header.id))) for waiting in group]
 
     def _register(self, landed: list[Landed]) -> dict[UUID, Known]:
-        """Once more on a new connection if the kept one was lost meanwhile. Raises `SQLAlchemyError`."""
+        """Once more on a new connection if the kept one was lost meanwhile. Raises `SQLAlchemyError`, `psycopg.Error`."""
         fresh = self._connection is None
         try:
             return self._register_on(self._connected(), landed)
-        except DBAPIError as error:
+        except (DBAPIError, psycopg.OperationalError) as error:
             self._disconnect()
-            if fresh or not error.connection_invalidated:
+            if fresh or (isinstance(error, DBAPIError) and not error.connection_invalidated):
                 raise
         return self._register_on(self._connected(), landed)
 
@@ -301,8 +301,3 @@ def _answer(waiting: _Waiting, known: Known | None) -> Accepted | Exception:
     if known.body_sha256 != header.sha256:
         return IdempotencyConflictError(str(known.id))
     return Accepted(id=known.id, received_at=header.received_at, replayed=True)
-
-
-def drop_ids(payload: str) -> list[UUID]:
-    """The drop ids in a notification on the channel `ingestion_finished`."""
-    return [UUID(part) for part in payload.split(",") if part]

@@ -121,6 +121,24 @@ def test_requests_that_arrive_together_share_a_segment(engine: sa.Engine, storag
     assert bodies == {drop_id: b"%d" % n for n, drop_id in enumerate(ids)}
 
 
+@pytest.mark.parametrize("key", [None, "second"])
+def test_a_connection_lost_between_payloads_is_made_again(
+    engine: sa.Engine, storage: LocalStorage, key: str | None
+) -> None:
+    async def work(intake: Intake) -> bool:
+        await intake.accept(note())
+        with engine.begin() as connection:
+            cut = sa.text(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%ingestion.drops%'"
+            )
+            assert connection.execute(cut).scalars().all() == [True]
+        return (await intake.accept(note(b"second", key))).registered
+
+    registered, _ = with_intake(engine, storage, work)
+    assert registered
+
+
 def test_an_idempotency_key_gives_the_first_receipt_and_refuses_another_body(
     engine: sa.Engine, storage: LocalStorage
 ) -> None:
