@@ -10,10 +10,9 @@ from collections import defaultdict
 
 import floors
 import msgspec
-import psutil
 import psycopg
 from clients import one_by_one, request, send_all
-from measuring import BATCH, Targets, arguments, batches, bench_stack, median, resident_mb, table
+from measuring import BATCH, Targets, arguments, batches, bench_stack, median, memory_mb, table
 
 from ingestion_assets_tests.stacks import RunningStack
 
@@ -25,6 +24,7 @@ PROCESSES = {
     "frontdoor": "front door",
     "daemon": "daemon",
     "code-server": "code server",
+    "worker-default": "worker",
 }
 
 _OPEN = "SELECT count(*) FROM ingestion.drops WHERE state NOT IN ('done', 'failed')"
@@ -69,13 +69,8 @@ def tick_seconds(stack: RunningStack) -> float:
 
 
 def memory(stack: RunningStack) -> dict[str, float]:
-    """MB of each of our processes; of the worker its parent and the largest child, as not all may have had a run yet."""
-    worker = stack.pid_of("worker-default")
-    children = [resident_mb(child.pid) for child in psutil.Process(worker).children(recursive=True)]
-    return {
-        **{label: resident_mb(stack.pid_of(name), children=True) for name, label in PROCESSES.items()},
-        "worker": resident_mb(worker) + max(children),
-    }
+    """MB of each of our services, its child processes included."""
+    return {label: memory_mb(stack.pid_of(name)) for name, label in PROCESSES.items()}
 
 
 def main() -> int:
@@ -87,7 +82,8 @@ def main() -> int:
     few_bodies, few_asked = bodies[: FEW // BATCH], bodies[FEW // BATCH : FEW // BATCH + number]
     rest, many_asked = bodies[FEW // BATCH + number : -number], bodies[-number:]
     measured: list[tuple[float, float, float, dict[str, float]]] = []
-    with bench_stack() as stack:
+    # With two worker processes, memory would depend on which of them has had a run yet.
+    with bench_stack(workers_default=1) as stack:
         mongodb_url = stack.environment["INGESTION_MONGODB_URL"]
         for before, asked in ((few_bodies, few_asked), (rest, many_asked)):
             fill(stack, before)

@@ -71,11 +71,10 @@ def batches(*, count: int, seed: int, size: int = BATCH) -> list[bytes]:
     return bodies
 
 
-def resident_mb(pid: int, *, children: bool = False) -> float:
-    """Private memory of a process in MB (and of its children): what it alone has in use."""
+def memory_mb(pid: int) -> float:
+    """Memory of a process and its children in MB: a page that several processes share counts once, in equal parts."""
     process = psutil.Process(pid)
-    processes = [process, *(process.children(recursive=True) if children else ())]
-    return sum(one.memory_full_info().uss for one in processes) / 2**20
+    return sum(one.memory_full_info().pss for one in (process, *process.children(recursive=True))) / 2**20
 
 
 def quantile(values: Sequence[float], share: float) -> float:
