@@ -1,7 +1,8 @@
 """What differs between a sync and a site's inventory: found, closed and opened by set-based SQL.
 
 What a site reports is copied into a temporary table beside the inventory, and one pass over both notes the differences in another.
-Both tables live as long as the connection and are emptied at the end of each transaction. Whoever calls holds the site's row.
+Both tables live as long as the connection and are emptied at the end of each transaction, which costs little for the second one:
+its columns are so short that it has no TOAST table. Whoever calls holds the site's row.
 """
 
 from dataclasses import dataclass, replace
@@ -56,8 +57,8 @@ _STAGE = sa.text("""
         security_coverage boolean, project text COLLATE "C", datestamp bigint
     ) ON COMMIT DELETE ROWS;
     CREATE TEMPORARY TABLE IF NOT EXISTS module_changes (
-        machine_name text COLLATE "C" NOT NULL, kind text NOT NULL, updated boolean, enabled boolean, disabled boolean,
-        old_sequence bigint, first_seen timestamptz
+        machine_name varchar(255) COLLATE "C" NOT NULL, kind varchar(8) NOT NULL, updated boolean, enabled boolean,
+        disabled boolean, old_sequence bigint, first_seen timestamptz
     ) ON COMMIT DELETE ROWS;
     DELETE FROM incoming_modules; DELETE FROM module_changes
 """)

@@ -19,10 +19,11 @@ _OPEN_QUESTIONS = sa.text("""
     SELECT DISTINCT s.project, s.version, s.datestamp, p.project IS NOT NULL AS noted
     FROM ingestion.module_states s
     LEFT JOIN ingestion.module_projects p ON p.project = s.project
-    LEFT JOIN ingestion.module_advice a
-        ON a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp
-    WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.present AND s.project <> ''
-      AND (p.project IS NULL OR p.known AND a.project IS NULL)
+    WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.sequence >= :since AND s.present AND s.project <> ''
+      AND (p.project IS NULL OR p.known AND NOT EXISTS (
+          SELECT FROM ingestion.module_advice a
+          WHERE a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp
+      ))
 """)
 _NOTE_PROJECTS = sa.text("""
     INSERT INTO ingestion.module_projects (project) SELECT unnest(CAST(:projects AS text[])) ON CONFLICT DO NOTHING
@@ -77,13 +78,17 @@ class Installed:
     datestamp: int
 
 
-def judge_site(connection: sa.Connection, site_id: int) -> int:
-    """Judge what a site has and nobody judged yet; note projects the feed is to be asked for. Gives how many were judged."""
-    questions = connection.execute(_OPEN_QUESTIONS, {"site_id": site_id}).all()
+def judge_site(connection: sa.Connection, site_id: int, *, since: int) -> int:
+    """Judge what the site's syncs brought from the sequence `since` on, where nobody judged it yet; note projects to ask the feed for.
+
+    Gives how many versions were judged.
+    """
+    values = {"site_id": site_id, "since": since}
+    questions = connection.execute(_OPEN_QUESTIONS, values).all()
     if new := sorted({row.project for row in questions if not row.noted}):
         # This waits for whoever notes one of them at the same time; what the feed says of it is then seen below.
         connection.execute(_NOTE_PROJECTS, {"projects": new})
-        questions = connection.execute(_OPEN_QUESTIONS, {"site_id": site_id}).all()
+        questions = connection.execute(_OPEN_QUESTIONS, values).all()
     unjudged = [Installed(row.project, row.version, row.datestamp) for row in questions]
     histories = known_histories(connection, {one.project for one in unjudged})
     return judge(connection, unjudged, histories)

@@ -63,12 +63,13 @@ class ModulesWork:
         return self._worked
 
     def judged(self) -> int:
-        """Judge the versions of the site that nobody judged yet; how many."""
-        self.done()
-        if self._judged is None:
+        """Judge the versions that the syncs brought and nobody judged yet; how many."""
+        applied = [done.applied for done in self.done()]
+        brought = [one.sequence for one in applied if one.sequence is not None and one.changed]
+        if self._judged is None and brought:
             with self.engine.begin() as connection:
-                self._judged = judge_site(connection, self.site_id)
-        return self._judged
+                self._judged = judge_site(connection, self.site_id, since=min(brought))
+        return self._judged or 0
 
     def outcomes(self) -> list[DropOutcome]:
         """What is to be said of each payload; kept with the sync, and announced to the site's webhook."""
