@@ -50,6 +50,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "task_publish_retry_policy": {
             "max_retries": 3, "interval_start": 0.1, "interval_step": 0.4, "interval_max": 1.0
         },
+        "worker_pool": "ingestion_assets.orchestration.pool:PromptTaskPool",
         "worker_prefetch_multiplier": 1,
         "worker_max_tasks_per_child": 500,
         "worker_cancel_long_running_tasks_on_connection_loss": False,

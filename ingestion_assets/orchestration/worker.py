@@ -73,6 +73,11 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
         gc.collect()
         gc.freeze()
 
+    @celery.signals.worker_process_shutdown.connect(weak=False)
+    def _leave(exitcode: int, **_: object) -> None:
+        # billiard sleeps for a second here, and a run given to this child meanwhile would wait until its parent notices.
+        os._exit(exitcode)
+
     @celery.signals.worker_ready.connect(weak=False)
     def _watch(**_: object) -> None:
         warden.start()
@@ -92,7 +97,6 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
             f"--concurrency={concurrency}",
             f"--hostname={queue}-{worker.pid}@%h",
             f"--loglevel={settings.log_level}",
-            "--pool=prefork",
             "--optimization=fair",
             "--without-gossip",
             "--without-mingle",

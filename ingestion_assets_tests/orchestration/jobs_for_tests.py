@@ -57,6 +57,14 @@ def sleep_holding_the_gil(context: dg.OpExecutionContext) -> None:
         ctypes.PyDLL(None).usleep(int(left * 1_000_000))
 
 
+_kept: list[bytes] = []
+
+
+@dg.op
+def keep_memory() -> None:
+    _kept.append(os.urandom(40 * 2**20))
+
+
 @dg.op
 def fail() -> None:
     raise ValueError("planted")
@@ -73,6 +81,11 @@ def blocking() -> None:
 
 
 @dg.job(executor_def=dg.in_process_executor)
+def hoarding() -> None:
+    keep_memory()
+
+
+@dg.job(executor_def=dg.in_process_executor)
 def failing() -> None:
     fail()
 
@@ -83,6 +96,7 @@ defs = dg.Definitions(
         sleeping,
         blocking,
         failing,
+        hoarding,
         dg.define_asset_job("chain", selection=CHAIN),
     ],
     executor=dg.in_process_executor,

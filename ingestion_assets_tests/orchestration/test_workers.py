@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import signal
 import time
 from collections.abc import Sequence
@@ -128,6 +129,22 @@ def test_a_killed_child_fails_its_run_within_two_seconds(runs: Runs) -> None:
     assert time.monotonic() - killed < 2
     assert f"pid {pid}" in runs.messages(run_id)
     runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS)
+
+
+def test_runs_do_not_wait_for_a_child_that_was_replaced(runs: Runs, worker_process: WorkerProcess) -> None:
+    worker_process.terminate()
+    worker_process.start(spare_mb=1)
+    processes, durations = set[str](), []
+    for number in range(12):
+        time.sleep(number / 30)  # at any moment of a child's end
+        started = time.monotonic()
+        run_id = runs.launch("hoarding")
+        runs.wait_for(run_id, DagsterRunStatus.SUCCESS)
+        durations.append(time.monotonic() - started)
+        processes.update(re.findall(r"Executing steps in process \(pid: (\d+)\)", runs.messages(run_id)))
+    worker_process.terminate()
+    assert len(processes) >= 4, "children were not replaced"
+    assert max(durations) < 2, durations
 
 
 @pytest.mark.usefixtures("worker")
