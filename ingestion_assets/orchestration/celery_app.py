@@ -26,6 +26,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
     """
     return {
         "broker_url": settings.require("redis_url"),
+        "broker_transport": "ingestion_assets.orchestration.transport:Transport",
         "broker_connection_timeout": 3,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # workers try for ever

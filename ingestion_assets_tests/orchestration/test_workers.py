@@ -223,6 +223,17 @@ def test_workers_and_launcher_survive_a_restart_of_the_broker(runs: Runs, broker
     assert runs.count(running, DagsterEventType.RUN_START) == 1
 
 
+@pytest.mark.usefixtures("worker")
+def test_a_worker_goes_on_after_runs_that_ended_while_the_broker_was_away(runs: Runs, broker: Broker) -> None:
+    ending = [runs.launch_sleeping(seconds=3)[0] for _ in range(2)]  # as many as it takes at once
+    broker.stop()
+    for run_id in ending:
+        runs.wait_for(run_id, DagsterRunStatus.SUCCESS)
+    broker.start()
+    for _ in range(3):
+        runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS, seconds=20)
+
+
 def test_a_stale_heartbeat_of_another_host_is_a_failure(runs: Runs, postgres_url: str) -> None:
     run_id = runs.create("chain", tags=DAY | {"dagster-celery/task_id": "1"})
     assert _health(runs, run_id) == WorkerStatus.FAILED
