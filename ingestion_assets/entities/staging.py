@@ -19,6 +19,9 @@ from ingestion_assets.entities.parsing import Rows
 from ingestion_assets.entities.tables import names, table_of
 
 ANALYZED_FROM = 2000
+_PLACES = sql.SQL(
+    'places AS MATERIALIZED (SELECT * FROM unnest(%s::integer[], %s::uuid[]) AS place ("_place", "_id"))'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,8 @@ class Staging:
     def upsert(self, drops: Mapping[int, UUID]) -> dict[tuple[int, str], Written]:
         """Write what is staged into the tables; of several rows with one key the last wins. By place and entity.
 
-        `drops` are the payloads' ids by place. A row is written only where it differs and is newer than what is there.
+        `drops` are the payloads' ids by place. A row is written only where it differs and is newer than what is there;
+        one that is equal and newer takes over the place in the order, so that nothing older comes after it.
         """
         result: dict[tuple[int, str], Written] = {}
         places = {drop: at for at, drop in drops.items()}
@@ -197,6 +201,8 @@ class Staging:
                 written.inserted += inserted
                 written.updated += updated
                 written.unchanged -= inserted + updated
+            if any(result[at, entity.entity].unchanged for at in self._per_place[entity.entity]):
+                self._connection.execute(_confirm(entity), (list(drops), list(drops.values())))
         return result
 
     def _take_out_superseded(self, entity: Entity) -> Counter[int]:
@@ -234,7 +240,7 @@ def _upsert(entity: Entity) -> sql.Composed:
             given=sql.SQL(", ").join(sql.SQL("excluded.{}").format(sql.Identifier(name)) for name in others),
         )
     return sql.SQL("""
-        WITH places AS MATERIALIZED (SELECT * FROM unnest(%s::integer[], %s::uuid[]) AS place ("_place", "_id")), written AS (
+        WITH {places}, written AS (
             INSERT INTO {table} AS stored ({columns}, "_drop", "_record")
             SELECT {columns}, places."_id", "_record" FROM {stage} row JOIN places ON places."_place" = row."_at"
             ON CONFLICT ({key}) DO {update}
@@ -242,11 +248,30 @@ def _upsert(entity: Entity) -> sql.Composed:
         )
         SELECT "_drop", count(*) FILTER (WHERE inserted), count(*) FILTER (WHERE NOT inserted) FROM written GROUP BY "_drop"
     """).format(
+        places=_PLACES,
         table=table_of(entity),
         columns=names(entity.names),
         stage=_stage(entity),
         key=names(entity.primary_key),
         update=update,
+    )
+
+
+def _confirm(entity: Entity) -> sql.Composed:
+    """After `_upsert` whatever is older than its staged row is equal to it."""
+    return sql.SQL("""
+        WITH {places}
+        UPDATE {table} stored SET "_drop" = places."_id", "_record" = row."_record"
+        FROM {stage} row JOIN places ON places."_place" = row."_at"
+        WHERE {same} AND (stored."_drop", stored."_record") < (places."_id", row."_record")
+    """).format(
+        places=_PLACES,
+        table=table_of(entity),
+        stage=_stage(entity),
+        same=_each(
+            [(name, name) for name in entity.primary_key],
+            lambda key, _: sql.SQL("stored.{0} = row.{0}").format(key),
+        ),
     )
 
 

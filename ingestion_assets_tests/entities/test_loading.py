@@ -85,6 +85,17 @@ def test_older_payload_never_overwrites_a_newer_one(database: Database) -> None:
     assert rows(database, TPCH, "Customer")[0][1] == "Customer#2"
 
 
+def test_equal_row_takes_over_the_place_in_the_order(database: Database) -> None:
+    first, between, again = landed(CUSTOMER % (1, 1)), landed(CUSTOMER % (1, 2)), landed(CUSTOMER % (1, 1))
+    load_drops(database, TPCH, first)
+    (loaded,) = load_drops(database, TPCH, again)
+    assert totals(loaded) == {"unchanged": 1}
+    (loaded,) = load_drops(database, TPCH, between)
+    assert totals(loaded) == {"unchanged": 1}
+    assert rows(database, TPCH, "Customer")[0][1] == "Customer#1"
+    assert database.execute('SELECT "_drop" FROM entities.customers').fetchone() == (again.id,)
+
+
 def test_self_reference_and_composite_keys(database: Database) -> None:
     site = b'SITE|DE|7|M\xc3\xbcnchen "Nord"|31.01.2026|1.234,5'
     machines = [
