@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from ingestion_assets.settings import Settings
 from ingestion_assets.stack.leftovers import MARK
 from ingestion_assets.stack.places import Places
@@ -143,6 +145,7 @@ def _environment(
     *, settings: Settings, places: Places, ports: Mapping[str, int], urls: Mapping[str, str], admin_token: str
 ) -> dict[str, str]:
     return {
+        **_given(settings),
         "INGESTION_HOME": str(places.home),
         "INGESTION_HOST": settings.host,
         "INGESTION_PORT": str(settings.port),
@@ -152,6 +155,15 @@ def _environment(
         "DAGSTER_HOME": str(places.dagster_home),
         "DAGSTER_CODE_SERVER_HOST": LOOPBACK,
         "DAGSTER_CODE_SERVER_PORT": str(ports["code_server"]),
+    }
+
+
+def _given(settings: Settings) -> dict[str, str]:
+    """What is not left to the defaults: a command in another shell works on the same data as the stack."""
+    given = settings.model_dump(exclude_unset=True, exclude_none=True)
+    return {
+        f"INGESTION_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in given.items()
     }
 
 
