@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
+import structlog
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -18,11 +19,16 @@ from ingestion_assets.frontdoor.envelope import Endpoint, Envelope
 from ingestion_assets.frontdoor.openapi import describe, docs_page
 from ingestion_assets.frontdoor.problems import Problem, unexpected
 
+Work = Callable[[FrontDoor], Coroutine[Any, Any, None]]
+
 SERVICE = "ingestion"
+PAUSE_S = 5.0
 DESCRIPTION = (
     "Payloads are on durable storage before they are acknowledged; each gets a receipt, which tells what became of it and of "
     "every record in it. Errors are problem details (RFC 9457)."
 )
+
+log = structlog.get_logger(__name__)
 
 
 class FrontDoorApp(FastAPI):
@@ -48,18 +54,19 @@ def build_app(
     routers: Sequence[APIRouter],
     direct: Mapping[tuple[str, str], Endpoint],
     entities: Callable[[], Sequence[str]],
-    background: Sequence[Callable[[FrontDoor], Coroutine[Any, Any, None]]] = (),
+    background: Sequence[Work] = (),
 ) -> FrontDoorApp:
     """The application around a front door that is not started yet.
 
     `routers` are the flows'; `direct` names those of their endpoints that are called past the router, by method and path.
-    `entities` names what `/health` lists. `background` is what flows keep doing beside requests; it is cancelled before the front door stops.
+    `entities` names what `/health` lists. `background` is what flows keep doing beside requests; it is started again
+    where it fails, and cancelled before the front door stops.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await door.start()
-        tasks = [asyncio.create_task(work(door)) for work in background]
+        tasks = [asyncio.create_task(kept_going(work, door)) for work in background]
         try:
             yield
         finally:
@@ -91,6 +98,16 @@ def build_app(
         return docs_page(app.openapi())
 
     return app
+
+
+async def kept_going(work: Work, door: FrontDoor, *, pause_s: float = PAUSE_S) -> None:
+    """Do `work` to its end: what it did not expect is logged, and after `pause_s` seconds it begins again."""
+    while True:
+        try:
+            return await work(door)
+        except Exception:
+            log.exception("background_work_failed", work=getattr(work, "__name__", str(work)))
+            await asyncio.sleep(pause_s)
 
 
 async def _unexpected(_: Request, __: Exception) -> Response:

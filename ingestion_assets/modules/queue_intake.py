@@ -1,8 +1,9 @@
 """Taking jobs from the Redis list `module_sync_queue`, which other producers push to (`LPUSH`), into landing storage.
 
 A job is moved to this process's own list, landed, and only then removed there: one that is lost in between is found on that list
-when the process's sign of life has run out, and put back. Its `job_id` is its idempotency key, so that it is never applied twice. What is
-no job goes to `module_sync_queue:dead`, and `job_status:<job_id>` says what became of each.
+when the process's sign of life has run out, and put back. Its `job_id`, which is what an `Idempotency-Key` may be, and its site are its
+idempotency key, so that it is never applied twice. What is no job goes to `module_sync_queue:dead`, and `job_status:<job_id>` says what
+became of each.
 
 The job: `{"job_id", "site_id", "data": <the request body>, …}`.
 """
@@ -19,6 +20,7 @@ import uuid_utils
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ingestion_assets.frontdoor import preferences
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.landing.drops import IdempotencyConflictError, LandingUnavailableError
@@ -94,18 +96,19 @@ async def _land(door: FrontDoor, client: Redis, raw: bytes) -> None:
     site_id, started = 0, datetime.now(UTC)
     try:
         job = msgspec.json.decode(raw, type=_Job)
-        job_id, site_id, body = job.job_id[:200] or job_id, job.site_id, bytes(job.data)
+        job_id, site_id, body = job.job_id[:300] or job_id, job.site_id, bytes(job.data)
+        key = _key(job_id)
         door.bodies.check_depth(body)
         request = decode_request(body, now=started)
         if not 0 < site_id < 2**63:
             raise RequestError("there is no such site", errors=[])
         await desk(door).require_active(site_id)
         drop = site_drop(
-            site_id, body, records=len(request.modules), principal=PRINCIPAL, idempotency_key=f"queue:{job_id}",
+            site_id, body, records=len(request.modules), principal=PRINCIPAL, idempotency_key=f"queue:{site_id}:{key}",
             attributes={"via": "queue", "job_id": job_id},
         )  # fmt: skip
         accepted = await door.intake.accept(drop)
-    except (msgspec.MsgspecError, RequestError, IdempotencyConflictError, Problem) as error:
+    except (ValueError, RecursionError, IdempotencyConflictError, Problem) as error:
         if isinstance(error, Problem) and error.status == 503:
             raise
         conflict = isinstance(error, IdempotencyConflictError)
@@ -120,6 +123,13 @@ async def _land(door: FrontDoor, client: Redis, raw: bytes) -> None:
         log.warning("queue_job_refused", job_id=job_id, reason=reason)
         return
     await _tell(client, job_id, status="landed", receipt=str(accepted.id))
+
+
+def _key(job_id: str) -> str:
+    try:
+        return preferences.idempotency_key(job_id) or ""
+    except Problem as error:
+        raise RequestError("job_id must be 1 to 255 visible ASCII characters", errors=[]) from error
 
 
 async def _tell(client: Redis, job_id: str, **state: Any) -> None:

@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 import uvicorn
 
+from ingestion_assets.frontdoor.app import FrontDoorApp
 from ingestion_assets.frontdoor.keys import create_key
 from ingestion_assets.frontdoor.protocol import GuardedProtocol
 from ingestion_assets.server import create_app
@@ -31,7 +32,7 @@ class Front:
     """A running front door: its address, its database, its runs, and ways to make keys and clients."""
 
     def __init__(
-        self, *, url: str, engine: sa.Engine, runs: InstantRuns, settings: Settings, app: object
+        self, *, url: str, engine: sa.Engine, runs: InstantRuns, settings: Settings, app: FrontDoorApp
     ) -> None:
         self.url = url
         self.engine = engine

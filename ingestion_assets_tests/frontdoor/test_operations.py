@@ -1,5 +1,6 @@
 """Health, metrics, documentation, headers, and errors outside any endpoint."""
 
+import asyncio
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from ingestion_assets.conversations.flow import CONVERSATIONS
+from ingestion_assets.frontdoor.app import kept_going
 from ingestion_assets.frontdoor.metrics import outcome_counts
 from ingestion_assets.landing.drops import Lane, Receipt, State
 from ingestion_assets_tests.frontdoor.conftest import Front
@@ -144,3 +146,15 @@ def test_records_are_counted_by_entity_and_outcome(
         attempts=0, received_at=now, claimed_at=now, finished_at=now, run_id=None, result=result, errors=None,
     )  # fmt: skip
     assert outcome_counts(receipt) == counts
+
+
+def test_work_beside_requests_begins_again_after_what_it_did_not_expect(front: Front) -> None:
+    begun: list[object] = []
+
+    async def work(door: object) -> None:
+        begun.append(door)
+        if len(begun) < 3:
+            raise RuntimeError("unexpected")
+
+    asyncio.run(kept_going(work, front.app.door, pause_s=0))
+    assert begun == [front.app.door] * 3

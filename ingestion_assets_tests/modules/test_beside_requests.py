@@ -81,6 +81,42 @@ def test_jobs_of_the_queue_land_once(front: Front, redis_url: str) -> None:
     assert statuses(front, site_id) == ["done"]
 
 
+@pytest.mark.parametrize(
+    ("job_id", "data"),
+    [
+        (rb"nul\u0000", body([module("a")])),
+        (b"\xff", body([module("a")])),
+        (b"x" * 256, body([module("a")])),
+        (b"deep", "DEEP"),
+    ],
+)
+def test_a_bad_job_is_refused_and_the_next_one_lands(
+    front: Front, redis_url: str, job_id: bytes, data: Any
+) -> None:
+    site_id, _ = front.site()
+    good = json.dumps({"job_id": "good", "site_id": site_id, "data": body([module("a")])})
+    inner = json.dumps(data).encode().replace(b'"DEEP"', b"[" * 5000 + b"]" * 5000)
+    bad = b'{"site_id": %d, "job_id": "%s", "data": %s}' % (site_id, job_id, inner)
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush(QUEUE, bad, good)
+        wait_until(lambda: client.exists("job_status:good"), seconds=10, what="the good job to land")
+        assert client.lrange(DEAD, 0, -1) == [bad]
+        told = [json.loads(client.get(key) or b"")["status"] for key in client.keys("job_status:*")]
+        assert sorted(told) == ["failed", "landed"]
+
+
+def test_a_job_id_counts_for_its_site_alone(front: Front, redis_url: str) -> None:
+    sites = [front.site()[0] for _ in range(2)]
+    jobs = [json.dumps({"job_id": "same", "site_id": one, "data": body([module("a")])}) for one in sites]
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush(QUEUE, *jobs, *jobs)
+        wait_until(
+            lambda: not client.llen(QUEUE) and not client.keys(f"{TAKEN}:*"), seconds=10, what="jobs to land"
+        )
+    for one in sites:
+        wait_until(lambda one=one: statuses(front, one) == ["done"], seconds=10, what="its one sync")
+
+
 def test_webhooks_are_signed_and_retried(front: Front) -> None:
     heard: list[tuple[dict[str, str], bytes]] = []
 
