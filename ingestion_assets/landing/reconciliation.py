@@ -9,6 +9,7 @@ import sqlalchemy as sa
 import structlog
 import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 
 from ingestion_assets.landing.dispatch import announce
 from ingestion_assets.landing.drops import NewDrop
@@ -22,13 +23,15 @@ SLACK = timedelta(minutes=2)
 FIRST_LOOK_BACK = timedelta(days=2)
 SETTLED = timedelta(seconds=2)
 INBOX_PRINCIPAL = "inbox"
+_REFUSED = {"22", "54"}  # SQLSTATE classes: data exception, program limit exceeded
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Reconciled:
-    """What one reconciliation found: late drops registered, corrupt segments (by path)."""
+    """What one reconciliation found: late drops registered, segments (by path) that are corrupt or hold a drop that
+    PostgreSQL refuses."""
 
     registered: int
     corrupt: tuple[str, ...]
@@ -38,6 +41,7 @@ def register_late(engine: sa.Engine, storage: LandingStorage, *, now: datetime |
     """Register the drops of segments that the ledger does not know.
 
     Looks from the watermark on (the minute up to which all is known), so the cost does not grow with what is stored.
+    A drop that can never be registered is told of in the log, and holds up no other. Raises `LandingUnavailableError`.
     """
     now = now or datetime.now(UTC)
     with engine.connect() as connection:
@@ -56,9 +60,10 @@ def register_late(engine: sa.Engine, storage: LandingStorage, *, now: datetime |
                     log.error("segment_corrupt", segment=path, error=str(error))
                     corrupt.append(path)
                     continue
-                register(connection, landed)
-                announce(connection, [(one.header.flow, one.header.lane) for one in landed])
-                registered += len(landed)
+                taken = _register(connection, landed)
+                registered += taken
+                if taken < len(landed):
+                    corrupt.append(path)
     with engine.begin() as connection:
         statement = insert(landing_watermark).values(singleton=True, minute=now - SLACK)
         connection.execute(
@@ -69,6 +74,24 @@ def register_late(engine: sa.Engine, storage: LandingStorage, *, now: datetime |
     if registered:
         log.info("registered_late", drops=registered)
     return Reconciled(registered, tuple(corrupt))
+
+
+def _register(connection: sa.Connection, landed: list[Landed]) -> int:
+    """The drops that have a row now: all of them, or all but those whose values PostgreSQL refuses."""
+    try:
+        with connection.begin_nested():
+            register(connection, landed)
+            announce(connection, [(one.header.flow, one.header.lane) for one in landed])
+    except DBAPIError as error:
+        if str(getattr(error.orig, "sqlstate", None))[:2] not in _REFUSED:
+            raise
+        if len(landed) > 1:
+            return sum(_register(connection, [one]) for one in landed)
+        log.error(
+            "drop_refused", segment=landed[0].segment, drop=str(landed[0].header.id), error=str(error.orig)
+        )
+        return 0
+    return len(landed)
 
 
 def _minutes(start: datetime, end: datetime) -> Iterator[datetime]:

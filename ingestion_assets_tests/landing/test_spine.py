@@ -335,6 +335,21 @@ def test_a_segment_without_rows_is_registered_once(engine: sa.Engine, storage: L
     assert len(reconciliation.register_late(engine, storage, now=later).corrupt) == 1
 
 
+def test_a_drop_that_postgresql_refuses_holds_up_no_other(engine: sa.Engine, storage: LocalStorage) -> None:
+    now = datetime.now(UTC)
+    too_long = "".join(chr(0x4E00 + n * 7919 % 20000) for n in range(2000))  # for an index
+    keys = ("before", "nul \0", too_long, "after")
+    packed = [pack(note(key=key), drop_id=uuid_utils.compat.uuid7(), received_at=now) for key in keys]
+    refused = segment_path(uuid_utils.compat.uuid7(), now)
+    storage.write(refused, encode(packed)[0])
+    another = pack(note(), drop_id=uuid_utils.compat.uuid7(), received_at=now)
+    storage.write(segment_path(uuid_utils.compat.uuid7(), now + timedelta(minutes=1)), encode([another])[0])
+    found = reconciliation.register_late(engine, storage, now=now)
+    assert (found.registered, found.corrupt) == (3, (refused,))
+    assert set(states(engine)) == {one.header.id for one in (packed[0], packed[3], another)}
+    assert reconciliation.register_late(engine, storage, now=now + timedelta(hours=1)).corrupt == ()
+
+
 def test_inbox_files_become_drops_and_what_is_none_is_refused(
     engine: sa.Engine, storage: LocalStorage
 ) -> None:
