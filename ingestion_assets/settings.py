@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     )
     backlog_limit_s: float = Field(
         900.0,
-        description="Age of the oldest unprocessed payload above which new ones get 503 with Retry-After.",
+        description="Seconds that a payload may wait for its run before new ones of its flow get 503 with Retry-After.",
     )
     retention_days: int | None = Field(
         None,

@@ -1,4 +1,4 @@
-"""Whether new payloads are still let in: not while the oldest unprocessed one is too old."""
+"""Whether a flow's new payloads are still let in: not while one of its payloads has been waiting for too long."""
 
 import asyncio
 import time
@@ -38,16 +38,16 @@ class Backlog:
             self._read_at = time.monotonic()
         return self._statistics
 
-    def admit(self) -> None:
-        """Raises `Problem` 503 while the backlog is too old. Reads nothing."""
+    def admit(self, flow: str) -> None:
+        """Raises `Problem` 503 while the flow is too far behind. Reads nothing."""
         known = self._statistics
         if known is None or time.monotonic() - self._read_at > STALE_S:
             return
-        age = known.oldest_unprocessed_s or 0.0
+        age = known.waiting_s.get(flow, 0.0)
         if age > self._limit_s:
             raise Problem(
                 503,
-                f"The oldest unprocessed payload is {age:.0f} s old (limit {self._limit_s:.0f} s): workers are behind; "
+                f"A payload of {flow} has been waiting for {age:.0f} s (limit {self._limit_s:.0f} s): its runs are behind, or fail; "
                 "try again later.",
                 headers={"Retry-After": retry_after_header(min(60.0, max(5.0, (age - self._limit_s) / 2)))},
                 dependency="workers",

@@ -70,7 +70,7 @@ async def let_in(request: Request, *, scopes: tuple[str, ...], media_types: froz
         preferences.idempotency_key(_header(headers, b"idempotency-key")),
         _attributes(request, headers),
     )
-    door.backlog.admit()
+    door.backlog.admit(scopes[0].partition(":")[0])  # a scope is a flow, or a part of one
     return arrival
 
 

@@ -203,6 +203,7 @@ def claim_partition(
                 claim=claim_id,
                 run_id=run_id,
                 claimed_at=sa.func.clock_timestamp(),
+                queued_at=sa.func.clock_timestamp(),
                 finished_at=None,
             )
         )
@@ -214,7 +215,10 @@ def claim_partition(
 
 
 def load(storage: LandingStorage, refs: Sequence[DropRef]) -> list[LandedDrop]:
-    """The drops with their bytes, verified. Raises `CorruptSegmentError`, `FileNotFoundError`."""
+    """The drops with their bytes, verified.
+
+    Raises `CorruptSegmentError`, `FileNotFoundError`; `LandingUnavailableError`, which will pass.
+    """
     return [
         LandedDrop(
             id=ref.id,

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -103,20 +102,24 @@ async def record_outcomes(
 
 @dataclass(frozen=True, slots=True)
 class LedgerStatistics:
-    """Figures for `/metrics`, `/health` and admission. `oldest_unprocessed_s` is None when all is done."""
+    """Figures for `/metrics`, `/health` and admission. `waiting_s`: by flow, for how long its first payload has been waiting."""
 
     unfinished: dict[tuple[str, str], int]
     finished_last_hour: dict[tuple[str, str], int]
     open_rejects: dict[tuple[str, str], int]
-    oldest_unprocessed_s: float | None
-    oldest_received_at: datetime | None
+    waiting_s: dict[str, float]
+
+    @property
+    def oldest_unprocessed_s(self) -> float | None:
+        """None when all is done."""
+        return max(self.waiting_s.values(), default=None)
 
 
 _STATISTICS = sa.text("""
-    SELECT 'unfinished' AS what, flow, state AS key, count(*) AS n, min(received_at) AS oldest
+    SELECT 'unfinished' AS what, flow, state AS key, count(*) AS n, min(coalesce(queued_at, received_at)) AS oldest
     FROM ingestion.drops WHERE state = 'landed' GROUP BY flow, state
     UNION ALL
-    SELECT 'unfinished', flow, state, count(*), min(received_at)
+    SELECT 'unfinished', flow, state, count(*), min(coalesce(queued_at, received_at))
     FROM ingestion.drops WHERE state = 'claimed' GROUP BY flow, state
     UNION ALL
     SELECT 'finished', flow, state, count(*), NULL
@@ -135,11 +138,13 @@ async def statistics(engine: AsyncEngine) -> LedgerStatistics:
     by_kind: dict[str, dict[tuple[str, str], int]] = {"unfinished": {}, "finished": {}, "rejects": {}}
     for row in rows:
         by_kind[row.what][row.flow, row.key] = row.n
-    oldest = min((row.oldest for row in rows if row.oldest is not None), default=None)
+    waiting: dict[str, float] = {}
+    for row in rows:
+        if row.oldest is not None and now is not None:
+            waiting[row.flow] = max(waiting.get(row.flow, 0.0), (now - row.oldest).total_seconds())
     return LedgerStatistics(
         unfinished=by_kind["unfinished"],
         finished_last_hour=by_kind["finished"],
         open_rejects=by_kind["rejects"],
-        oldest_unprocessed_s=None if oldest is None or now is None else (now - oldest).total_seconds(),
-        oldest_received_at=oldest,
+        waiting_s=waiting,
     )

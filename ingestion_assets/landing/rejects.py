@@ -179,7 +179,10 @@ def _redrive_payload(engine: sa.Engine, reject: StoredReject) -> UUID:
         redriven = connection.execute(
             sa.update(drops)
             .where(drops.c.id == reject.receipt, drops.c.state == "failed")
-            .values(state="landed", attempts=0, deferrals=0, not_before=None, finished_at=None, errors=None)
+            .values(
+                state="landed", attempts=0, deferrals=0, not_before=None, queued_at=sa.func.clock_timestamp(),
+                finished_at=None, errors=None,
+            )
             .returning(drops.c.flow, drops.c.lane)
         ).all()
         _mark(connection, [reject.id], reject.receipt)

@@ -26,6 +26,7 @@ drops = sa.Table(
     sa.Column("attempts", sa.Integer),
     sa.Column("deferrals", sa.Integer),
     sa.Column("not_before", sa.TIMESTAMP(timezone=True)),
+    sa.Column("queued_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("claim", sa.Text),
     sa.Column("received_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("claimed_at", sa.TIMESTAMP(timezone=True)),

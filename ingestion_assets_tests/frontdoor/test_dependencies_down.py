@@ -7,14 +7,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+import sqlalchemy as sa
 
 from ingestion_assets.stores.embedded import EmbeddedServer, embedded_postgres, free_port
-from ingestion_assets.stores.postgres import migrate
+from ingestion_assets.stores.postgres import engine, migrate
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 from ingestion_assets_tests.servers import start, stop, wait_until
 
 BATCH = "/api/v1/ingest/batch"
 BODY = {"messages": [{"type": "user"}]}
+LATER = {"Prefer": "respond-async"}
 
 
 @contextmanager
@@ -124,14 +126,23 @@ def test_landing_storage_that_cannot_be_written_is_503(postgres_url: str, tmp_pa
 
 
 def test_too_old_a_backlog_turns_payloads_away(postgres_url: str, tmp_path: Path) -> None:
-    settings = settings_for(home=tmp_path, postgres_url=postgres_url, backlog_limit_s=1)
+    settings = settings_for(home=tmp_path, postgres_url=postgres_url, backlog_limit_s=3)
     with serving(settings) as front, front.client() as client:
         front.runs.paused.set()
-        assert client.post(BATCH, json=BODY, headers={"Prefer": "respond-async"}).status_code == 202
+        assert client.post(BATCH, json=BODY, headers=LATER).status_code == 202
         wait_until(
-            lambda: client.post(BATCH, json=BODY, headers={"Prefer": "respond-async"}).status_code == 503,
+            lambda: client.post(BATCH, json=BODY, headers=LATER).status_code == 503,
             seconds=8, what="the backlog to be too old",
         )  # fmt: skip
         answer = client.post(BATCH, json=BODY)
         assert int(answer.headers["retry-after"]) >= 1
-        assert "old" in answer.json()["detail"]
+        assert "conversations has been waiting" in answer.json()["detail"]
+        line = {"content": b"region|1|EUROPE|far away", "headers": {"Content-Type": "text/plain"} | LATER}
+        assert client.post("/ingest/message", **line).status_code == 202, "other flows go on"
+        with engine(postgres_url).begin() as connection:  # as a redrive and a confirmation do
+            connection.execute(
+                sa.text("UPDATE ingestion.drops SET queued_at = clock_timestamp() WHERE state = 'landed'")
+            )
+        wait_until(
+            lambda: client.post(BATCH, json=BODY, headers=LATER).status_code == 202, seconds=8, what="the door to be open again",
+        )  # fmt: skip
