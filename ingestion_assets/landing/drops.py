@@ -137,4 +137,4 @@ class IdempotencyConflictError(Exception):
 
 
 class LandingUnavailableError(Exception):
-    """Landing storage cannot take the payload durably (full, read-only, unreachable). Nothing was accepted."""
+    """Landing storage cannot take or give bytes now (full, read-only, unreachable). Nothing was accepted, nothing is lost."""

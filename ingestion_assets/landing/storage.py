@@ -38,7 +38,10 @@ class LandingStorage(Protocol):
         ...
 
     def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        """Bytes of an object. Raises `FileNotFoundError`."""
+        """Bytes of an object. Raises `FileNotFoundError` if the storage is there and the object isn't, for ever.
+
+        Raises `LandingUnavailableError` for whatever else goes wrong: that will pass.
+        """
         ...
 
     def list(self, prefix: str) -> Iterator[str]:
@@ -136,9 +139,15 @@ class LocalStorage:
             os.close(descriptor)
 
     def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        with (self.root / path).open("rb") as file:
-            file.seek(offset)
-            return file.read(-1 if length is None else length)
+        try:
+            with (self.root / path).open("rb") as file:
+                file.seek(offset)
+                return file.read(-1 if length is None else length)
+        except OSError as error:
+            top, _, _ = path.partition("/")
+            if isinstance(error, FileNotFoundError) and os.access(self.root / top, os.R_OK):
+                raise  # else the volume may not be mounted
+            raise LandingUnavailableError(f"landing storage {self.root}: {path}: {error.strerror}") from error
 
     def list(self, prefix: str) -> Iterator[str]:
         folder = self.root / prefix
@@ -196,9 +205,17 @@ class ObjectStorage:
             raise LandingUnavailableError(f"landing storage {self.url}: {error}") from error
 
     def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
-        if length is None:
-            return bytes(self.store.get(path).bytes())[offset:]
-        return bytes(self.store.get_range(path, start=offset, length=length))
+        from obstore.exceptions import BaseError, NotFoundError  # noqa: PLC0415
+
+        try:
+            if length is None:
+                return bytes(self.store.get(path).bytes())[offset:]
+            return bytes(self.store.get_range(path, start=offset, length=length))
+        except (FileNotFoundError, NotFoundError) as error:
+            self.probe()  # a bucket that is not there has no objects either
+            raise FileNotFoundError(f"{self.url}: there is no {path}") from error
+        except (BaseError, OSError) as error:
+            raise LandingUnavailableError(f"landing storage {self.url}: {path}: {error}") from error
 
     def list(self, prefix: str) -> Iterator[str]:
         for page in self.store.list(f"{prefix}/"):

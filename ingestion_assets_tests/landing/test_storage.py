@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from obstore.store import S3Store
 
 from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.landing.storage import LandingStorage, LocalStorage, ObjectStorage, open_storage
@@ -25,6 +26,33 @@ def test_what_was_written_is_read_whole_and_in_part(storage: LandingStorage) -> 
     assert storage.read("segments/2026-01-31/12-05/a.seg", offset=3, length=4) == b"3456"
     with pytest.raises(FileNotFoundError):
         storage.read("segments/2026-01-31/12-05/b.seg")
+
+
+def test_what_cannot_be_read_now_is_not_gone(tmp_path: Path) -> None:
+    root = tmp_path / "landing"
+    unreachable = ObjectStorage(
+        S3Store(
+            "bucket",
+            endpoint="http://127.0.0.1:1",
+            access_key_id="a",
+            secret_access_key="b",
+            region="c",
+            client_options={"allow_http": True},
+            retry_config={"max_retries": 0},
+        ),
+        "s3://bucket",
+    )
+    unmounted = LocalStorage(root)
+    unreadable = LocalStorage(tmp_path / "broken")
+    (unreadable.root / "segments" / "a.seg").mkdir(parents=True)
+    for storage in (unreachable, unmounted, unreadable):
+        with pytest.raises(LandingUnavailableError, match="landing storage"):
+            storage.read("segments/a.seg", offset=0, length=1)
+        with pytest.raises(LandingUnavailableError, match="landing storage"):
+            storage.read("segments/a.seg")
+    (root / "segments").mkdir()
+    with pytest.raises(FileNotFoundError):
+        unmounted.read("segments/a.seg")
 
 
 def test_a_minute_lists_its_segments_in_order(storage: LandingStorage) -> None:
