@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.landing.drops import Lane, Receipt
+from ingestion_assets.stores.postgres import KEEPALIVE
 
 FINISHED = "ingestion_finished"
 LANE_FREE = "ingestion_lane_free"
@@ -110,8 +111,7 @@ class FinishedDrops:
         while True:
             try:
                 connection = await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True, connect_timeout=3, application_name="ingestion-listen",
-                    keepalives_idle=10, keepalives_interval=5, keepalives_count=3,
+                    self._conninfo, autocommit=True, connect_timeout=3, application_name="ingestion-listen", **KEEPALIVE
                 )  # fmt: skip
                 async with connection:
                     await connection.execute(f"LISTEN {FINISHED}")

@@ -76,6 +76,7 @@ class Intake:
         self._unregistered: set[_Group] = set()
         self._patience: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="intake")
+        self._askers = ThreadPoolExecutor(2, thread_name_prefix="intake-known")
         self._stages = [
             Thread(target=self._write_groups, name="intake-write", daemon=True),
             Thread(target=self._register_groups, name="intake-register", daemon=True),
@@ -100,6 +101,7 @@ class Intake:
             self._patience.cancel()
             await asyncio.gather(self._patience, return_exceptions=True)
         self._threads.shutdown()
+        self._askers.shutdown(wait=False)
 
     async def accept(self, drop: NewDrop | Packed) -> Accepted:
         """Make one payload durable. A `prepared` one is not hashed and compressed again.
@@ -147,8 +149,9 @@ class Intake:
                 )
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, look)
-        except SQLAlchemyError as error:
+            async with asyncio.timeout(LEDGER_WAIT_S):
+                return await asyncio.get_running_loop().run_in_executor(self._askers, look)
+        except (SQLAlchemyError, TimeoutError) as error:
             self._ledger_failed(error)
             return None
 
@@ -156,7 +159,7 @@ class Intake:
         return time.monotonic() < self._ledger_down_until
 
     def _ledger_failed(self, error: Exception) -> None:
-        self.ledger_error = str(error).splitlines()[0]
+        self.ledger_error = (str(error) or f"no answer within {LEDGER_WAIT_S:g} s").splitlines()[0]
         self._ledger_down_until = time.monotonic() + LEDGER_RETRY_S
         log.warning("ledger_unavailable", error=self.ledger_error)
 
@@ -185,13 +188,18 @@ class Intake:
 
     def _write_group(self, group: list[_Waiting]) -> None:
         data, entries = encode([waiting.packed for waiting in group])
-        path = segment_path(uuid_utils.compat.uuid7(), group[0].packed.header.received_at)
+        # By the time at which it is written, however long ago its payloads came: late ones are looked for in the last minutes.
+        path = segment_path(uuid_utils.compat.uuid7(), datetime.now(UTC))
         try:
             self._storage.write(path, data)
         except LandingUnavailableError as error:
             log.error("landing_unavailable", error=str(error), drops=len(group))
             self._resolve([(waiting, error) for waiting in group])
             return
+        for waiting in group:
+            waiting.packed = Packed(
+                waiting.packed.header, b""
+            )  # a slow ledger must not hold the bodies in memory
         durable = _Group(group, [Landed(path, entry) for entry in entries], time.monotonic())
         self._unregistered.add(durable)
         self._to_register.put(durable)

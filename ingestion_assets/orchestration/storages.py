@@ -19,7 +19,7 @@ from dagster._serdes import ConfigurableClassData
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 
 from ingestion_assets.settings import load_settings
-from ingestion_assets.stores.postgres import driver_url
+from ingestion_assets.stores.postgres import KEEPALIVE, driver_url
 
 POOL_SIZE = 2
 POOL_RECYCLE_S = 900
@@ -70,6 +70,7 @@ def pooled_engine(
                 "options": options,
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": "dagster",
+                **KEEPALIVE,
             },
         )
     )

@@ -11,6 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from ingestion_assets.settings import load_settings
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+# A server that is gone without a word is noticed within half a minute; the system's own patience is two hours.
+KEEPALIVE: dict[str, Any] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 
 
 def driver_url(url: str, driver: str) -> sa.URL:
@@ -24,7 +31,7 @@ def engine(url: str | None = None) -> sa.Engine:
     target = driver_url(url or load_settings().require("postgres_url"), "psycopg")
     return sa.create_engine(
         target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800,
-        connect_args={"connect_timeout": 5, "application_name": "ingestion"},
+        connect_args={"connect_timeout": 5, "application_name": "ingestion", **KEEPALIVE},
     )  # fmt: skip
 
 
@@ -33,7 +40,7 @@ def async_engine(url: str | None = None) -> AsyncEngine:
     target = driver_url(url or load_settings().require("postgres_url"), "psycopg")
     return create_async_engine(
         target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800, pool_timeout=5,
-        connect_args={"connect_timeout": 3, "application_name": "ingestion-frontdoor"},
+        connect_args={"connect_timeout": 3, "application_name": "ingestion-frontdoor", **KEEPALIVE},
     )  # fmt: skip
 
 

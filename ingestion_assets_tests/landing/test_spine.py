@@ -1,6 +1,7 @@
 """The spine on a real ledger: accept, register late, claim, finish, give back, redrive."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import uuid_utils.compat
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingestion_assets.landing import claims, dispatch, ledger, reconciliation, rejects
+from ingestion_assets.landing import intake as intake_module
 from ingestion_assets.landing.drops import (
     DropOutcome,
     IdempotencyConflictError,
@@ -152,6 +154,26 @@ def test_an_idempotency_key_gives_the_first_receipt_and_refuses_another_body(
 
     with_intake(engine, storage, work)
     assert len(take(engine, "run").drops) == 1
+
+
+def test_a_ledger_that_hangs_holds_up_nobody_for_long(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake_module, "LEDGER_WAIT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
+        url = f"postgresql+psycopg://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
+        hanging = sa.create_engine(url, connect_args={"connect_timeout": 4})
+
+        async def work(intake: Intake) -> float:
+            asked = asyncio.get_running_loop().time()
+            keyed = [note(b"a", "one"), note(b"b", "two"), note(b"c", "three")]
+            large = note(b" " * (intake_module.PACKED_AT_ONCE + 1))
+            for accepted in await asyncio.gather(*map(intake.accept, [*keyed, large])):
+                assert not accepted.registered
+            return asyncio.get_running_loop().time() - asked
+
+        took, _ = with_intake(hanging, storage, work)
+    assert took < 3
 
 
 def test_payloads_are_accepted_while_the_ledger_is_down_and_registered_later_once(
