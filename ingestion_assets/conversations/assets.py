@@ -109,7 +109,7 @@ def sessions(work: "ConversationsWork") -> dg.MaterializeResult:
     """What each session's messages add up to: times, counts by type, tokens per model, cost."""
     refreshed = work.sessions()
     return dg.MaterializeResult(
-        metadata={"refreshed": len(refreshed.ids)},
+        metadata={"refreshed": len(refreshed.ids), "failed": refreshed.failed},
         check_results=checks.check_sessions(database=work.database, ids=refreshed.ids),
     )
 

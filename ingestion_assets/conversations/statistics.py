@@ -4,6 +4,7 @@
 from all their facts, in set-based SQL, and mark their projects stale in turn. So it needs no arguments, whoever runs
 it finishes what a killed run left, and order, split and repetition cannot matter. One refresh at a time (an advisory
 lock); rows are locked before they are read, so a message that arrives meanwhile leaves its session stale again.
+A session that cannot be computed or written is left stale and named, and never keeps the others waiting.
 
 What it costs: O(messages of the touched sessions) + O(sessions and forked messages of the touched projects).
 """
@@ -18,9 +19,13 @@ from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
-from bson.decimal128 import Decimal128
+import structlog
+from bson.decimal128 import Decimal128, create_decimal128_context
+from bson.errors import BSONError
 from pymongo import DeleteOne, ReplaceOne, UpdateOne
 from pymongo.database import Database
+from pymongo.errors import BulkWriteError
+from sqlalchemy.exc import DataError
 
 from ingestion_assets.conversations import statistics_sql as sql
 from ingestion_assets.conversations.facts_table import retry_on_deadlock
@@ -29,15 +34,23 @@ from ingestion_assets.conversations.records import message_id
 from ingestion_assets.stores.mongo import MESSAGES, PROJECTS, SESSIONS
 
 SESSIONS_AT_ONCE = 500
+MOST_ENTRIES = 1000  # of a list or mapping in a document: what is more only counts in its sums
+OTHERS = "(others)"
 _TOKENS = ("input_tokens", "output_tokens", "cache_creation_tokens", "cache_read_tokens")
+_OF_THE_DATA = (BSONError, BulkWriteError, DataError, ArithmeticError, ValueError)
+_DECIMAL128 = create_decimal128_context()
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """Ids of what was computed anew, and of what is gone because nothing belongs to it any more."""
+    """Ids of what was computed anew, of what is gone because nothing belongs to it any more, and of what could not be
+    computed, with the reason."""
 
     ids: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +66,31 @@ class Created:
 def refresh_sessions(*, database: Database[Any], engine: sa.Engine) -> Refreshed:
     """Compute every stale session anew and write it to `sessions`; settle which session summaries belong to."""
     refreshed: set[str] = set()
+    failed: dict[str, str] = {}
+    most = SESSIONS_AT_ONCE
     while True:
-        with _exclusively(engine) as connection:
-            stale = connection.execute(sql.STALE_SESSIONS, {"limit": SESSIONS_AT_ONCE}).scalars().all()
-            moved = _settle_summaries(connection, database, stale).difference(stale)
-            if not stale and not moved:
-                return Refreshed(sorted(refreshed))
-            if moved:  # not locked yet, hence the next round's
-                connection.execute(sql.MARK_SESSIONS, {"ids": sorted(moved)})
-            if stale:
-                _refresh(connection, database, stale)
+        stale: Sequence[str] = ()
+        try:
+            with _exclusively(engine) as connection:
+                parameters = {"limit": most, "failed": list(failed)}
+                stale = connection.execute(sql.STALE_SESSIONS, parameters).scalars().all()
+                moved = _settle_summaries(connection, database, stale).difference(stale)
+                if not stale and not moved:
+                    return Refreshed(sorted(refreshed), failed=failed)
+                if moved:  # not locked yet, hence the next round's
+                    connection.execute(sql.MARK_SESSIONS, {"ids": sorted(moved)})
+                if stale:
+                    _refresh(connection, database, stale)
+        except _OF_THE_DATA as error:
+            if not stale:
+                raise
+            if len(stale) == 1:
+                failed[stale[0]] = f"{type(error).__name__}: {error}"[:2000]
+                log.error("session_failed", session=stale[0], reason=failed[stale[0]])
+            most = max(1, len(stale) // 4)  # fewer at a time, until the one that fails is alone
+            continue
         refreshed.update(stale)
+        most = min(SESSIONS_AT_ONCE, most * 2)
 
 
 def refresh_projects(*, database: Database[Any], engine: sa.Engine) -> Refreshed:
@@ -185,14 +212,14 @@ def _session_document(
         "startedAt": row.started_at,
         "endedAt": row.ended_at,
         "messageCount": row.messages,
-        "messageCountByType": dict(sorted(row.by_type.items())),
+        "messageCountByType": _most_frequent(row.by_type),
         "totalCost": _money(cost),
         "costSource": None if cost is None else "messages" if row.cost is not None else "cost-state",
         "tokensByModel": _tokens_by_model(row.tokens or {}),
         "tokens": _sum_of_models(row.tokens or {}),
-        "summaries": row.summaries or [],
-        "titles": row.titles or [],
-        "versions": row.versions or [],
+        "summaries": (row.summaries or [])[:MOST_ENTRIES],
+        "titles": (row.titles or [])[:MOST_ENTRIES],
+        "versions": (row.versions or [])[:MOST_ENTRIES],
         "createdBy": str(row.created_by),
         "createdAt": row.created_at,
         "updatedAt": now,
@@ -239,8 +266,17 @@ def _project_document(
 def _tokens_by_model(tokens: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A list, because model names hold dots."""
     return [
-        {"model": model, **{name: int(tokens[model][name]) for name in _TOKENS}} for model in sorted(tokens)
+        {"model": model, **{name: int(tokens[model][name]) for name in _TOKENS}}
+        for model in sorted(tokens)[:MOST_ENTRIES]
     ]
+
+
+def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
+    """In order of their names; what is too much to list is one entry, so that the sum stays."""
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    kept = {name: counts[name] for name in sorted(names[:MOST_ENTRIES])}
+    others = sum(counts[name] for name in names[MOST_ENTRIES:])
+    return kept | ({OTHERS: kept.get(OTHERS, 0) + others} if others else {})
 
 
 def _sum_of_models(tokens: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
@@ -248,4 +284,5 @@ def _sum_of_models(tokens: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
 
 
 def _money(cost: Decimal | None) -> Decimal128 | None:
-    return None if cost is None else Decimal128(cost)
+    """Rounded to the 34 digits that Decimal128 has."""
+    return None if cost is None else Decimal128(_DECIMAL128.create_decimal(cost))

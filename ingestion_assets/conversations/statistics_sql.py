@@ -6,7 +6,7 @@ LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('ingestion.conversations.s
 
 STALE_SESSIONS = sa.text("""
     SELECT session_id FROM ingestion.conversation_sessions
-    WHERE stale ORDER BY session_id LIMIT :limit FOR UPDATE
+    WHERE stale AND session_id <> ALL(CAST(:failed AS text[])) ORDER BY session_id LIMIT :limit FOR UPDATE
 """)
 
 # Summaries are looked at when they are new, and when a stale session may own the leaf they name. Those sessions must be
@@ -60,6 +60,7 @@ FIND_FORKS = sa.text("""
     ON CONFLICT DO NOTHING
 """)
 
+# What a message says of its directory and type may be of any length; a document must stay below 16 MB.
 SESSION_TOTALS = sa.text("""
     WITH m AS MATERIALIZED (
         SELECT f.*, f.session_id AS session
@@ -90,11 +91,12 @@ SESSION_TOTALS = sa.text("""
         SELECT session, sum(cost) AS cost FROM api GROUP BY session
     ), by_type AS (
         SELECT session, jsonb_object_agg(type, n) AS by_type
-        FROM (SELECT session, type, count(*) AS n FROM m GROUP BY session, type) t GROUP BY session
+        FROM (SELECT session, left(type, 256) AS type, count(*) AS n FROM m GROUP BY session, left(type, 256)) t
+        GROUP BY session
     ), totals AS (
         SELECT session, count(*) AS messages, min(ts) AS started_at, max(ts) AS ended_at,
             max(cumulative_cost) AS cumulative_cost,
-            (array_agg(cwd ORDER BY ts NULLS LAST, uuid) FILTER (WHERE cwd IS NOT NULL))[1] AS first_cwd,
+            (array_agg(left(cwd, 4096) ORDER BY ts NULLS LAST, uuid) FILTER (WHERE cwd IS NOT NULL))[1] AS first_cwd,
             array_agg(DISTINCT version ORDER BY version) FILTER (WHERE version IS NOT NULL) AS versions,
             array_agg(DISTINCT title COLLATE "C" ORDER BY title COLLATE "C")
                 FILTER (WHERE title IS NOT NULL AND type = 'summary') AS summaries,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from pymongo.database import Database
 
-from ingestion_assets.conversations import facts_table, statistics_sql
+from ingestion_assets.conversations import facts_table, statistics, statistics_sql
 from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
 from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.records import paths_of
@@ -154,6 +155,44 @@ def test_the_result_accounts_for_every_message(database: Database[Any], engine: 
     assert (entry["_id"], entry["messages_processed"]) == (str(drop.id), 2)
 
 
+def test_no_cost_or_length_keeps_a_session_from_its_document(
+    database: Database[Any], engine: sa.Engine
+) -> None:
+    """Decimal128 has 34 digits, a document 16 MB."""
+    vast = "v" * 9_000_000
+    lines = [
+        line("a", costUSD=1.5),
+        line("b", costUSD=1e-40),
+        line("c", "long", cwd=f"/{vast}", version="1"),
+        line("d", "long", type=vast[:5_000_000]),
+        line("e", "long", type=vast[:5_000_001]),
+        *({"type": "ai-title", "aiTitle": f"{n}".ljust(999), "sessionId": "many"} for n in range(1001)),
+        *(line(f"f{n}", "many", type=f"t{n}") for n in range(1001)),
+    ]
+    ingest(database, engine, [landed([one]) for one in lines[:5]] + [landed(lines[5:])])
+    sessions = {one["_id"]: one for one in database.sessions.find()}
+    assert sessions["s"]["totalCost"].to_decimal() == Decimal("1.5")
+    assert [len(sessions["long"][name]) for name in ("cwd", "projectName")] == [4096, 4095]
+    assert sessions["long"]["messageCountByType"] == {"user": 1, "v" * 256: 2}
+    assert len(sessions["many"]["titles"]) == statistics.MOST_ENTRIES
+    by_type = sessions["many"]["messageCountByType"]
+    assert (by_type["ai-title"], by_type[statistics.OTHERS], sum(by_type.values())) == (1001, 2, 2002)
+
+
+def test_a_session_that_cannot_be_written_stops_no_other(database: Database[Any], engine: sa.Engine) -> None:
+    lines = [line(f"m{n}", f"s{n}", cwd="/p") for n in range(9)]
+    store_messages(database=database, engine=engine, drops=[landed(lines)])
+    database.create_collection("sessions", validator={"_id": {"$ne": "s4"}})
+    for _ in range(2):  # it stays stale, and so is tried again
+        refreshed = refresh_sessions(database=database, engine=engine)
+        assert list(refreshed.failed) == ["s4"]
+    refresh_projects(database=database, engine=engine)
+    assert {one["_id"] for one in database.sessions.find()} == {f"s{n}" for n in range(9)} - {"s4"}
+    assert [one["stats"]["session_count"] for one in database.projects.find()] == [8]
+    database.command("collMod", "sessions", validator={})
+    assert refresh_sessions(database=database, engine=engine).ids == ["s4"]
+
+
 def test_nothing_to_do_asks_for_nothing(database: Database[Any], engine: sa.Engine) -> None:
     assert store_messages(database=database, engine=engine, drops=[]) == []
     assert refresh_sessions(database=database, engine=engine).ids == []
@@ -194,7 +233,7 @@ def crowded(engine: sa.Engine) -> Iterator[sa.Connection]:
 PROJECT = "8f14e45f-ceea-167a-5a36-dedd4bea2543"  # md5('7')
 STATEMENTS = [
     (facts_table.KNOWN, {"sessions": ["s1"] * 1000, "uuids": [f"u{n}" for n in range(1000)]}),
-    (statistics_sql.STALE_SESSIONS, {"limit": 500}),
+    (statistics_sql.STALE_SESSIONS, {"limit": 500, "failed": []}),
     (statistics_sql.SETTLE_SUMMARIES, {"ids": ["s7"]}),
     (statistics_sql.FIND_FORKS, {"ids": ["s7"]}),
     (statistics_sql.SESSION_TOTALS, {"ids": ["s7"]}),
