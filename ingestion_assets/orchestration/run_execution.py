@@ -44,7 +44,8 @@ def execute_run(
 ) -> bool:
     """Execute the run unless it is cancelled, finished, deleted or executed elsewhere; tells whether it was.
 
-    How the run ended stands in Dagster's event log, never in an exception.
+    How the run ended stands in Dagster's event log, never in an exception. Where not even that can be told, the calling
+    process ends: its warden reports the runs of processes that are gone.
     """
     if not _patiently(heartbeats.claim)(
         engine, run_id=run_id, worker=worker, pid=os.getpid(), lease_s=lease_s
@@ -60,9 +61,13 @@ def execute_run(
             _drive(run, instance=instance)
         return True
     finally:
-        ending = _patiently(_settle)(run_id, instance=instance)
-        tags = {} if run is None else run.tags
-        _patiently(heartbeats.end)(engine, run_id=run_id, worker=worker, tags=tags, ending=ending)
+        try:
+            ending = _patiently(_settle)(run_id, instance=instance)
+            tags = {} if run is None else run.tags
+            _patiently(heartbeats.end)(engine, run_id=run_id, worker=worker, tags=tags, ending=ending)
+        except BaseException:
+            logger.exception("The end of run %s could not be told; its process ends too", run_id)
+            os._exit(1)
 
 
 def _may_start(run: DagsterRun, *, instance: DagsterInstance) -> bool:

@@ -85,8 +85,15 @@ class RunWarden(threading.Thread):
         if heartbeats.is_running(row.pid):
             return False
         logger.error("Process %s died while it executed run %s", row.pid, row.run_id)
-        self._report(row, f"The process that executed the run (pid {row.pid} on {row.host}) died.")
+        self._try_to_report(row, f"The process that executed the run (pid {row.pid} on {row.host}) died.")
         return True
+
+    def _try_to_report(self, row: Heartbeat, message: str) -> None:
+        """Report the run as lost; where that fails, the other runs are watched over all the same, and it is tried again."""
+        try:
+            self._report(row, message)
+        except Exception:
+            logger.exception("Run %s could not be reported as lost; trying again", row.run_id)
 
     def _report(self, row: Heartbeat, message: str, *, ending: Ending = "lost") -> None:
         """Tell Dagster that nobody executes the run any more."""
@@ -119,7 +126,9 @@ class RunWarden(threading.Thread):
 
     def _look_around(self) -> None:
         for row in heartbeats.abandoned(self._engine, host=self._worker.host):
-            self._report(row, f"The worker that executed the run (pid {row.worker_pid} on {row.host}) died.")
+            self._try_to_report(
+                row, f"The worker that executed the run (pid {row.worker_pid} on {row.host}) died."
+            )
         heartbeats.prune(self._engine)
         suspects = lost_launches.suspects(self._instance, self._engine, self._broker)
         for run_id in suspects & self._suspects:

@@ -1,0 +1,84 @@
+"""The end of a run that cannot be told at once is told later, and holds up no other run."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+
+from ingestion_assets.orchestration import heartbeats
+from ingestion_assets.orchestration.heartbeats import Ending, Worker
+from ingestion_assets.orchestration.run_execution import execute_run
+from ingestion_assets.orchestration.run_warden import RunWarden
+from ingestion_assets.stores.postgres import driver_url
+from ingestion_assets_tests.orchestration.conftest import Broker, Runs
+from ingestion_assets_tests.servers import wait_until
+
+RAISED = 7
+
+
+@pytest.fixture
+def engine(postgres_url: str) -> Iterator[sa.Engine]:
+    made = sa.create_engine(driver_url(postgres_url, "psycopg"))
+    yield made
+    made.dispose()
+
+
+def _refuse_the_end_of(refused: str) -> None:
+    @heartbeats.on_end
+    def refuse(run_id: str, _tags: Mapping[str, str], _ending: Ending) -> None:
+        if run_id == refused:
+            raise RuntimeError("planted")
+
+
+def test_a_process_that_cannot_tell_the_end_of_its_run_ends(runs: Runs, postgres_url: str) -> None:
+    run_id = runs.create("chain")
+    run = runs.instance.get_run_by_id(run_id)
+    assert run is not None
+    runs.instance.report_run_failed(run)
+    ref = runs.instance.get_ref()
+
+    def execute() -> None:
+        _refuse_the_end_of(run_id)
+        try:
+            with dg.DagsterInstance.from_ref(ref) as instance:
+                stores = sa.create_engine(driver_url(postgres_url, "psycopg"))
+                execute_run(run_id, instance=instance, engine=stores, worker=Worker.here(), lease_s=20)
+        finally:
+            os._exit(RAISED)
+
+    child = multiprocessing.get_context("fork").Process(target=execute)
+    child.start()
+    child.join(timeout=20)
+    assert child.exitcode == 1
+
+
+def test_a_lost_run_that_cannot_be_reported_does_not_stop_the_beats_of_the_others(
+    runs: Runs, broker: Broker, engine: sa.Engine
+) -> None:
+    worker = Worker.here()
+    dead = subprocess.Popen([sys.executable, "--version"])
+    dead.wait()
+    _refuse_the_end_of("lost")
+    for run_id, pid in (("lost", dead.pid), ("alive", worker.pid)):
+        assert heartbeats.claim(engine, run_id=run_id, worker=worker, pid=pid, lease_s=20)
+    beats: list[str] = []
+
+    @heartbeats.on_beat
+    def note(run_ids: Sequence[str]) -> None:
+        beats.extend(run_ids)
+
+    warden = RunWarden(
+        instance=runs.instance, engine=engine, worker=worker, heartbeat_s=0.1, drain_s=1, broker_url=broker.server.url,
+    )  # fmt: skip
+    warden.start()
+    try:
+        wait_until(lambda: beats, seconds=10, what="a beat")
+    finally:
+        warden._ended.set()
+        warden.join()
+    assert set(beats) == {"alive"}
