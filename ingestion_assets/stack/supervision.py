@@ -13,6 +13,8 @@ Group = Literal["stores", "dagster", "frontdoor"]
 # supervisord stops the groups one after the other, highest priority first.
 _PRIORITIES: dict[Group, int] = {"stores": 100, "dagster": 200, "frontdoor": 300}
 
+_SHUTDOWN_STATE = 6  # the fault that answers every call from then on
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
@@ -88,7 +90,10 @@ def configuration(
 
 
 class Supervisor:
-    """A running supervisord, reached over its unix socket. Every call raises OSError when it is gone."""
+    """A running supervisord, reached over its unix socket.
+
+    Every call raises OSError when it is gone or about to go, RuntimeError when it refuses.
+    """
 
     def __init__(self, socket_path: Path) -> None:
         self._socket_path = socket_path
@@ -97,16 +102,16 @@ class Supervisor:
         """Start `program`; does nothing if it already runs."""
         try:
             self._call("startProcess", f"{program.group}:{program.name}", False)
-        except xmlrpc.client.Fault as fault:
-            if "ALREADY_STARTED" not in fault.faultString:
-                raise RuntimeError(f"{program.name} cannot be started: {fault.faultString}") from fault
+        except RuntimeError as error:
+            if "ALREADY_STARTED" not in str(error):
+                raise
 
     def stop_group(self, group: Group) -> None:
         """Tell the programs of `group` to stop, without waiting."""
         try:
             self._call("stopProcessGroup", group, False)
-        except xmlrpc.client.Fault as fault:
-            if "BAD_NAME" not in fault.faultString:
+        except RuntimeError as error:
+            if "BAD_NAME" not in str(error):
                 raise
 
     def states(self) -> list[ProgramState]:
@@ -137,6 +142,10 @@ class Supervisor:
             return getattr(proxy.supervisor, method)(*arguments)
         except http.client.HTTPException as error:
             raise ConnectionError(f"supervisord does not answer: {error!r}") from error
+        except xmlrpc.client.Fault as fault:
+            if fault.faultCode == _SHUTDOWN_STATE:
+                raise ConnectionError("supervisord is stopping") from fault
+            raise RuntimeError(f"supervisord: {fault.faultString}") from fault
         finally:
             transport.close()
 

@@ -77,7 +77,7 @@ def run_stack(*, settings: Settings, show: Show) -> None:
             admin_token=_admin_token(settings, places),
         )  # fmt: skip
         install_dagster_configuration(places)
-        running = _RunningStack(plan=plan, places=places, settings=settings, show=show, stopping=stopping)
+        running = SupervisedStack(plan=plan, places=places, settings=settings, show=show, stopping=stopping)
         try:
             running.start()
             _announce(plan=plan, places=places, show=show, seconds=time.monotonic() - began)
@@ -89,7 +89,7 @@ def run_stack(*, settings: Settings, show: Show) -> None:
             running.stop()
 
 
-class _RunningStack:
+class SupervisedStack:
     """supervisord and what it runs."""
 
     def __init__(
@@ -111,19 +111,24 @@ class _RunningStack:
         self._seen: dict[str, ProgramState] = {}
         self._starts: dict[str, set[int]] = {}
 
-    def start(self) -> None:
+    def launch(self) -> None:
+        """Begin supervisord, which starts nothing by itself."""
         write_environment(self._places.environment, self._plan.environment)
         self._relay.start()
         self._process = self._launch_supervisord()
+
+    def start(self) -> None:
+        """Start everything, and wait until all of it answers."""
+        self.launch()
         with ThreadPoolExecutor(max_workers=4) as preparing:
             # PostgreSQL's first initialisation takes seconds, in which supervisord comes up.
             prepared = {server.name: preparing.submit(server.prepare) for server in self._plan.servers}
             self._wait({"supervisord": self._supervisor.answers})
             for name, preparation in prepared.items():
                 preparation.result()
-                self._supervisor.start(self._programs[name])
+                self._begin(name)
         # Their interpreters start while the servers do.
-        self._supervisor.start(self._programs["code-server"])
+        self._begin("code-server")
         stores = store_probes(self._plan)
         self._wait({"PostgreSQL": stores.pop("PostgreSQL")})
         migrations = self._launch("migrations", "ingestion_assets.stack.migrations")
@@ -132,7 +137,7 @@ class _RunningStack:
             raise StackError(self._with_log("the database could not be migrated", "migrations"))
         for program in self._plan.programs:
             if program.group != "stores":
-                self._supervisor.start(program)
+                self._begin(program.name)
         self._wait(
             program_probes(settings=self._settings, plan=self._plan, pid_of=lambda name: self._seen[name].pid)
         )
@@ -147,7 +152,10 @@ class _RunningStack:
             self._look()
             for state in self._seen.values():
                 if state.state == "FATAL":  # supervisord has given up; we do not
-                    self._supervisor.start(self._programs[state.name])
+                    try:
+                        self._supervisor.start(self._programs[state.name])
+                    except (OSError, RuntimeError) as error:  # the next look tries again
+                        self._show("stack", f"{state.name} cannot be started: {error}")
             if self._stopping.wait(_WATCH_S):
                 raise _Stopped
 
@@ -158,19 +166,35 @@ class _RunningStack:
         for child in self._children:
             child.kill()
             child.wait()
-        with contextlib.suppress(OSError):
+        over = began
+        try:
             for group, seconds in _STOP_ORDER:
                 self._stop_group(group, until=began + seconds)
             self._supervisor.shutdown()
+        except (
+            OSError,
+            RuntimeError,
+        ):  # gone, not up yet, or stopping all by itself: systemd signals everybody
+            over = began + _STOP_ORDER[-1][1]
+            if self._process is not None:
+                self._process.terminate()
         if self._process is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(timeout=1.0)
+                self._process.wait(timeout=max(1.0, over - time.monotonic()))
         end_leftovers(self._places.home, patience_s=0.5)
         if self._process is not None:
             self._process.wait()
         self._places.environment.unlink(missing_ok=True)
         self._relay.close()
         self._show("stack", "stopped")
+
+    def _begin(self, name: str) -> None:
+        try:
+            self._supervisor.start(self._programs[name])
+        except (OSError, RuntimeError) as error:
+            if self._stopping.is_set():
+                raise _Stopped from error
+            raise StackError(self._with_log(f"{name} cannot be started: {error}", name)) from error
 
     def _stop_group(self, group: Group, *, until: float) -> None:
         self._supervisor.stop_group(group)
