@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive
 
 from ingestion_assets.frontdoor import preferences
+from ingestion_assets.frontdoor.budget import Hold
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
 from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.protocol import BODY_ARRIVED
@@ -63,7 +64,7 @@ async def let_in(request: Request, *, scopes: tuple[str, ...], media_types: froz
     door = front_door(request)
     principal = await door.authenticate(request, *scopes)
     headers = request.scope["state"]["headers"]
-    _check_media_type(headers.get(b"content-type", b""), media_types)
+    check_media_type(headers, media_types)
     arrival = Arrival(
         principal,
         headers,
@@ -90,7 +91,20 @@ async def take_in(
     at_once_above: int | None = None,
     answer: Answer | None = None,
 ) -> Response:
-    """Take a payload in and answer for it.
+    """Let a request in, take its payload and answer for it: `let_in`, then `take`."""
+    arrival = await let_in(request, scopes=scopes, media_types=media_types)
+    return await take(request, arrival, make_drop=make_drop, at_once_above=at_once_above, answer=answer)
+
+
+async def take(
+    request: Request,
+    arrival: Arrival,
+    *,
+    make_drop: MakeDrop,
+    at_once_above: int | None = None,
+    answer: Answer | None = None,
+) -> Response:
+    """Take in the payload of a request that was let in, and answer for it.
 
     Payloads of more than `at_once_above` records are answered with their receipt at once, unless the client asks to wait.
     `make_drop` turns the decoded body into a drop, or raises `Problem`; it may be called in a thread. `answer` says what
@@ -98,7 +112,6 @@ async def take_in(
     names; `ClientDisconnect` when the sender went away.
     """
     door = front_door(request)
-    arrival = await let_in(request, scopes=scopes, media_types=media_types)
     waiting = waiting_for(request)
     accepted, view = await _land(door, request, arrival, make_drop)
     door.metrics.count_accepted(view["flow"])
@@ -134,8 +147,7 @@ async def _land(
 ) -> tuple[Accepted, dict[str, Any]]:
     """Read the body and land it; the body's memory is given back on return."""
     with door.budget.hold() as hold:
-        arrived = BODY_ARRIVED in request.scope["state"]
-        body = await door.bodies.read(request.receive, arrival.headers, hold, arrived=arrived)
+        body = await received(request, hold)
         if len(body) < CHECKED_AT_ONCE:
             drop = make_drop(arrival, body)
             offered: NewDrop | Packed = drop
@@ -152,6 +164,13 @@ async def _land(
             "records": drop.records,
             "size_bytes": len(drop.body),
         }
+
+
+async def received(request: Request, hold: Hold) -> bytes:
+    """The decoded body, counted against `hold`. Raises `Problem` 400, 408, 413, 415, 503; `ClientDisconnect`."""
+    state = request.scope["state"]
+    bodies = front_door(request).bodies
+    return await bodies.read(request.receive, state["headers"], hold, arrived=BODY_ARRIVED in state)
 
 
 def _made_and_prepared(make_drop: MakeDrop, arrival: Arrival, body: bytes) -> tuple[NewDrop, Packed]:
@@ -247,6 +266,11 @@ def _answer_headers(accepted: Accepted, applied: str | None) -> dict[str, str]:
 def receipt_url(drop_id: UUID) -> str:
     """Where a receipt is read."""
     return f"/api/v1/receipts/{drop_id}"
+
+
+def check_media_type(headers: Mapping[bytes, bytes], allowed: frozenset[str] = JSON) -> None:
+    """Raises `Problem` 415 for a `Content-Type` that is not `allowed`."""
+    _check_media_type(headers.get(b"content-type", b""), allowed)
 
 
 @lru_cache(64)

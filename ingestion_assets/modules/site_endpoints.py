@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from ingestion_assets.frontdoor.cursors import offset_cursor
 from ingestion_assets.frontdoor.door import front_door
+from ingestion_assets.frontdoor.json_bodies import described, json_body
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.receipts import json_response
@@ -48,12 +49,13 @@ class SiteChange(BaseModel):
     description="Answers with the site's own API key, which is shown this once. Needs the scope `admin`.",
     status_code=201,
     response_model=views.NewSiteView,
-    responses=keyed_errors(400),
-    openapi_extra=SECURED,
+    responses=keyed_errors(400, 408, 413, 415),
+    openapi_extra=SECURED | described(NewSiteRequest),
 )
-async def create(request: Request, site: NewSiteRequest) -> Response:
+async def create(request: Request) -> Response:
     door = front_door(request)
     await door.authenticate(request, "admin")
+    site = await json_body(request, NewSiteRequest)
     if site.webhook_url is not None:
         try:
             check_url(site.webhook_url)
@@ -108,12 +110,13 @@ async def read(request: Request, site_id: SiteId) -> Response:
     summary="Switch a site on or off",
     description="A site that is switched off takes no syncs; what is known of it stays. Needs the scope `admin`.",
     response_model=views.SiteView,
-    responses=keyed_errors(400, 404),
-    openapi_extra=SECURED,
+    responses=keyed_errors(400, 404, 408, 413, 415),
+    openapi_extra=SECURED | described(SiteChange),
 )
-async def change(request: Request, site_id: SiteId, change: SiteChange) -> Response:
+async def change(request: Request, site_id: SiteId) -> Response:
     door = front_door(request)
     await door.authenticate(request, "admin")
+    change = await json_body(request, SiteChange)
     site = await door.in_thread(lambda connection: set_active(connection, site_id, active=change.active))
     if site is None:
         raise no_site()

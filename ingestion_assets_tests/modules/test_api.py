@@ -1,5 +1,6 @@
 """The endpoints on real stores: syncs, holds, undo, limits, audit, and what is known of security."""
 
+import gzip
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -112,6 +113,21 @@ def test_keys_and_sites(front: Front, site: tuple[int, httpx.Client]) -> None:
     assert client.post(f"/sites/{site_id}/modules/sync", content=b"{").status_code == 415
     headers = {"Content-Type": "application/json"}
     assert client.post(f"/sites/{site_id}/modules/sync", content=b"{", headers=headers).status_code == 400
+
+
+def test_bodies_of_sites_are_read_as_all_others(front: Front, site: tuple[int, httpx.Client]) -> None:
+    as_json, good = {"Content-Type": "application/json"}, b'{"name": "packed", "active": true}'
+    with front.client() as admin, front.client(None) as nobody:
+        for method, path in (("POST", "/sites"), ("PATCH", f"/sites/{site[0]}")):
+            assert nobody.request(method, path, content=b"{", headers=as_json).status_code == 401
+            assert admin.request(method, path, content=b"{", headers=as_json).status_code == 400
+            assert admin.request(method, path, content=good).status_code == 415
+            deep = b"[" * 1000 + b"]" * 1000
+            assert admin.request(method, path, content=deep, headers=as_json).status_code == 413
+            refused = admin.request(method, path, json={"name": "", "active": "perhaps"})
+            assert (refused.status_code, refused.json()["errors"][0]["loc"][0]) == (422, "body")
+            packed = as_json | {"Content-Encoding": "gzip"}
+            assert admin.request(method, path, content=gzip.compress(good), headers=packed).is_success
 
 
 def test_a_held_sync_waits_for_its_confirmation(site: tuple[int, httpx.Client]) -> None:
