@@ -253,6 +253,8 @@ def test_receipts_and_figures(filled: sa.Engine) -> None:
             assert len(await ledger.receipts(engine, ids)) == 50
             assert len((await ledger.list_receipts(engine, limit=50)).items) == 50
             assert len((await ledger.list_receipts(engine, flow="notes", cursor=str(ids[0]))).items) == 50
+            for state in ("failed", "held", "landed"):
+                await ledger.list_receipts(engine, state=state)
             await ledger.statistics(engine)
 
     _with_async_engine(filled, read)
