@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
 import httpx
@@ -66,6 +66,15 @@ class Call:
     sealed: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """Where a call goes: the address with its host resolved, the `Host` header, and the host's name."""
+
+    url: str
+    host: str
+    name: str
+
+
 def announce(connection: sa.Connection, *, site_id: int, sync_id: UUID, result: Mapping[str, Any]) -> None:
     """Note that a site's webhook, if it has one, is to be told of a sync; repeating it changes nothing."""
     body = json.dumps({"type": "modules.synced", "data": result}, separators=(",", ":"))
@@ -101,58 +110,67 @@ async def deliver(call: Call, *, sealer: Sealer, allow_private: bool) -> str | N
     """Make one call; what went wrong, or None."""
     try:
         secret = sealer.open(call.sealed)
-        url, host = await _pinned(call.url, allow_private=allow_private)
+        target = await _resolved(call.url, allow_private=allow_private)
+        headers = {
+            "Content-Type": "application/json",
+            "Host": target.host,
+            "Webhook-Id": str(call.sync_id),
+            "Webhook-Signature": signature(secret=secret, at=int(time.time()), body=call.body),
+        }
+        async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
+            request = client.build_request(
+                "POST", target.url, content=call.body, headers=headers,
+                extensions={"sni_hostname": target.name},
+            )  # fmt: skip
+            response = await client.send(request, stream=True)
+            await response.aclose()
     except SealError as error:
         return f"the webhook's secret cannot be read: {error}"
     except ForbiddenAddressError as error:
         return str(error)
-    headers = {
-        "Content-Type": "application/json",
-        "Host": host,
-        "Webhook-Id": str(call.sync_id),
-        "Webhook-Signature": signature(secret=secret, at=int(time.time()), body=call.body),
-    }
-    extensions = {"sni_hostname": urlsplit(call.url).hostname or ""}
-    try:
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
-            request = client.build_request(
-                "POST", url, content=call.body, headers=headers, extensions=extensions
-            )
-            response = await client.send(request, stream=True)
-            await response.aclose()
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return f"{type(error).__name__}: {error}"[:500]
     return None if response.is_success else f"it answered {response.status_code}"
 
 
 def check_url(url: str) -> None:
     """Raises `ForbiddenAddressError` for what can be no webhook's address."""
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    _parsed(url)
+
+
+def _parsed(url: str) -> tuple[SplitResult, str]:
+    """The address in its parts, and the name of its host as DNS and HTTP write it."""
+    try:
+        parts = urlsplit(url)
+        _, name = parts.port, (parts.hostname or "").encode("idna").decode("ascii")
+    except ValueError as error:
+        raise ForbiddenAddressError(f"a webhook needs a host that can be called: {error}") from error
+    if parts.scheme not in {"http", "https"} or not name:
         raise ForbiddenAddressError("a webhook needs an http or https address")
     if parts.username or parts.password:
         raise ForbiddenAddressError("a webhook's address may hold no password")
-    try:
-        _ = parts.port
-    except ValueError as error:
-        raise ForbiddenAddressError(str(error)) from error
+    return parts, name
 
 
-async def _pinned(url: str, *, allow_private: bool) -> tuple[str, str]:
-    """The address with its host resolved once and checked, so that it cannot change between check and call; and the host."""
-    check_url(url)
-    parts = urlsplit(url)
+async def _resolved(url: str, *, allow_private: bool) -> _Target:
+    """The address with its host resolved once and checked, so that it cannot change between check and call."""
+    parts, name = _parsed(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
     except OSError as error:
-        raise ForbiddenAddressError(f"{parts.hostname} cannot be resolved: {error}") from error
+        raise ForbiddenAddressError(f"{name} cannot be resolved: {error}") from error
     addresses = [ipaddress.ip_address(one[4][0]) for one in found]
     public = [address for address in addresses if allow_private or is_public(address)]
     if len(public) < len(addresses) or not public:
-        raise ForbiddenAddressError(f"{parts.hostname} lies in a private network")
+        raise ForbiddenAddressError(f"{name} lies in a private network")
     literal = f"[{public[0]}]" if public[0].version == 6 else str(public[0])
-    return parts._replace(netloc=f"{literal}:{port}").geturl(), parts.netloc
+    host = f"[{name}]" if ":" in name else name
+    return _Target(
+        url=parts._replace(netloc=f"{literal}:{port}").geturl(),
+        host=host if parts.port is None else f"{host}:{parts.port}",
+        name=name,
+    )
 
 
 def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

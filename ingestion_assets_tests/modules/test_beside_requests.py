@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from ingestion_assets.modules import feed
 from ingestion_assets.modules.feed import Feed, Question, ask_all, due
 from ingestion_assets.modules.queue_intake import DEAD, QUEUE, TAKEN
-from ingestion_assets.modules.webhooks import is_public
+from ingestion_assets.modules.webhooks import ForbiddenAddressError, check_url, is_public
 from ingestion_assets.stores.sealing import sealer
 from ingestion_assets_tests.modules.front import Front, serving
 from ingestion_assets_tests.modules.replay import body, module
@@ -146,6 +146,54 @@ def test_webhooks_are_signed_and_retried(front: Front) -> None:
     assert heard[0][0]["Webhook-Id"] == heard[1][0]["Webhook-Id"]
 
 
+def test_a_host_of_other_letters_is_called_by_its_ascii_name(front: Front) -> None:
+    heard: list[str] = []
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        heard.append(handler.headers["Host"])
+        handler.send_response(204)
+        handler.end_headers()
+
+    with listening(answer) as url:
+        site_id, key = front.site(webhook_url=url.replace("127", "\uff11\uff12\uff17"))
+        with front.client(key) as client:
+            client.post(f"/sites/{site_id}/modules/sync", json=body([module("a")])).raise_for_status()
+        wait_until(lambda: heard, seconds=20, what="the webhook to be called")
+    assert heard == [url.removeprefix("http://")]
+
+
+def test_an_address_that_can_be_none_fails_like_any_other(front: Front) -> None:
+    site_id, key = front.site(webhook_url="http://example.com/")
+    with front.engine.begin() as connection:  # as one that was taken before it was refused
+        wrong = sa.text(
+            "UPDATE ingestion.sites SET webhook_url = 'http://hooks..example.com/' WHERE id = :id"
+        )
+        connection.execute(wrong, {"id": site_id})
+    with front.client(key) as client:
+        client.post(f"/sites/{site_id}/modules/sync", json=body([module("a")])).raise_for_status()
+    wait_until(lambda: "needs a host" in (webhook_error(front) or ""), seconds=20, what="the call to fail")
+
+
+def webhook_error(front: Front) -> str | None:
+    with front.engine.connect() as connection:
+        return connection.scalar(sa.text("SELECT error FROM ingestion.module_webhooks"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hooks..example.com/x",
+        "http://[zz]/",
+        "http://h:99999/",
+        "file:///etc/passwd",
+        "https://u:p@h/",
+    ],
+)
+def test_what_can_be_no_address_is_refused(url: str) -> None:
+    with pytest.raises(ForbiddenAddressError):
+        check_url(url)
+
+
 @pytest.mark.parametrize(
     ("address", "public"),
     [("127.0.0.1", False), ("10.1.2.3", False), ("169.254.169.254", False), ("::1", False), ("::ffff:10.0.0.1", False),
@@ -165,13 +213,8 @@ def test_webhooks_into_private_networks_are_refused(fresh_postgres_url: str, tmp
     ):
         made = admin.post("/sites", json={"name": "hooked", "webhook_url": url}).json()
         admin.post(f"/sites/{made['id']}/modules/sync", json=body([module("a")]))
-
-        def error() -> str | None:
-            with front.engine.connect() as connection:
-                return connection.scalar(sa.text("SELECT error FROM ingestion.module_webhooks"))
-
-        wait_until(lambda: error() is not None, seconds=20, what="the webhook to be refused")
-        assert "private" in str(error())
+        wait_until(lambda: webhook_error(front) is not None, seconds=20, what="the webhook to be refused")
+        assert "private" in str(webhook_error(front))
         assert (
             admin.post("/sites", json={"name": "x", "webhook_url": "file:///etc/passwd"}).status_code == 422
         )
