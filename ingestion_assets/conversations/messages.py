@@ -113,10 +113,13 @@ _Piece = tuple[BatchOutcome, int, bytes, str | None]
 
 def _pieces(drops: Iterable[LandedDrop], opened: Callable[[BatchOutcome], None]) -> Iterator[_Piece]:
     for drop in drops:
-        envelope = decode_body(drop.body)
+        redriven = "redrive_of" in drop.attributes  # put together from records, wherever those came in
+        envelope = decode_body(drop.body, endpoint=None if redriven else drop.attributes.get("endpoint"))
         unknown = RecordOutcome("rejected")
         batch = BatchOutcome(drop, [unknown] * len(envelope.messages), envelope.todos, envelope.config)
         opened(batch)
+        for code in envelope.warnings if envelope.messages else ():
+            batch.warnings.append({"index": 0, "uuid": None, "code": code, "count": 1})
         for position, raw in enumerate(envelope.messages):
             yield batch, position, bytes(raw), envelope.sessionId
 

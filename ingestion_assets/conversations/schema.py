@@ -4,8 +4,10 @@ from typing import Any
 
 import msgspec
 
+from ingestion_assets.conversations.json_values import NotJsonError
+from ingestion_assets.conversations.json_values import decode as decode_value
 from ingestion_assets.conversations.transcript import split_line
-from ingestion_assets.landing.json_text import decode, replace_lone_surrogates
+from ingestion_assets.landing.json_text import replace_lone_surrogates
 
 MAX_MESSAGES = 1000
 
@@ -16,7 +18,6 @@ class TodoFile(msgspec.Struct, kw_only=True):
     sessionId: str  # noqa: N815
     filename: str
     todos: list[Any]
-    todoCount: int | None = None  # noqa: N815
 
 
 class Config(msgspec.Struct, kw_only=True):
@@ -30,13 +31,14 @@ class Config(msgspec.Struct, kw_only=True):
 class Envelope(msgspec.Struct, kw_only=True):
     """The body of `POST /api/v1/ingest/batch`. Messages stay raw: each is judged alone (`records.parse`).
 
-    `sessionId` is the session of every message that names none.
+    `sessionId` is the session of every message that names none; `warnings` are the codes of what was replaced in it.
     """
 
     messages: list[msgspec.Raw] = []
     todos: list[TodoFile] = []
     config: Config | None = None
     sessionId: str | None = None  # noqa: N815
+    warnings: tuple[str, ...] = ()
 
     @property
     def empty(self) -> bool:
@@ -74,51 +76,78 @@ class BatchIngestResponse(msgspec.Struct, kw_only=True):
     warnings: list[dict[str, Any]] | None = None
 
 
-class _Face(msgspec.Struct):
+class _Parts(msgspec.Struct):
     type: msgspec.Raw = msgspec.Raw(b"")
-    messages: msgspec.Raw = msgspec.Raw(b"")
+    messages: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
+    todos: msgspec.Raw = msgspec.Raw(b"[]")
+    config: msgspec.Raw = msgspec.Raw(b"null")
+    sessionId: msgspec.Raw = msgspec.Raw(b"null")  # noqa: N815
 
 
-_envelope = msgspec.json.Decoder(Envelope)
-_face = msgspec.json.Decoder(_Face)
+_parts = msgspec.json.Decoder(_Parts)
 
 
 def decode_envelope(body: bytes) -> Envelope:
-    """The envelope of a batch's body.
+    """The envelope of a batch's body, as the front door accepts it.
 
-    Raises `msgspec.ValidationError` (another shape), `msgspec.DecodeError` (no JSON), `RecursionError` (too deep). An
-    escape of a lone surrogate is no error; a message keeps it, so that it is stored with a warning.
+    Raises `msgspec.ValidationError` (another shape), `msgspec.DecodeError` (no JSON), `RecursionError` (too deep). What
+    is odd within a message stays there, so that it is stored with a warning; elsewhere it is read as in a message.
     """
+    return _envelope(_read(body))
+
+
+def _envelope(parts: _Parts) -> Envelope:
+    session = decode_value(bytes(parts.sessionId))
+    return Envelope(
+        messages=parts.messages or [],
+        todos=msgspec.convert(decode_value(bytes(parts.todos)).value, list[TodoFile]),
+        config=msgspec.convert(decode_value(bytes(parts.config)).value, Config | None),
+        sessionId=msgspec.convert(session.value, str | None),
+        warnings=session.warnings,
+    )
+
+
+def _read(body: bytes) -> _Parts:
     try:
-        return _envelope.decode(body)
+        return _parts.decode(body)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
         replaced = replace_lone_surrogates(body)
-        envelope = _envelope.decode(replaced)
+        parts = _parts.decode(replaced)
+    session = bytes(parts.sessionId)
+    if b"\\ufffd" in session:
+        position = replaced.index(session)
+        parts.sessionId = msgspec.Raw(body[position : position + len(session)])
     position = 0
-    for index, message in enumerate(envelope.messages):
+    messages = parts.messages or []
+    for index, message in enumerate(messages):
         text = bytes(message)
         position = replaced.index(text, position)
-        envelope.messages[index] = msgspec.Raw(body[position : position + len(text)])
+        messages[index] = msgspec.Raw(body[position : position + len(text)])
         position += len(text)
-    return envelope
+    return parts
 
 
-def decode_body(body: bytes) -> Envelope:
-    """The envelope of a landed payload: a batch, a single message, or the lines of a transcript file.
+def decode_body(body: bytes, *, endpoint: str | None = None) -> Envelope:
+    """The envelope of a landed payload, which is what the `endpoint` that took it (`batch`, `message`) takes.
 
-    The front door accepts the first two; the third is a `.jsonl` file put into the inbox. Never fails: what is no
-    JSON at all becomes a record that `records.parse` turns down with a reason.
+    What came otherwise is looked at: a batch, a single message, or the lines of a transcript file. That never fails:
+    what is no JSON at all becomes a record that `records.parse` turns down with a reason. Raises as `decode_envelope`
+    does for a `batch` that is none.
     """
+    if endpoint == "message":
+        return Envelope(messages=[msgspec.Raw(body.strip(b" \t\r\n"))])
+    if endpoint == "batch":
+        return decode_envelope(body)
     stripped = body.lstrip(b"\xef\xbb\xbf\0 \t\r\n")
     if stripped.startswith(b"{"):
         try:
-            face = decode(stripped, _face)
-            if bytes(face.type) and not bytes(face.messages):
+            parts = _read(stripped)
+            if bytes(parts.type) and parts.messages is msgspec.UNSET:
                 return Envelope(messages=[msgspec.Raw(stripped)])
-            envelope = decode_envelope(stripped)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            envelope = _envelope(parts)
+        except (msgspec.DecodeError, UnicodeDecodeError, NotJsonError, RecursionError):
             pass
         else:
             return envelope if not envelope.empty else Envelope(messages=[msgspec.Raw(stripped)])

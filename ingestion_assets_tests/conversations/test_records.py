@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingestion_assets.conversations.envelope import messages_in_batch
+from ingestion_assets.conversations.json_values import storable
 from ingestion_assets.conversations.preview import plain_text
 from ingestion_assets.conversations.projects import UNKNOWN, project_of
 from ingestion_assets.conversations.records import (
@@ -274,6 +276,26 @@ def test_a_payload_is_a_batch_a_single_message_or_lines() -> None:
         == "f"
     )
     assert decode_body(b"").messages == []
+
+
+def test_a_payload_is_read_as_the_endpoint_took_it() -> None:
+    """What was counted at the front door is what is stored, whatever the body looks like."""
+    lines = b'"messages":[{"type":"user","uuid":"a"},{"type":"user","uuid":"b"}]'
+    odd = [
+        b'"config":{"settings":{"x":1e999}}',
+        b'"todos":[{"sessionId":"s","filename":"f","todos":["\xff"]}]',
+    ]
+    for extra in odd:
+        body = b"{" + lines + b"," + extra + b"}"
+        assert len(messages_in_batch(body)) == 2
+        for endpoint in ("batch", None):
+            read = decode_body(body, endpoint=endpoint)
+            assert len(read.messages) == 2
+            bson.encode({"v": storable(read.config.settings if read.config else read.todos[0].todos)})
+    todos = decode_body(b'{"type":"todos",' + odd[1] + b"}", endpoint="batch")
+    assert (len(todos.messages), len(todos.todos)) == (0, 1)
+    single = decode_body(b' {"type":"user","uuid":"c",' + lines + b"}\n", endpoint="message")
+    assert [accepted(bytes(raw)).uuid for raw in single.messages] == ["c"]
 
 
 def test_field_paths_by_version() -> None:

@@ -164,8 +164,8 @@ def test_no_cost_or_length_keeps_a_session_from_its_document(
         line("a", costUSD=1.5),
         line("b", costUSD=1e-40),
         line("c", "long", cwd=f"/{vast}", version="1"),
-        line("d", "long", type=vast[:5_000_000]),
-        line("e", "long", type=vast[:5_000_001]),
+        line("d", "long", type=vast[:300]),
+        line("e", "long", type=vast[:301]),
         *({"type": "ai-title", "aiTitle": f"{n}".ljust(999), "sessionId": "many"} for n in range(1001)),
         *(line(f"f{n}", "many", type=f"t{n}") for n in range(1001)),
     ]
@@ -191,6 +191,16 @@ def test_a_session_that_cannot_be_written_stops_no_other(database: Database[Any]
     assert [one["stats"]["session_count"] for one in database.projects.find()] == [8]
     database.command("collMod", "sessions", validator={})
     assert refresh_sessions(database=database, engine=engine).ids == ["s4"]
+
+
+def test_a_batch_may_name_a_session_that_no_store_can_hold(
+    database: Database[Any], engine: sa.Engine
+) -> None:
+    bare = {"type": "user", "uuid": "a", "message": {"content": "a"}}
+    nul, half = ingest(database, engine, [landed([bare], session="n\0"), landed([bare], session="h\ud800")])
+    assert [one["_id"] for one in database.sessions.find().sort("_id")] == ["h\ufffd", "n\ufffd"]
+    assert [one["code"] for one in nul.warnings] == ["nul_replaced"]
+    assert [one["code"] for one in half.warnings] == ["lone_surrogate_replaced"]
 
 
 def test_nothing_to_do_asks_for_nothing(database: Database[Any], engine: sa.Engine) -> None:
