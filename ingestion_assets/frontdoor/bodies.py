@@ -18,6 +18,9 @@ from ingestion_assets.settings import Settings
 
 PIECE = 1 << 20
 ZSTD_WINDOW = 8 * 2**20  # RFC 9659: the most that a `zstd` content coding may ask of its receiver
+_ZSTD_FEED = (
+    128  # compressed bytes decoded at once: they swell to 4 MiB at most, blocks of 128 KiB from 4 bytes each
+)
 SLOWEST = 512  # bytes a second, averaged, once the body timeout has passed
 
 ENCODINGS = "gzip, zstd, identity"
@@ -163,26 +166,24 @@ def _gzip_pieces(data: bytes) -> Iterator[bytes]:
 
 
 def _zstd_pieces(data: bytes) -> Iterator[bytes]:
-    """Decompressed pieces of at most `PIECE` bytes; frames may follow each other (RFC 8878)."""
-    decoder = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW)
-    expected = _announced_size(data)
-    size = 0
-    try:
-        with decoder.stream_reader(data, read_across_frames=True) as reader:
-            while piece := reader.read(PIECE):
-                size += len(piece)
-                yield piece
-    except zstandard.ZstdError as error:
-        if "too much memory" in str(error):
-            raise Problem(413, f"zstd windows above {ZSTD_WINDOW} bytes are not accepted.") from error
-        raise _broken(b"zstd", str(error).removeprefix("zstd decompress error: ")) from error
-    if size < expected:
+    """Decompressed pieces of a little more than `PIECE` bytes at most; frames may follow each other (RFC 8878)."""
+    view, position = memoryview(data), 0
+    make = zstandard.ZstdDecompressor(max_window_size=ZSTD_WINDOW).decompressobj
+    decoder, piece = make(), bytearray()
+    while position < len(view):
+        if decoder.eof:
+            decoder = make()
+        feed = view[position : position + _ZSTD_FEED]
+        try:
+            piece += decoder.decompress(feed)
+        except zstandard.ZstdError as error:
+            if "too much memory" in str(error):
+                raise Problem(413, f"zstd windows above {ZSTD_WINDOW} bytes are not accepted.") from error
+            raise _broken(b"zstd", str(error).removeprefix("zstd decompressor error: ")) from error
+        position += len(feed) - len(decoder.unused_data)
+        if len(piece) >= PIECE:
+            yield bytes(piece)
+            piece.clear()
+    if not decoder.eof:
         raise _broken(b"zstd", "it ends too early")
-
-
-def _announced_size(data: bytes) -> int:
-    try:
-        size = zstandard.get_frame_parameters(data).content_size
-    except zstandard.ZstdError as error:
-        raise _broken(b"zstd", str(error)) from error
-    return 0 if size == zstandard.CONTENTSIZE_UNKNOWN else size
+    yield bytes(piece)

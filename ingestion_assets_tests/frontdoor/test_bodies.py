@@ -196,6 +196,25 @@ def test_damaged_bodies_are_400(coding: str, damage: Callable[[bytes], bytes]) -
     assert caught.value.status == 400
 
 
+def stream_of_zstd(body: bytes) -> bytes:
+    """As a program pipes it: the frame does not say how large it is."""
+    writer = zstandard.ZstdCompressor().compressobj()
+    half = len(body) // 2
+    first = writer.compress(body[:half]) + writer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)
+    return first + writer.compress(body[half:]) + writer.flush()
+
+
+@pytest.mark.parametrize("cut", [1, 3, 10, 400])
+def test_half_a_body_is_never_taken_for_a_whole_one(cut: int) -> None:
+    body = json.dumps([str(number * 7919) for number in range(1000)]).encode()
+    packed = stream_of_zstd(body)
+    assert read(packed, lambda data: [data], "zstd") == body
+    for damaged in (packed[:-cut], packed + packed[:-cut]):
+        with pytest.raises(Problem, match="ends too early") as caught:
+            read(damaged, lambda data: [data], "zstd")
+        assert caught.value.status == 400
+
+
 @pytest.mark.parametrize(("coding", "size"), [("identity", 1001), ("gzip", 5001), ("zstd", 5001)])
 def test_limits_are_exact(coding: str, size: int) -> None:
     pack = {"identity": bytes, "gzip": gzip.compress, "zstd": zstandard.compress}[coding]
