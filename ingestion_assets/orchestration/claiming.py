@@ -33,12 +33,15 @@ from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Ending
 from ingestion_assets.orchestration.retries import (
+    CANCELLED,
     REDISPATCH_DELAY_S,
     FailureOf,
     cancelled,
+    failed,
     failure_of,
     lost,
     retry_in_step,
+    what_failed,
 )
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores import postgres
@@ -83,6 +86,7 @@ class Working:
 
 
 _working: dict[str, Working] = {}
+_said: dict[str, FailureOf] = {}  # of a run that may not have been able to tell the ledger
 
 
 @heartbeats.on_beat
@@ -96,15 +100,15 @@ def renew_leases(run_ids: Sequence[str]) -> None:
 def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None:
     """Whatever a dispatched run still holds when nobody executes it any more goes back at once.
 
-    Only a lost process may be the payloads' fault and costs them an attempt; a run that could not even give back was
-    cut off from the ledger. A run that was cancelled before it claimed anything was about to claim what its lane has: that
+    A lost process may be the payloads' fault, and so may be a failed run: that costs them an attempt. A run that could not
+    even give back was cut off from the ledger, and what it had to say of them still counts. A run that was cancelled before it claimed anything was about to claim what its lane has: that
     waits. What a person's run holds waits for its retries: the sensor gives that back.
     """
     if DISPATCH_TAG not in tags:
         return
     settings = load_settings()
-    failure = cancelled(run_id) if ending == "cancelled" else lost(run_id, cut_off=ending == "over")
-    pause_s = settings.cancel_pause_s if ending == "cancelled" else 0.0
+    failure = _said.pop(run_id, None) or _failure_by(ending, run_id)
+    pause_s = settings.cancel_pause_s if failure.code == CANCELLED else 0.0
     with postgres.engine().begin() as connection:
         claims.give_back(
             connection,
@@ -118,9 +122,17 @@ def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None
         claims.release(connection, run_id)
         if lose(connection, [UUID(tags[DISPATCH_TAG])]):
             lane = Lane(tags[FLOW_TAG], tags[PARTITION_TAG], tags[LANE_TAG])
-            if ending == "cancelled":
+            if failure.code == CANCELLED:
                 pause_lane(connection, lane, error=failure.as_error(), seconds=pause_s)
             announce(connection, [(lane.flow, lane.name)])
+
+
+def _failure_by(ending: Ending, run_id: str) -> FailureOf:
+    if ending.how == "cancelled":
+        return cancelled(run_id)
+    if ending.how == "failed":
+        return failed(run_id, ending.reason)
+    return lost(run_id, cut_off=ending.how == "over")
 
 
 @contextmanager
@@ -134,6 +146,7 @@ def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False
         work = _working.get(run_id)
         if work is None:
             _working.clear()
+            _said.clear()
             work = _working[run_id] = _start(context, flow)
         yield work
         if last or _is_last_step(context, flow):
@@ -144,19 +157,21 @@ def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False
         if (again := retry_in_step(error, retry_number=context.retry_number)) is not None:
             raise again from error
         work = _working.pop(run_id, None)
-        if work is not None and _is_cancelled(context, error):
-            work.give_back(cancelled(run_id), pause_s=work.settings.cancel_pause_s)
-        elif work is not None:
-            work.give_back(failure_of(error))
+        if work is not None:
+            failure = _said[run_id] = _failure_by_error(context, error)
+            pause_s = work.settings.cancel_pause_s if failure.code == CANCELLED else 0.0
+            work.give_back(failure, pause_s=pause_s)
         raise
 
 
-def _is_cancelled(context: dg.AssetExecutionContext, error: BaseException) -> bool:
-    """Whether a person ended the run; a worker that stops interrupts it too."""
-    if isinstance(error, Exception):
-        return False
-    run = context.instance.get_run_by_id(context.run.run_id)
-    return run is not None and run.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
+def _failure_by_error(context: dg.AssetExecutionContext, error: BaseException) -> FailureOf:
+    """An interrupt comes from a person, from Dagster where the run took too long, or from a worker that stops."""
+    run = None if isinstance(error, Exception) else context.instance.get_run_by_id(context.run.run_id)
+    if run is not None and run.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED):
+        return cancelled(run.run_id)
+    if run is not None and run.status == dg.DagsterRunStatus.FAILURE:
+        return failed(run.run_id, what_failed(context.instance, run.run_id))
+    return failure_of(error)
 
 
 def _steps(context: dg.AssetExecutionContext, flow: Flow) -> list[str]:

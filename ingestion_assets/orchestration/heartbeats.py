@@ -28,9 +28,7 @@ from ingestion_assets.stores import postgres
 logger = logging.getLogger(__name__)
 
 OnBeat = Callable[[Sequence[str]], object]
-Ending = Literal["over", "lost", "cancelled"]
-"""How a run came to its end: by itself or cut off, by the death of its process, by a person."""
-OnEnd = Callable[[str, Mapping[str, str], Ending], object]
+OnEnd = Callable[[str, Mapping[str, str], "Ending"], object]
 _NONE: Mapping[str, str] = MappingProxyType({})
 _on_beat: list[OnBeat] = []
 _on_end: list[OnEnd] = []
@@ -67,6 +65,18 @@ SELECT {_COLUMNS}, ended_at IS NULL
 FROM ingestion.run_heartbeats WHERE run_id = :run_id
 """)
 _PRUNE = sa.text("DELETE FROM ingestion.run_heartbeats WHERE ended_at < now() - interval '7 days'")
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run came to its end: by itself or cut off, as a failure (`reason`: what failed), by the death of its process,
+    by a person."""
+
+    how: Literal["over", "failed", "lost", "cancelled"]
+    reason: str = ""
+
+
+OVER = Ending("over")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +184,7 @@ def end(
     run_id: str,
     worker: Worker,
     tags: Mapping[str, str] = _NONE,
-    ending: Ending = "over",
+    ending: Ending = OVER,
 ) -> None:
     """Say that the worker no longer executes the run with these tags."""
     tell_end(run_id, tags, ending)

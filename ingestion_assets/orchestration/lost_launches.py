@@ -59,7 +59,7 @@ def fail(instance: DagsterInstance, run_id: str) -> None:
         instance.report_run_failed(
             run, "The run was never sent, or the broker lost its task before a worker took it.", failure
         )
-        heartbeats.tell_end(run_id, run.tags, "over")
+        heartbeats.tell_end(run_id, run.tags, heartbeats.OVER)
 
 
 def _tasks_in_broker(broker: redis.Redis) -> Iterator[str]:

@@ -6,6 +6,7 @@
 | a store or the network, for longer | the ledger | the drops go back, to be taken at once the first time, then after a growing delay; that costs them no attempt |
 | one payload, always | the run takes its drops one by one | the one that fails again is `failed`, with the exception's text; the rest go through |
 | the process (killed, out of memory) | the ledger | the worker's warden gives the drops back at once (the sensor, should it be gone too), one attempt fewer; after two lost runs each is taken alone |
+| a check that blocks, or a run that took longer than it may | the ledger | the drops go back, one attempt fewer |
 | a run that a person cancelled | the ledger | its payloads wait for `INGESTION_CANCEL_PAUSE_S`, or until `ingestion drops resume`; that costs them no attempt |
 | a run that a person started | Dagster's `run_retries` | for lost processes only; dispatched runs carry `dagster/max_retries: 0` |
 """
@@ -13,6 +14,7 @@
 from dataclasses import dataclass
 
 import dagster as dg
+import psycopg
 import pymongo.errors
 from sqlalchemy import exc as sql
 
@@ -22,13 +24,17 @@ from ingestion_assets.landing.drops import LandingUnavailableError
 IN_STEP_RETRIES = 3
 FIRST_DELAY_S = 0.5
 REDISPATCH_DELAY_S = 1.0
+CANCELLED = "run_cancelled"
 
+_LIMIT_EXCEEDED = "54"  # SQLSTATE class: an operational error, but one that comes again with the same values
 _TRANSIENT = (
     pymongo.errors.ConnectionFailure,
     pymongo.errors.WTimeoutError,
     sql.OperationalError,
     sql.InterfaceError,
     sql.TimeoutError,
+    psycopg.OperationalError,
+    psycopg.InterfaceError,
     LandingUnavailableError,
     LaneBusyError,
     ConnectionError,
@@ -50,7 +56,8 @@ class FailureOf:
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same call may work a little later."""
-    if isinstance(error, ClaimLostError):
+    cause = error.orig if isinstance(error, sql.DBAPIError) else error
+    if isinstance(error, ClaimLostError) or str(getattr(cause, "sqlstate", None)).startswith(_LIMIT_EXCEEDED):
         return False
     return isinstance(error, _TRANSIENT) or bool(
         isinstance(error, sql.DBAPIError) and error.connection_invalidated
@@ -74,10 +81,31 @@ def lost(run_id: str, *, cut_off: bool = False) -> FailureOf:
     return FailureOf("run_lost", reason, transient=cut_off)
 
 
+def failed(run_id: str, what: str) -> FailureOf:
+    """The word on a run that failed outside the work on its payloads (a blocking check, its longest runtime): it counts."""
+    return FailureOf("run_failed", f"run {run_id} failed: {what}"[:2000], transient=False)
+
+
+def what_failed(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What Dagster's event log says of a failed run: the step and its error, else why the run was reported as failed."""
+    kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+    events = [record.dagster_event for record in instance.all_logs(run_id, of_type=kinds)]
+    return next((_said_by(event) for event in events if event), "its event log does not say why")
+
+
+def _said_by(event: dg.DagsterEvent) -> str:
+    error = event.step_failure_data.error if event.is_step_failure else None
+    if error is None:
+        return event.message or event.event_type_value
+    while error.cause is not None:
+        error = error.cause
+    return f"{event.step_key}: {error.message.strip()}"
+
+
 def cancelled(run_id: str) -> FailureOf:
     """The word on a run that a person ended: no fault of its payloads."""
     reason = f"run {run_id} was cancelled; `ingestion drops resume` has its payloads taken again at once"
-    return FailureOf("run_cancelled", reason, transient=True)
+    return FailureOf(CANCELLED, reason, transient=True)
 
 
 def retry_in_step(error: BaseException, *, retry_number: int) -> dg.RetryRequested | None:

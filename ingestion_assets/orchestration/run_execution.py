@@ -22,7 +22,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ingestion_assets.orchestration import heartbeats
-from ingestion_assets.orchestration.heartbeats import Ending, Worker
+from ingestion_assets.orchestration.heartbeats import OVER, Ending, Worker
+from ingestion_assets.orchestration.retries import what_failed
 from ingestion_assets.orchestration.warm_code import warm_job
 
 logger = logging.getLogger(__name__)
@@ -104,13 +105,15 @@ def _settle(run_id: str, *, instance: DagsterInstance) -> Ending:
     """No run is left unfinished by a process that no longer executes it. Gives how it ended."""
     run = instance.get_run_by_id(run_id)
     if run is None:
-        return "over"
+        return OVER
+    if run.status == DagsterRunStatus.FAILURE:
+        return Ending("failed", what_failed(instance, run_id))
     if run.status == DagsterRunStatus.CANCELING:
         instance.report_run_canceled(run)
     elif run.status in STARTABLE or run.status == DagsterRunStatus.STARTED:
         instance.report_run_failed(run, "The run ended before all its steps were done.")
     canceled = run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
-    return "cancelled" if canceled else "over"
+    return Ending("cancelled") if canceled else OVER
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from typing import Literal
 
 import redis
 import sqlalchemy as sa
@@ -95,18 +96,20 @@ class RunWarden(threading.Thread):
         except Exception:
             logger.exception("Run %s could not be reported as lost; trying again", row.run_id)
 
-    def _report(self, row: Heartbeat, message: str, *, ending: Ending = "lost") -> None:
+    def _report(
+        self, row: Heartbeat, message: str, *, how: Literal["over", "lost", "cancelled"] = "lost"
+    ) -> None:
         """Tell Dagster that nobody executes the run any more."""
         run = self._instance.get_run_by_id(row.run_id)
         if run is not None and run.status == DagsterRunStatus.CANCELING:
             self._instance.report_run_canceled(run, f"Canceled. {message}")
-            ending = "cancelled"
+            how = "cancelled"
         elif run is not None and not run.is_finished:
             failure = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
             self._instance.report_run_failed(run, message, failure)
         worker = Worker(id=row.worker, host=row.host, pid=row.worker_pid)
         tags = {} if run is None else run.tags
-        heartbeats.end(self._engine, run_id=row.run_id, worker=worker, tags=tags, ending=ending)
+        heartbeats.end(self._engine, run_id=row.run_id, worker=worker, tags=tags, ending=Ending(how))
         self._interrupted.pop(row.run_id, None)
 
     def _interrupt_cancelled(self, rows: Sequence[Heartbeat]) -> None:
@@ -139,7 +142,7 @@ class RunWarden(threading.Thread):
         """Report what is still executed as failed, so that its work is dispatched again, and leave."""
         for row in rows:
             _signal(row.pid, signal.SIGKILL)
-            self._report(row, "The worker was stopped before the run ended.", ending="over")
+            self._report(row, "The worker was stopped before the run ended.", how="over")
         logger.warning("Stopped with %d runs cut off", len(rows))
         os._exit(0)
 

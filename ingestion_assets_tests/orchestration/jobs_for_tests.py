@@ -1,11 +1,21 @@
-"""A code location with jobs that do nothing, sleep, fail or block: what the tests of workers run."""
+"""A code location with jobs that do nothing, sleep, fail or block, and a flow whose payloads say how their run ends."""
 
 import ctypes
 import os
+import signal
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
+
+from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.flows import Body, Flow
+from ingestion_assets.orchestration.jobs import flow_job
+from ingestion_assets.orchestration.stages import Stages
+
+if TYPE_CHECKING:
+    from ingestion_assets.orchestration.claiming import Working
 
 DAYS = dg.DailyPartitionsDefinition(start_date="2026-01-01")
 
@@ -90,14 +100,70 @@ def failing() -> None:
     fail()
 
 
+PLANNED = Flow(
+    name="planned",
+    job="planned",
+    partition_of=lambda at, _subject: f"{at:%Y-%m-%d}",
+    lane_of=lambda partition, _id: partition,
+    read_inbox=lambda _name, content: [(Body(content, 1), {})],
+    compose=lambda records, _attributes: Body(b"".join(records), len(records)),
+)
+
+
+class PlannedWork:
+    """Does what the first payload's attribute `plan` says."""
+
+    def __init__(self, run: "Working") -> None:
+        self.claim = run.claim
+        self.plan = run.claim.drops[0].attributes.get("plan")
+
+    def outcomes(self) -> list[DropOutcome]:
+        return [DropOutcome(drop.id, {}) for drop in self.claim.drops]
+
+    def overrun(self) -> None:
+        """What Dagster does to a run that took longer than it may."""
+        instance = dg.DagsterInstance.get()
+        run = instance.get_run_by_id(self.claim.run_id)
+        assert run is not None
+        instance.report_run_failed(run, "Exceeded maximum runtime of 1 seconds.")
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+
+_stages = Stages(flow=PLANNED, partitions_def=DAYS, start=PlannedWork)
+
+
+@_stages.asset(
+    kinds=set(),
+    deps=["raw_batches"],
+    check_specs=[dg.AssetCheckSpec("as_planned", asset=["planned", "stored"], blocking=True)],
+)
+def stored(work: PlannedWork) -> dg.MaterializeResult:
+    """The stage at which runs end."""
+    if work.plan == "overrun":
+        work.overrun()
+    passed = work.plan != "fail the check"
+    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="as_planned", passed=passed)])
+
+
+PLANNED_ASSETS = [
+    _stages.raw_batches("The payloads.", kinds=set()),
+    stored,
+    _stages.ingestion_log(
+        "The outcomes.", kinds=set(), deps=["stored"], check_specs=[], check=lambda _outcomes: []
+    ),
+]
+
+
 defs = dg.Definitions(
-    assets=CHAIN,
+    assets=[*CHAIN, *PLANNED_ASSETS],
     jobs=[
         sleeping,
         blocking,
         failing,
         hoarding,
         dg.define_asset_job("chain", selection=CHAIN),
+        flow_job(PLANNED, audits=[]),
     ],
     executor=dg.in_process_executor,
     resources={"io_manager": Nothing()},

@@ -1,24 +1,34 @@
-"""The end of a run that cannot be told at once is told later, and holds up no other run."""
+"""How runs end: what that means for their payloads; an end that cannot be told at once holds up no other run."""
 
 import multiprocessing
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+import uuid_utils.compat
 
+from ingestion_assets.landing import dispatch
+from ingestion_assets.landing.drops import Lane, NewDrop
+from ingestion_assets.landing.registration import Landed, register
+from ingestion_assets.landing.segments import encode, pack
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Ending, Worker
 from ingestion_assets.orchestration.run_execution import execute_run
 from ingestion_assets.orchestration.run_warden import RunWarden
+from ingestion_assets.settings import load_settings
+from ingestion_assets.stores import postgres
 from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets_tests.orchestration.conftest import Broker, Runs
 from ingestion_assets_tests.servers import wait_until
 
 RAISED = 7
+LANE = Lane("planned", "2026-01-31", "2026-01-31")
 
 
 @pytest.fixture
@@ -82,3 +92,49 @@ def test_a_lost_run_that_cannot_be_reported_does_not_stop_the_beats_of_the_other
         warden._ended.set()
         warden.join()
     assert set(beats) == {"alive"}
+
+
+@pytest.fixture
+def _stores_of_the_process(
+    postgres_url: str, dagster_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    monkeypatch.setenv("INGESTION_POSTGRES_URL", postgres_url)
+    monkeypatch.setenv("INGESTION_HOME", str(dagster_home / "home"))
+    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
+    load_settings.cache_clear()
+    postgres.engine.cache_clear()
+    yield
+    load_settings.cache_clear()
+    postgres.engine.cache_clear()
+
+
+@pytest.mark.usefixtures("_stores_of_the_process")
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [("fail the check", "as_planned"), ("overrun", "Exceeded maximum runtime of 1 seconds.")],
+)
+def test_a_run_that_failed_outside_its_work_costs_its_payloads_an_attempt_and_says_why(
+    runs: Runs, engine: sa.Engine, plan: str, why: str
+) -> None:
+    drop = NewDrop(
+        flow=LANE.flow, partition=LANE.partition, lane=LANE.name, principal="test", body=b"1", records=1,
+        attributes={"plan": plan},
+    )  # fmt: skip
+    packed = pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=datetime.now(UTC))
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("TRUNCATE ingestion.drops, ingestion.leases, ingestion.dispatches CASCADE")
+        )
+        register(connection, [Landed("segment", entry) for entry in encode([packed])[1]])
+        (asked,) = dispatch.request(connection, [LANE])
+    run_id = runs.create("planned", tags=asked.tags())
+    assert execute_run(run_id, instance=runs.instance, engine=engine, worker=Worker.here(), lease_s=20), (
+        "it was not executed"
+    )
+    assert runs.status(run_id) == dg.DagsterRunStatus.FAILURE
+    with engine.connect() as connection:
+        row = connection.execute(sa.text("SELECT state, attempts, errors FROM ingestion.drops")).one()
+    assert (row.state, row.attempts) == ("landed", 1)
+    assert f"run {run_id} failed: " in row.errors[0]["reason"]
+    assert why in row.errors[0]["reason"]
+    assert "Traceback" not in row.errors[0]["reason"]
