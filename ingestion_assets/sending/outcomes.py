@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ingestion_assets.sending.delivery import Delivery, GaveUpError, ReceiptState
+from ingestion_assets.sending.delivery import Delivery, GaveUpError, ReceiptState, StoppedError
 from ingestion_assets.sending.memory import OpenReceipt
 from ingestion_assets.sending.slices import Problem
 from ingestion_assets.sending.tally import Tally
@@ -102,6 +102,14 @@ class OutcomeFollower:
             self._tally.waiting_for = len(self._open)
             self._changed.notify_all()
 
+    def wait_below(self, most: int) -> None:
+        """Return once fewer than `most` receipts are open. Raises StoppedError."""
+        with self._changed:
+            while len(self._open) >= most:
+                if self._stop.is_set():
+                    raise StoppedError
+                self._changed.wait(0.2)
+
     def finish(self) -> None:
         """End once nothing is open any more (or at once when stopped)."""
         with self._changed:
@@ -160,3 +168,4 @@ class OutcomeFollower:
             with self._changed:
                 self._open.remove(receipt)
                 self._tally.waiting_for = len(self._open)
+                self._changed.notify_all()

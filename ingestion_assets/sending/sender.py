@@ -18,7 +18,7 @@ from ingestion_assets.sending.slices import READ_BUFFER_BYTES, Mark, Problem, Sl
 from ingestion_assets.sending.sources import Source
 from ingestion_assets.sending.tally import Tally
 
-OPEN_REQUESTS = 64
+OPEN_REQUESTS = 64  # accepted, outcome not known: with so many no further lines are read
 SPLIT_STATUS = frozenset({400, 413, 422})
 
 
@@ -51,14 +51,15 @@ class Sender:
         self._cut = cut
         self._tally = tally
         self._stop = stop
-        self._open_requests = threading.Semaphore(OPEN_REQUESTS)
+        self._most_open = OPEN_REQUESTS
         self._outcomes: OutcomeFollower | None = None
         if wait:
             self._outcomes = OutcomeFollower(
-                delivery=delivery, tally=tally, stop=stop, closed=self._receipt_closed, patience_s=patience_s
+                delivery=delivery, tally=tally, stop=stop, closed=memory.receipt_closed, patience_s=patience_s
             )
             for receipt in memory.open_receipts():
                 self._outcomes.follow(receipt)
+                self._most_open += 1  # what an earlier run left open keeps nobody waiting
 
     def send_all(self, sources: Iterable[Source], *, tick: Callable[[], None] = lambda: None) -> None:
         """Send what is new in these files; `tick` is called a few times a second meanwhile.
@@ -138,6 +139,7 @@ class Sender:
     def _send_slice(self, file: BinaryIO, source: Source, part: Slice) -> None:
         receipts: list[OpenReceipt] = []
         if part.records:
+            self._wait_for_room()
             request = Outgoing(path=str(source.path), session_id=source.session_id, records=part.records)
             receipts = self._deliver(request)
         self._acknowledged(file, source, part.mark, receipts)
@@ -163,6 +165,7 @@ class Sender:
         if isinstance(outgoing, Problem):
             self._tally.unsendable_found([outgoing])
             return
+        self._wait_for_room()
         receipts = self._deliver(outgoing)
         self._memory.document_sent(path=source.path, digest=digest, receipts=receipts)
         self._follow(receipts)
@@ -172,16 +175,10 @@ class Sender:
         """Hand one request over; halves of it where the front door refuses the whole, down to the single
         record.
         """
-        self._open_request()
-        try:
-            answer = self._delivery.send(encode(outgoing, encoding=self._cut.encoding))
-        except BaseException:
-            self._open_requests.release()
-            raise
+        answer = self._delivery.send(encode(outgoing, encoding=self._cut.encoding))
         self._tally.add(requests=1)
         if isinstance(answer, Accepted):
             return self._accepted(outgoing, answer)
-        self._open_requests.release()
         if len(outgoing.records) > 1 and answer.status in SPLIT_STATUS:
             return [receipt for half in outgoing.halves() for receipt in self._deliver(half)]
         self._refused(outgoing, answer)
@@ -193,7 +190,6 @@ class Sender:
         )
         if self._outcomes is not None and answer.result is None and answer.receipt is not None:
             return [receipt]
-        self._open_requests.release()
         if answer.result is not None:
             totals, problems = settle(
                 receipt,
@@ -218,16 +214,12 @@ class Sender:
             for line, offset in outgoing.places()
         )
 
-    def _open_request(self) -> None:
-        while not self._open_requests.acquire(timeout=0.2):
-            if self._stop.is_set():
-                raise StoppedError
+    def _wait_for_room(self) -> None:
+        """Before a slice, not before each of the requests that it may fall into: those are followed when all are sent."""
+        if self._outcomes is not None:
+            self._outcomes.wait_below(self._most_open)
 
     def _follow(self, receipts: list[OpenReceipt]) -> None:
         if self._outcomes is not None:
             for receipt in receipts:
                 self._outcomes.follow(receipt)
-
-    def _receipt_closed(self, receipt: OpenReceipt) -> None:
-        self._memory.receipt_closed(receipt)
-        self._open_requests.release()

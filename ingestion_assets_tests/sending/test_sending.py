@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ingestion_assets.sending.sender import OPEN_REQUESTS
 from ingestion_assets.sending.synthetic import write_transcripts
 from ingestion_assets_tests.sending.conftest import lines_of, uuids
 
@@ -218,6 +219,15 @@ def test_a_line_the_server_refuses_is_found_and_the_others_go_through(send, peer
     assert [(problem["line"], problem["code"]) for problem in run.summary["problems"]] == [(43, "http_400")]
     assert [message["uuid"] for message in peer.messages] == [f"u{n:03}" for n in range(100) if n != 42]
     assert f"{file}:43" not in run.errors  # --json lists it instead
+
+
+def test_lines_that_only_go_one_by_one_may_be_many(send, peer, tmp_path) -> None:
+    file = tmp_path / "s.jsonl"
+    count = OPEN_REQUESTS + 6
+    file.write_text("".join(json.dumps({"type": "user", "uuid": f"u{n}"}) + "\n" for n in range(count)))
+    peer.refuse_containing = b"},{"
+    run = send(file)
+    assert (run.status, run.summary["stored"], run.summary["problems"]) == (0, count, [])
 
 
 def test_a_request_that_fails_for_good_is_listed_line_by_line(send, peer, tmp_path) -> None:
