@@ -126,10 +126,11 @@ class SiteClient:
     def sync(self, body: Mapping[str, Any], *, confirm_removals: bool) -> dict[str, Any]:
         """Send a sync and wait for its outcome: the result, or the receipt of one that is held. Raises `SendError`."""
         content = json.dumps(body, ensure_ascii=False).encode()
+        digest = hashlib.sha256(content).hexdigest()[:40]
         headers = {
             "Content-Type": "application/json",
             "Prefer": "wait=60",
-            "Idempotency-Key": f"send-{hashlib.sha256(content).hexdigest()[:40]}",
+            "Idempotency-Key": f"send-{self._site}-{confirm_removals:d}-{digest}",
         }
         answer = self._patiently(
             lambda: self._client.post(

@@ -15,11 +15,13 @@ from ingestion_assets.frontdoor.openapi import header_parameter, keyed_errors
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receipt_view import ReceiptView, receipt_json
 from ingestion_assets.frontdoor.receiving import (
+    JSON,
     Arrival,
     intake_refusals,
+    let_in,
     outcome_response,
     receipt_url,
-    take_in,
+    take,
     waiting_for,
 )
 from ingestion_assets.frontdoor.waiting import TERMINAL
@@ -69,7 +71,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
         "parameters": [
             PREFER,
             header_parameter(
-                "Idempotency-Key", "The same key with the same body gives the same receipt, never a second sync.",
+                "Idempotency-Key", "The same key with the same body and options gives the same receipt of the site, never a second sync.",
                 "8e03978e-40d5-43dd-bc93-6894a57f9324", minLength=1, maxLength=255, pattern=r"^[!-~]+$",
             ),
         ],
@@ -83,12 +85,14 @@ async def sync(
 ) -> Response:
     door, started = front_door(request), now()
     async with audited(request, site_id=site_id) as attempted:
-        await door.authenticate(request, scope(site_id))
+        arrival = await let_in(request, scopes=(scope(site_id),), media_types=JSON)
         await desk(door).require_active(site_id)
         verdict = await desk(door).limit(site_id)
         more = {"next_sync_after": (started + timedelta(seconds=verdict.next_after_s or 0.0)).isoformat()}
         if confirm_removals:
             more["confirm_removals"] = "true"
+
+        key = arrival.idempotency_key and f"{site_id}:{confirm_removals:d}:{arrival.idempotency_key}"
 
         def make_drop(arrival: Arrival, body: bytes) -> NewDrop:
             attempted.size = len(body)
@@ -99,14 +103,11 @@ async def sync(
                 raise Problem(400 if error.malformed else 422, str(error), errors=error.errors) from error
             return site_drop(
                 site_id, body, records=records, principal=arrival.principal.name,
-                idempotency_key=arrival.idempotency_key, attributes={**arrival.attributes, "via": "http", **more},
+                idempotency_key=key, attributes={**arrival.attributes, "via": "http", **more},
             )  # fmt: skip
 
-        response = await take_in(
-            request,
-            scopes=(scope(site_id),),
-            make_drop=make_drop,
-            at_once_above=door.settings.sync_queue_threshold,
+        response = await take(
+            request, arrival, make_drop=make_drop, at_once_above=door.settings.sync_queue_threshold
         )
         attempted.answered(response)
         return response

@@ -30,7 +30,7 @@ ALWAYS, SOMETIMES = 28, 12
 """Modules that a full snapshot always and sometimes names: so few are removed that none is held back without its word."""
 
 _SYNCS = """
-    SELECT d.idempotency_key AS key, s.site_id, s.state, s.sequence FROM ingestion.module_syncs s
+    SELECT regexp_replace(d.idempotency_key, '^.*:', '') AS key, s.site_id, s.state, s.sequence FROM ingestion.module_syncs s
     JOIN ingestion.drops d USING (id) ORDER BY s.site_id, s.sequence
 """
 
@@ -90,11 +90,11 @@ class ModuleSyncs:
 
     def _payload(self, rng: random.Random, sync: Incoming, data: Mapping[str, Any]) -> Send:
         key, records = some_key(rng), len(data["modules"])
-        if not sync.confirmed and len(self._sent) % 2:
-            self._sent[f"queue:{key}"] = sync
+        by_queue = not sync.confirmed and len(self._sent) % 2
+        self._sent[key] = sync
+        if by_queue:
             job = {"job_id": key, "site_id": sync.site_id, "data": data}
             return Job(job_id=key, job=json.dumps(job).encode(), records=records)
-        self._sent[key] = sync
         made = Post(
             path=f"/api/v1/sites/{sync.site_id}/modules/sync", key=key, body=json.dumps(data).encode(), records=records,
             waits=waits(rng),

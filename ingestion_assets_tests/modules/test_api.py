@@ -4,9 +4,11 @@ import gzip
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import httpx
 import pytest
+import redis
 import sqlalchemy as sa
 
 from ingestion_assets.modules.releases import parse_history
@@ -25,8 +27,10 @@ def front(
 
 
 @pytest.fixture(scope="module")
-def redis_url_of_module(redis_server: str) -> str:
-    return redis_server
+def redis_url_of_module(redis_server: str) -> Iterator[str]:
+    yield redis_server
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()  # sites of other databases have the same numbers
 
 
 @pytest.fixture
@@ -145,6 +149,40 @@ def test_a_held_sync_waits_for_its_confirmation(site: tuple[int, httpx.Client]) 
     assert again["returned_modules"] == 19
     before = client.post(url, params={"confirm_removals": True}, json=body([module("m1")], minute=3))
     assert (before.status_code, before.json()["removed_modules"]) == (200, 19)
+
+
+def test_an_idempotency_key_counts_for_one_site_and_its_options(front: Front) -> None:
+    (one, _), (other, _) = front.site(), front.site()
+    first, less, key = body([module(f"m{n}") for n in range(20)]), body([module("m0")], minute=1), uuid4().hex
+    with front.client() as admin:
+
+        def sync(site_id: int, sent: dict, key: str, **options: bool) -> httpx.Response:
+            headers = {"Idempotency-Key": key}
+            return admin.post(f"/sites/{site_id}/modules/sync", json=sent, headers=headers, params=options)
+
+        answers = [sync(site_id, first, key).json() for site_id in (one, other, one)]
+        assert [answer["site_id"] for answer in answers] == [one, other, one]
+        assert answers[2]["sync_id"] == answers[0]["sync_id"]
+        assert sync(one, less, key).status_code == 422
+        held = sync(one, less, key + "-2")
+        confirmed = sync(one, less, key + "-2", confirm_removals=True)
+        assert (held.json()["state"], confirmed.json()["removed_modules"]) == ("held", 19)
+        replayed = sync(one, less, key + "-2", confirm_removals=True)
+        assert replayed.headers["Idempotent-Replayed"] == "true"
+
+
+def test_a_sync_is_one_request_of_its_key(postgres_url: str, tmp_path: Path) -> None:
+    with serving(
+        home=tmp_path, postgres_url=postgres_url, rate_limit="10/hour", sync_rate_limit="1/hour"
+    ) as front:
+        site_id, key = front.site()
+        path = f"/sites/{site_id}/modules/sync"
+        with front.client(key) as client:
+            assert client.post(path, content=b"{}").status_code == 415  # no sync of the site's one an hour
+            answer = client.post(path, json=body([module("a")]))
+            assert answer.status_code == 200
+            assert [value.split(";")[1] for value in answer.headers.get_list("RateLimit")] == ["r=8"]
+            assert client.post(path, json=body([module("a")])).status_code == 429
 
 
 def test_a_wrong_sync_is_undone_by_a_new_one(front: Front, site: tuple[int, httpx.Client]) -> None:
