@@ -1,5 +1,6 @@
 """Single messages and batches over HTTP: answered with what became of them."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ from ingestion_assets.entities.documented import (
     described,
 )
 from ingestion_assets.entities.flow import NAME, lines_in
-from ingestion_assets.entities.lines import Row, read_line, records
+from ingestion_assets.entities.lines import Line, Row, read_line, records
 from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
@@ -51,9 +52,7 @@ async def ingest_message(request: Request) -> Response:
     def make(arrival: Arrival, body: bytes) -> NewDrop:
         nonlocal sent
         if len(lines := list(records(body))) != 1:
-            raise Problem(
-                400, f"The body must be one message, not {len(lines)}; send several to /ingest/batch."
-            )
+            raise _NotOneMessageError(lines)
         sent = lines[0].raw
         return _drop(door, arrival, body, endpoint="message")
 
@@ -68,17 +67,15 @@ async def ingest_message(request: Request) -> Response:
             }  # fmt: skip
             return answer_json(body, 200, headers)
         error = (result.get("errors") or [{}])[0]
-        body = {
-            "status": "error",
-            "message": error.get("message") or result.get("message"),
-            "entity": error.get("entity"),
-            "line": sent.decode(errors="replace"),
-        }
+        body = _refused(error.get("message") or result.get("message"), sent, entity=error.get("entity"))
         return answer_json(
             body | {key: error[key] for key in ("field", "code") if key in error}, 400, headers
         )
 
-    return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
+    try:
+        return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
+    except _NotOneMessageError as error:
+        return answer_json(_refused(str(error), error.line), 400, {})
 
 
 @router.post(
@@ -128,9 +125,25 @@ async def ingest_batch(
     return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
 
 
+class _NotOneMessageError(Exception):
+    """A body with no line, or with more than one: `line` is the first that is too many."""
+
+    def __init__(self, lines: Sequence[Line]) -> None:
+        super().__init__(f"The body must be one message, not {len(lines)}; send several to /ingest/batch.")
+        self.line = lines[1].raw if lines else None
+
+
+def _refused(message: str | None, line: bytes | None, *, entity: str | None = None) -> dict[str, Any]:
+    text = None if line is None else line.decode(errors="replace")
+    return {"status": "error", "message": message, "entity": entity, "line": text}
+
+
 def _drop(door: FrontDoor, arrival: Arrival, body: bytes, *, endpoint: str, **attributes: str) -> NewDrop:
     flow = door.flows[NAME]
     partition = flow.partition_of(datetime.now(UTC), None)
+    key = arrival.idempotency_key
+    if key is not None:  # the same body with another limit is another request; no client's key has a tab
+        key = "\t".join([key, *(f"{name}={value}" for name, value in attributes.items())])
     return NewDrop(
         flow=NAME,
         partition=partition,
@@ -138,7 +151,7 @@ def _drop(door: FrontDoor, arrival: Arrival, body: bytes, *, endpoint: str, **at
         principal=arrival.principal.name,
         body=body,
         records=lines_in(body),
-        idempotency_key=arrival.idempotency_key,
+        idempotency_key=key,
         attributes={**arrival.attributes, "endpoint": endpoint, **attributes},
     )
 

@@ -1,4 +1,4 @@
-"""A database for the entities flow, and payloads as a run sees them."""
+"""A database for the entities flow, payloads as a run sees them, and a front door whose runs load."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -12,7 +12,12 @@ import uuid_utils
 from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.loading import load
-from ingestion_assets.landing.drops import LandedDrop
+from ingestion_assets.entities.work import EntitiesWork
+from ingestion_assets.landing.claims import Claim, DropRef
+from ingestion_assets.landing.drops import DropOutcome, LandedDrop
+from ingestion_assets.landing.storage import open_storage
+from ingestion_assets_tests.entities.definitions import TPCH
+from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 
 Load = Callable[..., list[Loaded]]
 
@@ -43,3 +48,20 @@ def rows(database: "psycopg.Connection[Any]", entities: EntitySet, name: str) ->
     entity = entities.by_name[name]
     columns = ", ".join(entity.names)
     return database.execute(f"SELECT {columns} FROM entities.{entity.table} ORDER BY 1, 2").fetchall()  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def loading(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    """A front door whose runs load each payload at once."""
+    chosen = settings_for(home=tmp_path_factory.mktemp("home"), postgres_url=postgres_url)
+    with serving(chosen) as front:
+
+        def load(ref: DropRef) -> DropOutcome:
+            work = EntitiesWork(
+                claim=Claim("claim", "run", (), (ref,)), storage=open_storage(chosen), engine=front.engine,
+                entities=lambda: TPCH, max_bytes=2**28, is_transient=lambda _: False,
+            )  # fmt: skip
+            return work.outcomes()[0]
+
+        front.runs.outcome = load
+        yield front

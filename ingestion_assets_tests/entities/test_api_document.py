@@ -3,17 +3,10 @@
 `INGESTION_LONG_TESTS=1` runs at least 2,000 cases.
 """
 
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import strategies as st
 
-from ingestion_assets.entities.work import EntitiesWork
-from ingestion_assets.landing.claims import Claim, DropRef
-from ingestion_assets.landing.drops import DropOutcome
-from ingestion_assets.landing.storage import open_storage
-from ingestion_assets_tests.entities.definitions import TPCH
-from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
+from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.frontdoor.generated import LONG, MODES, try_operations
 
 OURS = ("/ingest/", "/stats", "/api/v1/entities/")
@@ -29,23 +22,6 @@ LINES = (
 )
 BODIES = st.none() | st.lists(st.sampled_from(LINES), min_size=1, max_size=4).map("\n".join)
 """Messages, good and bad; or None, for what is made from the document alone."""
-
-
-@pytest.fixture(scope="module")
-def loading(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    """A front door whose runs load each payload at once."""
-    chosen = settings_for(home=tmp_path_factory.mktemp("home"), postgres_url=postgres_url)
-    with serving(chosen) as front:
-
-        def load(ref: DropRef) -> DropOutcome:
-            work = EntitiesWork(
-                claim=Claim("claim", "run", (), (ref,)), storage=open_storage(chosen), engine=front.engine,
-                entities=lambda: TPCH, max_bytes=2**28, is_transient=lambda _: False,
-            )  # fmt: skip
-            return work.outcomes()[0]
-
-        front.runs.outcome = load
-        yield front
 
 
 @pytest.mark.parametrize("mode", MODES)
