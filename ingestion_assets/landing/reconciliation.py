@@ -1,5 +1,6 @@
 """Making landing storage and ledger agree: segments without rows, and files that someone put into an inbox."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,13 +10,14 @@ import sqlalchemy as sa
 import structlog
 import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ingestion_assets.landing.dispatch import announce
 from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.landing.flows import Flow, RefusedError
-from ingestion_assets.landing.registration import Landed, register
-from ingestion_assets.landing.segments import CorruptSegmentError, Packed, encode, entries, pack
+from ingestion_assets.landing.registration import Landed, known_key, register
+from ingestion_assets.landing.segments import CorruptSegmentError, Header, Packed, encode, entries, pack
 from ingestion_assets.landing.storage import InboxFile, LandingStorage, minute_folder, segment_path
 from ingestion_assets.landing.tables import drops, landing_watermark
 
@@ -108,40 +110,103 @@ def _known(connection: sa.Connection, paths: list[str]) -> set[str]:
     )
 
 
-def take_inbox(
-    engine: sa.Engine, storage: LandingStorage, flow: Flow, *, now: datetime | None = None, at_most: int = 20
-) -> int:
-    """Land the files of a flow's inbox, each moved to `<flow>/accepted/` or, if it is no payload, `<flow>/refused/`.
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of the files of an inbox: landed, refused, or left where they are because of an error, to be tried again."""
 
-    Files written to within the last two seconds wait for the next look. Gives the number of files taken. A crash between
-    landing and moving lands the file again under the same idempotency keys, which doubles nothing.
+    landed: int = 0
+    refused: int = 0
+    left: int = 0
+
+    def __add__(self, other: "Taken") -> "Taken":
+        return Taken(self.landed + other.landed, self.refused + other.refused, self.left + other.left)
+
+
+def take_inbox(
+    engine: sa.Engine,
+    storage: LandingStorage,
+    flow: Flow,
+    *,
+    max_bytes: int,
+    now: datetime | None = None,
+    at_most: int = 20,
+) -> Taken:
+    """Land the files of a flow's inbox, each moved to `<flow>/accepted/` or, if it is no payload or larger than `max_bytes`,
+    to `<flow>/refused/`.
+
+    Files written to within the last two seconds wait for the next look. A file that cannot be taken is told of in the log
+    and holds up no other. A crash between landing and moving lands nothing twice. Raises `LandingUnavailableError` and what
+    SQLAlchemy raises while the ledger is away.
     """
     now = now or datetime.now(UTC)
-    taken = 0
+    total = Taken()
     for file in storage.inbox(flow.name):
-        if taken == at_most:
+        if total.landed + total.refused >= at_most:
             break
         if now - file.modified < SETTLED:
             continue
-        taken += 1
-        name = file.path.removeprefix(f"{flow.name}/inbox/")
         try:
-            packed = _read_file(storage, flow, file, name, now)
-        except RefusedError as error:
-            log.error("inbox_refused", file=file.path, reason=str(error))
-            storage.move(file.path, f"{flow.name}/refused/{name}")
-            storage.write(f"{flow.name}/refused/{name}.reason.txt", f"{error}\n".encode())
-            continue
-        if packed:
-            data, entered = encode(packed)
-            path = segment_path(uuid_utils.compat.uuid7(), now)
-            storage.write(path, data)
-            landed = [Landed(path, entry) for entry in entered]
-            with engine.begin() as connection:
-                register(connection, landed)
-                announce(connection, [(one.header.flow, one.header.lane) for one in landed])
-        storage.move(file.path, f"{flow.name}/accepted/{now:%Y-%m-%d}/{name}")
-    return taken
+            total += _take(engine, storage, flow, file, max_bytes=max_bytes, now=now)
+        except (OperationalError, InterfaceError, PoolTimeout):
+            raise
+        except Exception as error:
+            storage.probe()
+            log.exception("inbox_file_left", file=_printable(file.path), error=str(error))
+            total += Taken(left=1)
+    return total
+
+
+def _take(
+    engine: sa.Engine, storage: LandingStorage, flow: Flow, file: InboxFile, *, max_bytes: int, now: datetime
+) -> Taken:
+    name = file.path.removeprefix(f"{flow.name}/inbox/")
+    try:
+        if _printable(name) != name:
+            raise RefusedError(f"the file's name, {_printable(name)}, is not UTF-8")
+        if file.size > max_bytes:
+            raise RefusedError(f"{name} has {file.size} bytes, more than the {max_bytes} a payload may have")
+        _land(engine, storage, _read_file(storage, flow, file, name, now), now=now)
+    except RefusedError as error:
+        log.error("inbox_refused", file=_printable(file.path), reason=str(error))
+        storage.move(file.path, f"{flow.name}/refused/{name}")
+        storage.write(f"{flow.name}/refused/{name}.reason.txt", f"{error}\n".encode())
+        return Taken(refused=1)
+    storage.move(file.path, f"{flow.name}/accepted/{now:%Y-%m-%d}/{name}")
+    return Taken(landed=1)
+
+
+def _printable(name: str) -> str:
+    """The name, with escapes for what is not UTF-8 in it."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def _land(engine: sa.Engine, storage: LandingStorage, packed: list[Packed], *, now: datetime) -> None:
+    if not packed or _is_landed(engine, packed[0].header):
+        return
+    data, entered = encode(packed)
+    path = segment_path(uuid_utils.compat.uuid7(), now)
+    storage.write(path, data)
+    try:
+        with engine.begin() as connection:
+            if _register(connection, [Landed(path, entry) for entry in entered]) < len(packed):
+                raise RefusedError("PostgreSQL refuses its name or what it says of itself; the log tells why")
+    except RefusedError:
+        storage.remove(path)
+        raise
+
+
+def _is_landed(engine: sa.Engine, header: Header) -> bool:
+    """Whether the file was landed before and could not be moved."""
+    with engine.connect() as connection:
+        return (
+            known_key(
+                connection,
+                principal=header.principal,
+                flow=header.flow,
+                idempotency_key=header.idempotency_key or "",
+            )
+            is not None
+        )
 
 
 def _read_file(

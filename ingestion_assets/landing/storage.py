@@ -5,6 +5,7 @@ which the ledger does not know yet means listing a few minutes, however much is 
 """
 
 import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -160,8 +161,10 @@ class LocalStorage:
         folder = self.root / flow / "inbox"
         folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and not path.is_symlink() and not _still_written(path.name):
-                status = path.stat()
+            with suppress(OSError):  # gone meanwhile, or in a folder that may not be entered
+                status = path.lstat()
+                if not stat.S_ISREG(status.st_mode) or _still_written(path.name):
+                    continue
                 modified = datetime.fromtimestamp(status.st_mtime, UTC)
                 yield InboxFile(path.relative_to(self.root).as_posix(), status.st_size, modified)
 

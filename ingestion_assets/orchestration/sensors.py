@@ -77,16 +77,21 @@ def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
         engine = postgres.engine()
-        storage = open_storage(load_settings())
+        settings = load_settings()
+        storage = open_storage(settings)
         given_back = give_back_dead_claims(context.instance, engine)
         lost = lose_dead_dispatches(context.instance, engine)
         found = reconciliation.register_late(engine, storage)
-        files = sum(reconciliation.take_inbox(engine, storage, flow) for flow in flows)
+        files = reconciliation.Taken()
+        for flow in flows:
+            files += reconciliation.take_inbox(engine, storage, flow, max_bytes=settings.max_decoded_bytes)
         for path in found.corrupt:
-            context.log.error(f"The segment {path} is corrupt and was not registered.")
+            context.log.error(
+                f"The segment {path} is corrupt, or PostgreSQL refuses a payload in it; that was not registered."
+            )
         return dg.SkipReason(
-            f"{found.registered} payloads registered late, {files} inbox files, {given_back} payloads given back, "
-            f"{lost} dispatches without a run."
+            f"{found.registered} payloads registered late, {files.landed} inbox files ({files.refused} refused, "
+            f"{files.left} left because of errors), {given_back} payloads given back, {lost} dispatches without a run."
         )
 
     return landing_reconciliation

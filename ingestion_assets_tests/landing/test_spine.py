@@ -1,6 +1,7 @@
 """The spine on a real ledger: accept, register late, claim, finish, give back, redrive."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -25,6 +26,7 @@ from ingestion_assets.landing.drops import (
 )
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
 from ingestion_assets.landing.intake import Intake
+from ingestion_assets.landing.reconciliation import Taken
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.segments import encode, pack
 from ingestion_assets.landing.storage import LocalStorage, segment_path
@@ -380,15 +382,42 @@ def test_inbox_files_become_drops_and_what_is_none_is_refused(
     (inbox / "deep" / "a.txt").write_text("1\n2\n")
     (inbox / "b.bad").write_text("?")
     (inbox / "c.txt.part").write_text("unfinished")
-    assert reconciliation.take_inbox(engine, storage, NOTES) == 0
+    assert reconciliation.take_inbox(engine, storage, NOTES, max_bytes=100) == Taken()
     later = datetime.now(UTC) + timedelta(seconds=5)
-    assert reconciliation.take_inbox(engine, storage, NOTES, now=later) == 2
+    taken = reconciliation.take_inbox(engine, storage, NOTES, max_bytes=100, now=later)
+    assert taken == Taken(landed=1, refused=1)
     assert len(states(engine)) == 2
     assert (storage.root / "notes" / "refused" / "b.bad.reason.txt").read_text() == "not a note\n"
     assert [path.name for path in inbox.rglob("*") if path.is_file()] == ["c.txt.part"]
     (inbox / "deep" / "a.txt").write_text("1\n2\n")
-    reconciliation.take_inbox(engine, storage, NOTES, now=later)
-    assert sorted(states(engine).values()) == ["done", "done", "landed", "landed"]
+    again = reconciliation.take_inbox(engine, storage, NOTES, max_bytes=100, now=later)
+    assert again == Taken(landed=1), "the same file is the same payloads"
+    assert sorted(states(engine).values()) == ["landed", "landed"]
+
+
+def test_odd_inbox_files_hold_up_no_other(engine: sa.Engine, storage: LocalStorage) -> None:
+    inbox = storage.root / "notes" / "inbox"
+    inbox.mkdir(parents=True)
+    latin = os.fsdecode("a\xfc.txt".encode("latin-1"))
+    for name, content in (
+        (latin, "1"),
+        ("b.txt", "a payload that is too large"),
+        ("c.txt", "2"),
+        ("z.txt", "3"),
+    ):
+        (inbox / name).write_text(content)
+    (storage.root / "notes" / "accepted").mkdir()
+    later = datetime.now(UTC) + timedelta(seconds=5)
+    blocked = storage.root / "notes" / "accepted" / f"{later:%Y-%m-%d}" / "c.txt"
+    (blocked / "not empty").mkdir(parents=True)
+    for landed in (Taken(landed=1, refused=2, left=1), Taken(left=1)):
+        taken = reconciliation.take_inbox(engine, storage, NOTES, max_bytes=20, now=later)
+        assert taken == landed
+    assert sorted(states(engine).values()) == ["landed", "landed"]
+    refused = storage.root / "notes" / "refused"
+    assert "is not UTF-8" in (refused / f"{latin}.reason.txt").read_text()
+    assert "27 bytes, more than the 20" in (refused / "b.txt.reason.txt").read_text()
+    assert len(list((storage.root / "segments").rglob("*.seg"))) == 2
 
 
 def test_landed_drops_are_registered_idempotently(engine: sa.Engine) -> None:
