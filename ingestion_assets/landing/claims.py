@@ -118,8 +118,8 @@ def claim_landed(
 ) -> Claim:
     """Take what has landed in a lane, oldest first, up to `max_bytes` (at least one drop).
 
-    A drop that was in two lost or failed runs already is taken alone, so that a poisonous one fails alone. What this
-    run holds from an earlier try is taken up again. Raises `LaneBusyError`.
+    A drop that was in two lost or failed runs already is taken alone, so that a poisonous one fails alone; whether one of
+    those is taken or the others are, the oldest decides, so that neither waits for ever. What this run holds from an earlier try is taken up again. Raises `LaneBusyError`.
     """
     take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
     if dispatch_id is not None:
@@ -146,8 +146,8 @@ def claim_landed(
                 FROM eligible WINDOW together AS (PARTITION BY isolated ORDER BY id)
             ), chosen AS (
                 SELECT id FROM ranked
-                WHERE CASE WHEN EXISTS (SELECT FROM ranked WHERE NOT isolated)
-                      THEN NOT isolated AND (bytes <= :max_bytes OR n = 1) ELSE n = 1 END
+                WHERE isolated = (SELECT isolated FROM eligible ORDER BY id LIMIT 1)
+                  AND (n = 1 OR NOT isolated AND bytes <= :max_bytes)
             )
             UPDATE ingestion.drops SET state = 'claimed', claim = :claim_id, run_id = :run_id,
                    claimed_at = clock_timestamp()

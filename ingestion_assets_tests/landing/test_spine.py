@@ -292,6 +292,19 @@ def test_a_drop_that_was_in_failing_runs_is_taken_alone_and_ends_as_failed(
     assert {reject.reason for reject in opened} == {"and again"}
 
 
+def test_drops_that_are_taken_alone_do_not_wait_for_ever(engine: sa.Engine, storage: LocalStorage) -> None:
+    old = accept_all(engine, storage, [note(), note()])
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ingestion.drops SET attempts = 2"))
+    new = accept_all(engine, storage, [note(), note()])
+    taken = []
+    while (claim := take(engine, f"run {len(taken)}")).drops:
+        taken.append([drop.id for drop in claim.drops])
+        with engine.begin() as connection:
+            claims.finish(connection, claim, done(claim))
+    assert taken == [[drop_id] for drop_id in sorted(old)] + [sorted(new)]
+
+
 def test_finishing_keeps_outcomes_and_rejects_and_frees_the_lane(
     engine: sa.Engine, storage: LocalStorage
 ) -> None:
