@@ -83,9 +83,9 @@ class RequestMetrics:
         child.inc()
 
     def count_outcomes(self, receipts: Iterable[Receipt]) -> None:
-        """Finished drops: their records by outcome and the time they took."""
+        """Finished drops: their records by outcome and the time they took. Others, held ones too, count nothing yet."""
         for receipt in receipts:
-            if receipt.finished_at is not None:
+            if receipt.state in _FINISHED and receipt.finished_at is not None:
                 self._outcome_seconds.labels(receipt.flow).observe(
                     max(0.0, (receipt.finished_at - receipt.received_at).total_seconds())
                 )
@@ -134,22 +134,30 @@ class RequestMetrics:
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_FINISHED = frozenset({"done", "failed"})
+_OF_A_SYNC = {
+    "new_modules": "stored", "returned_modules": "stored", "modified_modules": "stored",
+    "unchanged_modules": "duplicate",
+}  # fmt: skip
 _STATUS = {
     "stored": "stored", "messages_processed": "stored", "inserted": "stored", "updated": "stored",
     "messages_skipped": "duplicate", "unchanged": "duplicate",
-    "messages_failed": "rejected", "failed": "rejected",
+    "messages_failed": "rejected", "failed": "rejected", **_OF_A_SYNC,
 }  # fmt: skip
 
 
 def outcome_counts(receipt: Receipt) -> dict[tuple[str, str], int]:
-    """Records of a finished drop by entity and outcome (`stored`, `duplicate`, `rejected`).
+    """Records of a finished drop by entity and outcome (`stored`, `duplicate`, `rejected`); nothing of one that is not.
 
     A result that counts by entity says which; the records of others are `message`s.
     """
+    if receipt.state not in _FINISHED:
+        return {}
     if receipt.state == "failed":
         return {("message", "rejected"): receipt.records}
     result = receipt.result or {}
-    by_entity = result.get("by_entity") or {"message": result.get("stats") or {"stored": receipt.records}}
+    counted = result.get("stats") or {name: result[name] for name in _OF_A_SYNC if name in result}
+    by_entity = result.get("by_entity") or {"message": counted or {"stored": receipt.records}}
     counts: dict[tuple[str, str], int] = {}
     for entity, numbers in by_entity.items():
         for name, status in _STATUS.items():

@@ -13,10 +13,14 @@ from ingestion_assets.conversations.flow import CONVERSATIONS
 from ingestion_assets.frontdoor.app import kept_going
 from ingestion_assets.frontdoor.metrics import outcome_counts
 from ingestion_assets.landing.drops import Lane, Receipt, State
+from ingestion_assets.modules.schema import SyncResponse
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.servers import wait_until
 
 BATCH = "/api/v1/ingest/batch"
+SYNC = SyncResponse(
+    success=True, sync_id="sync_1", site_id=1, processed_count=9, processing_time_ms=1, next_sync_after=None
+).model_dump()
 
 
 def test_the_front_door_does_not_import_dagster() -> None:
@@ -113,6 +117,14 @@ def test_lanes_are_those_of_the_flow(front: Front, client: httpx.Client) -> None
     [
         ("failed", None, {("message", "rejected"): 9}),
         ("done", {"applied": True}, {("message", "stored"): 9}),
+        ("held", SYNC | {"unchanged_modules": 9}, {}),
+        ("landed", None, {}),
+        ("done", SYNC | {"unchanged_modules": 9}, {("message", "duplicate"): 9}),
+        (
+            "done",
+            SYNC | {"new_modules": 1, "returned_modules": 2, "modified_modules": 1, "unchanged_modules": 5},
+            {("message", "stored"): 4, ("message", "duplicate"): 5},
+        ),
         (
             "done",
             {
