@@ -22,6 +22,8 @@ from ingestion_assets.landing.rejects import Redriven, StoredReject
 router = APIRouter(prefix="/api/v1/rejects", tags=["rejects"])
 
 REDRIVEN_AT_ONCE = 1000
+PAGE_BYTES = 16 * 2**20
+"""Records of one page are so long together at most, unless the first alone is longer."""
 REDRIVE_S = 120.0
 
 _SECURED: dict[str, Any] = {"security": SECURITY}
@@ -75,7 +77,7 @@ class RedrivenPage(BaseModel):
 @router.get(
     "",
     summary="List rejects",
-    description="Records that were kept because they could not be stored, oldest first. Needs the scope `read`.",
+    description="Records that were kept because they could not be stored, oldest first; fewer to a page where they are large. Needs the scope `read`.",
     response_model=RejectPage,
     responses=keyed_errors(),
     openapi_extra=_SECURED,
@@ -100,6 +102,7 @@ async def list_rejects(
             kind=kind,
             since=_aware(since),
             limit=limit,
+            max_bytes=PAGE_BYTES,
             cursor=position,
         )
     )
@@ -130,6 +133,7 @@ async def redrive_by_filter(
             since=_aware(since),
             open_only=True,
             limit=REDRIVEN_AT_ONCE,
+            max_bytes=PAGE_BYTES,
         )
     )
     redriven = await _redrive(door, page.items)

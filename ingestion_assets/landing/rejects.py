@@ -1,10 +1,12 @@
 """Records and payloads that could not be stored: kept whole, listed, and sent on their way again."""
 
 import asyncio
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -92,10 +94,11 @@ def list_rejects(
     since: datetime | None = None,
     open_only: bool = False,
     limit: int = 50,
+    max_bytes: float = math.inf,
     cursor: str | None = None,
 ) -> Page[StoredReject]:
-    """Rejects, oldest first."""
-    query = sa.select(*_STORED).order_by(rejects.c.id).limit(limit + 1)
+    """Rejects, oldest first. A page whose records are more than `max_bytes` long ends early, but has one at least."""
+    query = sa.select(rejects.c.id, sa.func.octet_length(rejects.c.record)).order_by(rejects.c.id)
     for column, value in ((rejects.c.flow, flow), (rejects.c.drop_id, receipt), (rejects.c.kind, kind)):
         if value is not None:
             query = query.where(column == value)
@@ -105,9 +108,12 @@ def list_rejects(
         query = query.where(rejects.c.redriven_at.is_(None))
     if cursor is not None:
         query = query.where(rejects.c.id > UUID(cursor))
-    rows = connection.execute(query).all()
-    items = [StoredReject(**row._mapping) for row in rows[:limit]]
-    return Page(items, str(items[-1].id) if len(rows) > limit else None)
+    found = connection.execute(query.limit(limit + 1)).all()
+    sizes = accumulate(length for _, length in found[:limit])
+    ids = [one.id for one, size in zip(found, sizes, strict=False) if size <= max_bytes or one is found[0]]
+    rows = connection.execute(sa.select(*_STORED).where(rejects.c.id.in_(ids)).order_by(rejects.c.id))
+    items = [StoredReject(**row._mapping) for row in rows]
+    return Page(items, str(ids[-1]) if len(found) > len(ids) else None)
 
 
 def get_reject(connection: sa.Connection, reject_id: UUID) -> StoredReject | None:

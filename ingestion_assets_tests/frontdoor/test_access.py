@@ -2,13 +2,16 @@
 
 import time
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from typer.testing import CliRunner
 
 from ingestion_assets.frontdoor.cli import app
+from ingestion_assets.frontdoor.rejects import PAGE_BYTES
 from ingestion_assets.frontdoor.tokens import allows, is_well_formed, new_token, parse_scopes
+from ingestion_assets.landing.drops import Reject
 from ingestion_assets.settings import load_settings
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.frontdoor.instant_runs import first_rejected, stored
@@ -126,6 +129,24 @@ def test_rejects_are_listed_shown_and_redriven(front: Front) -> None:
         assert client.get(f"/api/v1/rejects/{reject['id']}").json()["redriven_as"] == redriven["receipt"]
         assert client.post("/api/v1/rejects/redrive", params={"receipt": receipt}).json()["items"] == []
         assert client.get(f"/api/v1/rejects/{uuid.uuid4()}").status_code == 404
+
+
+def test_a_page_of_large_rejects_ends_early(front: Front) -> None:
+    sizes = [PAGE_BYTES + 1, PAGE_BYTES // 2, PAGE_BYTES // 2, 1]
+    large = [Reject(index, "invalid", "large", "too large", b"x" * size) for index, size in enumerate(sizes)]
+    front.runs.outcome = lambda drop: replace(stored(drop), rejects=large)
+    seen, asked = [], {"cursor": None}
+    with front.client() as client:
+        try:
+            asked["receipt"] = client.post(BATCH, json=BODY).headers["x-receipt-id"]
+        finally:
+            front.runs.outcome = stored
+        while not seen or asked["cursor"]:
+            given = {name: value for name, value in asked.items() if value}
+            page = client.get("/api/v1/rejects", params=given).json()
+            seen.append([len(item["record"]) for item in page["items"]])
+            asked["cursor"] = page["next"]
+    assert seen == [sizes[:1], sizes[1:3], sizes[3:]]
 
 
 def test_command_line_makes_lists_and_revokes_keys(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
