@@ -13,6 +13,7 @@ from starlette.responses import Response
 from uuid_utils.compat import uuid7
 
 from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_batch, single_message
+from ingestion_assets.conversations.flow import session_attribute
 from ingestion_assets.frontdoor.bodies import too_deep
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter, keyed_errors
@@ -233,18 +234,23 @@ async def _totals(door: FrontDoor) -> tuple[dict[str, int], list[dict[str, Any]]
         f"total_{name}": await database[name].estimated_document_count()
         for name in (MESSAGES, SESSIONS, PROJECTS)
     }
-    logs = await database[INGESTION_LOGS].find({}).sort("timestamp", DESCENDING).limit(NEWEST).to_list(NEWEST)
+    # The ids are the receipts', which come in order of arrival.
+    logs = await database[INGESTION_LOGS].find({}).sort("_id", DESCENDING).limit(NEWEST).to_list(NEWEST)
     return totals, [
         {("id" if key == "_id" else key): value for key, value in entry.items()} for entry in logs
     ]
 
 
 def _drop_maker(
-    door: FrontDoor, endpoint: str, messages_of: Callable[[bytes], Sequence[msgspec.Raw]], *, level: int
+    door: FrontDoor,
+    endpoint: str,
+    messages_of: Callable[[bytes], tuple[Sequence[msgspec.Raw], str | None]],
+    *,
+    level: int,
 ) -> Callable[[Arrival, bytes], NewDrop]:
     def make(arrival: Arrival, body: bytes) -> NewDrop:
         try:
-            messages = messages_of(body)
+            messages, session = messages_of(body)
         except EnvelopeError as error:
             raise Problem(error.status, error.detail, errors=error.errors) from error
         except RecursionError:
@@ -260,7 +266,7 @@ def _drop_maker(
             body=body,
             records=len(messages),
             idempotency_key=arrival.idempotency_key,
-            attributes={**arrival.attributes, "endpoint": endpoint},
+            attributes={**arrival.attributes, "endpoint": endpoint, **session_attribute(session)},
         )
 
     return make

@@ -67,8 +67,11 @@ _config = msgspec.json.Decoder(_ConfigFace)
 _anything = msgspec.json.Decoder(msgspec.Raw)
 
 
-def messages_in_batch(body: bytes) -> Sequence[msgspec.Raw]:
-    """The messages in a batch's body, as they stand there. Raises `EnvelopeError`, `RecursionError`."""
+def messages_in_batch(body: bytes) -> tuple[Sequence[msgspec.Raw], str | None]:
+    """The messages in a batch's body, as they stand there, and the session of those that name none.
+
+    Raises `EnvelopeError`, `RecursionError`.
+    """
     try:
         face: Any = (_short_face() if len(body) < _SHORT else _long_face()).decode(body)
         messages = _present(face.messages)
@@ -83,18 +86,18 @@ def messages_in_batch(body: bytes) -> Sequence[msgspec.Raw]:
     configured = face.config is not _NO_CONFIG and _check_config(face.config)
     if not (messages or todos or configured):
         raise EnvelopeError(400, "Nothing to ingest: no message, no todo and no config.", type="empty")
-    return messages
+    return messages, face.sessionId
 
 
-def single_message(body: bytes) -> Sequence[msgspec.Raw]:
-    """A single message is one JSON object; what it says is judged later.
+def single_message(body: bytes) -> tuple[Sequence[msgspec.Raw], None]:
+    """A single message is one JSON object; what it says, its session too, is judged later.
 
     Raises `EnvelopeError`, `RecursionError`.
     """
     message = _decoded(body, _anything)
     if _first(message) != b"{":
         raise EnvelopeError(422, "The message must be a JSON object.", type="object")
-    return (message,)
+    return (message,), None
 
 
 def _check_todos(raw: msgspec.Raw) -> int:

@@ -8,11 +8,14 @@ from uuid import UUID
 
 import msgspec
 
+from ingestion_assets.conversations.json_values import clean
 from ingestion_assets.conversations.schema import decode_body
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
+from ingestion_assets.landing.json_text import decode
 
 NAME = "conversations"
 MAX_MESSAGES = 1000
+_ANY = msgspec.json.Decoder(msgspec.Raw)
 
 
 def partition_of(received_at: datetime, _subject: str | None = None) -> str:
@@ -42,27 +45,44 @@ def read_inbox(name: str, content: bytes) -> Sequence[tuple[Body, Mapping[str, s
             f"{name} is neither a transcript (one JSON object a line) nor a batch: {error}"
         ) from error
     if envelope.todos or envelope.config is not None:
-        return [(Body(content, max(1, len(envelope.messages))), {})]
+        body = Body(content, max(1, len(envelope.messages)))
+        return [(body, session_attribute(envelope.sessionId))]
     session = envelope.sessionId or _session_of(name)
     return [
-        (_body(envelope.messages[start : start + MAX_MESSAGES], session), {})
+        (_body(envelope.messages[start : start + MAX_MESSAGES], session), session_attribute(session))
         for start in range(0, len(envelope.messages), MAX_MESSAGES)
     ]
 
 
 def _session_of(name: str) -> str:
-    return name.rsplit("/", 1)[-1].removesuffix(".jsonl")[:128]
+    return clean(name.rsplit("/", 1)[-1].removesuffix(".jsonl")[:128])
+
+
+def session_attribute(session: str | None) -> dict[str, str]:
+    """What a drop says of the session of messages that name none, for the time when some of them go their own way."""
+    return {"sessionId": clean(session)} if session else {}
 
 
 def compose(records: Sequence[bytes], attributes: Mapping[str, str]) -> Body:
-    """Rejected records of one payload as a batch."""
+    """Rejected records of one payload as a batch; one that is no JSON, and so alone, as a line."""
     return _body([msgspec.Raw(record) for record in records], attributes.get("sessionId"))
 
 
 def _body(messages: Sequence[msgspec.Raw], session: str | None) -> Body:
+    """A batch, or the lines that these are where one of them is no JSON and would spoil it for the others."""
+    if not all(_is_json(message) for message in messages):
+        return Body(b"\n".join(bytes(message) for message in messages), len(messages))
     head = b"{" if session is None else b'{"sessionId":' + json.dumps(session).encode() + b","
     data = head + b'"messages":[' + b",".join(bytes(message) for message in messages) + b"]}"
     return Body(data, len(messages))
+
+
+def _is_json(message: bytes | msgspec.Raw) -> bool:
+    try:
+        decode(memoryview(message), _ANY)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 CONVERSATIONS = Flow(
@@ -72,4 +92,5 @@ CONVERSATIONS = Flow(
     lane_of=lane_of,
     read_inbox=read_inbox,
     compose=compose,
+    alone=lambda record: not _is_json(record),
 )

@@ -120,8 +120,9 @@ def _pieces(drops: Iterable[LandedDrop], opened: Callable[[BatchOutcome], None])
         opened(batch)
         for code in envelope.warnings if envelope.messages else ():
             batch.warnings.append({"index": 0, "uuid": None, "code": code, "count": 1})
+        session = envelope.sessionId or drop.attributes.get("sessionId")
         for position, raw in enumerate(envelope.messages):
-            yield batch, position, bytes(raw), envelope.sessionId
+            yield batch, position, bytes(raw), session
 
 
 def _chunked(pieces: Iterable[_Piece], most_records: int) -> Iterator[list[_Piece]]:

@@ -25,8 +25,9 @@ class Flow:
 
     `partition_of(received_at, subject)` names the Dagster partition; `lane_of(partition, drop_id)` the lane within it;
     `read_inbox(name, content)` cuts an inbox file into payloads (raises `RefusedError`);
-    `compose(records, attributes)` puts rejected records of one payload together for another try. `dynamic_partitions` names
-    the flow's dynamic partitions in Dagster, where it has those: their keys are added when a run first needs them.
+    `compose(records, attributes)` puts rejected records of one payload together for another try, but for those that must
+    go `alone` lest they spoil it for the others. `dynamic_partitions` names the flow's dynamic partitions in Dagster, where
+    it has those: their keys are added when a run first needs them.
     """
 
     name: str
@@ -35,4 +36,5 @@ class Flow:
     lane_of: Callable[[str, UUID], str]
     read_inbox: Callable[[str, bytes], Sequence[tuple[Body, Mapping[str, str]]]]
     compose: Callable[[Sequence[bytes], Mapping[str, str]], Body]
+    alone: Callable[[bytes], bool] = lambda _record: False
     dynamic_partitions: str | None = None

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from itertools import accumulate
 from typing import Any
 from uuid import UUID
@@ -124,18 +125,20 @@ def get_reject(connection: sa.Connection, reject_id: UUID) -> StoredReject | Non
 async def redrive(
     engine: sa.Engine, intake: Intake, flows: Mapping[str, Flow], chosen: Sequence[StoredReject]
 ) -> list[Redriven]:
-    """Send rejects again: records as new payloads (one per original), whole payloads as they landed.
+    """Send rejects again: records as new payloads (one per original, and one for each record that its flow sends alone),
+    whole payloads as they landed.
 
-    Redriving the same reject twice while nothing changed gives the same receipt.
+    The same try made twice, at once or because its first answer was lost, gives the same receipt.
     """
-    records: dict[UUID, list[StoredReject]] = defaultdict(list)
+    records: dict[tuple[UUID, int], list[StoredReject]] = defaultdict(list)
     done: list[Redriven] = []
     for reject in chosen:
         if reject.position < 0:
             done.append(Redriven(reject.id, await asyncio.to_thread(_redrive_payload, engine, reject)))
         else:
-            records[reject.receipt].append(reject)
-    for drop_id, group in records.items():
+            alone = flows[reject.flow].alone(reject.record)
+            records[reject.receipt, reject.position if alone else -1].append(reject)
+    for (drop_id, _), group in records.items():
         receipt = await _redrive_records(engine, intake, flows, drop_id, group)
         await asyncio.to_thread(_mark_sent, engine, [reject.id for reject in group], receipt)
         done += [Redriven(reject.id, receipt) for reject in group]
@@ -163,11 +166,18 @@ async def _redrive_records(
             subject=origin.subject,
             body=body.data,
             records=body.records,
-            idempotency_key=None,
+            idempotency_key=_key(group, body.data),
             attributes=origin.attributes | {"redrive_of": str(drop_id)},
         )
     )
     return accepted.id
+
+
+def _key(group: Sequence[StoredReject], body: bytes) -> str:
+    """The same for the same rejects until they are marked as sent."""
+    digest = sha256(b"".join(reject.id.bytes + str(reject.redriven_as).encode() for reject in group))
+    digest.update(body)
+    return f"redrive-{digest.hexdigest()}"
 
 
 def _mark_sent(engine: sa.Engine, ids: Sequence[UUID], receipt: UUID) -> None:
@@ -186,8 +196,13 @@ def _redrive_payload(engine: sa.Engine, reject: StoredReject) -> UUID:
             sa.update(drops)
             .where(drops.c.id == reject.receipt, drops.c.state == "failed")
             .values(
-                state="landed", attempts=0, deferrals=0, not_before=None, queued_at=sa.func.clock_timestamp(),
-                finished_at=None, errors=None,
+                state="landed",
+                attempts=0,
+                deferrals=0,
+                not_before=None,
+                queued_at=sa.func.clock_timestamp(),
+                finished_at=None,
+                errors=None,
             )
             .returning(drops.c.flow, drops.c.lane)
         ).all()

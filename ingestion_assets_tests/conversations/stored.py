@@ -1,7 +1,7 @@
 """How tests land batches and read the tables back in the oracle's terms."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -27,10 +27,10 @@ def landed(messages: Sequence[Any], *, session: str | None = None, **extra: Any)
     return landed_body(body, records=len(messages))
 
 
-def landed_body(body: bytes, *, records: int = 0) -> LandedDrop:
+def landed_body(body: bytes, *, records: int = 0, attributes: Mapping[str, str] | None = None) -> LandedDrop:
     return LandedDrop(
         id=UUID(str(uuid_utils.uuid7())), flow="conversations", partition="2026-01-01", lane="0", principal="tester",
-        subject=None, received_at=datetime.now(UTC), attributes={}, records=records, body=body,
+        subject=None, received_at=datetime.now(UTC), attributes=attributes or {}, records=records, body=body,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -342,6 +343,35 @@ def test_finishing_keeps_outcomes_and_rejects_and_frees_the_lane(
     assert states(engine)[again] == "landed"
 
 
+def test_a_redrive_made_twice_is_one_payload_and_what_must_go_alone_does(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    (drop_id,) = accept_all(engine, storage, [note()])
+    records = [b"a", b"b", b"!"]
+    bad = [Reject(index, "invalid", "no_type", "no", record) for index, record in enumerate(records)]
+    with engine.begin() as connection:
+        rejects.insert_rejects(connection, {drop_id: "notes"}, [DropOutcome(drop_id, {}, rejects=bad)])
+        chosen = rejects.list_rejects(connection, receipt=drop_id).items
+    flows = {"notes": replace(NOTES, alone=lambda record: record == b"!")}
+
+    async def redriven(intake: Intake, chosen: list[rejects.StoredReject]) -> list[UUID]:
+        return [one.receipt for one in await rejects.redrive(engine, intake, flows, chosen)]
+
+    async def twice(intake: Intake) -> tuple[list[UUID], list[UUID]]:
+        return await asyncio.gather(redriven(intake, chosen), redriven(intake, chosen))
+
+    (first, second), _ = with_intake(engine, storage, twice)
+    together, also, alone = first
+    assert first == second
+    assert together == also != alone
+    assert sum(state == "landed" for state in states(engine).values()) == 3
+
+    with engine.connect() as connection:
+        marked = rejects.list_rejects(connection, receipt=drop_id).items
+    third, _ = with_intake(engine, storage, lambda intake: redriven(intake, marked))
+    assert not {*third} & {*first}
+
+
 def test_one_pending_dispatch_per_lane(engine: sa.Engine, storage: LocalStorage) -> None:
     accept_all(engine, storage, [note()])
     with engine.begin() as connection:
@@ -385,6 +415,25 @@ def test_a_drop_that_postgresql_refuses_holds_up_no_other(engine: sa.Engine, sto
     assert (found.registered, found.corrupt) == (3, (refused,))
     assert set(states(engine)) == {one.header.id for one in (packed[0], packed[3], another)}
     assert reconciliation.register_late(engine, storage, now=now + timedelta(hours=1)).corrupt == ()
+
+
+def test_a_segment_that_cannot_be_read_now_is_registered_once_it_can(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    now = datetime.now(UTC)
+    one, other = (pack(note(), drop_id=uuid_utils.compat.uuid7(), received_at=now) for _ in range(2))
+    storage.write(segment_path(uuid_utils.compat.uuid7(), now), encode([one])[0])
+    path = segment_path(uuid_utils.compat.uuid7(), now)
+    unreadable = storage.root / path
+    unreadable.symlink_to("/proc/self/mem")  # an input/output error at its first byte
+    for hours in range(3):
+        with pytest.raises(LandingUnavailableError, match=path):
+            reconciliation.register_late(engine, storage, now=now + timedelta(hours=hours))
+        assert set(states(engine)) == {one.header.id}
+    unreadable.unlink()
+    storage.write(path, encode([other])[0])
+    assert reconciliation.register_late(engine, storage, now=now + timedelta(hours=3)).registered == 1
+    assert set(states(engine)) == {one.header.id, other.header.id}
 
 
 def test_inbox_files_become_drops_and_what_is_none_is_refused(
