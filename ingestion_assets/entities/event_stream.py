@@ -65,7 +65,7 @@ class StreamIntake:
         self._changed = asyncio.Event()
         self._complete = False
         self._problem: Event | None = None
-        self.receipts: list[UUID] = []
+        self.parts = 0
         self.lines = cutter.lines
         self.bytes = cutter.bytes
 
@@ -140,7 +140,7 @@ class StreamIntake:
             hold.shrink(len(segment.body))
         self.lines += segment.lines
         self.bytes += len(segment.body)
-        self.receipts.append(accepted.id)
+        self.parts += 1
         self._landed.append((accepted.id, self.lines))
         self._changed.set()
 

@@ -21,7 +21,15 @@ from ingestion_assets.entities.documented import (
 from ingestion_assets.entities.event_stream import EventStream, StreamIntake
 from ingestion_assets.entities.flow import NAME
 from ingestion_assets.entities.schema import StreamPosition
-from ingestion_assets.entities.streams import Acknowledged, Cutter, StreamName, acknowledged, day_of, decoder
+from ingestion_assets.entities.streams import (
+    Acknowledged,
+    Cutter,
+    StreamName,
+    acknowledged,
+    day_of,
+    decoder,
+    progress,
+)
 from ingestion_assets.frontdoor.bodies import ENCODINGS
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
@@ -112,7 +120,7 @@ async def ingest_stream(
     if waiting.applied == "respond-async":
         await intake.take_in()
         position = {"stream": name.stream, "channel": channel, **intake.position(), "ended": not more}
-        position |= {"unfinished": len(intake.receipts), "totals": {}}
+        position |= {"unfinished": intake.parts, "totals": {}}
         return answer_json(position, 202, headers | {"Preference-Applied": "respond-async"})
     return EventStream(intake.events(), headers)
 
@@ -133,10 +141,13 @@ async def stream_position(request: Request, stream: str, channel: Channel = "0")
     known = await _acknowledged(door, principal, name) if well_formed else Acknowledged()
     if not known.parts:
         raise Problem(404, f"Nothing of a stream {stream[:100]} is known.")
+    unfinished, totals = await door.in_thread(
+        lambda connection: progress(connection, principal=principal.name, name=name, parts=known.parts)
+    )
     return json_response(
         {
             "stream": stream, "channel": channel, "lines": known.lines, "bytes": known.bytes, "ended": known.ended,
-            "unfinished": known.unfinished, "totals": dict(known.totals or {}),
+            "unfinished": unfinished, "totals": totals,
         }
     )  # fmt: skip
 
