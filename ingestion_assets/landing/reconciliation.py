@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ingestion_assets.landing.dispatch import announce
-from ingestion_assets.landing.drops import NewDrop
+from ingestion_assets.landing.drops import LandingUnavailableError, NewDrop
 from ingestion_assets.landing.flows import Flow, RefusedError
 from ingestion_assets.landing.registration import Landed, known_key, register
 from ingestion_assets.landing.segments import CorruptSegmentError, Header, Packed, encode, entries, pack
@@ -43,13 +43,16 @@ def register_late(engine: sa.Engine, storage: LandingStorage, *, now: datetime |
     """Register the drops of segments that the ledger does not know.
 
     Looks from the watermark on (the minute up to which all is known), so the cost does not grow with what is stored.
-    A drop that can never be registered is told of in the log, and holds up no other. Raises `LandingUnavailableError`.
+    A drop that can never be registered is told of in the log, and holds up no other. Raises
+    `LandingUnavailableError` if a segment cannot be read now, after all the others: it is looked at again until it can.
     """
     now = now or datetime.now(UTC)
     with engine.connect() as connection:
         watermark = connection.scalar(sa.select(landing_watermark.c.minute)) or now - FIRST_LOOK_BACK
     registered = 0
+    known_until = now - SLACK
     corrupt: list[str] = []
+    unreadable: list[str] = []
     for minute in _minutes(watermark - SLACK, now + timedelta(minutes=1)):
         paths = list(storage.list(minute_folder(minute)))
         if not paths:
@@ -58,16 +61,24 @@ def register_late(engine: sa.Engine, storage: LandingStorage, *, now: datetime |
             for path in sorted(set(paths) - _known(connection, paths)):
                 try:
                     landed = [Landed(path, entry) for entry in entries(storage.read(path))]
+                except FileNotFoundError:
+                    continue  # its payloads ended, and were kept for long enough
                 except CorruptSegmentError as error:
                     log.error("segment_corrupt", segment=path, error=str(error))
                     corrupt.append(path)
+                    continue
+                except LandingUnavailableError as error:
+                    storage.probe()
+                    log.error("segment_unreadable", segment=path, error=str(error))
+                    unreadable.append(path)
+                    known_until = min(known_until, minute)
                     continue
                 taken = _register(connection, landed)
                 registered += taken
                 if taken < len(landed):
                     corrupt.append(path)
     with engine.begin() as connection:
-        statement = insert(landing_watermark).values(singleton=True, minute=now - SLACK)
+        statement = insert(landing_watermark).values(singleton=True, minute=known_until)
         connection.execute(
             statement.on_conflict_do_update(
                 index_elements=["singleton"], set_={"minute": statement.excluded.minute}
@@ -75,6 +86,10 @@ def register_late(engine: sa.Engine, storage: LandingStorage, *, now: datetime |
         )
     if registered:
         log.info("registered_late", drops=registered)
+    if unreadable:
+        raise LandingUnavailableError(
+            f"{len(unreadable)} segments cannot be read, {unreadable[0]} among them"
+        )
     return Reconciled(registered, tuple(corrupt))
 
 

@@ -68,6 +68,7 @@ def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
     )
     def landing_reconciliation(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         from ingestion_assets.landing import reconciliation  # noqa: PLC0415
+        from ingestion_assets.landing.drops import LandingUnavailableError  # noqa: PLC0415
         from ingestion_assets.landing.storage import open_storage  # noqa: PLC0415
         from ingestion_assets.orchestration.dead_runs import (  # noqa: PLC0415
             give_back_dead_claims,
@@ -81,7 +82,11 @@ def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
         storage = open_storage(settings)
         given_back = give_back_dead_claims(context.instance, engine)
         lost = lose_dead_dispatches(context.instance, engine)
-        found = reconciliation.register_late(engine, storage)
+        try:
+            found = reconciliation.register_late(engine, storage)
+        except LandingUnavailableError as error:
+            context.log.error(f"Not all that landed could be registered: {error}.")
+            found = reconciliation.Reconciled(0, ())
         files = reconciliation.Taken()
         for flow in flows:
             files += reconciliation.take_inbox(engine, storage, flow, max_bytes=settings.max_decoded_bytes)

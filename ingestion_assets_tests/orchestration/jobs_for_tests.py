@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import sqlalchemy as sa
 
+from ingestion_assets.landing.claims import LaneBusyError
 from ingestion_assets.landing.drops import DropOutcome
 from ingestion_assets.landing.flows import Body, Flow
 from ingestion_assets.orchestration.jobs import flow_job
@@ -114,6 +116,7 @@ class PlannedWork:
     """Does what the first payload's attribute `plan` says."""
 
     def __init__(self, run: "Working") -> None:
+        self.run = run
         self.claim = run.claim
         self.plan = run.claim.drops[0].attributes.get("plan")
 
@@ -129,6 +132,11 @@ class PlannedWork:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
 
+    def lose_the_ledger(self) -> None:
+        """A failure that will pass, while nothing can be given back."""
+        self.run.engine = sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
+        raise LaneBusyError("planted")
+
 
 _stages = Stages(flow=PLANNED, partitions_def=DAYS, start=PlannedWork)
 
@@ -142,6 +150,8 @@ def stored(work: PlannedWork) -> dg.MaterializeResult:
     """The stage at which runs end."""
     if work.plan == "overrun":
         work.overrun()
+    if work.plan == "lose the ledger":
+        work.lose_the_ledger()
     passed = work.plan != "fail the check"
     return dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="as_planned", passed=passed)])
 

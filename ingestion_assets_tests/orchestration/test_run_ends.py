@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -110,11 +111,15 @@ def _stores_of_the_process(
 
 @pytest.mark.usefixtures("_stores_of_the_process")
 @pytest.mark.parametrize(
-    ("plan", "why"),
-    [("fail the check", "as_planned"), ("overrun", "Exceeded maximum runtime of 1 seconds.")],
+    ("plan", "attempts", "why"),
+    [
+        ("fail the check", 1, "run {run_id} failed: .*as_planned"),
+        ("overrun", 1, "run {run_id} failed: Exceeded maximum runtime of 1 seconds"),
+        ("lose the ledger", 0, "LaneBusyError: planted"),
+    ],
 )
-def test_a_run_that_failed_outside_its_work_costs_its_payloads_an_attempt_and_says_why(
-    runs: Runs, engine: sa.Engine, plan: str, why: str
+def test_what_a_failed_run_holds_is_given_back_with_the_reason(
+    runs: Runs, engine: sa.Engine, plan: str, attempts: int, why: str
 ) -> None:
     drop = NewDrop(
         flow=LANE.flow, partition=LANE.partition, lane=LANE.name, principal="test", body=b"1", records=1,
@@ -134,7 +139,6 @@ def test_a_run_that_failed_outside_its_work_costs_its_payloads_an_attempt_and_sa
     assert runs.status(run_id) == dg.DagsterRunStatus.FAILURE
     with engine.connect() as connection:
         row = connection.execute(sa.text("SELECT state, attempts, errors FROM ingestion.drops")).one()
-    assert (row.state, row.attempts) == ("landed", 1)
-    assert f"run {run_id} failed: " in row.errors[0]["reason"]
-    assert why in row.errors[0]["reason"]
+    assert (row.state, row.attempts) == ("landed", attempts)
+    assert re.search(why.format(run_id=run_id), row.errors[0]["reason"], re.DOTALL)
     assert "Traceback" not in row.errors[0]["reason"]

@@ -1,0 +1,42 @@
+"""What cannot be registered now is registered later."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+import sqlalchemy as sa
+import uuid_utils.compat
+
+from ingestion_assets.landing import reconciliation
+from ingestion_assets.landing.drops import LandingUnavailableError, NewDrop
+from ingestion_assets.landing.segments import encode, pack
+from ingestion_assets.landing.storage import LocalStorage, segment_path
+from ingestion_assets.landing.tables import drops
+
+NOTE = NewDrop(
+    flow="notes", partition="2026-01-31", lane="2026-01-31", principal="test", body=b"1", records=1
+)
+
+
+def known(engine: sa.Engine) -> set[UUID]:
+    with engine.connect() as connection:
+        return set(connection.scalars(sa.select(drops.c.id)))
+
+
+def test_a_segment_that_cannot_be_read_now_is_registered_once_it_can(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    now = datetime.now(UTC)
+    one, other = (pack(NOTE, drop_id=uuid_utils.compat.uuid7(), received_at=now) for _ in range(2))
+    storage.write(segment_path(uuid_utils.compat.uuid7(), now), encode([one])[0])
+    path = segment_path(uuid_utils.compat.uuid7(), now)
+    unreadable = storage.root / path
+    unreadable.symlink_to("/proc/self/mem")  # an input/output error at its first byte
+    for hours in range(3):
+        with pytest.raises(LandingUnavailableError, match=path):
+            reconciliation.register_late(engine, storage, now=now + timedelta(hours=hours))
+        assert known(engine) == {one.header.id}
+    unreadable.unlink()
+    storage.write(path, encode([other])[0])
+    assert reconciliation.register_late(engine, storage, now=now + timedelta(hours=3)).registered == 1
+    assert known(engine) == {one.header.id, other.header.id}
