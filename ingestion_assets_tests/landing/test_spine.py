@@ -417,25 +417,6 @@ def test_a_drop_that_postgresql_refuses_holds_up_no_other(engine: sa.Engine, sto
     assert reconciliation.register_late(engine, storage, now=now + timedelta(hours=1)).corrupt == ()
 
 
-def test_a_segment_that_cannot_be_read_now_is_registered_once_it_can(
-    engine: sa.Engine, storage: LocalStorage
-) -> None:
-    now = datetime.now(UTC)
-    one, other = (pack(note(), drop_id=uuid_utils.compat.uuid7(), received_at=now) for _ in range(2))
-    storage.write(segment_path(uuid_utils.compat.uuid7(), now), encode([one])[0])
-    path = segment_path(uuid_utils.compat.uuid7(), now)
-    unreadable = storage.root / path
-    unreadable.symlink_to("/proc/self/mem")  # an input/output error at its first byte
-    for hours in range(3):
-        with pytest.raises(LandingUnavailableError, match=path):
-            reconciliation.register_late(engine, storage, now=now + timedelta(hours=hours))
-        assert set(states(engine)) == {one.header.id}
-    unreadable.unlink()
-    storage.write(path, encode([other])[0])
-    assert reconciliation.register_late(engine, storage, now=now + timedelta(hours=3)).registered == 1
-    assert set(states(engine)) == {one.header.id, other.header.id}
-
-
 def test_inbox_files_become_drops_and_what_is_none_is_refused(
     engine: sa.Engine, storage: LocalStorage
 ) -> None:
