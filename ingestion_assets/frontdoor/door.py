@@ -25,6 +25,7 @@ from ingestion_assets.frontdoor.problems import Problem, retry_after_header, una
 from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.frontdoor.waiting import FinishedDrops
 from ingestion_assets.landing import ledger
+from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.storage import LandingStorage
@@ -187,12 +188,14 @@ class FrontDoor:
 
 @contextlib.asynccontextmanager
 async def ledger_needed(*, within_s: float = LEDGER_S) -> AsyncIterator[None]:
-    """Turns a ledger that is down, or says nothing for so long, into the 503 that names it."""
+    """Turns a ledger that is down, or says nothing for so long, into the 503 that names it; landing storage too."""
     try:
         async with asyncio.timeout(within_s):
             yield
     except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
         raise unavailable("postgresql") from error
+    except LandingUnavailableError as error:
+        raise unavailable("landing") from error
 
 
 def front_door(request: Request) -> FrontDoor:

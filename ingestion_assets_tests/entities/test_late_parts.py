@@ -13,7 +13,7 @@ from ingestion_assets.entities.work import EntitiesWork
 from ingestion_assets.landing import claims
 from ingestion_assets.landing.claims import LaneBusyError
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.landing.storage import open_storage
+from ingestion_assets.landing.storage import minute_folder, open_storage
 from ingestion_assets_tests.entities.conftest import rows
 from ingestion_assets_tests.entities.definitions import TPCH
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
@@ -64,7 +64,13 @@ def test_a_stream_goes_on_behind_a_part_without_a_row(
                     "/ingest/stream", params=parameters, content=part, headers=headers
                 ).is_success
             database.execute("DELETE FROM ingestion.drops WHERE attributes ->> 'first_line' = '2'")
+            unreadable = front.settings.home / "landing" / minute_folder(datetime.now(UTC)) / "a.seg"
+            unreadable.parent.mkdir(parents=True, exist_ok=True)
+            unreadable.symlink_to("/proc/self/mem")
+            refused = client.get("/ingest/stream/s")
+            unreadable.unlink()
             position = client.get("/ingest/stream/s").json()
+    assert (refused.status_code, refused.json()["dependency"]) == (503, "landing"), "a part may lie there"
     assert position["lines"] == 2
     assert position["bytes"] == len("".join(PARTS[:2]))
 
