@@ -47,7 +47,7 @@ def rows(database: "psycopg.Connection[Any]", entities: EntitySet, name: str) ->
     """All rows of an entity, without where they came from."""
     entity = entities.by_name[name]
     columns = ", ".join(entity.names)
-    return database.execute(f"SELECT {columns} FROM entities.{entity.table} ORDER BY 1, 2").fetchall()  # type: ignore[arg-type]
+    return database.execute(f"SELECT {columns} FROM entities.{entity.table} ORDER BY {columns}").fetchall()  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
