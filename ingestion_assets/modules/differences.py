@@ -59,8 +59,7 @@ _STAGE = sa.text("""
     CREATE TEMPORARY TABLE IF NOT EXISTS module_changes (
         machine_name varchar(255) COLLATE "C" NOT NULL, kind varchar(8) NOT NULL, updated boolean, enabled boolean,
         disabled boolean, old_sequence bigint, first_seen timestamptz
-    ) ON COMMIT DELETE ROWS;
-    DELETE FROM incoming_modules; DELETE FROM module_changes
+    ) ON COMMIT DELETE ROWS
 """)
 _CLEAR = sa.text("TRUNCATE incoming_modules, module_changes")
 _COMPARE = sa.text(f"""
@@ -112,7 +111,10 @@ _OPEN = sa.text(f"""
 def compare(
     connection: sa.Connection, site_id: int, request: ModuleSyncRequest
 ) -> tuple[Counts, frozenset[str]]:
-    """Copy what is reported beside the inventory and note the differences in `module_changes`; which reported names differ."""
+    """Copy what is reported beside the inventory and note the differences in `module_changes`; which reported names differ.
+
+    Once in a transaction, or after `forget_comparison`.
+    """
     connection.execute(_STAGE)
     copy_rows(connection, "incoming_modules", COPIED, map(reported, request.modules))
     full = request.sync_type == "full"

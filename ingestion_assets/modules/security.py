@@ -54,6 +54,7 @@ _NEEDED = sa.text("""
     JOIN ingestion.module_advice a
         ON a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp AND a.needs_security_update
     WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.present
+      AND EXISTS (SELECT FROM ingestion.module_advice WHERE needs_security_update)
 """)
 _SITES_OF_RELEASE = sa.text("""
     SELECT t.id AS site_id, t.name AS site_name, s.machine_name, s.version AS installed_version, s.status AS enabled,

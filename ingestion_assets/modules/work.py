@@ -77,6 +77,7 @@ class ModulesWork:
         now = datetime.now(UTC)
         ended: list[DropOutcome] = []
         with self.engine.begin() as connection:
+            connection.execute(_NO_WAIT)
             needed = updates_needed(connection, self.site_id)
             for done in self.done():
                 outcome = _outcome(
