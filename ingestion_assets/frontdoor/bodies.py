@@ -18,9 +18,8 @@ from ingestion_assets.settings import Settings
 
 PIECE = 1 << 20
 ZSTD_WINDOW = 8 * 2**20  # RFC 9659: the most that a `zstd` content coding may ask of its receiver
-_ZSTD_FEED = (
-    128  # compressed bytes decoded at once: they swell to 4 MiB at most, blocks of 128 KiB from 4 bytes each
-)
+# Compressed bytes decoded at once: they swell to 4 MiB at most, as 4 bytes can be a block of 128 KiB.
+_ZSTD_FEED = 128
 SLOWEST = 512  # bytes a second, averaged, once the body timeout has passed
 
 ENCODINGS = "gzip, zstd, identity"

@@ -119,7 +119,8 @@ def claim_landed(
     """Take what has landed in a lane, oldest first, up to `max_bytes` (at least one drop).
 
     A drop that was in two lost or failed runs already is taken alone, so that a poisonous one fails alone; whether one of
-    those is taken or the others are, the oldest decides, so that neither waits for ever. What this run holds from an earlier try is taken up again. Raises `LaneBusyError`.
+    those is taken or the others are, the oldest decides, so that neither waits for ever. What this run holds from an
+    earlier try is taken up again. Raises `LaneBusyError`.
     """
     take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
     if dispatch_id is not None:

@@ -101,8 +101,9 @@ def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None
     """Whatever a dispatched run still holds when nobody executes it any more goes back at once.
 
     A lost process may be the payloads' fault, and so may be a failed run: that costs them an attempt. A run that could not
-    even give back was cut off from the ledger, and what it had to say of them still counts. A run that was cancelled before it claimed anything was about to claim what its lane has: that
-    waits. What a person's run holds waits for its retries: the sensor gives that back.
+    even give back was cut off from the ledger, and what it had to say of them still counts. A run that was cancelled before
+    it claimed anything was about to claim what its lane has: that waits. What a person's run holds waits for its retries: the
+    sensor gives that back.
     """
     if DISPATCH_TAG not in tags:
         return

@@ -171,10 +171,8 @@ class SupervisedStack:
             for group, seconds in _STOP_ORDER:
                 self._stop_group(group, until=began + seconds)
             self._supervisor.shutdown()
-        except (
-            OSError,
-            RuntimeError,
-        ):  # gone, not up yet, or stopping all by itself: systemd signals everybody
+        except (OSError, RuntimeError):
+            # Gone, not up yet, or stopping all by itself: systemd signals everybody.
             over = began + _STOP_ORDER[-1][1]
             if self._process is not None:
                 self._process.terminate()
