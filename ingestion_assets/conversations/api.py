@@ -1,5 +1,6 @@
 """The conversations flow over HTTP: batches and single messages in, the state of the flow out."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +11,6 @@ from pydantic import BaseModel, Field
 from pymongo import DESCENDING
 from pymongo.errors import PyMongoError
 from starlette.responses import Response
-from uuid_utils.compat import uuid7
 
 from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_batch, single_message
 from ingestion_assets.conversations.flow import session_attribute
@@ -25,6 +25,7 @@ from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.stores.mongo import INGESTION_LOGS, MESSAGES, PROJECTS, SESSIONS, async_database
 
 FLOW = "conversations"
+_numbers = itertools.count()
 NEWEST = 10
 
 router = APIRouter(prefix="/api/v1/ingest", tags=[FLOW])
@@ -261,7 +262,7 @@ def _drop_maker(
         return NewDrop(
             flow=FLOW,
             partition=partition,
-            lane=flow.lane_of(partition, uuid7()),
+            lane=flow.lane_of(partition, next(_numbers)),
             principal=arrival.principal.name,
             body=body,
             records=len(messages),

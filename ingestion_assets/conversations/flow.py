@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
-from uuid import UUID
 
 import msgspec
 
@@ -23,10 +22,10 @@ def partition_of(received_at: datetime, _subject: str | None = None) -> str:
     return received_at.astimezone(UTC).date().isoformat()
 
 
-def lane_of(partition: str, drop_id: UUID) -> str:
+def lane_of(partition: str, number: int) -> str:
     """The day itself, or one of its lanes where `INGESTION_CONVERSATION_LANES` allows several runs side by side."""
     lanes = _lanes()
-    return partition if lanes == 1 else f"{partition}#{drop_id.int % lanes}"
+    return partition if lanes == 1 else f"{partition}#{number % lanes}"
 
 
 @lru_cache

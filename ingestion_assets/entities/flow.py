@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice
-from uuid import UUID
 
 from ingestion_assets.entities.lines import records
 from ingestion_assets.entities.registry import defined_entities
@@ -20,7 +19,7 @@ def partition_of(received_at: datetime, _subject: str | None = None) -> str:
     return received_at.astimezone(UTC).strftime("%Y-%m-%d")
 
 
-def lane_of(partition: str, _drop_id: UUID) -> str:
+def lane_of(partition: str, _number: int) -> str:
     """The day: rows of one day reference each other, so one run at a time writes them."""
     return partition
 

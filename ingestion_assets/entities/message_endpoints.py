@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
-from uuid_utils.compat import uuid7
 
 from ingestion_assets.entities.documented import (
     HEADERS,
@@ -147,7 +146,7 @@ def _drop(door: FrontDoor, arrival: Arrival, body: bytes, *, endpoint: str, **at
     return NewDrop(
         flow=NAME,
         partition=partition,
-        lane=flow.lane_of(partition, uuid7()),
+        lane=flow.lane_of(partition, 0),
         principal=arrival.principal.name,
         body=body,
         records=lines_in(body),

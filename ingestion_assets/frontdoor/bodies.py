@@ -35,11 +35,11 @@ class BodyReader:
         self._timeout_s = settings.body_timeout_s
 
     async def read(
-        self, receive: Receive, headers: dict[bytes, bytes], hold: Hold, *, arrived: bool = False
+        self, receive: Receive, headers: dict[bytes, bytes], hold: Hold, *, arrived: bytes | None = None
     ) -> bytes:
         """The decoded body. Its bytes count against `hold` until that is given back.
 
-        `arrived`: all of it is in memory, so that there is nobody to have patience with.
+        `arrived`: all that was sent, where it is in memory already; then nothing is received.
         Raises `Problem` 400 (broken encoding), 408, 413, 415, 503; `ClientDisconnect`.
         """
         coding = headers.get(b"content-encoding", b"identity").strip().lower()
@@ -55,7 +55,13 @@ class BodyReader:
         announced = headers.get(b"content-length", b"")
         if announced.isdigit() and int(announced) > self.max_sent:
             raise self._too_large("sent", self.max_sent)
-        sent = await self._receive(receive, hold, arrived=arrived)
+        if arrived is None:
+            sent = await self._receive(receive, hold)
+        elif len(arrived) > self.max_sent:
+            raise self._too_large("sent", self.max_sent)
+        else:
+            sent = arrived
+            await hold.grow(len(sent))
         if coding in (b"identity", b""):
             return sent
         if not sent:
@@ -67,17 +73,11 @@ class BodyReader:
         if deeper_than(body, self.max_depth, parts=parts, level=level):
             raise too_deep(self.max_depth)
 
-    async def _receive(self, receive: Receive, hold: Hold, *, arrived: bool) -> bytes:
-        first, more = _content(await receive()) if arrived else await self._message(receive)
-        if not more:
-            if len(first) > self.max_sent:
-                raise self._too_large("sent", self.max_sent)
-            await hold.grow(len(first))
-            return first
+    async def _receive(self, receive: Receive, hold: Hold) -> bytes:
         started = time.monotonic()
         buffer = BytesIO()
-        chunk = first
         while True:
+            chunk, more = await self._message(receive)
             if buffer.tell() + len(chunk) > self.max_sent:
                 raise self._too_large("sent", self.max_sent)
             await hold.grow(len(chunk))
@@ -87,7 +87,6 @@ class BodyReader:
             elapsed = time.monotonic() - started
             if elapsed > self._timeout_s and buffer.tell() < elapsed * SLOWEST:
                 raise self._too_slow()
-            chunk, more = await self._message(receive)
 
     async def _message(self, receive: Receive) -> tuple[bytes, bool]:
         try:

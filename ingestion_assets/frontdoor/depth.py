@@ -11,6 +11,7 @@ _ALL_BUT_BRACKETS_AND_QUOTES = bytes(set(range(256)) - set(b'"[]{}'))
 _STEP = {ord("["): 1, ord("]"): -1}
 _PASSES = 4
 _STRETCH = 64 * 1024
+_SHORT = 4096  # bytes; shorter texts are settled by all their opening brackets as a rule
 _PART = 256 * 1024  # bytes; larger parts are not looked at by themselves, because that means copying them
 
 
@@ -21,6 +22,8 @@ def deeper_than(body: bytes, limit: int, *, parts: Iterable[Raw] = (), level: in
     arrays and objects, where the caller knows of such: most are settled by fewer opening brackets than the limit, and so
     is what lies around them.
     """
+    if len(body) <= _SHORT and _opening(body) <= limit:
+        return False
     around = len(body) + 1  # bytes that may be brackets: not in parts, and not the commas between them
     inside = 0
     for part in parts:

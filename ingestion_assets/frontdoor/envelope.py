@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.frontdoor.problems import Problem, unexpected
+from ingestion_assets.frontdoor.protocol import answer, exchange_of
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -66,51 +67,76 @@ class Envelope:
         request_id = headers.get(b"x-request-id", b"")
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = b"%b-%x" % (self._request_prefix, next(self._request_numbers))
-        added: list[tuple[bytes, bytes]] = [(b"x-request-id", request_id), *SECURITY_HEADERS]
-        state["response_headers"] = added
-        status = 0
-        complete = False
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status, complete
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if self._stopping():
-                    added.append((b"connection", b"close"))
-                message["headers"] = [*message["headers"], *added]
-            elif not message.get("more_body"):
-                complete = True
-            await send(message)
-
+        state["response_headers"] = [(b"x-request-id", request_id), *SECURITY_HEADERS]
+        answering = _Answering(scope, receive, send, self._stopping)
         direct = self._direct.get((scope["method"], scope["path"]))
         try:
             if direct is None:
-                await self._app(scope, receive, send_with_headers)
+                await self._app(scope, receive, answering.send)
             else:
-                response = await direct(Request(scope, receive))
-                await response(scope, receive, send_with_headers)
+                await answering.respond(await direct(Request(scope, receive)))
         except Problem as problem:
-            await problem.response()(scope, receive, send_with_headers)
+            await answering.respond(problem.response())
         except ClientDisconnect:
-            status = CLIENT_CLOSED
+            answering.status = CLIENT_CLOSED
         except Exception:
             log.exception("request_failed", request_id=request_id.decode(), path=scope["path"])
-            if complete:
+            if answering.complete:
                 return
-            if status:
+            if answering.status:
                 raise
-            await unexpected().response()(scope, receive, send_with_headers)
+            await answering.respond(unexpected().response())
         finally:
             seconds = time.perf_counter() - started
             path = scope["path"] if direct is not None else _template(scope)
-            self._metrics.count(scope["method"], path, status, seconds)
+            self._metrics.count(scope["method"], path, answering.status, seconds)
             if access.isEnabledFor(logging.INFO):
                 client = scope.get("client")
                 access.info(
                     '%s "%s %s" %d %.1fms principal=%s request_id=%s',
-                    client[0] if client else "-", scope["method"], scope["path"], status, seconds * 1000,
+                    client[0] if client else "-", scope["method"], scope["path"], answering.status, seconds * 1000,
                     state.get("principal", "-"), request_id.decode(),
                 )  # fmt: skip
+
+
+class _Answering:
+    """One request's answer on its way, with the headers that all answers get; `status` 0 as long as nothing was said."""
+
+    __slots__ = ("_receive", "_scope", "_send", "_stopping", "complete", "status")
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, stopping: Callable[[], bool]) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._stopping = stopping
+        self.status = 0
+        self.complete = False
+
+    async def send(self, message: Message) -> None:
+        """ASGI's `send`."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            closing = [(b"connection", b"close")] if self._stopping() else []
+            message["headers"] = [*message["headers"], *self._scope["state"]["response_headers"], *closing]
+        elif not message.get("more_body"):
+            self.complete = True
+        await self._send(message)
+
+    async def respond(self, response: Response) -> None:
+        """Send a response whole: in one go where the request has arrived whole."""
+        exchange = exchange_of(self._receive)
+        if exchange is None or exchange.more_body or self._scope["method"] == "HEAD":
+            await response(self._scope, self._receive, self.send)
+            return
+        self.status = response.status_code
+        await answer(
+            exchange,
+            status=response.status_code,
+            headers=(*response.raw_headers, *self._scope["state"]["response_headers"]),
+            body=response.body,
+            close=self._stopping(),
+        )
+        self.complete = True
 
 
 def _template(scope: Scope) -> str:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 from uuid import UUID
@@ -17,7 +16,7 @@ from ingestion_assets.frontdoor import preferences
 from ingestion_assets.frontdoor.budget import Hold
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
 from ingestion_assets.frontdoor.problems import Problem, error_item
-from ingestion_assets.frontdoor.protocol import BODY_ARRIVED
+from ingestion_assets.frontdoor.protocol import exchange_of
 from ingestion_assets.frontdoor.receipt_view import receipt_json
 from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.frontdoor.waiting import TERMINAL
@@ -37,22 +36,13 @@ JSON = frozenset({"application/json"})
 _KEPT = {b"content-type": "content_type", b"user-agent": "user_agent", b"x-client-version": "client_version"}
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """A request that was let in: who sent it, its headers, and the small facts kept beside its payload."""
 
     principal: Principal
     headers: dict[bytes, bytes]
     idempotency_key: str | None
     attributes: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Landing:
-    """A payload on its way to the intake, and what a receipt says of it before the ledger does."""
-
-    drop: NewDrop
-    view: dict[str, Any]
 
 
 MakeDrop = Callable[[Arrival, bytes], NewDrop]
@@ -169,8 +159,11 @@ async def _land(
 async def received(request: Request, hold: Hold) -> bytes:
     """The decoded body, counted against `hold`. Raises `Problem` 400, 408, 413, 415, 503; `ClientDisconnect`."""
     state = request.scope["state"]
-    bodies = front_door(request).bodies
-    return await bodies.read(request.receive, state["headers"], hold, arrived=BODY_ARRIVED in state)
+    exchange = exchange_of(request.receive)
+    arrived = None
+    if exchange is not None and not exchange.more_body:
+        arrived, exchange.body = bytes(exchange.body), bytearray()
+    return await front_door(request).bodies.read(request.receive, state["headers"], hold, arrived=arrived)
 
 
 def _made_and_prepared(make_drop: MakeDrop, arrival: Arrival, body: bytes) -> tuple[NewDrop, Packed]:

@@ -1,16 +1,20 @@
-"""The spine's vocabulary: what a payload is called on its way from acceptance to outcome. No I/O here."""
+"""The spine's vocabulary: what a payload is called on its way from acceptance to outcome. No I/O here.
+
+What is made for each request is a `msgspec.Struct`, which takes a fifth of the time that a frozen dataclass takes.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+import msgspec
+
 State = Literal["landed", "claimed", "held", "done", "failed"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewDrop:
+class NewDrop(msgspec.Struct, frozen=True, kw_only=True):
     """A payload as the front door hands it over: decoded, authenticated, not yet durable.
 
     `body` is what is kept untouched; `records` counts the records inside; `attributes` are small facts that later
@@ -25,11 +29,10 @@ class NewDrop:
     records: int
     subject: str | None = None
     idempotency_key: str | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """The answer to a `NewDrop` once its bytes are durable.
 
     `replayed`: the idempotency key was known, `id` is the first receipt. `registered` is False while the ledger

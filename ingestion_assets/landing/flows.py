@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,8 @@ class RefusedError(Exception):
 class Flow:
     """A flow's face towards the spine.
 
-    `partition_of(received_at, subject)` names the Dagster partition; `lane_of(partition, drop_id)` the lane within it;
+    `partition_of(received_at, subject)` names the Dagster partition; `lane_of(partition, number)` the lane within it, where numbers
+    spread payloads over lanes;
     `read_inbox(name, content)` cuts an inbox file into payloads (raises `RefusedError`);
     `compose(records, attributes)` puts rejected records of one payload together for another try, but for those that must
     go `alone` lest they spoil it for the others. `dynamic_partitions` names the flow's dynamic partitions in Dagster, where
@@ -33,7 +33,7 @@ class Flow:
     name: str
     job: str
     partition_of: Callable[[datetime, str | None], str]
-    lane_of: Callable[[str, UUID], str]
+    lane_of: Callable[[str, int], str]
     read_inbox: Callable[[str, bytes], Sequence[tuple[Body, Mapping[str, str]]]]
     compose: Callable[[Sequence[bytes], Mapping[str, str]], Body]
     alone: Callable[[bytes], bool] = lambda _record: False

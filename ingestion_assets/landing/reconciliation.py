@@ -236,7 +236,7 @@ def _read_file(
         drop = NewDrop(
             flow=flow.name,
             partition=partition,
-            lane=flow.lane_of(partition, drop_id),
+            lane=flow.lane_of(partition, drop_id.int),
             principal=INBOX_PRINCIPAL,
             subject=body.subject,
             body=body.data,

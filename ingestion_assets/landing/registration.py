@@ -39,8 +39,7 @@ class Known:
     body_sha256: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Landed:
+class Landed(msgspec.Struct, frozen=True):
     """A drop on landing storage: the segment it lies in and its place there."""
 
     segment: str

@@ -161,7 +161,7 @@ async def _redrive_records(
         NewDrop(
             flow=flow.name,
             partition=partition,
-            lane=flow.lane_of(partition, drop_id),
+            lane=flow.lane_of(partition, drop_id.int),
             principal=origin.principal,
             subject=origin.subject,
             body=body.data,

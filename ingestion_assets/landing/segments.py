@@ -11,7 +11,6 @@ segment is written whole or not at all (temporary name, fsync, rename; or one ob
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
@@ -51,8 +50,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attributes: dict[str, str] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A drop within a segment: its header, parsed and as it stands there, and the offset of its body."""
 
     header: Header
@@ -69,8 +67,7 @@ _decoder = msgspec.json.Decoder(Header)
 _threads = threading.local()
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
+class Packed(msgspec.Struct, frozen=True):
     """A drop made ready for a segment: digest taken, body compressed or not."""
 
     header: Header

@@ -13,6 +13,8 @@ from sqlalchemy.dialects.postgresql import insert
 from ingestion_assets.landing.claims import DropRef
 from ingestion_assets.modules.tables import attempts
 
+_NOTE = insert(attempts).on_conflict_do_nothing(index_elements=["receipt"])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
@@ -34,11 +36,7 @@ class Attempt:
 def note_attempt(connection: sa.Connection, attempt: Attempt) -> None:
     """Keep an attempt; an accepted one only once, whoever notes it first."""
     values = {name: getattr(attempt, name) for name in Attempt.__dataclass_fields__}
-    connection.execute(
-        insert(attempts)
-        .values(id=uuid_utils.compat.uuid7(), **values)
-        .on_conflict_do_nothing(index_elements=["receipt"])
-    )
+    connection.execute(_NOTE, {"id": uuid_utils.compat.uuid7(), **values})
 
 
 def note_accepted(connection: sa.Connection, ref: DropRef, *, site_id: int) -> None:

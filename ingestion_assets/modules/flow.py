@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from uuid import UUID
 
 from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
@@ -19,7 +18,7 @@ def partition_of(_received_at: datetime, subject: str | None = None) -> str:
     return subject
 
 
-def lane_of(partition: str, _drop_id: UUID) -> str:
+def lane_of(partition: str, _number: int) -> str:
     """The site: its syncs come one after the other."""
     return partition
 

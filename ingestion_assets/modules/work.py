@@ -22,6 +22,7 @@ from ingestion_assets.modules.webhooks import announce
 # A commit that does not wait for the disk: the outcomes' commit, which comes later in the same log, does. Lost before that, the payload
 # is not done yet and is applied again.
 _NO_WAIT = sa.text("SET LOCAL synchronous_commit = off")
+_SET_RESULT = sa.update(syncs).where(syncs.c.id == sa.bindparam("sync"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +87,7 @@ class ModulesWork:
                 ended.append(outcome)
                 if done.ref.state == "done":
                     continue
-                connection.execute(
-                    sa.update(syncs).where(syncs.c.id == done.ref.id).values(result=dict(outcome.result))
-                )
+                connection.execute(_SET_RESULT, {"sync": done.ref.id, "result": outcome.result})
                 note_accepted(connection, done.ref, site_id=self.site_id)
                 if not outcome.held:
                     announce(connection, site_id=self.site_id, sync_id=done.ref.id, result=outcome.result)
