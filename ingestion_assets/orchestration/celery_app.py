@@ -34,6 +34,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
             "visibility_timeout": VISIBILITY_TIMEOUT_S,
             "socket_keepalive": True,
             "socket_connect_timeout": 2.0,
+            "socket_timeout": 5.0,  # a broker that hangs is away too
             "health_check_interval": 10,
             "global_keyprefix": KEY_PREFIX,
         },
@@ -51,6 +52,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "task_publish_retry_policy": {
             "max_retries": 3, "interval_start": 0.1, "interval_step": 0.4, "interval_max": 1.0
         },
+        "worker_consumer": "ingestion_assets.orchestration.consumer:PromptConsumer",
         "worker_pool": "ingestion_assets.orchestration.pool:PromptTaskPool",
         "worker_prefetch_multiplier": 1,
         "worker_max_tasks_per_child": 500,

@@ -1,14 +1,20 @@
-"""Dagster's run coordinator: launches what the ledger dispatched at once, queues everything else as usual."""
+"""Dagster's run coordinator: launches what the ledger dispatched at once, queues everything else as usual.
+
+While the broker is away whatever it gets waits in the queue, which the daemon looks at every second.
+"""
 
 from collections.abc import Mapping
 from typing import Any, Self
 
-from dagster import DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
+from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._serdes import ConfigurableClassData
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
+from ingestion_assets.orchestration.broker_watch import BrokerWatch
+from ingestion_assets.orchestration.launcher import WarmRunLauncher
 from ingestion_assets.settings import load_settings
 
 DISPATCH_TAG = "ingestion/dispatch"
@@ -26,6 +32,13 @@ class LaneRunCoordinator(QueuedRunCoordinator):
         settings = load_settings()
         workers = {"max_concurrent_runs": settings.workers_default + settings.workers_gpu}
         return super().from_config_value(inst_data, {**workers, **config_value})
+
+    def get_run_queue_config(self) -> RunQueueConfig:
+        """What the daemon goes by, too: nothing is taken from the queue while the broker is away."""
+        config = super().get_run_queue_config()
+        watch = _watch(self._instance)
+        held_back = watch is not None and watch.holds_back()
+        return config._replace(max_concurrent_runs=0) if held_back else config
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         run = context.dagster_run
@@ -50,3 +63,15 @@ class LaneRunCoordinator(QueuedRunCoordinator):
             return False
         tags = TagConcurrencyLimitsCounter(limits.tag_concurrency_limits, in_progress)
         return not tags.is_blocked(run)
+
+
+def why_runs_wait(instance: DagsterInstance) -> str | None:
+    """What keeps every run in the queue, in words; None where nothing does."""
+    watch = _watch(instance)
+    error = None if watch is None else watch.look()
+    return None if error is None else f"The broker does not answer, runs wait until it does: {error}"
+
+
+def _watch(instance: DagsterInstance) -> BrokerWatch | None:
+    launcher = instance.run_launcher
+    return launcher.broker if isinstance(launcher, WarmRunLauncher) else None

@@ -1,11 +1,13 @@
 """Dagster's run launcher: sends runs to the warm workers, cancels them and tells whether they are alive."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Self
 
 import sqlalchemy as sa
-from dagster import DagsterRun, DagsterRunStatus, Field, StringSource
+from dagster import DagsterEvent, DagsterRun, DagsterRunStatus, Field, StringSource
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, ResumeRunContext, WorkerStatus
+from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._serdes import ConfigurableClassData
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import (
@@ -13,11 +15,15 @@ from dagster_celery.tags import (
     DAGSTER_CELERY_RUN_PRIORITY_TAG,
     DAGSTER_CELERY_TASK_ID_TAG,
 )
+from kombu.exceptions import OperationalError
 
 from ingestion_assets.orchestration import heartbeats
+from ingestion_assets.orchestration.broker_watch import BrokerWatch
 from ingestion_assets.orchestration.celery_app import DEFAULT_QUEUE, make_app, send_run
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
+
+logger = logging.getLogger(__name__)
 
 
 class WarmRunLauncher(CeleryRunLauncher):
@@ -38,15 +44,42 @@ class WarmRunLauncher(CeleryRunLauncher):
         super().__init__(default_queue=DEFAULT_QUEUE, inst_data=inst_data)
         if self._settings.redis_url is not None:
             self.celery = make_app(self._settings)
+        self.broker = BrokerWatch(self.celery)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Send the run to the broker. Raises within seconds without one; Dagster then fails the run."""
+        """Send the run to the broker. What it does not take goes back to Dagster's queue.
+
+        Raises `OperationalError` where there is no queue either; Dagster then fails the run.
+        """
         run = context.dagster_run
         self._settings.require("redis_url")
-        queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
         if run.tags.get(DAGSTER_CELERY_TASK_ID_TAG) != run.run_id:
             self._instance.add_run_tags(run.run_id, {DAGSTER_CELERY_TASK_ID_TAG: run.run_id})
-        send_run(self.celery, run_id=run.run_id, queue=queue, priority=_priority(run))
+        refusal, away = self._send(run), None
+        if refusal is not None and (away := self.broker.look()) is None:
+            refusal = self._send(run)  # it was away for a moment only
+        if refusal is None:
+            return
+        if not isinstance(self._instance.run_coordinator, QueuedRunCoordinator):
+            raise refusal
+        self.broker.refused(away)
+        self._queue_again(run.run_id, f"The broker did not take the run, which waits in the queue: {refusal}")
+
+    def _send(self, run: DagsterRun) -> OperationalError | None:
+        queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
+        try:
+            send_run(self.celery, run_id=run.run_id, queue=queue, priority=_priority(run))
+        except OperationalError as error:
+            return error
+        return None
+
+    def _queue_again(self, run_id: str, why: str) -> None:
+        """Give a run back to the queue, unless it was sent after all, or cancelled."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is not None and run.status == DagsterRunStatus.STARTING:
+            logger.warning("Run %s: %s", run_id, why)
+            self._instance.report_engine_event(why, run)
+            self._instance.report_dagster_event(DagsterEvent.job_enqueue(run), run_id=run_id)
 
     def terminate(self, run_id: str) -> bool:
         """Cancel the run: at once where no process executes it yet, else by an interrupt within seconds."""

@@ -78,6 +78,8 @@ class RunWarden(threading.Thread):
                     next_hold = now + self._heartbeat_s
                     tasks = [task.id for task in list(state.reserved_requests)]
                     lost_launches.hold(self._broker, tasks, seconds=3 * self._heartbeat_s)
+            except redis.RedisError as error:  # that it is away is said by the consumer, once
+                logger.debug("The broker does not answer: %s", error)
             except Exception:
                 logger.exception("Watching over the runs failed; trying again")
                 self._ended.wait(1.0)

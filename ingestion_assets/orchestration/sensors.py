@@ -21,8 +21,9 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts runs for landed {flow.name}, should the front door's wake not have done so.",
     )
-    def landed() -> dg.SensorResult | dg.SkipReason:
+    def landed(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         from ingestion_assets.landing import dispatch, pauses  # noqa: PLC0415
+        from ingestion_assets.orchestration.coordinator import why_runs_wait  # noqa: PLC0415
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
         with postgres.engine().begin() as connection:
@@ -31,11 +32,10 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
             waiting = None if states else pauses.why_waiting(connection, flow.name)
         if not dispatched:
             busy = ", ".join(sorted(state.lane.name for state in states))
-            return dg.SkipReason(
-                f"A run is at work or asked for already: {busy}."
-                if busy
-                else waiting or "Nothing has landed."
-            )
+            if not busy:
+                return dg.SkipReason(waiting or "Nothing has landed.")
+            why = why_runs_wait(context.instance)
+            return dg.SkipReason(f"A run is at work or asked for already: {busy}.{f' {why}' if why else ''}")
         return dg.SensorResult(
             run_requests=[
                 dg.RunRequest(run_key=str(one.id), partition_key=one.lane.partition, tags=one.tags())

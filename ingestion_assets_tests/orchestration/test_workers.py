@@ -212,11 +212,8 @@ def test_workers_and_launcher_survive_a_restart_of_the_broker(runs: Runs, broker
     running, _ = runs.launch_sleeping(seconds=6)
     broker.stop()
     started = time.monotonic()
-    with pytest.raises(Exception, match=r"(?i)connect"):
-        runs.launch("chain", tags=DAY)
+    assert runs.status(runs.launch("chain", tags=DAY)) == DagsterRunStatus.QUEUED
     assert time.monotonic() - started < 10
-    [failed] = runs.instance.get_runs(dg.RunsFilter(job_name="chain"), limit=1)
-    assert failed.status == DagsterRunStatus.FAILURE
     broker.start()
     runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS, seconds=20)
     runs.wait_for(running, DagsterRunStatus.SUCCESS, seconds=20)
