@@ -1,7 +1,8 @@
 """The one decision on starting runs, shared by the front door's wake and the sensor.
 
 A run is started for a lane iff the lane has landed drops whose time has come, no run holds the lane, and no run that
-was asked for is still to claim them. `lanes_to_dispatch` decides; the ledger's unique index on pending dispatches
+was asked for is still to claim them. A lane whose runs end one after the other before they claim anything, for whatever
+reason, gets its next one ever later. `lanes_to_dispatch` decides; the ledger's unique index on pending dispatches
 makes the decision hold when several processes take it at once.
 """
 
@@ -24,6 +25,10 @@ DISPATCH_TAG = "ingestion/dispatch"
 PARTITION_TAG = "dagster/partition"
 LANE_CHANNEL = "ingestion_lane_free"
 
+IN_VAIN_AT_ONCE = 3
+IN_VAIN_FIRST_S = 5.0
+IN_VAIN_LONGEST_S = 300.0
+
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
@@ -33,6 +38,18 @@ class LaneState:
     oldest: datetime
     leased: bool
     pending: bool
+    in_vain: int = 0
+    """How many of its newest runs, one after the other, were lost before they claimed anything; ten at most are counted."""
+    in_vain_s: float = 0.0
+    """Seconds since the last of those was lost."""
+
+    @property
+    def rests_s(self) -> float:
+        """Seconds until its next run may be asked for: none after two in vain, then 5, 10, 20… up to five minutes after the last."""
+        if self.in_vain < IN_VAIN_AT_ONCE:
+            return 0.0
+        pause_s = min(IN_VAIN_LONGEST_S, IN_VAIN_FIRST_S * 2 ** (self.in_vain - IN_VAIN_AT_ONCE))
+        return max(0.0, pause_s - self.in_vain_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +72,7 @@ class Dispatch:
 
 def lanes_to_dispatch(states: Collection[LaneState], *, at_most: int) -> list[Lane]:
     """The lanes that need a run, longest waiting first."""
-    waiting = [state for state in states if not state.leased and not state.pending]
+    waiting = [state for state in states if not state.leased and not state.pending and not state.rests_s]
     return [state.lane for state in sorted(waiting, key=lambda state: (state.oldest, state.lane))[:at_most]]
 
 
@@ -81,13 +98,23 @@ _STATES = """
                    WHERE lease.flow = l.flow AND lease.lane = l.lane
                      AND lease.expires_at > clock_timestamp()) AS leased,
            EXISTS (SELECT FROM ingestion.dispatches d
-                   WHERE d.flow = l.flow AND d.lane = l.lane AND d.state = 'pending') AS pending
+                   WHERE d.flow = l.flow AND d.lane = l.lane AND d.state = 'pending') AS pending,
+           vain.in_vain, vain.in_vain_s
     FROM ({lanes}) l CROSS JOIN LATERAL (
         SELECT partition, received_at FROM ingestion.drops
         WHERE state = 'landed' AND flow = l.flow AND lane = l.lane
           AND (not_before IS NULL OR not_before <= clock_timestamp())
         ORDER BY id LIMIT 1
-    ) oldest
+    ) oldest CROSS JOIN LATERAL (
+        SELECT count(*) AS in_vain,
+               coalesce(extract(epoch FROM clock_timestamp() - max(ended_at)), 0)::float8 AS in_vain_s
+        FROM (
+            SELECT ended_at, bool_and(state = 'lost' AND run_id IS NULL) OVER (ORDER BY requested_at DESC) AS in_vain
+            FROM (SELECT requested_at, state, run_id, ended_at FROM ingestion.dispatches d
+                  WHERE d.flow = l.flow AND d.lane = l.lane
+                  ORDER BY requested_at DESC LIMIT 10) newest
+        ) run WHERE run.in_vain
+    ) vain
 """
 STATES_OF_ALL_LANES = sa.text(_STATES.format(lanes=_ALL_LANES))
 STATES_OF_NAMED_LANES = sa.text(_STATES.format(lanes=_NAMED_LANES))
@@ -103,7 +130,14 @@ def lane_states(
         else connection.execute(STATES_OF_NAMED_LANES, {"flows": list(flows), "lanes": list(lanes)})
     )
     return [
-        LaneState(Lane(row.flow, row.partition, row.lane), row.oldest, row.leased, row.pending)
+        LaneState(
+            Lane(row.flow, row.partition, row.lane),
+            row.oldest,
+            row.leased,
+            row.pending,
+            row.in_vain,
+            row.in_vain_s,
+        )
         for row in rows
     ]
 
@@ -157,3 +191,8 @@ def lose(connection: sa.Connection, ids: Sequence[UUID]) -> int:
         .where(dispatches.c.id.in_(ids), dispatches.c.state.in_(("pending", "claimed")))
         .values(state="lost", ended_at=sa.func.clock_timestamp())
     ).rowcount
+
+
+def withdraw(connection: sa.Connection, ids: Sequence[UUID]) -> None:
+    """Forget dispatches whose runs could not be asked for: that says nothing about the lanes."""
+    connection.execute(sa.delete(dispatches).where(dispatches.c.id.in_(ids), dispatches.c.state == "pending"))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, lose, request
+from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, request, withdraw
 from ingestion_assets.landing.drops import Lane
 
 RETRY_S = 1.0
@@ -85,7 +85,7 @@ class Waker:
         try:
             with self._engine.begin() as connection:
                 if self._failed:
-                    lose(connection, self._failed)
+                    withdraw(connection, self._failed)
                 states = lane_states(
                     connection, flows=sorted(flows), lanes=None if everywhere else sorted(names)
                 )
@@ -105,7 +105,7 @@ class Waker:
             self._failed.append(dispatch.id)
         try:
             with self._engine.begin() as connection:
-                lose(connection, self._failed)
+                withdraw(connection, self._failed)
             self._failed.clear()
         except SQLAlchemyError as error:  # the ledger is down too: noted with the next try
             log.warning("wake_failed", error=str(error).splitlines()[0])

@@ -5,6 +5,7 @@
 | a store or the network, for a moment | the step itself | `IN_STEP_RETRIES` times, with backoff and jitter, in the same process |
 | a store or the network, for longer | the ledger | the drops go back, to be taken at once the first time, then after a growing delay; that costs them no attempt |
 | the broker, or it takes no run | Dagster's queue | runs stay `QUEUED` until it is back; see `broker_watch.py` |
+| runs that end before they claim anything | the decision on runs | twice at once, then after 5, 10, 20… s, at most 5 min, until one claims; see `landing/dispatch.py` |
 | one payload, always | the run takes its drops one by one | the one that fails again is `failed`, with the exception's text; the rest go through |
 | the process (killed, out of memory) | the ledger | the worker's warden gives the drops back at once (the sensor, should it be gone too), one attempt fewer; after two lost runs each is taken alone |
 | a check that blocks, or a run that took longer than it may | the ledger | the drops go back, one attempt fewer |

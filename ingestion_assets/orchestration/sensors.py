@@ -3,9 +3,14 @@
 The front door wakes runs at once; these make sure, after any crash. Neither keeps a cursor: the ledger is the queue of record.
 """
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from ingestion_assets.landing.flows import Flow
+
+if TYPE_CHECKING:
+    from ingestion_assets.landing.dispatch import LaneState
 
 INTERVAL_S = 5
 RUNS_A_TICK = 50
@@ -23,7 +28,6 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
     )
     def landed(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         from ingestion_assets.landing import dispatch, pauses  # noqa: PLC0415
-        from ingestion_assets.orchestration.coordinator import why_runs_wait  # noqa: PLC0415
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
         with postgres.engine().begin() as connection:
@@ -31,11 +35,9 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
             dispatched = dispatch.request(connection, dispatch.lanes_to_dispatch(states, at_most=RUNS_A_TICK))
             waiting = None if states else pauses.why_waiting(connection, flow.name)
         if not dispatched:
-            busy = ", ".join(sorted(state.lane.name for state in states))
-            if not busy:
-                return dg.SkipReason(waiting or "Nothing has landed.")
-            why = why_runs_wait(context.instance)
-            return dg.SkipReason(f"A run is at work or asked for already: {busy}.{f' {why}' if why else ''}")
+            return dg.SkipReason(
+                _why_none_is_started(context.instance, states) if states else waiting or "Nothing has landed."
+            )
         return dg.SensorResult(
             run_requests=[
                 dg.RunRequest(run_key=str(one.id), partition_key=one.lane.partition, tags=one.tags())
@@ -45,6 +47,24 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
         )
 
     return landed
+
+
+def _why_none_is_started(instance: dg.DagsterInstance, states: "list[LaneState]") -> str:
+    """Lanes have work, but none is to get a run now."""
+    from ingestion_assets.orchestration.coordinator import why_runs_wait  # noqa: PLC0415
+
+    resting = [state for state in states if state.rests_s]
+    busy = sorted(state.lane.name for state in states if not state.rests_s)
+    said = [
+        f"A run is at work or asked for already: {', '.join(busy)}." if busy else "",
+        why_runs_wait(instance),
+    ]
+    said += [
+        f"The last {state.in_vain} runs of {state.lane.name} ended before they took anything; look at the newest. "
+        f"The next one is started in {state.rests_s:.0f} s."
+        for state in resting
+    ]
+    return " ".join(filter(None, said))
 
 
 def _partitions_to_add(

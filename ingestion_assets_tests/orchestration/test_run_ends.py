@@ -142,3 +142,52 @@ def test_what_a_failed_run_holds_is_given_back_with_the_reason(
     assert (row.state, row.attempts) == ("landed", attempts)
     assert re.search(why.format(run_id=run_id), row.errors[0]["reason"], re.DOTALL)
     assert "Traceback" not in row.errors[0]["reason"]
+
+
+@pytest.mark.usefixtures("_stores_of_the_process")
+def test_a_lane_whose_runs_fail_before_they_claim_anything_gets_the_next_ever_later(
+    runs: Runs, engine: sa.Engine
+) -> None:
+    drop = NewDrop(
+        flow=LANE.flow, partition=LANE.partition, lane=LANE.name, principal="test", body=b"1", records=1
+    )
+    packed = pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=datetime.now(UTC))
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("TRUNCATE ingestion.drops, ingestion.leases, ingestion.dispatches CASCADE")
+        )
+        register(connection, [Landed("segment", entry) for entry in encode([packed])[1]])
+
+    def ask() -> list[dispatch.Dispatch]:
+        with engine.begin() as connection:
+            states = dispatch.lane_states(connection, flows=[LANE.flow])
+            return dispatch.request(connection, dispatch.lanes_to_dispatch(states, at_most=9))
+
+    for number in range(dispatch.IN_VAIN_AT_ONCE):
+        (asked,) = ask()
+        run_id = runs.create("failing", tags=asked.tags())
+        assert execute_run(run_id, instance=runs.instance, engine=engine, worker=Worker.here(), lease_s=20), (
+            number
+        )
+    assert ask() == []
+    with engine.begin() as connection:
+        (state,) = dispatch.lane_states(connection, flows=[LANE.flow])
+        assert dispatch.IN_VAIN_FIRST_S - 2 < state.rests_s <= dispatch.IN_VAIN_FIRST_S
+        ago = f"interval '{dispatch.IN_VAIN_FIRST_S} s'"
+        connection.execute(sa.text(f"UPDATE ingestion.dispatches SET ended_at = ended_at - {ago}"))
+    (asked,) = ask()
+    run_id = runs.create("planned", tags=asked.tags())
+    assert execute_run(run_id, instance=runs.instance, engine=engine, worker=Worker.here(), lease_s=20)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ingestion.drops SET state = 'landed', claim = NULL"))
+        (state,) = dispatch.lane_states(connection, flows=[LANE.flow])
+    assert state.in_vain == 0, "a run that claimed what it was for"
+
+
+def test_runs_in_vain_are_spaced_ever_wider_up_to_a_limit() -> None:
+    now = datetime.now(UTC)
+    rests = [
+        dispatch.LaneState(LANE, now, leased=False, pending=False, in_vain=number).rests_s
+        for number in range(11)
+    ]
+    assert rests == [0, 0, 0, 5, 10, 20, 40, 80, 160, 300, 300]

@@ -1,0 +1,70 @@
+"""The broker is stopped while all flows take payloads: no run fails for want of it, and all is done soon after its return."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from ingestion_assets.stack.places import Places
+from ingestion_assets.stack.supervision import Supervisor
+from ingestion_assets_tests.faults.campaign import DEADLINE_S
+from ingestion_assets_tests.faults.conftest import Cramped
+from ingestion_assets_tests.faults.convergence import come_to_rest
+from ingestion_assets_tests.faults.load import Senders
+from ingestion_assets_tests.faults.stores import rows
+from ingestion_assets_tests.servers import wait_until
+from ingestion_assets_tests.stacks import RunningStack
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+VALKEY = "stores:valkey"
+OUTAGE_S = 12.0  # two ticks of each sensor, and longer than Celery's first waits together
+BACK_S = 15.0
+
+
+def _runs(stack: RunningStack, *statuses: str) -> set[str]:
+    query = "SELECT run_id FROM public.runs WHERE status = ANY(%(statuses)s)"
+    return {row["run_id"] for row in rows(stack, query, statuses=list(statuses))}
+
+
+def _a_sensor_says_why(stack: RunningStack) -> bool:
+    query = "SELECT FROM public.job_ticks WHERE tick_body LIKE '%%broker does not answer%%' LIMIT 1"
+    return len(rows(stack, query)) > 0
+
+
+@contextmanager
+def _without_broker(stack: RunningStack) -> Iterator[None]:
+    supervisor = Supervisor(Places(stack.home).supervisor_socket)
+    supervisor._call("stopProcess", VALKEY)
+    try:
+        yield
+    finally:
+        supervisor._call("startProcess", VALKEY)
+
+
+def test_runs_wait_for_the_broker_and_none_fails(cramped: Cramped) -> None:
+    running = cramped.campaign
+    stack = running.stack
+    failed_before = _runs(stack, "FAILURE")
+    with Senders(stack, running.payloads(6)) as senders:
+        with _without_broker(stack):
+            outage_ends = time.monotonic() + OUTAGE_S
+            wait_until(lambda: _runs(stack, "QUEUED"), seconds=OUTAGE_S, what="runs in the queue")
+            wait_until(lambda: _a_sensor_says_why(stack), seconds=OUTAGE_S, what="a tick with the reason")
+            health = httpx.get(f"{stack.url}/health", timeout=10).json()
+            assert health["dependencies"]["redis"]["status"] == "down"
+            wait_until(lambda: time.monotonic() > outage_ends, seconds=OUTAGE_S, what="the outage's end")
+            lanes = rows(stack, "SELECT DISTINCT flow, lane FROM ingestion.drops WHERE state = 'landed'")
+            assert len(_runs(stack, "QUEUED")) <= len(lanes)
+        back = time.monotonic()
+        senders.finish(timeout_s=DEADLINE_S)
+        rest = come_to_rest(stack, senders.acknowledged, deadline_s=DEADLINE_S)
+    print(
+        f"{len(senders.acknowledged)} payloads, done {rest.finished_at - back:.1f} s after the broker's return"
+    )
+    assert _runs(stack, "FAILURE") == failed_before
+    assert rest.finished_at - back < BACK_S
+    running.note(senders)
+    found = running.audit()
+    assert found.is_clean, found
