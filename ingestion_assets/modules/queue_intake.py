@@ -3,13 +3,15 @@
 A job is moved to this process's own list, landed, and only then removed there: one that is lost in between is found on that list
 when the process's sign of life has run out, and put back. Its `job_id`, which is what an `Idempotency-Key` may be, and its site are its
 idempotency key, so that it is never applied twice. What is no job goes to `module_sync_queue:dead`, and `job_status:<job_id>` says what
-became of each.
+became of each. A job that fails for whatever other reason comes again after 15, 30, 60 and 120 s, others going first; then it is set
+aside there as well.
 
 The job: `{"job_id", "site_id", "data": <the request body>, …}`.
 """
 
 import asyncio
 import json
+import time
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -33,10 +35,15 @@ QUEUE = "module_sync_queue"
 DEAD = f"{QUEUE}:dead"
 TAKEN = f"{QUEUE}:taken"
 ALIVE = f"{QUEUE}:alive"
+LATER = f"{QUEUE}:later"
+TRIES = f"{QUEUE}:tries"
 ALIVE_S = 15
 STATUS_S = 3600
 POLL_S = 2.0
 RETRY_S = 1.0
+MOST_TRIES = 5
+FIRST_PAUSE_S = 15.0
+TRIES_KEPT_S = 86400
 PRINCIPAL = "queue"
 
 log = structlog.get_logger(__name__)
@@ -72,6 +79,7 @@ async def _take_next(door: FrontDoor, client: Redis, name: str) -> None:
     own = f"{TAKEN}:{name}"
     await client.set(f"{ALIVE}:{name}", "1", ex=ALIVE_S)
     await _put_back_lost(client, name)
+    await _put_back_due(client)
     job = await client.lindex(own, -1)  # pyright: ignore[reportGeneralTypeIssues]
     if job is None:
         job = await client.blmove(QUEUE, own, POLL_S, "RIGHT", "LEFT")  # pyright: ignore[reportGeneralTypeIssues,reportArgumentType]
@@ -90,8 +98,32 @@ async def _put_back_lost(client: Redis, name: str) -> None:
             log.info("queue_job_put_back", consumer=other)
 
 
+async def _put_back_due(client: Redis) -> None:
+    for raw in await client.zrangebyscore(LATER, 0, time.time(), 0, 100):
+        async with client.pipeline(transaction=True) as both:
+            both.zrem(LATER, raw)  # pyright: ignore[reportArgumentType]
+            both.rpush(QUEUE, raw)  # pyright: ignore[reportArgumentType]
+            await both.execute()
+
+
+async def _comes_again(client: Redis, raw: bytes, error: Exception) -> bool:
+    """Have a job that failed in a way nobody foresaw wait for its next try; False once it has had them all."""
+    digest = sha256(raw).hexdigest()
+    tries = await client.hincrby(TRIES, digest)  # pyright: ignore[reportGeneralTypeIssues]
+    await client.expire(TRIES, TRIES_KEPT_S)
+    log.error("queue_job_failed", tries=tries, error=str(error), exc_info=error if tries == 1 else None)
+    if tries >= MOST_TRIES:
+        await client.hdel(TRIES, digest)  # pyright: ignore[reportGeneralTypeIssues]
+        return False
+    await client.zadd(LATER, {raw: time.time() + FIRST_PAUSE_S * 2 ** (tries - 1)})
+    return True
+
+
 async def _land(door: FrontDoor, client: Redis, raw: bytes) -> None:
-    """Land one job. Raises `LandingUnavailableError`; `Problem` 503 while PostgreSQL cannot say whether the site is there."""
+    """Land one job, or put it where it belongs instead.
+
+    Raises `LandingUnavailableError`; `Problem` 503 while PostgreSQL cannot say whether the site is there.
+    """
     job_id = sha256(raw).hexdigest()[:40]
     site_id, started = 0, datetime.now(UTC)
     try:
@@ -113,16 +145,24 @@ async def _land(door: FrontDoor, client: Redis, raw: bytes) -> None:
             raise
         conflict = isinstance(error, IdempotencyConflictError)
         reason = "the job_id was used before with other data" if conflict else str(error)
-        await client.lpush(DEAD, raw)  # pyright: ignore[reportGeneralTypeIssues]
-        await _tell(client, job_id, status="failed", reason=reason)
-        attempt = Attempt(
-            site_id=site_id if 0 < site_id < 2**63 else 0, at=started, via="queue", status=422, outcome="invalid",
-            principal=PRINCIPAL, size_bytes=len(raw), detail=reason[:500],
-        )  # fmt: skip
-        await desk(door).note(attempt)
-        log.warning("queue_job_refused", job_id=job_id, reason=reason)
+        status, outcome = 422, "invalid"
+    except (RedisError, OSError, LandingUnavailableError):
+        raise
+    except Exception as error:
+        if await _comes_again(client, raw, error):
+            return
+        status, outcome, reason = 500, "failed", f"{type(error).__name__}: {error}"
+    else:
+        await _tell(client, job_id, status="landed", receipt=str(accepted.id))
         return
-    await _tell(client, job_id, status="landed", receipt=str(accepted.id))
+    await client.lpush(DEAD, raw)  # pyright: ignore[reportGeneralTypeIssues]
+    await _tell(client, job_id, status="failed", reason=reason)
+    attempt = Attempt(
+        site_id=site_id if 0 < site_id < 2**63 else 0, at=started, via="queue", status=status, outcome=outcome,
+        principal=PRINCIPAL, size_bytes=len(raw), detail=reason[:500],
+    )  # fmt: skip
+    await desk(door).note(attempt)
+    log.warning("queue_job_refused", job_id=job_id, reason=reason)
 
 
 def _key(job_id: str) -> str:

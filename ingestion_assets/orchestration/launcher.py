@@ -63,6 +63,8 @@ class WarmRunLauncher(CeleryRunLauncher):
         if not isinstance(self._instance.run_coordinator, QueuedRunCoordinator):
             raise refusal
         self.broker.refused(away)
+        if away is None:
+            logger.warning("The broker answers and does not take run %s: %s", run.run_id, refusal)
         self._queue_again(run.run_id, f"The broker did not take the run, which waits in the queue: {refusal}")
 
     def _send(self, run: DagsterRun) -> OperationalError | None:
@@ -77,7 +79,6 @@ class WarmRunLauncher(CeleryRunLauncher):
         """Give a run back to the queue, unless it was sent after all, or cancelled."""
         run = self._instance.get_run_by_id(run_id)
         if run is not None and run.status == DagsterRunStatus.STARTING:
-            logger.warning("Run %s: %s", run_id, why)
             self._instance.report_engine_event(why, run)
             self._instance.report_dagster_event(DagsterEvent.job_enqueue(run), run_id=run_id)
 

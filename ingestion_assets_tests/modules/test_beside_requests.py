@@ -15,9 +15,9 @@ import pytest
 import redis
 import sqlalchemy as sa
 
-from ingestion_assets.modules import feed
+from ingestion_assets.modules import feed, queue_intake
 from ingestion_assets.modules.feed import Feed, Question, ask_all, due
-from ingestion_assets.modules.queue_intake import DEAD, QUEUE, TAKEN
+from ingestion_assets.modules.queue_intake import DEAD, LATER, QUEUE, TAKEN, TRIES
 from ingestion_assets.modules.webhooks import ForbiddenAddressError, check_url, is_public
 from ingestion_assets.stores.sealing import sealer
 from ingestion_assets_tests.modules.front import Front, serving
@@ -103,6 +103,47 @@ def test_a_bad_job_is_refused_and_the_next_one_lands(
         assert client.lrange(DEAD, 0, -1) == [bad]
         told = [json.loads(client.get(key) or b"")["status"] for key in client.keys("job_status:*")]
         assert sorted(told) == ["failed", "landed"]
+
+
+@pytest.mark.parametrize("repaired", [True, False], ids=["repaired in time", "never repaired"])
+def test_a_job_that_fails_in_an_unknown_way_comes_again_and_then_is_set_aside(
+    front: Front, redis_url: str, monkeypatch: pytest.MonkeyPatch, repaired: bool
+) -> None:
+    monkeypatch.setattr(queue_intake, "FIRST_PAUSE_S", 0.2)
+    monkeypatch.setattr(queue_intake, "POLL_S", 0.1)
+    (site_id, _), (other, _) = front.site(), front.site()
+    first, behind = [
+        json.dumps({"job_id": f"of {one}".replace(" ", "-"), "site_id": one, "data": body([module("a")])})
+        for one in (site_id, other)
+    ]
+    with front.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE ingestion.sites RENAME COLUMN active TO mislaid"))
+    with redis.Redis.from_url(redis_url) as client:
+        client.lpush(QUEUE, first, behind)
+        wait_until(
+            lambda: all(int(n) >= 2 for n in client.hvals(TRIES)) and client.hlen(TRIES) == 2,
+            seconds=10, what="both to be tried again, neither before the other",
+        )  # fmt: skip
+        if repaired:
+            with front.engine.begin() as connection:
+                connection.execute(sa.text("ALTER TABLE ingestion.sites RENAME COLUMN mislaid TO active"))
+        wanted = "landed" if repaired else "failed"
+        names = [f"job_status:of-{one}" for one in (site_id, other)]
+        wait_until(lambda: all(client.mget(names)), seconds=10, what="an outcome of both")
+        assert [json.loads(told or b"")["status"] for told in client.mget(names)] == [wanted, wanted]
+        assert client.llen(DEAD) == (0 if repaired else 2), "nothing is lost"
+        wait_until(
+            lambda: not client.zcard(LATER) and not client.keys(f"{TAKEN}:*"),
+            seconds=10,
+            what="both to be gone",
+        )
+    if not repaired:
+        with front.engine.connect() as connection:
+            found = connection.execute(
+                sa.text("SELECT outcome, status FROM ingestion.module_sync_attempts WHERE site_id = :id"),
+                {"id": site_id},
+            ).all()
+        assert [tuple(row) for row in found] == [("failed", 500)]
 
 
 def test_a_job_id_counts_for_its_site_alone(front: Front, redis_url: str) -> None:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import redis
 from dagster import DagsterRunStatus
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
@@ -90,6 +91,21 @@ def test_a_broker_that_hangs_is_away_too(runs: Runs, daemon: Daemon, broker: Bro
     finally:
         os.kill(broker.process.pid, signal.SIGCONT)
     daemon.until(runs, [run_id], SUCCESS, seconds=BACK_S)
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_run_that_the_broker_refuses_waits_too(
+    runs: Runs, daemon: Daemon, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_watch, "ANYWAY_S", 1.0)
+    run_id = runs.create("chain", tags=TAGS)
+    with redis.Redis.from_url(broker.server.url) as client:
+        client.config_set("maxmemory", 1)  # what it holds stays, nothing is added
+        assert runs.submit(run_id) == QUEUED
+        assert why_runs_wait(runs.instance) is None
+        client.config_set("maxmemory", 0)
+    daemon.until(runs, [run_id], SUCCESS, seconds=BACK_S)
+    assert "did not take the run" in runs.messages(run_id)
 
 
 @pytest.mark.usefixtures("worker")
