@@ -54,7 +54,8 @@ class Settings(BaseSettings):
     )
     mongodb_database: str = Field("ingestion", description="Database within MongoDB.")
     redis_url: str | None = Field(
-        None, description="Redis or Valkey to use instead of the embedded one: `redis://…`."
+        None,
+        description="Redis or Valkey to use instead of the embedded one: `redis://…`, `rediss://…` with TLS.",
     )
     landing_url: str | None = Field(
         None,

@@ -1,5 +1,6 @@
 """The Celery application that carries runs to workers: one set of settings for sending and executing."""
 
+import ssl
 from typing import Any
 
 from celery import Celery
@@ -26,6 +27,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
     """
     return {
         "broker_url": settings.require("redis_url"),
+        "broker_use_ssl": _encryption(settings.require("redis_url")),
         "broker_transport": "ingestion_assets.orchestration.transport:Transport",
         "broker_connection_timeout": 3,
         "broker_connection_retry_on_startup": True,
@@ -64,6 +66,16 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "worker_enable_remote_control": False,
         "timezone": "UTC",
     }  # fmt: skip
+
+
+def _encryption(url: str) -> dict[str, Any] | bool:
+    """For `rediss://` as redis-py takes it: the certificate is checked unless the URL's `ssl_…` parameters say otherwise.
+
+    Kombu looks at the scheme only where it chooses the transport by itself.
+    """
+    return (
+        {"ssl_cert_reqs": ssl.CERT_REQUIRED} if url.startswith("rediss://") and "ssl_" not in url else False
+    )
 
 
 def make_app(settings: Settings) -> Celery:

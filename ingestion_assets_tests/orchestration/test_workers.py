@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import signal
+import ssl
 import time
 from collections.abc import Sequence
 from datetime import timedelta
@@ -56,6 +57,18 @@ def test_launcher_and_worker_agree_about_celery(broker: Broker) -> None:
     for app in (launcher.celery, make_app(settings)):
         differing = {key: app.conf[key] for key, value in wanted.items() if app.conf[key] != value}
         assert not differing
+
+
+@pytest.mark.parametrize(
+    ("url", "encryption"),
+    [
+        ("redis://broker.example.com", False),
+        ("rediss://broker.example.com", {"ssl_cert_reqs": ssl.CERT_REQUIRED}),
+        ("rediss://broker.example.com?ssl_cert_reqs=none", {"ssl_cert_reqs": ssl.CERT_NONE}),
+    ],
+)
+def test_the_scheme_says_whether_the_broker_is_spoken_to_over_tls(url: str, encryption: object) -> None:
+    assert WarmRunLauncher(redis_url=url).celery.connection_for_write().ssl == encryption
 
 
 @pytest.mark.usefixtures("worker")
