@@ -133,7 +133,7 @@ class StreamIntake:
             idempotency_key=segment.key,
             attributes={**self._arrival.attributes, "endpoint": "stream", **segment.attributes},
         )
-        with intake_refusals():
+        with intake_refusals:
             accepted = await self._door.intake.accept(drop)
         self._door.metrics.count_accepted("entities")
         if hold is not None:

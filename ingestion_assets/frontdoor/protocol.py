@@ -89,7 +89,7 @@ async def answer(
     *,
     status: int,
     headers: Iterable[tuple[bytes, bytes]],
-    body: bytes,
+    body: bytes | memoryview,
     close: bool,
 ) -> None:
     """Write a whole answer. `headers`, that of the length among them, are ours and well-formed; `close` ends the connection.
@@ -102,7 +102,7 @@ async def answer(
         return
     exchange.response_started = exchange.response_complete = True
     ends = close or not exchange.keep_alive
-    parts = [STATUS_LINE[status]]
+    parts: list[bytes | memoryview] = [STATUS_LINE[status]]
     for name, value in (*exchange.default_headers, *headers):
         parts += (name, b": ", value, b"\r\n")
     parts += (b"connection: close\r\n\r\n" if ends else b"\r\n", body)

@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any
+from types import TracebackType
 from uuid import UUID
 
 import msgspec
@@ -28,10 +28,9 @@ from ingestion_assets.landing.drops import (
     NewDrop,
     Receipt,
 )
-from ingestion_assets.landing.intake import prepared
+from ingestion_assets.landing.intake import SMALL, prepared
 from ingestion_assets.landing.segments import Packed
 
-CHECKED_AT_ONCE = 256 * 1024  # larger bodies are checked in a thread, so that others go on meanwhile
 JSON = frozenset({"application/json"})
 _KEPT = {b"content-type": "content_type", b"user-agent": "user_agent", b"x-client-version": "client_version"}
 
@@ -97,63 +96,56 @@ async def take(
     """Take in the payload of a request that was let in, and answer for it.
 
     Payloads of more than `at_once_above` records are answered with their receipt at once, unless the client asks to wait.
-    `make_drop` turns the decoded body into a drop, or raises `Problem`; it may be called in a thread. `answer` says what
+    `make_drop` turns the decoded body into a drop, or raises `Problem`; it is called in a thread. `answer` says what
     became of the payload where that is not `outcome_response`. Raises `Problem` for everything that the contract
     names; `ClientDisconnect` when the sender went away.
     """
     door = front_door(request)
     waiting = waiting_for(request)
-    accepted, view = await _land(door, request, arrival, make_drop)
-    door.metrics.count_accepted(view["flow"])
+    accepted = await _land(door, request, arrival, make_drop)
+    door.metrics.count_accepted(accepted.flow)
     answer_headers = _answer_headers(accepted, waiting.applied)
     known = await _known(door, accepted) if accepted.replayed else None
-    if answer is None:
-        answer = partial(outcome_response, door)
     if known is not None and known.state in TERMINAL and waiting.applied != "respond-async":
-        return answer(known, answer_headers)
-    waits = waiting.applied is not None or at_once_above is None or view["records"] <= at_once_above
+        return (answer or partial(outcome_response, door))(known, answer_headers)
+    waits = waiting.applied is not None or at_once_above is None or accepted.records <= at_once_above
     if accepted.registered and waiting.seconds > 0 and waits:
         outcome = await _outcome(door, request.receive, accepted, waiting.seconds)
         if outcome is not None:
-            return answer(outcome, answer_headers)
-    address = receipt_url(accepted.id)
+            return (answer or partial(outcome_response, door))(outcome, answer_headers)
+    address = answer_headers["Location"] = receipt_url(accepted.id)
     if known:
         body = receipt_json(known, dagster_url=door.settings.dagster_url)
     else:
         body = {
             "id": accepted.id,
             "state": "landed",
-            **view,
+            "flow": accepted.flow,
+            "partition": accepted.partition,
+            "subject": accepted.subject,
+            "records": accepted.records,
+            "size_bytes": accepted.size_bytes,
             "received_at": accepted.received_at,
             "url": address,
             "registered": accepted.registered,
         }
-    answer_headers["Location"] = address
     return Response(msgspec.json.encode(body), 202, media_type="application/json", headers=answer_headers)
 
 
-async def _land(
-    door: FrontDoor, request: Request, arrival: Arrival, make_drop: MakeDrop
-) -> tuple[Accepted, dict[str, Any]]:
+async def _land(door: FrontDoor, request: Request, arrival: Arrival, make_drop: MakeDrop) -> Accepted:
     """Read the body and land it; the body's memory is given back on return."""
     with door.budget.hold() as hold:
         body = await received(request, hold)
-        if len(body) < CHECKED_AT_ONCE:
-            drop = make_drop(arrival, body)
-            offered: NewDrop | Packed = drop
-        else:
-            drop, offered = await asyncio.get_running_loop().run_in_executor(
-                door.threads, _made_and_prepared, make_drop, arrival, body
-            )
-        with intake_refusals():
-            accepted = await door.intake.accept(offered)
-        return accepted, {
-            "flow": drop.flow,
-            "partition": drop.partition,
-            "subject": drop.subject,
-            "records": drop.records,
-            "size_bytes": len(drop.body),
-        }
+        make = partial(make_drop, arrival, body)
+        with intake_refusals:
+            if len(body) < SMALL and arrival.idempotency_key is None:
+                return await door.intake.accept_made(make, size=len(body))
+            loop = asyncio.get_running_loop()
+            return await door.intake.accept(await loop.run_in_executor(door.threads, _packed, make))
+
+
+def _packed(make: Callable[[], NewDrop]) -> Packed:
+    return prepared(make())
 
 
 async def received(request: Request, hold: Hold) -> bytes:
@@ -166,34 +158,36 @@ async def received(request: Request, hold: Hold) -> bytes:
     return await front_door(request).bodies.read(request.receive, state["headers"], hold, arrived=arrived)
 
 
-def _made_and_prepared(make_drop: MakeDrop, arrival: Arrival, body: bytes) -> tuple[NewDrop, Packed]:
-    drop = make_drop(arrival, body)
-    return drop, prepared(drop)
-
-
-@contextlib.contextmanager
-def intake_refusals() -> Iterator[None]:
+class _IntakeRefusals:
     """Turns what the intake cannot take into the 422 or 503 that says so."""
-    try:
-        yield
-    except IdempotencyConflictError as error:
-        raise Problem(
-            422,
-            "This Idempotency-Key was used before with another body.",
-            errors=[
-                error_item(
-                    "header", "Idempotency-Key", msg="used with another body", type="idempotency_conflict"
-                )
-            ],
-            receipt=str(error),
-        ) from error
-    except LandingUnavailableError as error:
-        raise Problem(
-            503,
-            "landing storage cannot take payloads now; try again later.",
-            headers={"Retry-After": "5"},
-            dependency="landing",
-        ) from error
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if isinstance(error, IdempotencyConflictError):
+            raise Problem(
+                422,
+                "This Idempotency-Key was used before with another body.",
+                errors=[
+                    error_item(
+                        "header", "Idempotency-Key", msg="used with another body", type="idempotency_conflict"
+                    )
+                ],
+                receipt=str(error),
+            ) from error
+        if isinstance(error, LandingUnavailableError):
+            raise Problem(
+                503,
+                "landing storage cannot take payloads now; try again later.",
+                headers={"Retry-After": "5"},
+                dependency="landing",
+            ) from error
+
+
+intake_refusals = _IntakeRefusals()
 
 
 def outcome_response(door: FrontDoor, receipt: Receipt, headers: dict[str, str]) -> Response:

@@ -40,6 +40,11 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: UUID
+    flow: str
+    partition: str
+    subject: str | None
+    records: int
+    size_bytes: int
     received_at: datetime
     replayed: bool = False
     registered: bool = True

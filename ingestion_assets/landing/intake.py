@@ -8,7 +8,7 @@ without waiting for PostgreSQL's disk: what a crash of it loses is registered la
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from threading import Thread
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import psycopg
 import sqlalchemy as sa
 import structlog
@@ -35,26 +36,33 @@ from ingestion_assets.landing.registration import Known, Landed, known_key, regi
 from ingestion_assets.landing.segments import Header, Packed, encode, pack
 from ingestion_assets.landing.storage import LandingStorage, segment_path
 
+_Answer = tuple["asyncio.Future[Accepted]", Accepted | Exception]
+
 LEDGER_RETRY_S = 2.0
 LEDGER_WAIT_S = 5.0  # a ledger that neither takes nor refuses the row must not hold up the answer
 GROUP_BYTES = 16 * 2**20
-PACKED_AT_ONCE = 64 * 1024  # bytes; larger bodies are compressed beside the event loop
+SMALL = 64 * 1024  # bytes; larger bodies are made ready each by itself, in a thread
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class _Waiting:
-    packed: Packed
-    future: "asyncio.Future[Accepted]"
+class _Offered(msgspec.Struct):
+    """A payload of about `size` bytes until it is written; one that is not `Packed` is still to be made."""
+
+    payload: Packed | Callable[[], NewDrop]
+    size: int
+    answered: "asyncio.Future[Accepted]"
 
 
 @dataclass(slots=True, eq=False)
 class _Group:
-    """Payloads that share a segment, durable since `durable_at` (monotonic seconds), on their way to the ledger."""
+    """Payloads that share a segment, durable since `durable_at` (monotonic seconds), on their way to the ledger.
 
-    waiting: list[_Waiting]
+    Without their bodies: a slow ledger must not hold these in memory.
+    """
+
     landed: list[Landed]
+    answered: "list[asyncio.Future[Accepted]]"
     durable_at: float
 
 
@@ -71,7 +79,7 @@ class Intake:
         self._storage = storage
         self._engine = engine
         self._on_registered = on_registered
-        self._to_write: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._to_write: SimpleQueue[_Offered | None] = SimpleQueue()
         self._to_register: SimpleQueue[_Group | None] = SimpleQueue()
         self._unregistered: set[_Group] = set()
         self._patience: asyncio.Task[None] | None = None
@@ -111,17 +119,25 @@ class Intake:
         loop = asyncio.get_running_loop()
         if isinstance(drop, Packed):
             packed = drop
-        elif len(drop.body) < PACKED_AT_ONCE:
+        elif len(drop.body) < SMALL:
             packed = prepared(drop)
         else:
             packed = await loop.run_in_executor(self._threads, prepared, drop)
         header = packed.header
         if header.idempotency_key is not None and (known := await self._known(header)) is not None:
-            if known.body_sha256 != header.sha256:
-                raise IdempotencyConflictError(str(known.id))
-            return Accepted(id=known.id, received_at=header.received_at, replayed=True)
+            return _replayed(header, known)
         future: asyncio.Future[Accepted] = loop.create_future()
-        self._to_write.put(_Waiting(packed, future))
+        self._to_write.put(_Offered(packed, len(packed.body), future))
+        return await future
+
+    async def accept_made(self, make: Callable[[], NewDrop], *, size: int) -> Accepted:
+        """The same for a small payload without idempotency key that is still to be made, of about `size` bytes.
+
+        `make` is called in the writing thread; what it raises is raised here. Made and packed one after the other, the payloads of
+        a group take half the time that they take between the other steps of their requests.
+        """
+        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        self._to_write.put(_Offered(make, size, future))
         return await future
 
     async def _answer_for_slow_ledger(self) -> None:
@@ -132,8 +148,8 @@ class Intake:
                 if group.durable_at > late:
                     continue
                 self._unregistered.discard(group)
-                log.warning("ledger_slow", drops=len(group.waiting))
-                _answer_all([(one, _accepted(one, registered=False)) for one in group.waiting])
+                log.warning("ledger_slow", drops=len(group.landed))
+                _answer_all(_unregistered(group))
 
     async def _known(self, header: Header) -> Known | None:
         if self._ledger_is_down():
@@ -166,43 +182,58 @@ class Intake:
     # In the writing thread
 
     def _write_groups(self) -> None:
-        stopping = False
-        while not stopping:
-            first = self._to_write.get()
-            if first is None:
-                break
-            group, size = [first], len(first.packed.body)
-            while not self._to_write.empty() and size < GROUP_BYTES:
-                waiting = self._to_write.get()
-                if waiting is None:
-                    stopping = True
-                    break
-                group.append(waiting)
-                size += len(waiting.packed.body)
-            try:
-                self._write_group(group)
-            except Exception as error:
-                log.exception("intake_failed")
-                self._resolve([(waiting, error) for waiting in group])
+        while self._write_next():
+            pass
         self._to_register.put(None)
 
-    def _write_group(self, group: list[_Waiting]) -> None:
-        data, entries = encode([waiting.packed for waiting in group])
+    def _write_next(self) -> bool:
+        """Write what has gathered, once there is something; whether more may come."""
+        group: list[_Offered] = []
+        size, last = 0, False
+        while not last and size < GROUP_BYTES and not (group and self._to_write.empty()):
+            offered = self._to_write.get()
+            if offered is None:
+                last = True
+            else:
+                group.append(offered)
+                size += offered.size
+        try:
+            self._write_group(group)
+        except Exception as error:
+            log.exception("intake_failed")
+            self._resolve([(offered.answered, error) for offered in group])
+        return not last
+
+    def _write_group(self, group: list[_Offered]) -> None:
+        packed, answered = self._packed(group)
+        if not packed:
+            return
+        data, entries = encode(packed)
         # By the time at which it is written, however long ago its payloads came: late ones are looked for in the last minutes.
         path = segment_path(uuid_utils.compat.uuid7(), datetime.now(UTC))
         try:
             self._storage.write(path, data)
         except LandingUnavailableError as error:
-            log.error("landing_unavailable", error=str(error), drops=len(group))
-            self._resolve([(waiting, error) for waiting in group])
+            log.error("landing_unavailable", error=str(error), drops=len(packed))
+            self._resolve([(future, error) for future in answered])
             return
-        for waiting in group:
-            waiting.packed = Packed(
-                waiting.packed.header, b""
-            )  # a slow ledger must not hold the bodies in memory
-        durable = _Group(group, [Landed(path, entry) for entry in entries], time.monotonic())
+        durable = _Group([Landed(path, entry) for entry in entries], answered, time.monotonic())
         self._unregistered.add(durable)
         self._to_register.put(durable)
+
+    def _packed(self, group: list[_Offered]) -> "tuple[list[Packed], list[asyncio.Future[Accepted]]]":
+        """The payloads, and where they are answered for; those that cannot be made are told so."""
+        packed: list[Packed] = []
+        answered: list[asyncio.Future[Accepted]] = []
+        for offered in group:
+            payload = offered.payload
+            try:
+                packed.append(payload if isinstance(payload, Packed) else prepared(payload()))
+            except Exception as error:
+                self._resolve([(offered.answered, error)])
+            else:
+                answered.append(offered.answered)
+        return packed, answered
 
     # In the registering thread
 
@@ -214,33 +245,34 @@ class Intake:
                     self._to_register.put(None)
                     break
                 groups.append(more)
-            waiting = [one for group in groups for one in group.waiting]
-            answers: list[tuple[_Waiting, Accepted | Exception]]
             try:
-                answers = self._register_group(waiting, [one for group in groups for one in group.landed])
+                answers = self._register_all(groups)
             except Exception as error:
                 log.exception("intake_failed")
-                answers = [(one, error) for one in waiting]
+                answers = [(future, error) for group in groups for future in group.answered]
             self._unregistered.difference_update(groups)
             self._resolve(answers)
         self._disconnect()
 
-    def _register_group(
-        self, group: list[_Waiting], landed: list[Landed]
-    ) -> list[tuple[_Waiting, Accepted | Exception]]:
+    def _register_all(self, groups: list[_Group]) -> "list[_Answer]":
         if self._ledger_is_down():
-            return [(waiting, _accepted(waiting, registered=False)) for waiting in group]
+            return [answer for group in groups for answer in _unregistered(group)]
+        landed = [one for group in groups for one in group.landed]
         try:
             known = self._register(landed)
         except (SQLAlchemyError, psycopg.Error) as error:
             self._disconnect()
             self._ledger_failed(error)
-            return [(waiting, _accepted(waiting, registered=False)) for waiting in group]
+            return [answer for group in groups for answer in _unregistered(group)]
         self.ledger_error = None
-        headers = [one.header for one in landed if one.header.id not in known]
-        lanes = {(header.flow, header.partition, header.lane) for header in headers}
+        headers = [one.entry.header for one in landed]
+        lanes = {(header.flow, header.partition, header.lane) for header in headers if header.id not in known}
         self._on_registered({Lane(*lane) for lane in lanes})
-        return [(waiting, _answer(waiting, known.get(waiting.packed.header.id))) for waiting in group]
+        futures = [future for group in groups for future in group.answered]
+        return [
+            (future, _answer(header, known.get(header.id)))
+            for future, header in zip(futures, headers, strict=True)
+        ]
 
     def _register(self, landed: list[Landed]) -> dict[UUID, Known]:
         """Once more on a new connection if the kept one was lost meanwhile. Raises `SQLAlchemyError`, `psycopg.Error`."""
@@ -276,20 +308,20 @@ class Intake:
             with suppress(SQLAlchemyError):
                 connection.close()
 
-    def _resolve(self, answers: list[tuple[_Waiting, Accepted | Exception]]) -> None:
+    def _resolve(self, answers: "Sequence[_Answer]") -> None:
         if self._loop is None or self._loop.is_closed():
             raise RuntimeError("the intake was not started")
         self._loop.call_soon_threadsafe(_answer_all, answers)
 
 
-def _answer_all(answers: list[tuple[_Waiting, Accepted | Exception]]) -> None:
-    for waiting, answer in answers:
-        if waiting.future.done():
+def _answer_all(answers: "Sequence[_Answer]") -> None:
+    for future, answer in answers:
+        if future.done():
             continue
         if isinstance(answer, Exception):
-            waiting.future.set_exception(answer)
+            future.set_exception(answer)
         else:
-            waiting.future.set_result(answer)
+            future.set_result(answer)
 
 
 def prepared(drop: NewDrop) -> Packed:
@@ -297,15 +329,40 @@ def prepared(drop: NewDrop) -> Packed:
     return pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=datetime.now(UTC))
 
 
-def _accepted(waiting: _Waiting, *, registered: bool) -> Accepted:
-    header = waiting.packed.header
-    return Accepted(id=header.id, received_at=header.received_at, registered=registered)
+def _unregistered(group: _Group) -> "list[_Answer]":
+    headers = (landed.entry.header for landed in group.landed)
+    return [
+        (future, _acknowledged(header, header.id, registered=False))
+        for future, header in zip(group.answered, headers, strict=True)
+    ]
 
 
-def _answer(waiting: _Waiting, known: Known | None) -> Accepted | Exception:
+def _answer(header: Header, known: Known | None) -> Accepted | Exception:
     if known is None:
-        return _accepted(waiting, registered=True)
-    header = waiting.packed.header
+        return _acknowledged(header, header.id)
+    try:
+        return _replayed(header, known)
+    except IdempotencyConflictError as error:
+        return error
+
+
+def _replayed(header: Header, known: Known) -> Accepted:
     if known.body_sha256 != header.sha256:
-        return IdempotencyConflictError(str(known.id))
-    return Accepted(id=known.id, received_at=header.received_at, replayed=True)
+        raise IdempotencyConflictError(str(known.id))
+    return _acknowledged(header, known.id, replayed=True)
+
+
+def _acknowledged(
+    header: Header, drop_id: UUID, *, replayed: bool = False, registered: bool = True
+) -> Accepted:
+    return Accepted(
+        id=drop_id,
+        flow=header.flow,
+        partition=header.partition,
+        subject=header.subject,
+        records=header.records,
+        size_bytes=header.size,
+        received_at=header.received_at,
+        replayed=replayed,
+        registered=registered,
+    )

@@ -85,7 +85,7 @@ def _still_written(name: str) -> bool:
 
 
 class LocalStorage:
-    """A folder. A write is fsynced before it is renamed into place, the folder's entry after."""
+    """A folder. What is written is on disk before it is renamed into place, the folder's entry after."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -97,12 +97,11 @@ class LocalStorage:
         temporary = target.with_name(f".{target.name}.part")
         try:
             folder = self._open_folder(target.parent)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o640)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_DSYNC, 0o640)
             try:
                 view = memoryview(data)
-                while view:
+                while view:  # each write is on disk when it returns
                     view = view[os.write(descriptor, view) :]
-                os.fdatasync(descriptor)
             finally:
                 os.close(descriptor)
             temporary.rename(target)

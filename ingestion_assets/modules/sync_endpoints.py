@@ -186,7 +186,7 @@ async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response
         principal=principal.name,
         attributes=attributes,
     )
-    with intake_refusals():
+    with intake_refusals:
         accepted = await door.intake.accept(drop)
     return await _outcome(door, request, accepted.id)
 

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ingestion_assets.landing import claims, dispatch, ledger, reconciliation, rejects
 from ingestion_assets.landing import intake as intake_module
 from ingestion_assets.landing.drops import (
+    Accepted,
     DropOutcome,
     IdempotencyConflictError,
     LandingUnavailableError,
@@ -126,6 +128,28 @@ def test_requests_that_arrive_together_share_a_segment(engine: sa.Engine, storag
     assert bodies == {drop_id: b"%d" % n for n, drop_id in enumerate(ids)}
 
 
+def test_payloads_that_cannot_be_made_are_refused_alone(engine: sa.Engine, storage: LocalStorage) -> None:
+    def make(number: int) -> NewDrop:
+        if number % 3 == 0:
+            raise ValueError(number)
+        return note(b"%d" % number)
+
+    async def work(intake: Intake) -> list[object]:
+        asked = (intake.accept_made(partial(make, number), size=1) for number in range(100))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    answers, _ = with_intake(engine, storage, work)
+    for number, answer in enumerate(answers):
+        if number % 3 == 0:
+            assert isinstance(answer, ValueError)
+            assert answer.args == (number,)
+        else:
+            assert isinstance(answer, Accepted)
+            assert (answer.records, answer.size_bytes) == (1, len(str(number)))
+    bodies = [drop.body for drop in claims.load(storage, take(engine, "run").drops)]
+    assert sorted(bodies) == sorted(b"%d" % number for number in range(100) if number % 3)
+
+
 @pytest.mark.parametrize("key", [None, "second"])
 def test_a_connection_lost_between_payloads_is_made_again(
     engine: sa.Engine, storage: LocalStorage, key: str | None
@@ -170,7 +194,7 @@ def test_a_ledger_that_hangs_holds_up_nobody_for_long(
         async def work(intake: Intake) -> float:
             asked = asyncio.get_running_loop().time()
             keyed = [note(b"a", "one"), note(b"b", "two"), note(b"c", "three")]
-            large = note(b" " * (intake_module.PACKED_AT_ONCE + 1))
+            large = note(b" " * (intake_module.SMALL + 1))
             for accepted in await asyncio.gather(*map(intake.accept, [*keyed, large])):
                 assert not accepted.registered
             return asyncio.get_running_loop().time() - asked
