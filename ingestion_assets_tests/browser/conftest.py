@@ -16,6 +16,7 @@ from ingestion_assets_tests.stacks import RunningStack
 
 SCREENSHOTS = Path(__file__).parents[2] / "artifacts" / "screenshots"
 SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+LINES = 3000
 WIDTH, HEIGHT = 1440, 900
 
 
@@ -58,9 +59,9 @@ def ingestion(stack: RunningStack, *arguments: str) -> str:
 
 @pytest.fixture(scope="session")
 def received_day(stack: RunningStack, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The day (YYYY-MM-DD) on which the stack received 20 sessions of at least 5,000 lines, all processed."""
+    """The day (YYYY-MM-DD) on which the stack received 20 sessions of at least `LINES` lines, all processed."""
     folder = tmp_path_factory.mktemp("transcripts")
-    write_transcripts(folder, sessions=20, lines=5000, seed=8)
+    write_transcripts(folder, sessions=20, lines=LINES, seed=8)
     sender = send(stack, folder / "projects")
     said, _ = sender.communicate(timeout=120)
     assert sender.returncode == 0, said

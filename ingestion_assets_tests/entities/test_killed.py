@@ -17,7 +17,7 @@ from ingestion_assets_tests.entities.conftest import landed, load_drops, rows
 from ingestion_assets_tests.entities.definitions import TPCH
 from ingestion_assets_tests.entities.tpch import generate, shuffled_entities
 
-KILLS = 24 if os.environ.get("INGESTION_LONG_TESTS") == "1" else 6
+KILLS = 24 if os.environ.get("INGESTION_LONG_TESTS") == "1" else 4
 
 CHILD = """
 import pickle, sys

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ingestion_assets.sending.synthetic import write_transcripts
-from ingestion_assets_tests.browser.conftest import ingestion, send
+from ingestion_assets_tests.browser.conftest import LINES, ingestion, send
 from ingestion_assets_tests.browser.dagster_ui import DagsterUI
 from ingestion_assets_tests.browser.ledger import (
     ask,
@@ -34,7 +34,7 @@ def test_payloads_of_a_cancelled_run_wait_until_they_are_resumed(
     ui: DagsterUI, stack: RunningStack, received_day: str, tmp_path: Path
 ) -> None:
     """A rebuild holds the lane while a backlog gathers; the run that takes the backlog is cancelled at work."""
-    written = write_transcripts(tmp_path, sessions=8, lines=8000, seed=9)
+    written = write_transcripts(tmp_path, sessions=8, lines=7000, seed=9)
     ui.open_group("conversations")
     rebuild = ui.materialize("Materialize all", day=received_day)
     sender = send(stack, tmp_path / "projects", "--no-wait")
@@ -61,7 +61,7 @@ def test_payloads_of_a_cancelled_run_wait_until_they_are_resumed(
     wait_until_lanes_are_free(stack)
     assert ask(stack, _ATTEMPTS)[0][0] == 0, "a run that a person cancels is nobody's fault"
     accounted = "SELECT count(*), sum(records) FROM ingestion.drops WHERE state = 'done'"
-    assert ask(stack, accounted)[0][1] >= 5000 + written.lines
+    assert ask(stack, accounted)[0][1] >= LINES + written.lines
     clean = stored(stack)
     ui.open_group("conversations")
     assert wait_until_ended(stack, ui.materialize("Materialize all", day=received_day)) == "SUCCESS"
