@@ -2,28 +2,24 @@
 
 Two threads work behind the event loop: one writes segments, one registers them, so that the next group is being
 synced while the last gets its rows. A payload is acknowledged when its segment is durable *and* the ledger was asked; a
-ledger that is down only means that the row comes later (`Accepted.registered`). For the same reason the rows are committed
-without waiting for PostgreSQL's disk: what a crash of it loses is registered late, from the segment.
+ledger that is down only means that the row comes later (`Accepted.registered`).
 """
 
 import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any
 from uuid import UUID
 
 import msgspec
-import psycopg
 import sqlalchemy as sa
 import structlog
 import uuid_utils.compat
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.landing.drops import (
     Accepted,
@@ -32,13 +28,13 @@ from ingestion_assets.landing.drops import (
     Lane,
     NewDrop,
 )
-from ingestion_assets.landing.registration import Known, Landed, known_key, register
+from ingestion_assets.landing.registrar import Registrar
+from ingestion_assets.landing.registration import Known, Landed
 from ingestion_assets.landing.segments import Header, Packed, encode, pack
 from ingestion_assets.landing.storage import LandingStorage, segment_path
 
 _Answer = tuple["asyncio.Future[Accepted]", Accepted | Exception]
 
-LEDGER_RETRY_S = 2.0
 LEDGER_WAIT_S = 5.0  # a ledger that neither takes nor refuses the row must not hold up the answer
 GROUP_BYTES = 16 * 2**20
 SMALL = 64 * 1024  # bytes; larger bodies are made ready each by itself, in a thread
@@ -77,7 +73,7 @@ class Intake:
         on_registered: Callable[[set[Lane]], None],
     ) -> None:
         self._storage = storage
-        self._engine = engine
+        self._registrar = Registrar(engine)
         self._on_registered = on_registered
         self._to_write: SimpleQueue[_Offered | None] = SimpleQueue()
         self._to_register: SimpleQueue[_Group | None] = SimpleQueue()
@@ -90,9 +86,6 @@ class Intake:
             Thread(target=self._register_groups, name="intake-register", daemon=True),
         ]
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._ledger_down_until = 0.0
-        self._connection: sa.Connection | None = None  # of the registering thread
-        self.ledger_error: str | None = None
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -152,32 +145,18 @@ class Intake:
                 _answer_all(_unregistered(group))
 
     async def _known(self, header: Header) -> Known | None:
-        if self._ledger_is_down():
+        if self._registrar.is_down():
             return None
-
-        def look() -> Known | None:
-            with self._engine.connect() as connection:
-                return known_key(
-                    connection,
-                    principal=header.principal,
-                    flow=header.flow,
-                    idempotency_key=header.idempotency_key or "",
-                )
-
         try:
             async with asyncio.timeout(LEDGER_WAIT_S):
-                return await asyncio.get_running_loop().run_in_executor(self._askers, look)
-        except (SQLAlchemyError, TimeoutError) as error:
-            self._ledger_failed(error)
-            return None
-
-    def _ledger_is_down(self) -> bool:
-        return time.monotonic() < self._ledger_down_until
-
-    def _ledger_failed(self, error: Exception) -> None:
-        self.ledger_error = (str(error) or f"no answer within {LEDGER_WAIT_S:g} s").splitlines()[0]
-        self._ledger_down_until = time.monotonic() + LEDGER_RETRY_S
-        log.warning("ledger_unavailable", error=self.ledger_error)
+                return await asyncio.get_running_loop().run_in_executor(
+                    self._askers, self._registrar.known, header
+                )
+        except SQLAlchemyError as error:
+            self._registrar.went_down(error)
+        except TimeoutError:
+            self._registrar.went_down(f"no answer within {LEDGER_WAIT_S:g} s")
+        return None
 
     # In the writing thread
 
@@ -252,20 +231,14 @@ class Intake:
                 answers = [(future, error) for group in groups for future in group.answered]
             self._unregistered.difference_update(groups)
             self._resolve(answers)
-        self._disconnect()
+        self._registrar.close()
 
     def _register_all(self, groups: list[_Group]) -> "list[_Answer]":
-        if self._ledger_is_down():
-            return [answer for group in groups for answer in _unregistered(group)]
         landed = [one for group in groups for one in group.landed]
-        try:
-            known = self._register(landed)
-        except (SQLAlchemyError, psycopg.Error) as error:
-            self._disconnect()
-            self._ledger_failed(error)
+        known = self._registrar.register(landed)
+        if known is None:
             return [answer for group in groups for answer in _unregistered(group)]
-        self.ledger_error = None
-        headers = [one.entry.header for one in landed]
+        headers = [one.header for one in landed]
         lanes = {(header.flow, header.partition, header.lane) for header in headers if header.id not in known}
         self._on_registered({Lane(*lane) for lane in lanes})
         futures = [future for group in groups for future in group.answered]
@@ -273,40 +246,6 @@ class Intake:
             (future, _answer(header, known.get(header.id)))
             for future, header in zip(futures, headers, strict=True)
         ]
-
-    def _register(self, landed: list[Landed]) -> dict[UUID, Known]:
-        """Once more on a new connection if the kept one was lost meanwhile. Raises `SQLAlchemyError`, `psycopg.Error`."""
-        fresh = self._connection is None
-        try:
-            return self._register_on(self._connected(), landed)
-        except (DBAPIError, psycopg.OperationalError) as error:
-            self._disconnect()
-            if fresh or (isinstance(error, DBAPIError) and not error.connection_invalidated):
-                raise
-        return self._register_on(self._connected(), landed)
-
-    @staticmethod
-    def _register_on(connection: sa.Connection, landed: list[Landed]) -> dict[UUID, Known]:
-        """In one statement, or in one transaction where a key that was used before may take more."""
-        if not any(one.header.idempotency_key for one in landed):
-            return register(connection, landed)
-        driver: Any = connection.connection.dbapi_connection
-        with driver.transaction():
-            return register(connection, landed)
-
-    def _connected(self) -> sa.Connection:
-        if self._connection is None:
-            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-            connection.detach()  # the setting below is not for others
-            connection.execute(sa.text("SET synchronous_commit = off"))
-            self._connection = connection
-        return self._connection
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(SQLAlchemyError):
-                connection.close()
 
     def _resolve(self, answers: "Sequence[_Answer]") -> None:
         if self._loop is None or self._loop.is_closed():
@@ -330,7 +269,7 @@ def prepared(drop: NewDrop) -> Packed:
 
 
 def _unregistered(group: _Group) -> "list[_Answer]":
-    headers = (landed.entry.header for landed in group.landed)
+    headers = (landed.header for landed in group.landed)
     return [
         (future, _acknowledged(header, header.id, registered=False))
         for future, header in zip(group.answered, headers, strict=True)

@@ -213,15 +213,7 @@ def _land(engine: sa.Engine, storage: LandingStorage, packed: list[Packed], *, n
 def _is_landed(engine: sa.Engine, header: Header) -> bool:
     """Whether the file was landed before and could not be moved."""
     with engine.connect() as connection:
-        return (
-            known_key(
-                connection,
-                principal=header.principal,
-                flow=header.flow,
-                idempotency_key=header.idempotency_key or "",
-            )
-            is not None
-        )
+        return known_key(connection, header) is not None
 
 
 def _read_file(

@@ -50,11 +50,13 @@ class Landed(msgspec.Struct, frozen=True):
         return self.entry.header
 
 
-def known_key(connection: sa.Connection, *, principal: str, flow: str, idempotency_key: str) -> Known | None:
-    """The drop that used this idempotency key, if any."""
+def known_key(connection: sa.Connection, header: Header) -> Known | None:
+    """The drop that used the same idempotency key before, if any."""
     row = connection.execute(
         sa.select(drops.c.id, drops.c.body_sha256).where(
-            drops.c.principal == principal, drops.c.flow == flow, drops.c.idempotency_key == idempotency_key
+            drops.c.principal == header.principal,
+            drops.c.flow == header.flow,
+            drops.c.idempotency_key == header.idempotency_key,
         )
     ).one_or_none()
     return None if row is None else Known(row.id, row.body_sha256)

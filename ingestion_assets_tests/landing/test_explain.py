@@ -202,7 +202,8 @@ def test_registering_and_idempotency_keys(filled: sa.Engine) -> None:
         assert (
             len(registration.register(connection, landed(20, key="key"))) == 15
         )  # 0, and every fourth is another flow's
-        assert registration.known_key(connection, principal="test", flow="notes", idempotency_key="key-7")
+        asked = next(one.header for one in landed(20, key="key") if one.header.idempotency_key == "key-7")
+        assert registration.known_key(connection, asked)
 
 
 def test_claiming_finishing_and_giving_back(filled: sa.Engine) -> None:
