@@ -30,7 +30,15 @@ class Settings(BaseSettings):
     webserver_port: int = Field(3000, description="Port of the Dagster webserver.")
     webserver_url: str | None = Field(
         None,
-        description="Address of the Dagster webserver as links show it; default: built from host and webserver port.",
+        description="Address at which the Dagster webserver is asked to start runs; default: built from host and webserver port.",
+    )
+    public_url: str | None = Field(
+        None,
+        description="Address of the front door for people, with which links to receipts begin; default: built from host and port.",
+    )
+    public_webserver_url: str | None = Field(
+        None,
+        description="Address of the Dagster UI for people, with which links to runs begin; default: the webserver's.",
     )
     admin_token: SecretStr | None = Field(
         None,
@@ -174,8 +182,18 @@ class Settings(BaseSettings):
 
     @property
     def dagster_url(self) -> str:
-        """Base address of the Dagster UI, for links and for waking runs."""
+        """Base address of the Dagster webserver, for whoever asks it something."""
         return (self.webserver_url or f"http://{self.host}:{self.webserver_port}").rstrip("/")
+
+    @property
+    def runs_url(self) -> str:
+        """What links to runs in the Dagster UI begin with."""
+        return f"{(self.public_webserver_url or self.dagster_url).rstrip('/')}/runs"
+
+    @property
+    def receipts_url(self) -> str:
+        """What links to receipts begin with, where a link must be whole."""
+        return f"{(self.public_url or f'http://{self.host}:{self.port}').rstrip('/')}/api/v1/receipts"
 
     def require(self, name: Literal["postgres_url", "mongodb_url", "redis_url"]) -> str:
         """The URL of a store, or an error that says how to get one."""

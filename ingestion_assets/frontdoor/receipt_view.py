@@ -59,7 +59,7 @@ class RecordOutcomePage(BaseModel):
     next: str | None = Field(description="Cursor of the next page, null at the end.")
 
 
-def receipt_json(receipt: Receipt, *, dagster_url: str) -> dict[str, Any]:
+def receipt_json(receipt: Receipt, *, runs_url: str) -> dict[str, Any]:
     """The receipt as JSON."""
     address = f"/api/v1/receipts/{receipt.id}"
     return {
@@ -75,7 +75,7 @@ def receipt_json(receipt: Receipt, *, dagster_url: str) -> dict[str, Any]:
         "claimed_at": receipt.claimed_at,
         "finished_at": receipt.finished_at,
         "run_id": receipt.run_id,
-        "run_url": f"{dagster_url}/runs/{receipt.run_id}" if receipt.run_id else None,
+        "run_url": f"{runs_url}/{receipt.run_id}" if receipt.run_id else None,
         "result": receipt.result,
         "errors": receipt.errors,
         "url": address,

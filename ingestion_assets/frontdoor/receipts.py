@@ -58,7 +58,7 @@ async def list_receipts(
             limit=limit,
             cursor=position,
         )
-    items = [receipt_json(one, dagster_url=door.settings.dagster_url) for one in page.items]
+    items = [receipt_json(one, runs_url=door.settings.runs_url) for one in page.items]
     return json_response({"items": items, "next": encode_cursor(page.next)})
 
 
@@ -85,7 +85,7 @@ async def read_receipt(request: Request, receipt_id: ReceiptId) -> Response:
         outcome = await door.finished.outcome(receipt_id, timeout_s=waiting.seconds, known=True)
         receipt = outcome or await _own_receipt(door, principal, receipt_id)
     headers = {"Preference-Applied": waiting.applied} if waiting.applied else {}
-    return json_response(receipt_json(receipt, dagster_url=door.settings.dagster_url), headers)
+    return json_response(receipt_json(receipt, runs_url=door.settings.runs_url), headers)
 
 
 @router.get(

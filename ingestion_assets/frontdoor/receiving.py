@@ -115,7 +115,7 @@ async def take(
             return (answer or partial(outcome_response, door))(outcome, answer_headers)
     address = answer_headers["Location"] = receipt_url(accepted.id)
     if known:
-        body = receipt_json(known, dagster_url=door.settings.dagster_url)
+        body = receipt_json(known, runs_url=door.settings.runs_url)
     else:
         body = {
             "id": accepted.id,
@@ -193,7 +193,7 @@ intake_refusals = _IntakeRefusals()
 def outcome_response(door: FrontDoor, receipt: Receipt, headers: dict[str, str]) -> Response:
     """The flow's result body for a drop that is done; 422 for one that failed for good; the receipt of one that is held."""
     if receipt.state == "held":
-        view = receipt_json(receipt, dagster_url=door.settings.dagster_url)
+        view = receipt_json(receipt, runs_url=door.settings.runs_url)
         located = headers | {"Location": receipt_url(receipt.id)}
         return Response(msgspec.json.encode(view), 202, media_type="application/json", headers=located)
     if receipt.state == "failed":
@@ -208,7 +208,7 @@ def outcome_response(door: FrontDoor, receipt: Receipt, headers: dict[str, str])
         detail = errors[0]["msg"] if errors else "The payload could not be processed."
         return Problem(
             422, f"The payload was kept but could not be processed: {detail}", headers=headers, errors=errors,
-            receipt=receipt_json(receipt, dagster_url=door.settings.dagster_url),
+            receipt=receipt_json(receipt, runs_url=door.settings.runs_url),
         ).response()  # fmt: skip
     return Response(msgspec.json.encode(receipt.result), 200, media_type="application/json", headers=headers)
 

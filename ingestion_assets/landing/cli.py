@@ -94,7 +94,7 @@ def show_receipt(
     if receipt is None:
         _missing("receipt", receipt_id)
     shown = msgspec.to_builtins(receipt)
-    shown["run_url"] = f"{load_settings().dagster_url}/runs/{receipt.run_id}" if receipt.run_id else None
+    shown["run_url"] = f"{load_settings().runs_url}/{receipt.run_id}" if receipt.run_id else None
     if records:
         shown["record_outcomes"] = outcomes
     typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))

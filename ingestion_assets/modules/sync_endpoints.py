@@ -236,7 +236,7 @@ async def _outcome(door: FrontDoor, request: Request, drop_id: UUID) -> Response
         return outcome_response(door, outcome, headers)
     headers["Location"] = receipt_url(drop_id)
     view = (
-        receipt_json(outcome, dagster_url=door.settings.dagster_url)
+        receipt_json(outcome, runs_url=door.settings.runs_url)
         if outcome
         else {"id": drop_id, "state": "landed"}
     )

@@ -23,7 +23,6 @@ def claim_metadata(
     now = datetime.now(UTC)
     open_drops = [drop for drop in claim.drops if drop.state != "done"]
     waited = sorted((now - drop.received_at).total_seconds() for drop in open_drops)
-    front_door = f"http://{settings.host}:{settings.port}/api/v1/receipts"
     metadata: dict[str, dg.MetadataValue] = {
         "mode": dg.MetadataValue.text("rebuild of the partition" if claim.rebuild else "what had landed"),
         "payloads": dg.MetadataValue.int(len(claim.drops)),
@@ -35,7 +34,7 @@ def claim_metadata(
         metadata["seconds_waited_p50"] = dg.MetadataValue.float(round(percentile(waited, 0.5), 3))
         metadata["seconds_waited_p95"] = dg.MetadataValue.float(round(percentile(waited, 0.95), 3))
         metadata["receipts"] = dg.MetadataValue.md(
-            "\n".join(f"- [{drop.id}]({front_door}/{drop.id})" for drop in open_drops[:ROWS_SHOWN])
+            "\n".join(f"- [{drop.id}]({settings.receipts_url}/{drop.id})" for drop in open_drops[:ROWS_SHOWN])
         )
     return metadata
 

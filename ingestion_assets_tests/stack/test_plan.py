@@ -115,3 +115,24 @@ def test_a_log_is_followed_across_its_rotation(tmp_path: Path) -> None:
     path.write_text("three\n", encoding="utf-8")
     assert tail.new_lines() == ["three"]
     assert tail.new_lines() == []
+
+
+def test_links_begin_with_the_addresses_that_people_know(tmp_path: Path) -> None:
+    own = Settings(home=tmp_path, host="127.0.0.2", port=8081, webserver_port=3001)
+    assert (own.receipts_url, own.runs_url) == (
+        "http://127.0.0.2:8081/api/v1/receipts",
+        "http://127.0.0.2:3001/runs",
+    )
+    inside = Settings(home=tmp_path, webserver_url="http://webserver:3000")
+    assert inside.runs_url == "http://webserver:3000/runs"
+    public = Settings(
+        home=tmp_path,
+        webserver_url="http://webserver:3000",
+        public_url="https://in.example.com/",
+        public_webserver_url="https://ui.example.com",
+    )
+    assert (public.receipts_url, public.runs_url) == (
+        "https://in.example.com/api/v1/receipts",
+        "https://ui.example.com/runs",
+    )
+    assert public.dagster_url == "http://webserver:3000"
