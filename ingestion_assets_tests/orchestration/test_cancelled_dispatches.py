@@ -1,19 +1,16 @@
 """A dispatched run that is cancelled before it claims anything leaves its lane alone for a while."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import pytest
 import sqlalchemy as sa
-import uuid_utils.compat
 
 from ingestion_assets.landing import dispatch, pauses
-from ingestion_assets.landing.drops import Lane, NewDrop
-from ingestion_assets.landing.registration import Landed, register
-from ingestion_assets.landing.segments import encode, pack
+from ingestion_assets.landing.drops import Lane
 from ingestion_assets.orchestration.dead_runs import lose_dead_dispatches
 from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets_tests.orchestration.conftest import Runs
+from ingestion_assets_tests.orchestration.one_payload import land_one
 
 LANE = Lane("notes", "2026-01-31", "2026-01-31")
 
@@ -28,12 +25,8 @@ def engine(postgres_url: str) -> Iterator[sa.Engine]:
 def test_a_run_cancelled_before_it_starts_pauses_what_it_would_have_claimed(
     runs: Runs, engine: sa.Engine
 ) -> None:
-    drop = NewDrop(
-        flow=LANE.flow, partition=LANE.partition, lane=LANE.name, principal="test", body=b"1", records=1
-    )
-    packed = pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=datetime.now(UTC))
     with engine.begin() as connection:
-        register(connection, [Landed("segment", entry) for entry in encode([packed])[1]])
+        land_one(connection, LANE)
         (asked,) = dispatch.request(connection, [LANE])
     run = runs.instance.get_run_by_id(runs.create("chain", tags=asked.tags()))
     assert run is not None

@@ -12,12 +12,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import sqlalchemy as sa
-import uuid_utils.compat
 
 from ingestion_assets.landing import dispatch
-from ingestion_assets.landing.drops import Lane, NewDrop
-from ingestion_assets.landing.registration import Landed, register
-from ingestion_assets.landing.segments import encode, pack
+from ingestion_assets.landing.drops import Lane
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Ending, Worker
 from ingestion_assets.orchestration.run_execution import execute_run
@@ -26,6 +23,7 @@ from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets_tests.orchestration.conftest import Broker, Runs
+from ingestion_assets_tests.orchestration.one_payload import land_one
 from ingestion_assets_tests.servers import wait_until
 
 RAISED = 7
@@ -121,16 +119,8 @@ def _stores_of_the_process(
 def test_what_a_failed_run_holds_is_given_back_with_the_reason(
     runs: Runs, engine: sa.Engine, plan: str, attempts: int, why: str
 ) -> None:
-    drop = NewDrop(
-        flow=LANE.flow, partition=LANE.partition, lane=LANE.name, principal="test", body=b"1", records=1,
-        attributes={"plan": plan},
-    )  # fmt: skip
-    packed = pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=datetime.now(UTC))
     with engine.begin() as connection:
-        connection.execute(
-            sa.text("TRUNCATE ingestion.drops, ingestion.leases, ingestion.dispatches CASCADE")
-        )
-        register(connection, [Landed("segment", entry) for entry in encode([packed])[1]])
+        land_one(connection, LANE, plan=plan)
         (asked,) = dispatch.request(connection, [LANE])
     run_id = runs.create("planned", tags=asked.tags())
     assert execute_run(run_id, instance=runs.instance, engine=engine, worker=Worker.here(), lease_s=20), (
@@ -148,15 +138,8 @@ def test_what_a_failed_run_holds_is_given_back_with_the_reason(
 def test_a_lane_whose_runs_fail_before_they_claim_anything_gets_the_next_ever_later(
     runs: Runs, engine: sa.Engine
 ) -> None:
-    drop = NewDrop(
-        flow=LANE.flow, partition=LANE.partition, lane=LANE.name, principal="test", body=b"1", records=1
-    )
-    packed = pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=datetime.now(UTC))
     with engine.begin() as connection:
-        connection.execute(
-            sa.text("TRUNCATE ingestion.drops, ingestion.leases, ingestion.dispatches CASCADE")
-        )
-        register(connection, [Landed("segment", entry) for entry in encode([packed])[1]])
+        land_one(connection, LANE)
 
     def ask() -> list[dispatch.Dispatch]:
         with engine.begin() as connection:
