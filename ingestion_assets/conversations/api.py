@@ -25,7 +25,7 @@ from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.stores.mongo import INGESTION_LOGS, MESSAGES, PROJECTS, SESSIONS, async_database
 
 FLOW = "conversations"
-_numbers = itertools.count()
+_numbers = itertools.count()  # spread payloads over the lanes
 NEWEST = 10
 
 router = APIRouter(prefix="/api/v1/ingest", tags=[FLOW])

@@ -102,17 +102,18 @@ async def take(
     """
     door = front_door(request)
     waiting = waiting_for(request)
+    answer = answer or partial(outcome_response, door)
     accepted = await _land(door, request, arrival, make_drop)
     door.metrics.count_accepted(accepted.flow)
     answer_headers = _answer_headers(accepted, waiting.applied)
     known = await _known(door, accepted) if accepted.replayed else None
     if known is not None and known.state in TERMINAL and waiting.applied != "respond-async":
-        return (answer or partial(outcome_response, door))(known, answer_headers)
+        return answer(known, answer_headers)
     waits = waiting.applied is not None or at_once_above is None or accepted.records <= at_once_above
     if accepted.registered and waiting.seconds > 0 and waits:
         outcome = await _outcome(door, request.receive, accepted, waiting.seconds)
         if outcome is not None:
-            return (answer or partial(outcome_response, door))(outcome, answer_headers)
+            return answer(outcome, answer_headers)
     address = answer_headers["Location"] = receipt_url(accepted.id)
     if known:
         body = receipt_json(known, runs_url=door.settings.runs_url)

@@ -22,9 +22,8 @@ class RefusedError(Exception):
 class Flow:
     """A flow's face towards the spine.
 
-    `partition_of(received_at, subject)` names the Dagster partition; `lane_of(partition, number)` the lane within it, where numbers
-    spread payloads over lanes;
-    `read_inbox(name, content)` cuts an inbox file into payloads (raises `RefusedError`);
+    `partition_of(received_at, subject)` names the Dagster partition; `lane_of(partition, number)` the lane within it, where
+    numbers spread payloads over lanes; `read_inbox(name, content)` cuts an inbox file into payloads (raises `RefusedError`);
     `compose(records, attributes)` puts rejected records of one payload together for another try, but for those that must
     go `alone` lest they spoil it for the others. `dynamic_partitions` names the flow's dynamic partitions in Dagster, where
     it has those: their keys are added when a run first needs them.

@@ -20,8 +20,8 @@ DAYS = 14
 _FOLDERS = (
     "/Users/dev/projects/atlas",
     "/Users/dev/projects/atlas/services/api",
-    "/home/sam/work/cli",
-    "C:\\Users\\Kim\\projects\\shop",
+    "/home/dev/work/cli",
+    "C:\\Users\\dev\\projects\\shop",
     "/Users/dev/projects/notes.app",
 )
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode

@@ -101,7 +101,7 @@ class Supervisor:
     def start(self, program: Program) -> None:
         """Start `program`; does nothing if it already runs."""
         try:
-            self._call("startProcess", f"{program.group}:{program.name}", False)
+            self.call("startProcess", f"{program.group}:{program.name}", False)
         except RuntimeError as error:
             if "ALREADY_STARTED" not in str(error):
                 raise
@@ -109,7 +109,7 @@ class Supervisor:
     def stop_group(self, group: Group) -> None:
         """Tell the programs of `group` to stop, without waiting."""
         try:
-            self._call("stopProcessGroup", group, False)
+            self.call("stopProcessGroup", group, False)
         except RuntimeError as error:
             if "BAD_NAME" not in str(error):
                 raise
@@ -121,21 +121,22 @@ class Supervisor:
                 name=info["name"], group=info["group"], state=info["statename"], pid=info["pid"],
                 since=info["start"], description=info["description"],
             )
-            for info in self._call("getAllProcessInfo")
+            for info in self.call("getAllProcessInfo")
         ]  # fmt: skip
 
     def answers(self) -> bool:
         """Whether it is up."""
         try:
-            return self._call("getState")["statename"] == "RUNNING"
+            return self.call("getState")["statename"] == "RUNNING"
         except OSError:
             return False
 
     def shutdown(self) -> None:
         """Tell it to stop what still runs and to end."""
-        self._call("shutdown")
+        self.call("shutdown")
 
-    def _call(self, method: str, *arguments: object) -> Any:
+    def call(self, method: str, *arguments: object) -> Any:
+        """The answer of a method of supervisord's XML-RPC interface."""
         transport = _UnixTransport(self._socket_path)
         proxy = xmlrpc.client.ServerProxy("http://supervisor", transport=transport, allow_none=True)
         try:

@@ -36,11 +36,11 @@ def _a_sensor_says_why(stack: RunningStack) -> bool:
 @contextmanager
 def _without_broker(stack: RunningStack) -> Iterator[None]:
     supervisor = Supervisor(Places(stack.home).supervisor_socket)
-    supervisor._call("stopProcess", VALKEY)
+    supervisor.call("stopProcess", VALKEY)
     try:
         yield
     finally:
-        supervisor._call("startProcess", VALKEY)
+        supervisor.call("startProcess", VALKEY)
 
 
 def test_runs_wait_for_the_broker_and_none_fails(cramped: Cramped) -> None:
