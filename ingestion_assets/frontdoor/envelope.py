@@ -25,6 +25,7 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
 ]
+_SECURITY_LINES = b"".join(b"%b: %b\r\n" % header for header in SECURITY_HEADERS)
 CLIENT_CLOSED = 499
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
@@ -67,7 +68,7 @@ class Envelope:
         request_id = headers.get(b"x-request-id", b"")
         if not _REQUEST_ID.fullmatch(request_id):
             request_id = b"%b-%x" % (self._request_prefix, next(self._request_numbers))
-        state["response_headers"] = [(b"x-request-id", request_id), *SECURITY_HEADERS]
+        state["response_headers"] = [(b"x-request-id", request_id)]
         answering = _Answering(scope, receive, send, self._stopping)
         direct = self._direct.get((scope["method"], scope["path"]))
         try:
@@ -117,7 +118,8 @@ class _Answering:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             closing = [(b"connection", b"close")] if self._stopping() else []
-            message["headers"] = [*message["headers"], *self._scope["state"]["response_headers"], *closing]
+            own = (*self._scope["state"]["response_headers"], *SECURITY_HEADERS)
+            message["headers"] = [*message["headers"], *own, *closing]
         elif not message.get("more_body"):
             self.complete = True
         await self._send(message)
@@ -133,6 +135,7 @@ class _Answering:
             exchange,
             status=response.status_code,
             headers=(*response.raw_headers, *self._scope["state"]["response_headers"]),
+            lines=_SECURITY_LINES,
             body=response.body,
             close=self._stopping(),
         )

@@ -1,10 +1,14 @@
 """`GET /metrics`: counts of this process's requests, and the ledger's figures at the time of asking."""
 
+from bisect import bisect_left
+from collections import Counter as Counts
 from collections.abc import Iterable, Mapping
+from itertools import accumulate
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.utils import floatToGoString
 
 from ingestion_assets.landing.drops import Receipt
 from ingestion_assets.landing.ledger import LedgerStatistics
@@ -22,16 +26,10 @@ class RequestMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "ingestion_http_requests",
-            "Requests answered.",
-            ("method", "path", "status"),
-            registry=self.registry,
-        )
-        self._durations = Histogram(
-            "ingestion_http_request_duration_seconds", "Time from request to answer.", ("method", "path"),
-            buckets=_SECONDS, registry=self.registry,
-        )  # fmt: skip
+        self._requests = _Requests()
+        self.registry.register(self._requests)
+        self.count = self._requests.count
+        self.count_accepted = self._requests.count_accepted
         self._messages = Counter(
             "ingestion_messages",
             "Records by their outcome.",
@@ -42,12 +40,6 @@ class RequestMetrics:
             "ingestion_duration_seconds", "Time from acceptance of a payload to its outcome.", ("flow",),
             buckets=_SECONDS, registry=self.registry,
         )  # fmt: skip
-        self._accepted = Counter(
-            "ingestion_drops_accepted",
-            "Payloads acknowledged by this process.",
-            ("flow",),
-            registry=self.registry,
-        )
         self.inflight = Gauge(
             "ingestion_inflight_bytes", "Request bytes held in memory.", registry=self.registry
         )
@@ -59,28 +51,8 @@ class RequestMetrics:
             "1 while rate limits are shared, 0 while local.",
             registry=self.registry,
         )
-        self._children: dict[tuple[str, str, int], tuple[Any, Any]] = {}
-        self._accepted_of: dict[str, Any] = {}
         self._outside: dict[str, Metric] = {}
         self.registry.register(_Outside(self._outside))
-
-    def count(self, method: str, path: str, status: int, seconds: float) -> None:
-        """One answered request."""
-        child = self._children.get((method, path, status))
-        if child is None:
-            method = method if method in _METHODS else "other"
-            child = self._requests.labels(method, path, str(status)), self._durations.labels(method, path)
-            if len(self._children) < 10_000:
-                self._children[method, path, status] = child
-        child[0].inc()
-        child[1].observe(seconds)
-
-    def count_accepted(self, flow: str) -> None:
-        """One payload acknowledged."""
-        child = self._accepted_of.get(flow)
-        if child is None:
-            child = self._accepted_of[flow] = self._accepted.labels(flow)
-        child.inc()
 
     def count_outcomes(self, receipts: Iterable[Receipt]) -> None:
         """Finished drops: their records by outcome and the time they took. Others, held ones too, count nothing yet."""
@@ -164,6 +136,50 @@ def outcome_counts(receipt: Receipt) -> dict[tuple[str, str], int]:
             if number := int(numbers.get(name) or 0):
                 counts[entity, status] = counts.get((entity, status), 0) + number
     return counts
+
+
+class _Requests:
+    """What is counted with every request: in plain numbers, as the client library's own counters lock each by itself."""
+
+    def __init__(self) -> None:
+        self._answered: dict[tuple[str, str, int], list[float]] = {}  # a number for each bucket, then seconds
+        self._accepted: Counts[str] = Counts()
+
+    def count(self, method: str, path: str, status: int, seconds: float) -> None:
+        """One answered request."""
+        if method not in _METHODS:
+            method = "other"
+        numbers = self._answered.get((method, path, status))
+        if numbers is None:
+            numbers = self._answered[method, path, status] = [0] * (len(_SECONDS) + 1) + [0.0]
+        numbers[bisect_left(_SECONDS, seconds)] += 1
+        numbers[-1] += seconds
+
+    def count_accepted(self, flow: str) -> None:
+        """One payload acknowledged."""
+        self._accepted[flow] += 1
+
+    def collect(self) -> Iterable[Metric]:
+        answered = CounterMetricFamily(
+            "ingestion_http_requests", "Requests answered.", labels=("method", "path", "status")
+        )
+        durations = HistogramMetricFamily(
+            "ingestion_http_request_duration_seconds", "Time from request to answer.", labels=("method", "path")
+        )  # fmt: skip
+        by_path: dict[tuple[str, str], list[float]] = {}
+        for (method, path, status), numbers in list(self._answered.items()):
+            answered.add_metric([method, path, str(status)], sum(numbers[:-1]))
+            others = by_path.get((method, path), [0] * len(numbers))
+            by_path[method, path] = [one + other for one, other in zip(numbers, others, strict=True)]
+        bounds = [*map(floatToGoString, _SECONDS), "+Inf"]
+        for key, numbers in by_path.items():
+            durations.add_metric(key, list(zip(bounds, accumulate(numbers[:-1]), strict=True)), numbers[-1])
+        accepted = CounterMetricFamily(
+            "ingestion_drops_accepted", "Payloads acknowledged by this process.", labels=("flow",)
+        )
+        for flow, number in list(self._accepted.items()):
+            accepted.add_metric([flow], number)
+        return answered, durations, accepted
 
 
 class _Outside:
