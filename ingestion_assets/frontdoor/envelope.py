@@ -65,8 +65,8 @@ class Envelope:
         scope["app"] = self._owner
         state: MutableMapping[str, Any] = scope.setdefault("state", {})
         headers = state["headers"] = dict(scope["headers"])
-        request_id = headers.get(b"x-request-id", b"")
-        if not _REQUEST_ID.fullmatch(request_id):
+        request_id = headers.get(b"x-request-id")
+        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
             request_id = b"%b-%x" % (self._request_prefix, next(self._request_numbers))
         state["response_headers"] = [(b"x-request-id", request_id)]
         answering = _Answering(scope, receive, send, self._stopping)

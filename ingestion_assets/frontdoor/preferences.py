@@ -21,7 +21,7 @@ class Waiting:
 
 
 @lru_cache(64)
-def waiting(prefer: str | None, *, default_s: float, max_s: float) -> Waiting:
+def waiting(prefer: str | None, default_s: float, max_s: float) -> Waiting:
     """What `Prefer` asks for. What cannot be understood is left aside, as RFC 7240 wants it.
 
     `respond-async` alone answers at once; `wait=N` waits at most N seconds (also beside `respond-async`, which then

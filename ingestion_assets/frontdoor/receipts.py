@@ -1,5 +1,7 @@
 """`/api/v1/receipts`: what became of accepted payloads."""
 
+import asyncio
+import time
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -23,6 +25,10 @@ router = APIRouter(prefix="/api/v1/receipts", tags=["receipts"])
 ReceiptId = Annotated[
     UUID, Path(description="The receipt's id.", examples=["0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"])
 ]
+ROW_WITHIN_S = (
+    1.0  # of acceptance: payloads that nobody waits for are acknowledged before their row is written
+)
+ROW_RECHECK_S = 0.02
 _SECURED: dict[str, Any] = {"security": SECURITY}
 
 
@@ -116,9 +122,17 @@ async def list_records(
 async def _own_receipt(door: FrontDoor, principal: Principal, receipt_id: UUID) -> Receipt:
     async with ledger_needed():
         receipt = await ledger.receipt(door.async_engine, receipt_id)
+        while receipt is None and _is_new(receipt_id):
+            await asyncio.sleep(ROW_RECHECK_S)
+            receipt = await ledger.receipt(door.async_engine, receipt_id)
     if receipt is None or (receipt.principal != principal.name and not principal.may("read")):
         raise Problem(404, "There is no such receipt.")
     return receipt
+
+
+def _is_new(receipt_id: UUID) -> bool:
+    """Whether its row may still be on its way; a UUIDv7 begins with the time, in milliseconds."""
+    return 0 <= time.time() - (receipt_id.int >> 80) / 1000 < ROW_WITHIN_S
 
 
 def json_response(body: object, headers: dict[str, str] | None = None) -> Response:

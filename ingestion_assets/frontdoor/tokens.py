@@ -23,10 +23,7 @@ class Principal:
 
     def may(self, *wanted: str) -> bool:
         """Whether one of the wanted scopes is held; `admin` holds all, `modules:*` every `modules:<site>`."""
-        for scope in wanted:  # a generator takes three times as long, and every request asks
-            if allows(self.scopes, scope):
-                return True
-        return False
+        return any(allows(self.scopes, scope) for scope in wanted)
 
 
 def allows(held: frozenset[str], wanted: str) -> bool:

@@ -135,13 +135,15 @@ class Intake:
             return _replayed(header, known)
         return await self._offer(packed, len(packed.body), early=early and header.idempotency_key is None)
 
-    async def accept_made(self, make: Callable[[], NewDrop], *, size: int, early: bool) -> Accepted:
+    def accept_made(
+        self, make: Callable[[], NewDrop], *, size: int, early: bool
+    ) -> "asyncio.Future[Accepted]":
         """The same for a small payload without idempotency key that is still to be made, of about `size` bytes.
 
         `make` is called in the writing thread; what it raises is raised here. Made and packed one after the other, the payloads of
         a group take half the time that they take between the other steps of their requests.
         """
-        return await self._offer(make, size, early=early)
+        return self._offer(make, size, early=early)
 
     def _offer(
         self, payload: Packed | Callable[[], NewDrop], size: int, *, early: bool

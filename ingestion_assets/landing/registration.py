@@ -17,7 +17,7 @@ _INSERT = sa.text("""
     SELECT id, flow, partition, lane, subject, principal, idempotency_key, decode(sha256, 'base64'), size, records,
            segment, "offset", length, coalesce(attributes, '{}'), received_at, state, errors,
            CASE WHEN state IN ('done', 'failed') THEN clock_timestamp() END
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS incoming (
+    FROM json_to_recordset(CAST(:rows AS json)) AS incoming (
         id uuid, flow text, partition text, lane text, subject text, principal text, idempotency_key text,
         sha256 text, size bigint, records int, segment text, "offset" bigint, length bigint,
         attributes jsonb, received_at timestamptz, state text, errors jsonb)
@@ -26,7 +26,7 @@ _INSERT = sa.text("""
 _encode = msgspec.json.Encoder().encode
 _KNOWN_KEYS = sa.text("""
     SELECT known.id, known.body_sha256, asked.id AS asked_id
-    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS asked (id uuid, principal text, flow text, idempotency_key text)
+    FROM json_to_recordset(CAST(:rows AS json)) AS asked (id uuid, principal text, flow text, idempotency_key text)
     JOIN ingestion.drops known USING (principal, flow, idempotency_key)
 """)
 

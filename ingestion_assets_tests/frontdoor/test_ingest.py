@@ -5,9 +5,12 @@ import json
 import threading
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+import sqlalchemy as sa
+import uuid_utils
 import zstandard
 
 from ingestion_assets_tests.frontdoor.conftest import Front
@@ -40,6 +43,26 @@ def test_respond_async_gives_the_receipt_at_once(client: httpx.Client) -> None:
     done = client.get(answer.headers["location"], headers={"Prefer": "wait=10"})
     assert done.json()["state"] == "done"
     assert done.headers["preference-applied"] == "wait=10"
+
+
+def test_a_receipt_can_be_read_before_its_row_is_there(front: Front, client: httpx.Client) -> None:
+    with front.engine.begin() as connection:
+        connection.execute(sa.text("LOCK TABLE ingestion.drops IN SHARE ROW EXCLUSIVE MODE"))  # readers may
+        answer = client.post(BATCH, json=batch(), headers=ASYNC)
+        assert (answer.status_code, answer.json()["registered"]) == (202, False)
+        with ThreadPoolExecutor(1) as threads:
+            reading = threads.submit(client.get, answer.headers["location"])
+            time.sleep(0.3)
+            assert not reading.done()
+            connection.commit()
+            assert reading.result().status_code == 200
+
+
+def test_a_receipt_that_is_not_there_is_not_waited_for_long(client: httpx.Client) -> None:
+    for receipt, longest in ((uuid_utils.uuid7(), 3.0), ("0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f", 0.5)):
+        started = time.monotonic()
+        assert client.get(f"/api/v1/receipts/{receipt}").status_code == 404
+        assert time.monotonic() - started < longest
 
 
 def test_wait_that_ends_first_gives_the_receipt(front: Front, client: httpx.Client) -> None:

@@ -135,7 +135,7 @@ def test_payloads_that_cannot_be_made_are_refused_alone(engine: sa.Engine, stora
         return note(b"%d" % number)
 
     async def work(intake: Intake) -> list[object]:
-        asked = (intake.accept_made(partial(make, number), size=1) for number in range(100))
+        asked = (intake.accept_made(partial(make, number), size=1, early=False) for number in range(100))
         return await asyncio.gather(*asked, return_exceptions=True)
 
     answers, _ = with_intake(engine, storage, work)
@@ -511,3 +511,38 @@ def test_a_ledger_that_does_not_answer_holds_up_nobody(
 
     drop_id, _ = with_intake(engine, storage, work)
     assert states(engine) == {drop_id: "landed"}
+
+
+async def is_held_up(accepting: "asyncio.Task[Accepted]") -> bool:
+    return not (await asyncio.wait({accepting}, timeout=0.3))[0]
+
+
+def test_payloads_that_nobody_waits_for_get_their_rows_later(
+    engine: sa.Engine, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the ledger hangs they are acknowledged, but not without end; keyed ones are not."""
+    monkeypatch.setattr(intake_module, "MOST_BEHIND", 5)
+
+    async def work(intake: Intake) -> list[UUID]:
+        with engine.begin() as connection:
+            connection.execute(sa.text("LOCK TABLE ingestion.drops IN ACCESS EXCLUSIVE MODE"))
+            accepted = [await intake.accept(note(b"%d" % number), early=True) for number in range(5)]
+            assert not any(one.registered for one in accepted)
+            keyed = asyncio.create_task(intake.accept(note(b"keyed", "key"), early=True))
+            assert await is_held_up(keyed)
+            late = asyncio.create_task(intake.accept(note(b"late"), early=True))
+            assert await is_held_up(late)
+        for one in await asyncio.gather(keyed, late):
+            assert one.registered
+            accepted.append(one)
+        begun = asyncio.get_running_loop().time()
+        for number in range(20):  # none waits for others to come
+            await intake.accept(note(b"waited %d" % number))
+        assert asyncio.get_running_loop().time() - begun < 20 * intake_module.GATHER_S
+        assert set(states(engine)) >= {one.id for one in accepted}
+        last = await intake.accept(note(b"last"), early=True)
+        return [one.id for one in [*accepted, last]]
+
+    ids, woken = with_intake(engine, storage, work)
+    assert woken == {LANE}
+    assert set(states(engine)) >= set(ids), "what was acknowledged has its row when the intake has stopped"
