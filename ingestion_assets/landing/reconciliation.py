@@ -18,7 +18,13 @@ from ingestion_assets.landing.drops import LandingUnavailableError, NewDrop
 from ingestion_assets.landing.flows import Flow, RefusedError
 from ingestion_assets.landing.registration import Landed, known_key, register
 from ingestion_assets.landing.segments import CorruptSegmentError, Header, Packed, encode, entries, pack
-from ingestion_assets.landing.storage import InboxFile, LandingStorage, minute_folder, segment_path
+from ingestion_assets.landing.storage import (
+    InboxFile,
+    LandingStorage,
+    minute_folder,
+    segment_path,
+    written_at,
+)
 from ingestion_assets.landing.tables import drops, landing_watermark
 
 SLACK = timedelta(minutes=2)
@@ -39,10 +45,17 @@ class Reconciled:
     corrupt: tuple[str, ...]
 
 
-def register_late(engine: sa.Engine, storage: LandingStorage, *, now: datetime | None = None) -> Reconciled:
+def register_late(
+    engine: sa.Engine,
+    storage: LandingStorage,
+    *,
+    now: datetime | None = None,
+    settled: timedelta = timedelta(0),
+) -> Reconciled:
     """Register the drops of segments that the ledger does not know.
 
-    Looks from the watermark on (the minute up to which all is known), so the cost does not grow with what is stored.
+    Looks from the watermark on (the minute up to which all is known), so the cost does not grow with what is stored. Segments
+    younger than `settled`, whose drops may be about to get their rows, are left for the next time.
     A drop that can never be registered is told of in the log, and holds up no other. Raises
     `LandingUnavailableError` if a segment cannot be read now, after all the others: it is looked at again until it can.
     """
@@ -59,6 +72,8 @@ def register_late(engine: sa.Engine, storage: LandingStorage, *, now: datetime |
             continue
         with engine.begin() as connection:
             for path in sorted(set(paths) - _known(connection, paths)):
+                if settled and written_at(path) > now - settled:
+                    continue
                 try:
                     landed = [Landed(path, entry) for entry in entries(storage.read(path))]
                 except FileNotFoundError:

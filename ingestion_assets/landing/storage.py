@@ -76,6 +76,15 @@ def segment_path(segment_id: UUID, at: datetime) -> str:
     return f"{minute_folder(at)}/{segment_id}.seg"
 
 
+def written_at(path: str) -> datetime:
+    """When the segment of this path was written; long ago for a file that someone put there under another name."""
+    try:
+        segment_id = UUID(path.rpartition("/")[2].removesuffix(".seg"))
+        return datetime.fromtimestamp((segment_id.int >> 80) / 1000, UTC)
+    except (ValueError, OverflowError):
+        return datetime.min.replace(tzinfo=UTC)
+
+
 def minute_folder(at: datetime) -> str:
     return at.astimezone(UTC).strftime("segments/%Y-%m-%d/%H-%M")
 

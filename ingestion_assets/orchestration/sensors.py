@@ -103,7 +103,7 @@ def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
         given_back = give_back_dead_claims(context.instance, engine)
         lost = lose_dead_dispatches(context.instance, engine)
         try:
-            found = reconciliation.register_late(engine, storage)
+            found = reconciliation.register_late(engine, storage, settled=reconciliation.SETTLED)
         except LandingUnavailableError as error:
             context.log.error(f"Not all that landed could be registered: {error}.")
             found = reconciliation.Reconciled(0, ())

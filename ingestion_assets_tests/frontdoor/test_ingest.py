@@ -6,13 +6,17 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 import sqlalchemy as sa
-import uuid_utils
+import uuid_utils.compat
 import zstandard
 
+from ingestion_assets.landing.drops import NewDrop
+from ingestion_assets.landing.segments import encode, pack
+from ingestion_assets.landing.storage import segment_path
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.frontdoor.instant_runs import failed, first_rejected, stored
 from ingestion_assets_tests.servers import wait_until
@@ -58,8 +62,25 @@ def test_a_receipt_can_be_read_before_its_row_is_there(front: Front, client: htt
             assert reading.result().status_code == 200
 
 
+def test_a_receipt_of_a_front_door_that_was_killed_can_be_read(front: Front, client: httpx.Client) -> None:
+    """Durable, given out, and no row yet."""
+    now = datetime.now(UTC)
+    drop = NewDrop(
+        flow="conversations",
+        partition=f"{now:%Y-%m-%d}",
+        lane="none",
+        principal="admin",
+        body=b"{}",
+        records=1,
+    )
+    packed = pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=now)
+    front.app.door.storage.write(segment_path(uuid_utils.compat.uuid7(), now), encode([packed])[0])
+    answer = client.get(f"/api/v1/receipts/{packed.header.id}")
+    assert (answer.status_code, answer.json()["state"]) == (200, "landed")
+
+
 def test_a_receipt_that_is_not_there_is_not_waited_for_long(client: httpx.Client) -> None:
-    for receipt, longest in ((uuid_utils.uuid7(), 3.0), ("0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f", 0.5)):
+    for receipt, longest in ((uuid_utils.compat.uuid7(), 3.0), ("0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f", 0.5)):
         started = time.monotonic()
         assert client.get(f"/api/v1/receipts/{receipt}").status_code == 404
         assert time.monotonic() - started < longest

@@ -40,3 +40,19 @@ def test_a_segment_that_cannot_be_read_now_is_registered_once_it_can(
     storage.write(path, encode([other])[0])
     assert reconciliation.register_late(engine, storage, now=now + timedelta(hours=3)).registered == 1
     assert known(engine) == {one.header.id, other.header.id}
+
+
+def test_a_segment_that_has_just_been_written_is_left_to_the_one_who_wrote_it(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    now = datetime.now(UTC)
+    drops = [pack(NOTE, drop_id=uuid_utils.compat.uuid7(), received_at=now) for _ in range(2)]
+    storage.write(segment_path(uuid_utils.compat.uuid7(), now), encode(drops[:1])[0])
+    odd = segment_path(uuid_utils.compat.uuid7(), now).replace(".seg", "-copied.seg")
+    storage.write(odd, encode(drops[1:])[0])
+    settled = timedelta(seconds=2)
+    assert reconciliation.register_late(engine, storage, now=now, settled=settled).registered == 1
+    assert known(engine) == {drops[1].header.id}
+    later = now + 2 * settled
+    assert reconciliation.register_late(engine, storage, now=later, settled=settled).registered == 1
+    assert known(engine) == {drop.header.id for drop in drops}
