@@ -84,7 +84,7 @@ _RESULT = {"success": True, "stats": _STATS, "message": "Batch ingestion complet
 _RECEIPT = "0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"
 _LANDED = {
     "id": _RECEIPT, "state": "landed", "flow": FLOW, "partition": "2026-01-31", "subject": None, "records": 1,
-    "size_bytes": 281, "received_at": "2026-01-31T09:30:01Z", "url": f"/api/v1/receipts/{_RECEIPT}", "registered": True,
+    "size_bytes": 281, "received_at": "2026-01-31T09:30:01Z", "url": f"/api/v1/receipts/{_RECEIPT}", "registered": False,
 }  # fmt: skip
 _BATCH_SCHEMA = {
     "type": "object",

@@ -24,9 +24,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._deadline: float | None = None  # loop time at which the connection is closed
         self._read_bytes = 0  # of the last read
-        self._head_bytes: int | None = (
-            None  # of a head that has not ended, but for the read in which it began
-        )
+        self._head_bytes: int | None = None  # of a head that goes on, but for the read in which it began
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
