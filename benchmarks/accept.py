@@ -92,7 +92,7 @@ def rate(
 def main() -> int:
     """Measure and judge."""
     options = arguments(__doc__)
-    seconds, turns = (2.0, 3) if options.quick else (4.0, 5)
+    seconds, turns = (2.0, 3) if options.quick else (3.0, 9)
     targets = Targets()
     rows = []
     with temporary_home() as home, running(embedded_postgres(folder=home / "postgres", port=free_port())) as postgres, \
