@@ -28,8 +28,6 @@ from ingestion_assets.landing.drops import (
     NewDrop,
     Receipt,
 )
-from ingestion_assets.landing.intake import SMALL, prepared
-from ingestion_assets.landing.segments import Packed
 
 JSON = frozenset({"application/json"})
 _encode = msgspec.json.Encoder().encode
@@ -163,15 +161,8 @@ async def _land(
         body = await received(request, hold)
         make = partial(make_drop, arrival, body)
         with intake_refusals:
-            if len(body) < SMALL and arrival.idempotency_key is None:
-                return await door.intake.accept_made(make, size=len(body), early=early)
-            loop = asyncio.get_running_loop()
-            packed = await loop.run_in_executor(door.threads, _packed, make)
-            return await door.intake.accept(packed, early=early)
-
-
-def _packed(make: Callable[[], NewDrop]) -> Packed:
-    return prepared(make())
+            keyed = arrival.idempotency_key is not None
+            return await door.intake.accept_made(make, size=len(body), keyed=keyed, early=early)
 
 
 async def received(request: Request, hold: Hold) -> bytes:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ingestion_assets.landing import claims, dispatch, ledger, reconciliation, rejects
+from ingestion_assets.landing import claims, dispatch, ledger, reconciliation, registering, rejects
 from ingestion_assets.landing import intake as intake_module
 from ingestion_assets.landing.drops import (
     Accepted,
@@ -135,7 +135,10 @@ def test_payloads_that_cannot_be_made_are_refused_alone(engine: sa.Engine, stora
         return note(b"%d" % number)
 
     async def work(intake: Intake) -> list[object]:
-        asked = (intake.accept_made(partial(make, number), size=1, early=False) for number in range(100))
+        asked = (
+            intake.accept_made(partial(make, number), size=1, keyed=False, early=False)
+            for number in range(100)
+        )
         return await asyncio.gather(*asked, return_exceptions=True)
 
     answers, _ = with_intake(engine, storage, work)
@@ -186,7 +189,7 @@ def test_an_idempotency_key_gives_the_first_receipt_and_refuses_another_body(
 def test_a_ledger_that_hangs_holds_up_nobody_for_long(
     storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(intake_module, "LEDGER_WAIT_S", 0.5)
+    monkeypatch.setattr(registering, "LEDGER_WAIT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and says nothing
         url = f"postgresql+psycopg://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
         hanging = sa.create_engine(url, connect_args={"connect_timeout": 4})
@@ -500,7 +503,7 @@ def test_landed_drops_are_registered_idempotently(engine: sa.Engine) -> None:
 def test_a_ledger_that_does_not_answer_holds_up_nobody(
     engine: sa.Engine, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingestion_assets.landing.intake.LEDGER_WAIT_S", 0.2)
+    monkeypatch.setattr(registering, "LEDGER_WAIT_S", 0.2)
 
     async def work(intake: Intake) -> UUID:
         with engine.begin() as connection:
@@ -521,7 +524,7 @@ def test_payloads_that_nobody_waits_for_get_their_rows_later(
     engine: sa.Engine, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the ledger hangs they are acknowledged, but not without end; keyed ones are not."""
-    monkeypatch.setattr(intake_module, "MOST_BEHIND", 5)
+    monkeypatch.setattr(registering, "MOST_BEHIND", 5)
 
     async def work(intake: Intake) -> list[UUID]:
         with engine.begin() as connection:
@@ -538,7 +541,7 @@ def test_payloads_that_nobody_waits_for_get_their_rows_later(
         begun = asyncio.get_running_loop().time()
         for number in range(20):  # none waits for others to come
             await intake.accept(note(b"waited %d" % number))
-        assert asyncio.get_running_loop().time() - begun < 20 * intake_module.GATHER_S
+        assert asyncio.get_running_loop().time() - begun < 20 * registering.GATHER_S
         assert set(states(engine)) >= {one.id for one in accepted}
         last = await intake.accept(note(b"last"), early=True)
         return [one.id for one in [*accepted, last]]
