@@ -96,6 +96,17 @@ def test_a_head_that_takes_too_long_is_cut_off(connection: socket.socket, before
     assert time.monotonic() - began < 2 * IMPATIENT_S
 
 
+def test_a_connection_that_stays_silent_is_closed(connection: socket.socket) -> None:
+    """uvicorn's own limit is 5 s; each answer begins it anew."""
+    for _ in range(2):
+        connection.sendall(REQUEST % b"once")
+        assert b"HTTP/1.1 202 " in heard(connection, answers=1)
+        answered = time.monotonic()
+        time.sleep(1)
+    assert heard(connection) == b""
+    assert 4.5 < time.monotonic() - answered < 7
+
+
 def test_an_answer_to_a_connection_that_ends_says_so(connection: socket.socket) -> None:
     connection.sendall(REQUEST.replace(b"Host: x", b"Host: x\r\nConnection: close") % b"last")
     text = heard(connection)
