@@ -1,6 +1,6 @@
 """The floor of accepting: a bare ASGI app that reads the body, syncs it to disk together with the others', and says 202.
 
-Same server, protocol class and settings as the front door, same storage class, nothing else.
+Same server and settings as the front door, same storage class, nothing else.
 `python benchmarks/bare_app.py PORT FOLDER`
 """
 
