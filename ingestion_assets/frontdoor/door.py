@@ -19,6 +19,7 @@ from ingestion_assets.frontdoor.bodies import BodyReader
 from ingestion_assets.frontdoor.budget import InflightBudget
 from ingestion_assets.frontdoor.dependencies import Dependencies
 from ingestion_assets.frontdoor.keyring import Keyring
+from ingestion_assets.frontdoor.late_rows import LateRows
 from ingestion_assets.frontdoor.limits import RateLimits
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.frontdoor.problems import Problem, retry_after_header, unavailable
@@ -63,6 +64,7 @@ class FrontDoor:
         self.async_engine: AsyncEngine = async_engine(url)
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="frontdoor")
         self.intake = Intake(storage=storage, engine=self.engine, on_registered=waker.wake)
+        self.late_rows = LateRows(engine=self.engine, async_engine=self.async_engine, storage=storage)
         self.metrics = RequestMetrics()
         self.budget = InflightBudget(limit_bytes=settings.max_inflight_bytes)
         self.bodies = BodyReader(settings)
@@ -111,6 +113,7 @@ class FrontDoor:
         with contextlib.suppress(SQLAlchemyError, OSError):
             await self.async_engine.dispose()
         self.threads.shutdown(wait=False, cancel_futures=True)
+        self.late_rows.stop()
 
     def stop_waiting(self) -> None:
         """Not ready any more; those who wait for an outcome get their receipt now."""

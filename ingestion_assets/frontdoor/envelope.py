@@ -26,6 +26,7 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
     (b"cache-control", b"no-store"),
 ]
 _SECURITY_LINES = b"".join(b"%b: %b\r\n" % header for header in SECURITY_HEADERS)
+_CLOSE = (b"connection", b"close")
 CLIENT_CLOSED = 499
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:@/+=-]{1,128}")
@@ -117,7 +118,7 @@ class _Answering:
         """ASGI's `send`."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            closing = [(b"connection", b"close")] if self._stopping() else []
+            closing = [_CLOSE] if self._stopping() and _CLOSE not in message["headers"] else []
             own = (*self._scope["state"]["response_headers"], *SECURITY_HEADERS)
             message["headers"] = [*message["headers"], *own, *closing]
         elif not message.get("more_body"):
@@ -131,13 +132,17 @@ class _Answering:
             await response(self._scope, self._receive, self.send)
             return
         self.status = response.status_code
+        headers = response.raw_headers
+        closes = _CLOSE in headers
+        if closes:
+            headers = [header for header in headers if header != _CLOSE]
         await answer(
             exchange,
             status=response.status_code,
-            headers=(*response.raw_headers, *self._scope["state"]["response_headers"]),
+            headers=(*headers, *self._scope["state"]["response_headers"]),
             lines=_SECURITY_LINES,
             body=response.body,
-            close=self._stopping(),
+            close=closes or self._stopping(),
         )
         self.complete = True
 

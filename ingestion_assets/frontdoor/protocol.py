@@ -22,7 +22,10 @@ class GuardedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline: float | None = None  # loop time at which the connection is closed
+        self._timer_due = 0.0
+        self._deadline: float | None = (
+            None  # loop time at which a head that goes on, or silence, has lasted too long
+        )
         self._read_bytes = 0  # of the last read
         self._head_bytes: int | None = None  # of a head that goes on, but for the read in which it began
 
@@ -64,8 +67,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
-        elif self._head_bytes is None:
-            self._close_in(self.timeout_keep_alive)
+        else:
+            self._close_in(self.timeout_keep_alive if self._head_bytes is None else HEAD_S)
 
     def _head_size(self) -> int:
         return len(self.url) + sum([len(name) + len(value) for name, value in self.headers])
@@ -86,20 +89,28 @@ class GuardedProtocol(HttpToolsProtocol):
     def _close_in(self, seconds: float) -> None:
         """Close the connection then, unless something comes."""
         self._deadline = self.loop.time() + seconds
-        if self._timer is not None and self._timer.when() > self._deadline:
+        if self._timer is not None and self._timer_due > self._deadline:
             self._timer.cancel()
             self._timer = None
         if self._timer is None:
-            self._timer = self.loop.call_at(self._deadline, self._look)
+            self._look_at(self._deadline)
+
+    def _look_at(self, due: float) -> None:
+        self._timer_due = due
+        self._timer = self.loop.call_at(due, self._look)
 
     def _look(self) -> None:
         self._timer = None
         if self._deadline is None:
             return
-        if self.loop.time() >= self._deadline:
-            self.transport.close()
+        if self.loop.time() < self._deadline - 0.001:
+            self._look_at(self._deadline)
+        elif (
+            self.flow.read_paused
+        ):  # until requests before it are answered: nobody can tell what has come since
+            self._close_in(HEAD_S)
         else:
-            self._timer = self.loop.call_at(self._deadline, self._look)
+            self.transport.close()
 
 
 def exchange_of(receive: Receive) -> RequestResponseCycle | None:

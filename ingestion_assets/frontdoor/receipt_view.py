@@ -31,7 +31,10 @@ class ReceiptView(BaseModel):
     run_url: str | None = Field(None, description="That run in the Dagster UI.")
     result: dict[str, Any] | None = Field(None, description="The flow's result body, once done.")
     errors: list[dict[str, Any]] | None = None
-    registered: bool = Field(True, description="False while only landing storage knows of it.")
+    registered: bool = Field(
+        True,
+        description="False while only landing storage knows of it: at first, where nobody waits, or as long as the ledger is down.",
+    )
 
 
 class ReceiptPage(BaseModel):

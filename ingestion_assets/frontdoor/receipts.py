@@ -1,7 +1,5 @@
 """`/api/v1/receipts`: what became of accepted payloads."""
 
-import asyncio
-import time
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -19,16 +17,12 @@ from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.frontdoor.waiting import TERMINAL
 from ingestion_assets.landing import ledger
 from ingestion_assets.landing.drops import Receipt
-from ingestion_assets.landing.reconciliation import register_late
 
 router = APIRouter(prefix="/api/v1/receipts", tags=["receipts"])
 
 ReceiptId = Annotated[
     UUID, Path(description="The receipt's id.", examples=["0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"])
 ]
-ROW_WITHIN_S = 1.0  # of acceptance, unless the front door was killed meanwhile
-ROW_RECHECK_S = 0.02
-LATE_S = 120.0  # after acceptance the sensor has registered what was not
 _SECURED: dict[str, Any] = {"security": SECURITY}
 
 
@@ -121,28 +115,10 @@ async def list_records(
 
 async def _own_receipt(door: FrontDoor, principal: Principal, receipt_id: UUID) -> Receipt:
     async with ledger_needed():
-        receipt = await _receipt(door, receipt_id)
+        receipt = await door.late_rows.receipt(receipt_id)
     if receipt is None or (receipt.principal != principal.name and not principal.may("read")):
         raise Problem(404, "There is no such receipt.")
     return receipt
-
-
-async def _receipt(door: FrontDoor, receipt_id: UUID) -> Receipt | None:
-    """A receipt may be asked for before its row is there: then the row is waited for, and written here if it does not come."""
-    receipt = await ledger.receipt(door.async_engine, receipt_id)
-    while receipt is None and _was_given_out(receipt_id, within_s=ROW_WITHIN_S):
-        await asyncio.sleep(ROW_RECHECK_S)
-        receipt = await ledger.receipt(door.async_engine, receipt_id)
-    if receipt is None and _was_given_out(receipt_id, within_s=LATE_S):
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(door.threads, register_late, door.engine, door.storage)
-        receipt = await ledger.receipt(door.async_engine, receipt_id)
-    return receipt
-
-
-def _was_given_out(receipt_id: UUID, *, within_s: float) -> bool:
-    """Whether the id is so new; a UUIDv7 begins with the time, in milliseconds."""
-    return 0 <= time.time() - (receipt_id.int >> 80) / 1000 < within_s
 
 
 def json_response(body: object, headers: dict[str, str] | None = None) -> Response:

@@ -10,7 +10,7 @@ from ingestion_assets.landing.segments import Header
 
 Waiting = tuple["asyncio.Future[Accepted]", Header]
 """A payload that is not answered yet."""
-Answer = tuple["asyncio.Future[Accepted]", Accepted | Exception]
+Answer = tuple["asyncio.Future[Accepted]", Accepted | BaseException]
 
 
 def answer_all(answers: Sequence[Answer]) -> None:
@@ -18,7 +18,7 @@ def answer_all(answers: Sequence[Answer]) -> None:
     for future, answer in answers:
         if future.done():
             continue
-        if isinstance(answer, Exception):
+        if isinstance(answer, BaseException):
             future.set_exception(answer)
         else:
             future.set_result(answer)

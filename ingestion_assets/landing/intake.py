@@ -1,4 +1,4 @@
-"""Accepting payloads: requests that arrive together share one segment, one fsync and one ledger statement.
+"""Accepting payloads: requests that arrive together share one segment and one fsync.
 
 Two threads work behind the event loop: one writes segments, one registers them, so that the next group is being
 synced while the last gets its rows. A payload is acknowledged when its segment is durable, and, where somebody waits for
@@ -28,6 +28,7 @@ from ingestion_assets.landing.segments import Header, Packed, encode, pack
 from ingestion_assets.landing.storage import LandingStorage, segment_path
 
 GROUP_BYTES = 16 * 2**20
+GATHERED_BYTES = 2**20
 PACKING = 2  # threads; half of packing holds the interpreter's lock, more of them would wait for each other
 SMALL = 64 * 1024  # bytes; larger bodies are made ready each by itself, in a thread
 
@@ -59,6 +60,7 @@ class Intake:
         self._storage = storage
         self._registrar = Registrar(engine)
         self._gathered: list[_Offered] = []
+        self._gathered_bytes = 0
         self._to_write: SimpleQueue[list[_Offered] | None] = SimpleQueue()
         self._registering = registering.Registering(
             self._registrar, on_registered=on_registered, resolve=self._resolve
@@ -91,7 +93,7 @@ class Intake:
         """Make one payload durable.
 
         `early` is for payloads whose outcome nobody waits for: those without idempotency key are acknowledged as soon as they
-        are durable, their rows follow within about 25 ms.
+        are durable, their rows follow within about 25 ms, if the ledger answers.
 
         Raises `IdempotencyConflictError`, `LandingUnavailableError`.
         """
@@ -129,12 +131,15 @@ class Intake:
             self._to_write.put([offered])
             return future
         self._gathered.append(offered)
+        self._gathered_bytes += size
         if len(self._gathered) == 1:
             loop.call_soon(loop.call_soon, self._hand_over)
+        elif self._gathered_bytes >= GATHERED_BYTES:
+            self._hand_over()
         return future
 
     def _hand_over(self) -> None:
-        gathered, self._gathered = self._gathered, []
+        gathered, self._gathered, self._gathered_bytes = self._gathered, [], 0
         if gathered:
             self._to_write.put(gathered)
 
@@ -172,7 +177,7 @@ class Intake:
                 size += sum(offered.size for offered in gathered)
         try:
             self._write_group(group)
-        except Exception as error:
+        except BaseException as error:
             log.exception("intake_failed")
             self._resolve([(offered.answered, error) for offered in group])
         return not last
@@ -207,7 +212,7 @@ class Intake:
             payload = offered.payload
             try:
                 packed.append(payload if isinstance(payload, Packed) else _prepared(payload()))
-            except Exception as error:
+            except BaseException as error:  # a panic of an extension, too, must not end the thread
                 self._resolve([(offered.answered, error)])
             else:
                 kept.append(offered)

@@ -61,7 +61,7 @@ def register_late(
     """
     now = now or datetime.now(UTC)
     with engine.connect() as connection:
-        watermark = connection.scalar(sa.select(landing_watermark.c.minute)) or now - FIRST_LOOK_BACK
+        watermark = all_known_until(connection) or now - FIRST_LOOK_BACK
     registered = 0
     known_until = now - SLACK
     corrupt: list[str] = []
@@ -70,28 +70,32 @@ def register_late(
         paths = list(storage.list(minute_folder(minute)))
         if not paths:
             continue
-        with engine.begin() as connection:
-            for path in sorted(set(paths) - _known(connection, paths)):
-                if settled and written_at(path) > now - settled:
-                    continue
-                try:
-                    landed = [Landed(path, entry) for entry in entries(storage.read(path))]
-                except FileNotFoundError:
-                    continue  # its payloads ended, and were kept for long enough
-                except CorruptSegmentError as error:
-                    log.error("segment_corrupt", segment=path, error=str(error))
-                    corrupt.append(path)
-                    continue
-                except LandingUnavailableError as error:
-                    storage.probe()
-                    log.error("segment_unreadable", segment=path, error=str(error))
-                    unreadable.append(path)
-                    known_until = min(known_until, minute)
-                    continue
+        with engine.connect() as connection:
+            unknown = sorted(set(paths) - _known(connection, paths))
+        for path in unknown:
+            if settled and written_at(path) > now - settled:
+                continue
+            try:
+                landed = [Landed(path, entry) for entry in entries(storage.read(path))]
+            except FileNotFoundError:
+                continue  # its payloads ended, and were kept for long enough
+            except CorruptSegmentError as error:
+                log.error("segment_corrupt", segment=path, error=str(error))
+                corrupt.append(path)
+                continue
+            except LandingUnavailableError as error:
+                storage.probe()
+                log.error("segment_unreadable", segment=path, error=str(error))
+                unreadable.append(path)
+                known_until = min(known_until, minute)
+                continue
+            with (
+                engine.begin() as connection
+            ):  # for each by itself: whoever has just written it may be about to do the same
                 taken = _register(connection, landed)
-                registered += taken
-                if taken < len(landed):
-                    corrupt.append(path)
+            registered += taken
+            if taken < len(landed):
+                corrupt.append(path)
     with engine.begin() as connection:
         statement = insert(landing_watermark).values(singleton=True, minute=known_until)
         connection.execute(
@@ -106,6 +110,11 @@ def register_late(
             f"{len(unreadable)} segments cannot be read, {unreadable[0]} among them"
         )
     return Reconciled(registered, tuple(corrupt))
+
+
+def all_known_until(connection: sa.Connection) -> datetime | None:
+    """The watermark: the ledger knows what lies on landing storage up to this minute. None before the first look."""
+    return connection.scalar(sa.select(landing_watermark.c.minute))
 
 
 def _register(connection: sa.Connection, landed: list[Landed]) -> int:

@@ -17,6 +17,7 @@ from ingestion_assets.landing.registration import Landed
 LEDGER_WAIT_S = 5.0  # a ledger that neither takes nor refuses the row must not hold up the answer
 GATHER_S = 0.025  # payloads whose rows nobody waits for get them together
 MOST_BEHIND = 10_000  # rows to come, above which every payload waits for its own
+MOST_KEPT = 50_000  # rows to come, above which the sensor is left to write them: the ledger hangs
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,10 @@ class Registering:
         self._thread.start()
 
     def put(self, landed: Sequence[Landed], waiting: Sequence[Waiting]) -> None:
-        """Payloads that share a segment, and which of them are to be answered once they have their rows."""
+        """Payloads that share a segment, and which of them are still to be answered, once they have their rows."""
+        if self._put - self._settled >= MOST_KEPT:
+            self._resolve(unregistered(waiting))
+            return
         group = _Group(landed, waiting, time.monotonic())
         self._put += len(landed)
         self._under_way.add(group)
@@ -102,7 +106,7 @@ class Registering:
                 groups.append(more)
             try:
                 answers = self._register_all(groups)
-            except Exception as error:
+            except BaseException as error:  # a panic of an extension, too, must not end the thread
                 log.exception("intake_failed")
                 answers = [(future, error) for group in groups for future, _ in group.waiting]
             self._under_way.difference_update(groups)

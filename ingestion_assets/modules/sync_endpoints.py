@@ -214,7 +214,7 @@ async def list_attempts(
 async def _own_sync(door: FrontDoor, site_id: int, sync_id: str) -> UUID:
     drop_id = UUID(sync_id.removeprefix("sync_"))
     async with ledger_needed():
-        receipt = await ledger.receipt(door.async_engine, drop_id)
+        receipt = await door.late_rows.receipt(drop_id)
     if receipt is None or receipt.flow != NAME or receipt.partition != str(site_id):
         raise Problem(404, "There is no such sync of this site.")
     return drop_id

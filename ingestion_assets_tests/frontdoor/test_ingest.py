@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -62,9 +62,15 @@ def test_a_receipt_can_be_read_before_its_row_is_there(front: Front, client: htt
             assert reading.result().status_code == 200
 
 
-def test_a_receipt_of_a_front_door_that_was_killed_can_be_read(front: Front, client: httpx.Client) -> None:
-    """Durable, given out, and no row yet."""
-    now = datetime.now(UTC)
+@pytest.mark.parametrize("ago", [timedelta(0), timedelta(minutes=10)], ids=["now", "before an outage"])
+def test_a_receipt_of_a_front_door_that_was_killed_can_be_read(
+    front: Front, client: httpx.Client, ago: timedelta
+) -> None:
+    """Durable, given out, and no row yet; nor has anybody looked for it since."""
+    now = datetime.now(UTC) - ago
+    with front.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ingestion.landing_watermark SET minute = :now"), {"now": now})
+    drop_id = uuid.UUID(int=int(now.timestamp() * 1000) << 80 | uuid_utils.compat.uuid7().int & (1 << 80) - 1)
     drop = NewDrop(
         flow="conversations",
         partition=f"{now:%Y-%m-%d}",
@@ -73,7 +79,7 @@ def test_a_receipt_of_a_front_door_that_was_killed_can_be_read(front: Front, cli
         body=b"{}",
         records=1,
     )
-    packed = pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=now)
+    packed = pack(drop, drop_id=drop_id, received_at=now)
     front.app.door.storage.write(segment_path(uuid_utils.compat.uuid7(), now), encode([packed])[0])
     answer = client.get(f"/api/v1/receipts/{packed.header.id}")
     assert (answer.status_code, answer.json()["state"]) == (200, "landed")

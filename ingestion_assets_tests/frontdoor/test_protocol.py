@@ -1,5 +1,6 @@
 """Connections byte by byte: heads in pieces, several requests at once, heads that are too slow or too large."""
 
+import gzip
 import socket
 import time
 from collections.abc import Iterator
@@ -113,3 +114,15 @@ def test_an_answer_to_a_connection_that_ends_says_so(connection: socket.socket) 
     assert b"HTTP/1.1 202 " in text
     assert b"connection: close\r\n" in text
     assert text.endswith(b"}")
+
+
+def test_an_answer_that_ends_the_connection_says_so_once(connection: socket.socket) -> None:
+    """A body that swells beyond the limit has arrived whole."""
+    swollen = gzip.compress(b" " * (300 * 2**20), 1)
+    head = REQUEST[: REQUEST.index(b"Content-Length")] % b"swollen"
+    connection.sendall(
+        head + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(swollen) + swollen
+    )
+    text = heard(connection)
+    assert text.startswith(b"HTTP/1.1 413 ")
+    assert text.lower().count(b"connection: close") == 1
