@@ -48,11 +48,14 @@ class RecordOutcomeView(BaseModel):
     """What became of one record of a payload."""
 
     index: int = Field(description="Place in the payload, from 0.")
-    status: Literal["stored", "duplicate", "rejected"]
+    status: Literal["stored", "duplicate", "superseded", "rejected"]
     id: str | None = Field(None, description="Identity of the stored record.")
     duplicate_of: str | None = Field(None, description="Identity of the record that was there before.")
     code: str | None = Field(None, description="Why it was rejected, as a stable code.")
     reason: str | None = Field(None, description="Why it was rejected, in words.")
+    superseded_by: str | None = Field(
+        None, description="Receipt of the newer payload that is stored instead."
+    )
 
 
 class RecordOutcomePage(BaseModel):

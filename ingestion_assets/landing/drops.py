@@ -90,13 +90,17 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class RecordOutcome:
-    """What became of one record of a payload, at its position in input order."""
+    """What became of one record of a payload, at its position in input order.
 
-    status: Literal["stored", "duplicate", "rejected"]
+    `superseded`: something newer is stored already, accepted with the receipt `superseded_by`; the record changed nothing.
+    """
+
+    status: Literal["stored", "duplicate", "superseded", "rejected"]
     id: str | None = None
     duplicate_of: str | None = None
     code: str | None = None
     reason: str | None = None
+    superseded_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ async def record_outcomes(
     outcomes = unpack(packed)
     return [
         {"index": index}
-        | {name: value for name, value in zip(FIELDS, outcome, strict=True) if value is not None}
+        | {name: value for name, value in zip(FIELDS, outcome, strict=False) if value is not None}
         for index, outcome in enumerate(outcomes[offset : offset + limit], start=offset)
     ]
 

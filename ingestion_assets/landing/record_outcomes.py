@@ -11,7 +11,7 @@ import zstandard
 from ingestion_assets.landing.drops import RecordOutcome
 
 AT_ONCE = 5
-FIELDS = ("status", "id", "duplicate_of", "code", "reason")
+FIELDS = ("status", "id", "duplicate_of", "code", "reason", "superseded_by")
 
 _READ = sa.text(
     "SELECT drop_id, outcomes FROM ingestion.receipt_records WHERE drop_id = ANY(:ids) FOR UPDATE"
@@ -22,12 +22,14 @@ _WRITE = sa.text("UPDATE ingestion.receipt_records SET outcomes = :outcomes WHER
 def pack(records: Sequence[RecordOutcome]) -> bytes:
     """The outcomes as they are kept."""
     return zstandard.compress(
-        msgspec.json.encode([[r.status, r.id, r.duplicate_of, r.code, r.reason] for r in records])
+        msgspec.json.encode(
+            [[r.status, r.id, r.duplicate_of, r.code, r.reason, r.superseded_by] for r in records]
+        )
     )
 
 
 def unpack(packed: bytes) -> list[list[Any]]:
-    """The outcomes, each with its fields in the order of `FIELDS`."""
+    """The outcomes, each with its fields in the order of `FIELDS`; older ones lack the last."""
     return msgspec.json.decode(zstandard.decompress(packed))
 
 
