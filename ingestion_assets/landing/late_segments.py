@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 import structlog
@@ -113,7 +113,7 @@ def register_late(
     read now, after all the others.
     """
     with engine.connect() as connection:
-        now = now or connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        now = now or cast("datetime", connection.scalar(sa.select(sa.func.clock_timestamp())))
         watermark = all_known_until(connection) or now - FIRST_LOOK_BACK
         again = connection.scalars(
             sa.select(unreadable_segments.c.path)
@@ -196,7 +196,7 @@ class _Look:
             faults = found.faults
             with self._engine.begin() as connection:
                 ids = [entry.header.id for entry in found.entries]
-                known = set(connection.scalars(sa.select(drops.c.id).where(drops.c.id == sa.any_(ids))))
+                known = set(connection.scalars(sa.select(drops.c.id).where(drops.c.id.in_(ids))))
                 landed = [Landed(path, entry) for entry in found.entries if entry.header.id not in known]
                 self.registered += register_payloads(connection, landed, faults)
         with self._engine.begin() as connection:
