@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ingestion_assets.landing import claims, late_segments, registration, rejects
 from ingestion_assets.landing.clock import LedgerClock
 from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, RecordOutcome
-from ingestion_assets.landing.rejects import _redrive_payload
+from ingestion_assets.landing.redriving import take_again
 from ingestion_assets.landing.segments import encode, pack
 from ingestion_assets.landing.storage import LocalStorage, segment_path
 
@@ -217,7 +217,7 @@ class LandingAndLedger(RuleBasedStateMachine):
         with self.engine.connect() as connection:
             failed = rejects.list_rejects(connection, kind="payload", open_only=True).items
         for reject in failed:
-            _redrive_payload(self.engine, reject)
+            take_again(self.engine, reject)
 
     # What holds after each step
 
