@@ -1,6 +1,7 @@
 """`ingestion send claude`: Claude Code transcripts, or sample ones made up."""
 
 import json
+import stat
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ingestion_assets.sending.files import kind_of, shown
 from ingestion_assets.sending.options import (
     FIVE_MINUTES,
     AsJson,
@@ -37,8 +39,9 @@ def send_claude(
         list[Path] | None,
         typer.Argument(
             metavar="PATH…",
-            help="Transcript files or folders of them. Default: ~/.claude/projects.",
+            help="Transcript files or folders of them. Default: `projects` in $CLAUDE_CONFIG_DIR (several: `A,B`), else ~/.claude/projects.",
             exists=True,
+            readable=False,  # what cannot be read is listed
         ),
     ] = None,
     url: Url = None,
@@ -86,14 +89,14 @@ def send_claude(
 ) -> None:
     """Send Claude Code transcripts. What was sent before is not sent again.
 
-    Exit status: 0 all sent; 1 lines could not be sent or were rejected (they are listed); 2 wrong usage or
-    key; 3 the server could not be reached for as long as --retry-for says; 130 interrupted.
+    Exit status: 0 all sent; 1 lines could not be sent, were rejected or are in conflict with others (they are listed);
+    2 wrong usage, key or address, or the state file cannot be used; 3 the server could not be reached for as long as
+    --retry-for says; 130 interrupted.
     """
     settings = load_settings()
-    wanted = paths or [Path("~/.claude/projects").expanduser()]
+    wanted = paths or claude_folders(settings.claude_config_dir)
     for path in wanted:
-        if not path.exists():
-            raise typer.BadParameter(f"there is no {path}", param_hint="PATH")
+        _check_path(path)
     errors = Console(stderr=True)
     ending = ship(
         Shipment(
@@ -132,6 +135,26 @@ def send_claude(
     if ending.status == EXIT_GAVE_UP:
         errors.print("What was sent is remembered; run the same command again to go on.", soft_wrap=True)
     raise typer.Exit(ending.status)
+
+
+def claude_folders(configured: str | None) -> list[Path]:
+    """Where Claude Code keeps its transcripts: `configured` is one folder, or several with commas between them."""
+    if not configured:
+        return [Path("~/.claude/projects").expanduser()]
+    whole = Path(configured).expanduser()
+    folders = [whole] if whole.is_dir() else [Path(one.strip()).expanduser() for one in configured.split(",") if one.strip()]
+    return [folder if folder.name == "projects" else folder / "projects" for folder in folders]
+
+
+def _check_path(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except PermissionError:
+        return  # listed with all that cannot be read
+    except OSError as error:
+        raise typer.BadParameter(f"there is no {shown(path)}", param_hint="PATH") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise typer.BadParameter(f"{shown(path)} is {kind_of(path)}, neither a file nor a folder", param_hint="PATH")
 
 
 def write_sample(

@@ -47,6 +47,7 @@ class Peer:
         self.stored: dict[tuple[str | None, str], str] = {}
         self.insertions = 0
         self.hold_receipts = threading.Event()
+        self.superseding = False  # whether newer todo lists are stored than any that come
         self._keys: dict[str, tuple[str, str]] = {}
         self._guard = threading.Lock()
         peer = self
@@ -157,11 +158,16 @@ class Peer:
             "messages_skipped": count["duplicate"],
             "messages_failed": count["rejected"],
         }
+        warnings = [
+            {"index": index, "code": "conflict"} for index, one in enumerate(outcomes) if one.get("code") == "conflict"
+        ]
+        if self.superseding and request.get("todos"):
+            stats["todos_superseded"] = len(request["todos"])
         self.records[receipt] = outcomes
         self.receipts[receipt] = {
             "id": receipt,
             "state": "failed" if failed else "done",
-            "result": None if failed else {"success": True, "stats": stats},
+            "result": None if failed else {"success": True, "stats": stats, "warnings": warnings or None},
             "errors": [{"detail": "the run failed 4 times"}] if failed else None,
         }
         return receipt, False
@@ -173,16 +179,47 @@ class Peer:
         identity = message.get("uuid") or hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
         key = (message.get("sessionId", session), identity)
         if key in self.stored:
-            return {"status": "duplicate"}
+            if self.stored[key] == content:
+                return {"status": "duplicate"}
+            return {"status": "duplicate", "code": "conflict", "reason": "another one came first and stays"}
         self.stored[key] = content
         self.insertions += 1
         return {"status": "stored"}
 
 
+class OddServer(Peer):
+    """No front door at all: answers everything with this status, body and headers. `posts` counts what was posted to it."""
+
+    def __init__(
+        self, status: int, body: bytes = b"<html>Please log in</html>", headers: dict[str, str] | None = None, *, port: int = 0
+    ) -> None:  # fmt: skip
+        super().__init__(port=port)
+        self._odd = (status, body, {"Content-Type": "text/html"} | (headers or {}))
+
+    def post(self, handler: BaseHTTPRequestHandler) -> None:
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        self.posts += 1
+        self.get(handler)
+
+    def get(self, handler: BaseHTTPRequestHandler) -> None:
+        status, body, headers = self._odd
+        handler.send_response(status)
+        for name, text in headers.items():
+            handler.send_header(name, text)
+        if status != 204:
+            handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(b"" if status == 204 else body)
+        handler.wfile.flush()
+
+
 def _answer(handler: BaseHTTPRequestHandler, status: int, value: Any, headers: dict[str, str]) -> None:
+    media_type = "application/json"
+    if status >= 400:
+        media_type, value = "application/problem+json", {"status": status, **value}
     body = json.dumps(value).encode()
     handler.send_response(status)
-    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Type", media_type)
     handler.send_header("Content-Length", str(len(body)))
     for name, text in headers.items():
         handler.send_header(name, text)
