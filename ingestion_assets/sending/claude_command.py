@@ -142,7 +142,11 @@ def claude_folders(configured: str | None) -> list[Path]:
     if not configured:
         return [Path("~/.claude/projects").expanduser()]
     whole = Path(configured).expanduser()
-    folders = [whole] if whole.is_dir() else [Path(one.strip()).expanduser() for one in configured.split(",") if one.strip()]
+    folders = (
+        [whole]
+        if whole.is_dir()
+        else [Path(one.strip()).expanduser() for one in configured.split(",") if one.strip()]
+    )
     return [folder if folder.name == "projects" else folder / "projects" for folder in folders]
 
 
@@ -154,7 +158,9 @@ def _check_path(path: Path) -> None:
     except OSError as error:
         raise typer.BadParameter(f"there is no {shown(path)}", param_hint="PATH") from error
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise typer.BadParameter(f"{shown(path)} is {kind_of(path)}, neither a file nor a folder", param_hint="PATH")
+        raise typer.BadParameter(
+            f"{shown(path)} is {kind_of(path)}, neither a file nor a folder", param_hint="PATH"
+        )
 
 
 def write_sample(

@@ -32,7 +32,7 @@ PASSING_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
 DENIED_STATUS = frozenset({401, 403, 407})
 REFUSED_STATUS = frozenset({400, 413, 422})
 LONGEST_PAUSE_S = 30.0
-LONGEST_ANSWER = 64 * 2**20
+LONGEST_ANSWER = 32 * 2**20
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _KEY = re.compile(r"[!-~]+")
 
@@ -281,7 +281,9 @@ class Delivery:
                 "nothing of it counts as sent. Let it take larger ones, or give another address with --url",
             )  # fmt: skip
         media_type = one_line(heard.headers.get("content-type", "no content").partition(";")[0], most=60)
-        said = f"{heard.status} with {media_type}, which is no answer of the front door: nothing counts as sent"
+        said = (
+            f"{heard.status} with {media_type}, which is no answer of the front door: nothing counts as sent"
+        )
         if 300 <= heard.status < 400:
             said = f"{heard.status} and points {self._pointed_to(heard)}: nothing counts as sent"
         if self._found:
@@ -293,7 +295,9 @@ class Delivery:
     def _pointed_to(self, heard: Heard) -> str:
         try:
             target = httpx.URL(self._url).join(heard.headers.get("location", ""))
-            return one_line(f"to {target.scheme}://{target.netloc.decode()}", most=200)  # a path may hold secrets
+            return one_line(
+                f"to {target.scheme}://{target.netloc.decode()}", most=200
+            )  # a path may hold secrets
         except (httpx.InvalidURL, ValueError):
             return "nowhere"
 

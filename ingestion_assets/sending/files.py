@@ -28,7 +28,10 @@ class OpenFile:
     def __init__(self, path: Path) -> None:
         self._raw = open_regular(path)
         status = os.fstat(self._raw.fileno())
-        self.identity = (str(status.st_dev), str(status.st_ino))  # text: an inode may exceed SQLite's integers
+        self.identity = (
+            str(status.st_dev),
+            str(status.st_ino),
+        )  # text: an inode may exceed SQLite's integers
         self.packed = os.pread(self._raw.fileno(), 2, 0) == GZIP_MAGIC
         self.damage: str | None = None
         self.growing = False
@@ -76,6 +79,18 @@ def open_regular(path: Path) -> BinaryIO:
         os.close(descriptor)
         raise NotAFileError(f"{shown(path)} is {kind_of(path)}, not a file")
     return open(descriptor, "rb", buffering=READ_BUFFER_BYTES)  # noqa: PTH123
+
+
+def read_given(path: Path) -> bytes:
+    """All of a file, or of a pipe that somebody writes to (a shell's `<(…)`). Raises OSError for all else."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+        os.close(descriptor)
+        raise NotAFileError(f"{shown(path)} is {kind_of(path)}, not a file")
+    os.set_blocking(descriptor, True)
+    with open(descriptor, "rb") as file:  # noqa: PTH123
+        return file.read()
 
 
 def kind_of(path: Path) -> str:

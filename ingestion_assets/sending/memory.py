@@ -69,7 +69,7 @@ class Memory:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._lock_file = _hold(path.with_name(path.name + ".lock"), state=path)
         except OSError as error:
-            raise StateFileError(_unusable(path, error)) from error
+            raise StateFileError(unusable(path, error)) from error
         try:
             with self._use():
                 self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
@@ -168,7 +168,7 @@ class Memory:
             try:
                 yield
             except (sqlite3.Error, ValueError) as error:
-                raise StateFileError(_unusable(self._path, error)) from error
+                raise StateFileError(unusable(self._path, error)) from error
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -200,7 +200,8 @@ def _unpacked(text: str, *, path: str) -> list[Place]:
     return places
 
 
-def _unusable(path: Path, error: Exception) -> str:
+def unusable(path: Path, error: Exception) -> str:
+    """Why a state file cannot be used, as a sentence."""
     said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (
         f"the state file {shown(path)} cannot be used: {said}. What was sent and could not be noted is sent again, and "

@@ -16,7 +16,9 @@ from ingestion_assets.sending.slices import Problem, Record
 from ingestion_assets.sending.sources import Source
 
 SMALL_FILE_BYTES = 64 * 1024
-FILES_TOGETHER = 100  # read by one thread: few enough that several have work where files cannot share requests
+FILES_TOGETHER = (
+    100  # read by one thread: few enough that several have work where files cannot share requests
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

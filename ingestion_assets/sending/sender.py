@@ -128,8 +128,10 @@ class Sender:
 
     def _parts(self, source: Source) -> Iterator[Part]:
         with OpenFile(source.path) as file:
-            yield from self._transcript(file, source) if source.kind == "transcript" else self._document(
-                file, source
+            yield from (
+                self._transcript(file, source)
+                if source.kind == "transcript"
+                else self._document(file, source)
             )
 
     def _transcript(self, file: OpenFile, source: Source) -> Iterator[Part]:
@@ -145,7 +147,9 @@ class Sender:
             max_bytes=self._cut.max_bytes,
         ):
             any_new = any_new or part.mark.offset > part.start
-            sent = Sent(path=source.name, identity=file.identity, mark=part.mark if part.mark.offset else None)
+            sent = Sent(
+                path=source.name, identity=file.identity, mark=part.mark if part.mark.offset else None
+            )
             yield Part(
                 source=source,
                 sent=sent,

@@ -24,7 +24,9 @@ _LINE = st.one_of(
 def read(path: Path, mark: Mark, *, max_records: int, max_bytes: int) -> tuple[list[Record], Mark]:
     records: list[Record] = []
     with OpenFile(path) as file:
-        for part in read_slices(file, path=str(path), mark=mark, max_records=max_records, max_bytes=max_bytes):
+        for part in read_slices(
+            file, path=str(path), mark=mark, max_records=max_records, max_bytes=max_bytes
+        ):
             assert 1 <= len(part.records) <= max_records or not part.records
             assert part.record_bytes <= max_bytes or len(part.records) == 1
             records += part.records
