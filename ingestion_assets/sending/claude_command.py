@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ingestion_assets.sending.files import kind_of, shown
+from ingestion_assets.sending.files import is_folder, kind_of, shown
 from ingestion_assets.sending.options import (
     FIVE_MINUTES,
     AsJson,
@@ -22,9 +22,16 @@ from ingestion_assets.sending.options import (
     key_of,
     state_file,
 )
-from ingestion_assets.sending.report import as_json, print_problems, print_summary
+from ingestion_assets.sending.report import (
+    EXIT_GAVE_UP,
+    EXIT_USAGE,
+    as_json,
+    print_problems,
+    print_summary,
+    printing,
+)
 from ingestion_assets.sending.sender import Cut
-from ingestion_assets.sending.shipment import EXIT_GAVE_UP, EXIT_USAGE, Shipment, ship
+from ingestion_assets.sending.shipment import Shipment, ship
 from ingestion_assets.settings import load_settings
 
 
@@ -122,18 +129,19 @@ def send_claude(
         ),
         console=errors,
     )
-    if as_json_:
-        typer.echo(
-            json.dumps(as_json(ending.tally, elapsed_s=ending.elapsed_s, ended=ending.reason), indent=2)
-        )
-    elif not quiet:
-        print_summary(ending.tally, console=Console(), elapsed_s=ending.elapsed_s, dry_run=dry_run)
     if not as_json_:
         print_problems(ending.tally, console=errors)
     if ending.status in {EXIT_USAGE, EXIT_GAVE_UP}:
         errors.print(ending.reason, soft_wrap=True, highlight=False, markup=False)
     if ending.status == EXIT_GAVE_UP:
         errors.print("What was sent is remembered; run the same command again to go on.", soft_wrap=True)
+    with printing(errors):
+        if as_json_:
+            typer.echo(
+                json.dumps(as_json(ending.tally, elapsed_s=ending.elapsed_s, ended=ending.reason), indent=2)
+            )
+        elif not quiet:
+            print_summary(ending.tally, console=Console(), elapsed_s=ending.elapsed_s, dry_run=dry_run)
     raise typer.Exit(ending.status)
 
 
@@ -142,11 +150,8 @@ def claude_folders(configured: str | None) -> list[Path]:
     if not configured:
         return [Path("~/.claude/projects").expanduser()]
     whole = Path(configured).expanduser()
-    folders = (
-        [whole]
-        if whole.is_dir()
-        else [Path(one.strip()).expanduser() for one in configured.split(",") if one.strip()]
-    )
+    several = [Path(one.strip()).expanduser() for one in configured.split(",") if one.strip()]
+    folders = [whole] if is_folder(whole) else several
     return [folder if folder.name == "projects" else folder / "projects" for folder in folders]
 
 

@@ -23,14 +23,14 @@ from ingestion_assets.sending.options import (
     front_door,
     key_of,
 )
-from ingestion_assets.sending.shipment import (
+from ingestion_assets.sending.report import (
     EXIT_GAVE_UP,
     EXIT_INTERRUPTED,
     EXIT_PROBLEMS,
     EXIT_USAGE,
-    LEAST_PATIENCE_S,
-    stop_on_signals,
+    printing,
 )
+from ingestion_assets.sending.shipment import LEAST_PATIENCE_S, stop_on_signals
 from ingestion_assets.sending.site_sync import SyncRefusedError, known_modules, sync
 from ingestion_assets.settings import load_settings
 
@@ -101,11 +101,9 @@ def send_drupal(
                     unmapped = [f"{one.name}: {one.reason}" for one in request.unmapped]
                     _print_unmapped(errors, unmapped, request.notes)
                 if dry_run:
-                    typer.echo(
-                        json.dumps(request.body, indent=2)
-                        if as_json_
-                        else f"{len(request.body['modules'])} modules would be sent."
-                    )
+                    count = f"{len(request.body['modules'])} modules would be sent."
+                    with printing(errors):
+                        typer.echo(json.dumps(request.body, indent=2) if as_json_ else count)
                     return
                 result = sync(
                     delivery, site, request.body, confirm_removals=confirm_removals,
@@ -119,16 +117,17 @@ def send_drupal(
             raise _ended(errors, f"gave up: {error}", EXIT_GAVE_UP) from error
         except StoppedError as error:
             raise _ended(errors, "stopped", EXIT_INTERRUPTED) from error
-    if as_json_:
-        typer.echo(json.dumps(result, indent=2))
-    elif not quiet and result.get("state") != "held":
-        counted = ", ".join(
-            f"{result[f'{name}_modules']} {name}" for name in _COUNTED if result.get(f"{name}_modules")
-        )
-        typer.echo(f"Site {site}: {result['processed_count']} modules; {counted or 'nothing changed'}; "
-                   f"{result['security_updates_found']} need a security update.")  # fmt: skip
     for warning in (result.get("result") or result).get("warnings") or ():
         errors.print(warning, markup=False, highlight=False, soft_wrap=True)
+    with printing(errors):
+        if as_json_:
+            typer.echo(json.dumps(result, indent=2))
+        elif not quiet and result.get("state") != "held":
+            counted = ", ".join(
+                f"{result[f'{name}_modules']} {name}" for name in _COUNTED if result.get(f"{name}_modules")
+            )
+            typer.echo(f"Site {site}: {result['processed_count']} modules; {counted or 'nothing changed'}; "
+                       f"{result['security_updates_found']} need a security update.")  # fmt: skip
     if result.get("state") == "held":
         raise typer.Exit(1)
 

@@ -20,6 +20,7 @@ from ingestion_assets.sending.options import (
     key_of,
     state_file,
 )
+from ingestion_assets.sending.report import printing
 from ingestion_assets.settings import load_settings
 
 
@@ -81,23 +82,24 @@ def send_entities(
     )
     errors = Console(stderr=True)
     status, reason, sent = ship_messages(shipment, console=errors)
-    if as_json_:
-        typer.echo(
-            json.dumps(
-                {
-                    "stream": sent.stream, "lines": sent.lines, "ended": reason, "problems": sent.problems,
-                    **sent.totals,
-                },
-                indent=2,
-            )
-        )  # fmt: skip
-    elif not quiet:
-        said = ", ".join(f"{number:,} {name}" for name, number in sent.totals.items() if number)
-        typer.echo(f"{sent.lines:,} lines sent. {said}".rstrip())
     for problem in sent.problems:
         errors.print(problem, soft_wrap=True, highlight=False, markup=False)
     if reason != "complete":
         errors.print(reason, soft_wrap=True, highlight=False, markup=False)
+    with printing(errors):
+        if as_json_:
+            typer.echo(
+                json.dumps(
+                    {
+                        "stream": sent.stream, "lines": sent.lines, "ended": reason, "problems": sent.problems,
+                        **sent.totals,
+                    },
+                    indent=2,
+                )
+            )  # fmt: skip
+        elif not quiet:
+            said = ", ".join(f"{number:,} {name}" for name, number in sent.totals.items() if number)
+            typer.echo(f"{sent.lines:,} lines sent. {said}".rstrip())
     raise typer.Exit(status)
 
 

@@ -3,6 +3,7 @@
 Names are shown, and kept in the state file, as `shown` writes them.
 """
 
+import errno
 import gzip
 import os
 import stat
@@ -77,7 +78,7 @@ def open_regular(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise NotAFileError(f"{shown(path)} is {kind_of(path)}, not a file")
+        raise NotAFileError(errno.EINVAL, f"is {kind_of(path)}, not a file", shown(path))
     return open(descriptor, "rb", buffering=READ_BUFFER_BYTES)  # noqa: PTH123
 
 
@@ -87,7 +88,7 @@ def read_given(path: Path) -> bytes:
     mode = os.fstat(descriptor).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
         os.close(descriptor)
-        raise NotAFileError(f"{shown(path)} is {kind_of(path)}, not a file")
+        raise NotAFileError(errno.EINVAL, f"is {kind_of(path)}, not a file", shown(path))
     os.set_blocking(descriptor, True)
     with open(descriptor, "rb") as file:  # noqa: PTH123
         return file.read()
@@ -104,6 +105,14 @@ def kind_of(path: Path) -> str:
         stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
     }  # fmt: skip
     return kinds.get(stat.S_IFMT(mode), "a file")
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; not where that may not be known."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def shown(path: Path | str) -> str:

@@ -13,14 +13,8 @@ from ingestion_assets.sending.delivery import AccessDeniedError, Delivery, GaveU
 from ingestion_assets.sending.memory import StateFileError
 from ingestion_assets.sending.message_files import MessageFile
 from ingestion_assets.sending.message_stream import OutOfStepError, Sent, StreamMemory, send_stream
-from ingestion_assets.sending.shipment import (
-    EXIT_GAVE_UP,
-    EXIT_INTERRUPTED,
-    EXIT_PROBLEMS,
-    EXIT_USAGE,
-    LEAST_PATIENCE_S,
-    stop_on_signals,
-)
+from ingestion_assets.sending.report import EXIT_GAVE_UP, EXIT_INTERRUPTED, EXIT_PROBLEMS, EXIT_USAGE
+from ingestion_assets.sending.shipment import LEAST_PATIENCE_S, stop_on_signals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,13 +15,18 @@ from ingestion_assets.sending.delivery import AccessDeniedError, Delivery, GaveU
 from ingestion_assets.sending.display import Display
 from ingestion_assets.sending.memory import Memory, StateFileError
 from ingestion_assets.sending.preview import preview
-from ingestion_assets.sending.report import describe
+from ingestion_assets.sending.report import (
+    EXIT_GAVE_UP,
+    EXIT_INTERRUPTED,
+    EXIT_PROBLEMS,
+    EXIT_USAGE,
+    describe,
+)
 from ingestion_assets.sending.sender import Cut, Sender
 from ingestion_assets.sending.slices import Problem
 from ingestion_assets.sending.sources import Source, find_sources, watched_folders
 from ingestion_assets.sending.tally import Tally
 
-EXIT_PROBLEMS, EXIT_USAGE, EXIT_GAVE_UP, EXIT_INTERRUPTED = 1, 2, 3, 130
 LEAST_PATIENCE_S = 30.0
 
 

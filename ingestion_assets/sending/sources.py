@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ingestion_assets.sending.files import kind_of, reason_of, shown
+from ingestion_assets.sending.files import is_folder, kind_of, reason_of, shown
 from ingestion_assets.sending.slices import Problem
 
 _TRANSCRIPT = re.compile(r"\.jsonl(\.\d+)?(\.gz)?$")
@@ -60,9 +60,9 @@ def watched_folders(paths: Iterable[Path]) -> list[Path]:
     """The folders whose changes can concern `paths`."""
     folders: list[Path] = []
     for path in paths:
-        folder = path if _is_folder(path) else path.parent
+        folder = path if is_folder(path) else path.parent
         folders.append(folder)
-        if folder.name == "projects" and _is_folder(folder.parent / "todos"):
+        if folder.name == "projects" and is_folder(folder.parent / "todos"):
             folders.append(folder.parent / "todos")
     return folders
 
@@ -89,9 +89,9 @@ class _Search:
         self._seen: set[tuple[int, int]] = set()
 
     def under(self, path: Path) -> None:
-        if not _is_folder(path):
+        if not is_folder(path):
             self._file(path)
-        elif _is_folder(path / "projects") and not any(path.glob("*-*.jsonl")):
+        elif is_folder(path / "projects") and not any(path.glob("*-*.jsonl")):
             self._claude_folder(path)
         elif path.name == "projects":
             self._claude_folder(path.parent, projects=path)
@@ -100,7 +100,7 @@ class _Search:
 
     def _claude_folder(self, folder: Path, *, projects: Path | None = None) -> None:
         self._walk(projects or folder / "projects")
-        if _is_folder(folder / "todos"):
+        if is_folder(folder / "todos"):
             self._walk(folder / "todos")
         for name in SETTINGS_FILES:
             self._file(folder / name)
@@ -155,13 +155,6 @@ class _Search:
 def unreadable(name: str, reason: str) -> Problem:
     """The problem of a file or folder that cannot be read."""
     return Problem(path=name, line=0, offset=0, code="unreadable", reason=reason)
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # in a folder that may not be entered
-        return False
 
 
 def _file_source(path: Path) -> Source:

@@ -90,3 +90,20 @@ def test_receipts_of_one_and_of_several_files_are_remembered_in_order(tmp_path) 
     memory.receipt_closed(mine)
     assert memory.open_receipts() == [old]
     memory.close()
+
+
+@pytest.mark.parametrize("flow", ["claude", "entities", "drupal"])
+def test_an_outcome_that_cannot_be_printed_is_a_sentence(flow, peer, tmp_path) -> None:
+    (tmp_path / "claude").write_text('{"type":"user","uuid":"1"}\n')
+    (tmp_path / "entities").write_text("C|1\n")
+    entry = {"package": "Core", "display_name": "A (a)", "status": "Enabled", "version": "10.2.1"}
+    (tmp_path / "drupal").write_text(json.dumps({"a": entry}))
+    more = ["--site", "1", "--dry-run"] if flow == "drupal" else ["--state", str(tmp_path / "state")]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        ended = subprocess.run(
+            [*COMMAND, flow, "--url", peer.url, "--key", "k", *more, str(tmp_path / flow)],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert (ended.returncode, "cannot be printed" in ended.stderr) == (2, True)
+    assert "Traceback" not in ended.stderr
+    assert "Exception" not in ended.stderr
