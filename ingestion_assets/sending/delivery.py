@@ -134,6 +134,11 @@ class Delivery:
     def close(self) -> None:
         self._client.close()
 
+    def pause(self, seconds: float) -> None:
+        """Wait. Raises StoppedError."""
+        if self._stop.wait(seconds):
+            raise StoppedError
+
     def send(self, body: Body) -> Accepted | Refused:
         """Post a batch until it is accepted or refused. Raises GaveUpError, AccessDeniedError, StoppedError."""
         headers = body.headers | {"Idempotency-Key": body.key, "Prefer": "respond-async"}
@@ -168,16 +173,19 @@ class Delivery:
 
     def record_outcomes(self, receipt_id: str) -> list[dict[str, Any]]:
         """Outcome of every record of the receipt, in input order; none where the front door does not know it."""
-        return self.items(f"/api/v1/receipts/{receipt_id}/records", params={"limit": "1000"})
+        try:
+            return self.items(f"/api/v1/receipts/{receipt_id}/records", params={"limit": "1000"})
+        except LookupError:
+            return []
 
     def items(self, path: str, *, params: dict[str, str]) -> list[dict[str, Any]]:
-        """All items of a list, of all its pages; none where there is no such list."""
+        """All items of a list, of all its pages. Raises LookupError where the front door has no such list."""
         items: list[dict[str, Any]] = []
         cursor: dict[str, str] = {}
         while True:
             answer = self._get(path, proof=is_page, params=params | cursor)
             if not answer.succeeded:
-                return items
+                raise LookupError(answer.detail)
             items.extend(answer.body["items"])
             following = answer.body.get("next")
             if not following or not answer.body["items"]:
@@ -235,7 +243,7 @@ class Delivery:
             wait=pause,
             stop=exhausted,
             before_sleep=outage,
-            sleep=self._sleep,
+            sleep=self.pause,
             reraise=True,
         )
         try:
@@ -314,10 +322,6 @@ class Delivery:
         except httpx.RequestError as error:
             raise _UnavailableError(str(error) or type(error).__name__) from error
         return Heard(response.status_code, response.headers, bytes(content))
-
-    def _sleep(self, seconds: float) -> None:
-        if self._stop.wait(seconds):
-            raise StoppedError
 
 
 def _sendable(key: str) -> str:

@@ -76,7 +76,7 @@ class Parcel:
 
 
 def together(sources: Iterable[Source], *, max_bytes: int) -> Iterator[list[Source]]:
-    """Sources in groups that one thread reads: large files alone, small ones with their neighbours.
+    """Sources in groups that one thread reads, in the order given: large files alone, small ones with their neighbours.
 
     What was sent before counts as well, so that a sender that was killed makes the same groups again, and of them the
     same requests.
@@ -84,15 +84,16 @@ def together(sources: Iterable[Source], *, max_bytes: int) -> Iterator[list[Sour
     group: list[Source] = []
     size = 0
     for source in sources:
-        if source.size > SMALL_FILE_BYTES or source.kind == "config":
-            yield [source]
-            continue
+        small = source.size <= SMALL_FILE_BYTES and source.kind != "config"
         full = len(group) == FILES_TOGETHER or size + source.size > max_bytes
-        if group and (full or source.kind != group[0].kind):
+        if group and (full or not small or source.kind != group[0].kind):
             yield group
             group, size = [], 0
-        group.append(source)
-        size += source.size
+        if small:
+            group.append(source)
+            size += source.size
+        else:
+            yield [source]
     if group:
         yield group
 

@@ -17,8 +17,11 @@ class SyncRefusedError(Exception):
 
 
 def known_modules(delivery: Delivery, site: int) -> list[dict[str, Any]]:
-    """What the server knows to be installed. Raises GaveUpError, AccessDeniedError, StoppedError."""
-    return delivery.items(f"/api/v1/sites/{site}/modules", params={"removed": "false"})
+    """What the server knows to be installed. Raises as `sync`."""
+    try:
+        return delivery.items(f"/api/v1/sites/{site}/modules", params={"removed": "false"})
+    except LookupError as error:
+        raise SyncRefusedError(f"404: {error}") from error
 
 
 def sync(
@@ -48,12 +51,14 @@ def sync(
     if "state" not in answer.body or answer.body.get("id") != answer.receipt:
         return answer.body
     state, result, errors = answer.body["state"], answer.body.get("result"), answer.body.get("errors")
-    began = time.monotonic()
+    began, pause_s = time.monotonic(), 0.05
     while state in _UNFINISHED or state == "unknown":
         if time.monotonic() - began > patience_s:
             raise GaveUpError(
                 f"accepted, but the outcome is not known after {patience_s:.0f} s: receipt {answer.receipt}"
             )
+        delivery.pause(pause_s)
+        pause_s = min(1.0, pause_s * 2)
         now = delivery.receipt(answer.receipt, wait_s=min(30.0, patience_s))
         state, result, errors = now.state, now.result, now.errors
     if state == "failed":

@@ -137,6 +137,8 @@ def test_what_goes_wrong_is_said(front: Front, shared_data: Path, tmp_path: Path
     assert send(front, site_id, "ing_wrong", str(file)).exit_code == 2
     assert send(front, 99999, key, str(file)).exit_code == 2
     assert send(front, 99999, ADMIN, str(file)).exit_code == 1
+    enabled = send(front, 99999, ADMIN, "-", text="module:\n  block: 0\n")
+    assert (enabled.exit_code, "404" in enabled.stderr) == (1, True)
     many = {
         f"m{n}": {"package": "x", "display_name": f"M (m{n})", "status": "Enabled", "version": "1.0.0"}
         for n in range(20)
