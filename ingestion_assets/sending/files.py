@@ -29,10 +29,8 @@ class OpenFile:
     def __init__(self, path: Path) -> None:
         self._raw = open_regular(path)
         status = os.fstat(self._raw.fileno())
-        self.identity = (
-            str(status.st_dev),
-            str(status.st_ino),
-        )  # text: an inode may exceed SQLite's integers
+        # Text: an inode may exceed SQLite's integers.
+        self.identity = (str(status.st_dev), str(status.st_ino))
         self.packed = os.pread(self._raw.fileno(), 2, 0) == GZIP_MAGIC
         self.damage: str | None = None
         self.growing = False

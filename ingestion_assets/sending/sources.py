@@ -86,7 +86,7 @@ class _Search:
     def __init__(self, *, todos: bool, settings: bool) -> None:
         self.found = Found()
         self._kinds = {"transcript"} | ({"todos"} if todos else set()) | ({"config"} if settings else set())
-        self._seen: set[tuple[int, int]] = set()
+        self._seen: set[tuple[object, ...]] = set()
 
     def under(self, path: Path) -> None:
         if not is_folder(path):
@@ -107,14 +107,17 @@ class _Search:
 
     def _walk(self, folder: Path) -> None:
         for parent, folders, names in os.walk(folder, onerror=self._unreadable, followlinks=True):
-            if not self._is_new(Path(parent)):  # links may lead in circles
+            in_todos = Path(parent).name == "todos"
+            if not self._is_new(Path(parent), in_todos):  # links may lead in circles
                 folders.clear()
                 continue
             folders.sort()
-            in_todos = Path(parent).name == "todos"
             for name in sorted(names):
+                path = Path(parent, name)
                 if _TRANSCRIPT.search(name) or (in_todos and name.endswith(".json")):
-                    self._file(Path(parent, name))
+                    self._file(path)
+                elif path.is_symlink():
+                    self._link(path)
 
     def _file(self, path: Path) -> None:
         source = _file_source(path)
@@ -134,14 +137,23 @@ class _Search:
                 Source(path, source.kind, session_id=source.session_id, size=status.st_size)
             )
 
-    def _is_new(self, folder: Path) -> bool:
+    def _link(self, path: Path) -> None:
+        """A link that is none to a folder, as far as one can see: a folder may lie where one may not look."""
+        try:
+            path.stat()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._unreadable(error, path)
+
+    def _is_new(self, folder: Path, *more: object) -> bool:
         try:
             status = folder.stat()
         except OSError as error:
             self._unreadable(error, folder)
             return False
         before = len(self._seen)
-        self._seen.add((status.st_dev, status.st_ino))
+        self._seen.add((status.st_dev, status.st_ino, *more))
         return len(self._seen) > before
 
     def _unreadable(self, error: OSError, path: Path | None = None) -> None:

@@ -40,7 +40,11 @@ def test_linked_folders_are_searched_once_and_never_in_circles(send, peer, tmp_p
     (projects / "one").symlink_to(elsewhere)
     (projects / "two").symlink_to(elsewhere / "deep")
     (elsewhere / "deep" / "up").symlink_to(projects)
-    assert send(projects).status == 0
+    (elsewhere / "todos").mkdir()
+    (elsewhere / "todos" / "s-agent-s.json").write_text("[]")
+    (projects / "a-link-first").symlink_to(elsewhere / "todos")
+    run = send(projects)
+    assert (run.status, run.summary["todo_lists"]) == (0, 1)
     assert arrived(peer) == ["a"]
     assert send(projects, elsewhere).summary["requests"] == 0
 
@@ -138,6 +142,7 @@ def test_folders_and_files_that_this_user_may_not_read_are_named() -> None:
         for name in ("shut", "listed"):
             (folder / name).mkdir()
             (folder / name / "c.jsonl").write_bytes(line("c"))
+        (folder / "linked").symlink_to(folder / "shut" / "deep")
         for name, mode in (("shut", 0), ("listed", 0o444), ("shut.jsonl", 0)):
             (folder / name).chmod(mode)
         with nobody():
@@ -145,7 +150,7 @@ def test_folders_and_files_that_this_user_may_not_read_are_named() -> None:
             below = find_sources([folder / "shut" / "c.jsonl"])
             with pytest.raises(PermissionError):
                 OpenFile(folder / "shut.jsonl")
-        assert {Path(name).name for name in found.unreadable} == {"shut", "c.jsonl"}
+        assert {Path(name).name for name in found.unreadable} == {"shut", "c.jsonl", "linked"}
         assert {source.path.name for source in found.sources} == {"open.jsonl", "shut.jsonl"}
         assert [one.code for one in below.unreadable.values()] == ["unreadable"]
     finally:
