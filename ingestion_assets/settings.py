@@ -52,6 +52,11 @@ class Settings(BaseSettings):
         None,
         description="Key that commands of this machine (`ingestion send`) use; default: the admin token.",
     )
+    claude_config_dir: str | None = Field(
+        None,
+        validation_alias="CLAUDE_CONFIG_DIR",
+        description="Claude Code's own variable: the folder, or several with commas between them, that `ingestion send claude` sends from; default: `~/.claude`.",
+    )
 
     postgres_url: str | None = Field(
         None,

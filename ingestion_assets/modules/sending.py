@@ -1,27 +1,11 @@
-"""Sending a site's inventory to the front door: files into a request, the request sent with patience, the answer read."""
+"""A site's inventory as a request: files read together, what is missing told. Sending it is `ingestion send drupal`'s matter."""
 
-import hashlib
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
-
 from ingestion_assets.modules.inventories import Inventory, InventoryError, Unmapped, combine, read_inventory
-
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 60.0
-
-
-class SendError(Exception):
-    """The inventory could not be sent; says why. `gave_up`: the server could not be reached for long enough."""
-
-    def __init__(self, reason: str, *, gave_up: bool = False) -> None:
-        super().__init__(reason)
-        self.gave_up = gave_up
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,86 +82,3 @@ def outgoing(
 def _reported(module: Mapping[str, Any]) -> dict[str, Any]:
     beside = {"first_seen", "last_seen", "removed_at", "security"}
     return {key: value for key, value in module.items() if key not in beside}
-
-
-class SiteClient:
-    """One site at a front door."""
-
-    def __init__(
-        self, *, url: str, key: str, site: int, retry_for_s: float, on_retry: Callable[[str], None]
-    ) -> None:
-        self._client = httpx.Client(
-            base_url=url, headers={"X-API-Key": key, "User-Agent": "ingestion-send"}, timeout=90
-        )
-        self._site = site
-        self._retry_for_s = retry_for_s
-        self._on_retry = on_retry
-
-    def close(self) -> None:
-        self._client.close()
-
-    def modules(self) -> list[dict[str, Any]]:
-        """What the server knows to be installed. Raises `SendError`."""
-        answer = self._patiently(
-            lambda: self._client.get(f"/api/v1/sites/{self._site}/modules", params={"removed": False})
-        )
-        return answer.json()["items"]
-
-    def sync(self, body: Mapping[str, Any], *, confirm_removals: bool) -> dict[str, Any]:
-        """Send a sync and wait for its outcome: the result, or the receipt of one that is held. Raises `SendError`."""
-        content = json.dumps(body, ensure_ascii=False).encode()
-        digest = hashlib.sha256(content).hexdigest()[:40]
-        headers = {
-            "Content-Type": "application/json",
-            "Prefer": "wait=60",
-            "Idempotency-Key": f"send-{self._site}-{confirm_removals:d}-{digest}",
-        }
-        answer = self._patiently(
-            lambda: self._client.post(
-                f"/api/v1/sites/{self._site}/modules/sync",
-                params={"confirm_removals": confirm_removals},
-                content=content,
-                headers=headers,
-            )
-        )
-        said = answer.json()
-        while answer.status_code == 202 and said["state"] in {"landed", "claimed"}:
-            said = self._receipt(said["id"])
-        if said.get("state") == "done":
-            return said["result"]
-        if said.get("state") == "failed":
-            raise SendError(f"the sync was kept but failed: {said['errors']}")
-        return said
-
-    def _receipt(self, receipt: str) -> dict[str, Any]:
-        address = f"/api/v1/receipts/{receipt}"
-        return self._patiently(lambda: self._client.get(address, headers={"Prefer": "wait=30"})).json()
-
-    def _patiently(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
-        deadline = time.monotonic() + self._retry_for_s
-        pause = FIRST_PAUSE_S
-        while True:
-            try:
-                answer = ask()
-            except httpx.TransportError as error:
-                why, wait = f"{type(error).__name__}: {error}", pause
-            else:
-                if answer.is_success:
-                    return answer
-                if answer.status_code not in {502, 503, 504}:
-                    raise SendError(_said(answer))
-                why, wait = _said(answer), float(answer.headers.get("Retry-After", pause))
-            if time.monotonic() + wait > deadline:
-                raise SendError(why, gave_up=True)
-            self._on_retry(why)
-            time.sleep(wait)
-            pause = min(LONGEST_PAUSE_S, pause * 2)
-
-
-def _said(answer: httpx.Response) -> str:
-    try:
-        problem = answer.json()
-    except ValueError:
-        return f"the server answered {answer.status_code}"
-    errors = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problem.get("errors") or ()][:5]
-    return f"{answer.status_code}: {problem.get('detail')}" + "".join(f"\n  {one}" for one in errors)

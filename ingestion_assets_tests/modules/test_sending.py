@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ingestion_assets.sending.cli import app
-from ingestion_assets_tests.modules.front import Front, serving
+from ingestion_assets_tests.modules.front import ADMIN, Front, serving
 
 LOCKS = ("City-of-Helsinki__drupal-helfi-etusivu", "UN-OCHA__common-design-site")
 OLDEST = {"City-of-Helsinki__drupal-helfi-etusivu": "a1e87445c6", "UN-OCHA__common-design-site": "d146d079d9"}
@@ -134,8 +134,11 @@ def test_what_goes_wrong_is_said(front: Front, shared_data: Path, tmp_path: Path
     )
     file = tmp_path / "list.json"
     file.write_text(pm_list)
-    assert send(front, site_id, "ing_wrong", str(file)).exit_code == 1
-    assert send(front, 99999, key, str(file)).exit_code == 1
+    assert send(front, site_id, "ing_wrong", str(file)).exit_code == 2
+    assert send(front, 99999, key, str(file)).exit_code == 2
+    assert send(front, 99999, ADMIN, str(file)).exit_code == 1
+    enabled = send(front, 99999, ADMIN, "-", text="module:\n  block: 0\n")
+    assert (enabled.exit_code, "404" in enabled.stderr) == (1, True)
     many = {
         f"m{n}": {"package": "x", "display_name": f"M (m{n})", "status": "Enabled", "version": "1.0.0"}
         for n in range(20)
