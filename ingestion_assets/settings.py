@@ -9,10 +9,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 STACK_ENV_FILE = "stack.env"
+
+
+class MissingSettingError(LookupError):
+    """Something needs a setting that is not there; the text says which and how to get it."""
 
 
 class Settings(BaseSettings):
@@ -199,11 +203,20 @@ class Settings(BaseSettings):
         """The URL of a store, or an error that says how to get one."""
         value = getattr(self, name)
         if value is None:
-            raise LookupError(
+            raise MissingSettingError(
                 f"INGESTION_{name.upper()} is not set and no running stack was found in {self.home}; "
                 "start one with `ingestion up` or set the variable."
             )
         return value
+
+
+def wrong_settings(error: ValueError) -> str | None:
+    """Which settings are wrong, as a sentence without their values; None if `error` is about something else."""
+    if not isinstance(error, ValidationError) or error.title != Settings.__name__:
+        return None
+    return "; ".join(
+        f"INGESTION_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}" for wrong in error.errors()
+    )
 
 
 @lru_cache(maxsize=1)

@@ -17,6 +17,7 @@ from types import FrameType
 
 from ingestion_assets.settings import Settings
 from ingestion_assets.stack.environment_file import write_environment
+from ingestion_assets.stack.failures import explained, log_end
 from ingestion_assets.stack.home_lock import locked
 from ingestion_assets.stack.leftovers import end_leftovers
 from ingestion_assets.stack.logs import LogRelay, last_lines
@@ -59,6 +60,7 @@ def run_stack(*, settings: Settings, show: Show) -> None:
         AlreadyRunningError: another stack runs in this home.
         StackError: a part does not start.
         PortTaken: a port of the settings is in use.
+        OSError, LookupError, ImportError: the home cannot be used, or a server is not installed.
     """
     began = time.monotonic()
     places = Places(settings.home)
@@ -125,7 +127,10 @@ class SupervisedStack:
             prepared = {server.name: preparing.submit(server.prepare) for server in self._plan.servers}
             self._wait({"supervisord": self._supervisor.answers})
             for name, preparation in prepared.items():
-                preparation.result()
+                try:
+                    preparation.result()
+                except (OSError, RuntimeError) as error:
+                    raise StackError(f"{name} cannot be prepared: {explained(error)}") from error
                 self._begin(name)
         # Their interpreters start while the servers do.
         self._begin("code-server")
@@ -265,7 +270,7 @@ class SupervisedStack:
 
     def _with_log(self, text: str, name: str) -> str:
         path = self._places.logs / f"{name}.log"
-        return "\n".join([f"{text}; the end of {path}:", *last_lines(path, 15)])
+        return log_end(text, path, last_lines(path, 15))
 
 
 @contextlib.contextmanager
