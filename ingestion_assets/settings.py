@@ -44,6 +44,22 @@ class Settings(BaseSettings):
         None,
         description="Address of the Dagster UI for people, with which links to runs begin; default: the webserver's.",
     )
+    webserver_hosts: str = Field(
+        "",
+        description="More names under which the Dagster webserver is reached and whose pages may ask it, separated by commas; loopback names and the addresses above are known.",
+    )
+    webserver_password: SecretStr | None = Field(
+        None,
+        description="Password that the Dagster webserver asks for (HTTP Basic, any user name); front doors use it too. Unset, it asks nobody.",
+    )
+    webserver_proxies: str = Field(
+        "",
+        description="Addresses or networks of proxies that authenticate people for the Dagster webserver, separated by commas: from them it takes requests with the header below without the password.",
+    )
+    webserver_user_header: str = Field(
+        "X-Forwarded-User",
+        description="Header in which such a proxy names who it has authenticated; it must remove what clients send under that name.",
+    )
     admin_token: SecretStr | None = Field(
         None,
         description="One more API key, with the scope `admin`. `ingestion up` makes one where none is given and keeps it in `<home>/admin_token`.",
@@ -188,6 +204,12 @@ class Settings(BaseSettings):
     def dagster_url(self) -> str:
         """Base address of the Dagster webserver, for whoever asks it something."""
         return (self.webserver_url or f"http://{self.host}:{self.webserver_port}").rstrip("/")
+
+    @property
+    def dagster_login(self) -> tuple[str, str] | None:
+        """User name and password for the Dagster webserver; None if it asks for none."""
+        password = self.webserver_password.get_secret_value() if self.webserver_password else ""
+        return ("ingestion", password) if password else None
 
     @property
     def runs_url(self) -> str:

@@ -24,7 +24,10 @@ _BY_WORDS = (
     ("read-only file system", _BY_NUMBER[errno.EROFS]),
     ("permission denied", _CLOSED),
     ("cannot allocate memory", _BY_NUMBER[errno.ENOMEM]),
-    ("database files are incompatible", "the data is of another release: set INGESTION_HOME to another folder"),
+    (
+        "database files are incompatible",
+        "the data is of another release: set INGESTION_HOME to another folder",
+    ),
     ("setresuid failed", "root may not change to another user here: start it as an ordinary user"),
 )
 

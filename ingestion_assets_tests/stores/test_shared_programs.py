@@ -23,7 +23,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root starts Postgre
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
     """A folder that everybody may enter; those of pytest are closed."""
-    folder = Path(tempfile.mkdtemp(dir="/tmp"))  # noqa: S108
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
@@ -79,7 +79,9 @@ def test_postgres_runs_without_any_privilege_from_below_a_closed_folder(
         seen = psutil.Process(process.pid)
         assert seen.uids().real != 0
         status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-        held = {line.split()[1] for line in status.splitlines() if line.startswith(("CapPrm", "CapEff", "CapAmb"))}
+        held = {
+            line.split()[1] for line in status.splitlines() if line.startswith(("CapPrm", "CapEff", "CapAmb"))
+        }
         assert held == {"0" * 16}
         program = Path(seen.exe())
         assert not program.is_relative_to(closed)
@@ -155,7 +157,7 @@ def test_a_place_that_somebody_else_may_have_prepared_is_refused(
     with pytest.raises(PermissionError, match="Put the virtual environment into a folder that everybody may"):
         _copy(package, open_folder)
     (open_folder / "good").mkdir()
-    good = [str(open_folder), tempfile.mkdtemp(dir="/tmp")]  # noqa: S108
+    good = [str(open_folder), tempfile.mkdtemp(dir="/tmp")]
     Path(good[1]).chmod(0o755)
     try:
         parts = [path for path in package.rglob("*") if path.is_file()]
