@@ -1,7 +1,7 @@
 """The embedded servers: how each is initialised once, started, and known to be ready; not who runs them.
 
-All three listen on the loopback interface alone. PostgreSQL and Valkey ask for a password, which lies in
-the server's folder; the MongoDB server does not.
+All three listen on the loopback interface alone and ask for a password, which lies in the server's folder and
+which only its owner can read: other users of the machine can connect, and are let in nowhere.
 """
 
 import os
@@ -24,6 +24,7 @@ from ingestion_assets.stores.shared_programs import open_to_everybody, shared_co
 LOOPBACK = "127.0.0.1"
 DATABASE = "ingestion"
 SUPERUSER = "postgres"
+MONGODB_USER = "ingestion"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,28 +101,13 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
 
 def embedded_mongodb(*, folder: Path, port: int) -> EmbeddedServer:
     """SecantusDB, which speaks MongoDB's wire protocol, its data in `folder`; every commit is synced."""
-    address = f"mongodb://{LOOPBACK}:{port}/?directConnection=true"
-    configuration = folder / "secantusd.toml"
+    _private_folder(folder)
+    password = _secret(folder / "password")
+    address = f"mongodb://{MONGODB_USER}:{password}@{LOOPBACK}:{port}/?directConnection=true&authSource=admin"
     command = (
-        *(sys.executable, "-m", "secantus"),
-        # An explicit, empty file: else it would pick up any `secantusd.toml` of the folder, user or machine.
-        *("--config", str(configuration)),
-        *("--host", LOOPBACK, "--port", str(port), "--storage-path", str(folder / "data")),
-        *(
-            "--sync-on-commit",
-            "--cache-size",
-            "512M",
-            "--oplog-max-entries",
-            "10000",
-            "--log-level",
-            "WARNING",
-        ),
+        *(sys.executable, "-m", "ingestion_assets.stores.mongodb_server"),
+        *("--host", LOOPBACK, "--port", str(port), "--folder", str(folder)),
     )
-
-    def prepare() -> None:
-        _private_folder(folder)
-        configuration.touch(mode=0o600)
-
     return EmbeddedServer(
         name="mongodb",
         url=address,
@@ -129,7 +115,7 @@ def embedded_mongodb(*, folder: Path, port: int) -> EmbeddedServer:
         command=bound_to_parent(command, signal="TERM"),
         executable=sys.executable,
         stop_signal="TERM",
-        prepare=prepare,
+        prepare=lambda: _private_folder(folder),
         is_ready=lambda: mongodb_answers(address),
     )
 
