@@ -2,7 +2,7 @@
 
 Nothing else in the package looks at the environment. Values come, in this order, from the environment
 (`INGESTION_<NAME>`), from `<home>/stack.env` (written by `ingestion up`, so that every command finds the
-running stack), and from the defaults below.
+running stack; the programs of the stack itself do without), and from the defaults below.
 """
 
 from functools import lru_cache
@@ -232,6 +232,14 @@ class Settings(BaseSettings):
         return value
 
 
+class _Supervised(BaseSettings):
+    """What `ingestion up` tells the programs that it runs: whose they are."""
+
+    model_config = SettingsConfigDict(env_prefix="INGESTION_", extra="ignore", frozen=True)
+
+    stack: Path | None = None
+
+
 def wrong_settings(error: ValueError) -> str | None:
     """Which settings are wrong, as a sentence without their values; None if `error` is about something else."""
     if not isinstance(error, ValidationError) or error.title != Settings.__name__:
@@ -244,6 +252,9 @@ def wrong_settings(error: ValueError) -> str | None:
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
     """The settings of this process, read once."""
-    home = Settings().home.expanduser().absolute()  # pyright: ignore[reportCallIssue]
-    settings = Settings(_env_file=home / STACK_ENV_FILE)  # pyright: ignore[reportCallIssue]
+    given = Settings()  # pyright: ignore[reportCallIssue]
+    home = given.home.expanduser().absolute()
+    # A program of the stack has what it needs; the file has the secrets of all of them.
+    own = _Supervised().stack is not None
+    settings = given if own else Settings(_env_file=home / STACK_ENV_FILE)  # pyright: ignore[reportCallIssue]
     return settings.model_copy(update={"home": home})

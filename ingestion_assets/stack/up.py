@@ -30,8 +30,9 @@ from ingestion_assets.stack.plan import (
     plan_stack,
 )
 from ingestion_assets.stack.ports import choose_ports, require_free
+from ingestion_assets.stack.program_secrets import withheld
 from ingestion_assets.stack.readiness import program_probes, store_probes
-from ingestion_assets.stack.supervision import Group, ProgramState, Supervisor, configuration
+from ingestion_assets.stack.supervision import Group, ProgramState, Supervisor, configuration, without
 from ingestion_assets.stores.privileges import bound_to_parent
 
 Show = Callable[[str, str], None]
@@ -221,7 +222,11 @@ class SupervisedStack:
 
     def _launch(self, name: str, module: str) -> subprocess.Popen[bytes]:
         """Run `module` to its end beside the supervised programs."""
-        child = self._spawn(bound_to_parent((sys.executable, "-m", module), signal="KILL"), log=name)
+        command = without(
+            withheld(name, child_environment(self._plan)),
+            bound_to_parent((sys.executable, "-m", module), signal="KILL"),
+        )
+        child = self._spawn(command, log=name)
         self._children.append(child)
         return child
 
