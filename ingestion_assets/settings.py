@@ -44,16 +44,16 @@ class Settings(BaseSettings):
         None,
         description="Address of the Dagster UI for people, with which links to runs begin; default: the webserver's.",
     )
-    webserver_hosts: str = Field(
-        "",
+    webserver_hosts: str | None = Field(
+        None,
         description="More names under which the Dagster webserver is reached and whose pages may ask it, separated by commas; loopback names and the addresses above are known.",
     )
     webserver_password: SecretStr | None = Field(
         None,
         description="Password that the Dagster webserver asks for (HTTP Basic, any user name); front doors use it too. Unset, it asks nobody.",
     )
-    webserver_proxies: str = Field(
-        "",
+    webserver_proxies: str | None = Field(
+        None,
         description="Addresses or networks of proxies that authenticate people for the Dagster webserver, separated by commas: from them it takes requests with the header below without the password.",
     )
     webserver_user_header: str = Field(

@@ -209,8 +209,8 @@ def _is_graphql(scope: Scope) -> bool:
     return scope["path"].rstrip("/").endswith("/graphql")
 
 
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _listed(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 def _hostname(host: str) -> str | None:
