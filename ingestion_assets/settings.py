@@ -2,17 +2,21 @@
 
 Nothing else in the package looks at the environment. Values come, in this order, from the environment
 (`INGESTION_<NAME>`), from `<home>/stack.env` (written by `ingestion up`, so that every command finds the
-running stack), and from the defaults below.
+running stack; the programs of the stack itself do without), and from the defaults below.
 """
 
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 STACK_ENV_FILE = "stack.env"
+
+
+class MissingSettingError(LookupError):
+    """Something needs a setting that is not there; the text says which and how to get it."""
 
 
 class Settings(BaseSettings):
@@ -39,6 +43,22 @@ class Settings(BaseSettings):
     public_webserver_url: str | None = Field(
         None,
         description="Address of the Dagster UI for people, with which links to runs begin; default: the webserver's.",
+    )
+    webserver_hosts: str | None = Field(
+        None,
+        description="More names under which the Dagster webserver is reached and whose pages may ask it, separated by commas; loopback names and the addresses above are known.",
+    )
+    webserver_password: SecretStr | None = Field(
+        None,
+        description="Password that the Dagster webserver asks for (HTTP Basic, any user name); front doors use it too. Unset, it asks nobody.",
+    )
+    webserver_proxies: str | None = Field(
+        None,
+        description="Addresses or networks of proxies that authenticate people for the Dagster webserver, separated by commas: from them it takes requests with the header below without the password.",
+    )
+    webserver_user_header: str = Field(
+        "X-Forwarded-User",
+        description="Header in which such a proxy names who it has authenticated; it must remove what clients send under that name.",
     )
     admin_token: SecretStr | None = Field(
         None,
@@ -191,6 +211,12 @@ class Settings(BaseSettings):
         return (self.webserver_url or f"http://{self.host}:{self.webserver_port}").rstrip("/")
 
     @property
+    def dagster_login(self) -> tuple[str, str] | None:
+        """User name and password for the Dagster webserver; None if it asks for none."""
+        password = self.webserver_password.get_secret_value() if self.webserver_password else ""
+        return ("ingestion", password) if password else None
+
+    @property
     def runs_url(self) -> str:
         """What links to runs in the Dagster UI begin with."""
         return f"{(self.public_webserver_url or self.dagster_url).rstrip('/')}/runs"
@@ -204,16 +230,36 @@ class Settings(BaseSettings):
         """The URL of a store, or an error that says how to get one."""
         value = getattr(self, name)
         if value is None:
-            raise LookupError(
+            raise MissingSettingError(
                 f"INGESTION_{name.upper()} is not set and no running stack was found in {self.home}; "
                 "start one with `ingestion up` or set the variable."
             )
         return value
 
 
+class _Supervised(BaseSettings):
+    """What `ingestion up` tells the programs that it runs: whose they are."""
+
+    model_config = SettingsConfigDict(env_prefix="INGESTION_", extra="ignore", frozen=True)
+
+    stack: Path | None = None
+
+
+def wrong_settings(error: ValueError) -> str | None:
+    """Which settings are wrong, as a sentence without their values; None if `error` is about something else."""
+    if not isinstance(error, ValidationError) or error.title != Settings.__name__:
+        return None
+    return "; ".join(
+        f"INGESTION_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}" for wrong in error.errors()
+    )
+
+
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
     """The settings of this process, read once."""
-    home = Settings().home.expanduser().absolute()  # pyright: ignore[reportCallIssue]
-    settings = Settings(_env_file=home / STACK_ENV_FILE)  # pyright: ignore[reportCallIssue]
+    given = Settings()  # pyright: ignore[reportCallIssue]
+    home = given.home.expanduser().absolute()
+    # A program of the stack has what it needs; the file has the secrets of all of them.
+    own = _Supervised().stack is not None
+    settings = given if own else Settings(_env_file=home / STACK_ENV_FILE)  # pyright: ignore[reportCallIssue]
     return settings.model_copy(update={"home": home})

