@@ -30,7 +30,7 @@ def send_drupal(
         typer.Argument(
             metavar="FILE…",
             help="`drush pm:list --format=json`, composer.lock, the API's JSON, or core.extension.yml (alone or beside one of the "
-            "others); - reads standard input.",
+            "others), `drush core:status --format=json` beside them; - reads standard input.",
         ),
     ],
     site: Annotated[int, typer.Option(min=1, help="The site's number.")],
@@ -88,7 +88,7 @@ def send_drupal(
             return
         result = client.sync(request.body, confirm_removals=confirm_removals)
     except (InventoryError, OSError, UnicodeDecodeError) as error:
-        errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        errors.print(_printable(str(error)), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(EXIT_USAGE) from error
     except SendError as error:
         errors.print(str(error), markup=False, highlight=False, soft_wrap=True)
@@ -109,6 +109,7 @@ def send_drupal(
         raise typer.Exit(1)
 
 
+_LONGEST_LINE = 500
 _COUNTED = ("new", "updated", "removed", "returned", "enabled", "disabled", "unchanged")
 
 
@@ -118,8 +119,14 @@ def _text(name: str) -> str:
 
 def _print_unmapped(errors: Console, unmapped: list[str], notes: Sequence[str]) -> None:
     for line in notes:
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)
+        errors.print(_printable(line), markup=False, highlight=False, soft_wrap=True)
     if unmapped:
         errors.print(f"{len(unmapped)} entries were not mapped:", markup=False, highlight=False)
         for line in unmapped:
-            errors.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+            errors.print(f"  {_printable(line)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _printable(text: str) -> str:
+    """A line for a terminal, whatever the names in a file hold."""
+    shown = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in shown)
