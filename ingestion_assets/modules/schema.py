@@ -157,19 +157,23 @@ class RevertedRequest(ModuleSyncRequest):
 
 
 class SyncResponse(BaseModel):
-    """What became of a sync. `processed_count` = new + returned + modified + unchanged."""
+    """What became of a sync. `processed_count` = new + returned + modified + unchanged + superseded."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
-                "success": True, "sync_id": "sync_0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f", "site_id": 1, "processed_count": 245,
+                "success": True, "state": "applied", "sync_id": "sync_0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f", "site_id": 1, "processed_count": 245,
                 "new_modules": 3, "updated_modules": 12, "removed_modules": 1, "security_updates_found": 2, "warnings": [],
                 "errors": [], "processing_time_ms": 850, "next_sync_after": "2026-01-15T10:35:02Z",
             }
         }
     )  # fmt: skip
 
-    success: bool
+    success: bool = Field(description="Whether it was applied.")
+    state: Literal["applied", "superseded", "held"] = Field(
+        description="`superseded`: a newer snapshot was applied before, this one changed nothing; `held`: it waits to be confirmed."
+    )
+    superseded_by: str | None = Field(None, description="The receipt of the newer sync, where there is one.")
     sync_id: str = Field(description="The sync, also the receipt's id after `sync_`.")
     site_id: int
     processed_count: int
@@ -183,8 +187,11 @@ class SyncResponse(BaseModel):
         default=0, description="With anything else than before: version, status or a description."
     )
     unchanged_modules: int = 0
+    superseded_modules: int = Field(
+        default=0, description="Reported by a sync that is older than what was applied; all of them or none."
+    )
     security_updates_found: int = Field(
-        default=0, description="Reported modules that need a security update."
+        default=0, description="Reported modules that need a security update; core counts as one."
     )
     warnings: list[str] = Field(default_factory=list)
     errors: list[str] = Field(default_factory=list)

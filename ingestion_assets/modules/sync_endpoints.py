@@ -48,7 +48,7 @@ def _request_schema() -> dict[str, Any]:
 
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": SyncResponse, "description": "Applied, or recorded as stale; the result."},
+    200: {"model": SyncResponse, "description": "Applied, or superseded by a newer snapshot; the result."},
     202: {
         "model": ReceiptView,
         "description": "On durable storage, the outcome is still to come, or the sync is held; the receipt.",
@@ -247,6 +247,7 @@ def _sync(row: sa.Row[Any]) -> dict[str, Any]:
     return {
         "sync_id": f"sync_{row.id}",
         "state": row.state,
+        "superseded_by": row.superseded_by and f"sync_{row.superseded_by}",
         "sync_type": row.sync_type,
         "snapshot_at": row.snapshot_at,
         "received_at": row.received_at,

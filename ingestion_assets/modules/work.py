@@ -14,7 +14,7 @@ from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.modules.attempts import note_accepted
 from ingestion_assets.modules.schema import ModuleSyncRequest, SyncResponse, decode_request
-from ingestion_assets.modules.security import judge_site, updates_needed
+from ingestion_assets.modules.security import Standing, judge_site, standing
 from ingestion_assets.modules.sync import Applied, Incoming, RemovalGuard, apply_sync, rebuild_site
 from ingestion_assets.modules.tables import syncs
 from ingestion_assets.modules.webhooks import announce
@@ -23,6 +23,7 @@ from ingestion_assets.modules.webhooks import announce
 # is not done yet and is applied again.
 _NO_WAIT = sa.text("SET LOCAL synchronous_commit = off")
 _SET_RESULT = sa.update(syncs).where(syncs.c.id == sa.bindparam("sync"))
+NAMED_AT_MOST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,9 @@ class ModulesWork:
     def judged(self) -> int:
         """Judge the versions that the syncs brought and nobody judged yet; how many."""
         applied = [done.applied for done in self.done()]
-        brought = [one.sequence for one in applied if one.sequence is not None and one.changed]
+        brought = [
+            one.sequence for one in applied if one.sequence is not None and (one.changed or one.changes_core)
+        ]
         if self._judged is None and brought:
             with self.engine.begin() as connection:
                 self._judged = judge_site(connection, self.site_id, since=min(brought))
@@ -79,11 +82,9 @@ class ModulesWork:
         ended: list[DropOutcome] = []
         with self.engine.begin() as connection:
             connection.execute(_NO_WAIT)
-            needed = updates_needed(connection, self.site_id)
+            known = standing(connection, self.site_id)
             for done in self.done():
-                outcome = _outcome(
-                    done, site_id=self.site_id, updates=len(needed.intersection(done.names)), now=now
-                )
+                outcome = _outcome(done, site_id=self.site_id, known=known, now=now)
                 ended.append(outcome)
                 if done.ref.state == "done":
                     continue
@@ -144,17 +145,21 @@ def sync_name(sync_id: UUID) -> str:
     return f"sync_{sync_id}"
 
 
-def _outcome(done: Done, *, site_id: int, updates: int, now: datetime) -> DropOutcome:
+def _outcome(done: Done, *, site_id: int, known: Standing, now: datetime) -> DropOutcome:
     applied, counts = done.applied, done.applied.counts
+    newer = str(applied.superseded_by) if applied.superseded_by else None
     response = SyncResponse(
-        success=applied.state != "held",
+        success=applied.state == "applied",
+        state=applied.state,
+        superseded_by=newer,
         sync_id=sync_name(done.ref.id),
         site_id=site_id,
         processed_count=len(done.names),
         processing_time_ms=max(0, round((now - done.ref.received_at).total_seconds() * 1000)),
-        warnings=_warnings(applied),
+        warnings=_warnings(done, known),
         next_sync_after=_next_sync_after(done.ref),
     )
+    records: Sequence[RecordOutcome] = ()
     if applied.state == "applied":
         response = response.model_copy(
             update={
@@ -166,32 +171,39 @@ def _outcome(done: Done, *, site_id: int, updates: int, now: datetime) -> DropOu
                 "disabled_modules": counts.disabled,
                 "modified_modules": counts.modified,
                 "unchanged_modules": counts.unchanged,
-                "security_updates_found": updates,
+                "security_updates_found": known.updates_found(done.names),
             }
         )
-    else:
-        response = response.model_copy(update={"unchanged_modules": len(done.names)})
-    records: Sequence[RecordOutcome] = ()
-    if applied.state == "applied":
         records = [
             RecordOutcome("stored", id=name)
             if name in applied.changed
             else RecordOutcome("duplicate", duplicate_of=name)
             for name in done.names
         ]
-    result: dict[str, Any] = response.model_dump(mode="json") | {"state": applied.state}
+    elif applied.state == "superseded":
+        response = response.model_copy(update={"superseded_modules": len(done.names)})
+        records = [RecordOutcome("superseded", id=name, superseded_by=newer) for name in done.names]
+    else:
+        response = response.model_copy(update={"unchanged_modules": len(done.names)})
+    result: dict[str, Any] = response.model_dump(mode="json")
     return DropOutcome(done.ref.id, result, records, held=applied.state == "held")
 
 
-def _warnings(applied: Applied) -> list[str]:
-    counts = applied.counts
-    if applied.state == "stale":
-        return ["A newer snapshot of the site was applied before: this one was recorded and changed nothing."]
+def _warnings(done: Done, known: Standing) -> list[str]:
+    applied, counts = done.applied, done.applied.counts
+    if applied.state == "superseded":
+        newer = f" ({sync_name(applied.superseded_by)})" if applied.superseded_by else ""
+        return [
+            f"A newer snapshot of the site was applied before{newer}: this one was recorded and changed nothing."
+        ]
     if applied.state == "held":
         what = f"Held: it would remove {counts.removed} of {counts.present_before} modules."
         how = f"Confirm it with POST …/syncs/{sync_name(applied.id)}/confirm, or send it with ?confirm_removals=true."
         return [f"{what} {how}"]
-    return []
+    unjudged = known.unjudged_of(done.names)
+    if len(unjudged) > NAMED_AT_MOST:
+        return [f"Unknown modules: {len(unjudged)} of the reported are not judged yet."]
+    return [f"Unknown module: {name}" for name in unjudged]
 
 
 def _next_sync_after(ref: DropRef) -> datetime | None:
