@@ -1,5 +1,6 @@
 """`ingestion sites`: create, list and show Drupal sites, and give them new keys."""
 
+import asyncio
 from functools import partial
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ from rich.table import Table
 
 from ingestion_assets.modules.inventory import core_of, modules_of
 from ingestion_assets.modules.sites import create_site, get_site, list_sites, rotate_key
-from ingestion_assets.modules.webhooks import ForbiddenAddressError, check_url
+from ingestion_assets.modules.webhook_addresses import ForbiddenAddressError, allowed_by, check_address
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import engine
 from ingestion_assets.stores.sealing import sealer
@@ -29,7 +30,7 @@ def create(
     """Create a site and print its API key, which is shown this once."""
     if webhook is not None:
         try:
-            check_url(webhook)
+            asyncio.run(check_address(webhook, allowed_by(load_settings())))
         except ForbiddenAddressError as error:
             raise typer.BadParameter(str(error), param_hint="--webhook") from error
     with engine().begin() as connection:

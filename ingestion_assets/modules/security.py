@@ -63,15 +63,22 @@ _KEEP = sa.text("""
         latest = excluded.latest, security_updates = excluded.security_updates, also = excluded.also,
         reason = excluded.reason, advised_at = clock_timestamp()
 """)
+# What is known of a project is judged for every version that is installed, so a module is judged if its project is known. The names
+# come as texts (none holds a space): a row or an array of a thousand costs more to read than to find.
 _STANDING = sa.text("""
-    SELECT s.machine_name, s.project = :core AS of_core, a.project IS NOT NULL AS judged
-    FROM ingestion.module_states s
-    LEFT JOIN ingestion.module_advice a
-        ON a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp
-    WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.present
-      AND (a.needs_security_update OR a.project IS NULL AND (s.project <> '' OR s.type <> 'custom'))
+    SELECT false AS judged, project = :core AS of_core, string_agg(machine_name, ' ') AS names FROM ingestion.module_states
+    WHERE site_id = :site_id AND until_sequence IS NULL AND present AND (project <> '' OR type <> 'custom')
+      AND project NOT IN (SELECT project FROM ingestion.module_projects WHERE known)
+    GROUP BY of_core
     UNION ALL
-    SELECT NULL, true, a.project IS NOT NULL FROM ingestion.sites t
+    SELECT true, s.project = :core AS of_core, string_agg(s.machine_name, ' ') FROM ingestion.module_states s
+    JOIN ingestion.module_advice a
+        ON a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp AND a.needs_security_update
+    WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.present
+      AND EXISTS (SELECT FROM ingestion.module_advice WHERE needs_security_update)
+    GROUP BY of_core
+    UNION ALL
+    SELECT a.project IS NOT NULL, NULL, NULL FROM ingestion.sites t
     LEFT JOIN ingestion.module_advice a ON a.project = :core AND a.version = t.drupal_version AND a.datestamp = 0
     WHERE t.id = :site_id AND t.drupal_version IS NOT NULL AND (a.needs_security_update OR a.project IS NULL)
 """).bindparams(core=CORE)
@@ -247,11 +254,11 @@ class Standing:
 def standing(connection: sa.Connection, site_id: int) -> Standing:
     """How a site's newest inventory stands."""
     rows = connection.execute(_STANDING, {"site_id": site_id}).all()
-    of_core = [row.judged for row in rows if row.machine_name is None]
-    modules = [row for row in rows if row.machine_name is not None]
+    of_core = [row.judged for row in rows if row.names is None]
+    modules = [row for row in rows if row.names is not None]
     return Standing(
-        needed={row.machine_name: row.of_core for row in modules if row.judged},
-        unjudged={row.machine_name: row.of_core for row in modules if not row.judged},
+        needed={name: row.of_core for row in modules if row.judged for name in row.names.split(" ")},
+        unjudged={name: row.of_core for row in modules if not row.judged for name in row.names.split(" ")},
         core_needs=True in of_core,
         core_unjudged=False in of_core,
     )

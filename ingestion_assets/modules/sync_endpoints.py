@@ -165,12 +165,16 @@ async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response
     drop_id = await _own_sync(door, site_id, sync_id)
     site = await existing_site(door, site_id)
     before = await door.in_thread(lambda connection: inventory_before(connection, site_id, drop_id))
+    # By the ledger's clock: one that is ahead here would have the site's own syncs be superseded for as long.
+    at = await door.in_thread(
+        lambda connection: connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    )
     if before is None:
         raise Problem(409, "The sync was not applied, so there is nothing to undo.")
     body = {
         "site_info": {**(site.site_info or {}), "reverts": f"sync_{drop_id}"},
         "modules": before,
-        "sync_timestamp": max(now(), site.snapshot_at or now()),
+        "sync_timestamp": max(at, site.snapshot_at or at),
         "drupal_version": site.drupal_version,
         "php_version": site.php_version,
         "sync_type": "full",

@@ -8,11 +8,13 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from ingestion_assets.landing.claims import Claim, DropRef, load
+from ingestion_assets.landing.claims import Claim, ClaimLostError, DropRef, load
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop, RecordOutcome
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
+from ingestion_assets.landing.tables import drops, leases
 from ingestion_assets.modules.attempts import note_accepted
+from ingestion_assets.modules.flow import NAME
 from ingestion_assets.modules.schema import ModuleSyncRequest, SyncResponse, decode_request
 from ingestion_assets.modules.security import Standing, judge_site, standing
 from ingestion_assets.modules.sync import Applied, Incoming, RemovalGuard, apply_sync, rebuild_site
@@ -22,7 +24,14 @@ from ingestion_assets.modules.webhooks import announce
 # A commit that does not wait for the disk: the outcomes' commit, which comes later in the same log, does. Lost before that, the payload
 # is not done yet and is applied again.
 _NO_WAIT = sa.text("SET LOCAL synchronous_commit = off")
-_SET_RESULT = sa.update(syncs).where(syncs.c.id == sa.bindparam("sync"))
+# Both hold for the run that has the payloads now: one that stood still until another took them leaves what that one wrote.
+_SET_RESULT = sa.update(syncs).where(
+    syncs.c.id == sa.bindparam("sync"),
+    sa.exists().where(drops.c.id == sa.bindparam("sync"), drops.c.claim == sa.bindparam("claim_id")),
+)
+_STILL_HELD = sa.select(leases.c.holder).where(
+    leases.c.flow == NAME, leases.c.lane == sa.bindparam("held_lane"), leases.c.holder == sa.bindparam("run")
+)
 NAMED_AT_MOST = 20
 
 
@@ -88,7 +97,10 @@ class ModulesWork:
                 ended.append(outcome)
                 if done.ref.state == "done":
                     continue
-                connection.execute(_SET_RESULT, {"sync": done.ref.id, "result": outcome.result})
+                connection.execute(
+                    _SET_RESULT,
+                    {"sync": done.ref.id, "claim_id": self.claim.claim_id, "result": outcome.result},
+                )
                 note_accepted(connection, done.ref, site_id=self.site_id)
                 if not outcome.held:
                     announce(connection, site_id=self.site_id, sync_id=done.ref.id, result=outcome.result)
@@ -119,7 +131,19 @@ class ModulesWork:
 
         with self.engine.begin() as connection:
             applied = rebuild_site(connection, self.site_id, list(refs), load=take, guard=self.guard)
+            self._require_lanes(connection)
         return [Done(refs[one.id], one, names[one.id]) for one in applied]
+
+    def _require_lanes(self, connection: sa.Connection) -> None:
+        """A rebuild writes the site anew from the payloads of its claim: should another run have taken the lane, perhaps with newer
+        ones, it must not. Asked last, so that the lease is locked for no longer than the commit takes. Raises `ClaimLostError`.
+        """
+        for lane in self.claim.lanes:
+            asked = {"held_lane": lane.name, "run": self.claim.run_id}
+            if connection.execute(_STILL_HELD.with_for_update(read=True), asked).one_or_none() is None:
+                raise ClaimLostError(
+                    f"run {self.claim.run_id} no longer holds the lane of site {self.site_id}"
+                )
 
 
 def incoming_of(drop: LandedDrop) -> Incoming:

@@ -59,7 +59,7 @@ def send_drupal(
 ) -> None:
     """Send what is installed on a Drupal site.
 
-    Exit status: 0 sent; 1 the server refused it or holds it; 2 wrong usage, key or file; 3 the server could not be reached.
+    Exit status: 0 sent; 1 the server refused it, holds it, or has a newer one; 2 wrong usage, key or file; 3 the server could not be reached.
     """
     from ingestion_assets.modules.inventories import InventoryError  # noqa: PLC0415
     from ingestion_assets.modules.sending import SendError, SiteClient, outgoing, read_files  # noqa: PLC0415
@@ -97,7 +97,7 @@ def send_drupal(
         client.close()
     if as_json_:
         typer.echo(json.dumps(result, indent=2))
-    elif not quiet and result.get("state") != "held":
+    elif not quiet and result.get("state") not in _NOT_APPLIED:
         counted = ", ".join(
             f"{result[f'{name}_modules']} {name}" for name in _COUNTED if result.get(f"{name}_modules")
         )
@@ -105,11 +105,12 @@ def send_drupal(
                    f"{result['security_updates_found']} need a security update.")  # fmt: skip
     for warning in (result.get("result") or result).get("warnings") or ():
         errors.print(warning, markup=False, highlight=False, soft_wrap=True)
-    if result.get("state") == "held":
+    if result.get("state") in _NOT_APPLIED:
         raise typer.Exit(1)
 
 
 _LONGEST_LINE = 500
+_NOT_APPLIED = {"held", "superseded"}
 _COUNTED = ("new", "updated", "removed", "returned", "enabled", "disabled", "unchanged")
 
 
