@@ -109,7 +109,7 @@ def _parsed(url: str) -> tuple[SplitResult, str]:
     """The address in its parts, and the name of its host as DNS and HTTP write it."""
     try:
         parts = urlsplit(url)
-        _, name = parts.port, (parts.hostname or "").encode("idna").decode("ascii").lower()
+        _, name = parts.port, (parts.hostname or "").encode("idna").decode("ascii").lower().removesuffix(".")
     except ValueError as error:
         raise ForbiddenAddressError(f"a webhook needs a host that can be called: {error}") from error
     if parts.scheme not in {"http", "https"} or not name:
