@@ -9,7 +9,7 @@ again, however often its payload comes.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -83,7 +83,7 @@ class Applied:
     sequence: int | None
     counts: Counts
     changed: frozenset[str] = frozenset()
-    changes_core: bool = False
+    changes_core: bool = field(default=False, compare=False)  # only a hint of what there is to judge
     superseded_by: UUID | None = None
 
 
@@ -158,7 +158,7 @@ def _lock_site(connection: sa.Connection, site_id: int):
     return site
 
 
-def _newer(connection: sa.Connection, incoming: Incoming, site: sa.Row[Any]) -> UUID | None:
+def _newer(connection: sa.Connection, incoming: Incoming, site: sa.Row[Any, Any, Any, Any]) -> UUID | None:
     """The sync that was applied last, if it is newer than this one."""
     taken_at = incoming.request.sync_timestamp
     if site.snapshot_at is None or taken_at > site.snapshot_at:
@@ -170,7 +170,7 @@ def _newer(connection: sa.Connection, incoming: Incoming, site: sa.Row[Any]) -> 
 def _write(
     connection: sa.Connection,
     incoming: Incoming,
-    site: sa.Row[Any],
+    site: sa.Row[Any, Any, Any, Any],
     counts: Counts,
     changed: frozenset[str],
 ) -> Applied:

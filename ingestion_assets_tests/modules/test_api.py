@@ -396,3 +396,21 @@ def test_a_webhook_into_a_private_network_is_refused_when_the_site_is_made(front
     assert refused.status_code == 422, refused.text
     assert "private network" in refused.json()["detail"]
     assert refused.json()["errors"][0]["loc"] == ["body", "webhook_url"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "modules?as_of=0001-01-01T00:00:00%2B14:00", "modules?as_of=9999-12-31T23:59:59-14:00", "modules?as_of=9e18",
+        "modules/%ff/history", "modules/%00/history", "modules/%ed%a0%80/history", "modules?cursor=gICA", "modules?cursor=AA",
+        "modules/a/history?cursor=OTk5OTk5OTk5OTk5OTk5OTk5", "syncs?cursor=AAAA", "attempts?cursor=7YCA",
+    ],
+)  # fmt: skip
+def test_what_postgresql_could_not_take_is_no_fault_of_the_server(front: Front, path: str) -> None:
+    site_id, _ = front.site()
+    with front.client() as admin:
+        assert admin.get(f"/sites/{site_id}/{path}").status_code in {200, 404, 422}
+        assert admin.get("/security/releases/shop/%00/sites").status_code in {404, 422}
+        assert admin.get(
+            "/security/releases/shop/%ff/sites?cursor=OTk5OTk5OTk5OTk5OTk5OTk5L_8"
+        ).status_code in {200, 422}

@@ -1,5 +1,6 @@
 """Syncs on a real database: what they change, what they leave, and that the history replays to the inventory."""
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -11,6 +12,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingestion_assets.landing.flows import RefusedError
+from ingestion_assets.modules.flow import read_inbox
 from ingestion_assets.modules.inventory import history_of, inventory_before, modules_of
 from ingestion_assets.modules.sync import (
     Applied,
@@ -20,7 +23,16 @@ from ingestion_assets.modules.sync import (
     apply_sync,
     rebuild_site,
 )
-from ingestion_assets_tests.modules.replay import START, incoming, make_site, module, replay, stored, tables
+from ingestion_assets_tests.modules.replay import (
+    START,
+    body,
+    incoming,
+    make_site,
+    module,
+    replay,
+    stored,
+    tables,
+)
 
 GUARD = RemovalGuard()
 
@@ -270,3 +282,12 @@ def test_every_instant_is_a_replay_of_the_syncs_up_to_it(
     with engine.begin() as connection:
         rebuild_site(connection, site, sorted(by_id), load=by_id.__getitem__, guard=GUARD)
     assert tables(engine, site) == before
+
+
+@pytest.mark.parametrize("folder", ["0", "012", "9223372036854775808", "-1", "\u0661", "1 ", ""])
+def test_a_folder_of_the_inbox_that_names_no_site_is_refused(folder: str) -> None:
+    content = json.dumps(body([module("a")])).encode()
+    with pytest.raises(RefusedError, match="site's id"):
+        read_inbox(f"{folder}/today.json", content)
+    ((taken, _),) = read_inbox("12/today.json", content)
+    assert (taken.subject, taken.records) == ("12", 1)
