@@ -84,3 +84,21 @@ def test_a_run_that_lost_its_payload_leaves_the_result_as_it_is(front: Front) ->
         assert connection.scalar(told, {"id": landed["id"]}) == before
         with pytest.raises(claims.ClaimLostError):
             claims.finish(connection, late.claim, outcomes)
+
+
+def test_what_fails_in_the_database_says_nothing_of_what_was_sent(front: Front) -> None:
+    site_id, _ = front.site()
+    with front.engine.begin() as connection:
+        refuses = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'not today'; END$$"
+        connection.execute(sa.text(refuses))
+        connection.execute(
+            sa.text(
+                "CREATE TRIGGER t BEFORE UPDATE OF site_info ON ingestion.sites EXECUTE FUNCTION refuse()"
+            )
+        )
+    with front.client() as admin:
+        sent = body([module("shop")]) | {"site_info": {"password": "hunter2"}}
+        answer = admin.post(f"/sites/{site_id}/modules/sync", json=sent)
+        receipt = admin.get(f"/receipts/{answer.headers['X-Receipt-Id']}").text
+    assert "not today" in receipt
+    assert "hunter2" not in answer.text + receipt
