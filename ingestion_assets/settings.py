@@ -5,11 +5,12 @@ Nothing else in the package looks at the environment. Values come, in this order
 running stack; the programs of the stack itself do without), and from the defaults below.
 """
 
+import ipaddress
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 STACK_ENV_FILE = "stack.env"
@@ -17,6 +18,13 @@ STACK_ENV_FILE = "stack.env"
 
 class MissingSettingError(LookupError):
     """Something needs a setting that is not there; the text says which and how to get it."""
+
+
+def _hosts_and_networks(listed: str) -> str:
+    for one in listed.split(","):
+        if "/" in one:
+            ipaddress.ip_network(one.strip(), strict=False)
+    return listed
 
 
 class Settings(BaseSettings):
@@ -193,8 +201,12 @@ class Settings(BaseSettings):
     release_history_per_second: float = Field(
         4.0, gt=0, description="Projects asked of the release-history feed in one second, at most."
     )
+    webhooks_allowed: Annotated[str, AfterValidator(_hosts_and_networks)] = Field(
+        "",
+        description="Hosts and networks that webhooks may be called in beside public ones, separated by commas: `hooks.internal,10.1.0.0/16`.",
+    )
     webhooks_allow_private: bool = Field(
-        False, description="Also call webhooks whose address lies in a private network."
+        False, description="Also call webhooks whose address lies in whatever private network."
     )
     sanitize_messages: bool = Field(
         False, description="Also strip active HTML from every text of a stored message."

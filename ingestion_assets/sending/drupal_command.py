@@ -41,7 +41,7 @@ def send_drupal(
         typer.Argument(
             metavar="FILE…",
             help="`drush pm:list --format=json`, composer.lock, the API's JSON, or core.extension.yml (alone or beside one of the "
-            "others); - reads standard input.",
+            "others), `drush core:status --format=json` beside them; - reads standard input.",
         ),
     ],
     site: Annotated[int, typer.Option(min=1, help="The site's number.")],
@@ -70,7 +70,7 @@ def send_drupal(
 ) -> None:
     """Send what is installed on a Drupal site.
 
-    Exit status: 0 sent; 1 the server refused it or holds it; 2 wrong usage, key, address or file; 3 the server could not be
+    Exit status: 0 sent; 1 the server refused it, holds it, or has a newer one; 2 wrong usage, key, address or file; 3 the server could not be
     reached, or did not finish, for as long as --retry-for says; 130 interrupted.
     """
     from ingestion_assets.modules.inventories import InventoryError  # noqa: PLC0415
@@ -110,7 +110,7 @@ def send_drupal(
                     patience_s=max(retry_for, LEAST_PATIENCE_S),
                 )  # fmt: skip
         except (InventoryError, OSError, AccessDeniedError) as error:
-            raise _ended(errors, str(error), EXIT_USAGE) from error
+            raise _ended(errors, _printable(str(error)), EXIT_USAGE) from error
         except SyncRefusedError as error:
             raise _ended(errors, str(error), EXIT_PROBLEMS) from error
         except GaveUpError as error:
@@ -122,16 +122,18 @@ def send_drupal(
     with printing(errors):
         if as_json_:
             typer.echo(json.dumps(result, indent=2))
-        elif not quiet and result.get("state") != "held":
+        elif not quiet and result.get("state") not in _NOT_APPLIED:
             counted = ", ".join(
                 f"{result[f'{name}_modules']} {name}" for name in _COUNTED if result.get(f"{name}_modules")
             )
             typer.echo(f"Site {site}: {result['processed_count']} modules; {counted or 'nothing changed'}; "
                        f"{result['security_updates_found']} need a security update.")  # fmt: skip
-    if result.get("state") == "held":
+    if result.get("state") in _NOT_APPLIED:
         raise typer.Exit(1)
 
 
+_LONGEST_LINE = 500
+_NOT_APPLIED = {"held", "superseded"}
 _COUNTED = ("new", "updated", "removed", "returned", "enabled", "disabled", "unchanged", "superseded")
 
 
@@ -150,8 +152,14 @@ def _text(name: str) -> str:
 
 def _print_unmapped(errors: Console, unmapped: list[str], notes: Sequence[str]) -> None:
     for line in notes:
-        errors.print(line, markup=False, highlight=False, soft_wrap=True)
+        errors.print(_printable(line), markup=False, highlight=False, soft_wrap=True)
     if unmapped:
         errors.print(f"{len(unmapped)} entries were not mapped:", markup=False, highlight=False)
         for line in unmapped:
-            errors.print(f"  {line}", markup=False, highlight=False, soft_wrap=True)
+            errors.print(f"  {_printable(line)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _printable(text: str) -> str:
+    """A line for a terminal, whatever the names in a file hold."""
+    shown = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in shown)

@@ -113,7 +113,7 @@ class ModuleSyncs:
         different += [
             f"sync {one['key']} is {one['state']}"
             for one in syncs
-            if one["state"] not in ("applied", "stale")
+            if one["state"] not in ("applied", "superseded")
         ]
         engine = postgres.engine(stack.environment["INGESTION_POSTGRES_URL"])
         for site in self._sites:
