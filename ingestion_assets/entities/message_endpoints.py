@@ -59,11 +59,13 @@ async def ingest_message(request: Request) -> Response:
         result = receipt.result or {}
         if "status" not in result:
             return outcome_response(door, receipt, headers)
-        if result["status"] == "success":
+        if result["status"] in {"success", "superseded"}:
             entity, identity = _identity(sent)
             body: dict[str, Any] = {
-                "status": "success", "entity": entity, "id": identity, "timestamp": receipt.finished_at or receipt.received_at,
+                "status": result["status"], "entity": entity, "id": identity, "timestamp": receipt.finished_at or receipt.received_at,
             }  # fmt: skip
+            if result["status"] == "superseded":
+                body["superseded_by"] = next(iter(result["superseded_by"]))
             return answer_json(body, 200, headers)
         error = (result.get("errors") or [{}])[0]
         body = _refused(error.get("message") or result.get("message"), sent, entity=error.get("entity"))
@@ -118,7 +120,7 @@ async def ingest_batch(
         result = receipt.result or {}
         if "status" not in result:
             return outcome_response(door, receipt, headers)
-        status = {"success": 200, "partial": 207}.get(result["status"], 400)
+        status = {"success": 200, "superseded": 200, "partial": 207}.get(result["status"], 400)
         return answer_json(result, status, headers)
 
     return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)

@@ -34,6 +34,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.records)
 
+    def part(self, chosen: slice) -> Rows:
+        """Some of the rows."""
+        return Rows(self.entity, self.records[chosen], self.values[chosen])
+
     def as_csv(self, *leading: Sequence[int] | np.ndarray[Any, Any]) -> bytes:
         """What COPY … (FORMAT csv) takes, the leading columns of integers first. NULL is an unquoted nothing."""
         if isinstance(self.values, list):

@@ -21,7 +21,7 @@ _KEYS_AT_ONCE = 100
 _STEPS = (_KEYS_AT_ONCE**3, _KEYS_AT_ONCE**2, _KEYS_AT_ONCE, 1)
 LONGEST_STREAM = timedelta(days=7)
 _FEED = 1024  # compressed bytes decoded at a time: what they may swell to is bounded
-TOTALS = ("processed", "resolved", "inserted", "updated", "unchanged", "failed", "waiting")
+TOTALS = ("processed", "resolved", "inserted", "updated", "unchanged", "superseded", "failed", "waiting")
 _OF_SENDER = "FROM ingestion.drops WHERE principal = :principal AND flow = 'entities' AND idempotency_key"
 _KNOWN = sa.text(f"SELECT idempotency_key {_OF_SENDER} = ANY(:keys)")
 _PART = sa.text(f"SELECT partition, size_bytes, attributes {_OF_SENDER} = :key")

@@ -44,6 +44,7 @@ _BOOKKEEPING: LiteralString = """
         processed bigint NOT NULL,
         failed bigint NOT NULL
     );
+    ALTER TABLE entities._tally ADD COLUMN IF NOT EXISTS superseded bigint NOT NULL DEFAULT 0;
 """
 
 
@@ -307,4 +308,4 @@ def _fingerprint(entities: EntitySet) -> str:
         )
         for one in entities.entities
     ]
-    return sha256(repr(shape).encode()).hexdigest()
+    return sha256(repr((_BOOKKEEPING, shape)).encode()).hexdigest()

@@ -71,7 +71,13 @@ def reader(field: EntityField, formats: Formats) -> Read:
 def shown(text: str) -> str:
     """A value as errors quote it."""
     text = text.replace("\0", "\ufffd")  # NUL can be kept in no text of PostgreSQL
+    text = text.replace("\ufeff", "\\ufeff")  # which nobody would see
     return f'"{text}"' if len(text) <= _SHOWN else f'"{text[:_SHOWN]}…" ({len(text)} characters)'
+
+
+def cut(text: str) -> str:
+    """A value as errors name it in passing."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _integer(field: EntityField, _: Formats) -> Read:
