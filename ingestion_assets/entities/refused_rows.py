@@ -83,7 +83,8 @@ def find_refused(
 ) -> list[RefusedRow]:
     """The staged rows of an entity that its table refuses, by halving. Leaves everything as it is.
 
-    A reference into nothing does not count: what it needs is not written here.
+    What of them can be written stays until the end, for rows that exclude each other. A reference into nothing does
+    not count: what it needs may be in another part.
     """
     with connection.transaction(force_rollback=True):
         connection.execute(take_out_earlier(entity), (list(drops), list(drops.values())))
@@ -123,10 +124,9 @@ def _halve(
 def _refusal(
     connection: "psycopg.Connection[Any]", entity: Entity, drops: Mapping[int, UUID], start: int, end: int
 ) -> psycopg.Error | None:
-    given = list(drops), list(drops.values())
     try:
-        with connection.transaction(force_rollback=True):
-            connection.execute(write(entity, only=_between(start, end)), given)
+        with connection.transaction():
+            connection.execute(write(entity, only=_between(start, end)), (list(drops), list(drops.values())))
     except psycopg.Error as error:
         if not is_refusal(error):
             raise

@@ -65,7 +65,7 @@ class Staging:
         self._copy(rows, at, records, sees)
 
     def _copy(self, rows: Rows, at: Sequence[int], records: Any, sees: Sequence[int]) -> None:
-        copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
+        copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv, ENCODING 'UTF8')").format(
             stage_of(rows.entity), names(("_at", "_record", "_sees", *rows.entity.names))
         )
         try:
