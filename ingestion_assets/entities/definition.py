@@ -81,6 +81,10 @@ class EntityField(_Strict):
         None, ge=0, le=1000, description="Digits after the decimal sign; required there."
     )
     nullable: bool = Field(False, description="Whether the value may be missing.")
+    empty: Literal["refused", "allowed"] = Field(
+        "refused",
+        description="Whether nothing is an empty text in a required `string` or `text`. A nullable one takes it as NULL.",
+    )
     values: tuple[str, ...] | None = Field(None, min_length=1, description="The only texts allowed.")
     description: str | None = None
 
@@ -102,6 +106,8 @@ class EntityField(_Strict):
             )
         if self.precision is not None and self.scale is not None and self.scale > self.precision:
             raise ValueError("scale is larger than precision")
+        if self.empty == "allowed" and (self.nullable or self.type not in {"string", "text"}):
+            raise ValueError("only a required string or text may allow empty ones")
         if self.values is not None and self.type not in {"string", "text"}:
             raise ValueError("only string and text may list values")
         return self

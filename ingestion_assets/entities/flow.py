@@ -48,7 +48,9 @@ def read_inbox(name: str, content: bytes) -> Sequence[tuple[Body, Mapping[str, s
 
 def compose(rejected: Sequence[bytes], _: Mapping[str, str]) -> Body:
     """Rejected lines of one payload as a payload."""
-    return Body(b"\r\n".join(rejected), len(rejected))
+    return Body(
+        b"".join(line + b"\r\n" for line in rejected), len(rejected)
+    )  # with an end each: one may end with \r
 
 
 def lines_in(body: bytes) -> int:

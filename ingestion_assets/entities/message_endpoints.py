@@ -19,7 +19,7 @@ from ingestion_assets.entities.documented import (
     described,
 )
 from ingestion_assets.entities.flow import NAME, lines_in
-from ingestion_assets.entities.lines import Line, Row, read_line, records
+from ingestion_assets.entities.lines import GLUED, Line, Row, read_line, records
 from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
@@ -112,7 +112,8 @@ async def ingest_batch(
 
     def make(arrival: Arrival, body: bytes) -> NewDrop:
         if next(records(body), None) is None:
-            raise Problem(400, "The body has no message: every line is blank or a comment.")
+            glued = GLUED if b"\n" not in body and b"|" in body else ""
+            raise Problem(400, f"The body has no message: every line is blank or a comment{glued}.")
         more = {} if limit is None else {"max_errors": str(limit)}
         return _drop(door, arrival, body, endpoint="batch", **more)
 

@@ -58,7 +58,8 @@ def read_payload(drop: LandedDrop, entities: EntitySet) -> Payload:
     """Read a payload. Never fails: what cannot be read is among its faults."""
     limit = None if REDRIVEN in drop.attributes else drop.attributes.get("max_errors")
     stream = stream_of(drop)
-    parsed = parse(drop.body, entities)
+    begins = REDRIVEN in drop.attributes or drop.attributes.get("first_byte", "0") == "0"
+    parsed = parse(drop.body, entities, begins=begins)
     return Payload(
         drop, parsed, stream, stream is not None and drop.attributes.get("stream_end") == "true",
         None if limit is None else int(limit), _identities(parsed) if parsed.count <= IDENTIFIED else None,

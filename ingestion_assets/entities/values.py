@@ -62,6 +62,8 @@ def reader(field: EntityField, formats: Formats) -> Read:
         if text == formats.missing:
             if field.nullable:
                 return None
+            if not text and field.empty == "allowed":
+                return read(text)
             raise ValueFault("missing_value", "a value")
         return read(text)
 
