@@ -224,8 +224,9 @@ def _read_columns(parsed: Parsed, data: Any, chosen: Any, entity: Entity, given:
     import polars as pl  # noqa: PLC0415
 
     starts, ends = parsed._starts[chosen] + len(entity.prefix) + 1, parsed._ends[chosen] - cut
-    if len(chosen) and data[starts[0] : starts[0] + len(BOM)].tobytes() == BOM:
-        starts, ends, chosen = starts[1:], ends[1:], chosen[1:]  # polars would take it for the file's own
+    if len(chosen) and data[starts[0] : starts[0] + len(BOM)].tobytes() == BOM:  # polars would take it for a file's
+        other = data[starts] != BOM[0]
+        starts, ends, chosen = starts[other], ends[other], chosen[other]
     if not len(chosen) or (given == 1 and bool((starts == ends).any())):
         return
     texts = pl.read_csv(

@@ -97,6 +97,7 @@ def bodies(draw: st.DrawFn) -> bytes:
 @given(bodies())
 @example(b"# no line\r, only this\0")
 @example(f"PR|{BOM}k|b|c\nPR|{BOM}k|b\n".encode())
+@example(f"PR|{BOM}k|b\nPR|{BOM}l|b\nPR|\uf900|b\nPR|m|b\n".encode())
 @example(f"X|{BOM}\nX|{BOM}a|\nX|\n".encode())
 @example(b"G|3,0|01.02.2020|\nG|4,0|\nG|5,0|\\N|\nG|6,0|01.02.2020||\n")
 @example(b"B|a|||\nB|a|\nB|a||\nB|a|||x\nB|a\nE|a||\nE|a|x|\nE|a|x\n")
