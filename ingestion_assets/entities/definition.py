@@ -14,6 +14,7 @@ _NAME = r"^[a-z][a-z0-9_]{0,58}$"
 _DATE_PARTS = {"%Y", "%m", "%d"}
 _TIME_PARTS = {"%H", "%M", "%S", "%f", "%z"}
 _PARTS = re.compile(r"%.")
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SYSTEM_COLUMNS = frozenset({"cmax", "cmin", "ctid", "oid", "tableoid", "xmax", "xmin"})
 
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -170,6 +171,11 @@ class Entity(_Strict):
     def names(self) -> tuple[str, ...]:
         """The fields' names, in order."""
         return tuple(field.name for field in self.fields)
+
+    @cached_property
+    def asset_name(self) -> str:
+        """What its asset is called: `OrderLineItem` is `order_line_item`."""
+        return _WORD.sub("_", self.entity).lower()
 
     @cached_property
     def version(self) -> str:

@@ -24,10 +24,19 @@ VERSION = "definition"
 """The metadata of an entity's asset that names the version of its definition."""
 AGAIN_S = 10.0
 """Seconds after which refused definitions are judged again: the tables may have been repaired."""
+LONGEST_AGAIN_S = 3600.0
 PART = "entity_definitions"
 """What `/health` and the metrics call the definitions."""
 
 log = structlog.get_logger(__name__)
+
+
+def again_after(times: int, *, by_database: bool) -> float:
+    """Seconds after which definitions are judged again that were refused so many times in a row for the same reason.
+
+    To see that a table is not as it should be costs nothing; to have PostgreSQL try costs locks and reading tables.
+    """
+    return AGAIN_S if not by_database else min(AGAIN_S * 2.0 ** min(times - 1, 20), LONGEST_AGAIN_S)
 
 
 async def follow_definitions(door: FrontDoor) -> None:
@@ -52,6 +61,7 @@ class _Following:
         self._judged: object = None
         self._judged_at = 0.0
         self._note: Note | None = None
+        self._times = 0
         self._located: str | None = None
         self._not_before = 0.0
 
@@ -59,7 +69,8 @@ class _Following:
         stamp = await asyncio.to_thread(self._stamps)
         settled, self._seen = stamp == self._seen or self._judged is None, stamp
         refused = self._note is None or self._note.refused is not None
-        due = stamp != self._judged or (refused and time.monotonic() - self._judged_at > AGAIN_S)
+        pause = again_after(self._times, by_database=self._note is not None and self._note.by_database)
+        due = stamp != self._judged or (refused and time.monotonic() - self._judged_at > pause)
         if settled and due:  # a file that is being written is left alone for a moment
             await self._judge()
             self._judged, self._judged_at = stamp, time.monotonic()
@@ -87,6 +98,7 @@ class _Following:
             self._tell(str(error))
             return
         self._note = note
+        self._times = self._times + 1 if before is not None and before == note else 1
         self._tell(note.refused)
         if note.refused is not None and (before is None or before.refused != note.refused):
             log.error("definitions_refused", reason=note.refused, in_force=_names(note))

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import psycopg
 
+from ingestion_assets.entities.agreement import ensure_tables
 from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.orphans import Orphans
@@ -19,7 +20,7 @@ from ingestion_assets.entities.payload import Payload, loaded_of, missing_fault,
 from ingestion_assets.entities.refused_rows import RefusedRow
 from ingestion_assets.entities.remembering import known_loads, remember
 from ingestion_assets.entities.staging import RowsRefusedError, Staging
-from ingestion_assets.entities.tables import LOCK, ensure_tables
+from ingestion_assets.entities.tables import LOCK
 from ingestion_assets.entities.waiting import (
     Ending,
     end_streams,

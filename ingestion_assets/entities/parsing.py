@@ -104,9 +104,9 @@ def parse(body: bytes, entities: EntitySet, *, begins: bool = True, few_bytes: i
     """Read a payload. Never fails: what cannot be read is among the faults. `begins` is as for `records`."""
     read = _parse_few if len(body) < few_bytes else _parse_many
     parsed = read(body, entities, begins=begins)
-    if parsed.count == 1 and b"\n" not in body and (fault := parsed.faults.get(0)) is not None:
-        if fault.code == "too_many_fields" and looks_glued(entities, parsed.line(0).raw):
-            parsed.faults[0] = replace(fault, message=fault.message + GLUED)
+    fault = parsed.faults.get(0) if parsed.count == 1 and b"\n" not in body else None
+    if fault and fault.code == "too_many_fields" and looks_glued(entities, parsed.line(0).raw):
+        parsed.faults[0] = replace(fault, message=fault.message + GLUED)
     return parsed
 
 
@@ -224,8 +224,10 @@ def _read_columns(parsed: Parsed, data: Any, chosen: Any, entity: Entity, given:
     import polars as pl  # noqa: PLC0415
 
     starts, ends = parsed._starts[chosen] + len(entity.prefix) + 1, parsed._ends[chosen] - cut
-    if len(chosen) and data[starts[0] : starts[0] + len(BOM)].tobytes() == BOM:  # polars would take it for a file's
-        other = data[starts] != BOM[0]
+    if (
+        len(chosen) and data[starts[0] : starts[0] + len(BOM)].tobytes() == BOM
+    ):  # polars would take it for a file's
+        other = data[np.minimum(starts, len(data) - 1)] != BOM[0]
         starts, ends, chosen = starts[other], ends[other], chosen[other]
     if not len(chosen) or (given == 1 and bool((starts == ends).any())):
         return
