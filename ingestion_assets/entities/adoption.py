@@ -73,7 +73,7 @@ def _chosen(wanted: EntitySet, before: Mapping[str, Entity], choices: Mapping[st
 
 def _note(files: str, entities: tuple[Entity, ...], refusals: Sequence[Refusal]) -> Note:
     said = str(IncompatibleTableError(refusals)) if refusals else None
-    by_database = any(one.by_database for one in refusals)
+    by_database = any(one.error is not None for one in refusals)
     return Note(files=files, entities=entities, refused=said, by_database=by_database)
 
 

@@ -120,7 +120,7 @@ def _refusal(
     if isinstance(error, psycopg.errors.LockNotAvailable) and entity:
         said += _holders(connection, entity)
     text = f"PostgreSQL refuses what the definition needs: {said} (SQLSTATE {error.sqlstate})"
-    return Refusal(entity.entity if entity else "", text, by_database=True)
+    return Refusal(entity.entity if entity else "", text, error)
 
 
 def _holders(connection: "psycopg.Connection[Any]", entity: Entity) -> str:

@@ -33,12 +33,12 @@ _WHOLE = ["smallint", "integer", "bigint"]
 class Refusal:
     """Why a table does not follow its definition. `entity` is empty where none of them is to blame.
 
-    `by_database`: PostgreSQL refused a statement that should have worked, which trying again costs something.
+    `error`: PostgreSQL refused a statement that should have worked, which trying again costs something.
     """
 
     entity: str
     text: str
-    by_database: bool = False
+    error: psycopg.Error | None = None
 
 
 class IncompatibleTableError(Exception):

@@ -13,6 +13,7 @@ import psycopg
 
 from ingestion_assets.entities.agreement import ensure_tables
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.evolution import IncompatibleTableError
 from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.orphans import Orphans
 from ingestion_assets.entities.parsing import Rows
@@ -45,7 +46,13 @@ def load(
     `counted` are those that were not finished before: only they count in the statistics, and only they are remembered.
     Raises `IncompatibleTableError`.
     """
-    ensure_tables(connection, entities)
+    try:
+        ensure_tables(connection, entities)
+    except IncompatibleTableError as error:
+        passing = [one.error for one in error.refusals if isinstance(one.error, psycopg.OperationalError)]
+        raise (
+            passing[0] if passing else error
+        ) from None  # a lock, a full disk: nothing that the payloads should fail for
     connection.execute(LOCK)
     known = known_loads(connection, [drop.id for drop in drops if drop.id in counted])
     fresh = [read_payload(drop, entities) for drop in drops if drop.id not in known]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.flow import REST_OF_LINE
 from ingestion_assets.entities.lines import LineFault
 from ingestion_assets.entities.loaded import Counts, Fault, Loaded, Refusal
 from ingestion_assets.entities.orphans import Missing
@@ -59,7 +60,8 @@ def read_payload(drop: LandedDrop, entities: EntitySet) -> Payload:
     limit = None if REDRIVEN in drop.attributes else drop.attributes.get("max_errors")
     stream = stream_of(drop)
     begins = REDRIVEN in drop.attributes or drop.attributes.get("first_byte", "0") == "0"
-    parsed = parse(drop.body, entities, begins=begins)
+    whole = drop.attributes.get(REST_OF_LINE) != "true"
+    parsed = parse(drop.body if whole else b"", entities, begins=begins)
     return Payload(
         drop, parsed, stream, stream is not None and drop.attributes.get("stream_end") == "true",
         None if limit is None else int(limit), _identities(parsed) if parsed.count <= IDENTIFIED else None,

@@ -43,11 +43,20 @@ def is_refusal(error: psycopg.Error) -> bool:
     return (error.sqlstate or "").startswith(_OF_THE_ROW)
 
 
+def refusal_of(error: psycopg.Error) -> str:
+    """What PostgreSQL refused, by its names alone: its own sentence may quote values."""
+    names = {"table": error.diag.table_name, "constraint": error.diag.constraint_name}
+    said = [
+        f"{type(error).__name__} ({error.sqlstate})",
+        *(f"{kind} {name}" for kind, name in names.items() if name),
+    ]
+    return ", ".join(said)
+
+
 def fault_of(error: psycopg.Error, entity: Entity) -> LineFault:
     """What is said of a row that was refused."""
     field = error.diag.column_name if error.diag.column_name in entity.names else None
-    where = f", constraint {error.diag.constraint_name}" if error.diag.constraint_name else ""
-    said = f"PostgreSQL refuses the row: {type(error).__name__} ({error.sqlstate}){where}"
+    said = f"PostgreSQL refuses the row: {refusal_of(error)}"
     if field is not None:
         said += f" in field {entity.names.index(field) + 2} ({field})"
     code = "too_long" if error.sqlstate == _TOO_LARGE else "refused_by_database"

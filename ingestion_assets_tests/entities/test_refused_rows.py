@@ -91,7 +91,7 @@ def test_what_a_constraint_of_the_table_refuses_is_found_among_many(
     assert len(refused) == 5  # and one of the two with a number that may be there only once
     orphans = {line - 1 for line, code, _ in codes(loaded) if code == "missing_reference"}
     assert orphans == {n for n in range(2000) if n % 500 < 100 and n % 500 > 3}
-    assert "CheckViolation (23514), constraint odd" in loaded.faults[0].message
+    assert "CheckViolation (23514), table pages, constraint odd" in loaded.faults[0].message
     assert loaded.total().inserted == 2003 - len(refused) - len(orphans)
 
 
