@@ -4,8 +4,8 @@ The first passes are set-based SQL over all that is staged. What then still fall
 the rows that might are found by one recursive query, so that a chain of rows takes as long as as many rows apart.
 """
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from psycopg import sql
 
 from ingestion_assets.entities.definition import Entity, Reference
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.falling import Edge, Offers, fall, payload_key
 from ingestion_assets.entities.stage_tables import each, key_text, stage_of
 from ingestion_assets.entities.tables import names, table_of
 from ingestion_assets.entities.values import cut
@@ -67,11 +68,6 @@ def take_out_orphans(
     if falling:
         _let_fall(connection, entities, staged, allowed, falling, errors, taken)
     return taken
-
-
-def payload_key(at: int) -> str:
-    """What stands for a whole payload among the keys."""
-    return f"@{at}"
 
 
 def own_key(entity: Entity) -> sql.Composed:
@@ -150,41 +146,6 @@ def _take_out(entity: Entity, reference: Reference, target: Entity, *, staged: b
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Edge:
-    """A staged row that needs a key, or (`reference` is negative) belongs to the payload that the key stands for."""
-
-    own: str
-    entity: int
-    reference: int
-    at: int
-    record: int
-    sees: int
-
-
-class _Offers:
-    """The places of the rows that have a key."""
-
-    def __init__(self) -> None:
-        self._number: Counter[int] = Counter()
-        self._places: list[int] = []
-
-    def add(self, at: int) -> None:
-        """One more; the places come from the last to the first."""
-        if not self._number[at]:
-            self._places.append(at)
-        self._number[at] += 1
-
-    def remove(self, at: int) -> None:
-        self._number[at] -= 1
-
-    def first(self) -> int | None:
-        """The first place, None when no row is left."""
-        while self._places and not self._number[self._places[-1]]:
-            self._places.pop()
-        return self._places[-1] if self._places else None
-
-
 def _let_fall(
     connection: Connection,
     entities: EntitySet,
@@ -195,7 +156,7 @@ def _let_fall(
     taken: Orphans,
 ) -> None:
     offers, edges = _might_fall(connection, entities, staged, list(allowed), falling)
-    fallen = _fall(falling, offers, edges, allowed, errors, taken.refused)
+    fallen = fall(falling, offers, edges, allowed, errors, taken.refused)
     for (number, index), places in fallen.items():
         entity = staged[number]
         reference = entity.references[index]
@@ -221,7 +182,7 @@ def _might_fall(
     staged: Sequence[Entity],
     limited: Sequence[int],
     falling: Sequence[str],
-) -> tuple[dict[str, _Offers], dict[str, list[_Edge]]]:
+) -> tuple[dict[str, Offers], dict[str, list[Edge]]]:
     """By key, the places of the rows that have it, and the rows that need it: all that the falling ones may bring down."""
     connection.execute(_edges(entities, staged), {"limited": list(limited)})
     connection.execute("CREATE INDEX ON _edges USING hash (wanted)")  # a B-tree could not hold every key
@@ -240,12 +201,12 @@ def _might_fall(
         (list(falling),),
     )
     connection.execute("ANALYZE _gone")
-    edges: dict[str, list[_Edge]] = defaultdict(list)
+    edges: dict[str, list[Edge]] = defaultdict(list)
     for wanted, *edge in connection.execute(
         "SELECT wanted, own, entity, reference, at, record, sees FROM _edges JOIN _gone ON key = wanted ORDER BY sees DESC"
     ):
-        edges[wanted].append(_Edge(*edge))
-    offers: dict[str, _Offers] = defaultdict(_Offers)
+        edges[wanted].append(Edge(*edge))
+    offers: dict[str, Offers] = defaultdict(Offers)
     for entity in staged:
         offered = sql.SQL(
             'SELECT key, row."_at" FROM {stage} row JOIN _gone ON key = {own} ORDER BY 2 DESC'
@@ -297,49 +258,6 @@ def _edges(entities: EntitySet, staged: Sequence[Entity]) -> sql.Composed:
                 )
             )
     return sql.SQL("CREATE TEMP TABLE _edges ON COMMIT DROP AS {}").format(sql.SQL(" UNION ALL ").join(made))
-
-
-def _fall(
-    falling: Sequence[str],
-    offers: Mapping[str, _Offers],
-    edges: Mapping[str, list[_Edge]],
-    allowed: Mapping[int, int],
-    errors: Counter[int],
-    refused: set[int],
-) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """Let rows fall until none more does: by entity and reference the places and records. Adds to `errors` and `refused`.
-
-    Each row is looked at once for each of its references: the rows that need a key lie with the one that sees least last.
-    """
-    fallen: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-    out: set[tuple[int, int, int]] = set()
-    keys = deque(falling)
-    while keys:
-        key = keys.popleft()
-        for edge in _unsupported(edges.get(key, []), offers.get(key)):
-            row = edge.entity, edge.at, edge.record
-            if row in out:
-                continue
-            out.add(row)
-            offers[edge.own].remove(edge.at)
-            keys.append(edge.own)
-            if edge.reference < 0:
-                continue
-            fallen[edge.entity, edge.reference].append((edge.at, edge.record))
-            errors[edge.at] += 1
-            if edge.at not in refused and errors[edge.at] > allowed.get(edge.at, errors[edge.at]):
-                refused.add(edge.at)
-                keys.append(payload_key(edge.at))
-    return fallen
-
-
-def _unsupported(needing: list[_Edge], offers: _Offers | None) -> Iterator[_Edge]:
-    """The rows that no row with the key they need supports any more, each given once."""
-    while needing:
-        first = offers.first() if offers is not None else None
-        if first is not None and needing[-1].sees >= first:
-            return
-        yield needing.pop()
 
 
 def _missing(entity: Entity, reference: Reference, at: int, record: int, values: Sequence[str]) -> Missing:

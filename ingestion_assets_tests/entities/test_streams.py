@@ -110,7 +110,7 @@ def test_a_line_that_is_too_long_is_a_reject_and_a_resumed_stream_knows_that_it_
     texts = [CUSTOMER % (8002, b"a") + head, rest, b"|C|8003\n" + CUSTOMER % (8004, b"b") + b"C|x"]
     with loading.client() as client:
         client.headers["Content-Type"] = "text/plain"
-        offset = 0
+        offset, position = 0, {}
         for number, text in enumerate(texts):
             query = {"stream": "overlong", "offset": offset, "more": number < 2}
             answer = client.post("/ingest/stream", params=query, content=text)
