@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import accumulate
 from typing import Any
 
 import msgspec
@@ -11,6 +12,8 @@ from ingestion_assets.landing.drops import DropOutcome, RecordOutcome, Reject
 
 LISTED = 10_000
 """Errors listed in a result at most; all of them are among the rejects."""
+LISTED_BYTES = 16 * 2**20
+"""Of their lines."""
 QUOTED_BYTES = 64 * 1024
 """Of a line, in a result."""
 _STORED = RecordOutcome("stored")
@@ -21,13 +24,14 @@ _WAITS = "decided when its stream ends"
 def outcome_of(loaded: Loaded, *, received_at: datetime, finished_at: datetime) -> DropOutcome:
     """Everything a run has to say of one payload. `duration_ms` counts from acceptance."""
     total = loaded.total()
+    listed = _listed(loaded.faults)
     counts = {name: getattr(total, name) for name in total.__struct_fields__}
     result: dict[str, Any] = {
         "status": _status(total),
         **counts,
         "superseded_by": {str(newer): len(records) for newer, records in loaded.superseded.items()},
-        "errors": [error_of(fault) for fault in loaded.faults[:LISTED]],
-        "errors_not_listed": max(0, len(loaded.faults) - LISTED),
+        "errors": [error_of(fault) for fault in loaded.faults[:listed]],
+        "errors_not_listed": len(loaded.faults) - listed,
         "by_entity": {name: msgspec.to_builtins(each) for name, each in loaded.entities.items()},
         "duration_ms": max(0, round((finished_at - received_at).total_seconds() * 1000)),
     }
@@ -66,6 +70,12 @@ def error_of(fault: Fault) -> dict[str, Any]:
         "message": fault.message,
         "line": _quoted(fault.raw),
     }
+
+
+def _listed(faults: Sequence[Fault]) -> int:
+    """How many errors a result lists, which must not grow beyond what the ledger can hold."""
+    sizes = accumulate(min(len(fault.raw), QUOTED_BYTES) for fault in faults[:LISTED])
+    return sum(1 for size in sizes if size <= LISTED_BYTES)
 
 
 def _quoted(raw: bytes) -> str:

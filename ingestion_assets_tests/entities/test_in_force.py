@@ -1,5 +1,8 @@
 """Which definitions are in force: judged ones, the last good where the files are faulty or the tables cannot follow."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +234,33 @@ def test_definitions_that_the_database_refuses_are_tried_ever_more_rarely() -> N
     assert pauses[:3] == [10, 20, 40]
     assert pauses[-1] == again_after(10**9, by_database=True) == 3600
     assert again_after(100, by_database=False) == 10
+
+
+def test_the_command_says_what_is_in_the_way(
+    database: Database, noted: Path, fresh_postgres_url: str
+) -> None:
+    """What it can see by itself, and what only a running stack found out."""
+    home = noted.parents[1]
+    environment = os.environ | {
+        "INGESTION_HOME": str(home),
+        "INGESTION_POSTGRES_URL": fresh_postgres_url,
+        "INGESTION_ENTITIES": "",
+    }
+
+    def check() -> str:
+        command = [sys.executable, "-m", "ingestion_assets.cli", "entities", "check"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1, done
+        return done.stderr
+
+    judged(database, noted, refers=REFERS)
+    load_drops(database, read_entities([noted.parent]), landed(b"RF|2|99"))
+    (noted.parent / "refers.yaml").write_text(REFERS + REFERENCE, encoding="utf-8")
+    assert (
+        "Refers: 1 row of entities.refers would reference a row of entities.notes that is not there"
+        in check()
+    )
+    database.execute("DELETE FROM entities.refers")
+    database.execute("CREATE VIEW entities.shown AS SELECT text FROM entities.notes")
+    assert judged(database, noted, note=NOTE.replace("string, length: 10", "text")).by_database
+    assert "view entities.shown depends on column" in check()

@@ -1,15 +1,18 @@
 """What PostgreSQL itself refuses of single rows is a reject that names the field: its neighbours are stored, its content is not told."""
 
 import random
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from ingestion_assets.entities.entity_set import EntitySet
-from ingestion_assets.entities.loaded import Loaded
+from ingestion_assets.entities.loaded import Counts, Fault, Loaded
 from ingestion_assets.entities.reading import read_entities
+from ingestion_assets.entities.results import outcome_of
 from ingestion_assets_tests.entities.conftest import landed, load_drops, rows
 from ingestion_assets_tests.entities.test_loading import accounted, part, totals
 
@@ -151,3 +154,19 @@ def test_letters_that_the_database_does_not_have(database: Database, pages: Enti
             assert [row[2] for row in rows(latin, pages, "Page")] == [3, 1]
     finally:
         database.execute("DROP DATABASE latin WITH (FORCE)")
+
+
+def test_a_result_never_grows_beyond_what_the_ledger_can_hold() -> None:
+    faults = [
+        Fault(record=n, line=n, offset=0, code="c", message="m", entity=None, field=None, raw=b"x" * 100_000)
+        for n in range(1000)
+    ]
+    loaded = Loaded(
+        drop_id=UUID(int=1), records=1000, entities={"": Counts(processed=1000, failed=1000)}, faults=faults
+    )
+    now = datetime.now(UTC)
+    outcome = outcome_of(loaded, received_at=now, finished_at=now)
+    listed = outcome.result["errors"]
+    assert len(listed) + outcome.result["errors_not_listed"] == len(outcome.rejects) == 1000
+    assert sum(len(error["line"]) for error in listed) < 2**24 + 1000
+    assert len(outcome.rejects[0].record) == 100_000
