@@ -1,22 +1,18 @@
 """Making the tables agree with the definitions, in one transaction: what PostgreSQL refuses is told of the entity it befell."""
 
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from hashlib import sha256
-from typing import Any, Literal, LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 
 from ingestion_assets.entities.column_types import column_type
-from ingestion_assets.entities.definition import Entity
 from ingestion_assets.entities.entity_set import EntitySet
-from ingestion_assets.entities.evolution import IncompatibleTableError, Refusal, changes
-from ingestion_assets.entities.tables import LOCK, SCHEMA
+from ingestion_assets.entities.evolution import IncompatibleTableError, Refusal, changes, told
+from ingestion_assets.entities.tables import LOCK
 
 LOCK_TIMEOUT = "5s"
 """How long a table is waited for that somebody else works with; meanwhile nobody else gets at it."""
-_OUTAGE = ("08", "57P")
-"""SQLSTATEs of connections and servers that end: nothing was refused."""
 
 _BOOKKEEPING: LiteralString = """
     CREATE SCHEMA IF NOT EXISTS entities;
@@ -62,7 +58,7 @@ def ensure_tables(
         return
     connection.execute(LOCK)
     refusals: list[Refusal] = []
-    with _told(refusals, "", connection), connection.transaction():
+    with told(refusals, "", connection), connection.transaction():
         connection.execute(_BOOKKEEPING)
         if connection.execute(_COUNTS_SUPERSEDED).fetchone() is None:  # made by an earlier release
             connection.execute("ALTER TABLE entities._tally ADD COLUMN superseded bigint NOT NULL DEFAULT 0")
@@ -79,10 +75,10 @@ def ensure_tables(
 
 
 def _change(connection: "psycopg.Connection[Any]", entities: EntitySet, leave: Collection[str]) -> None:
-    made, refusals = changes(connection, entities, leave=leave)
-    refused = {one.entity for one in refusals}
     before = connection.execute("SELECT current_setting('lock_timeout')").fetchall()[0][0]
     connection.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
+    made, refusals = changes(connection, entities, leave=leave)
+    refused = {one.entity for one in refusals}
     for part in ("table", "references"):
         for one in made:
             needed = (
@@ -90,49 +86,13 @@ def _change(connection: "psycopg.Connection[Any]", entities: EntitySet, leave: C
             )
             if refused & {one.entity.entity, *needed}:
                 continue
-            with _told(refusals, one.entity, connection), connection.transaction():
+            with told(refusals, one.entity, connection), connection.transaction():
                 for statement in getattr(one, part):
                     connection.execute(statement)
             refused |= {refusal.entity for refusal in refusals}
     if refusals:
         raise IncompatibleTableError(refusals)
     connection.execute("SELECT set_config('lock_timeout', %s, true)", (before,))
-
-
-@contextmanager
-def _told(
-    refusals: list[Refusal], entity: Entity | Literal[""], connection: "psycopg.Connection[Any]"
-) -> Iterator[None]:
-    """What PostgreSQL refuses here is noted, unless it is the connection that ended."""
-    try:
-        yield
-    except psycopg.Error as error:
-        if error.sqlstate is None or error.sqlstate.startswith(_OUTAGE) or connection.broken:
-            raise
-        refusals.append(_refusal(error, entity, connection))
-
-
-def _refusal(
-    error: psycopg.Error, entity: Entity | Literal[""], connection: "psycopg.Connection[Any]"
-) -> Refusal:
-    parts = [error.diag.message_primary, error.diag.message_detail, error.diag.message_hint]
-    said = ". ".join(part.rstrip(".") for part in parts if part)
-    if isinstance(error, psycopg.errors.LockNotAvailable) and entity:
-        said += _holders(connection, entity)
-    text = f"PostgreSQL refuses what the definition needs: {said} (SQLSTATE {error.sqlstate})"
-    return Refusal(entity.entity if entity else "", text, error)
-
-
-def _holders(connection: "psycopg.Connection[Any]", entity: Entity) -> str:
-    held = connection.execute(
-        """
-        SELECT DISTINCT pid FROM pg_locks WHERE granted AND pid <> pg_backend_pid()
-        AND relation = to_regclass(format('%%I.%%I', %s::text, %s::text)) ORDER BY pid
-        """,
-        (SCHEMA, entity.table),
-    ).fetchall()
-    others = ", ".join(str(pid) for (pid,) in held)
-    return f"; {SCHEMA}.{entity.table} is in use by the server process {others}" if others else ""
 
 
 def _applied(connection: "psycopg.Connection[Any]") -> str | None:

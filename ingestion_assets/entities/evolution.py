@@ -1,8 +1,9 @@
 """How tables follow their definitions: what loses nothing is a statement, anything else a refusal that says what to do."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg import sql
@@ -26,6 +27,8 @@ from ingestion_assets.entities.tables import (
 )
 from ingestion_assets.entities.values import cut
 
+_OUTAGE = ("08", "57P")
+"""SQLSTATEs of connections and servers that end."""
 _WHOLE = ["smallint", "integer", "bigint"]
 
 
@@ -64,18 +67,18 @@ def changes(
     """What brings the tables to the definitions, and all that is in the way. The tables of some are to be left alone."""
     made: list[Changes] = []
     refusals: list[Refusal] = []
-    stand = {one.entity: inspect(connection, one.table) for one in entities.entities}
+    stand: dict[str, Standing | None] = {}
     for entity in entities.entities:
         if entity.entity in leave:
             continue
+        with told(refusals, entity, connection), connection.transaction():
+            if (kind := kind_of(connection, entity.table)) is None:
+                stand[entity.entity] = inspect(connection, entity.table)
+            else:
+                said = f"{SCHEMA}.{entity.table} is {kind}, not a table. Rename the one or the other."
+                _refuse(refusals, entity, said)
+    for entity in (one for one in entities.entities if one.entity in stand):
         standing = stand[entity.entity]
-        if (kind := kind_of(connection, entity.table)) is not None:
-            _refuse(
-                refusals,
-                entity,
-                f"{SCHEMA}.{entity.table} is {kind}, not a table. Rename the one or the other.",
-            )
-            continue
         wanted = {foreign_key_name(entity, reference): reference for reference in entity.references}
         have = standing.foreign_keys if standing else frozenset()
         table = [create_table(entity)] if standing is None else _evolve(entity, standing, refusals)
@@ -85,9 +88,53 @@ def changes(
         ]
         added = [reference for name, reference in wanted.items() if name not in have]
         for reference in added:
-            _check_rows(connection, entities, entity, reference, stand, refusals)
+            refused = {one.entity for one in refusals}
+            if reference.entity in stand and not refused & {entity.entity, reference.entity}:
+                with told(refusals, entity, connection), connection.transaction():
+                    _check_rows(connection, entities, entity, reference, stand, refusals)
         made.append(Changes(entity, table, [add_foreign_key(entities, entity, one) for one in added]))
     return made, refusals
+
+
+@contextmanager
+def told(
+    refusals: list[Refusal], entity: Entity | Literal[""], connection: "psycopg.Connection[Any]"
+) -> Iterator[None]:
+    """What PostgreSQL refuses here is noted, unless it is the connection that ended."""
+    try:
+        yield
+    except psycopg.Error as error:
+        if is_outage(error):
+            raise
+        refusals.append(_refused(error, entity, connection))
+
+
+def _refused(
+    error: psycopg.Error, entity: Entity | Literal[""], connection: "psycopg.Connection[Any]"
+) -> Refusal:
+    parts = [error.diag.message_primary, error.diag.message_detail, error.diag.message_hint]
+    said = ". ".join(part.rstrip(".") for part in parts if part)
+    if isinstance(error, psycopg.errors.LockNotAvailable) and entity:
+        said += _holders(connection, entity)
+    text = f"PostgreSQL refuses what the definition needs: {said} (SQLSTATE {error.sqlstate})"
+    return Refusal(entity.entity if entity else "", text, error)
+
+
+def _holders(connection: "psycopg.Connection[Any]", entity: Entity) -> str:
+    held = connection.execute(
+        """
+        SELECT DISTINCT pid FROM pg_locks WHERE granted AND pid <> pg_backend_pid()
+        AND relation = to_regclass(format('%%I.%%I', %s::text, %s::text)) ORDER BY pid
+        """,
+        (SCHEMA, entity.table),
+    ).fetchall()
+    others = ", ".join(str(pid) for (pid,) in held)
+    return f"; {SCHEMA}.{entity.table} is in use by the server process {others}" if others else ""
+
+
+def is_outage(error: psycopg.Error) -> bool:
+    """Whether a connection or the server ended: nothing was refused."""
+    return error.sqlstate is None or error.sqlstate.startswith(_OUTAGE)
 
 
 def _refuse(refusals: list[Refusal], entity: Entity, text: str) -> None:

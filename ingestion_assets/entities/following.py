@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.entities.adoption import judge
+from ingestion_assets.entities.evolution import is_outage
 from ingestion_assets.entities.flow import NAME
 from ingestion_assets.entities.in_force import Note
 from ingestion_assets.entities.reading import FaultyDefinitionsError, places, stamps
@@ -91,10 +92,10 @@ class _Following:
 
         try:
             note = await asyncio.to_thread(self._with_connection, work)
-        except (
-            FaultyDefinitionsError,
-            OSError,
-        ) as error:  # none to go back to, or nowhere to note what is in force
+        except (FaultyDefinitionsError, OSError, psycopg.Error) as error:
+            if isinstance(error, psycopg.Error) and is_outage(error):
+                raise
+            self._note = None  # none to go back to, nowhere to note what is in force, nothing that the tables let be seen
             self._tell(str(error))
             return
         self._note = note

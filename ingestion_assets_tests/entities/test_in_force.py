@@ -184,6 +184,37 @@ def test_a_table_that_belongs_to_somebody_else(database: Database, noted: Path) 
         database.execute(f"REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}")  # type: ignore[arg-type]
 
 
+def test_a_table_that_may_not_even_be_read(database: Database, noted: Path) -> None:
+    """Nor do columns of types that cannot be compared keep the others out."""
+    role = f"reader_{database.info.dbname}"
+    database.execute(
+        "CREATE TABLE entities.refers (id integer PRIMARY KEY, note text, _drop uuid, _record integer)"
+    )
+    database.execute("INSERT INTO entities.refers VALUES (1, 'a')")
+    database.execute(
+        f"CREATE ROLE {role}; GRANT ALL ON SCHEMA entities TO {role}; GRANT CREATE ON DATABASE {database.info.dbname} TO {role}"
+    )  # type: ignore[arg-type]
+    database.execute(
+        f"GRANT ALL ON entities._applied, entities._loads, entities._waiting, entities._tally TO {role}"
+    )  # type: ignore[arg-type]
+    database.execute(f"GRANT ALL ON entities.refers TO {role}")  # type: ignore[arg-type]
+    try:
+        database.execute(f"SET ROLE {role}")  # type: ignore[arg-type]
+        note = judged(
+            database, noted, refers=REFERS + REFERENCE.replace("Note", "Other"), note=LONGER, other=OTHER
+        )
+        database.execute("RESET ROLE")
+        said = str(note.refused).splitlines()
+        assert (
+            "Note: PostgreSQL refuses what the definition needs: permission denied for table notes" in said[0]
+        )
+        assert said[1].startswith("Refers: note is text in entities.refers and cannot become integer")
+        assert {one.entity for one in note.entities} == {"Note", "Other"}
+    finally:
+        database.execute("RESET ROLE")
+        database.execute(f"REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}")  # type: ignore[arg-type]
+
+
 def test_a_table_that_is_in_use_is_not_waited_for_long(
     database: Database, noted: Path, fresh_postgres_url: str
 ) -> None:
