@@ -137,7 +137,7 @@ def test_what_hangs_on_a_missing_row_falls_in_about_the_time_of_storing_it(
         seconds.append(time.perf_counter() - began)
         assert (loaded.total().inserted, accounted(loaded)) == (left, True)
     fallen, stored = seconds
-    assert fallen < 5 * stored + 1  # pass by pass the chain took 80 times as long, and more the longer it was
+    assert fallen < 10 * stored + 5  # pass by pass a chain of this length took minutes
 
 
 def test_a_chain_of_atomic_payloads_falls_together(database: Database, circle: EntitySet) -> None:
