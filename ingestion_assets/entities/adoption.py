@@ -73,8 +73,8 @@ def _chosen(wanted: EntitySet, before: Mapping[str, Entity], choices: Mapping[st
 
 def _note(files: str, entities: tuple[Entity, ...], refusals: Sequence[Refusal]) -> Note:
     said = str(IncompatibleTableError(refusals)) if refusals else None
-    by_database = any(one.error is not None for one in refusals)
-    return Note(files=files, entities=entities, refused=said, by_database=by_database)
+    costly = any(one.costly for one in refusals)
+    return Note(files=files, entities=entities, refused=said, costly=costly)
 
 
 def _noted(note: Note, known: Note | None, home: Path) -> Note:

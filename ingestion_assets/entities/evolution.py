@@ -36,11 +36,12 @@ _WHOLE = ["smallint", "integer", "bigint"]
 class Refusal:
     """Why a table does not follow its definition. `entity` is empty where none of them is to blame.
 
-    `error`: PostgreSQL refused a statement that should have worked, which trying again costs something.
+    `costly`: to find out again means to read whole tables, or locks. `error`: what PostgreSQL refused.
     """
 
     entity: str
     text: str
+    costly: bool = False
     error: psycopg.Error | None = None
 
 
@@ -117,7 +118,7 @@ def _refused(
     if isinstance(error, psycopg.errors.LockNotAvailable) and entity:
         said += _holders(connection, entity)
     text = f"PostgreSQL refuses what the definition needs: {said} (SQLSTATE {error.sqlstate})"
-    return Refusal(entity.entity if entity else "", text, error)
+    return Refusal(entity.entity if entity else "", text, costly=True, error=error)
 
 
 def _holders(connection: "psycopg.Connection[Any]", entity: Entity) -> str:
@@ -173,12 +174,11 @@ def _check_rows(
         said = [f"{name}={cut(value)}" for name, value in zip(shown, values, strict=True)]
         row, wants = (", ".join(part) for part in (said[: -len(pairs)], said[-len(pairs) :]))
         rows_reference = "1 row" if number == 1 else f"{number} rows"
-        _refuse(
-            refusals,
-            entity,
+        text = (
             f"{rows_reference} of {SCHEMA}.{entity.table} would reference a row of {SCHEMA}.{target.table} that is not there, "
-            f"such as the row {row} with {wants}. Store what is missing, correct or delete such rows, or leave the reference out.",
+            f"such as the row {row} with {wants}. Store what is missing, correct or delete such rows, or leave the reference out."
         )
+        refusals.append(Refusal(entity.entity, text, costly=True))
 
 
 def _evolve(entity: Entity, standing: Standing, refusals: list[Refusal]) -> list[sql.Composed]:

@@ -32,12 +32,12 @@ PART = "entity_definitions"
 log = structlog.get_logger(__name__)
 
 
-def again_after(times: int, *, by_database: bool) -> float:
-    """Seconds after which definitions are judged again that were refused so many times in a row for the same reason.
+def again_after(times: int, *, costly: bool) -> float:
+    """Seconds after which definitions are judged again that were refused so many times in a row.
 
-    To see that a table is not as it should be costs nothing; to have PostgreSQL try costs locks and reading tables.
+    To see that a table is not as it should be costs nothing; to look at its rows, or to have PostgreSQL try, reads and locks it.
     """
-    return AGAIN_S if not by_database else min(AGAIN_S * 2.0 ** min(times - 1, 20), LONGEST_AGAIN_S)
+    return AGAIN_S if not costly else min(AGAIN_S * 2.0 ** min(times - 1, 20), LONGEST_AGAIN_S)
 
 
 async def follow_definitions(door: FrontDoor) -> None:
@@ -70,7 +70,7 @@ class _Following:
         stamp = await asyncio.to_thread(self._stamps)
         settled, self._seen = stamp == self._seen or self._judged is None, stamp
         refused = self._note is None or self._note.refused is not None
-        pause = again_after(self._times, by_database=self._note is not None and self._note.by_database)
+        pause = again_after(self._times, costly=self._note is not None and self._note.costly)
         due = stamp != self._judged or (refused and time.monotonic() - self._judged_at > pause)
         if settled and due:  # a file that is being written is left alone for a moment
             await self._judge()
@@ -99,7 +99,8 @@ class _Following:
             self._tell(str(error))
             return
         self._note = note
-        self._times = self._times + 1 if before is not None and before == note else 1
+        again = before is not None and before.files == note.files and before.refused and note.refused
+        self._times = self._times + 1 if again else 1
         self._tell(note.refused)
         if note.refused is not None and (before is None or before.refused != note.refused):
             log.error("definitions_refused", reason=note.refused, in_force=_names(note))

@@ -20,7 +20,7 @@ NOTE = "entities.json"
 class Note(BaseModel):
     """What came of judging the files. `refused` says why they are not, or not all, what is in force.
 
-    `by_database`: because PostgreSQL refused a statement.
+    `costly`: to find that out again means to read whole tables, or locks.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -28,7 +28,7 @@ class Note(BaseModel):
     files: str
     entities: tuple[Entity, ...]
     refused: str | None = None
-    by_database: bool = False
+    costly: bool = False
 
 
 def read_note(home: Path) -> Note | None:

@@ -49,10 +49,9 @@ def load(
     try:
         ensure_tables(connection, entities)
     except IncompatibleTableError as error:
-        passing = [one.error for one in error.refusals if isinstance(one.error, psycopg.OperationalError)]
-        raise (
-            passing[0] if passing else error
-        ) from None  # a lock, a full disk: nothing that the payloads should fail for
+        # a lock, a full disk: nothing that the payloads should fail for
+        passing = (one.error for one in error.refusals if isinstance(one.error, psycopg.OperationalError))
+        raise next(passing, error) from None
     connection.execute(LOCK)
     known = known_loads(connection, [drop.id for drop in drops if drop.id in counted])
     fresh = [read_payload(drop, entities) for drop in drops if drop.id not in known]

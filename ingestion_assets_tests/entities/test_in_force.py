@@ -129,6 +129,7 @@ def test_a_reference_is_refused_while_rows_reference_nothing(database: Database,
         "Refers: 2 rows of entities.refers would reference a row of entities.notes that is not there, such as the row id=2 with "
         "note=99. Store what is missing, correct or delete such rows, or leave the reference out."
     )
+    assert note.costly
     now = in_force_here(file)
     assert (now["Refers"].references, now["Note"].field("text").length) == ((), 20)
     (loaded,) = load_drops(
@@ -158,7 +159,7 @@ def assert_stays(database: Database, file: Path, note: Note) -> None:
 def test_a_view_that_depends_on_a_column_is_named(database: Database, noted: Path) -> None:
     database.execute("CREATE VIEW entities.shown AS SELECT text FROM entities.notes")
     note = judged(database, noted, note=NOTE.replace("string, length: 10", "text"), other=OTHER)
-    assert note.by_database
+    assert note.costly
     assert "Note: PostgreSQL refuses what the definition needs" in str(note.refused)
     assert "view entities.shown depends on column" in str(note.refused)
     assert_stays(database, noted, note)
@@ -261,10 +262,10 @@ def test_a_table_changed_by_hand_does_not_put_its_entity_out_of_force(
 
 
 def test_definitions_that_the_database_refuses_are_tried_ever_more_rarely() -> None:
-    pauses = [again_after(times, by_database=True) for times in range(1, 12)]
+    pauses = [again_after(times, costly=True) for times in range(1, 12)]
     assert pauses[:3] == [10, 20, 40]
-    assert pauses[-1] == again_after(10**9, by_database=True) == 3600
-    assert again_after(100, by_database=False) == 10
+    assert pauses[-1] == again_after(10**9, costly=True) == 3600
+    assert again_after(100, costly=False) == 10
 
 
 def test_the_command_says_what_is_in_the_way(
@@ -293,5 +294,5 @@ def test_the_command_says_what_is_in_the_way(
     )
     database.execute("DELETE FROM entities.refers")
     database.execute("CREATE VIEW entities.shown AS SELECT text FROM entities.notes")
-    assert judged(database, noted, note=NOTE.replace("string, length: 10", "text")).by_database
+    assert judged(database, noted, note=NOTE.replace("string, length: 10", "text")).costly
     assert "view entities.shown depends on column" in check()
