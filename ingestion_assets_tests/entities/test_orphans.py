@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -159,3 +160,24 @@ def test_a_row_falls_though_its_key_comes_again_later(database: Database, circle
     assert [one.total().failed for one in loaded] == [5, 0]
     assert {fault.code for fault in loaded[0].faults} == {ORPHAN}
     assert loaded[0].faults[4].message == "Foreign key violation: parent=4 not found in Ape"
+
+
+def test_keys_of_several_fields_are_the_same_however_they_are_written(
+    database: Database, tmp_path: Path
+) -> None:
+    """1.5 and 1.500 are one key; ("a", "bc") and ("ab", "c") are two."""
+    (tmp_path / "step.yaml").write_text(
+        "entity: Step\nprefix: S\ntable: steps\nfields:\n"
+        "  - {name: size, type: decimal, precision: 8, scale: 2}\n  - {name: a, type: text}\n  - {name: b, type: string, length: 9}\n"
+        "  - {name: at, type: decimal, precision: 12, scale: 4, nullable: true}\n"
+        "  - {name: to_a, type: string, length: 9, nullable: true}\n  - {name: to_b, type: text, nullable: true}\n"
+        "primary_key: [size, a, b]\nreferences:\n  - {fields: [at, to_a, to_b], entity: Step}\n"
+    )
+    steps = read_entities([tmp_path])
+    fallen = [f"S|{n}.5|a|bc|{n - 1}.500|a|bc" for n in range(1, 12)]
+    stays = ["S|0.50|ab|c|||", *(f"S|{n}.50|ab|c|{n - 1}.5000|ab|c" for n in range(1, 12))]
+    (loaded,) = load_drops(database, steps, landed("\n".join(fallen + stays).encode()))
+    assert accounted(loaded)
+    assert [fault.record for fault in loaded.faults] == list(range(11))
+    assert loaded.faults[0].message == "Foreign key violation: at=0.5000, to_a=a, to_b=bc not found in Step"
+    assert loaded.total().inserted == 12
