@@ -30,7 +30,7 @@ def engine(url: str | None = None) -> sa.Engine:
     """The process's pooled engine. Without `url`, that of the settings."""
     target = driver_url(url or load_settings().require("postgres_url"), "psycopg")
     return sa.create_engine(
-        target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800,
+        target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800, hide_parameters=True,
         connect_args={"connect_timeout": 5, "application_name": "ingestion", **KEEPALIVE},
     )  # fmt: skip
 
@@ -39,7 +39,7 @@ def async_engine(url: str | None = None) -> AsyncEngine:
     """A new pooled engine for an event loop (the front door makes one at start and disposes of it at stop)."""
     target = driver_url(url or load_settings().require("postgres_url"), "psycopg")
     return create_async_engine(
-        target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800, pool_timeout=5,
+        target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800, pool_timeout=5, hide_parameters=True,
         connect_args={"connect_timeout": 3, "application_name": "ingestion-frontdoor", **KEEPALIVE},
     )  # fmt: skip
 
