@@ -9,7 +9,7 @@ _END = datetime(2100, 1, 1, tzinfo=UTC)
 # Text that is nothing but digits is a Unix time, by its length: seconds, milliseconds, microseconds, nanoseconds.
 _UNIX = re.compile(r"-?(?:\d{10}|\d{13}|\d{16}|\d{19})(?:\.\d+)?")
 _COMPACT = re.compile(r"(\d{8})(\d{6})")
-_LEAP_SECOND = re.compile(r"(:?)60(?=$|[.,Z+-])")
+_LEAP_SECOND = re.compile(r"(\d\d:\d\d:|\d{8}\D\d{4})60(?=$|[.,Z+-])")
 _MIDNIGHT = re.compile(r"(\d{4}-\d\d-\d\d|\d{8})(\D)24((?::?00){0,2}(?:[.,]0+)?)(?=$|[Z+-])")
 
 
