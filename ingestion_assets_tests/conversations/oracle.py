@@ -198,12 +198,29 @@ def usage(
     return tokens, sum(costs, Decimal(0)) if costs else None, dict(tools)
 
 
-def _spends(record: dict[str, Any]) -> bool:
+def _used(record: dict[str, Any]) -> dict[str, Any] | None:
     message = record["message"] if isinstance(record.get("message"), dict) else {}
-    used = message.get("usage") if isinstance(message.get("usage"), dict) else None
-    if used is not None and message.get("model") == "<synthetic>" and not any(amounts(used).values()):
-        used = None
-    return used is not None or _cost(record) is not None
+    return message.get("usage") if isinstance(message.get("usage"), dict) else None
+
+
+def _no_model(record: dict[str, Any]) -> bool:
+    """Whether a line is the client's own, for which no model took anything."""
+    used = _used(record)
+    return (
+        used is not None
+        and record["message"].get("model") == "<synthetic>"
+        and not any(amounts(used).values())
+    )
+
+
+def _spends(record: dict[str, Any]) -> bool:
+    used = _used(record)
+    beside = used is not None and (_advice(used) or any((used.get("server_tool_use") or {}).values()))
+    return bool((used is not None and not _no_model(record)) or beside or _cost(record) is not None)
+
+
+def _advice(used: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for one in used.get("iterations") or [] if one["type"] == "advisor_message"]
 
 
 def _cost(record: dict[str, Any]) -> Any:
@@ -227,15 +244,12 @@ def _count_answer(
             (m for m in (message.get("model"), record.get("model")) if m and m != "<synthetic>"), None
         )
         models |= {model} if model else set()
-        used = message.get("usage") if isinstance(message.get("usage"), dict) else {}
-        if message.get("model") == "<synthetic>" and not any(amounts(used).values()):
-            used = {}
-        for name, amount in amounts(used).items():
+        used = _used(record) or {}
+        for name, amount in amounts({} if _no_model(record) else used).items():
             best[name] = max(best.get(name, 0), amount)
         advised: dict[str, Counter[str]] = defaultdict(Counter)
-        for iteration in used.get("iterations") or []:
-            if iteration["type"] == "advisor_message":
-                advised[iteration["model"]].update(amounts(iteration))
+        for iteration in _advice(used):
+            advised[iteration["model"]].update(amounts(iteration))
         for other, took in advised.items():
             known = beside.setdefault(other, dict.fromkeys(TOKENS, 0))
             for name in TOKENS:
