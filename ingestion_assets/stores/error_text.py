@@ -93,7 +93,8 @@ def _of_mongodb(code: int | None, details: Mapping[str, Any] | None) -> str:
 def _of_postgres(error: psycopg.Error) -> str:
     state = error.sqlstate
     if state is None:  # no word of the server: the connection, or this side's own
-        return _masked(str(error).partition("\n")[0])
+        said = str(error).partition("\n")[0]
+        return said if isinstance(error, psycopg.OperationalError) else _masked(said)
     named = [
         f"{attribute.removesuffix('_name')} {value}"
         for attribute in _NAMES
