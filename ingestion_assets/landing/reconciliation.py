@@ -26,6 +26,7 @@ from ingestion_assets.landing.storage import (
     written_at,
 )
 from ingestion_assets.landing.tables import drops, landing_watermark
+from ingestion_assets.stores.error_text import text_of
 
 SLACK = timedelta(minutes=2)
 FIRST_LOOK_BACK = timedelta(days=2)
@@ -190,7 +191,7 @@ def take_inbox(
             raise
         except Exception as error:
             storage.probe()
-            log.exception("inbox_file_left", file=_printable(file.path), error=str(error))
+            log.exception("inbox_file_left", file=_printable(file.path), error=text_of(error))
             total += Taken(left=1)
     return total
 

@@ -6,8 +6,9 @@ by everyone and stays as it is.
 """
 
 import re
+import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import psycopg
@@ -46,6 +47,18 @@ def as_told(error: BaseException) -> BaseException:
     told = ToldError(text_of(error)).with_traceback(error.__traceback__)
     told.__suppress_context__ = True
     return told
+
+
+def tell_in_log(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A processor of structlog, before the one that prints exceptions: prints what may be told."""
+    given = event.get("exc_info")
+    error = given if isinstance(given, BaseException) else given[1] if isinstance(given, tuple) else None
+    if error is None and given:
+        error = sys.exc_info()[1]
+    if error is not None:
+        told = as_told(error)
+        event["exc_info"] = (type(told), told, told.__traceback__)
+    return event
 
 
 def _is_ours(error: BaseException) -> bool:

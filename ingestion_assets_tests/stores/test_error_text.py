@@ -1,5 +1,6 @@
 """What the stores' errors quote is not told; what they are is."""
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,12 +9,13 @@ import psycopg
 import pydantic
 import pytest
 import sqlalchemy as sa
+import structlog
 from pymongo import InsertOne, MongoClient, ReplaceOne
 from pymongo.collection import Collection
 
 from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.stores import postgres
-from ingestion_assets.stores.error_text import ToldError, as_told, text_of
+from ingestion_assets.stores.error_text import ToldError, as_told, tell_in_log, text_of
 
 SECRET = "not-to-be-shown"
 LARGE = {"_id": 1, "key": SECRET, "x": "x" * (17 * 2**20)}
@@ -113,3 +115,14 @@ def test_our_own_words_stay_without_what_led_to_them() -> None:
     assert text_of(error) == "LandingUnavailableError: landing storage 'x' is full"
     assert as_told(error) is error
     assert error.__cause__ is None
+
+
+def test_a_log_prints_what_may_be_told() -> None:
+    try:
+        int(SECRET)
+    except ValueError as error:
+        events = [tell_in_log(None, "error", {"exc_info": given}) for given in (True, error, sys.exc_info())]
+    printed = [structlog.processors.format_exc_info(None, "error", event)["exception"] for event in events]
+    assert ["ValueError: invalid literal" in text for text in printed] == [True] * 3
+    assert not [text for text in printed if SECRET in text]
+    assert tell_in_log(None, "info", {"event": "x"}) == {"event": "x"}
