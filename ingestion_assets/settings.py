@@ -211,6 +211,10 @@ class Settings(BaseSettings):
     sanitize_messages: bool = Field(
         False, description="Also strip active HTML from every text of a stored message."
     )
+    worktrees_in_projects: bool = Field(
+        True,
+        description="Count sessions in a git worktree (`<repository>/.claude/worktrees/x`, `<repository>/.worktrees/x`, `<repository>.worktrees/x`) to the project of its repository. Changed, it holds for a session from its next message.",
+    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged."

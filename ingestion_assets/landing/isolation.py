@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 from ingestion_assets.landing.claims import ClaimLostError, DropRef
 from ingestion_assets.landing.drops import DropOutcome, Reject
+from ingestion_assets.stores.error_text import text_of
 
 Result = TypeVar("Result")
 
@@ -45,7 +46,7 @@ def work_through(
 
 
 def _failed(ref: DropRef, error: Exception) -> DropOutcome:
-    reason = f"{type(error).__name__}: {error}"[:2000]
+    reason = text_of(error)
     return DropOutcome(
         ref.id,
         {},

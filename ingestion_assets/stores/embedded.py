@@ -58,6 +58,7 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
         "listen_addresses": LOOPBACK, "port": port, "unix_socket_directories": "",
         "max_connections": 200, "shared_buffers": "128MB", "jit": "off",
         "synchronous_commit": "on", "fsync": "on", "max_wal_size": "2GB",
+        "log_min_messages": "log",  # its words on a statement that failed quote values; whoever sent it hears them
         "log_checkpoints": "off", "timezone": "UTC", "log_timezone": "UTC",
     }  # fmt: skip
     server = (

@@ -7,7 +7,7 @@ was not to know for a week.
 from alembic import op
 
 revision = "0012"
-down_revision = "0009"
+down_revision = "0011"
 
 
 def upgrade() -> None:
