@@ -23,6 +23,10 @@ COMMANDS = {
     "receipts": (_LANDING, "Look up what became of accepted payloads."),
     "rejects": (_LANDING, "List, show, redrive and discard records that were rejected."),
     "drops": (_LANDING, "See which accepted payloads wait, have them taken."),
+    "segments": (
+        "ingestion_assets.landing.segments_cli",
+        "List and give up what cannot be read on landing storage.",
+    ),
     "retention": ("ingestion_assets.retention", "Show what is old enough to be deleted."),
     "sites": ("ingestion_assets.modules.cli", "Create, list and show Drupal sites."),
     "entities": ("ingestion_assets.entities.cli", "Check and show entity definitions."),

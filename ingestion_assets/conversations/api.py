@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -258,7 +257,7 @@ def _drop_maker(
             raise too_deep(door.bodies.max_depth) from None
         door.bodies.check_depth(body, parts=messages, level=level)
         flow = door.flows[FLOW]
-        partition = flow.partition_of(datetime.now(UTC), None)
+        partition = flow.partition_of(door.clock.now(), None)
         return NewDrop(
             flow=FLOW,
             partition=partition,

@@ -1,7 +1,6 @@
 """Single messages and batches over HTTP: answered with what became of them."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -139,7 +138,7 @@ def _refused(message: str | None, line: bytes | None, *, entity: str | None = No
 
 def _drop(door: FrontDoor, arrival: Arrival, body: bytes, *, endpoint: str, **attributes: str) -> NewDrop:
     flow = door.flows[NAME]
-    partition = flow.partition_of(datetime.now(UTC), None)
+    partition = flow.partition_of(door.clock.now(), None)
     key = arrival.idempotency_key
     if key is not None:  # the same body with another limit is another request; no client's key has a tab
         key = "\t".join([key, *(f"{name}={value}" for name, value in attributes.items())])

@@ -1,13 +1,11 @@
 """Streams over HTTP: taken in as they arrive, resumed where they were acknowledged."""
 
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
-from uuid_utils.compat import uuid7
 
 from ingestion_assets.entities.documented import (
     EVENT,
@@ -37,7 +35,7 @@ from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.frontdoor.receiving import Arrival, let_in, waiting_for
 from ingestion_assets.frontdoor.tokens import Principal
-from ingestion_assets.landing.reconciliation import register_late
+from ingestion_assets.landing.late_segments import register_late
 
 LINES_EACH = 64 * 1024
 """Bytes of a part where every line gets an event."""
@@ -97,7 +95,7 @@ async def ingest_stream(
     door = front_door(request)
     arrival = await let_in(request, scopes=(NAME,), media_types=PLAIN_TEXT)
     coding = _coding(arrival)
-    name = StreamName(stream or str(uuid7()), channel)
+    name = StreamName(stream or str(door.clock.new_id()), channel)
     after = await _acknowledged(door, arrival.principal, name) if stream else Acknowledged()
     if (offset is not None and offset != after.bytes) or (after.ended):
         detail = (
@@ -113,7 +111,7 @@ async def ingest_stream(
     cutter = Cutter(name, after, **({"segment_bytes": LINES_EACH} if by_line else {}))
     intake = StreamIntake(
         door=door, arrival=arrival, receive=request.receive, cutter=cutter, decode=decode, check_end=check_end,
-        partition=after.partition or day_of(name.stream, now=datetime.now(UTC)), more=more, by_line=by_line,
+        partition=after.partition or day_of(name.stream, now=door.clock.now()), more=more, by_line=by_line,
     )  # fmt: skip
     headers = {"X-Stream-Id": name.stream}
     waiting = waiting_for(request)

@@ -16,7 +16,7 @@ from ingestion_assets.landing import claims
 from ingestion_assets.landing.claims import Claim, DropRef, LaneBusyError
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop
 from ingestion_assets.landing.isolation import Worked, work_through
-from ingestion_assets.landing.reconciliation import register_late
+from ingestion_assets.landing.late_segments import register_late
 from ingestion_assets.landing.record_outcomes import revise
 from ingestion_assets.landing.storage import LandingStorage
 

@@ -64,7 +64,10 @@ class FrontDoor:
         self.async_engine: AsyncEngine = async_engine(url)
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="frontdoor")
         self.intake = Intake(storage=storage, engine=self.engine, on_registered=waker.wake)
-        self.late_rows = LateRows(engine=self.engine, async_engine=self.async_engine, storage=storage)
+        self.clock = self.intake.clock
+        self.late_rows = LateRows(
+            engine=self.engine, async_engine=self.async_engine, storage=storage, clock=self.clock
+        )
         self.metrics = RequestMetrics()
         self.budget = InflightBudget(limit_bytes=settings.max_inflight_bytes)
         self.bodies = BodyReader(settings)
@@ -72,6 +75,7 @@ class FrontDoor:
             engine=self.engine,
             executor=self.threads,
             admin_token=settings.admin_token.get_secret_value() if settings.admin_token else None,
+            now=self.clock.now,
         )
         self.limits = RateLimits(policy=settings.rate_limit, store_url=settings.redis_url)
         self.backlog = Backlog(

@@ -11,6 +11,7 @@ from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.metrics import CONTENT_TYPE
 from ingestion_assets.frontdoor.openapi import errors
 from ingestion_assets.frontdoor.receipts import json_response
+from ingestion_assets.landing.clock import OFF_S
 
 router = APIRouter(tags=["operations"])
 
@@ -26,6 +27,9 @@ class Ready(BaseModel):
 
     status: Literal["ready", "not ready"]
     reasons: list[str] = Field(description="Why not, empty when ready.")
+    warnings: list[str] = Field(
+        description="What is wrong with this machine, but keeps no payload from being taken."
+    )
 
 
 class Health(BaseModel):
@@ -39,6 +43,12 @@ class Health(BaseModel):
     dependencies: dict[str, Any] = Field(description="By name: `up` or `down`, and why.")
     rate_limits: str = Field(description="`shared`, `local` while the shared store is down, or `off`.")
     backlog: dict[str, Any] = Field(description="Payloads that wait, and the age of the oldest in seconds.")
+    clock_off_s: float | None = Field(
+        description="Seconds by which this machine's clock is ahead of the ledger's."
+    )
+    unreadable_segments: list[dict[str, Any]] = Field(
+        description="Segments on landing storage that cannot be read as a whole (the first ten): path, reason, since when."
+    )
     entities: list[str]
 
 
@@ -61,14 +71,20 @@ async def live() -> Response:
     summary="Should requests be sent here",
     description=(
         "Ready when payloads can be landed durably and PostgreSQL was reached once since the start. Not ready from the moment "
-        "the process is told to stop; it then finishes what it has."
+        "the process is told to stop; it then finishes what it has. A clock that is off is a warning: it decides nothing here."
     ),
     response_model=Ready,
     responses={**errors(), 503: {**_UNAVAILABLE, "model": Ready}},
 )
 async def ready(request: Request) -> Response:
-    reasons = await _not_ready(front_door(request))
-    response = json_response({"status": "not ready" if reasons else "ready", "reasons": reasons})
+    door = front_door(request)
+    reasons = await _not_ready(door)
+    body = {
+        "status": "not ready" if reasons else "ready",
+        "reasons": reasons,
+        "warnings": _clock_warnings(door),
+    }
+    response = json_response(body)
     if reasons:
         response.status_code = 503
         response.headers["Retry-After"] = "2"
@@ -87,9 +103,11 @@ async def health(request: Request) -> Response:
     known = await door.dependencies.refresh()
     down = {name for name, error in known.items() if error is not None}
     limits = door.limits.mode
-    degraded = down or (limits == "local" and door.settings.redis_url)
-    status = "unhealthy" if "landing" in down or door.stopping else "degraded" if degraded else "healthy"
     statistics = await door.backlog.refresh()
+    unreadable = list(statistics.unreadable) if statistics else []
+    off_s = door.clock.off_by()
+    degraded = down or (limits == "local" and door.settings.redis_url) or unreadable or _clock_warnings(door)
+    status = "unhealthy" if "landing" in down or door.stopping else "degraded" if degraded else "healthy"
     body = {
         "status": status,
         "service": request.app.title,
@@ -105,6 +123,8 @@ async def health(request: Request) -> Response:
             "landed": _landed(statistics.unfinished) if statistics else None,
             "oldest_unprocessed_s": statistics.oldest_unprocessed_s if statistics else None,
         },
+        "clock_off_s": None if off_s is None else round(off_s, 3),
+        "unreadable_segments": unreadable[:10],
         "entities": list(request.app.state.entities()),
     }
     response = json_response(body)
@@ -131,6 +151,7 @@ async def metrics(request: Request) -> Response:
     door.metrics.inflight.set(door.budget.used_bytes)
     door.metrics.waiting.set(door.finished.waiting)
     door.metrics.limiter.set(door.limits.mode == "shared")
+    door.metrics.show_clock(door.clock.off_by())
     return Response(door.metrics.text(), headers={"Content-Type": CONTENT_TYPE})
 
 
@@ -144,6 +165,15 @@ async def _not_ready(door: FrontDoor) -> list[str]:
     if not door.dependencies.ledger_was_seen:
         reasons.append("postgresql was not reached yet")
     return reasons
+
+
+def _clock_warnings(door: FrontDoor) -> list[str]:
+    """Payloads are ordered and aged by the ledger's clock; logs, rate limits and certificates go by this machine's."""
+    off_s = door.clock.off_by()
+    if off_s is None or abs(off_s) < OFF_S:
+        return []
+    side = "ahead of" if off_s > 0 else "behind"
+    return [f"the clock of this machine is {abs(off_s):.0f} s {side} the ledger's; set it (NTP)"]
 
 
 def _landed(unfinished: dict[tuple[str, str], int]) -> int:

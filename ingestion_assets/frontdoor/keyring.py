@@ -3,9 +3,10 @@
 import asyncio
 import hmac
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -36,7 +37,15 @@ class Keyring:
     keys seen before go on working and others get 503.
     """
 
-    def __init__(self, *, engine: sa.Engine, executor: Executor, admin_token: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        engine: sa.Engine,
+        executor: Executor,
+        admin_token: str | None,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._now = now
         self._engine = engine
         self._executor = executor
         self._admin = digest(admin_token) if admin_token else None
@@ -67,7 +76,7 @@ class Keyring:
         key = known.key
         if key is None or known.principal is None or key.revoked_at is not None:
             raise _unauthorized("The API key is not valid.")
-        now = datetime.now(UTC)
+        now = self._now()
         if key.expires_at is not None and key.expires_at <= now:
             raise _unauthorized("The API key has expired.")
         self._used[key.id] = now

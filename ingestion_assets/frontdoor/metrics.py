@@ -72,6 +72,7 @@ class RequestMetrics:
                 "ingestion_queue_depth",
                 "ingestion_oldest_unprocessed_seconds",
                 "ingestion_rejects",
+                "ingestion_unreadable_segments",
             ):
                 self._outside.pop(name, None)
             return
@@ -88,6 +89,18 @@ class RequestMetrics:
             {(): statistics.oldest_unprocessed_s or 0.0},
         )  # fmt: skip
         self._show("ingestion_rejects", "Rejects not redriven.", ("flow", "kind"), statistics.open_rejects)
+
+        self._show(
+            "ingestion_unreadable_segments", "Segments on landing storage that cannot be read as a whole.", (),
+            {(): len(statistics.unreadable)},
+        )  # fmt: skip
+
+    def show_clock(self, off_s: float | None) -> None:
+        """How far this machine's clock is ahead of the ledger's; None while that is not known."""
+        self._show(
+            "ingestion_clock_off_seconds", "Seconds by which this machine's clock is ahead of the ledger's.", (),
+            {} if off_s is None else {(): off_s},
+        )  # fmt: skip
 
     def show_dependencies(self, up: dict[str, bool]) -> None:
         """Whether each dependency answers."""

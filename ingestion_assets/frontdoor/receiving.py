@@ -27,6 +27,7 @@ from ingestion_assets.landing.drops import (
     LandingUnavailableError,
     NewDrop,
     Receipt,
+    UncertainLandingError,
 )
 
 JSON = frozenset({"application/json"})
@@ -195,10 +196,19 @@ class _IntakeRefusals:
                 ],
                 receipt=str(error),
             ) from error
+        if isinstance(error, UncertainLandingError):
+            raise Problem(
+                503,
+                "landing storage failed while this payload was made durable: it is not known whether it was accepted. Where it was "
+                "sent with an Idempotency-Key, repeating it with the same key is safe: it is taken once.",
+                headers={"Retry-After": "5"},
+                dependency="landing",
+                accepted="unknown",
+            ) from error
         if isinstance(error, LandingUnavailableError):
             raise Problem(
                 503,
-                "landing storage cannot take payloads now; try again later.",
+                "landing storage cannot take payloads now. Nothing was accepted; try again later.",
                 headers={"Retry-After": "5"},
                 dependency="landing",
             ) from error

@@ -5,7 +5,7 @@ what keeps two runs out of one lane; it belongs to the run that lives, is renewe
 by itself when the worker does.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -363,12 +363,14 @@ def give_back(
             "errors": msgspec.json.encode([error]).decode(),
         },
     ).all()
-    failed = [row.id for row in rows if row.state == "failed"]
-    for row in rows:
-        if row.state == "failed":
-            insert_rejects(connection, {row.id: row.flow}, [_payload_reject(row.id, error)])
-    _notify_finished(connection, failed)
+    end_as_rejects(connection, {row.id: row.flow for row in rows if row.state == "failed"}, error)
     return len(rows)
+
+
+def end_as_rejects(connection: sa.Connection, failed: Mapping[UUID, str], error: dict[str, Any]) -> None:
+    """Keep failed drops (with their flows) as rejects of kind `payload`, and tell those who wait for them."""
+    insert_rejects(connection, failed, [_payload_reject(drop_id, error) for drop_id in failed])
+    _notify_finished(connection, list(failed))
 
 
 def _payload_reject(drop_id: UUID, error: dict[str, Any]) -> DropOutcome:

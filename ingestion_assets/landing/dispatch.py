@@ -167,19 +167,20 @@ def request(connection: sa.Connection, lanes: Sequence[Lane]) -> list[Dispatch]:
 
 @dataclass(frozen=True, slots=True)
 class OpenDispatch:
-    """A dispatch that did not end; `run_id` is known once the run has claimed its lane."""
+    """A dispatch that did not end, `age_s` seconds old; `run_id` is known once the run has claimed its lane."""
 
     id: UUID
     lane: Lane
     run_id: str | None
-    requested_at: datetime
+    age_s: float
 
 
 def open_dispatches(connection: sa.Connection) -> list[OpenDispatch]:
     """The dispatches whose runs are asked for or at work."""
-    query = sa.select(dispatches).where(dispatches.c.state.in_(("pending", "claimed")))
+    age = sa.extract("epoch", sa.func.clock_timestamp() - dispatches.c.requested_at)
+    query = sa.select(dispatches, age.label("age_s")).where(dispatches.c.state.in_(("pending", "claimed")))
     return [
-        OpenDispatch(row.id, Lane(row.flow, row.partition, row.lane), row.run_id, row.requested_at)
+        OpenDispatch(row.id, Lane(row.flow, row.partition, row.lane), row.run_id, float(row.age_s))
         for row in connection.execute(query)
     ]
 

@@ -150,3 +150,7 @@ class IdempotencyConflictError(Exception):
 
 class LandingUnavailableError(Exception):
     """Landing storage cannot take or give bytes now (full, read-only, unreachable). Nothing was accepted, nothing is lost."""
+
+
+class UncertainLandingError(LandingUnavailableError):
+    """Landing storage failed so late that nobody can tell whether the bytes are there: they may be found and ingested, or not."""

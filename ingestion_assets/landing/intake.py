@@ -9,18 +9,17 @@ its outcome or it has an idempotency key, the ledger was asked; a ledger that is
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from queue import SimpleQueue
 from threading import Thread
 
 import msgspec
 import sqlalchemy as sa
 import structlog
-import uuid_utils.compat
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.landing import registering
 from ingestion_assets.landing.acknowledgement import Answer, Waiting, answer_all, replayed, unregistered
+from ingestion_assets.landing.clock import LedgerClock
 from ingestion_assets.landing.drops import Accepted, LandingUnavailableError, Lane, NewDrop
 from ingestion_assets.landing.registrar import Registrar
 from ingestion_assets.landing.registration import Known, Landed
@@ -57,6 +56,7 @@ class Intake:
         engine: sa.Engine,
         on_registered: Callable[[set[Lane]], None],
     ) -> None:
+        self.clock = LedgerClock(engine)
         self._storage = storage
         self._registrar = Registrar(engine)
         self._gathered: list[_Offered] = []
@@ -73,6 +73,7 @@ class Intake:
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
+        await asyncio.to_thread(self.clock.keep)
         self._writing.start()
         self._registering.start()
         self._patience = asyncio.create_task(self._registering.answer_for_slow_ledger())
@@ -86,6 +87,7 @@ class Intake:
         if self._patience is not None:
             self._patience.cancel()
             await asyncio.gather(self._patience, return_exceptions=True)
+        self.clock.stop()
         self._threads.shutdown()
         self._askers.shutdown(wait=False)
 
@@ -111,7 +113,7 @@ class Intake:
         payload = make
         if size >= SMALL or keyed:
             loop = asyncio.get_running_loop()
-            payload = await loop.run_in_executor(self._threads, lambda: _prepared(make()))
+            payload = await loop.run_in_executor(self._threads, lambda: self._prepared(make()))
             size = len(payload.body)
             if keyed and (known := await self._known(payload.header)) is not None:
                 return replayed(payload.header, known)
@@ -186,15 +188,16 @@ class Intake:
         packed, offered = self._packed(group)
         if not packed:
             return
-        data, entries = encode(packed)
         # By the time at which it is written, however long ago its payloads came: late ones are looked for in the last minutes.
-        path = segment_path(uuid_utils.compat.uuid7(), datetime.now(UTC))
+        path = segment_path(self.clock.new_id(), self.clock.now())
+        data, entries = encode(packed, path)
         try:
             self._storage.write(path, data)
         except LandingUnavailableError as error:
             log.error("landing_unavailable", error=str(error), drops=len(packed))
             self._resolve([(one.answered, error) for one in offered])
             return
+        self.clock.wait_past_ids()
         behind = self._registering.is_behind()
         early: list[Waiting] = []
         waiting: list[Waiting] = []
@@ -211,19 +214,18 @@ class Intake:
         for offered in group:
             payload = offered.payload
             try:
-                packed.append(payload if isinstance(payload, Packed) else _prepared(payload()))
+                packed.append(payload if isinstance(payload, Packed) else self._prepared(payload()))
             except BaseException as error:  # a panic of an extension, too, must not end the thread
                 self._resolve([(offered.answered, error)])
             else:
                 kept.append(offered)
         return packed, kept
 
+    def _prepared(self, drop: NewDrop) -> Packed:
+        """A drop with its id and time, hashed and compressed."""
+        return pack(drop, drop_id=self.clock.new_id(), received_at=self.clock.now())
+
     def _resolve(self, answers: Sequence[Answer]) -> None:
         if self._loop is None or self._loop.is_closed():
             raise RuntimeError("the intake was not started")
         self._loop.call_soon_threadsafe(answer_all, answers)
-
-
-def _prepared(drop: NewDrop) -> Packed:
-    """A drop with its id and time, hashed and compressed."""
-    return pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=datetime.now(UTC))

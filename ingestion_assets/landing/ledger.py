@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingestion_assets.landing.drops import Receipt
 from ingestion_assets.landing.record_outcomes import FIELDS, unpack
-from ingestion_assets.landing.tables import drops, receipt_records
+from ingestion_assets.landing.tables import drops, receipt_records, unreadable_segments
 
 Item = TypeVar("Item")
 
@@ -108,6 +108,8 @@ class LedgerStatistics:
     finished_last_hour: dict[tuple[str, str], int]
     open_rejects: dict[tuple[str, str], int]
     waiting_s: dict[str, float]
+    unreadable: Sequence[dict[str, Any]] = ()
+    """Segments that cannot be read as a whole: path, reason, since when."""
 
     @property
     def oldest_unprocessed_s(self) -> float | None:
@@ -135,6 +137,8 @@ async def statistics(engine: AsyncEngine) -> LedgerStatistics:
     async with engine.connect() as connection:
         rows = (await connection.execute(_STATISTICS)).all()
         now = await connection.scalar(sa.select(sa.func.clock_timestamp()))
+        columns = [unreadable_segments.c[name] for name in ("path", "reason", "since")]
+        unreadable = await connection.execute(sa.select(*columns).order_by(unreadable_segments.c.since))
     by_kind: dict[str, dict[tuple[str, str], int]] = {"unfinished": {}, "finished": {}, "rejects": {}}
     for row in rows:
         by_kind[row.what][row.flow, row.key] = row.n
@@ -147,4 +151,5 @@ async def statistics(engine: AsyncEngine) -> LedgerStatistics:
         finished_last_hour=by_kind["finished"],
         open_rejects=by_kind["rejects"],
         waiting_s=waiting,
+        unreadable=[dict(row._mapping) for row in unreadable],
     )

@@ -5,7 +5,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from itertools import accumulate
 from typing import Any
@@ -156,7 +156,7 @@ async def _redrive_records(
     flow = flows[origin.flow]
     group = sorted(group, key=lambda reject: reject.position)
     body = flow.compose([reject.record for reject in group], origin.attributes)
-    partition = flow.partition_of(datetime.now(UTC), origin.subject)
+    partition = flow.partition_of(intake.clock.now(), origin.subject)
     accepted = await intake.accept(
         NewDrop(
             flow=flow.name,

@@ -2,8 +2,8 @@
 
 Killed anywhere it loses nothing and is simply repeated. The rows of a lane go under the lane's lease, so no run is at work
 on them, and in the same transaction the segments they lie in are noted as retired. Only then do files go, and only those
-that no row names any more. A file that outlives its rows for a while is not registered again: it is older than the
-watermark from which reconciliation looks.
+that no row names any more and of which all could be read. A file that outlives its rows for a while is not registered again:
+it is noted until it is gone, durably.
 """
 
 from collections.abc import Collection, Sequence
@@ -25,7 +25,6 @@ FILES_AT_ONCE = 200
 # conflict is no such thing, as the message that came first stays.
 _OLD = """
     flow = ANY(:flows) AND state IN ('done', 'failed') AND finished_at < CAST(:before AS timestamptz)
-    AND finished_at < (SELECT minute FROM ingestion.landing_watermark) - interval '5 minutes'
 """
 _OPEN_REJECT = """
     EXISTS (SELECT FROM ingestion.rejects
@@ -51,7 +50,11 @@ _STILL_NAMED = sa.text("""
     DELETE FROM ingestion.retired_segments
     WHERE EXISTS (SELECT FROM ingestion.drops WHERE drops.segment = retired_segments.path)
 """)
-_RETIRED = sa.text("SELECT path FROM ingestion.retired_segments ORDER BY path")
+_RETIRED = sa.text("""
+    SELECT path FROM ingestion.retired_segments retired
+    WHERE NOT EXISTS (SELECT FROM ingestion.unreadable_segments unreadable WHERE unreadable.path = retired.path)
+    ORDER BY path
+""")
 _FORGET = sa.text("DELETE FROM ingestion.retired_segments WHERE path = ANY(:paths)")
 _DISPATCHES = sa.text("DELETE FROM ingestion.dispatches WHERE ended_at < :before")
 _PLAN = sa.text(f"""

@@ -1,16 +1,20 @@
 """The segment format: the drops of one group commit in one immutable file.
 
-A segment is a sequence of records, each a header line of JSON and the body:
+A segment is a sequence of records, each a header line of JSON with its checksum, and the body:
 
-    {"id": …, "flow": …, …, "length": <bytes of the body that follows>}\\n<body>\\n
+    {"id": …, "flow": …, …, "length": <bytes of the body that follows>}\\t<8 hexadecimal digits>\\n<body>\\n
 
-The body is compressed with zstd where that makes it shorter and it is worth the time; one whose length equals its size is
-stored as it is. Headers hold all that the ledger must know, so that a segment found without ledger rows can be registered late. A
-segment is written whole or not at all (temporary name, fsync, rename; or one object PUT).
+and a last line with their number, `{"records": …}\\t<8 hexadecimal digits>\\n`, which tells a segment that was cut off. The checksum is the CRC-32 of the
+segment's name and the line. It covers what the body's own digest does not; and as the name is not known to who sends a body, no body
+can pass for a record where reading goes on after damage. Segments of before have neither checksums nor a last line. The body is
+compressed with zstd where that makes it shorter and it is worth the time; one whose length equals its size is stored as it is. Headers
+hold all that the ledger must know, so that a segment found without ledger rows can be registered late. A segment is written whole or
+not at all (temporary name, fsync, rename; or one object PUT).
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 from uuid import UUID
@@ -62,6 +66,7 @@ class CorruptSegmentError(Exception):
     """The bytes are no segment, or not the ones that were written."""
 
 
+_CHECKSUM = b"\t"
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Header)
 _threads = threading.local()
@@ -107,35 +112,97 @@ def _compressor() -> zstandard.ZstdCompressor:
     return compressor
 
 
-def encode(drops: Sequence[Packed]) -> tuple[bytes, list[Entry]]:
-    """The segment's bytes, and where each drop's body lies in them."""
+def encode(drops: Sequence[Packed], path: str) -> tuple[bytes, list[Entry]]:
+    """The bytes of the segment at `path`, and where each drop's body lies in them."""
+    seed = _seed(path)
     parts: list[bytes] = []
     entries: list[Entry] = []
     position = 0
     for packed in drops:
         line = _encoder.encode(packed.header)
-        parts += (line, b"\n", packed.body, b"\n")
-        entries.append(Entry(packed.header, line, position + len(line) + 1))
-        position += len(line) + len(packed.body) + 2
+        checksum = b"\t%08x\n" % zlib.crc32(line, seed)
+        parts += (line, checksum, packed.body, b"\n")
+        offset = position + len(line) + len(checksum)
+        entries.append(Entry(packed.header, line, offset))
+        position = offset + len(packed.body) + 1
+    parts.append(_end(len(entries), seed))
     return b"".join(parts), entries
 
 
-def entries(segment: bytes) -> Iterator[Entry]:
-    """Walk the drops of a segment. Raises `CorruptSegmentError`."""
-    position = 0
+class Contents(msgspec.Struct, frozen=True):
+    """What a segment holds: whole drops, and what is wrong with the rest in words."""
+
+    entries: list[Entry]
+    faults: list[str]
+
+
+def contents(segment: bytes, path: str) -> Contents:
+    """The whole drops in the bytes of the segment at `path`; reading goes on at the next whole one after damage."""
+    seed = _seed(path)
+    has_checksums = segment.find(_CHECKSUM, 0, segment.find(b"\n") + 1) >= 0
+    found = Contents([], [])
+    position = read = 0
     while position < len(segment):
-        end = segment.find(b"\n", position)
-        if end < 0:
-            raise CorruptSegmentError(f"no header at byte {position}")
-        line = segment[position:end]
+        if has_checksums and segment.startswith(_end(read, seed), position):
+            return found
         try:
-            header = _decoder.decode(line)
-        except msgspec.DecodeError as error:
-            raise CorruptSegmentError(f"bad header at byte {position}: {error}") from error
-        if len(segment) < end + 1 + header.length + 1:
-            raise CorruptSegmentError(f"body of {header.id} ends before its {header.length} bytes")
-        yield Entry(header, line, end + 1)
-        position = end + 1 + header.length + 1
+            entry, end = _record(segment, position, seed=seed if has_checksums else None)
+        except CorruptSegmentError as error:
+            found.faults.append(str(error))
+            has_checksums = True
+            position = _next_whole(segment, position, seed)
+            continue
+        read += 1
+        try:
+            unpack(segment[entry.offset : end - 1], digest=entry.header.sha256, size=entry.header.size)
+        except CorruptSegmentError as error:
+            found.faults.append(f"payload {entry.header.id}: {error}")
+        else:
+            found.entries.append(entry)
+        position = end
+    if not found.faults and (has_checksums or not segment):
+        found.faults.append(f"it ends after {read} payloads, without its last line")
+    return found
+
+
+def _end(records: int, seed: int) -> bytes:
+    line = b'{"records":%d}' % records
+    return b"%b\t%08x\n" % (line, zlib.crc32(line, seed))
+
+
+def _seed(path: str) -> int:
+    return zlib.crc32(path.rpartition("/")[2].encode())
+
+
+def _record(segment: bytes, position: int, *, seed: int | None) -> tuple[Entry, int]:
+    """The record at `position` and where it ends; its header is verified if there is a seed. Raises `CorruptSegmentError`."""
+    end = segment.find(b"\n", position)
+    if end < 0:
+        raise CorruptSegmentError(f"no header at byte {position}")
+    line = segment[position:end]
+    if seed is not None:
+        line, _, checksum = line.rpartition(_CHECKSUM)
+        if checksum != b"%08x" % zlib.crc32(line, seed):
+            raise CorruptSegmentError(f"the header at byte {position} does not match its checksum")
+    try:
+        header = _decoder.decode(line)
+    except msgspec.DecodeError as error:
+        raise CorruptSegmentError(f"bad header at byte {position}: {error}") from error
+    if header.length < 0 or len(segment) < end + 1 + header.length + 1:
+        raise CorruptSegmentError(f"body of {header.id} ends before its {header.length} bytes")
+    return Entry(header, line, end + 1), end + 1 + header.length + 1
+
+
+def _next_whole(segment: bytes, position: int, seed: int) -> int:
+    """Where the next record with a checksum that fits begins; the end where there is none."""
+    while (newline := segment.find(b'\n{"id":', position)) >= 0:
+        position = newline + 1
+        try:
+            _record(segment, position, seed=seed)
+        except CorruptSegmentError:
+            continue
+        return position
+    return len(segment)
 
 
 def unpack(body: bytes, *, digest: bytes, size: int) -> bytes:

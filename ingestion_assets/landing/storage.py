@@ -1,7 +1,8 @@
 """Where segments lie: a local folder made durable with fsync, or any object store by URL.
 
-Segments are filed by the minute of their acceptance (`segments/2026-01-31/12-05/<uuid7>.seg`), so that finding those
-which the ledger does not know yet means listing a few minutes, however much is stored.
+Segments are filed by the minute in which they are written (`segments/2026-01-31/12-05/<uuid7>.seg`), so that finding those
+which the ledger does not know yet means listing a few minutes as a rule, however much is stored. What lies elsewhere is found too,
+by a walk over all folders (`sweeping`).
 """
 
 import os
@@ -15,11 +16,14 @@ from shutil import rmtree
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from ingestion_assets.landing.drops import LandingUnavailableError
+from ingestion_assets.landing.clock import since_boot
+from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
 from ingestion_assets.settings import Settings
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
+
+TAKE_BACK_S = 0.5  # after a rename; reconciliation leaves segments alone that are younger than a second
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +39,10 @@ class LandingStorage(Protocol):
     """What the spine needs of landing storage. Paths are relative, with `/`."""
 
     def write(self, path: str, data: bytes) -> None:
-        """Durable on return, whole or not at all. Raises `LandingUnavailableError`."""
+        """Durable on return, whole or not at all.
+
+        Raises `LandingUnavailableError` where nothing was kept, and `UncertainLandingError` where that cannot be told.
+        """
         ...
 
     def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
@@ -46,7 +53,14 @@ class LandingStorage(Protocol):
         ...
 
     def list(self, prefix: str) -> Iterator[str]:
-        """Paths below a folder, none if it does not exist."""
+        """Paths in a folder, none if it does not exist."""
+        ...
+
+    def segment_folders(self) -> Iterator[tuple[str, int | None]]:
+        """The folders that `list` gives all segments of, newest name first, each with a mark that changes when its entries do.
+
+        The mark is None where there is no such thing.
+        """
         ...
 
     def inbox(self, flow: str) -> Iterator[InboxFile]:
@@ -60,7 +74,7 @@ class LandingStorage(Protocol):
         ...
 
     def remove(self, path: str) -> None:
-        """Delete an object; one that is not there is fine."""
+        """Delete an object, durably; one that is not there is fine."""
         ...
 
     def remove_folder(self, prefix: str) -> None:
@@ -104,6 +118,7 @@ class LocalStorage:
     def write(self, path: str, data: bytes) -> None:
         target = self.root / path
         temporary = target.with_name(f".{target.name}.part")
+        renamed_at = None
         try:
             folder = self._open_folder(target.parent)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_DSYNC, 0o640)
@@ -113,13 +128,28 @@ class LocalStorage:
                     view = view[os.write(descriptor, view) :]
             finally:
                 os.close(descriptor)
+            before = since_boot()
             temporary.rename(target)
+            renamed_at = before
             os.fsync(folder)
         except OSError as error:
             self._close_folder()
+            certain = renamed_at is None or self._taken_back(target, temporary, renamed_at)
             with suppress(OSError):
                 temporary.unlink()
-            raise LandingUnavailableError(f"landing storage {self.root}: {error.strerror}") from error
+            kind = LandingUnavailableError if certain else UncertainLandingError
+            raise kind(f"landing storage {self.root}: {error.strerror}") from error
+
+    def _taken_back(self, target: Path, temporary: Path, renamed_at: float) -> bool:
+        """Whether a file that may not be durable is certainly gone: renamed back, durably, before anybody looked for it."""
+        try:
+            if since_boot() - renamed_at > TAKE_BACK_S:
+                return False
+            target.rename(temporary)
+            self._sync_folder(target.parent)
+        except OSError:
+            return False
+        return True
 
     def _open_folder(self, folder: Path) -> int:
         """The folder's descriptor; a new folder (one a minute) is made durable up to the root."""
@@ -165,6 +195,19 @@ class LocalStorage:
                 if entry.is_file() and not _still_written(entry.name):
                     yield f"{prefix}/{entry.name}"
 
+    def segment_folders(self) -> Iterator[tuple[str, int | None]]:
+        yield from self._folders_below(self.root / "segments")
+
+    def _folders_below(self, folder: Path) -> Iterator[tuple[str, int | None]]:
+        try:
+            mark = folder.stat().st_mtime_ns
+            below = sorted((entry.name for entry in os.scandir(folder) if entry.is_dir()), reverse=True)
+        except FileNotFoundError:  # gone meanwhile
+            return
+        for name in below:
+            yield from self._folders_below(folder / name)
+        yield folder.relative_to(self.root).as_posix(), mark
+
     def inbox(self, flow: str) -> Iterator[InboxFile]:
         folder = self.root / flow / "inbox"
         folder.mkdir(parents=True, exist_ok=True)
@@ -188,6 +231,8 @@ class LocalStorage:
     def remove(self, path: str) -> None:
         target = self.root / path
         target.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            self._sync_folder(target.parent)
         with suppress(OSError):  # the folders of the minute and the day, once they are empty
             target.parent.rmdir()
             target.parent.parent.rmdir()
@@ -208,12 +253,24 @@ class ObjectStorage:
         self.url = url
 
     def write(self, path: str, data: bytes) -> None:
-        from obstore.exceptions import BaseError  # noqa: PLC0415
+        from obstore import exceptions  # noqa: PLC0415
 
+        refusals = (
+            exceptions.PermissionDeniedError,
+            exceptions.UnauthenticatedError,
+            exceptions.NotFoundError,
+            exceptions.InvalidPathError,
+            exceptions.NotSupportedError,
+        )
         try:
             self.store.put(path, data)
-        except (BaseError, OSError) as error:
+        except (*refusals, FileNotFoundError, PermissionError) as error:
             raise LandingUnavailableError(f"landing storage {self.url}: {error}") from error
+        except (
+            exceptions.BaseError,
+            OSError,
+        ) as error:  # the answer to a PUT that was done may have been lost
+            raise UncertainLandingError(f"landing storage {self.url}: {error}") from error
 
     def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
         from obstore.exceptions import BaseError, NotFoundError  # noqa: PLC0415
@@ -231,6 +288,10 @@ class ObjectStorage:
     def list(self, prefix: str) -> Iterator[str]:
         for page in self.store.list(f"{prefix}/"):
             yield from sorted(item["path"] for item in page)
+
+    def segment_folders(self) -> Iterator[tuple[str, int | None]]:
+        for day in reversed(self.folders("segments")):
+            yield f"segments/{day}", None
 
     def inbox(self, flow: str) -> Iterator[InboxFile]:
         for page in self.store.list(f"{flow}/inbox/"):

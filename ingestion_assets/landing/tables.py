@@ -65,6 +65,15 @@ landing_watermark = sa.Table(
     sa.Column("minute", sa.TIMESTAMP(timezone=True)),
 )
 
+unreadable_segments = sa.Table(
+    "unreadable_segments",
+    metadata,
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("reason", sa.Text),
+    sa.Column("since", sa.TIMESTAMP(timezone=True)),
+    sa.Column("looked_at", sa.TIMESTAMP(timezone=True)),
+)
+
 receipt_records = sa.Table(
     "receipt_records",
     metadata,

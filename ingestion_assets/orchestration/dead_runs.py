@@ -1,7 +1,5 @@
 """What runs that are over still hold in the ledger goes back to it: drops, lanes, dispatches."""
 
-from datetime import UTC, datetime, timedelta
-
 import dagster as dg
 import sqlalchemy as sa
 
@@ -11,7 +9,7 @@ from ingestion_assets.landing.tables import drops, leases
 from ingestion_assets.orchestration.retries import REDISPATCH_DELAY_S, FailureOf, cancelled
 from ingestion_assets.settings import load_settings
 
-PENDING_GRACE = timedelta(seconds=12)  # above the time that a launch may take
+PENDING_GRACE_S = 12.0  # above the time that a launch may take
 CANCELED = "was cancelled"
 
 
@@ -63,7 +61,7 @@ def lose_dead_dispatches(instance: dg.DagsterInstance, engine: sa.Engine) -> int
     dead = 0
     for row in rows:
         runs = instance.get_runs(dg.RunsFilter(tags={dispatch.DISPATCH_TAG: str(row.id)}))
-        is_new = datetime.now(UTC) - row.requested_at < PENDING_GRACE
+        is_new = row.age_s < PENDING_GRACE_S
         if not all(run.is_finished for run in runs) or (is_new and not runs):
             continue
         canceled = [run.run_id for run in runs if run.status == dg.DagsterRunStatus.CANCELED]

@@ -19,6 +19,7 @@ _DROPS = """
     FROM ingestion.drops WHERE state IN ('landed', 'claimed', 'held')
     GROUP BY flow, state ORDER BY flow, state
 """
+_UNREADABLE = "SELECT path, reason, since::text FROM ingestion.unreadable_segments ORDER BY since LIMIT 20"
 _REJECTS = """
     SELECT flow, kind, code, count(*) AS n, max(created_at)::text AS newest, max(reason) AS example
     FROM ingestion.rejects WHERE redriven_at IS NULL
@@ -35,6 +36,13 @@ def _ask(query: str) -> "Sequence[sa.Row[Any]]":
         return connection.execute(sa.text(query)).all()
 
 
+def _table(rows: "Sequence[sa.Row[Any]]", columns: Sequence[str]) -> dg.TableMetadataValue:
+    return dg.MetadataValue.table(
+        [dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
+        schema=dg.TableSchema([dg.TableColumn(name) for name in columns]),
+    )
+
+
 @asset_of(
     GROUP,
     "drops",
@@ -44,12 +52,18 @@ def _ask(query: str) -> "Sequence[sa.Row[Any]]":
             "queue_age",
             asset=dg.AssetKey([GROUP, "drops"]),
             description=f"No payload has waited for more than {QUEUE_AGE_S:.0f} s.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            "segments_readable",
+            asset=dg.AssetKey([GROUP, "drops"]),
+            description="Every segment on landing storage that has payloads without rows can be read as a whole.",
+        ),
     ],
 )
 def drops() -> dg.MaterializeResult:
     """Accepted payloads that are not done: how many by flow and state, and how long the oldest has waited."""
     rows = _ask(_DROPS)
+    unreadable = _ask(_UNREADABLE)
     oldest = max((float(row.age_s) for row in rows), default=0.0)
     return dg.MaterializeResult(
         metadata={
@@ -68,7 +82,13 @@ def drops() -> dg.MaterializeResult:
                 passed=oldest <= QUEUE_AGE_S,
                 severity=dg.AssetCheckSeverity.WARN,
                 metadata={"oldest_s": round(oldest, 1)},
-            )
+            ),
+            dg.AssetCheckResult(
+                check_name="segments_readable",
+                passed=not unreadable,
+                severity=dg.AssetCheckSeverity.ERROR,
+                metadata={"segments": _table(unreadable, ("path", "reason", "since"))},
+            ),
         ],
     )
 
@@ -92,10 +112,7 @@ def rejects() -> dg.MaterializeResult:
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(row.n for row in rows),
-            "by_code": dg.MetadataValue.table(
-                [dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
-                schema=dg.TableSchema([dg.TableColumn(name) for name in columns]),
-            ),
+            "by_code": _table(rows, columns),
         },
         check_results=[
             dg.AssetCheckResult(

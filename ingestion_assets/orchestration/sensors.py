@@ -3,7 +3,7 @@
 The front door wakes runs at once; these make sure, after any crash. Neither keeps a cursor: the ledger is the queue of record.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
@@ -78,6 +78,9 @@ def _partitions_to_add(
 
 def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
     """Registers late payloads, takes the inboxes, gives back what dead runs held."""
+    kept: dict[
+        str, Any
+    ] = {}  # from tick to tick, what was seen of landing storage; losing it costs another look
 
     @dg.sensor(
         name="landing_reconciliation",
@@ -87,7 +90,7 @@ def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
         "claims of runs that died.",
     )
     def landing_reconciliation(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        from ingestion_assets.landing import reconciliation  # noqa: PLC0415
+        from ingestion_assets.landing import inbox, late_segments, unknown_flows  # noqa: PLC0415
         from ingestion_assets.landing.drops import LandingUnavailableError  # noqa: PLC0415
         from ingestion_assets.landing.storage import open_storage  # noqa: PLC0415
         from ingestion_assets.orchestration.dead_runs import (  # noqa: PLC0415
@@ -99,21 +102,31 @@ def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
 
         engine = postgres.engine()
         settings = load_settings()
-        storage = open_storage(settings)
+        if not kept:
+            storage = open_storage(settings)
+            kept["sweep"], kept["inboxes"] = late_segments.Sweep(storage), inbox.Inboxes(engine, storage)
+            kept["storage"] = storage
+        storage = kept["storage"]
         given_back = give_back_dead_claims(context.instance, engine)
         lost = lose_dead_dispatches(context.instance, engine)
         try:
-            found = reconciliation.register_late(engine, storage, settled=reconciliation.SETTLED)
+            found = late_segments.register_late(
+                engine, storage, settled=late_segments.SETTLED, sweep=kept["sweep"]
+            )
         except LandingUnavailableError as error:
             context.log.error(f"Not all that landed could be registered: {error}.")
-            found = reconciliation.Reconciled(0, ())
-        files = reconciliation.Taken()
+            found = late_segments.Reconciled(0, ())
+        with engine.begin() as connection:
+            strange = unknown_flows.fail(connection, known=[flow.name for flow in flows])
+        files = inbox.Taken()
         for flow in flows:
-            files += reconciliation.take_inbox(engine, storage, flow, max_bytes=settings.max_decoded_bytes)
-        for path in found.corrupt:
+            files += kept["inboxes"].take(flow, max_bytes=settings.max_decoded_bytes)
+        for path in found.unreadable:
             context.log.error(
-                f"The segment {path} is corrupt, or PostgreSQL refuses a payload in it; that was not registered."
+                f"The segment {path} cannot be read as a whole; `ingestion segments list` says why. What can be is registered."
             )
+        if strange:
+            context.log.error(f"{strange} payloads belong to flows that are not there; they failed.")
         return dg.SkipReason(
             f"{found.registered} payloads registered late, {files.landed} inbox files ({files.refused} refused, "
             f"{files.left} left because of errors), {given_back} payloads given back, {lost} dispatches without a run."

@@ -80,7 +80,8 @@ def test_a_receipt_of_a_front_door_that_was_killed_can_be_read(
         records=1,
     )
     packed = pack(drop, drop_id=drop_id, received_at=now)
-    front.app.door.storage.write(segment_path(uuid_utils.compat.uuid7(), now), encode([packed])[0])
+    path = segment_path(drop_id, now)
+    front.app.door.storage.write(path, encode([packed], path)[0])
     answer = client.get(f"/api/v1/receipts/{packed.header.id}")
     assert (answer.status_code, answer.json()["state"]) == (200, "landed")
 

@@ -16,7 +16,7 @@ def engine(postgres_url: str):
         connection.execute(
             sa.text(
                 "TRUNCATE ingestion.drops, ingestion.leases, ingestion.dispatches, ingestion.landing_watermark, "
-                "ingestion.retired_segments CASCADE"
+                "ingestion.retired_segments, ingestion.unreadable_segments CASCADE"
             )
         )
     yield engine

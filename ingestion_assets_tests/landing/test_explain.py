@@ -17,7 +17,7 @@ import uuid_utils.compat
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingestion_assets.conversations import messages, statistics
-from ingestion_assets.landing import claims, dispatch, ledger, pauses, reconciliation, registration
+from ingestion_assets.landing import claims, dispatch, late_segments, ledger, pauses, registration
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Lane, NewDrop, RecordOutcome
 from ingestion_assets.landing.segments import encode, pack
 from ingestion_assets.landing.storage import LocalStorage, segment_path
@@ -154,7 +154,7 @@ def landed(number: int, *, key: str | None = None) -> list[registration.Landed]:
         )
         for index in range(number)
     ]  # fmt: skip
-    return [registration.Landed("segments/x", entry) for entry in encode(packed)[1]]
+    return [registration.Landed("segments/x", entry) for entry in encode(packed, "segments/x")[1]]
 
 
 def done_ids(engine: sa.Engine, number: int) -> list[UUID]:
@@ -234,11 +234,12 @@ def test_dead_claims_and_dispatches(filled: sa.Engine) -> None:
 def test_reconciliation(filled: sa.Engine, tmp_path: Path) -> None:
     storage = LocalStorage(tmp_path)
     now = datetime.now(UTC)
-    data, _ = encode([pack(NewDrop(**_NOTE), drop_id=uuid_utils.compat.uuid7(), received_at=now)])
-    storage.write(segment_path(uuid_utils.compat.uuid7(), now), data)
+    path = segment_path(uuid_utils.compat.uuid7(), now)
+    data, _ = encode([pack(NewDrop(**_NOTE), drop_id=uuid_utils.compat.uuid7(), received_at=now)], path)
+    storage.write(path, data)
     with explaining(filled):
-        assert reconciliation.register_late(filled, storage).registered == 1
-        assert reconciliation.register_late(filled, storage).registered == 0
+        assert late_segments.register_late(filled, storage).registered == 1
+        assert late_segments.register_late(filled, storage).registered == 0
 
 
 _NOTE: dict[str, Any] = {

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.event import listen
 
-from ingestion_assets.landing import claims, reconciliation, rejects, retention
+from ingestion_assets.landing import claims, late_segments, rejects, retention
 from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, Reject
 from ingestion_assets.landing.flows import Body, Flow
 from ingestion_assets.landing.registration import Landed, register
@@ -48,8 +48,8 @@ def land(
 ) -> list[UUID]:
     """Drops of one segment, ended `at` in this state."""
     packed = [pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=at) for drop in drops]
-    data, entries = encode(packed)
     path = segment_path(uuid_utils.compat.uuid7(), at)
+    data, entries = encode(packed, path)
     storage.write(path, data)
     ids = [entry.header.id for entry in entries]
     with engine.begin() as connection:
@@ -64,8 +64,8 @@ def drop(flow: str = "notes", *, day: str = "2026-01-01") -> NewDrop:
 
 
 def reconciled(engine: sa.Engine, storage: LocalStorage) -> int:
-    """Payloads that reconciliation finds without a row; moves the watermark to now."""
-    return reconciliation.register_late(engine, storage).registered
+    """Payloads that are found without a row, wherever they lie."""
+    return late_segments.register_late(engine, storage, sweep=late_segments.Sweep(storage)).registered
 
 
 def keep_reject(engine: sa.Engine, drop_id: UUID, kind: str) -> UUID:
@@ -168,16 +168,22 @@ def test_a_lane_at_work_is_left_for_the_next_time(engine: sa.Engine, storage: Lo
     assert present(engine) == set(busy)
 
 
-def test_nothing_goes_that_reconciliation_has_not_looked_beyond(
-    engine: sa.Engine, storage: LocalStorage
-) -> None:
-    """Else a file whose rows are gone could be registered again."""
+def test_a_segment_of_which_some_cannot_be_read_stays(engine: sa.Engine, storage: LocalStorage) -> None:
+    """Its rows go, but what could not be read of it may still be restored."""
     ids = land(engine, storage, [drop()])
+    (path,) = files(storage)
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("INSERT INTO ingestion.unreadable_segments (path, reason) VALUES (:path, 'damaged')"),
+            {"path": path},
+        )
     delete(engine, storage)
-    assert present(engine) == set(ids), "there is no watermark yet"
-    reconciliation.register_late(engine, storage, now=OLD + timedelta(minutes=1))
+    assert (present(engine), files(storage)) == (set(), {path})
+    assert not present(engine) & set(ids)
+    with engine.begin() as connection:
+        assert late_segments.discard(connection, storage, path)
     delete(engine, storage)
-    assert present(engine) == set(ids), "the watermark lies before the payload's end"
+    assert (reconciled(engine, storage), len(list(storage.root.glob("segments/**/*.seg")))) == (0, 0)
 
 
 @pytest.fixture

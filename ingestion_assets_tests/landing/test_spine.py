@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ingestion_assets.landing import claims, dispatch, ledger, reconciliation, registering, rejects
+from ingestion_assets.landing import claims, dispatch, late_segments, ledger, registering, rejects
 from ingestion_assets.landing import intake as intake_module
 from ingestion_assets.landing.drops import (
     Accepted,
@@ -28,8 +28,8 @@ from ingestion_assets.landing.drops import (
     Reject,
 )
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
+from ingestion_assets.landing.inbox import Inboxes, Taken
 from ingestion_assets.landing.intake import Intake
-from ingestion_assets.landing.reconciliation import Taken
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.segments import encode, pack
 from ingestion_assets.landing.storage import LocalStorage, segment_path
@@ -220,8 +220,8 @@ def test_payloads_are_accepted_while_the_ledger_is_down_and_registered_later_onc
         return [one.id for one in accepted]
 
     (first, twin, other), _ = with_intake(nowhere, storage, work)
-    assert reconciliation.register_late(engine, storage).registered == 3
-    assert reconciliation.register_late(engine, storage).registered == 0
+    assert late_segments.register_late(engine, storage).registered == 3
+    assert late_segments.register_late(engine, storage).registered == 0
     assert states(engine) == {first: "landed", twin: "done", other: "failed"}
 
     async def look(asynchronous: AsyncEngine) -> None:
@@ -420,13 +420,14 @@ def test_one_pending_dispatch_per_lane(engine: sa.Engine, storage: LocalStorage)
 def test_a_segment_without_rows_is_registered_once(engine: sa.Engine, storage: LocalStorage) -> None:
     now = datetime.now(UTC)
     packed = [pack(note(b"%d" % n), drop_id=uuid_utils.compat.uuid7(), received_at=now) for n in range(3)]
-    data, _ = encode(packed)
-    storage.write(segment_path(uuid_utils.compat.uuid7(), now), data)
-    assert reconciliation.register_late(engine, storage).registered == 3
-    assert reconciliation.register_late(engine, storage).registered == 0
+    path = segment_path(uuid_utils.compat.uuid7(), now)
+    data, _ = encode(packed, path)
+    storage.write(path, data)
+    assert late_segments.register_late(engine, storage).registered == 3
+    assert late_segments.register_late(engine, storage).registered == 0
     later = now + timedelta(hours=1)
-    storage.write(segment_path(uuid_utils.compat.uuid7(), later), data[:-10])
-    assert len(reconciliation.register_late(engine, storage, now=later).corrupt) == 1
+    storage.write(segment_path(uuid_utils.compat.uuid7(), later), data)  # under another name
+    assert len(late_segments.register_late(engine, storage, now=later).unreadable) == 1
 
 
 def test_a_drop_that_postgresql_refuses_holds_up_no_other(engine: sa.Engine, storage: LocalStorage) -> None:
@@ -435,13 +436,15 @@ def test_a_drop_that_postgresql_refuses_holds_up_no_other(engine: sa.Engine, sto
     keys = ("before", "nul \0", too_long, "after")
     packed = [pack(note(key=key), drop_id=uuid_utils.compat.uuid7(), received_at=now) for key in keys]
     refused = segment_path(uuid_utils.compat.uuid7(), now)
-    storage.write(refused, encode(packed)[0])
+    storage.write(refused, encode(packed, refused)[0])
     another = pack(note(), drop_id=uuid_utils.compat.uuid7(), received_at=now)
-    storage.write(segment_path(uuid_utils.compat.uuid7(), now + timedelta(minutes=1)), encode([another])[0])
-    found = reconciliation.register_late(engine, storage, now=now)
-    assert (found.registered, found.corrupt) == (3, (refused,))
+    path = segment_path(uuid_utils.compat.uuid7(), now + timedelta(minutes=1))
+    storage.write(path, encode([another], path)[0])
+    found = late_segments.register_late(engine, storage, now=now)
+    assert (found.registered, found.unreadable) == (3, (refused,))
     assert set(states(engine)) == {one.header.id for one in (packed[0], packed[3], another)}
-    assert reconciliation.register_late(engine, storage, now=now + timedelta(hours=1)).corrupt == ()
+    again = late_segments.register_late(engine, storage, now=now + timedelta(hours=1))
+    assert (again.registered, again.unreadable) == (0, (refused,))
 
 
 def test_inbox_files_become_drops_and_what_is_none_is_refused(
@@ -452,15 +455,16 @@ def test_inbox_files_become_drops_and_what_is_none_is_refused(
     (inbox / "deep" / "a.txt").write_text("1\n2\n")
     (inbox / "b.bad").write_text("?")
     (inbox / "c.txt.part").write_text("unfinished")
-    assert reconciliation.take_inbox(engine, storage, NOTES, max_bytes=100) == Taken()
-    later = datetime.now(UTC) + timedelta(seconds=5)
-    taken = reconciliation.take_inbox(engine, storage, NOTES, max_bytes=100, now=later)
+    inboxes = Inboxes(engine, storage, settled_s=0)
+    assert inboxes.take(NOTES, max_bytes=100) == Taken()
+    taken = inboxes.take(NOTES, max_bytes=100)
     assert taken == Taken(landed=1, refused=1)
     assert len(states(engine)) == 2
     assert (storage.root / "notes" / "refused" / "b.bad.reason.txt").read_text() == "not a note\n"
     assert [path.name for path in inbox.rglob("*") if path.is_file()] == ["c.txt.part"]
     (inbox / "deep" / "a.txt").write_text("1\n2\n")
-    again = reconciliation.take_inbox(engine, storage, NOTES, max_bytes=100, now=later)
+    assert inboxes.take(NOTES, max_bytes=100) == Taken()
+    again = inboxes.take(NOTES, max_bytes=100)
     assert again == Taken(landed=1), "the same file is the same payloads"
     assert sorted(states(engine).values()) == ["landed", "landed"]
 
@@ -477,11 +481,11 @@ def test_odd_inbox_files_hold_up_no_other(engine: sa.Engine, storage: LocalStora
     ):
         (inbox / name).write_text(content)
     (storage.root / "notes" / "accepted").mkdir()
-    later = datetime.now(UTC) + timedelta(seconds=5)
-    blocked = storage.root / "notes" / "accepted" / f"{later:%Y-%m-%d}" / "c.txt"
+    blocked = storage.root / "notes" / "accepted" / f"{datetime.now(UTC):%Y-%m-%d}" / "c.txt"
     (blocked / "not empty").mkdir(parents=True)
-    for landed in (Taken(landed=1, refused=2, left=1), Taken(left=1)):
-        taken = reconciliation.take_inbox(engine, storage, NOTES, max_bytes=20, now=later)
+    inboxes = Inboxes(engine, storage, settled_s=0)
+    for landed in (Taken(), Taken(landed=1, refused=2, left=1), Taken(left=1)):
+        taken = inboxes.take(NOTES, max_bytes=20)
         assert taken == landed
     assert sorted(states(engine).values()) == ["landed", "landed"]
     refused = storage.root / "notes" / "refused"
@@ -492,7 +496,7 @@ def test_odd_inbox_files_hold_up_no_other(engine: sa.Engine, storage: LocalStora
 
 def test_landed_drops_are_registered_idempotently(engine: sa.Engine) -> None:
     now = datetime.now(UTC)
-    _, entered = encode([pack(note(key="k"), drop_id=uuid_utils.compat.uuid7(), received_at=now)])
+    _, entered = encode([pack(note(key="k"), drop_id=uuid_utils.compat.uuid7(), received_at=now)], "segment")
     landed = [Landed("segment", entry) for entry in entered]
     for _ in range(3):
         with engine.begin() as connection:

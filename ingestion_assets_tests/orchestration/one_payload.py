@@ -18,4 +18,4 @@ def land_one(connection: sa.Connection, lane: Lane, **attributes: str) -> None:
     )  # fmt: skip
     packed = pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=datetime.now(UTC))
     connection.execute(sa.text("TRUNCATE ingestion.drops, ingestion.leases, ingestion.dispatches CASCADE"))
-    register(connection, [Landed("segment", entry) for entry in encode([packed])[1]])
+    register(connection, [Landed("segment", entry) for entry in encode([packed], "segment")[1]])
