@@ -190,7 +190,9 @@ class Disk:
 
     def _node(self, path: str) -> "File | Folder | None":
         node: File | Folder | None = self._top
-        for name in Path(path).relative_to(self._root).parts if Path(path).is_relative_to(self._root) else ("",):
+        for name in (
+            Path(path).relative_to(self._root).parts if Path(path).is_relative_to(self._root) else ("",)
+        ):
             if not isinstance(node, Folder):
                 return None
             node = node.live.get(name)
@@ -223,7 +225,11 @@ def _some_pages(durable: bytes, pending: Sequence[Record], rng: random.Random, m
     sizes = [len(durable)]
     for one in pending:
         end = one.at + len(one.rest)
-        sizes.append(max(sizes[-1], end if one.kind == Kind.WRITE else one.size) if one.kind != Kind.TRUNCATE else one.size)
+        sizes.append(
+            max(sizes[-1], end if one.kind == Kind.WRITE else one.size)
+            if one.kind != Kind.TRUNCATE
+            else one.size
+        )
     content = bytearray(durable).ljust(max(sizes), b"\0")
     until: dict[int, int] = {}
 
@@ -271,7 +277,9 @@ def _loaded(folder: Path) -> Folder:
     return made
 
 
-def _holders(folder: Folder, file: File, above: Sequence[Folder] = ()) -> Iterator[tuple[list[Folder], Folder]]:
+def _holders(
+    folder: Folder, file: File, above: Sequence[Folder] = ()
+) -> Iterator[tuple[list[Folder], Folder]]:
     """Folders that hold the file for the server, each with those above it from the top."""
     for node in folder.live.values():
         if node is file:

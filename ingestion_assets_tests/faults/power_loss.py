@@ -26,9 +26,7 @@ class Loss:
     notes: Sequence[Any]
 
 
-def losses(
-    recorded: Recording, folder: Path, *, count: int, seed: int, model: Model
-) -> Iterator[Loss]:
+def losses(recorded: Recording, folder: Path, *, count: int, seed: int, model: Model) -> Iterator[Loss]:
     """The disk at `count` random instants, one after the other; each folder lives until the next is asked for."""
     rng = random.Random(seed)
     records = list(recorded.records())

@@ -141,7 +141,9 @@ def _postgres_read(connection: psycopg.Connection) -> Found:
     connection.execute("SET enable_indexscan = on")
     connection.execute("SET enable_seqscan = off")
     for key, value in rows.items():
-        assert connection.execute("SELECT version, text FROM promised WHERE key = %s", (key,)).fetchall() == [value]
+        assert connection.execute("SELECT version, text FROM promised WHERE key = %s", (key,)).fetchall() == [
+            value
+        ]
     return rows
 
 
