@@ -65,7 +65,7 @@ def recorded_store(promise: Promise, folder: Path, *, seed: int, seconds: float)
         yield recorded
 
 
-def kept_promises(
+def broken_promises(
     promise: Promise, recorded: Recording, folder: Path, *, count: int, seed: int, model: Model
 ) -> list[str]:
     """What the store breaks of its promises, started on what is found after each of `count` losses."""
