@@ -200,13 +200,17 @@ class Disk:
 
 
 def instants(records: Sequence[Record], count: int, rng: random.Random) -> list[int]:
-    """Indexes of records before each of which the power fails: half of them just after a note, when a promise was made."""
+    """Indexes of records before each of which the power fails: half of them just after a note, when a promise was made, one in
+    eight while the server starts."""
     noted = [index + 1 for index, one in enumerate(records) if one.kind == Kind.NOTE]
-    first = noted[0] if noted else 0
-    chosen = [
-        rng.choice(noted) if noted and number % 2 else rng.randint(first, len(records))
-        for number in range(count)
-    ]
+    chosen: list[int] = []
+    for number in range(count):
+        if number % 8 == 0:
+            chosen.append(rng.randint(0, noted[0]))
+        elif number % 2:
+            chosen.append(rng.choice(noted))
+        else:
+            chosen.append(rng.randint(noted[0], len(records)))
     return sorted(chosen)
 
 

@@ -103,6 +103,8 @@ def broken(promise: Promise, url: str, promised: Iterable[list[list[Any]]]) -> l
     for noted in promised:
         for key, version in noted:
             wanted[key] = max(version, wanted.get(key, 0))
+    if not wanted:  # the power failed while it started: it starts again, and has promised nothing
+        return []
     with promise.connect(url) as client:
         found = promise.read(client)
     said = [
