@@ -59,7 +59,7 @@ class Conversations:
         return [*made, *again, *(self._versions(rng) for _ in range(max(1, count // 6)))]
 
     def single(self, rng: random.Random) -> Single:
-        [transcript] = transcripts(sessions=1, lines=LINES, seed=rng.getrandbits(32))
+        transcript, *_ = transcripts(sessions=1, lines=LINES, seed=rng.getrandbits(32))
         body = json.dumps({"sessionId": transcript.session_id, "messages": transcript.lines}).encode()
         post = Post(
             path="/api/v1/ingest/batch",

@@ -72,7 +72,9 @@ def _is_ready(url: str) -> bool:
 def _send(url: str, recorded: Recording, *, seed: int, over: threading.Event) -> None:
     """Messages of any size, each receipt noted with the body's digest once it is there."""
     rng = random.Random(seed)
-    with httpx.Client(base_url=url, headers={"X-API-Key": TOKEN, "Content-Type": "text/plain"}, timeout=30) as client:
+    with httpx.Client(
+        base_url=url, headers={"X-API-Key": TOKEN, "Content-Type": "text/plain"}, timeout=30
+    ) as client:
         while not over.is_set():
             line = f"C|{rng.getrandbits(40)}|name|{rng.randbytes(rng.choice((9, 900, 20_000))).hex()}|3|12-345|1.00|BUILDING|c\n"
             answer = client.post("/ingest/batch", content=line, headers={"Prefer": "respond-async"})
@@ -121,9 +123,7 @@ def test_landing_storage_holds_what_was_acknowledged(tmp_path: Path, fresh_postg
 def test_a_store_holds_what_it_promised(name: str, tmp_path: Path) -> None:
     count = INSTANTS if LONG else STORE_INSTANTS[name]
     with recorded_store(PROMISES[name], tmp_path, seed=SEED, seconds=WRITING_S) as recorded:
-        said = broken_promises(
-            PROMISES[name], recorded, tmp_path, count=count, seed=SEED, model=MODELS[name]
-        )
+        said = broken_promises(PROMISES[name], recorded, tmp_path, count=count, seed=SEED, model=MODELS[name])
     assert said == []
 
 
