@@ -14,10 +14,11 @@ from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
 from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receipts import json_response
-from ingestion_assets.landing import rejects
+from ingestion_assets.landing import redriving, rejects
 from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.landing.ledger import Page
-from ingestion_assets.landing.rejects import Redriven, StoredReject
+from ingestion_assets.landing.redriving import Redriven, UnknownFlowError
+from ingestion_assets.landing.rejects import StoredReject
 
 router = APIRouter(prefix="/api/v1/rejects", tags=["rejects"])
 
@@ -116,7 +117,7 @@ async def list_rejects(
     summary="Redrive rejects by filter",
     description=f"Sends the rejects that match and were not sent again before, at most {REDRIVEN_AT_ONCE} at a time. Needs the scope `admin`.",
     response_model=RedrivenPage,
-    responses=keyed_errors(),
+    responses=keyed_errors(409),
     openapi_extra=_SECURED,
 )
 async def redrive_by_filter(
@@ -159,7 +160,7 @@ async def read_reject(request: Request, reject_id: RejectId) -> Response:
     summary="Redrive a reject",
     description="Sends one record or payload on its way again and answers with the receipt of that try. Needs the scope `admin`.",
     response_model=RedrivenItem,
-    responses=keyed_errors(404),
+    responses=keyed_errors(404, 409),
     openapi_extra=_SECURED,
 )
 async def redrive(request: Request, reject_id: RejectId) -> Response:
@@ -179,7 +180,9 @@ async def _reject(door: FrontDoor, reject_id: UUID) -> StoredReject:
 async def _redrive(door: FrontDoor, chosen: list[StoredReject]) -> list[Redriven]:
     try:
         async with ledger_needed(within_s=REDRIVE_S):
-            return await rejects.redrive(door.engine, door.intake, door.flows, chosen)
+            return await redriving.redrive(door.engine, door.intake, door.flows, chosen)
+    except UnknownFlowError as error:
+        raise Problem(409, f"{str(error).capitalize()}; nothing of it was sent.") from error
     except LandingUnavailableError as error:
         raise Problem(
             503, "landing storage cannot take payloads now; try again later.", headers={"Retry-After": "5"}

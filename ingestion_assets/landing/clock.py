@@ -12,6 +12,7 @@ registered; from then on all others are ahead of it.
 import random
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -72,10 +73,11 @@ class Sample:
 
 
 class LedgerClock:
-    """For any thread. `keep` samples the ledger until `stop`."""
+    """For any thread. `keep` samples the ledger until `stop`. `wall` is this machine's clock, in seconds since 1970."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, *, wall: Callable[[], float] = time.time) -> None:
         self._engine = engine
+        self._wall = wall
         self._sample: Sample | None = None
         self._last = 0  # ticks of the greatest id that was made or seen
         self._lock = threading.Lock()
@@ -113,7 +115,7 @@ class LedgerClock:
 
     def off_by(self) -> float | None:
         """Seconds by which this machine's wall clock is ahead of the ledger's; None while that is not known."""
-        return None if self._sample is None else time.time() - self._bounds()[0]
+        return None if self._sample is None else self._wall() - self._bounds()[0]
 
     def sample(self) -> None:
         """Ask the ledger. Raises `SQLAlchemyError`."""
@@ -132,7 +134,7 @@ class LedgerClock:
     def _bounds(self) -> tuple[float, float]:
         sample = self._sample
         if sample is None:
-            wall = time.time()
+            wall = self._wall()
             return wall, wall
         return sample.bounds(since_boot())
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import sqlalchemy as sa
 import structlog
@@ -28,6 +28,7 @@ SLACK = timedelta(minutes=2)
 FIRST_LOOK_BACK = timedelta(days=2)
 SETTLED = timedelta(seconds=2)
 SWEEP_S = 0.25
+OBJECT_STORE_REST_S = 60.0
 PATHS_AT_ONCE = 1000
 UNREADABLE_AT_ONCE = 20
 _REFUSED = {"22", "54"}  # SQLSTATE classes: data exception, program limit exceeded
@@ -54,16 +55,21 @@ class Sweep:
     """A walk over all segments, a little at a time and again and again, newest folders first.
 
     A folder that has not changed since it was listed twice is passed over: an entry may be added within the same tick of
-    the file system's clock as the first listing. Keep one for a process: it remembers what it has seen.
+    the file system's clock as the first listing. Between two walks it rests for `rest_s` seconds: object stores have no such
+    marks, and take money for each listing. Keep one for a process: it remembers what it has seen.
     """
 
-    def __init__(self, storage: LandingStorage) -> None:
+    def __init__(self, storage: LandingStorage, *, rest_s: float = 0.0) -> None:
         self._storage = storage
+        self._rest_s = rest_s
+        self._rests_until = 0.0
         self._seen: dict[str, tuple[int, int]] = {}  # by folder: its mark, how often it was listed since
         self._walk: Iterator[None] | None = None
 
     def go_on(self, look: Callable[[Sequence[str]], None], *, seconds: float = SWEEP_S) -> None:
         """Have `look` take the paths that come next, until the time is over or all were seen; what it raises begins the walk anew."""
+        if self._walk is None and time.monotonic() < self._rests_until:
+            return
         end = time.monotonic() + seconds
         walk = self._walk = self._walk or self._all(look)
         try:
@@ -74,6 +80,7 @@ class Sweep:
             self._walk = None
             raise
         self._walk = None
+        self._rests_until = time.monotonic() + self._rest_s
 
     def _all(self, look: Callable[[Sequence[str]], None]) -> Iterator[None]:
         there: set[str] = set()
@@ -113,7 +120,7 @@ def register_late(
     read now, after all the others.
     """
     with engine.connect() as connection:
-        now = now or connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        now = now or cast("datetime", connection.scalar(sa.select(sa.func.clock_timestamp())))
         watermark = all_known_until(connection) or now - FIRST_LOOK_BACK
         again = connection.scalars(
             sa.select(unreadable_segments.c.path)
@@ -193,10 +200,10 @@ class _Look:
             faults = [f"it cannot be read: {error}"]
         else:
             found = contents(data, path)
-            faults = found.faults
+            faults = [f"corrupt: {fault}" for fault in found.faults]
             with self._engine.begin() as connection:
                 ids = [entry.header.id for entry in found.entries]
-                known = set(connection.scalars(sa.select(drops.c.id).where(drops.c.id == sa.any_(ids))))
+                known = set(connection.scalars(sa.select(drops.c.id).where(drops.c.id.in_(ids))))
                 landed = [Landed(path, entry) for entry in found.entries if entry.header.id not in known]
                 self.registered += register_payloads(connection, landed, faults)
         with self._engine.begin() as connection:

@@ -1,26 +1,22 @@
-"""Records and payloads that could not be stored: kept whole, listed, and sent on their way again."""
+"""Records and payloads that could not be stored: kept whole, listed, discarded.
 
-import asyncio
+To send them on their way again takes the intake, which runs do without: `redriving`.
+"""
+
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from itertools import accumulate
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
 
-from ingestion_assets.landing.dispatch import announce
-from ingestion_assets.landing.drops import DropOutcome, NewDrop
-from ingestion_assets.landing.flows import Flow
-from ingestion_assets.landing.intake import Intake
+from ingestion_assets.landing.drops import DropOutcome
 from ingestion_assets.landing.ledger import Page
-from ingestion_assets.landing.tables import drops, rejects
+from ingestion_assets.landing.tables import rejects
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +34,6 @@ class StoredReject:
     created_at: datetime
     redriven_at: datetime | None
     redriven_as: UUID | None
-
-
-@dataclass(frozen=True, slots=True)
-class Redriven:
-    """A reject that was sent again, and the receipt of that try."""
-
-    id: UUID
-    receipt: UUID
 
 
 _STORED = [
@@ -120,103 +108,6 @@ def list_rejects(
 def get_reject(connection: sa.Connection, reject_id: UUID) -> StoredReject | None:
     row = connection.execute(sa.select(*_STORED).where(rejects.c.id == reject_id)).one_or_none()
     return None if row is None else StoredReject(**row._mapping)
-
-
-async def redrive(
-    engine: sa.Engine, intake: Intake, flows: Mapping[str, Flow], chosen: Sequence[StoredReject]
-) -> list[Redriven]:
-    """Send rejects again: records as new payloads (one per original, and one for each record that its flow sends alone),
-    whole payloads as they landed.
-
-    The same try made twice, at once or because its first answer was lost, gives the same receipt.
-    """
-    records: dict[tuple[UUID, int], list[StoredReject]] = defaultdict(list)
-    done: list[Redriven] = []
-    for reject in chosen:
-        if reject.position < 0:
-            done.append(Redriven(reject.id, await asyncio.to_thread(_redrive_payload, engine, reject)))
-        else:
-            alone = flows[reject.flow].alone(reject.record)
-            records[reject.receipt, reject.position if alone else -1].append(reject)
-    for (drop_id, _), group in records.items():
-        receipt = await _redrive_records(engine, intake, flows, drop_id, group)
-        await asyncio.to_thread(_mark_sent, engine, [reject.id for reject in group], receipt)
-        done += [Redriven(reject.id, receipt) for reject in group]
-    return done
-
-
-async def _redrive_records(
-    engine: sa.Engine,
-    intake: Intake,
-    flows: Mapping[str, Flow],
-    drop_id: UUID,
-    group: Sequence[StoredReject],
-) -> UUID:
-    origin = await asyncio.to_thread(_origin, engine, drop_id)
-    flow = flows[origin.flow]
-    group = sorted(group, key=lambda reject: reject.position)
-    body = flow.compose([reject.record for reject in group], origin.attributes)
-    partition = flow.partition_of(intake.clock.now(), origin.subject)
-    accepted = await intake.accept(
-        NewDrop(
-            flow=flow.name,
-            partition=partition,
-            lane=flow.lane_of(partition, drop_id.int),
-            principal=origin.principal,
-            subject=origin.subject,
-            body=body.data,
-            records=body.records,
-            idempotency_key=_key(group, body.data),
-            attributes=origin.attributes | {"redrive_of": str(drop_id)},
-        )
-    )
-    return accepted.id
-
-
-def _key(group: Sequence[StoredReject], body: bytes) -> str:
-    """The same for the same rejects until they are marked as sent."""
-    digest = sha256(b"".join(reject.id.bytes + str(reject.redriven_as).encode() for reject in group))
-    digest.update(body)
-    return f"redrive-{digest.hexdigest()}"
-
-
-def _mark_sent(engine: sa.Engine, ids: Sequence[UUID], receipt: UUID) -> None:
-    with engine.begin() as connection:
-        _mark(connection, ids, receipt)
-
-
-def _origin(engine: sa.Engine, drop_id: UUID) -> Any:
-    with engine.connect() as connection:
-        return connection.execute(sa.select(drops).where(drops.c.id == drop_id)).one()
-
-
-def _redrive_payload(engine: sa.Engine, reject: StoredReject) -> UUID:
-    with engine.begin() as connection:
-        redriven = connection.execute(
-            sa.update(drops)
-            .where(drops.c.id == reject.receipt, drops.c.state == "failed")
-            .values(
-                state="landed",
-                attempts=0,
-                deferrals=0,
-                not_before=None,
-                queued_at=sa.func.clock_timestamp(),
-                finished_at=None,
-                errors=None,
-            )
-            .returning(drops.c.flow, drops.c.lane)
-        ).all()
-        _mark(connection, [reject.id], reject.receipt)
-        announce(connection, [(row.flow, row.lane) for row in redriven])
-    return reject.receipt
-
-
-def _mark(connection: sa.Connection, ids: Sequence[UUID], receipt: UUID) -> None:
-    connection.execute(
-        sa.update(rejects)
-        .where(rejects.c.id.in_(ids))
-        .values(redriven_at=sa.func.clock_timestamp(), redriven_as=receipt)
-    )
 
 
 def discard(connection: sa.Connection, ids: Sequence[UUID]) -> int:

@@ -103,9 +103,10 @@ def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
         engine = postgres.engine()
         settings = load_settings()
         if not kept:
-            storage = open_storage(settings)
-            kept["sweep"], kept["inboxes"] = late_segments.Sweep(storage), inbox.Inboxes(engine, storage)
-            kept["storage"] = storage
+            storage = kept["storage"] = open_storage(settings)
+            rest_s = late_segments.OBJECT_STORE_REST_S if settings.landing_url else 0.0
+            kept["sweep"] = late_segments.Sweep(storage, rest_s=rest_s)
+            kept["inboxes"] = inbox.Inboxes(engine, storage)
         storage = kept["storage"]
         given_back = give_back_dead_claims(context.instance, engine)
         lost = lose_dead_dispatches(context.instance, engine)

@@ -53,6 +53,7 @@ def exported() -> dict[str, set[str]]:
         )
     )  # fmt: skip
     metrics.show_dependencies({"postgresql": True})
+    metrics.show_clock(0.0)
     return {
         sample.name: set(sample.labels)
         for family in text_string_to_metric_families(metrics.text().decode())

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ingestion_assets.landing import claims, dispatch, late_segments, ledger, registering, rejects
+from ingestion_assets.landing import claims, dispatch, late_segments, ledger, redriving, registering, rejects
 from ingestion_assets.landing import intake as intake_module
 from ingestion_assets.landing.drops import (
     Accepted,
@@ -306,7 +306,7 @@ def test_a_drop_that_was_in_failing_runs_is_taken_alone_and_ends_as_failed(
     assert kept[0].reason == "the worker died"
 
     async def work(intake: Intake) -> None:
-        await rejects.redrive(engine, intake, {"notes": NOTES}, kept)
+        await redriving.redrive(engine, intake, {"notes": NOTES}, kept)
 
     with_intake(engine, storage, work)
     assert set(states(engine).values()) == {"landed"}
@@ -363,7 +363,7 @@ def test_finishing_keeps_outcomes_and_rejects_and_frees_the_lane(
     async def work(intake: Intake) -> UUID:
         with engine.connect() as connection:
             chosen = rejects.list_rejects(connection, receipt=drop_id).items
-        (redriven,) = await rejects.redrive(engine, intake, {"notes": NOTES}, chosen)
+        (redriven,) = await redriving.redrive(engine, intake, {"notes": NOTES}, chosen)
         return redriven.receipt
 
     again, _ = with_intake(engine, storage, work)
@@ -382,7 +382,7 @@ def test_a_redrive_made_twice_is_one_payload_and_what_must_go_alone_does(
     flows = {"notes": replace(NOTES, alone=lambda record: record == b"!")}
 
     async def redriven(intake: Intake, chosen: list[rejects.StoredReject]) -> list[UUID]:
-        return [one.receipt for one in await rejects.redrive(engine, intake, flows, chosen)]
+        return [one.receipt for one in await redriving.redrive(engine, intake, flows, chosen)]
 
     async def twice(intake: Intake) -> tuple[list[UUID], list[UUID]]:
         return await asyncio.gather(redriven(intake, chosen), redriven(intake, chosen))
