@@ -66,6 +66,11 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
             os.chown(folder, user.pw_uid, user.pw_gid)
         if not (data / "PG_VERSION").exists():
             _initialise_postgres(binaries=binaries, folder=folder, data=data, password=password)
+        lock = data / "postmaster.pid"
+        if (
+            lock.exists() and lock.stat().st_size == 0
+        ):  # the power failed as it was made; PostgreSQL would not start
+            lock.unlink()
         owner = data.stat().st_uid
         if owner != (os.geteuid() if user is None else user.pw_uid):
             raise PermissionError(
@@ -115,6 +120,7 @@ def embedded_mongodb(*, folder: Path, port: int) -> EmbeddedServer:
     def prepare() -> None:
         _private_folder(folder)
         configuration.touch(mode=0o600)
+        _private_folder(folder / "data")
 
     return EmbeddedServer(
         name="mongodb",
@@ -257,11 +263,23 @@ def _initialise_postgres(*, binaries: Path, folder: Path, data: Path, password: 
     )
     password_file.unlink()
     unfinished.rename(data)
+    _sync_folder(folder)
 
 
 def _private_folder(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        _sync_folder(folder.parent)
     folder.chmod(0o700)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make its entries durable: a server's own syncs are worth nothing below a name that a power failure takes."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _secret(path: Path) -> str:
@@ -272,11 +290,14 @@ def _secret(path: Path) -> str:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Put `text` into `path`, readable by us alone, whole or not at all."""
+    """Put `text` into `path`, readable by us alone, whole or not at all; durably."""
     draft = path.with_name(path.name + ".draft")
     draft.unlink(missing_ok=True)
     with os.fdopen(
         os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
     ) as file:
         file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
     draft.replace(path)
+    _sync_folder(path.parent)

@@ -6,6 +6,7 @@ what the audit finds, is returned as sentences.
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -17,7 +18,13 @@ import httpx
 from ingestion_assets_tests.faults.campaign import Campaign
 from ingestion_assets_tests.faults.damage import damaged_round
 from ingestion_assets_tests.faults.doors import Door, more_doors
-from ingestion_assets_tests.faults.load import Senders
+from ingestion_assets_tests.faults.load import (
+    Acknowledged,
+    Client,
+    Send,
+    Senders,
+    unwaiting,
+)
 from ingestion_assets_tests.faults.stopping import worker_children
 from ingestion_assets_tests.faults.targets import kill
 from ingestion_assets_tests.servers import wait_until
@@ -25,8 +32,8 @@ from ingestion_assets_tests.servers import wait_until
 HOURS = 3600.0
 FARTHEST = 6 * HOURS
 SPARE_S = 30.0
-LATE = 3
-"""Writes that are held back in a round, one at a time."""
+LATE = ("sessions", "projects")
+"""Collections of which an update is held back in a round, one at a time."""
 
 
 def clocks_jump(running: Campaign, payloads: int) -> list[str]:
@@ -90,24 +97,40 @@ def syncs_fail(running: Campaign, payloads: int) -> list[str]:
 
 
 def writes_come_late(running: Campaign, payloads: int) -> list[str]:
-    """Updates in MongoDB are held back while the worker's processes that sent them are killed; they arrive once all is done."""
+    """Updates in MongoDB are held back while the worker's processes that sent them are killed. Then more is sent to the same
+    sessions; the late updates arrive once all of it is done."""
     mongodb = running.mongodb
     assert mongodb is not None, "this needs a campaign with late writes"
+    killed = threading.Event()
+
+    def after(send: Send) -> Send:
+        def waits(client: Client) -> list[Acknowledged]:
+            while not killed.is_set():
+                client.pause()
+            return send(client)
+
+        return waits
 
     def hurt(senders: Senders) -> float:
-        for number in range(1, LATE + 1):
-            mongodb.hold(1)
-            wait_until(lambda: mongodb.held >= number or senders.is_over, seconds=SPARE_S, what="an update")  # noqa: B023
-            if mongodb.held < number:
-                break
-            time.sleep(running.rng.uniform(0.0, 0.5))  # the point at which they are killed, not a wait
-            for pid in worker_children(running):
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        mongodb.hold(0)
+        try:
+            for number, collection in enumerate(LATE, start=1):
+                mongodb.hold(collection)
+                with suppress(AssertionError):
+                    wait_until(lambda: mongodb.held >= number, seconds=SPARE_S, what="an update")  # noqa: B023
+                if mongodb.held < number:
+                    break
+                time.sleep(running.rng.uniform(0.0, 0.5))  # the point at which they are killed, not a wait
+                for pid in worker_children(running):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            mongodb.hold("")
+        finally:
+            killed.set()
         return time.monotonic()
 
-    running.under_load(hurt, running.payloads(payloads), names=("late writes",))
+    made = [unwaiting(one) for one in running.payloads(payloads)]
+    first, second = made[: len(made) // 2], made[len(made) // 2 :]
+    running.under_load(hurt, [*first, *map(after, second)], names=("late writes",))
     return [] if mongodb.release() else ["no write was held back"]
 
 

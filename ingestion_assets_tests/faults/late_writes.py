@@ -33,7 +33,7 @@ class LateWrites:
         self._server_port = int(server.url.rpartition(":")[2].partition("/")[0])
         self._listener = socket.create_server((LOOPBACK, 0))
         self._lock = threading.Lock()
-        self._wanted = 0
+        self._wanted = b""
         self._held: list[_Held] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -46,15 +46,15 @@ class LateWrites:
         """How many writes are held back."""
         return len(self._held)
 
-    def hold(self, count: int) -> None:
-        """Keep back the next `count` updates that come."""
+    def hold(self, collection: str) -> None:
+        """Keep back the next update of this collection; the empty name: of none."""
         with self._lock:
-            self._wanted = count
+            self._wanted = collection.encode() and collection.encode() + b"\0"
 
     def release(self) -> int:
         """Send on what is held, in any order to the server; returns how many, once all were carried out."""
         with self._lock:
-            self._wanted = 0
+            self._wanted = b""
             late, self._held = self._held, []
         for one in late:
             one.upstream.sendall(one.message)
@@ -99,9 +99,9 @@ class LateWrites:
         if not any(command in message[:HEAD] for command in _UPDATES):
             return False
         with self._lock:
-            if self._wanted == 0:
+            if not self._wanted or self._wanted not in message[:HEAD]:
                 return False
-            self._wanted -= 1
+            self._wanted = b""
             one = _Held(upstream, message)
             waiting.append(one)
             self._held.append(one)

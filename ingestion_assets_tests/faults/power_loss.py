@@ -1,9 +1,12 @@
 """Losing power again and again: from one recording of a server, the disk at many instants, and what is found on it."""
 
 import json
+import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +18,12 @@ from ingestion_assets_tests.faults.disk import Disk, Model, instants
 from ingestion_assets_tests.faults.promises import Promise, broken, write_for_a_while
 from ingestion_assets_tests.faults.recording import Kind, Recording, recording, started
 from ingestion_assets_tests.servers import start, stop, wait_until
+
+_PREPARE = """
+from pathlib import Path
+from ingestion_assets.stores.embedded import {server}
+{server}(folder=Path({folder!r}), port={port}).prepare()
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,10 +58,14 @@ def losses(recorded: Recording, folder: Path, *, count: int, seed: int, model: M
 
 @contextmanager
 def recorded_store(promise: Promise, folder: Path, *, seed: int, seconds: float) -> Iterator[Recording]:
-    """A recording of a store that was written to for some seconds, and then killed."""
-    server = promise.server(folder=folder / "server", port=free_port())
-    stop(server, start(server))
-    with recording(server.folder, folder / "recording") as recorded:
+    """A recording of a store from its first initialisation on, which was written to for some seconds."""
+    home, port = folder / "server", free_port()
+    home.mkdir()
+    with recording(home, folder / "recording") as recorded:
+        prepare = _PREPARE.format(server=promise.server.__name__, folder=str(home), port=port)
+        environment = os.environ | recorded.environment
+        subprocess.run((sys.executable, "-c", prepare), check=True, cwd=folder, env=environment)
+        server = promise.server(folder=home, port=port)
         process = started(
             server.command, folder=server.folder, environment=dict(server.environment) | recorded.environment,
             output=folder / "recorded.txt",
