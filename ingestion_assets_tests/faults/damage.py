@@ -69,8 +69,8 @@ def damaged_round(running: Campaign, payloads: int) -> list[str]:
                 between = _segments(stack)
                 without_rows = _some_segments(stack, between, senders)
                 for paths, has_rows in ((with_rows, True), (without_rows, False)):
-                    for path in rng.sample(paths, min(len(paths), MOST_DAMAGED)):
-                        damaged.append(_damage(running, path, has_rows=has_rows))
+                    chosen = rng.sample(paths, min(len(paths), MOST_DAMAGED))
+                    damaged.extend(_damage(running, path, has_rows=has_rows) for path in chosen)
         senders.finish(timeout_s=DEADLINE_S)
         hit = [one for one in senders.acknowledged if any(part.hits(one.receipt) for part in damaged)]
         intact = [one for one in senders.acknowledged if one not in hit]

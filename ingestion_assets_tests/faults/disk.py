@@ -58,7 +58,7 @@ class File:
             self.sync(one.position)
         _apply(self._loaded(), one)
 
-    def after_loss(self, rng: random.Random, model: Model) -> bytes | Path:
+    def after_loss(self, rng: random.Random, model: Model) -> bytes | bytearray | Path:
         """What may be found, as bytes or as the file that holds them."""
         if not self.pending or rng.random() < 1 / 4:
             return self.content if self.original is None else self.original

@@ -111,7 +111,7 @@ def writes_come_late(running: Campaign, payloads: int) -> list[str]:
 
         return waits
 
-    def hurt(senders: Senders) -> float:
+    def hurt(_: Senders) -> float:
         try:
             for number, collection in enumerate(LATE, start=1):
                 mongodb.hold(collection)

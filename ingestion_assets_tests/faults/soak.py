@@ -10,12 +10,11 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from ingestion_assets_tests.faults.campaign import Campaign, Round, campaign, campaign_with_late_writes
 from ingestion_assets_tests.faults.convergence import Audit
-from ingestion_assets_tests.faults.kinds import KINDS
+from ingestion_assets_tests.faults.kinds import KINDS, Kind
 from ingestion_assets_tests.faults.stopping import STOPPABLE, STOPPED_S, stop_one
 from ingestion_assets_tests.faults.targets import TARGETS
 
@@ -91,6 +90,9 @@ def _acts(
 
         return act
 
+    def hurting(kind: Kind) -> Act:
+        return lambda running: kind(running, payloads)
+
     for kind in kinds:
         if kind == KILL:
             others = {*TARGETS, NOTHING} if kinds == [KILL] else {*TARGETS, NOTHING} - {"MongoDB"}
@@ -100,7 +102,7 @@ def _acts(
                 (f"{one}, stopped", stopping(one)) for one in targets or STOPPABLE if one in STOPPABLE
             )
         else:
-            yield kind, partial(KINDS[kind], payloads=payloads)
+            yield kind, hurting(KINDS[kind])
 
 
 def soak(running: Campaign, acts: Sequence[tuple[str, Act]], *, rounds: int, payloads: int) -> int:
