@@ -15,7 +15,7 @@ from pathlib import Path
 from ingestion_assets_tests.faults.campaign import Campaign, Round, campaign, campaign_with_late_writes
 from ingestion_assets_tests.faults.convergence import Audit
 from ingestion_assets_tests.faults.kinds import KINDS, Kind
-from ingestion_assets_tests.faults.stopping import STOPPABLE, STOPPED_S, stop_one
+from ingestion_assets_tests.faults.stopping import STOPPABLE, STOPPED_S, stop_each
 from ingestion_assets_tests.faults.targets import TARGETS
 
 KILL, STOP, NOTHING = "kill", "stop", "nothing"
@@ -85,7 +85,7 @@ def _acts(
 
     def stopping(target: str) -> Act:
         def act(running: Campaign) -> list[str]:
-            stop_one(running, target, payloads=payloads, seconds=stopped)
+            stop_each(running, target, payloads=payloads, seconds=stopped)
             return []
 
         return act

@@ -17,21 +17,25 @@ STOPPABLE = (*PROGRAMS, CHILD, BACKEND, SUPERVISORD)
 STOPPED_S = (5.0, 120.0)
 
 
-def stop_one(
-    running: Campaign, target: str, *, payloads: int, seconds: tuple[float, float] = STOPPED_S
+def stop_each(
+    running: Campaign, *targets: str, payloads: int, seconds: tuple[float, float] = STOPPED_S
 ) -> Round:
-    """A round within which the processes of a target stand still for some time of that range. Raises `AssertionError`."""
-    stopped_s = running.rng.uniform(*seconds)
+    """A round within which the processes of each target, one after the other, stand still for some time of that range.
+
+    Raises `AssertionError`.
+    """
+    lengths = [running.rng.uniform(*seconds) for _ in targets]
 
     def hurt(_: Senders) -> float:
-        time.sleep(running.rng.uniform(0.02, 2.0))  # the point at which it is stopped, not a wait
-        with stopped(_processes(running, target)):
-            time.sleep(stopped_s)  # for how long it stands still, not a wait
+        for target, length in zip(targets, lengths, strict=True):
+            time.sleep(running.rng.uniform(0.02, 2.0))  # the point at which it is stopped, not a wait
+            with stopped(_processes(running, target)):
+                time.sleep(length)  # for how long it stands still, not a wait
         return time.monotonic()
 
-    name = f"{target} stopped for {stopped_s:.0f} s"
+    names = tuple(f"{target} for {length:.0f} s" for target, length in zip(targets, lengths, strict=True))
     made = running.payloads(payloads)
-    return running.under_load(hurt, made, names=(name,), deadline_s=DEADLINE_S + stopped_s)
+    return running.under_load(hurt, made, names=names, deadline_s=DEADLINE_S + sum(lengths))
 
 
 @contextmanager

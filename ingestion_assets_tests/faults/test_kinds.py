@@ -12,13 +12,13 @@ import pytest
 from ingestion_assets_tests.faults.campaign import Campaign, campaign_with_late_writes
 from ingestion_assets_tests.faults.conftest import SEED
 from ingestion_assets_tests.faults.kinds import KINDS
-from ingestion_assets_tests.faults.stopping import STOPPABLE, STOPPED_S, stop_one
+from ingestion_assets_tests.faults.stopping import STOPPABLE, STOPPED_S, stop_each
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 ROUNDS = 20 if LONG else 1
-PAYLOADS = 12 if LONG else 6
-STOPPED = STOPPABLE if LONG else ("front door", "worker child", "PostgreSQL")
+PAYLOADS = 12 if LONG else 4
+STOPPED = [(target,) for target in STOPPABLE] if LONG else [("front door", "worker child", "PostgreSQL")]
 STOP_S = STOPPED_S if LONG else (5.0, 6.0)
 
 
@@ -42,7 +42,7 @@ def test_kind_under_load(proxied: Campaign, kind: str) -> None:
     _clean(proxied)
 
 
-@pytest.mark.parametrize("target", [target for target in STOPPED for _ in range(ROUNDS)])
-def test_stopped_under_load(proxied: Campaign, target: str) -> None:
-    stop_one(proxied, target, payloads=PAYLOADS, seconds=STOP_S)
+@pytest.mark.parametrize("targets", [targets for targets in STOPPED for _ in range(ROUNDS)], ids=", ".join)
+def test_stopped_under_load(proxied: Campaign, targets: tuple[str, ...]) -> None:
+    stop_each(proxied, *targets, payloads=PAYLOADS, seconds=STOP_S)
     _clean(proxied)

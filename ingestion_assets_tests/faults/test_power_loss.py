@@ -29,10 +29,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 SEED = 20260302
 INSTANTS = 200
-STORE_INSTANTS = {"PostgreSQL": 4, "MongoDB": 4, "Valkey": 20}
+STORE_INSTANTS = {"PostgreSQL": 3, "MongoDB": 3, "Valkey": 8}
 """In the short form; the long one has `INSTANTS` of each."""
 MODELS = {"PostgreSQL": Model.JOURNALED, "MongoDB": Model.POSIX, "Valkey": Model.JOURNALED}
-WRITING_S = 10.0 if LONG else 3.0
+WRITING_S = 10.0 if LONG else 2.0
 TOKEN = "a token for the front door alone"
 SENDERS = 6
 
