@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ingestion_assets.stores.durable_files import sync_folder, write_private
 from ingestion_assets.stores.privileges import as_unprivileged, bound_to_parent, unprivileged_user
 
 LOOPBACK = "127.0.0.1"
@@ -148,7 +149,7 @@ def embedded_valkey(*, folder: Path, port: int) -> EmbeddedServer:
 
     def prepare() -> None:
         _private_folder(folder)
-        _write_private(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))
+        write_private(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))
 
     binary = str(_valkey_binary())
     return EmbeddedServer(
@@ -237,7 +238,7 @@ def _initialise_postgres(*, binaries: Path, folder: Path, data: Path, password: 
     unfinished = folder / "data.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     password_file = folder / "initdb.password"
-    _write_private(password_file, password)
+    write_private(password_file, password)
     if user is not None:
         os.chown(password_file, user.pw_uid, user.pw_gid)
     environment = os.environ | {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
@@ -263,41 +264,18 @@ def _initialise_postgres(*, binaries: Path, folder: Path, data: Path, password: 
     )
     password_file.unlink()
     unfinished.rename(data)
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def _private_folder(folder: Path) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
     folder.chmod(0o700)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make its entries durable: a server's own syncs are worth nothing below a name that a power failure takes."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _secret(path: Path) -> str:
     """The secret kept in `path`; made on first use."""
     if not path.exists():
-        _write_private(path, secrets.token_urlsafe(24))
+        write_private(path, secrets.token_urlsafe(24))
     return path.read_text(encoding="ascii").strip()
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Put `text` into `path`, readable by us alone, whole or not at all; durably."""
-    draft = path.with_name(path.name + ".draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(
-        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-    ) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    _sync_folder(path.parent)
