@@ -1,5 +1,6 @@
 """Segments that lose bits or their ends, with rows in the ledger and without, and are restored later."""
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,13 +13,14 @@ from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.supervision import Supervisor
 from ingestion_assets_tests.faults.campaign import DEADLINE_S, Campaign
 from ingestion_assets_tests.faults.entities import Stream
-from ingestion_assets_tests.faults.load import Acknowledged, Senders, unwaiting
+from ingestion_assets_tests.faults.load import Acknowledged, Senders, held_back, unwaiting
 from ingestion_assets_tests.faults.stores import rows
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack
 
 WORKER, POSTGRES = "dagster:worker-default", "stores:postgres"
 TOLD_S = 45.0
+SOME_S = 8.0
 DAMAGED_S = (3.0, 12.0)
 MOST_DAMAGED = 4
 ID = b'{"id":"'
@@ -59,15 +61,21 @@ def damaged_round(running: Campaign, payloads: int) -> list[str]:
     supervisor = Supervisor(Places(stack.home).supervisor_socket)
     made = running.payloads(payloads)
     streams = [one for one in made if isinstance(one, Stream)]
+    sent = [unwaiting(one) for one in made if one not in streams]
+    first, second = sent[: len(sent) // 2], sent[len(sent) // 2 :]
+    ledger_away = threading.Event()
     damaged: list[Damaged] = []
 
     def hurt(senders: Senders) -> float:
         with _without(supervisor, WORKER):
             before = _segments(stack)
-            with_rows = _some_segments(stack, before, senders)
+            with_rows = _some_segments(stack, before)
             with _without(supervisor, POSTGRES):
                 between = _segments(stack)
-                without_rows = _some_segments(stack, between, senders)
+                ledger_away.set()
+                without_rows = _some_segments(stack, between)
+                if not without_rows:
+                    said.append("nothing was accepted without the ledger")
                 for paths, has_rows in ((with_rows, True), (without_rows, False)):
                     chosen = rng.sample(paths, min(len(paths), MOST_DAMAGED))
                     damaged.extend(_damage(running, path, has_rows=has_rows) for path in chosen)
@@ -88,7 +96,9 @@ def damaged_round(running: Campaign, payloads: int) -> list[str]:
             said.extend(f"{name} is restored, and still told of" for name in _tells(client, names))
         return time.monotonic()
 
-    running.under_load(hurt, [unwaiting(one) for one in made if one not in streams], names=("damage",))
+    running.under_load(
+        hurt, [*first, *(held_back(one, until=ledger_away) for one in second)], names=("damage",)
+    )
     # Nobody can tell where a stream stands while a part of it is damaged, and those who send it would wait.
     running.under_load(lambda _: time.monotonic(), streams, names=("streams after damage",))
     return said
@@ -107,14 +117,10 @@ def _segments(stack: RunningStack) -> set[Path]:
     return set((stack.home / "landing" / "segments").rglob("*.seg"))
 
 
-def _some_segments(stack: RunningStack, before: set[Path], senders: Senders) -> list[Path]:
+def _some_segments(stack: RunningStack, before: set[Path]) -> list[Path]:
     """What came since, once it is some."""
     with suppress(AssertionError):
-        wait_until(
-            lambda: len(_segments(stack) - before) >= 2 * MOST_DAMAGED or senders.is_over,
-            seconds=10,
-            what="segments",
-        )
+        wait_until(lambda: len(_segments(stack) - before) > MOST_DAMAGED, seconds=SOME_S, what="segments")
     return sorted(_segments(stack) - before)
 
 

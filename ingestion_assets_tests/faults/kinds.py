@@ -18,13 +18,7 @@ import httpx
 from ingestion_assets_tests.faults.campaign import Campaign
 from ingestion_assets_tests.faults.damage import damaged_round
 from ingestion_assets_tests.faults.doors import Door, more_doors
-from ingestion_assets_tests.faults.load import (
-    Acknowledged,
-    Client,
-    Send,
-    Senders,
-    unwaiting,
-)
+from ingestion_assets_tests.faults.load import Senders, held_back, unwaiting
 from ingestion_assets_tests.faults.stopping import worker_children
 from ingestion_assets_tests.faults.targets import kill
 from ingestion_assets_tests.servers import wait_until
@@ -103,14 +97,6 @@ def writes_come_late(running: Campaign, payloads: int) -> list[str]:
     assert mongodb is not None, "this needs a campaign with late writes"
     killed = threading.Event()
 
-    def after(send: Send) -> Send:
-        def waits(client: Client) -> list[Acknowledged]:
-            while not killed.is_set():
-                client.pause()
-            return send(client)
-
-        return waits
-
     def hurt(_: Senders) -> float:
         try:
             for number, collection in enumerate(LATE, start=1):
@@ -130,7 +116,9 @@ def writes_come_late(running: Campaign, payloads: int) -> list[str]:
 
     made = [unwaiting(one) for one in running.payloads(payloads)]
     first, second = made[: len(made) // 2], made[len(made) // 2 :]
-    running.under_load(hurt, [*first, *map(after, second)], names=("late writes",))
+    running.under_load(
+        hurt, [*first, *(held_back(one, until=killed) for one in second)], names=("late writes",)
+    )
     return [] if mongodb.release() else ["no write was held back"]
 
 

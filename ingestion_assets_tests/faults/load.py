@@ -230,6 +230,17 @@ def unwaiting(send: Send) -> Send:
     return send
 
 
+def held_back(send: Send, *, until: threading.Event) -> Send:
+    """The same, once something has happened."""
+
+    def sent(client: Client) -> list[Acknowledged]:
+        while not until.is_set():
+            client.pause()
+        return send(client)
+
+    return sent
+
+
 class Senders:
     """Threads that send some payloads. Use as a context manager; `finish` waits for all to be acknowledged."""
 

@@ -20,7 +20,7 @@ def built(name: str) -> Path:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         pytest.skip(f"no C compiler: {name}.c, which is preloaded into the servers, cannot be built")
-    folder = Path(tempfile.mkdtemp(prefix="ingestion-preload-"))
+    folder = Path(_folder().name)
     folder.chmod(0o755)
     library = folder / f"{name}.so"
     command = (compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(SOURCES / f"{name}.c"), "-ldl")
@@ -28,3 +28,9 @@ def built(name: str) -> Path:
     if done.returncode != 0:
         pytest.skip(f"{name}.c cannot be built here (it is for Linux with glibc): {done.stderr[-500:]}")
     return library
+
+
+@cache
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    """Lives as long as this process."""
+    return tempfile.TemporaryDirectory(prefix="ingestion-preload-")
