@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ingestion_assets.settings import Settings
+from ingestion_assets.stores.durable_files import sync_folder
 
 
 class SealError(ValueError):
@@ -62,3 +63,4 @@ def _keep(path: Path, key: str) -> None:
     with suppress(FileExistsError):
         os.link(draft, path)
     draft.unlink()
+    sync_folder(path.parent)

@@ -3,7 +3,7 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from ingestion_assets_tests.faults.convergence import Audit, audit, come_to_rest, last_finished
 from ingestion_assets_tests.faults.conversations import Conversations
 from ingestion_assets_tests.faults.entities import Messages
+from ingestion_assets_tests.faults.late_writes import LateWrites, late_writes
 from ingestion_assets_tests.faults.load import Acknowledged, Client, Load, Send, Senders
 from ingestion_assets_tests.faults.modules import ModuleSyncs
 from ingestion_assets_tests.faults.targets import SUPERVISORD, UP, kill
@@ -43,6 +44,8 @@ class Campaign:
     """All that was sent to one stack, by all flows at once."""
 
     stack: RunningStack
+    mongodb: LateWrites | None
+    """Where it was asked for, the stack's MongoDB is a server of ours behind a proxy that holds writes back."""
     rng: random.Random
     loads: Mapping[str, Load]
     rounds: list[Round] = field(default_factory=list)
@@ -53,18 +56,38 @@ class Campaign:
 
         Raises `AssertionError`.
         """
-        with Senders(self.stack, self.payloads(payloads)) as senders:
+
+        def one_after_the_other(senders: Senders) -> float:
             back = time.monotonic()
             for target in targets:
                 back = kill(target, self.stack, senders, self.rng)
                 if target in (UP, SUPERVISORD):
                     self.stack = up_again(self.stack)
                     back = time.monotonic()
-            senders.finish(timeout_s=DEADLINE_S)
-            rest = come_to_rest(self.stack, senders.acknowledged, deadline_s=DEADLINE_S)
+            return back
+
+        return self.under_load(one_after_the_other, self.payloads(payloads), names=targets)
+
+    def under_load(
+        self,
+        hurt: Callable[[Senders], float],
+        payloads: Sequence[Send],
+        *,
+        names: tuple[str, ...],
+        doors: Sequence[str] = (),
+        deadline_s: float = DEADLINE_S,
+    ) -> Round:
+        """Send payloads, through more front doors too, let `hurt` do harm meanwhile, wait for rest.
+
+        `hurt` returns the time (monotonic) at which the harm was over. Raises `AssertionError`.
+        """
+        with Senders(self.stack, payloads, doors=doors) as senders:
+            back = hurt(senders)
+            senders.finish(timeout_s=deadline_s)
+            rest = come_to_rest(self.stack, senders.acknowledged, deadline_s=deadline_s)
         self.note(senders)
         done = Round(
-            targets=targets, finished_s=rest.finished_at - back, quiet_s=rest.quiet_at - back,
+            targets=names, finished_s=rest.finished_at - back, quiet_s=rest.quiet_at - back,
             acknowledged=len(senders.acknowledged), last=last_finished(self.stack), answers=senders.answers,
         )  # fmt: skip
         self.rounds.append(done)
@@ -87,23 +110,31 @@ class Campaign:
 
 
 @contextmanager
-def campaign(home: Path, *, seed: int) -> Iterator[Campaign]:
+def campaign(home: Path, *, seed: int, mongodb: LateWrites | None = None) -> Iterator[Campaign]:
     """A campaign against a new stack in `home`, which is stopped at the end, however often it was started again."""
+    given = {} if mongodb is None else {"mongodb_url": mongodb.url}
     loads: dict[str, Load] = {
         "conversations": Conversations(), "modules": ModuleSyncs(), "entities": Messages(),
     }  # fmt: skip
-    with running_stack(home, **SETTINGS) as stack:
+    with running_stack(home, **SETTINGS, **given) as stack:
         client = Client(stack)
         for load in loads.values():
             load.prepare(client)
         client.close()
-        made = Campaign(stack=stack, rng=random.Random(seed), loads=loads)
+        made = Campaign(stack=stack, mongodb=mongodb, rng=random.Random(seed), loads=loads)
         try:
             yield made
         finally:
             if made.stack is not stack:
                 made.stack.process.terminate()
                 made.stack.process.wait(timeout=40)
+
+
+@contextmanager
+def campaign_with_late_writes(home: Path, *, seed: int) -> Iterator[Campaign]:
+    """A campaign whose MongoDB lies behind a proxy. Its target `MongoDB` can be stopped, not killed."""
+    with late_writes(home / "own-mongodb") as mongodb, campaign(home, seed=seed, mongodb=mongodb) as made:
+        yield made
 
 
 def up_again(stack: RunningStack) -> RunningStack:

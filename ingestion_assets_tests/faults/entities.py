@@ -3,7 +3,7 @@
 import itertools
 import json
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -18,6 +18,8 @@ from ingestion_assets_tests.faults.load import (
     Findings,
     Post,
     Send,
+    Single,
+    Versions,
     retry_after,
     some_key,
     waits,
@@ -33,7 +35,6 @@ REQUESTS = (1, 3)
 """How many requests a stream may be sent in where nothing breaks."""
 CHUNKS = 9
 CHUNK_S = 0.3
-REVISED_S = 0.5
 Row = tuple[str, ...]
 """Name of the entity, then its fields as text."""
 
@@ -47,20 +48,6 @@ _STREAMS = """
     FROM ingestion.drops
     WHERE flow = 'entities' AND attributes ? 'stream' AND NOT attributes ? 'alias_of' GROUP BY 1
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Versions:
-    """Messages with the same key, each sent once the one before is acknowledged: the last one wins."""
-
-    messages: Sequence[Post]
-
-    def __call__(self, client: Client) -> list[Acknowledged]:
-        acknowledged: list[Acknowledged] = []
-        for message in self.messages:
-            acknowledged += message(client)
-            client.pause(REVISED_S)  # the time until somebody revises it, not a wait
-        return acknowledged
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +167,12 @@ class Messages:
                 made.append(stream)
         return made
 
+    def single(self, rng: random.Random) -> Single:
+        row = _customer(rng, next(self._keys))
+        return Single(
+            post=self._post(rng, "message", _text(row)), accepted=lambda: self._rows.update({row[:2]: row})
+        )
+
     def _post(self, rng: random.Random, endpoint: str, body: bytes) -> Post:
         return Post(
             path=f"/ingest/{endpoint}", key=some_key(rng), body=body, records=body.count(b"\n"), media_type=TEXT,
@@ -196,7 +189,7 @@ class Messages:
         entity = TPCH.by_name[name]
         named = dict(zip(entity.names, values, strict=True))
         self._rows[name, *(named[part] for part in entity.primary_key)] = row
-        return "|".join((entity.prefix, *values)).encode() + b"\n"
+        return _text(row)
 
     def records_in(self, result: Mapping[str, Any]) -> int:
         return result["processed"]
@@ -224,6 +217,10 @@ class Messages:
             different.append(f"{waiting['lines']} lines wait for streams that ended")
         [told] = rows(stack, _TOLD)
         return Findings(doubled=told["inserted"] - len(wanted), different=different)
+
+
+def _text(row: Row) -> bytes:
+    return "|".join((TPCH.by_name[row[0]].prefix, *row[1:])).encode() + b"\n"
 
 
 def _events(answer: httpx.Response) -> Iterator[dict[str, Any]]:

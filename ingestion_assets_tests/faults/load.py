@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import httpx
@@ -18,6 +18,8 @@ SENDERS = 8
 WAITING_SHARE = 0.3
 """Share of the requests that wait for their outcome instead of asking for the receipt alone."""
 PAUSE_S = 0.1
+REVISED_S = 0.5
+SINGLE_RETRY_S = 1.0
 
 
 class StoppedError(Exception):
@@ -44,21 +46,30 @@ class Findings:
 class Client:
     """The front door and the queues as a patient client uses them: it tries again until it is answered."""
 
-    def __init__(self, stack: RunningStack) -> None:
+    def __init__(self, stack: RunningStack, doors: Sequence[str] = ()) -> None:
         self.answers: Counter[str] = Counter()
         """How often each status was answered; `broken` for connections that broke."""
         self._stop = threading.Event()
-        self.http = httpx.Client(
-            base_url=stack.url, headers={"X-API-Key": stack.admin_token}, timeout=httpx.Timeout(60, connect=2)
-        )
+        self._doors = [
+            httpx.Client(
+                base_url=url, headers={"X-API-Key": stack.admin_token}, timeout=httpx.Timeout(60, connect=2)
+            )
+            for url in (stack.url, *doors)
+        ]
         self._queues = redis.Redis.from_url(
             stack.environment["INGESTION_REDIS_URL"], socket_timeout=5, socket_connect_timeout=2
         )
 
     def close(self) -> None:
         self.stop()
-        self.http.close()
+        for door in self._doors:
+            door.close()
         self._queues.close()
+
+    @property
+    def http(self) -> httpx.Client:
+        """A client of any of the front doors, another one each time."""
+        return random.choice(self._doors)
 
     def stop(self) -> None:
         """Whoever waits for an answer gets `StoppedError`."""
@@ -124,6 +135,10 @@ class Load(Protocol):
         """About `count` payloads for a round. They may be sent in any order, and all of them will be."""
         ...
 
+    def single(self, rng: random.Random) -> "Single":
+        """A payload for one try."""
+        ...
+
     def records_in(self, result: Mapping[str, Any]) -> int:
         """How many records a receipt's result accounts for."""
         ...
@@ -159,13 +174,80 @@ class Post:
         return [Acknowledged(receipt=answer.headers["X-Receipt-Id"], records=self.records)]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Versions:
+    """The same thing again and again, each sent once the one before is acknowledged: the last one wins."""
+
+    messages: Sequence[Post]
+
+    def __call__(self, client: Client) -> list[Acknowledged]:
+        acknowledged: list[Acknowledged] = []
+        for message in self.messages:
+            acknowledged += message(client)
+            client.pause(random.choice((0.0, REVISED_S)))  # the time until somebody revises it, not a wait
+        return acknowledged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Single:
+    """A payload that is given up where the answer says that nothing was accepted: then it must never be seen again.
+
+    Where it is not known, it is repeated under its key. `accepted` tells the oracle that it is to be expected.
+    """
+
+    post: Post
+    accepted: Callable[[], None]
+
+    def __call__(self, client: Client) -> list[Acknowledged]:
+        request = self.post.request()
+        path, unknown = request.pop("url"), False
+        while True:
+            try:
+                answer = client.http.post(path, **request)
+            except httpx.TransportError:
+                client.answers["broken"] += 1
+                unknown = True
+                client.pause()
+                continue
+            if answer.is_success:
+                client.answers[str(answer.status_code)] += 1
+                self.accepted()
+                return [Acknowledged(receipt=answer.headers["X-Receipt-Id"], records=self.post.records)]
+            wait_s = retry_after(answer)
+            unknown = unknown or answer.json().get("accepted") == "unknown"
+            client.answers["503 not known" if unknown else "503 nothing accepted"] += 1
+            if not unknown:
+                return []
+            client.pause(min(wait_s, SINGLE_RETRY_S))
+
+
+def unwaiting(send: Send) -> Send:
+    """The same, by clients that never wait for an outcome."""
+    if isinstance(send, Post):
+        return replace(send, waits=False)
+    if isinstance(send, Versions):
+        return replace(send, messages=[replace(one, waits=False) for one in send.messages])
+    return send
+
+
+def held_back(send: Send, *, until: threading.Event) -> Send:
+    """The same, once something has happened."""
+
+    def sent(client: Client) -> list[Acknowledged]:
+        while not until.is_set():
+            client.pause()
+        return send(client)
+
+    return sent
+
+
 class Senders:
     """Threads that send some payloads. Use as a context manager; `finish` waits for all to be acknowledged."""
 
-    def __init__(self, stack: RunningStack, payloads: Sequence[Send]) -> None:
+    def __init__(self, stack: RunningStack, payloads: Sequence[Send], *, doors: Sequence[str] = ()) -> None:
         self.payloads = payloads
         self.acknowledged: list[Acknowledged] = []
-        self._client = Client(stack)
+        self._client = Client(stack, doors)
         self._pool = ThreadPoolExecutor(SENDERS, thread_name_prefix="sender")
         self._sending: list[Future[None]] = []
 

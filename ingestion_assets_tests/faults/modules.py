@@ -18,6 +18,8 @@ from ingestion_assets_tests.faults.load import (
     Findings,
     Post,
     Send,
+    Single,
+    Versions,
     some_key,
     waits,
 )
@@ -58,6 +60,8 @@ class ModuleSyncs:
     def __init__(self) -> None:
         self._sites: list[int] = []
         self._sent: dict[str, Incoming] = {}
+        self._revised: list[tuple[str, str]] = []
+        """Keys of syncs with one time, the second sent once the first was acknowledged."""
         self._minute = 0
 
     def prepare(self, client: Client) -> None:
@@ -72,7 +76,10 @@ class ModuleSyncs:
         for _ in range(count):
             site = rng.choice(self._sites)
             self._minute += 1
-            kind = rng.choices(("full", "partial", "again", "small"), (5, 2, 1, 2))[0]
+            kind = rng.choices(("full", "partial", "again", "small", "revised"), (5, 2, 1, 2, 2))[0]
+            if kind == "revised":
+                made.append(self._versions(rng, site))
+                continue
             earlier = [one for one in self._sent.values() if one.site_id == site and not one.confirmed]
             if kind == "again" and earlier:
                 before = rng.choice(earlier).request
@@ -88,6 +95,25 @@ class ModuleSyncs:
             made += [self._payload(rng, sync, data) for _ in range(times)]
         return made
 
+    def single(self, rng: random.Random) -> Single:
+        self._minute += 1
+        site, reported, key = rng.choice(self._sites), _reported(rng, "full"), some_key(rng)
+        sync = incoming(site, reported, minute=self._minute, sync_type="full")
+        return Single(
+            post=_post(rng, sync, key, body(reported, minute=self._minute, sync_type="full")),
+            accepted=lambda: self._sent.update({key: sync}),
+        )
+
+    def _versions(self, rng: random.Random, site: int) -> Versions:
+        """Two inventories of one moment: the one that was sent last is true."""
+        keys, posts = [some_key(rng), some_key(rng)], list[Post]()
+        for key in keys:
+            reported = _reported(rng, "full")
+            self._sent[key] = sync = incoming(site, reported, minute=self._minute, sync_type="full")
+            posts.append(_post(rng, sync, key, body(reported, minute=self._minute, sync_type="full")))
+        self._revised.append((keys[0], keys[1]))
+        return Versions(messages=posts)
+
     def _payload(self, rng: random.Random, sync: Incoming, data: Mapping[str, Any]) -> Send:
         key, records = some_key(rng), len(data["modules"])
         by_queue = not sync.confirmed and len(self._sent) % 2
@@ -95,10 +121,7 @@ class ModuleSyncs:
         if by_queue:
             job = {"job_id": key, "site_id": sync.site_id, "data": data}
             return Job(job_id=key, job=json.dumps(job).encode(), records=records)
-        made = Post(
-            path=f"/api/v1/sites/{sync.site_id}/modules/sync", key=key, body=json.dumps(data).encode(), records=records,
-            waits=waits(rng),
-        )  # fmt: skip
+        made = _post(rng, sync, key, data)
         return replace(made, parameters={"confirm_removals": "true"}) if sync.confirmed else made
 
     def records_in(self, result: Mapping[str, Any]) -> int:
@@ -114,6 +137,12 @@ class ModuleSyncs:
             f"sync {one['key']} is {one['state']}"
             for one in syncs
             if one["state"] not in ("applied", "superseded")
+        ]
+        place = {one["key"]: one["sequence"] for one in syncs if one["state"] == "applied"}
+        different += [
+            f"sync {first} was applied after {second}, which was sent after it was acknowledged"
+            for first, second in self._revised
+            if place.get(first, 0) > place.get(second, place.get(first, 0))
         ]
         engine = postgres.engine(stack.environment["INGESTION_POSTGRES_URL"])
         for site in self._sites:
@@ -145,6 +174,13 @@ class ModuleSyncs:
             if stored(engine, site, as_of=at) != moment.modules
         ]
         return said + ["now"] * (stored(engine, site) != moments[-1].modules)
+
+
+def _post(rng: random.Random, sync: Incoming, key: str, data: Mapping[str, Any]) -> Post:
+    return Post(
+        path=f"/api/v1/sites/{sync.site_id}/modules/sync", key=key, body=json.dumps(data).encode(),
+        records=len(data["modules"]), waits=waits(rng),
+    )  # fmt: skip
 
 
 def _reported(rng: random.Random, kind: str) -> list[dict[str, Any]]:

@@ -1,4 +1,5 @@
-"""The long kill test, of all flows at once: `python -m ingestion_assets_tests.faults.soak --kills 20 --target PostgreSQL --target Valkey`.
+"""The long fault tests, of all flows at once: `python -m ingestion_assets_tests.faults.soak --rounds 20 --target PostgreSQL`, or
+`--kind clocks --kind syncs`.
 
 Starts a stack of its own in a temporary folder, prints each round and, at the end, a table.
 """
@@ -8,68 +9,124 @@ import random
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ingestion_assets_tests.faults.campaign import Campaign, Round, campaign
+from ingestion_assets_tests.faults.campaign import Campaign, Round, campaign, campaign_with_late_writes
 from ingestion_assets_tests.faults.convergence import Audit
+from ingestion_assets_tests.faults.kinds import KINDS, Kind
+from ingestion_assets_tests.faults.stopping import STOPPABLE, STOPPED_S, stop_each
 from ingestion_assets_tests.faults.targets import TARGETS
 
+KILL, STOP, NOTHING = "kill", "stop", "nothing"
 HEADER = (
-    "| target | kills | acknowledged | lost | doubled | failed | tables | all done after, median | most | nothing held after, most |\n"
-    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    "| what | rounds | acknowledged | lost | doubled | failed | tables | not told | all done after, median | most | nothing held after, most |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
 
-def row(target: str, rounds: Sequence[Round], audit: Audit) -> str:
-    """One line of the table, in seconds from the moment the target was back."""
+def row(name: str, number: int, rounds: Sequence[Round], audit: Audit, silent: Sequence[str]) -> str:
+    """One line of the table, in seconds from the moment the harm was over."""
     finished = [one.finished_s for one in rounds]
     quiet = [one.quiet_s for one in rounds]
     return (
-        f"| {target} | {len(rounds)} | {sum(one.acknowledged for one in rounds)} | {len(audit.lost)} | {audit.doubled} "
-        f"| {len(audit.failed)} | {'equal' if not audit.different else f'{len(audit.different)} differ'} "
+        f"| {name} | {number} | {sum(one.acknowledged for one in rounds)} | {len(audit.lost)} | {audit.doubled} "
+        f"| {len(audit.failed)} | {'equal' if not audit.different else f'{len(audit.different)} differ'} | {len(silent)} "
         f"| {statistics.median(finished):.1f} s | {max(finished):.1f} s | {max(quiet):.1f} s |"
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit status 1 when something was lost, doubled, failed or differs."""
-    parser = argparse.ArgumentParser(description="Kill parts of a stack under load, again and again.")
-    parser.add_argument("--target", action="append", choices=[*TARGETS, "nothing"], help="default: each")
-    parser.add_argument("--kills", type=int, default=20, help="per target (default %(default)s)")
+    """Exit status 1 when something was lost, doubled, failed, differs or was not told."""
+    parser = argparse.ArgumentParser(description="Hurt a stack under load, again and again.")
+    parser.add_argument("--kind", action="append", choices=[KILL, STOP, *KINDS], help="default: kill")
+    parser.add_argument(
+        "--target", action="append", choices=list(dict.fromkeys([*TARGETS, *STOPPABLE, NOTHING])),
+        help="what is killed or stopped (default: each)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--rounds", "--kills", type=int, default=20, help="of each target or kind (default %(default)s)"
+    )
     parser.add_argument(
         "--payloads", type=int, default=12, help="payloads a round and flow, about (default %(default)s)"
     )
+    parser.add_argument(
+        "--stopped", type=float, nargs=2, default=STOPPED_S, metavar=("FROM", "TO"),
+        help="seconds for which a process stands still (default: 5 to 120)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="default: random")
     parser.add_argument("--home", type=Path, help="the stack's home; default: a temporary folder")
     chosen = parser.parse_args(arguments)
     print(f"seed {chosen.seed}", flush=True)
+    kinds = chosen.kind or [KILL]
+    start = campaign if kinds == [KILL] else campaign_with_late_writes
     with (
         tempfile.TemporaryDirectory(prefix="ingestion-soak-") as temporary,
-        campaign(chosen.home or Path(temporary) / "home", seed=chosen.seed) as running,
+        start(chosen.home or Path(temporary) / "home", seed=chosen.seed) as running,
     ):
-        return soak(running, targets=chosen.target or TARGETS, kills=chosen.kills, payloads=chosen.payloads)
+        acts = list(_acts(kinds, chosen.target, payloads=chosen.payloads, stopped=tuple(chosen.stopped)))
+        return soak(running, acts, rounds=chosen.rounds, payloads=chosen.payloads)
 
 
-def soak(running: Campaign, *, targets: Sequence[str], kills: int, payloads: int) -> int:
-    """Kill each target `kills` times; 1 when something was lost, doubled, failed or differs."""
+Act = Callable[[Campaign], list[str]]
+
+
+def _acts(
+    kinds: Sequence[str], targets: Sequence[str] | None, *, payloads: int, stopped: tuple[float, float]
+) -> Iterator[tuple[str, Act]]:
+    """What a round does, by the name it has in the table."""
+
+    def killing(target: str) -> Act:
+        def act(running: Campaign) -> list[str]:
+            running.strike(*([] if target == NOTHING else [target]), payloads=payloads)
+            return []
+
+        return act
+
+    def stopping(target: str) -> Act:
+        def act(running: Campaign) -> list[str]:
+            stop_each(running, target, payloads=payloads, seconds=stopped)
+            return []
+
+        return act
+
+    def hurting(kind: Kind) -> Act:
+        return lambda running: kind(running, payloads)
+
+    for kind in kinds:
+        if kind == KILL:
+            others = {*TARGETS, NOTHING} if kinds == [KILL] else {*TARGETS, NOTHING} - {"MongoDB"}
+            yield from ((one, killing(one)) for one in targets or TARGETS if one in others)
+        elif kind == STOP:
+            yield from (
+                (f"{one}, stopped", stopping(one)) for one in targets or STOPPABLE if one in STOPPABLE
+            )
+        else:
+            yield kind, hurting(KINDS[kind])
+
+
+def soak(running: Campaign, acts: Sequence[tuple[str, Act]], *, rounds: int, payloads: int) -> int:
+    """Do each of it `rounds` times; 1 when something was lost, doubled, failed, differs or was not told."""
     table: list[str] = []
     clean = True
     running.strike(payloads=payloads)
-    for target in targets:
-        first = len(running.rounds)
-        for number in range(kills):
-            done = running.strike(*([] if target == "nothing" else [target]), payloads=payloads)
-            print(
-                f"{target} {number + 1}/{kills}: {done.acknowledged} acknowledged, all done {done.finished_s:.1f} s after "
-                f"it was back, nothing held {done.quiet_s:.1f} s; last {done.last}; answers {dict(done.answers)}",
-                flush=True,
-            )
+    for name, act in acts:
+        first, silent = len(running.rounds), list[str]()
+        for number in range(rounds):
+            before = len(running.rounds)
+            silent += act(running)
+            for done in running.rounds[before:]:
+                print(
+                    f"{name} {number + 1}/{rounds} ({', '.join(done.targets)}): {done.acknowledged} acknowledged, all done "
+                    f"{done.finished_s:.1f} s after it was over, nothing held {done.quiet_s:.1f} s; last {done.last}; "
+                    f"answers {dict(done.answers)}",
+                    flush=True,
+                )
         found = running.audit()
-        for said in [*found.lost, *found.failed, *found.different][:20]:
+        for said in [*silent, *found.lost, *found.failed, *found.different][:20]:
             print(f"  {said}", flush=True)
-        clean = clean and found.is_clean
-        table.append(row(target, running.rounds[first:], found))
+        clean = clean and found.is_clean and not silent
+        table.append(row(name, rounds, running.rounds[first:], found, silent))
         print(HEADER, *table, sep="\n", flush=True)
     return 0 if clean else 1
 

@@ -54,7 +54,7 @@ def kill(target: str, stack: RunningStack, load: Senders, rng: random.Random) ->
         os.kill(stack.process.pid, signal.SIGKILL)
         return time.monotonic()
     if target == SUPERVISORD:
-        os.kill(_supervisord(stack.home), signal.SIGKILL)
+        os.kill(supervisord(stack.home), signal.SIGKILL)
         return time.monotonic()
     program = PROGRAMS[target]
     before = stack.pid_of(program)
@@ -106,5 +106,6 @@ def _kill_child(stack: RunningStack, load: Senders, rng: random.Random) -> float
     raise AssertionError("no run was at work while the load lasted")
 
 
-def _supervisord(home: Path) -> int:
+def supervisord(home: Path) -> int:
+    """The process id of a stack's supervisord."""
     return int((Places(home).run / "supervisord.pid").read_text(encoding="ascii"))

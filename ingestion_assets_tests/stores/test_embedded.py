@@ -82,6 +82,15 @@ def test_what_was_acknowledged_survives_kill_and_stop(
         assert read(server.url) == [1, 2]
 
 
+def test_postgres_starts_after_the_power_failed_while_it_made_its_lock_file(tmp_path: Path) -> None:
+    folder = tmp_path / "server"
+    with running(embedded_postgres(folder=folder, port=free_port())) as server:
+        _postgres_write(server.url, 1)
+    (folder / "data" / "postmaster.pid").touch()
+    with running(embedded_postgres(folder=folder, port=free_port())) as server:
+        assert _postgres_read(server.url) == [1]
+
+
 def test_postgres_has_pgvector_and_sorts_the_same_everywhere(postgres_server: str) -> None:
     with psycopg.connect(postgres_server) as connection:
         connection.execute("CREATE EXTENSION vector")

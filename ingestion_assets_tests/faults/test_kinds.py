@@ -1,0 +1,48 @@
+"""Whatever goes wrong while all flows take payloads, be it clocks, syncs, damage, late writes or processes that stand still:
+nothing acknowledged is lost, doubled or beaten by what was sent before it, and nothing is silent.
+
+The long version is `soak.py`.
+"""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from ingestion_assets_tests.faults.campaign import Campaign, campaign_with_late_writes
+from ingestion_assets_tests.faults.conftest import SEED
+from ingestion_assets_tests.faults.kinds import KINDS
+from ingestion_assets_tests.faults.stopping import STOPPABLE, STOPPED_S, stop_each
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
+ROUNDS = 20 if LONG else 1
+PAYLOADS = 12 if LONG else 4
+STOPPED = [(target,) for target in STOPPABLE] if LONG else [("front door", "worker child", "PostgreSQL")]
+STOP_S = STOPPED_S if LONG else (5.0, 6.0)
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
+    with campaign_with_late_writes(tmp_path_factory.mktemp("proxied") / "home", seed=SEED) as running:
+        yield running
+
+
+def _clean(running: Campaign) -> None:
+    done = running.rounds[-1]
+    print(f"{', '.join(done.targets)}: {done.acknowledged} acknowledged, answers {dict(done.answers)}")
+    found = running.audit()
+    assert found.is_clean, found
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS for _ in range(ROUNDS)])
+def test_kind_under_load(proxied: Campaign, kind: str) -> None:
+    silent = KINDS[kind](proxied, PAYLOADS)
+    assert silent == []
+    _clean(proxied)
+
+
+@pytest.mark.parametrize("targets", [targets for targets in STOPPED for _ in range(ROUNDS)], ids=", ".join)
+def test_stopped_under_load(proxied: Campaign, targets: tuple[str, ...]) -> None:
+    stop_each(proxied, *targets, payloads=PAYLOADS, seconds=STOP_S)
+    _clean(proxied)
