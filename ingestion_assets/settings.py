@@ -113,6 +113,11 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         20.0, description="Seconds after its last heartbeat that a run's lease on its lane ends."
     )
+    run_stalled_s: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds that a run's process may stand still (take no processor time: stopped, deadlocked, waiting for something that does not come) before its worker interrupts it, then kills it.",
+    )
     cancel_pause_s: float = Field(
         300.0,
         ge=0,

@@ -8,6 +8,7 @@
 | runs that end before they claim anything | the decision on runs | twice at once, then after 5, 10, 20… s, at most 5 min, until one claims; see `landing/dispatch.py` |
 | one payload, always | the run takes its drops one by one | the one that fails again is `failed`, with the exception's text; the rest go through |
 | the process (killed, out of memory) | the ledger | the worker's warden gives the drops back at once (the sensor, should it be gone too), one attempt fewer; after two lost runs each is taken alone |
+| a run whose process stands still (stopped, deadlocked, hanging in a call) | the ledger | after `INGESTION_RUN_STALLED_S` its worker interrupts it, then kills it; the drops go back, one attempt fewer |
 | a check that blocks, or a run that took longer than it may | the ledger | the drops go back, one attempt fewer |
 | a run that a person cancelled | the ledger | its payloads wait for `INGESTION_CANCEL_PAUSE_S`, or until `ingestion drops resume`; that costs them no attempt |
 | a run that a person started | Dagster's `run_retries` | for lost processes only; dispatched runs carry `dagster/max_retries: 0` |
@@ -81,6 +82,11 @@ def lost(run_id: str, *, cut_off: bool = False) -> FailureOf:
     how = "was cut off" if cut_off else "was lost"
     reason = f"the process of run {run_id} {how} before it finished the payload"
     return FailureOf("run_lost", reason, transient=cut_off)
+
+
+def stalled(run_id: str, reason: str) -> FailureOf:
+    """The word on a run whose worker ended it because it made no progress: its payloads may be at fault, so it counts."""
+    return FailureOf("run_stalled", f"run {run_id} was ended: {reason}", transient=False)
 
 
 def failed(run_id: str, what: str) -> FailureOf:

@@ -119,7 +119,9 @@ class WorkerProcess:
     log: Path
     process: subprocess.Popen[bytes] | None = field(default=None)
 
-    def start(self, *, concurrency: int = 2, drain: float = 8, spare_mb: int = 128) -> "WorkerProcess":
+    def start(self, *, concurrency: int = 2, drain: float = 8, **settings: object) -> "WorkerProcess":
+        """`settings` as in `worker_spare_mb=1` for INGESTION_WORKER_SPARE_MB."""
+        given = {f"INGESTION_{name.upper()}": str(value) for name, value in settings.items()}
         self.log.write_bytes(b"")
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -127,7 +129,7 @@ class WorkerProcess:
                     sys.executable, "-m", f"{PACKAGE}.worker", "--queue=default", f"--module={MODULE}",
                     f"--concurrency={concurrency}", f"--drain={drain}",
                 ],
-                cwd=PROJECT, env=self.environment | {"INGESTION_WORKER_SPARE_MB": str(spare_mb)}, stdout=output, stderr=output,
+                cwd=PROJECT, env=self.environment | given, stdout=output, stderr=output,
             )  # fmt: skip
         wait_until(self._is_ready, seconds=60, what="the worker to be ready")
         return self

@@ -1,8 +1,10 @@
 """A code location with jobs that do nothing, sleep, fail or block, and a flow whose payloads say how their run ends."""
 
 import ctypes
+import hashlib
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,6 +71,17 @@ def sleep_holding_the_gil(context: dg.OpExecutionContext) -> None:
         ctypes.PyDLL(None).usleep(int(left * 1_000_000))
 
 
+@dg.op(config_schema={"seconds": float})
+def compute_in_one_call(context: dg.OpExecutionContext) -> None:
+    """Whoever watches sees nothing of it but the processor time."""
+    rounds, took = 10_000, 0.0
+    while took < context.op_config["seconds"]:
+        rounds = rounds * 2 if took == 0 else int(rounds * 1.2 * context.op_config["seconds"] / took)
+        started = time.monotonic()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
+        took = time.monotonic() - started
+
+
 _kept: list[bytes] = []
 
 
@@ -90,6 +103,11 @@ def sleeping() -> None:
 @dg.job(executor_def=dg.in_process_executor)
 def blocking() -> None:
     sleep_holding_the_gil()
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def computing() -> None:
+    compute_in_one_call()
 
 
 @dg.job(executor_def=dg.in_process_executor)
@@ -132,6 +150,19 @@ class PlannedWork:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
 
+    def hang(self, how: str) -> None:
+        """Stand still, in the way that is asked for; the last one heeds no interrupt."""
+        if how == "deadlock":
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire()
+        if how == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(60)
+        if how == "hang in C":
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # as a call that goes on after a signal
+            ctypes.PyDLL(None).usleep(60_000_000)
+
     def lose_the_ledger(self) -> None:
         """A failure that will pass, while nothing can be given back."""
         self.run.engine = sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
@@ -152,6 +183,8 @@ def stored(work: PlannedWork) -> dg.MaterializeResult:
         work.overrun()
     if work.plan == "lose the ledger":
         work.lose_the_ledger()
+    if work.plan in {"deadlock", "stop", "hang in C"}:
+        work.hang(work.plan)
     passed = work.plan != "fail the check"
     return dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="as_planned", passed=passed)])
 
@@ -171,6 +204,7 @@ defs = dg.Definitions(
         sleeping,
         blocking,
         failing,
+        computing,
         hoarding,
         dg.define_asset_job("chain", selection=CHAIN),
         flow_job(PLANNED, audits=[]),
