@@ -272,7 +272,9 @@ def beating(run_id: str) -> Iterator[None]:
         while not stop.wait(settings.heartbeat_s):
             still_s = progress.still_s(run_id, worker.pid, thread=working_thread)
             if still_s >= settings.run_stalled_s:
-                logger.error("Run %s has made no progress for %.0f s; nobody beats for it any more", run_id, still_s)
+                logger.error(
+                    "Run %s has made no progress for %.0f s; nobody beats for it any more", run_id, still_s
+                )
                 os.kill(worker.pid, signal.SIGINT)
                 return
             try:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import psutil
 
 OTHERS_SHARE = 0.05  # of a core: what threads take that compute for a waiting main thread, not those that merely keep a connection
-MOST_BETWEEN_LOOKS_S = 5.0  # while the watcher itself was stopped, or the machine slept, the process may have had no turn either
+MOST_BETWEEN_LOOKS_S = (
+    5.0  # while the watcher itself was stopped, or the machine slept, the process may have had no turn either
+)
 
 
 @dataclass(slots=True)

@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.4
 INTERRUPT_EVERY_S = 1.0
 KILL_AFTER_S = 3.0  # after the first interrupt: the click in the UI must show within 5 s
-STALLED_KILL_AFTER_S = 10.0  # after the interrupt: time to give the payloads back; its lease, no longer renewed, holds as long
+STALLED_KILL_AFTER_S = (
+    10.0  # after the interrupt: time to give the payloads back; its lease, no longer renewed, holds as long
+)
 LOOK_AROUND_S = 5.0
 LOST = Ending("lost")
 

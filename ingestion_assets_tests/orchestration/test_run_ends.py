@@ -155,7 +155,7 @@ def test_a_lane_whose_runs_fail_before_they_claim_anything_gets_the_next_ever_la
     assert ask() == []
     with engine.begin() as connection:
         (state,) = dispatch.lane_states(connection, flows=[LANE.flow])
-        assert dispatch.IN_VAIN_FIRST_S - 2 < state.rests_s <= dispatch.IN_VAIN_FIRST_S
+        assert dispatch.IN_VAIN_FIRST_S - 2 < state.paused_s <= dispatch.IN_VAIN_FIRST_S
         ago = f"interval '{dispatch.IN_VAIN_FIRST_S} s'"
         connection.execute(sa.text(f"UPDATE ingestion.dispatches SET ended_at = ended_at - {ago}"))
     (asked,) = ask()
@@ -170,7 +170,7 @@ def test_a_lane_whose_runs_fail_before_they_claim_anything_gets_the_next_ever_la
 def test_runs_in_vain_are_spaced_ever_wider_up_to_a_limit() -> None:
     now = datetime.now(UTC)
     rests = [
-        dispatch.LaneState(LANE, now, leased=False, pending=False, in_vain=number).rests_s
+        dispatch.LaneState(LANE, now, leased=False, pending=False, in_vain=number).paused_s
         for number in range(11)
     ]
     assert rests == [0, 0, 0, 5, 10, 20, 40, 80, 160, 300, 300]
