@@ -139,7 +139,17 @@ class Settings(BaseSettings):
     retention_days: int | None = Field(
         None,
         ge=30,
-        description="Days after which finished payloads, their receipts and idempotency keys, and Dagster's superseded runs are deleted; unset, everything is kept.",
+        description="Days after which finished payloads, their receipts and idempotency keys are deleted; unset, all are kept.",
+    )
+    run_retention_days: float = Field(
+        30,
+        ge=0,
+        description="Days after which Dagster's superseded runs are deleted, with their events and logs; 0: never.",
+    )
+    run_retention_gb: float | None = Field(
+        None,
+        gt=0,
+        description="Gigabytes that Dagster's runs may take in the database; the oldest superseded ones beyond that are deleted.",
     )
 
     workers_default: int = Field(2, ge=1, description="Warm worker processes on the queue `default`.")
