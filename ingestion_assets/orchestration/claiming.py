@@ -39,6 +39,7 @@ from ingestion_assets.orchestration.retries import (
     cancelled,
     failed,
     failure_of,
+    killed_for_memory,
     lost,
     retry_in_step,
     stalled,
@@ -81,6 +82,7 @@ class Working:
                 delay_s=REDISPATCH_DELAY_S,
                 max_attempts=self.settings.max_attempts,
                 pause_s=pause_s,
+                alone=failure.alone,
             )
             claims.release(connection, self.claim.run_id)
         self._open.close()
@@ -120,6 +122,7 @@ def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None
             delay_s=REDISPATCH_DELAY_S,
             max_attempts=settings.max_attempts,
             pause_s=pause_s,
+            alone=failure.alone,
         )
         claims.release(connection, run_id)
         if lose(connection, [UUID(tags[DISPATCH_TAG])]):
@@ -136,7 +139,9 @@ def _failure_by(ending: Ending, run_id: str) -> FailureOf:
         return failed(run_id, ending.reason)
     if ending.how == "stalled":
         return stalled(run_id, ending.reason)
-    return lost(run_id, cut_off=ending.how == "over")
+    if ending.how == "out of memory":
+        return killed_for_memory(run_id, ending.reason)
+    return lost(run_id, ending.reason, cut_off=ending.how == "over")
 
 
 @contextmanager

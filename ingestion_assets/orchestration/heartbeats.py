@@ -72,10 +72,10 @@ _PRUNE = sa.text("DELETE FROM ingestion.run_heartbeats WHERE ended_at < now() - 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run came to its end: by itself or cut off, as a failure (`reason`: what failed), by the death of its process,
-    by its worker because it made no progress (`reason`), by a person."""
+    """How a run came to its end, and what more is known of that: by itself or cut off, as a failure, by the death of its
+    process (of which the system may have made memory), by its worker because it made no progress, by a person."""
 
-    how: Literal["over", "failed", "lost", "stalled", "cancelled"]
+    how: Literal["over", "failed", "lost", "out of memory", "stalled", "cancelled"]
     reason: str = ""
 
 

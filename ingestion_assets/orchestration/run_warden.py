@@ -20,6 +20,7 @@ from dagster._core.events import JobFailureData, RunFailureReason
 
 from ingestion_assets.orchestration import heartbeats, lost_launches
 from ingestion_assets.orchestration.heartbeats import OVER, Ending, Heartbeat, Worker
+from ingestion_assets.orchestration.memory_watch import MemoryWatch
 from ingestion_assets.orchestration.progress import Progress, is_stopped
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ class RunWarden(threading.Thread):
         self._drain_s = drain_s
         self._stalled_s = stalled_s
         self._progress = Progress()
+        self._memory = MemoryWatch()
         self._stalled: dict[str, tuple[str, float]] = {}
         self._broker = redis.Redis.from_url(broker_url, socket_timeout=5, socket_connect_timeout=2)
         self._suspects: set[str] = set()
@@ -75,6 +77,7 @@ class RunWarden(threading.Thread):
             try:
                 rows = heartbeats.live(self._engine, worker=self._worker)
                 alive = [row for row in rows if not self._is_lost(row)]
+                self._memory.look({row.run_id: row.pid for row in rows})
                 self._end_stalled(alive)
                 if now >= next_beat:
                     moving = [row.run_id for row in alive if row.run_id not in self._stalled]
@@ -102,11 +105,16 @@ class RunWarden(threading.Thread):
         if heartbeats.is_running(row.pid):
             return False
         logger.error("Process %s died while it executed run %s", row.pid, row.run_id)
+        who = f"The process that executed the run (pid {row.pid} on {row.host})"
+        held = self._memory.says(row.run_id)
         if row.run_id in self._stalled:
             reason = f"{self._stalled[row.run_id][0]}, and did not heed its interrupt"
             self._try_to_report(row, f"The run was ended: {reason}.", Ending("stalled", reason))
+        elif self._memory.system_killed_for_it():
+            message = f"{who} was killed by the system, which ran out of memory; {held}."
+            self._try_to_report(row, message, Ending("out of memory", held))
         else:
-            self._try_to_report(row, f"The process that executed the run (pid {row.pid} on {row.host}) died.")
+            self._try_to_report(row, f"{who} died; {held}.", Ending("lost", held))
         return True
 
     def _try_to_report(self, row: Heartbeat, message: str, ending: Ending = LOST) -> None:

@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import resource
 import signal
 import threading
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import psutil
 import sqlalchemy as sa
 
 from ingestion_assets.landing.claims import LaneBusyError
@@ -163,6 +165,23 @@ class PlannedWork:
             signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # as a call that goes on after a signal
             ctypes.PyDLL(None).usleep(60_000_000)
 
+    def exceed(self) -> None:
+        """Ask for more memory than the process may have."""
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**26, before[1]))
+        try:
+            bytearray(2**30)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+    def grow(self) -> None:
+        """Take ever more memory in a control group that has little."""
+        (Path(self.claim.drops[0].attributes["group"]) / "cgroup.procs").write_text(str(os.getpid()))
+        taken = []
+        while len(taken) < 64:
+            taken.append(bytearray(os.urandom(2**20)) * 16)
+            time.sleep(0.1)  # a look of the warden sees some of it
+
     def lose_the_ledger(self) -> None:
         """A failure that will pass, while nothing can be given back."""
         self.run.engine = sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
@@ -185,6 +204,10 @@ def stored(work: PlannedWork) -> dg.MaterializeResult:
         work.lose_the_ledger()
     if work.plan in {"deadlock", "stop", "hang in C"}:
         work.hang(work.plan)
+    if work.plan == "exceed":
+        work.exceed()
+    if work.plan == "grow":
+        work.grow()
     passed = work.plan != "fail the check"
     return dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="as_planned", passed=passed)])
 
