@@ -17,11 +17,10 @@ def peak_mb() -> int:
 
 def limit_mb() -> int | None:
     """The lowest bound that is known: of the process's address space, or of its control group."""
-    bounds = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
-    for path in _CGROUPS:
-        if path.exists() and (said := path.read_text(encoding="ascii").strip()).isdecimal():
-            bounds.append(int(said))
-    bounds = [bound for bound in bounds if 0 < bound < _NO_LIMIT]
+    said = [path.read_text(encoding="ascii").strip() for path in _CGROUPS if path.exists()]
+    limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+    limits += [int(text) for text in said if text.isdecimal()]
+    bounds = [bound for bound in limits if 0 < bound < _NO_LIMIT]
     return min(bounds) // MB if bounds else None
 
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from types import TracebackType
@@ -128,10 +129,8 @@ class Waker:
         looked = 0.0
         while True:
             places: set[Place | None] = set()
-            try:
+            with suppress(Empty):
                 places.add(self._places.get(timeout=_until(min(due.values())) if due else None))
-            except Empty:
-                pass
             if (early := looked + BREATH_S - time.monotonic()) > 0:
                 time.sleep(early)
             while not self._places.empty():

@@ -15,13 +15,6 @@ from ingestion_assets_tests.orchestration.one_payload import land_one
 LANE = Lane("notes", "2026-01-31", "2026-01-31")
 
 
-@pytest.fixture
-def engine(postgres_url: str) -> Iterator[sa.Engine]:
-    made = sa.create_engine(driver_url(postgres_url, "psycopg"))
-    yield made
-    made.dispose()
-
-
 def test_a_run_cancelled_before_it_starts_pauses_what_it_would_have_claimed(
     runs: Runs, engine: sa.Engine
 ) -> None:

@@ -1,8 +1,6 @@
 """Of a run of the ledger little is kept, but all that assets, partitions, checks and failures are shown from."""
 
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -14,9 +12,6 @@ from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.orchestration.heartbeats import Worker
 from ingestion_assets.orchestration.run_execution import execute_run
-from ingestion_assets.settings import load_settings
-from ingestion_assets.stores import postgres
-from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets_tests.orchestration.conftest import Runs
 from ingestion_assets_tests.orchestration.one_payload import land_one
 
@@ -25,19 +20,7 @@ STORED = dg.AssetKey(["planned", "stored"])
 CHECK = dg.AssetCheckKey(STORED, "as_planned")
 
 
-@pytest.fixture
-def engine(postgres_url: str, dagster_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
-    """The stores of this process, which executes the runs."""
-    monkeypatch.setenv("INGESTION_POSTGRES_URL", postgres_url)
-    monkeypatch.setenv("INGESTION_HOME", str(dagster_home / "home"))
-    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
-    made = sa.create_engine(driver_url(postgres_url, "psycopg"))
-    yield made
-    made.dispose()
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
+pytestmark = pytest.mark.usefixtures("stores_of_the_process")
 
 
 def _run(runs: Runs, engine: sa.Engine, *, dispatched: bool, plan: str = "") -> str:

@@ -11,7 +11,6 @@ from dagster import DagsterRunStatus
 
 from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets_tests.orchestration.conftest import Runs
 from ingestion_assets_tests.orchestration.one_payload import land_one
 from ingestion_assets_tests.servers import wait_until
@@ -19,13 +18,6 @@ from ingestion_assets_tests.servers import wait_until
 LANE = Lane("planned", "2026-01-31", "2026-01-31")
 LITTLE = 400 * 2**20
 GROUPS = Path("/sys/fs/cgroup")
-
-
-@pytest.fixture
-def engine(postgres_url: str) -> Iterator[sa.Engine]:
-    made = sa.create_engine(driver_url(postgres_url, "psycopg"))
-    yield made
-    made.dispose()
 
 
 @pytest.fixture
@@ -94,7 +86,7 @@ def test_a_process_that_the_system_killed_for_its_memory_tells_what_it_held(
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_process_that_was_killed_for_another_reason_tells_it_too(runs: Runs, engine: sa.Engine) -> None:
+def test_a_process_that_was_killed_for_another_reason_tells_it_too(runs: Runs) -> None:
     run_id, pid = runs.launch_sleeping()
     os.kill(pid, signal.SIGKILL)
     runs.wait_for(run_id, DagsterRunStatus.FAILURE)

@@ -5,9 +5,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -19,8 +18,6 @@ from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Ending, Worker
 from ingestion_assets.orchestration.run_execution import execute_run
 from ingestion_assets.orchestration.run_warden import RunWarden
-from ingestion_assets.settings import load_settings
-from ingestion_assets.stores import postgres
 from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets_tests.orchestration.conftest import Broker, Runs
 from ingestion_assets_tests.orchestration.one_payload import land_one
@@ -28,13 +25,6 @@ from ingestion_assets_tests.servers import wait_until
 
 RAISED = 7
 LANE = Lane("planned", "2026-01-31", "2026-01-31")
-
-
-@pytest.fixture
-def engine(postgres_url: str) -> Iterator[sa.Engine]:
-    made = sa.create_engine(driver_url(postgres_url, "psycopg"))
-    yield made
-    made.dispose()
 
 
 def _refuse_the_end_of(refused: str) -> None:
@@ -93,21 +83,7 @@ def test_a_lost_run_that_cannot_be_reported_does_not_stop_the_beats_of_the_other
     assert set(beats) == {"alive"}
 
 
-@pytest.fixture
-def _stores_of_the_process(
-    postgres_url: str, dagster_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    monkeypatch.setenv("INGESTION_POSTGRES_URL", postgres_url)
-    monkeypatch.setenv("INGESTION_HOME", str(dagster_home / "home"))
-    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
-    yield
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
-
-
-@pytest.mark.usefixtures("_stores_of_the_process")
+@pytest.mark.usefixtures("stores_of_the_process")
 @pytest.mark.parametrize(
     ("plan", "attempts", "why"),
     [
@@ -134,7 +110,7 @@ def test_what_a_failed_run_holds_is_given_back_with_the_reason(
     assert "Traceback" not in row.errors[0]["reason"]
 
 
-@pytest.mark.usefixtures("_stores_of_the_process")
+@pytest.mark.usefixtures("stores_of_the_process")
 def test_a_lane_whose_runs_fail_before_they_claim_anything_gets_the_next_ever_later(
     runs: Runs, engine: sa.Engine
 ) -> None:

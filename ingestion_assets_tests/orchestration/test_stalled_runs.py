@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import Iterator
 
 import psutil
 import pytest
@@ -11,7 +10,6 @@ from dagster import DagsterRunStatus
 
 from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets_tests.orchestration.conftest import Runs, WorkerProcess
 from ingestion_assets_tests.orchestration.one_payload import land_one
 from ingestion_assets_tests.servers import wait_until
@@ -19,13 +17,6 @@ from ingestion_assets_tests.servers import wait_until
 LANE = Lane("planned", "2026-01-31", "2026-01-31")
 DAY = {"dagster/partition": "2026-01-02"}
 STALLED_S = 2
-
-
-@pytest.fixture
-def engine(postgres_url: str) -> Iterator[sa.Engine]:
-    made = sa.create_engine(driver_url(postgres_url, "psycopg"))
-    yield made
-    made.dispose()
 
 
 @pytest.fixture(scope="module")
