@@ -170,10 +170,12 @@ class Waker:
             if state.rest_s and state.lane not in lanes
         }
         for one in dispatched:
-            if not self._start(one):
-                due[one.lane.flow, one.lane.name] = time.monotonic() + RETRY_S
-        with self._lock:
-            self._asked_after -= {(lane.flow, lane.name) for lane in lanes}
+            place = (one.lane.flow, one.lane.name)
+            if self._start(one):
+                with self._lock:
+                    self._asked_after.discard(place)
+            else:
+                due[place] = time.monotonic() + RETRY_S
         return due
 
     def _waited_for_now(self, places: Collection[Place], states: Collection[LaneState]) -> set[Place]:

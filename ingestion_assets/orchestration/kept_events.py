@@ -73,8 +73,16 @@ def to_keep(entry: EventLogEntry) -> list[EventLogEntry]:
 
 
 def compact(serialized: str) -> str:
-    """The same event without the spaces in its JSON, and without its tags for Python's logging, which nothing reads back."""
+    """The same event without the spaces in its JSON, without its tags for Python's logging, which nothing reads back, and
+    without the handle of its step where reading makes the same of that of its node."""
     event = json.loads(serialized)
     if isinstance(of_dagster := event.get("dagster_event"), dict):
         of_dagster["logging_tags"] = {}
+        step, node = of_dagster.get("step_handle"), of_dagster.get("solid_handle")
+        if node is not None and step == {
+            "__class__": "StepHandle",
+            "key": node["name"],
+            "solid_handle": node,
+        }:
+            del of_dagster["step_handle"]
     return json.dumps(event, separators=(",", ":"))

@@ -5,6 +5,7 @@ loops for ever does take processor time; it ends by the longest runtime of its j
 """
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import psutil
@@ -50,9 +51,9 @@ class Progress:
         seen.looked_at = now
         return seen.still_s
 
-    def forget_all_but(self, keys: set[object]) -> None:
+    def forget_all_but(self, keys: Collection[object]) -> None:
         """Runs that are over."""
-        for key in self._seen.keys() - keys:
+        for key in self._seen.keys() - set(keys):
             del self._seen[key]
 
 

@@ -58,6 +58,7 @@ class RunWarden(threading.Thread):
         self._drain_s = drain_s
         self._stalled_s = stalled_s
         self._progress = Progress()
+        self._idle = Progress()
         self._memory = MemoryWatch()
         self._stalled: dict[str, tuple[str, float]] = {}
         self._broker = redis.Redis.from_url(broker_url, socket_timeout=5, socket_connect_timeout=2)
@@ -84,10 +85,10 @@ class RunWarden(threading.Thread):
                     heartbeats.beat(self._engine, run_ids=moving)
                     next_beat = now + self._heartbeat_s
                 self._interrupt_cancelled(alive)
-                stopped = self._end_stopped_children({row.pid for row in rows})
-                self._forget_all_but({row.run_id for row in rows}, stopped)
+                self._forget_all_but({row.run_id for row in rows})
                 if now >= next_look:
                     next_look = now + LOOK_AROUND_S
+                    self._end_stopped_children({row.pid for row in rows})
                     self._look_around()
                 if self._stop_at is not None and now >= self._stop_at:
                     self._cut_off(alive)
@@ -174,13 +175,13 @@ class RunWarden(threading.Thread):
         _signal(row.pid, signal.SIGINT)
         _signal(row.pid, signal.SIGCONT)
 
-    def _forget_all_but(self, run_ids: set[str], pids: set[int]) -> None:
-        self._progress.forget_all_but({*run_ids, *pids})
+    def _forget_all_but(self, run_ids: set[str]) -> None:
+        self._progress.forget_all_but(run_ids)
         for known in (self._stalled, self._interrupted):
             for run_id in known.keys() - run_ids:
                 del known[run_id]
 
-    def _end_stopped_children(self, executing: set[int]) -> set[int]:
+    def _end_stopped_children(self, executing: set[int]) -> None:
         """Kill children that a signal stopped before they told of their run: what they are given would wait for ever.
 
         The pool starts others, and a run that such a child took is found to be lost.
@@ -191,10 +192,10 @@ class RunWarden(threading.Thread):
             if child.pid not in executing and is_stopped(child.pid)
         }
         for pid in stopped:
-            if self._progress.still_s(pid, pid) >= self._stalled_s:
+            if self._idle.still_s(pid, pid) >= self._stalled_s:
                 logger.error("Process %s was stopped by a signal for too long; killing it", pid)
                 _signal(pid, signal.SIGKILL)
-        return stopped
+        self._idle.forget_all_but(stopped)
 
     def _look_around(self) -> None:
         for row in heartbeats.abandoned(self._engine, host=self._worker.host):

@@ -6,11 +6,14 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 from dagster import DagsterEventType as Kind
+from dagster._core.execution.plan.handle import StepHandle
 from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._serdes import deserialize_value, serialize_value
 
 from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.orchestration.heartbeats import Worker
+from ingestion_assets.orchestration.kept_events import compact
 from ingestion_assets.orchestration.run_execution import execute_run
 from ingestion_assets_tests.orchestration.conftest import Runs
 from ingestion_assets_tests.orchestration.one_payload import land_one
@@ -64,6 +67,18 @@ def test_a_dispatched_run_keeps_what_the_ui_shows(runs: Runs, engine: sa.Engine)
     assert {stats.step_key for stats in runs.instance.get_run_step_stats(run_id)} == {
         "planned__raw_batches", "planned__stored", "planned__ingestion_log",
     }  # fmt: skip
+
+
+def test_what_is_stored_of_an_event_reads_as_the_whole(runs: Runs, engine: sa.Engine) -> None:
+    run_id = _run(runs, engine, dispatched=False)
+    for entry in runs.instance.all_logs(run_id):
+        event = entry.dagster_event
+        assert event is not None
+        whole = serialize_value(entry._replace(dagster_event=event._replace(logging_tags={"op_name": "o"})))
+        assert deserialize_value(compact(whole), dg.EventLogEntry) == entry
+        assert event.logging_tags == {}
+        if event.node_handle is not None:
+            assert event.step_handle == StepHandle.parse_from_key(str(event.step_key))
 
 
 def test_a_check_of_a_run_is_one_row_that_says_how_it_went(runs: Runs, engine: sa.Engine) -> None:

@@ -100,7 +100,7 @@ def test_a_child_that_was_stopped_between_runs_is_replaced(runs: Runs, impatient
         child.send_signal(signal.SIGSTOP)
     wait_until(
         lambda: not any(child.is_running() and child.status() != "zombie" for child in before),
-        seconds=STALLED_S + 10, what="the stopped children to be replaced",
+        seconds=STALLED_S + 25, what="the stopped children to be replaced",
     )  # fmt: skip
     runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS)
 
