@@ -114,7 +114,7 @@ class Settings(BaseSettings):
         20.0, description="Seconds after its last heartbeat that a run's lease on its lane ends."
     )
     lane_rest_s: float = Field(
-        15.0,
+        20.0,
         ge=0,
         le=300,
         description="Seconds after the start of a run before its lane gets the next one, while nobody waits for an outcome and little has gathered: every run costs disk. 0: at once.",
