@@ -7,7 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -18,6 +18,7 @@ from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.envelope import Endpoint, Envelope
 from ingestion_assets.frontdoor.openapi import describe, docs_page
 from ingestion_assets.frontdoor.problems import Problem, unexpected
+from ingestion_assets.frontdoor.query import known_parameters
 
 Work = Callable[[FrontDoor], Coroutine[Any, Any, None]]
 
@@ -77,7 +78,7 @@ def build_app(
 
     app = FrontDoorApp(
         title=SERVICE, version=version("ingestion-assets"), description=DESCRIPTION, lifespan=lifespan,
-        openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False,
+        openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, dependencies=[Depends(known_parameters)],
     )  # fmt: skip
     app.state.entities = entities
     app.surround(direct=direct, door=door)
@@ -126,7 +127,10 @@ async def _http_exception(_: Request, error: Exception) -> Response:
     detail = {404: "There is nothing at this address.", 405: "This address does not take that method."}.get(
         error.status_code, str(error.detail)
     )
-    return Problem(error.status_code, detail, headers=error.headers).response()
+    headers = dict(error.headers or {})
+    if "GET" in (allowed := headers.get("Allow", "").split(", ")):
+        headers["Allow"] = ", ".join(sorted({*allowed, "HEAD"}))
+    return Problem(error.status_code, detail, headers=headers).response()
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.frontdoor.problems import Problem, unexpected
 from ingestion_assets.frontdoor.protocol import answer, exchange_of
+from ingestion_assets.frontdoor.query import check_parameters
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -71,11 +72,16 @@ class Envelope:
             request_id = b"%b-%x" % (self._request_prefix, next(self._request_numbers))
         state["response_headers"] = [(b"x-request-id", request_id)]
         answering = _Answering(scope, receive, send, self._stopping)
-        direct = self._direct.get((scope["method"], scope["path"]))
+        method = scope["method"]
+        if method == "HEAD":  # as GET; the server leaves out the body, as it goes by the scope that it made
+            scope = {**scope, "method": "GET"}
+        direct = self._direct.get((method, scope["path"]))
         try:
             if direct is None:
                 await self._app(scope, receive, answering.send)
             else:
+                if scope["query_string"]:
+                    check_parameters(scope["query_string"], ())  # none of them has any
                 await answering.respond(await direct(Request(scope, receive)))
         except Problem as problem:
             await answering.respond(problem.response())
@@ -91,12 +97,12 @@ class Envelope:
         finally:
             seconds = time.perf_counter() - started
             path = scope["path"] if direct is not None else _template(scope)
-            self._metrics.count(scope["method"], path, answering.status, seconds)
+            self._metrics.count(method, path, answering.status, seconds)
             if access.isEnabledFor(logging.INFO):
                 client = scope.get("client")
                 access.info(
                     '%s "%s %s" %d %.1fms principal=%s request_id=%s',
-                    client[0] if client else "-", scope["method"], scope["path"], answering.status, seconds * 1000,
+                    client[0] if client else "-", method, scope["path"], answering.status, seconds * 1000,
                     state.get("principal", "-"), request_id.decode(),
                 )  # fmt: skip
 

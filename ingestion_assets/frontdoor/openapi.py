@@ -46,13 +46,13 @@ SECURITY = [{"ApiKey": []}, {"Bearer": []}]
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route for these problem statuses; 401, 429, 500 and 503 come with every key."""
-    return {status: _answer(status) for status in sorted({*statuses, 500})}
+    """The `responses` of a route for these problem statuses; 422 (an unknown parameter) and 500 come with every route."""
+    return {status: _answer(status) for status in sorted({*statuses, 422, 500})}
 
 
 def keyed_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """As `errors`, for an endpoint that asks for a key and reads the ledger."""
-    return errors(401, 403, 422, 429, 503, *statuses)
+    return errors(401, 403, 429, 503, *statuses)
 
 
 def _answer(status: int) -> dict[str, Any]:
