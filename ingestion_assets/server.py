@@ -19,6 +19,7 @@ from ingestion_assets.entities.following import follow_definitions
 from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.flows import FLOWS
 from ingestion_assets.frontdoor.app import FrontDoorApp, build_app
+from ingestion_assets.frontdoor.connections import raise_descriptor_limit
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.launching import GraphqlLauncher
 from ingestion_assets.frontdoor.logs import configure_logging
@@ -96,6 +97,7 @@ class DrainingServer(uvicorn.Server):
 def serve(settings: Settings, *, launch: Callable[[Dispatch], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; a second signal does not wait for requests."""
     configure_logging(level=settings.log_level, as_json=settings.log_json)
+    raise_descriptor_limit()
     _return_memory()
     app = create_app(settings, launch=launch)
     config = uvicorn.Config(

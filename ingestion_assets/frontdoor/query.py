@@ -20,13 +20,13 @@ _known: dict[object, frozenset[str]] = {}  # by endpoint
 
 async def known_parameters(request: Request) -> None:
     """A dependency of every route: raises `Problem` 422 for parameters that the route's endpoint does not have."""
-    query = request.scope["query_string"]
-    if query:
-        check_parameters(query, _parameters_of(request.scope["route"]))
+    check_parameters(request.scope["query_string"], _parameters_of(request.scope["route"]))
 
 
 def check_parameters(query: bytes, known: Collection[str]) -> None:
     """Raises `Problem` 422 unless every parameter of `query` is one of `known`, and is there once."""
+    if not query:
+        return
     given = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
     unknown = sorted(set(given) - set(known))
     repeated = sorted({name for name in given if given.count(name) > 1} - set(unknown))
