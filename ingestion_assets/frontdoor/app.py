@@ -9,6 +9,7 @@ from typing import Any
 import structlog
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -121,16 +122,25 @@ async def _problem(_: Request, error: Exception) -> Response:
     return error.response()
 
 
-async def _http_exception(_: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     detail = {404: "There is nothing at this address.", 405: "This address does not take that method."}.get(
         error.status_code, str(error.detail)
     )
     headers = dict(error.headers or {})
-    if "GET" in (allowed := headers.get("Allow", "").split(", ")):
-        headers["Allow"] = ", ".join(sorted({*allowed, "HEAD"}))
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
     return Problem(error.status_code, detail, headers=headers).response()
+
+
+def _methods_at(request: Request) -> set[str]:
+    """What the address takes: the framework names the methods of the first route only that has it."""
+    found: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        if context.path_regex.match(request.url.path):
+            found |= context.methods or set()
+    return found | {"HEAD"} if "GET" in found else found
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

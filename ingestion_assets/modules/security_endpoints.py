@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from ingestion_assets.frontdoor.cursors import NumberAndTextCursor, number_and_text_cursor
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.receipts import json_response
@@ -13,7 +14,7 @@ from ingestion_assets.modules import views
 from ingestion_assets.modules.advice import advise
 from ingestion_assets.modules.desk import site_to_read
 from ingestion_assets.modules.inventory import modules_of
-from ingestion_assets.modules.parameters import SECURED, Cursor, Limit, SiteId, after_site_and_module, page
+from ingestion_assets.modules.parameters import SECURED, Limit, SiteId, page
 from ingestion_assets.modules.security import known_histories, sites_of_release
 
 router = APIRouter()
@@ -81,12 +82,12 @@ async def list_touched(
         str, Path(max_length=255, pattern=r"^[^\x00]+$", description="The release.", examples=["6.2.9"])
     ],
     limit: Limit = 100,
-    cursor: Cursor = None,
+    cursor: NumberAndTextCursor = None,
 ) -> Response:
     door = front_door(request)
     await door.authenticate(request, "read", "modules:*")
-    after = after_site_and_module(cursor)
+    after = number_and_text_cursor(cursor)
     found = await door.in_thread(
         lambda connection: sites_of_release(connection, module, version, after=after, limit=limit + 1)
     )
-    return page(found, limit=limit, position=lambda one: f"{one['site_id']}/{one['machine_name']}")
+    return page(found, limit=limit, position=lambda one: (one["site_id"], one["machine_name"]))

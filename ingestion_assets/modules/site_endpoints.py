@@ -6,10 +6,10 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.cursors import offset_cursor
+from ingestion_assets.frontdoor.cursors import NumberCursor, number_cursor
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.json_bodies import described, json_body
 from ingestion_assets.frontdoor.openapi import keyed_errors
@@ -17,7 +17,7 @@ from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.modules import views
 from ingestion_assets.modules.desk import no_site, site_to_read
-from ingestion_assets.modules.parameters import SECURED, Cursor, Limit, SiteId, page
+from ingestion_assets.modules.parameters import SECURED, Limit, SiteId, page
 from ingestion_assets.modules.sites import create_site, list_sites, set_active
 from ingestion_assets.modules.webhooks import ForbiddenAddressError, check_url
 from ingestion_assets.stores.sealing import sealer
@@ -33,14 +33,16 @@ class NewSiteRequest(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
     url: Text | None = None
     webhook_url: Text | None = Field(
-        None, description="Called when a sync is done; see the documentation for its signature."
+        None,
+        description="Called when a sync is done; see the documentation for its signature.",
+        json_schema_extra={"pattern": r"^https?://[^\s/?#]+", "examples": ["https://example.com/hook"]},
     )
 
 
 class SiteChange(BaseModel):
     """What is to be changed of a site."""
 
-    active: bool
+    active: StrictBool
 
 
 @router.post(
@@ -84,10 +86,10 @@ async def create(request: Request) -> Response:
     responses=keyed_errors(),
     openapi_extra=SECURED,
 )
-async def list_all(request: Request, limit: Limit = 50, cursor: Cursor = None) -> Response:
+async def list_all(request: Request, limit: Limit = 50, cursor: NumberCursor = None) -> Response:
     door = front_door(request)
     await door.authenticate(request, "read", "modules:*")
-    after = offset_cursor(cursor)
+    after = number_cursor(cursor)
     found = await door.in_thread(lambda connection: list_sites(connection, after=after, limit=limit + 1))
     return page(found, limit=limit, position=lambda site: site.id)
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.cursors import id_cursor
+from ingestion_assets.frontdoor.cursors import IdCursor, id_cursor
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
 from ingestion_assets.frontdoor.openapi import header_parameter, keyed_errors
 from ingestion_assets.frontdoor.problems import Problem
@@ -34,7 +34,7 @@ from ingestion_assets.modules.auditing import audited
 from ingestion_assets.modules.desk import desk, existing_site, now, site_to_read
 from ingestion_assets.modules.flow import NAME, site_drop
 from ingestion_assets.modules.inventory import inventory_before, syncs_of
-from ingestion_assets.modules.parameters import PREFER, SECURED, Cursor, Limit, SiteId, SyncId, page
+from ingestion_assets.modules.parameters import PREFER, SECURED, Limit, SiteId, SyncId, page
 from ingestion_assets.modules.schema import ModuleSyncRequest, RequestError, SyncResponse, decode_request
 from ingestion_assets.modules.sites import scope
 
@@ -121,13 +121,15 @@ async def sync(
     responses=keyed_errors(404),
     openapi_extra=SECURED,
 )
-async def list_syncs(request: Request, site_id: SiteId, limit: Limit = 50, cursor: Cursor = None) -> Response:
+async def list_syncs(
+    request: Request, site_id: SiteId, limit: Limit = 50, cursor: IdCursor = None
+) -> Response:
     door, _ = await site_to_read(request, site_id)
     before = id_cursor(cursor)
     found = await door.in_thread(
         lambda connection: syncs_of(connection, site_id, before=before, limit=limit + 1)
     )
-    return page(found, limit=limit, position=lambda one: str(one.id), item=_sync)
+    return page(found, limit=limit, position=lambda one: one.id, item=_sync)
 
 
 @router.post(
@@ -200,7 +202,7 @@ async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response
     openapi_extra=SECURED,
 )
 async def list_attempts(
-    request: Request, site_id: SiteId, limit: Limit = 50, cursor: Cursor = None
+    request: Request, site_id: SiteId, limit: Limit = 50, cursor: IdCursor = None
 ) -> Response:
     door = front_door(request)
     await door.authenticate(request, "read")
@@ -208,7 +210,7 @@ async def list_attempts(
     found = await door.in_thread(
         lambda connection: attempts_of(connection, site_id, before=before, limit=limit + 1)
     )
-    return page(found, limit=limit, position=lambda one: str(one["id"]))
+    return page(found, limit=limit, position=lambda one: one["id"])
 
 
 async def _own_sync(door: FrontDoor, site_id: int, sync_id: str) -> UUID:
