@@ -16,6 +16,7 @@ import uvicorn
 from ingestion_assets.conversations import api as conversations
 from ingestion_assets.entities import api as entities
 from ingestion_assets.entities.following import follow_definitions
+from ingestion_assets.entities.line_schemas import line_schemas
 from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.flows import FLOWS
 from ingestion_assets.frontdoor.app import FrontDoorApp, build_app
@@ -61,6 +62,7 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
         routers=[conversations.router, entities.router, entities.prefixed, modules.router],
         direct=conversations.DIRECT,
         entities=lambda: [entity.entity for entity in defined_entities().entities],
+        schemas=lambda: line_schemas(defined_entities()),
         background=[take_jobs, send_webhooks, follow_definitions],
     )
 

@@ -56,12 +56,13 @@ def build_app(
     routers: Sequence[APIRouter],
     direct: Mapping[tuple[str, str], Endpoint],
     entities: Callable[[], Sequence[str]],
+    schemas: Callable[[], Mapping[str, Any]],
     background: Sequence[Work] = (),
 ) -> FrontDoorApp:
     """The application around a front door that is not started yet.
 
     `routers` are the flows'; `direct` names those of their endpoints that are called past the router, by method and path.
-    `entities` names what `/health` lists. `background` is what flows keep doing beside requests; it is started again
+    `entities` names what `/health` lists, `schemas` are those of the API document that change with them. `background` is what flows keep doing beside requests; it is started again
     where it fails, and cancelled before the front door stops.
     """
 
@@ -89,7 +90,7 @@ def build_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     for router in (*routers, receipts.router, rejects.router, drift.router, health.router):
         app.include_router(router)
-    app.openapi = lambda: describe(app)
+    app.openapi = lambda: describe(app, schemas())
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_document() -> Response:

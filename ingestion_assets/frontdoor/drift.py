@@ -36,6 +36,7 @@ class DriftPage(BaseModel):
 
 @router.get(
     "/drift",
+    operation_id="listDrift",
     summary="Report format drift",
     description=(
         "Types and fields that a flow saw for the first time, by client version, with the receipt that brought them; newest "

@@ -34,6 +34,7 @@ _SECURED: dict[str, Any] = {"security": SECURITY}
 
 @router.get(
     "",
+    operation_id="listReceipts",
     summary="List receipts",
     description="Your payloads, newest first; with the scope `read` or `admin`, everybody's.",
     response_model=ReceiptPage,
@@ -70,6 +71,7 @@ async def list_receipts(
 
 @router.get(
     "/{receipt_id}",
+    operation_id="readReceipt",
     summary="Read a receipt",
     description=(
         "State, times, run and, once done, the flow's result body. With `Prefer: wait=N` the answer waits up to N seconds "
@@ -96,6 +98,7 @@ async def read_receipt(request: Request, receipt_id: ReceiptId) -> Response:
 
 @router.get(
     "/{receipt_id}/records",
+    operation_id="listRecordOutcomes",
     summary="List the outcome of every record",
     description="Stored, duplicate or rejected (with a stable code), in the order of the payload. Empty until done.",
     response_model=RecordOutcomePage,

@@ -77,6 +77,7 @@ class RedrivenPage(BaseModel):
 
 @router.get(
     "",
+    operation_id="listRejects",
     summary="List rejects",
     description="Records that were kept because they could not be stored, oldest first; fewer to a page where they are large. Needs the scope `read`.",
     response_model=RejectPage,
@@ -117,6 +118,7 @@ async def list_rejects(
 
 @router.post(
     "/redrive",
+    operation_id="redriveRejects",
     summary="Redrive rejects by filter",
     description=f"Sends the rejects that match and were not sent again before, at most {REDRIVEN_AT_ONCE} at a time. Needs the scope `admin`.",
     response_model=RedrivenPage,
@@ -146,6 +148,7 @@ async def redrive_by_filter(
 
 @router.get(
     "/{reject_id:uuid}",  # not `redrive`, which is another address
+    operation_id="readReject",
     summary="Read a reject",
     description="One record that could not be stored, whole. Needs the scope `read`.",
     response_model=RejectView,
@@ -160,6 +163,7 @@ async def read_reject(request: Request, reject_id: RejectId) -> Response:
 
 @router.post(
     "/{reject_id:uuid}/redrive",
+    operation_id="redriveReject",
     summary="Redrive a reject",
     description="Sends one record or payload on its way again and answers with the receipt of that try. Needs the scope `admin`.",
     response_model=RedrivenItem,

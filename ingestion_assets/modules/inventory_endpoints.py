@@ -19,6 +19,7 @@ router = APIRouter()
 
 @router.get(
     "/sites/{site_id}/modules",
+    operation_id="listModules",
     summary="List a site's modules",
     description=(
         "What is installed, with what is known of its security. `as_of`: what ran on the site then, as it is known now. Needs the scope "
@@ -51,6 +52,7 @@ async def list_modules(
 
 @router.get(
     "/sites/{site_id}/modules/{machine_name}/history",
+    operation_id="readModuleHistory",
     summary="Read a module's history",
     description="Every change of its version or enabled state, oldest first. Needs the scope `modules:<site_id>` or `read`.",
     response_model=views.ChangePage,

@@ -24,6 +24,7 @@ _ATTENTION = {"not_secure", "revoked", "unsupported", "unknown"}
 
 @router.get(
     "/sites/{site_id}/security",
+    operation_id="readSiteSecurity",
     summary="Read a site's security",
     description=(
         "How many modules need a security update, and which; what is not known is `unknown`, with the time of the feed's last answer. "
@@ -66,6 +67,7 @@ async def read_security(request: Request, site_id: SiteId) -> Response:
 
 @router.get(
     "/security/releases/{module}/{version}/sites",
+    operation_id="listSitesOfRelease",
     summary="List the sites that a security release concerns",
     description="Sites that lack this security release, or run it and it has become insecure. Needs the scope `read` or `modules:*`.",
     response_model=views.TouchedPage,

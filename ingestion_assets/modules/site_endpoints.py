@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field, StrictBool
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from starlette.responses import Response
 
 from ingestion_assets.frontdoor.cursors import NumberCursor, number_cursor
@@ -30,6 +30,10 @@ Text = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
 class NewSiteRequest(BaseModel):
     """A site to be made."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"name": "Example Site", "url": "https://www.example.com"}}
+    )
+
     name: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
     url: Text | None = None
     webhook_url: Text | None = Field(
@@ -42,11 +46,14 @@ class NewSiteRequest(BaseModel):
 class SiteChange(BaseModel):
     """What is to be changed of a site."""
 
+    model_config = ConfigDict(json_schema_extra={"example": {"active": False}})
+
     active: StrictBool
 
 
 @router.post(
     "/sites",
+    operation_id="createSite",
     summary="Create a site",
     description="Answers with the site's own API key, which is shown this once. Needs the scope `admin`.",
     status_code=201,
@@ -80,6 +87,7 @@ async def create(request: Request) -> Response:
 
 @router.get(
     "/sites",
+    operation_id="listSites",
     summary="List sites",
     description="Needs the scope `read` or `modules:*`.",
     response_model=views.SitePage,
@@ -96,6 +104,7 @@ async def list_all(request: Request, limit: Limit = 50, cursor: NumberCursor = N
 
 @router.get(
     "/sites/{site_id}",
+    operation_id="readSite",
     summary="Read a site",
     description="Needs the scope `modules:<site_id>` or `read`.",
     response_model=views.SiteView,
@@ -109,6 +118,7 @@ async def read(request: Request, site_id: SiteId) -> Response:
 
 @router.patch(
     "/sites/{site_id}",
+    operation_id="changeSite",
     summary="Switch a site on or off",
     description="A site that is switched off takes no syncs; what is known of it stays. Needs the scope `admin`.",
     response_model=views.SiteView,

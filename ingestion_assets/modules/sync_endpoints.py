@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from ingestion_assets.frontdoor.cursors import IdCursor, id_cursor
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
-from ingestion_assets.frontdoor.openapi import header_parameter, keyed_errors
+from ingestion_assets.frontdoor.openapi import header_parameter, keyed_errors, schema_of
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receipt_view import ReceiptView, receipt_json
 from ingestion_assets.frontdoor.receiving import (
@@ -41,12 +41,6 @@ from ingestion_assets.modules.sites import scope
 router = APIRouter()
 
 
-def _request_schema() -> dict[str, Any]:
-    schema = ModuleSyncRequest.model_json_schema()
-    schema["properties"]["modules"]["items"] = schema.pop("$defs")["ModuleInfo"]
-    return schema
-
-
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"model": SyncResponse, "description": "Applied, or recorded as stale; the result."},
     202: {
@@ -58,6 +52,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 @router.post(
     "/sites/{site_id}/modules/sync",
+    operation_id="syncModules",
     summary="Synchronize a site's modules",
     description=(
         "Compares what the site reports with what is known of it. A `full` sync marks what it does not name as removed; one that would "
@@ -75,7 +70,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
                 "8e03978e-40d5-43dd-bc93-6894a57f9324", minLength=1, maxLength=255, pattern=r"^[!-~]+$",
             ),
         ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _request_schema()}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(ModuleSyncRequest)}}},
     },
 )  # fmt: skip
 async def sync(
@@ -115,6 +110,7 @@ async def sync(
 
 @router.get(
     "/sites/{site_id}/syncs",
+    operation_id="listSyncs",
     summary="List a site's syncs",
     description="Who sent what, when, from where, and what it changed; newest first. Needs the scope `modules:<site_id>` or `read`.",
     response_model=views.SyncPage,
@@ -134,6 +130,7 @@ async def list_syncs(
 
 @router.post(
     "/sites/{site_id}/syncs/{sync_id}/confirm",
+    operation_id="confirmSync",
     summary="Confirm a held sync",
     description="Lets a sync go on that would remove many modules. Needs the scope `modules:<site_id>`.",
     response_model=SyncResponse,
@@ -155,6 +152,7 @@ async def confirm(request: Request, site_id: SiteId, sync_id: SyncId) -> Respons
 
 @router.post(
     "/sites/{site_id}/syncs/{sync_id}/revert",
+    operation_id="revertSync",
     summary="Undo a sync",
     description="Applies the inventory from right before the sync, as a new sync. Needs the scope `modules:<site_id>`.",
     response_model=SyncResponse,
@@ -195,6 +193,7 @@ async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response
 
 @router.get(
     "/sites/{site_id}/attempts",
+    operation_id="listSyncAttempts",
     summary="List attempts to sync a site",
     description="Every attempt, refused ones included: who, when, from where, how large, what came of it. Needs the scope `read`.",
     response_model=views.AttemptPage,
