@@ -5,13 +5,13 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ingestion_assets.conversations.envelope import MAX_SESSION_ID, MAX_TODO_FILES
+from ingestion_assets.conversations.records import MAX_UUID
 from ingestion_assets.conversations.schema import MAX_MESSAGES
 from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter, keyed_errors, reference
 from ingestion_assets.frontdoor.receipt_view import ReceiptView
 
 FLOW = "conversations"
 
-_ID = {"min_length": 1, "max_length": 128}
 _OTHERWISE = "Anything else is counted as failed, listed in `errors` and kept as a reject."
 
 
@@ -49,7 +49,9 @@ class TranscriptLine(BaseModel):
         min_length=1,
         description="`user`, `assistant`, `system`, `progress`, `attachment`, `summary`, …; others are stored with a warning.",
     )
-    uuid: str | None = Field(None, **_ID, description="Identifies the line within its session.")
+    uuid: str | None = Field(
+        None, min_length=1, max_length=MAX_UUID, description="Identifies the line within its session."
+    )
     parentUuid: str | None = Field(None, description="The line before; it need not exist.")  # noqa: N815
     sessionId: str | None = Field(None, description="The session; by default the batch's.")  # noqa: N815
     timestamp: str | float | None = Field(

@@ -73,7 +73,11 @@ def number_cursor(cursor: str | None) -> int:
 
 def text_cursor(cursor: str | None) -> str:
     """The text a cursor stands for, empty for none. Raises `Problem` 422."""
-    return "" if cursor is None else _text(_decode(cursor))
+    if cursor is None:
+        return ""
+    if not cursor:
+        raise _invalid()
+    return _text(_decode(cursor))
 
 
 def number_and_text_cursor(cursor: str | None) -> tuple[int, str]:

@@ -204,8 +204,9 @@ class GuardedProtocol(HttpToolsProtocol):
                 cycle = None
         self._lingering = Lingering()
         self._deadline = None
+        app: Any = self.app
         method = self.parser.get_method().decode() if self.url else ""
-        refusal = {
+        refusal: Any = {
             "type": REFUSED, "problem": problem, "method": method, "path": "", "client": self.client,
             "headers": [], "state": self.app_state.copy(),
         }  # fmt: skip
@@ -213,11 +214,11 @@ class GuardedProtocol(HttpToolsProtocol):
             scope=refusal, transport=self.transport, flow=self.flow, logger=self.logger, access_logger=self.access_logger,
             access_log=False, default_headers=self.server_state.default_headers, message_event=asyncio.Event(),
             expect_100_continue=False, keep_alive=False, on_response=self.on_response_complete,
-        )  # type: ignore[arg-type] # fmt: skip
+        )  # fmt: skip
         if self.pipeline or (cycle is not None and not cycle.response_complete):
-            self.pipeline.appendleft((self.cycle, self.app))
+            self.pipeline.appendleft((self.cycle, app))
         else:
-            self._start_asgi_task(self.cycle, self.app)
+            self._start_asgi_task(self.cycle, app)
 
     def linger(self) -> None:
         """Say that no more answers come, and pass over what is still being sent, within bounds: a connection that is closed

@@ -39,7 +39,10 @@ class NewSiteRequest(BaseModel):
     webhook_url: Text | None = Field(
         None,
         description="Called when a sync is done; see the documentation for its signature.",
-        json_schema_extra={"pattern": r"^https?://[^\s/?#]+", "examples": ["https://example.com/hook"]},
+        json_schema_extra={
+            "pattern": r"^https?://([A-Za-z0-9-]+\.)*[A-Za-z0-9-]+(:[0-9]{1,5})?([/?]\S*)?$",
+            "examples": ["https://example.com/hook"],
+        },
     )
 
 
