@@ -174,4 +174,4 @@ def _log_access(scope: Scope, method: str, status: int, seconds: float, request_
 
 def _template(scope: Scope) -> str:
     route = scope.get("route")
-    return getattr(route, "path", None) or "unmatched"
+    return getattr(route, "path_format", None) or "unmatched"
