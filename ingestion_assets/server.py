@@ -16,9 +16,11 @@ import uvicorn
 from ingestion_assets.conversations import api as conversations
 from ingestion_assets.entities import api as entities
 from ingestion_assets.entities.following import follow_definitions
+from ingestion_assets.entities.line_schemas import line_schemas
 from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.flows import FLOWS
 from ingestion_assets.frontdoor.app import FrontDoorApp, build_app
+from ingestion_assets.frontdoor.connections import raise_descriptor_limit
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.launching import GraphqlLauncher
 from ingestion_assets.frontdoor.logs import configure_logging
@@ -61,6 +63,7 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
         routers=[conversations.router, entities.router, entities.prefixed, modules.router],
         direct=conversations.DIRECT,
         entities=lambda: [entity.entity for entity in defined_entities().entities],
+        schemas=lambda: line_schemas(defined_entities()),
         background=[take_jobs, send_webhooks, follow_definitions],
     )
 
@@ -97,6 +100,7 @@ class DrainingServer(uvicorn.Server):
 def serve(settings: Settings, *, launch: Callable[[Dispatch], None] | None = None) -> None:
     """Serve until SIGTERM or SIGINT; a second signal does not wait for requests."""
     configure_logging(level=settings.log_level, as_json=settings.log_json)
+    raise_descriptor_limit()
     _return_memory()
     app = create_app(settings, launch=launch)
     config = uvicorn.Config(

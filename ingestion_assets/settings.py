@@ -167,7 +167,7 @@ class Settings(BaseSettings):
     )
     backlog_limit_s: float = Field(
         900.0,
-        description="Seconds that a payload may wait for its run before new ones of its flow get 503 with Retry-After.",
+        description="Seconds that a payload may wait for its run, or has to expect to by the pace of the last minutes, before new ones of its flow get 503 with Retry-After.",
     )
     retention_days: int | None = Field(
         None,

@@ -11,58 +11,30 @@ from pymongo import DESCENDING
 from pymongo.errors import PyMongoError
 from starlette.responses import Response
 
+from ingestion_assets.conversations.documented import (
+    ANSWERS,
+    FLOW,
+    LINE,
+    MESSAGE,
+    Batch,
+    BatchIngestResponse,
+    described,
+)
 from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_batch, single_message
 from ingestion_assets.conversations.flow import session_attribute
 from ingestion_assets.frontdoor.bodies import too_deep
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
-from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter, keyed_errors
+from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors, schema_of
 from ingestion_assets.frontdoor.problems import Problem, unavailable
-from ingestion_assets.frontdoor.receipt_view import ReceiptView
 from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.frontdoor.receiving import Arrival, take_in
 from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.stores.mongo import INGESTION_LOGS, MESSAGES, PROJECTS, SESSIONS, async_database
 
-FLOW = "conversations"
 _numbers = itertools.count()  # spread payloads over the lanes
 NEWEST = 10
 
 router = APIRouter(prefix="/api/v1/ingest", tags=[FLOW])
-
-
-class IngestStats(BaseModel):
-    """Counts of one batch; received = processed + skipped + failed."""
-
-    messages_received: int
-    messages_processed: int
-    messages_skipped: int = Field(description="Duplicates of what was stored before.")
-    messages_failed: int
-    sessions_created: int
-    sessions_updated: int
-    todos_processed: int
-    todos_superseded: int = Field(0, description="Todo lists older than what is stored.")
-    todos_failed: int = Field(0, description="Todo lists that cannot be stored; kept as rejects.")
-    config_updated: bool
-    config_superseded: bool = Field(False, description="The configuration is older than what is stored.")
-    config_failed: bool = Field(False, description="The configuration cannot be stored; kept as a reject.")
-    projects_created: list[str]
-    duration_ms: int
-
-
-class BatchIngestResponse(BaseModel):
-    """What became of one batch."""
-
-    success: bool
-    stats: IngestStats
-    message: str
-    errors: list[dict[str, Any]] | None = Field(
-        None,
-        description="Failed messages: index, uuid, code, reason. Todo lists and a configuration that cannot be stored: part, code, reason.",
-    )
-    warnings: list[dict[str, Any]] | None = Field(
-        None,
-        description="What was stored although odd, and conflicts. Todo lists and a configuration older than what is stored: part, code `superseded`, superseded_by (a receipt).",
-    )
 
 
 class FlowStatus(BaseModel):
@@ -76,103 +48,17 @@ class FlowStatus(BaseModel):
     )
 
 
-_MESSAGE = {
-    "type": "user", "uuid": "0b5c7d8e-6a0f-4d0b-9c39-4e1f6a2b7c11", "sessionId": "f3f1c9a0-8f4e-4c67-9a65-1b2a3c4d5e6f",
-    "timestamp": "2026-01-31T09:30:00.000Z", "cwd": "/home/ada/projects/engine",
-    "message": {"role": "user", "content": "What does this function do?"},
-}  # fmt: skip
-_STATS = {
-    "messages_received": 1, "messages_processed": 1, "messages_skipped": 0, "messages_failed": 0, "sessions_created": 1,
-    "sessions_updated": 0, "todos_processed": 0, "todos_superseded": 0, "todos_failed": 0, "config_updated": False,
-    "config_superseded": False, "config_failed": False, "projects_created": ["0197b0c0"], "duration_ms": 840,
-}  # fmt: skip
-_RESULT = {"success": True, "stats": _STATS, "message": "Batch ingestion completed successfully"}
-_RECEIPT = "0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"
-_LANDED = {
-    "id": _RECEIPT, "state": "landed", "flow": FLOW, "partition": "2026-01-31", "subject": None, "records": 1,
-    "size_bytes": 281, "received_at": "2026-01-31T09:30:01Z", "url": f"/api/v1/receipts/{_RECEIPT}", "registered": False,
-}  # fmt: skip
-_BATCH_SCHEMA = {
-    "type": "object",
-    "properties": {
-        "messages": {"type": "array", "maxItems": 1000, "items": {}, "description": "Transcript lines, as they are."},
-        "todos": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["sessionId", "filename", "todos"],
-                "properties": {
-                    "sessionId": {"type": "string"},
-                    "filename": {"type": "string"},
-                    "todos": {"type": "array"},
-                    "todoCount": {"type": ["integer", "null"]},
-                },
-            },
-        },
-        "config": {
-            "type": ["object", "null"],
-            "properties": {
-                "config": {"type": ["object", "null"]},
-                "settings": {"type": ["object", "null"]},
-                "userId": {"type": ["string", "null"]},
-            },
-        },
-        "sessionId": {
-            "type": ["string", "null"], "minLength": 1, "maxLength": 128,
-            "description": "The session of all messages that name none.",
-        },
-    },
-}  # fmt: skip
-_PARAMETERS = [
-    header_parameter(
-        "Prefer", "`respond-async` answers with the receipt at once; `wait=N` waits at most N seconds (RFC 7240).", "wait=10"
-    ),
-    header_parameter(
-        "Idempotency-Key", "The same key with the same body gives the same receipt, never a second ingestion.",
-        "8e03978e-40d5-43dd-bc93-6894a57f9324", minLength=1, maxLength=255, pattern=r"^[!-~]+$",
-    ),
-]  # fmt: skip
-_TEXT = {"schema": {"type": "string"}}
-_COMMON_HEADERS = {
-    "X-Receipt-Id": {"description": "Id of the receipt.", **_TEXT},
-    "Preference-Applied": {"description": "What of `Prefer` was followed.", **_TEXT},
-    "Idempotent-Replayed": {"description": "`true` if this key and body were accepted before.", **_TEXT},
-}
-_ANSWERS: dict[int | str, dict[str, Any]] = {
-    **keyed_errors(400, 408, 413, 415),
-    200: {
-        "description": "Ingested; the result.",
-        "headers": _COMMON_HEADERS,
-        "content": {"application/json": {"example": _RESULT}},
-    },
-    202: {
-        "model": ReceiptView,
-        "description": "On durable storage, the outcome is still to come; the receipt.",
-        "headers": {**_COMMON_HEADERS, "Location": {"description": "Address of the receipt.", **_TEXT}},
-        "content": {"application/json": {"example": _LANDED}},
-    },
-}
-
-
-def _request_body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
-    content = {"application/json": {"schema": schema, "example": example}}
-    return {
-        "security": SECURITY,
-        "parameters": _PARAMETERS,
-        "requestBody": {"required": True, "content": content},
-    }
-
-
 @router.post(
     "/batch",
+    operation_id="ingestBatch",
     summary="Ingest a batch",
     description=(
         "At most 1000 messages, and todos and configuration beside them. One bad message never sinks the batch: it is counted as "
         "failed, listed in `errors` and kept as a reject. Bodies may be compressed (`Content-Encoding: gzip` or `zstd`)."
     ),
     response_model=BatchIngestResponse,
-    responses=_ANSWERS,
-    openapi_extra=_request_body(_BATCH_SCHEMA, {"messages": [_MESSAGE]}),
+    responses=ANSWERS,
+    openapi_extra=described(schema_of(Batch), {"messages": [MESSAGE]}),
 )
 async def ingest_batch(request: Request) -> Response:
     make_drop = _drop_maker(front_door(request), "batch", messages_in_batch, level=2)
@@ -181,11 +67,12 @@ async def ingest_batch(request: Request) -> Response:
 
 @router.post(
     "/message",
+    operation_id="ingestMessage",
     summary="Ingest one message",
     description="A single transcript line as the body; otherwise as a batch of one.",
     response_model=BatchIngestResponse,
-    responses=_ANSWERS,
-    openapi_extra=_request_body({"type": "object"}, _MESSAGE),
+    responses=ANSWERS,
+    openapi_extra=described(LINE, MESSAGE),
 )
 async def ingest_message(request: Request) -> Response:
     make_drop = _drop_maker(front_door(request), "message", single_message, level=0)
@@ -197,6 +84,7 @@ DIRECT = {("POST", "/api/v1/ingest/batch"): ingest_batch, ("POST", "/api/v1/inge
 
 @router.get(
     "/status",
+    operation_id="readIngestStatus",
     summary="State of the flow",
     description="Totals, the ten newest batches, and what waits. Needs the scope `conversations` or `read`.",
     response_model=FlowStatus,

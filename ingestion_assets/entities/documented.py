@@ -4,7 +4,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter
+from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter, reference
 from ingestion_assets.frontdoor.receipt_view import ReceiptView
 from ingestion_assets.frontdoor.receipts import json_response
 
@@ -18,6 +18,7 @@ KEY = header_parameter(
     "8e03978e-40d5-43dd-bc93-6894a57f9324", minLength=1, maxLength=255, pattern=r"^[!-~]+$",
 )  # fmt: skip
 STRING = {"schema": {"type": "string"}}
+ENTITY_LINES = reference("EntityLines")
 HEADERS = {"X-Receipt-Id": {"description": "Id of the receipt.", **STRING}}
 LATER: dict[str, Any] = {
     "model": ReceiptView,
@@ -38,9 +39,12 @@ REFUSED = {
 }
 
 
-def described(example: str, *parameters: dict[str, Any]) -> dict[str, Any]:
-    """What the API document says of an endpoint that takes text."""
-    content = {"text/plain": {"schema": {"type": "string"}, "example": example}}
+def described(
+    example: str, *parameters: dict[str, Any], schema: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the API document says of an endpoint that takes text: of any kind and length, or of a schema."""
+    any_text = {"type": "string", "description": "Lines, as `EntityLines` has them."}
+    content = {"text/plain": {"schema": schema or any_text, "example": example}}
     return {
         "security": SECURITY,
         "parameters": list(parameters),

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ingestion_assets.entities.documented import (
+    ENTITY_LINES,
     HEADERS,
     KEY,
     LATER,
@@ -32,6 +33,7 @@ router = APIRouter(tags=[NAME])
 
 @router.post(
     "/ingest/message",
+    name="ingest_entity_message",
     summary="Ingest one message",
     description="One line, `PREFIX|field|field…`. Answers when it is in its table, or says why it is not.",
     response_model=MessageAnswer,
@@ -41,7 +43,7 @@ router = APIRouter(tags=[NAME])
         202: LATER,
         400: REFUSED,
     },
-    openapi_extra=described(ORDER, PREFER, KEY),
+    openapi_extra=described(ORDER, PREFER, KEY, schema=ENTITY_LINES),
 )
 async def ingest_message(request: Request) -> Response:
     door = front_door(request)
@@ -80,6 +82,7 @@ async def ingest_message(request: Request) -> Response:
 
 @router.post(
     "/ingest/batch",
+    name="ingest_entity_batch",
     summary="Ingest a batch of messages",
     description=(
         "Lines of any entities, in any order; rows may reference each other and what was accepted before. Lines that cannot be "
@@ -97,7 +100,7 @@ async def ingest_message(request: Request) -> Response:
         },
         400: REFUSED,
     },
-    openapi_extra=described(ORDER + "\n", PREFER, KEY),
+    openapi_extra=described(ORDER + "\n", PREFER, KEY, schema=ENTITY_LINES),
 )
 async def ingest_batch(
     request: Request,

@@ -19,6 +19,7 @@ _STARTED = time.time()
 
 @router.get(
     "/stats",
+    name="read_entity_statistics",
     summary="How much was processed",
     description="Messages by entity and errors since the beginning. Needs the scope `entities` or `read`.",
     response_model=Statistics,

@@ -60,6 +60,7 @@ Channel = Annotated[
 
 @router.post(
     "/ingest/stream",
+    name="ingest_entity_stream",
     summary="Ingest a stream of messages",
     description=(
         "Lines of any entities in a body of any length. They land durably as they arrive, and events tell how far: "
@@ -125,6 +126,7 @@ async def ingest_stream(
 
 @router.get(
     "/ingest/stream/{stream}",
+    name="read_entity_stream",
     summary="How far a stream was acknowledged",
     description="Lines and bytes that are durable, and what became of them so far. A stream belongs to the key that sent it.",
     response_model=StreamPosition,

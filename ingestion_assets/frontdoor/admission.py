@@ -1,4 +1,4 @@
-"""Whether a flow's new payloads are still let in: not while one of its payloads has been waiting for too long."""
+"""Whether a flow's new payloads are still let in: not while one has been waiting for too long, or a new one would."""
 
 import asyncio
 import time
@@ -43,12 +43,21 @@ class Backlog:
         known = self._statistics
         if known is None or time.monotonic() - self._read_at > STALE_S:
             return
+        limit = self._limit_s
         age = known.waiting_s.get(flow, 0.0)
-        if age > self._limit_s:
-            raise Problem(
-                503,
-                f"A payload of {flow} has been waiting for {age:.0f} s (limit {self._limit_s:.0f} s): its runs are behind, or fail; "
-                "try again later.",
-                headers={"Retry-After": retry_after_header(min(60.0, max(5.0, (age - self._limit_s) / 2)))},
-                dependency="workers",
-            )
+        if age > limit:
+            why = f"has been waiting for {age:.0f} s (limit {limit:.0f} s): its runs are behind, or fail"
+            raise _behind(flow, why, over_s=age - limit)
+        expected = known.expected_wait_s.get(flow, 0.0)
+        if expected > limit:
+            why = f"would wait for some {expected:.0f} s (limit {limit:.0f} s): so much is before it, at the pace of the last minutes"
+            raise _behind(flow, why, over_s=expected - limit)
+
+
+def _behind(flow: str, why: str, *, over_s: float) -> Problem:
+    return Problem(
+        503,
+        f"A payload of {flow} {why}; nothing was accepted, try again later.",
+        headers={"Retry-After": retry_after_header(min(60.0, max(5.0, over_s / 2)))},
+        dependency="workers",
+    )

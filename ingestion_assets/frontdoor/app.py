@@ -7,8 +7,9 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -18,6 +19,7 @@ from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.envelope import Endpoint, Envelope
 from ingestion_assets.frontdoor.openapi import describe, docs_page
 from ingestion_assets.frontdoor.problems import Problem, unexpected
+from ingestion_assets.frontdoor.query import known_parameters
 
 Work = Callable[[FrontDoor], Coroutine[Any, Any, None]]
 
@@ -54,12 +56,13 @@ def build_app(
     routers: Sequence[APIRouter],
     direct: Mapping[tuple[str, str], Endpoint],
     entities: Callable[[], Sequence[str]],
+    schemas: Callable[[], Mapping[str, Any]],
     background: Sequence[Work] = (),
 ) -> FrontDoorApp:
     """The application around a front door that is not started yet.
 
     `routers` are the flows'; `direct` names those of their endpoints that are called past the router, by method and path.
-    `entities` names what `/health` lists. `background` is what flows keep doing beside requests; it is started again
+    `entities` names what `/health` lists, `schemas` are those of the API document that change with them. `background` is what flows keep doing beside requests; it is started again
     where it fails, and cancelled before the front door stops.
     """
 
@@ -77,7 +80,7 @@ def build_app(
 
     app = FrontDoorApp(
         title=SERVICE, version=version("ingestion-assets"), description=DESCRIPTION, lifespan=lifespan,
-        openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False,
+        openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, dependencies=[Depends(known_parameters)],
     )  # fmt: skip
     app.state.entities = entities
     app.surround(direct=direct, door=door)
@@ -87,7 +90,7 @@ def build_app(
     app.add_exception_handler(RequestValidationError, _invalid)
     for router in (*routers, receipts.router, rejects.router, drift.router, health.router):
         app.include_router(router)
-    app.openapi = lambda: describe(app)
+    app.openapi = lambda: describe(app, schemas())
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_document() -> Response:
@@ -120,13 +123,25 @@ async def _problem(_: Request, error: Exception) -> Response:
     return error.response()
 
 
-async def _http_exception(_: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     detail = {404: "There is nothing at this address.", 405: "This address does not take that method."}.get(
         error.status_code, str(error.detail)
     )
-    return Problem(error.status_code, detail, headers=error.headers).response()
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        headers["Allow"] = ", ".join(sorted(_methods_at(request)))
+    return Problem(error.status_code, detail, headers=headers).response()
+
+
+def _methods_at(request: Request) -> set[str]:
+    """What the address takes: the framework names the methods of the first route only that has it."""
+    found: set[str] = set()
+    for context in iter_route_contexts(request.app.routes):
+        if context.path_regex.match(request.url.path):
+            found |= context.methods or set()
+    return found | {"HEAD"} if "GET" in found else found
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

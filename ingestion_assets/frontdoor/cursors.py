@@ -1,52 +1,102 @@
-"""Cursors of lists: opaque to clients, checked when they come back."""
+"""Cursors of lists: opaque to clients, checked when they come back.
+
+Whatever has a cursor's form is a place in its list, so that the API document can say which texts are taken.
+"""
 
 import base64
 import binascii
+from typing import Annotated
 from uuid import UUID
+
+from fastapi import Query
 
 from ingestion_assets.frontdoor.problems import Problem, error_item
 
+NUMBER_BYTES = 6
+_ID = r"^[A-Za-z0-9_-]{22}$"
+_NUMBER = r"^[A-Za-z0-9_-]{8}$"
+_TEXT = r"^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{2,4})$"
+_NUMBER_AND_TEXT = r"^[A-Za-z0-9_-]{8}([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{2,4})$"
+_WHAT = "`next` of the page before."
 
-def encode_cursor(position: str | int | None) -> str | None:
+IdCursor = Annotated[str | None, Query(max_length=22, description=_WHAT, json_schema_extra={"pattern": _ID})]
+NumberCursor = Annotated[
+    str | None, Query(max_length=8, description=_WHAT, json_schema_extra={"pattern": _NUMBER})
+]
+TextCursor = Annotated[
+    str | None, Query(max_length=2000, description=_WHAT, json_schema_extra={"pattern": _TEXT})
+]
+NumberAndTextCursor = Annotated[
+    str | None, Query(max_length=2000, description=_WHAT, json_schema_extra={"pattern": _NUMBER_AND_TEXT})
+]
+
+Position = UUID | int | str | tuple[int, str]
+
+
+def encode_cursor(position: Position | None) -> str | None:
     """The cursor for a position, None at the end of a list."""
-    return None if position is None else base64.urlsafe_b64encode(str(position).encode()).decode().rstrip("=")
+    if position is None:
+        return None
+    return base64.urlsafe_b64encode(_bytes(position)).decode().rstrip("=")
+
+
+def _bytes(position: Position) -> bytes:
+    if isinstance(position, UUID):
+        return position.bytes
+    if isinstance(position, int):
+        return position.to_bytes(NUMBER_BYTES)
+    if isinstance(position, str):
+        return position.encode()
+    number, text = position
+    return _bytes(number) + _bytes(text)
 
 
 def id_cursor(cursor: str | None) -> str | None:
     """The id a cursor stands for. Raises `Problem` 422."""
     if cursor is None:
         return None
-    try:
-        return str(UUID(_decode(cursor)))
-    except ValueError:
-        raise _invalid() from None
+    decoded = _decode(cursor)
+    if len(decoded) != 16:
+        raise _invalid()
+    return str(UUID(bytes=decoded))
 
 
-def offset_cursor(cursor: str | None) -> int:
-    """The offset a cursor stands for, 0 for none. Raises `Problem` 422."""
+def number_cursor(cursor: str | None) -> int:
+    """The number a cursor stands for, 0 for none. Raises `Problem` 422."""
     if cursor is None:
         return 0
-    text = _decode(cursor)
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
+    decoded = _decode(cursor)
+    if len(decoded) != NUMBER_BYTES:
         raise _invalid()
-    return int(text)
+    return int.from_bytes(decoded)
 
 
-def decode_cursor(cursor: str | None) -> str | None:
-    """The text a cursor stands for. Raises `Problem` 422."""
+def text_cursor(cursor: str | None) -> str:
+    """The text a cursor stands for, empty for none. Raises `Problem` 422."""
     if cursor is None:
-        return None
-    text = _decode(cursor)
-    if "\0" in text:
+        return ""
+    if not cursor:
         raise _invalid()
-    return text
+    return _text(_decode(cursor))
 
 
-def _decode(cursor: str) -> str:
+def number_and_text_cursor(cursor: str | None) -> tuple[int, str]:
+    """The number and the text that a cursor stands for. Raises `Problem` 422."""
+    if cursor is None:
+        return 0, ""
+    decoded = _decode(cursor)
+    if len(decoded) <= NUMBER_BYTES:
+        raise _invalid()
+    return int.from_bytes(decoded[:NUMBER_BYTES]), _text(decoded[NUMBER_BYTES:])
+
+
+def _text(decoded: bytes) -> str:
+    return decoded.decode(errors="replace").replace("\0", "\ufffd")
+
+
+def _decode(cursor: str) -> bytes:
     try:
-        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode(
-            "utf-8"
-        )
+        return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise _invalid() from None
 

@@ -41,6 +41,7 @@ WATCH_S = 2.0
 LEDGER_S = 10.0
 USES_EVERY = 10
 DISK_EVERY = 30
+BEHIND_S = 10.0  # a flow whose payloads wait for less has no backlog, however many have just come
 
 log = structlog.get_logger(__name__)
 
@@ -81,7 +82,10 @@ class FrontDoor:
         )
         self.limits = RateLimits(policy=settings.rate_limit, store_url=settings.redis_url)
         self.backlog = Backlog(
-            read=lambda: ledger.statistics(self.async_engine), limit_s=settings.backlog_limit_s
+            read=lambda: ledger.statistics(
+                self.async_engine, behind_s=min(BEHIND_S, settings.backlog_limit_s / 10)
+            ),
+            limit_s=settings.backlog_limit_s,
         )
         self.dependencies = Dependencies(settings=settings, engine=self.async_engine, storage=storage)
         self.finished = FinishedDrops(

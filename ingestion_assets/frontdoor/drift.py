@@ -36,6 +36,7 @@ class DriftPage(BaseModel):
 
 @router.get(
     "/drift",
+    operation_id="listDrift",
     summary="Report format drift",
     description=(
         "Types and fields that a flow saw for the first time, by client version, with the receipt that brought them; newest "
@@ -51,7 +52,14 @@ async def read_drift(
         str | None, Query(max_length=64, pattern="^[a-z_]+$", description="Only of this flow.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Most items in one page.")] = 100,
-    cursor: Annotated[str | None, Query(max_length=2000, description="`next` of the page before.")] = None,
+    cursor: Annotated[
+        str | None,
+        Query(
+            max_length=4000,
+            description="`next` of the page before.",
+            json_schema_extra={"pattern": drift.CURSOR},
+        ),
+    ] = None,
 ) -> Response:
     door = front_door(request)
     await door.authenticate(request, "read")

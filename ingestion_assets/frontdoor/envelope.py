@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.frontdoor.problems import Problem, unexpected
-from ingestion_assets.frontdoor.protocol import answer, exchange_of
+from ingestion_assets.frontdoor.protocol import REFUSED, answer, end_gently, exchange_of
+from ingestion_assets.frontdoor.query import check_parameters
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -60,7 +61,7 @@ class Envelope:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self._app(scope, receive, send)
+            await (self._refuse if scope["type"] == REFUSED else self._app)(scope, receive, send)
             return
         started = time.perf_counter()
         scope["app"] = self._owner
@@ -71,11 +72,15 @@ class Envelope:
             request_id = b"%b-%x" % (self._request_prefix, next(self._request_numbers))
         state["response_headers"] = [(b"x-request-id", request_id)]
         answering = _Answering(scope, receive, send, self._stopping)
-        direct = self._direct.get((scope["method"], scope["path"]))
+        method = scope["method"]
+        if method == "HEAD":  # as GET; the server leaves out the body, as it goes by the scope that it made
+            scope = {**scope, "method": "GET"}
+        direct = self._direct.get((method, scope["path"]))
         try:
             if direct is None:
                 await self._app(scope, receive, answering.send)
             else:
+                check_parameters(scope["query_string"], ())  # none of them has any
                 await answering.respond(await direct(Request(scope, receive)))
         except Problem as problem:
             await answering.respond(problem.response())
@@ -91,14 +96,21 @@ class Envelope:
         finally:
             seconds = time.perf_counter() - started
             path = scope["path"] if direct is not None else _template(scope)
-            self._metrics.count(scope["method"], path, answering.status, seconds)
+            self._metrics.count(method, path, answering.status, seconds)
             if access.isEnabledFor(logging.INFO):
-                client = scope.get("client")
-                access.info(
-                    '%s "%s %s" %d %.1fms principal=%s request_id=%s',
-                    client[0] if client else "-", scope["method"], scope["path"], answering.status, seconds * 1000,
-                    state.get("principal", "-"), request_id.decode(),
-                )  # fmt: skip
+                _log_access(scope, method, answering.status, seconds, request_id)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what the server could not take for a request."""
+        started = time.perf_counter()
+        request_id = b"%b-%x" % (self._request_prefix, next(self._request_numbers))
+        scope["state"]["response_headers"] = [(b"x-request-id", request_id)]
+        problem: Problem = scope["problem"]
+        await _Answering(scope, receive, send, self._stopping).respond(problem.response())
+        seconds = time.perf_counter() - started
+        self._metrics.count(scope["method"], "unmatched", problem.status, seconds)
+        if access.isEnabledFor(logging.INFO):
+            _log_access(scope, scope["method"] or "-", problem.status, seconds, request_id)
 
 
 class _Answering:
@@ -118,7 +130,11 @@ class _Answering:
         """ASGI's `send`."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            closing = [_CLOSE] if self._stopping() and _CLOSE not in message["headers"] else []
+            closes = _CLOSE in message["headers"]
+            closing = [_CLOSE] if self._stopping() and not closes else []
+            exchange = exchange_of(self._receive)
+            if exchange is not None and (closes or closing or not exchange.keep_alive):
+                end_gently(exchange)
             own = (*self._scope["state"]["response_headers"], *SECURITY_HEADERS)
             message["headers"] = [*message["headers"], *own, *closing]
         elif not message.get("more_body"):
@@ -126,9 +142,9 @@ class _Answering:
         await self._send(message)
 
     async def respond(self, response: Response) -> None:
-        """Send a response whole: in one go where the request has arrived whole."""
+        """Send a response whole, in one go where that can be."""
         exchange = exchange_of(self._receive)
-        if exchange is None or exchange.more_body or self._scope["method"] == "HEAD":
+        if exchange is None or self._scope["method"] == "HEAD":
             await response(self._scope, self._receive, self.send)
             return
         self.status = response.status_code
@@ -147,6 +163,15 @@ class _Answering:
         self.complete = True
 
 
+def _log_access(scope: Scope, method: str, status: int, seconds: float, request_id: bytes) -> None:
+    client = scope.get("client")
+    access.info(
+        '%s "%s %s" %d %.1fms principal=%s request_id=%s',
+        client[0] if client else "-", method, scope["path"], status, seconds * 1000,
+        scope["state"].get("principal", "-"), request_id.decode(),
+    )  # fmt: skip
+
+
 def _template(scope: Scope) -> str:
     route = scope.get("route")
-    return getattr(route, "path", None) or "unmatched"
+    return getattr(route, "path_format", None) or "unmatched"

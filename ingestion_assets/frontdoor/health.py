@@ -59,7 +59,7 @@ _UNAVAILABLE = {
 
 
 @router.get(
-    "/health/live", summary="Is the process alive", description="Answers as long as the process can.",
+    "/health/live", operation_id="readLiveness", summary="Is the process alive", description="Answers as long as the process can.",
     response_model=Live, responses=errors(),
 )  # fmt: skip
 async def live() -> Response:
@@ -68,6 +68,7 @@ async def live() -> Response:
 
 @router.get(
     "/health/ready",
+    operation_id="readReadiness",
     summary="Should requests be sent here",
     description=(
         "Ready when payloads can be landed durably and PostgreSQL was reached once since the start. Not ready from the moment "
@@ -93,6 +94,7 @@ async def ready(request: Request) -> Response:
 
 @router.get(
     "/health",
+    operation_id="readHealth",
     summary="Health of everything",
     description="Unhealthy when no payload can be taken; degraded when something else is down; healthy otherwise.",
     response_model=Health,
@@ -136,6 +138,7 @@ async def health(request: Request) -> Response:
 
 @router.get(
     "/metrics",
+    operation_id="readMetrics",
     summary="Metrics for Prometheus",
     description="Requests of this process, payloads by state, age of the oldest, queue depth, rejects, dependencies.",
     response_class=Response,

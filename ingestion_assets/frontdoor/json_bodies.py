@@ -6,6 +6,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from ingestion_assets.frontdoor.door import front_door
+from ingestion_assets.frontdoor.openapi import schema_of
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receiving import check_media_type, received
 
@@ -33,7 +34,7 @@ def described(model: type[BaseModel]) -> dict[str, Any]:
     return {
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": model.model_json_schema()}},
+            "content": {"application/json": {"schema": schema_of(model)}},
         }
     }
 

@@ -72,6 +72,7 @@ class RequestMetrics:
                 "ingestion_drops",
                 "ingestion_queue_depth",
                 "ingestion_oldest_unprocessed_seconds",
+                "ingestion_expected_wait_seconds",
                 "ingestion_rejects",
                 "ingestion_unreadable_segments",
             ):
@@ -89,6 +90,13 @@ class RequestMetrics:
             "ingestion_oldest_unprocessed_seconds", "Age of the oldest unprocessed payload.", (),
             {(): statistics.oldest_unprocessed_s or 0.0},
         )  # fmt: skip
+        waits = {(flow,): seconds for flow, seconds in statistics.expected_wait_s.items()}
+        self._show(
+            "ingestion_expected_wait_seconds",
+            "How long a new payload will wait, of flows that are behind.",
+            ("flow",),
+            waits,
+        )
         self._show("ingestion_rejects", "Rejects not redriven.", ("flow", "kind"), statistics.open_rejects)
 
         self._show(

@@ -1,10 +1,12 @@
 """How answers are described in the OpenAPI document, and a page that shows the document without outside help."""
 
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from starlette.responses import HTMLResponse
 
 from ingestion_assets.frontdoor.problems import MEDIA_TYPE, ErrorItem, ProblemDetails
@@ -46,13 +48,13 @@ SECURITY = [{"ApiKey": []}, {"Bearer": []}]
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route for these problem statuses; 401, 429, 500 and 503 come with every key."""
-    return {status: _answer(status) for status in sorted({*statuses, 500})}
+    """The `responses` of a route for these problem statuses; 422 (an unknown parameter) and 500 come with every route."""
+    return {status: _answer(status) for status in sorted({*statuses, 422, 500})}
 
 
 def keyed_errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """As `errors`, for an endpoint that asks for a key and reads the ledger."""
-    return errors(401, 403, 422, 429, 503, *statuses)
+    return errors(401, 403, 429, 503, *statuses)
 
 
 def _answer(status: int) -> dict[str, Any]:
@@ -81,8 +83,24 @@ def header_parameter(name: str, description: str, example: str, **schema: Any) -
     }  # fmt: skip
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI 3.1 document, made once."""
+def reference(name: str) -> dict[str, Any]:
+    """A schema that is another, by its name in the document."""
+    return {"$ref": _REFERENCE.format(model=name)}
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """The schema of a request body; `describe` gives it its place in the document, with what it refers to."""
+    return model.model_json_schema(ref_template=_REFERENCE)
+
+
+def describe(app: FastAPI, more: Mapping[str, Any]) -> dict[str, Any]:
+    """The OpenAPI 3.1 document, made once but for the schemas `more`, which may change."""
+    document = _described(app)
+    components = document["components"]
+    return {**document, "components": {**components, "schemas": {**components["schemas"], **more}}}
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -97,6 +115,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
             schema = model.model_json_schema(ref_template=_REFERENCE)
             schema.pop("$defs", None)
             schemas[model.__name__] = schema
+        for operation in [one for path in document["paths"].values() for one in path.values()]:
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                _name_schema(content, schemas)
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         components["securitySchemes"] = {
@@ -105,6 +126,15 @@ def describe(app: FastAPI) -> dict[str, Any]:
         }
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _name_schema(content: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Move a body's schema, if it is a model's, and what it refers to into the document's `schemas`."""
+    schema = content["schema"]
+    if name := schema.get("title"):
+        schemas.update(schema.get("$defs", {}))
+        schemas[name] = {key: value for key, value in schema.items() if key != "$defs"}
+        content["schema"] = reference(name)
 
 
 def docs_page(document: dict[str, Any]) -> HTMLResponse:

@@ -8,7 +8,13 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from ingestion_assets.frontdoor import preferences
-from ingestion_assets.frontdoor.cursors import encode_cursor, id_cursor, offset_cursor
+from ingestion_assets.frontdoor.cursors import (
+    IdCursor,
+    NumberCursor,
+    encode_cursor,
+    id_cursor,
+    number_cursor,
+)
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
 from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter, keyed_errors
 from ingestion_assets.frontdoor.problems import Problem
@@ -28,6 +34,7 @@ _SECURED: dict[str, Any] = {"security": SECURITY}
 
 @router.get(
     "",
+    operation_id="listReceipts",
     summary="List receipts",
     description="Your payloads, newest first; with the scope `read` or `admin`, everybody's.",
     response_model=ReceiptPage,
@@ -44,7 +51,7 @@ async def list_receipts(
         Query(description="Only in this state."),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Most items in one page.")] = 50,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
+    cursor: IdCursor = None,
 ) -> Response:
     door = front_door(request)
     principal = await door.authenticate(request)
@@ -59,11 +66,12 @@ async def list_receipts(
             cursor=position,
         )
     items = [receipt_json(one, runs_url=door.settings.runs_url) for one in page.items]
-    return json_response({"items": items, "next": encode_cursor(page.next)})
+    return json_response({"items": items, "next": encode_cursor(page.next and UUID(page.next))})
 
 
 @router.get(
     "/{receipt_id}",
+    operation_id="readReceipt",
     summary="Read a receipt",
     description=(
         "State, times, run and, once done, the flow's result body. With `Prefer: wait=N` the answer waits up to N seconds "
@@ -94,6 +102,7 @@ async def read_receipt(request: Request, receipt_id: ReceiptId) -> Response:
 
 @router.get(
     "/{receipt_id}/records",
+    operation_id="listRecordOutcomes",
     summary="List the outcome of every record",
     description="Stored, duplicate or rejected (with a stable code), in the order of the payload. Empty until done.",
     response_model=RecordOutcomePage,
@@ -104,11 +113,11 @@ async def list_records(
     request: Request,
     receipt_id: ReceiptId,
     limit: Annotated[int, Query(ge=1, le=5000, description="Most items in one page.")] = 1000,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
+    cursor: NumberCursor = None,
 ) -> Response:
     door = front_door(request)
     principal = await door.authenticate(request)
-    offset = offset_cursor(cursor)
+    offset = number_cursor(cursor)
     receipt = await _own_receipt(door, principal, receipt_id)
     async with ledger_needed():
         found = await ledger.record_outcomes(door.async_engine, receipt.id, offset=offset, limit=limit + 1)

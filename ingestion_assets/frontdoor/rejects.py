@@ -9,8 +9,9 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.cursors import encode_cursor, id_cursor
+from ingestion_assets.frontdoor.cursors import IdCursor, encode_cursor, id_cursor
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
+from ingestion_assets.frontdoor.instants import Instant
 from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receipts import json_response
@@ -34,7 +35,7 @@ RejectId = Annotated[
 OfFlow = Annotated[str | None, Query(max_length=64, pattern="^[a-z_]+$", description="Only of this flow.")]
 OfReceipt = Annotated[UUID | None, Query(description="Only of this payload.")]
 OfKind = Annotated[Literal["invalid", "conflict", "payload"] | None, Query(description="Only of this kind.")]
-Since = Annotated[datetime | None, Query(description="Only those kept at or after this time (RFC 3339).")]
+Since = Annotated[Instant | None, Query(description="Only those kept at or after this time (RFC 3339).")]
 
 
 class RejectView(BaseModel):
@@ -77,6 +78,7 @@ class RedrivenPage(BaseModel):
 
 @router.get(
     "",
+    operation_id="listRejects",
     summary="List rejects",
     description="Records that were kept because they could not be stored, oldest first; fewer to a page where they are large. Needs the scope `read`.",
     response_model=RejectPage,
@@ -90,7 +92,7 @@ async def list_rejects(
     kind: OfKind = None,
     since: Since = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Most items in one page.")] = 50,
-    cursor: Annotated[str | None, Query(max_length=200, description="`next` of the page before.")] = None,
+    cursor: IdCursor = None,
 ) -> Response:
     door = front_door(request)
     await door.authenticate(request, "read")
@@ -108,12 +110,16 @@ async def list_rejects(
         )
     )
     return json_response(
-        {"items": [reject_json(one) for one in page.items], "next": encode_cursor(page.next)}
+        {
+            "items": [reject_json(one) for one in page.items],
+            "next": encode_cursor(page.next and UUID(page.next)),
+        }
     )
 
 
 @router.post(
     "/redrive",
+    operation_id="redriveRejects",
     summary="Redrive rejects by filter",
     description=f"Sends the rejects that match and were not sent again before, at most {REDRIVEN_AT_ONCE} at a time. Needs the scope `admin`.",
     response_model=RedrivenPage,
@@ -138,11 +144,12 @@ async def redrive_by_filter(
         )
     )
     redriven = await _redrive(door, page.items)
-    return json_response({"items": redriven, "next": encode_cursor(page.next)})
+    return json_response({"items": redriven, "next": encode_cursor(page.next and UUID(page.next))})
 
 
 @router.get(
-    "/{reject_id}",
+    "/{reject_id:uuid}",  # not `redrive`, which is another address
+    operation_id="readReject",
     summary="Read a reject",
     description="One record that could not be stored, whole. Needs the scope `read`.",
     response_model=RejectView,
@@ -156,7 +163,8 @@ async def read_reject(request: Request, reject_id: RejectId) -> Response:
 
 
 @router.post(
-    "/{reject_id}/redrive",
+    "/{reject_id:uuid}/redrive",
+    operation_id="redriveReject",
     summary="Redrive a reject",
     description="Sends one record or payload on its way again and answers with the receipt of that try. Needs the scope `admin`.",
     response_model=RedrivenItem,

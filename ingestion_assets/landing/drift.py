@@ -92,15 +92,19 @@ async def report(
     return {"items": items, "next": _closed(rows[limit - 1]) if len(rows) > limit else None}
 
 
+CURSOR = "^([0-9a-f]{2}){16,}$"
+"""What a cursor looks like; every text that looks so is one."""
+
+
 def _closed(row: Any) -> str:
-    return msgspec.json.encode([row.first_drop, row.flow, row.version, row.path]).hex()
+    return (row.first_drop.bytes + "\0".join((row.flow, row.version, row.path)).encode()).hex()
 
 
 def _opened(cursor: str) -> dict[str, Any]:
     try:
-        drop, flow, version, path = msgspec.json.decode(
-            bytes.fromhex(cursor), type=tuple[UUID, str, str, str]
-        )
-    except (ValueError, msgspec.MsgspecError) as error:
+        place = bytes.fromhex(cursor)
+        drop = UUID(bytes=place[:16])
+    except ValueError as error:
         raise ValueError("The cursor is not one of this listing.") from error
+    flow, version, path = [*place[16:].decode(errors="replace").split("\0"), "", "", ""][:3]
     return {"after": drop, "a_flow": flow, "a_version": version, "a_path": path}

@@ -1,7 +1,8 @@
 """Reading the ledger: receipts, outcomes of records, and the figures for health and metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -9,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingestion_assets.landing.drops import Receipt
+from ingestion_assets.landing.pace import expected_waits
 from ingestion_assets.landing.record_outcomes import FIELDS, unpack
 from ingestion_assets.landing.tables import drops, receipt_records, unreadable_segments
 
@@ -102,12 +104,16 @@ async def record_outcomes(
 
 @dataclass(frozen=True, slots=True)
 class LedgerStatistics:
-    """Figures for `/metrics`, `/health` and admission. `waiting_s`: by flow, for how long its first payload has been waiting."""
+    """Figures for `/metrics`, `/health` and admission.
+
+    `waiting_s`: by flow, for how long its first payload has been waiting; `expected_wait_s`: how long the next one will.
+    """
 
     unfinished: dict[tuple[str, str], int]
     finished_last_hour: dict[tuple[str, str], int]
     open_rejects: dict[tuple[str, str], int]
     waiting_s: dict[str, float]
+    expected_wait_s: Mapping[str, float]
     unreadable: Sequence[dict[str, Any]] = ()
     """Segments that cannot be read as a whole: path, reason, since when."""
 
@@ -125,31 +131,41 @@ _STATISTICS = sa.text("""
     FROM ingestion.drops WHERE state = 'claimed' GROUP BY flow, state
     UNION ALL
     SELECT 'finished', flow, state, count(*), NULL
-    FROM ingestion.drops WHERE finished_at > now() - interval '1 hour' GROUP BY flow, state
+    FROM ingestion.drops WHERE finished_at > now() - interval '1 hour' AND NOT attributes ? 'alias_of' GROUP BY flow, state
     UNION ALL
     SELECT 'rejects', flow, kind, count(*), NULL
     FROM ingestion.rejects WHERE redriven_at IS NULL GROUP BY flow, kind
 """)
 
 
-async def statistics(engine: AsyncEngine) -> LedgerStatistics:
-    """The ledger's figures; reads only what is open or recent."""
+async def statistics(engine: AsyncEngine, *, behind_s: float = 10.0) -> LedgerStatistics:
+    """The ledger's figures; reads only what is open or recent. A second name of a receipt (an idempotency key that was used
+    before) is no payload. `behind_s`: how long a flow's payloads wait before it is asked for how long new ones will.
+    """
     async with engine.connect() as connection:
         rows = (await connection.execute(_STATISTICS)).all()
         now = await connection.scalar(sa.select(sa.func.clock_timestamp()))
         columns = [unreadable_segments.c[name] for name in ("path", "reason", "since")]
         unreadable = await connection.execute(sa.select(*columns).order_by(unreadable_segments.c.since))
+        waiting = _waiting(rows, now)
+        behind = [flow for flow, seconds in waiting.items() if seconds > behind_s]
+        expected = await connection.run_sync(lambda sync: expected_waits(sync, behind)) if behind else {}
     by_kind: dict[str, dict[tuple[str, str], int]] = {"unfinished": {}, "finished": {}, "rejects": {}}
     for row in rows:
         by_kind[row.what][row.flow, row.key] = row.n
-    waiting: dict[str, float] = {}
-    for row in rows:
-        if row.oldest is not None and now is not None:
-            waiting[row.flow] = max(waiting.get(row.flow, 0.0), (now - row.oldest).total_seconds())
     return LedgerStatistics(
         unfinished=by_kind["unfinished"],
         finished_last_hour=by_kind["finished"],
         open_rejects=by_kind["rejects"],
         waiting_s=waiting,
         unreadable=[dict(row._mapping) for row in unreadable],
+        expected_wait_s=expected,
     )
+
+
+def _waiting(rows: Sequence[sa.Row[Any]], now: datetime | None) -> dict[str, float]:
+    waiting: dict[str, float] = {}
+    for row in rows:
+        if row.oldest is not None and now is not None:
+            waiting[row.flow] = max(waiting.get(row.flow, 0.0), (now - row.oldest).total_seconds())
+    return waiting

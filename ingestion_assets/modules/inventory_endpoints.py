@@ -1,24 +1,25 @@
 """What runs on a site, and how each module came to be what it is, over HTTP."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.cursors import decode_cursor, offset_cursor
+from ingestion_assets.frontdoor.cursors import NumberCursor, TextCursor, number_cursor, text_cursor
+from ingestion_assets.frontdoor.instants import Instant
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.modules import views
 from ingestion_assets.modules.desk import site_to_read
 from ingestion_assets.modules.inventory import history_of, modules_of
-from ingestion_assets.modules.parameters import SECURED, Cursor, Limit, SiteId, aware, page
+from ingestion_assets.modules.parameters import SECURED, Limit, SiteId, aware, page
 
 router = APIRouter()
 
 
 @router.get(
     "/sites/{site_id}/modules",
+    operation_id="listModules",
     summary="List a site's modules",
     description=(
         "What is installed, with what is known of its security. `as_of`: what ran on the site then, as it is known now. Needs the scope "
@@ -31,15 +32,15 @@ router = APIRouter()
 async def list_modules(
     request: Request,
     site_id: SiteId,
-    as_of: Annotated[datetime | None, Query(description="An instant (RFC 3339).")] = None,
+    as_of: Annotated[Instant | None, Query(description="An instant (RFC 3339).")] = None,
     removed: Annotated[
         bool | None, Query(description="Also modules that were removed; by default unless `as_of` is given.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=2000, description="Most items in one page.")] = 2000,
-    cursor: Cursor = None,
+    cursor: TextCursor = None,
 ) -> Response:
     door, _ = await site_to_read(request, site_id)
-    instant, after = aware(as_of), decode_cursor(cursor) or ""
+    instant, after = aware(as_of), text_cursor(cursor)
     also_removed = instant is None if removed is None else removed
     found = await door.in_thread(
         lambda connection: modules_of(
@@ -51,6 +52,7 @@ async def list_modules(
 
 @router.get(
     "/sites/{site_id}/modules/{machine_name}/history",
+    operation_id="readModuleHistory",
     summary="Read a module's history",
     description="Every change of its version or enabled state, oldest first. Needs the scope `modules:<site_id>` or `read`.",
     response_model=views.ChangePage,
@@ -64,10 +66,10 @@ async def read_history(
         str, Path(max_length=255, pattern=r"^[^\x00]+$", description="The module.", examples=["token"])
     ],
     limit: Limit = 500,
-    cursor: Cursor = None,
+    cursor: NumberCursor = None,
 ) -> Response:
     door, _ = await site_to_read(request, site_id)
-    after = offset_cursor(cursor)
+    after = number_cursor(cursor)
     found = await door.in_thread(
         lambda connection: history_of(connection, site_id, machine_name, after=after, limit=limit + 1)
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Path, Query
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.cursors import decode_cursor, encode_cursor, offset_cursor
+from ingestion_assets.frontdoor.cursors import Position, encode_cursor
 from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter
 from ingestion_assets.frontdoor.receipts import json_response
 
@@ -23,8 +23,6 @@ SyncId = Annotated[
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=500, description="Most items in one page.")]
-# 255 characters of four bytes in base64, and the number of a site
-Cursor = Annotated[str | None, Query(max_length=1400, description="`next` of the page before.")]
 PREFER = header_parameter(
     "Prefer", "`respond-async` answers with the receipt at once; `wait=N` waits at most N seconds (RFC 7240).", "wait=10"
 )  # fmt: skip
@@ -35,18 +33,12 @@ def page(
     found: Sequence[Row],
     *,
     limit: int,
-    position: Callable[[Row], str | int],
+    position: Callable[[Row], Position],
     item: Callable[[Row], object] = lambda row: row,
 ) -> Response:
     """One page of a list. `found`: one more than `limit` where there is more; `position`: what the next page comes after."""
     following = position(found[limit - 1]) if len(found) > limit else None
     return json_response({"items": [item(one) for one in found[:limit]], "next": encode_cursor(following)})
-
-
-def after_site_and_module(cursor: str | None) -> tuple[int, str]:
-    """The site and the module that a page comes after. Raises `Problem` 422."""
-    site, _, module = (decode_cursor(cursor) or "0/").partition("/")
-    return offset_cursor(encode_cursor(site)), module
 
 
 def aware(moment: datetime | None) -> datetime | None:

@@ -60,9 +60,11 @@ Words = Annotated[list[Annotated[Text, Field(max_length=MAX_TEXT)]], Field(max_l
 class ModuleInfo(BaseModel):
     """One module of a site. Fields beyond these are ignored."""
 
-    machine_name: Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\s/\x00-\x1f\x7f]+$")]
-    name: Name
-    type: Literal["core", "contrib", "custom"]
+    machine_name: Annotated[
+        str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\s/\x00-\x1f\x7f]+$")
+    ] = Field(description="As Drupal names it; once in a request.", examples=["token"])
+    name: Name = Field(description="For people.", examples=["Token"])
+    type: Literal["core", "contrib", "custom"] = Field(description="Where it comes from.")
     version: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_version)] = Field(
         description="A version as Drupal writes them: `8.x-1.0-rc3`, `10.2.1`, `2.0.x-dev`, `dev-main`."
     )
@@ -70,12 +72,22 @@ class ModuleInfo(BaseModel):
     schema_version: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] | None = Field(
         None, description="Database schema version."
     )
-    package: Annotated[Text, Field(max_length=MAX_TEXT)] | None = None
-    core_compatibility: Words = Field(default_factory=list)
-    dependencies: Words = Field(default_factory=list)
+    package: Annotated[Text, Field(max_length=MAX_TEXT)] | None = Field(
+        None, description="Its group on Drupal's pages."
+    )
+    core_compatibility: Words = Field(
+        default_factory=list,
+        description="Versions of core that it says it runs on.",
+        examples=[["^10", "^11"]],
+    )
+    dependencies: Words = Field(
+        default_factory=list, description="What it needs.", examples=[["drupal:views"]]
+    )
     description: Annotated[Text, Field(max_length=20_000)] | None = None
-    project_link: Annotated[Text, Field(max_length=2_000)] | None = None
-    security_coverage: bool = True
+    project_link: Annotated[Text, Field(max_length=2_000)] | None = Field(
+        None, description="Its page.", examples=["https://www.drupal.org/project/token"]
+    )
+    security_coverage: bool = Field(True, description="Whether drupal.org's security team covers it.")
     project: Annotated[str, Field(pattern=r"^[a-z0-9_]{1,128}$")] | None = Field(
         None,
         description="The drupal.org project the module comes with, where that has another name: `webform` for `webform_ui`.",
@@ -142,9 +154,12 @@ class ModuleSyncRequest(BaseModel):
     drupal_version: Annotated[
         str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_core_version)
     ] = Field(
-        description="What Drupal itself is: `10.2.1`, `11.4.0-rc1`, `11.x-dev`. It is judged like a module."
+        description="What Drupal itself is: `10.2.1`, `11.4.0-rc1`, `11.x-dev`. It is judged like a module.",
+        examples=["10.2.1"],
     )
-    php_version: Annotated[str, Field(pattern=_PHP)]
+    php_version: Annotated[str, Field(pattern=_PHP)] = Field(
+        description="The PHP that runs it.", examples=["8.3.0"]
+    )
     sync_type: Literal["full", "partial"] = Field(
         "full", description="`full`: what is not named was removed; `partial`: only what is named is touched."
     )

@@ -6,13 +6,14 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
+from ingestion_assets.frontdoor.cursors import NumberAndTextCursor, number_and_text_cursor
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.modules import views
 from ingestion_assets.modules.desk import site_to_read
 from ingestion_assets.modules.inventory import core_of, modules_of
-from ingestion_assets.modules.parameters import SECURED, Cursor, Limit, SiteId, after_site_and_module, page
+from ingestion_assets.modules.parameters import SECURED, Limit, SiteId, page
 from ingestion_assets.modules.schema import CORE
 from ingestion_assets.modules.security import sites_of_release
 
@@ -23,6 +24,7 @@ _ATTENTION = {"not_secure", "revoked", "unsupported", "unknown"}
 
 @router.get(
     "/sites/{site_id}/security",
+    operation_id="readSiteSecurity",
     summary="Read a site's security",
     description=(
         "How many modules need a security update, core among them, and which; what is not known is `unknown`, with the time of the "
@@ -68,6 +70,7 @@ async def read_security(request: Request, site_id: SiteId) -> Response:
 
 @router.get(
     "/security/releases/{module}/{version}/sites",
+    operation_id="listSitesOfRelease",
     summary="List the sites that a security release concerns",
     description="Sites that lack this security release, or run it and it has become insecure. Needs the scope `read` or `modules:*`.",
     response_model=views.TouchedPage,
@@ -84,12 +87,12 @@ async def list_touched(
         str, Path(max_length=255, pattern=r"^[^\x00]+$", description="The release.", examples=["6.2.9"])
     ],
     limit: Limit = 100,
-    cursor: Cursor = None,
+    cursor: NumberAndTextCursor = None,
 ) -> Response:
     door = front_door(request)
     await door.authenticate(request, "read", "modules:*")
-    after = after_site_and_module(cursor)
+    after = number_and_text_cursor(cursor)
     found = await door.in_thread(
         lambda connection: sites_of_release(connection, module, version, after=after, limit=limit + 1)
     )
-    return page(found, limit=limit, position=lambda one: f"{one['site_id']}/{one['machine_name']}")
+    return page(found, limit=limit, position=lambda one: (one["site_id"], one["machine_name"]))

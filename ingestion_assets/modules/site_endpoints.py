@@ -6,10 +6,10 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.cursors import offset_cursor
+from ingestion_assets.frontdoor.cursors import NumberCursor, number_cursor
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.json_bodies import described, json_body
 from ingestion_assets.frontdoor.openapi import keyed_errors
@@ -17,7 +17,7 @@ from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.modules import views
 from ingestion_assets.modules.desk import no_site, site_to_read
-from ingestion_assets.modules.parameters import SECURED, Cursor, Limit, SiteId, page
+from ingestion_assets.modules.parameters import SECURED, Limit, SiteId, page
 from ingestion_assets.modules.sites import create_site, list_sites, set_active
 from ingestion_assets.modules.webhook_addresses import ForbiddenAddressError, allowed_by, check_address
 from ingestion_assets.stores.sealing import sealer
@@ -30,22 +30,33 @@ Text = Annotated[str, Field(max_length=2000, pattern=r"^[^\x00]*$")]
 class NewSiteRequest(BaseModel):
     """A site to be made."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"name": "Example Site", "url": "https://www.example.com"}}
+    )
+
     name: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
     url: Text | None = None
     webhook_url: Text | None = Field(
         None,
         description="Called when a sync is done; see the documentation for its signature. None in a private network, unless a setting allows it.",
+        json_schema_extra={
+            "pattern": r"^https?://([A-Za-z0-9-]+\.)*[A-Za-z0-9-]+(:[0-9]{1,5})?([/?]\S*)?$",
+            "examples": ["https://example.com/hook"],
+        },
     )
 
 
 class SiteChange(BaseModel):
     """What is to be changed of a site."""
 
-    active: bool
+    model_config = ConfigDict(json_schema_extra={"example": {"active": False}})
+
+    active: StrictBool
 
 
 @router.post(
     "/sites",
+    operation_id="createSite",
     summary="Create a site",
     description="Answers with the site's own API key, which is shown this once. Needs the scope `admin`.",
     status_code=201,
@@ -79,22 +90,24 @@ async def create(request: Request) -> Response:
 
 @router.get(
     "/sites",
+    operation_id="listSites",
     summary="List sites",
     description="Needs the scope `read` or `modules:*`.",
     response_model=views.SitePage,
     responses=keyed_errors(),
     openapi_extra=SECURED,
 )
-async def list_all(request: Request, limit: Limit = 50, cursor: Cursor = None) -> Response:
+async def list_all(request: Request, limit: Limit = 50, cursor: NumberCursor = None) -> Response:
     door = front_door(request)
     await door.authenticate(request, "read", "modules:*")
-    after = offset_cursor(cursor)
+    after = number_cursor(cursor)
     found = await door.in_thread(lambda connection: list_sites(connection, after=after, limit=limit + 1))
     return page(found, limit=limit, position=lambda site: site.id)
 
 
 @router.get(
     "/sites/{site_id}",
+    operation_id="readSite",
     summary="Read a site",
     description="Needs the scope `modules:<site_id>` or `read`.",
     response_model=views.SiteView,
@@ -108,6 +121,7 @@ async def read(request: Request, site_id: SiteId) -> Response:
 
 @router.patch(
     "/sites/{site_id}",
+    operation_id="changeSite",
     summary="Switch a site on or off",
     description="A site that is switched off takes no syncs; what is known of it stays. Needs the scope `admin`.",
     response_model=views.SiteView,

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.cursors import id_cursor
+from ingestion_assets.frontdoor.cursors import IdCursor, id_cursor
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
-from ingestion_assets.frontdoor.openapi import header_parameter, keyed_errors
+from ingestion_assets.frontdoor.openapi import header_parameter, keyed_errors, schema_of
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receipt_view import ReceiptView, receipt_json
 from ingestion_assets.frontdoor.receiving import (
@@ -34,17 +34,11 @@ from ingestion_assets.modules.auditing import audited
 from ingestion_assets.modules.desk import desk, existing_site, now, site_to_read
 from ingestion_assets.modules.flow import NAME, site_drop
 from ingestion_assets.modules.inventory import inventory_before, syncs_of
-from ingestion_assets.modules.parameters import PREFER, SECURED, Cursor, Limit, SiteId, SyncId, page
+from ingestion_assets.modules.parameters import PREFER, SECURED, Limit, SiteId, SyncId, page
 from ingestion_assets.modules.schema import ModuleSyncRequest, RequestError, SyncResponse, decode_request
 from ingestion_assets.modules.sites import scope
 
 router = APIRouter()
-
-
-def _request_schema() -> dict[str, Any]:
-    schema = ModuleSyncRequest.model_json_schema()
-    schema["properties"]["modules"]["items"] = schema.pop("$defs")["ModuleInfo"]
-    return schema
 
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -58,6 +52,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 @router.post(
     "/sites/{site_id}/modules/sync",
+    operation_id="syncModules",
     summary="Synchronize a site's modules",
     description=(
         "Compares what the site reports with what is known of it. A `full` sync marks what it does not name as removed; one that would "
@@ -75,7 +70,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
                 "8e03978e-40d5-43dd-bc93-6894a57f9324", minLength=1, maxLength=255, pattern=r"^[!-~]+$",
             ),
         ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _request_schema()}}},
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(ModuleSyncRequest)}}},
     },
 )  # fmt: skip
 async def sync(
@@ -115,23 +110,27 @@ async def sync(
 
 @router.get(
     "/sites/{site_id}/syncs",
+    operation_id="listSyncs",
     summary="List a site's syncs",
     description="Who sent what, when, from where, and what it changed; newest first. Needs the scope `modules:<site_id>` or `read`.",
     response_model=views.SyncPage,
     responses=keyed_errors(404),
     openapi_extra=SECURED,
 )
-async def list_syncs(request: Request, site_id: SiteId, limit: Limit = 50, cursor: Cursor = None) -> Response:
+async def list_syncs(
+    request: Request, site_id: SiteId, limit: Limit = 50, cursor: IdCursor = None
+) -> Response:
     door, _ = await site_to_read(request, site_id)
     before = id_cursor(cursor)
     found = await door.in_thread(
         lambda connection: syncs_of(connection, site_id, before=before, limit=limit + 1)
     )
-    return page(found, limit=limit, position=lambda one: str(one.id), item=_sync)
+    return page(found, limit=limit, position=lambda one: one.id, item=_sync)
 
 
 @router.post(
     "/sites/{site_id}/syncs/{sync_id}/confirm",
+    operation_id="confirmSync",
     summary="Confirm a held sync",
     description="Lets a sync go on that would remove many modules. Needs the scope `modules:<site_id>`.",
     response_model=SyncResponse,
@@ -153,6 +152,7 @@ async def confirm(request: Request, site_id: SiteId, sync_id: SyncId) -> Respons
 
 @router.post(
     "/sites/{site_id}/syncs/{sync_id}/revert",
+    operation_id="revertSync",
     summary="Undo a sync",
     description="Applies the inventory from right before the sync, as a new sync. Needs the scope `modules:<site_id>`.",
     response_model=SyncResponse,
@@ -197,6 +197,7 @@ async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response
 
 @router.get(
     "/sites/{site_id}/attempts",
+    operation_id="listSyncAttempts",
     summary="List attempts to sync a site",
     description="Every attempt, refused ones included: who, when, from where, how large, what came of it. Needs the scope `read`.",
     response_model=views.AttemptPage,
@@ -204,7 +205,7 @@ async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response
     openapi_extra=SECURED,
 )
 async def list_attempts(
-    request: Request, site_id: SiteId, limit: Limit = 50, cursor: Cursor = None
+    request: Request, site_id: SiteId, limit: Limit = 50, cursor: IdCursor = None
 ) -> Response:
     door = front_door(request)
     await door.authenticate(request, "read")
@@ -212,7 +213,7 @@ async def list_attempts(
     found = await door.in_thread(
         lambda connection: attempts_of(connection, site_id, before=before, limit=limit + 1)
     )
-    return page(found, limit=limit, position=lambda one: str(one["id"]))
+    return page(found, limit=limit, position=lambda one: one["id"])
 
 
 async def _own_sync(door: FrontDoor, site_id: int, sync_id: str) -> UUID:

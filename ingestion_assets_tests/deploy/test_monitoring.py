@@ -51,6 +51,7 @@ def exported() -> dict[str, set[str]]:
         LedgerStatistics(
             unfinished={("conversations", "landed"): 1}, finished_last_hour={("conversations", "done"): 1},
             open_rejects={("conversations", "message"): 1}, waiting_s={"conversations": 1.0},
+            expected_wait_s={"conversations": 1.0},
         )
     )  # fmt: skip
     metrics.show_dependencies({"postgresql": True})

@@ -1,6 +1,7 @@
 """A whole front door on real stores; only the orchestrator is stood in for, by runs that finish at once."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -99,9 +100,9 @@ def client(front: Front) -> Iterator[httpx.Client]:
 
 @contextmanager
 def process(
-    *, home: Path, postgres_url: str, **environment: str
+    *, home: Path, postgres_url: str, limits: tuple[int, int] | None = None, **environment: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A front door as a process of its own, with instant runs; its address."""
+    """A front door as a process of its own, with instant runs; its address. `limits`: of open files, soft and hard."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     variables = {
@@ -115,6 +116,8 @@ def process(
             [sys.executable, "-m", "ingestion_assets_tests.frontdoor.serve"],
             cwd=PROJECT, env={**os.environ, **variables}, stdout=log, stderr=log,
         )  # fmt: skip
+    if limits is not None:  # long before it has imported what looks at them
+        resource.prlimit(child.pid, resource.RLIMIT_NOFILE, limits)
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until(

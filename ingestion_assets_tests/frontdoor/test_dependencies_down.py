@@ -146,3 +146,46 @@ def test_too_old_a_backlog_turns_payloads_away(postgres_url: str, tmp_path: Path
         wait_until(
             lambda: client.post(BATCH, json=BODY, headers=LATER).status_code == 202, seconds=8, what="the door to be open again",
         )  # fmt: skip
+
+
+def test_a_backlog_that_would_take_too_long_turns_payloads_away(postgres_url: str, tmp_path: Path) -> None:
+    """Long before one of its payloads is too old; a burst that one run takes does not."""
+    settings = settings_for(home=tmp_path, postgres_url=postgres_url, backlog_limit_s=60)
+    with serving(settings) as front, front.client() as client:
+        front.runs.paused.set()
+        with engine(postgres_url).begin() as connection:
+            connection.execute(sa.text("TRUNCATE ingestion.drops CASCADE"))
+            backlog(connection, number=4_000, run="gone", claimed_s=90, finished_s=50)  # a hundred a second
+            backlog(connection, number=5_000)
+        wait_until(
+            lambda: "ingestion_expected_wait_seconds" in client.get("/metrics").text, seconds=8, what="the ledger to be read"
+        )  # fmt: skip
+        assert client.post(BATCH, json=BODY, headers=LATER).status_code == 202
+        with engine(postgres_url).begin() as connection:
+            backlog(connection, number=3_000)
+        wait_until(
+            lambda: client.post(BATCH, json=BODY, headers=LATER).status_code == 503, seconds=8, what="the backlog to be too long"
+        )  # fmt: skip
+        answer = client.post(BATCH, json=BODY)
+        assert answer.json()["detail"].startswith("A payload of conversations would wait for some 7")
+        assert int(answer.headers["retry-after"]) >= 5
+        line = {"content": b"region|1|EUROPE|far away", "headers": {"Content-Type": "text/plain"} | LATER}
+        assert client.post("/ingest/message", **line).status_code == 202, "other flows go on"
+
+
+def backlog(
+    connection: sa.Connection, *, number: int, run: str | None = None, claimed_s: int = 0, finished_s: int = 0
+) -> None:
+    """Payloads of a kilobyte, half a minute old: waiting, or done by a run that began and ended so many seconds ago."""
+    connection.execute(
+        sa.text("""
+            INSERT INTO ingestion.drops (id, flow, partition, lane, principal, body_sha256, size_bytes, records, segment,
+                "offset", length, state, received_at, claim, claimed_at, finished_at)
+            SELECT uuidv7(), 'conversations', 'then', 'then', 'test', sha256(n::text::bytea), 1000, 1, 'segments/none', 0, 100,
+                CASE WHEN CAST(:run AS text) IS NULL THEN 'landed' ELSE 'done' END, now() - interval '30 s', :run,
+                CASE WHEN :run IS NOT NULL THEN now() - make_interval(secs => :claimed_s) END,
+                CASE WHEN :run IS NOT NULL THEN now() - make_interval(secs => :finished_s) END
+            FROM generate_series(1, :number) n
+        """),
+        {"number": number, "run": run, "claimed_s": claimed_s, "finished_s": finished_s},
+    )

@@ -229,6 +229,11 @@ def test_payloads_are_accepted_while_the_ledger_is_down_and_registered_later_onc
         assert found[twin].id == first
         assert found[other].errors is not None
         assert found[other].errors[0]["code"] == "idempotency_conflict"
+        figures = await ledger.statistics(asynchronous)
+        assert figures.finished_last_hour == {}, (
+            "a second name of a receipt is no payload that failed, or was done"
+        )
+        assert figures.unfinished == {("notes", "landed"): 1}
         await asynchronous.dispose()
 
     asyncio.run(look(async_engine(engine.url.render_as_string(hide_password=False))))
