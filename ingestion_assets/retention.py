@@ -1,6 +1,6 @@
 """`ingestion retention`: what is old enough to be deleted. The jobs do the deleting, never this command."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -23,20 +23,20 @@ def retention(
 
     from ingestion_assets.flows import FLOWS  # noqa: PLC0415
     from ingestion_assets.landing.retention import plan  # noqa: PLC0415
-    from ingestion_assets.orchestration.retention import NOT_SET  # noqa: PLC0415
+    from ingestion_assets.orchestration.retention import NOT_SET, ledger_now  # noqa: PLC0415
     from ingestion_assets.orchestration.run_retention import due  # noqa: PLC0415
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
     settings = load_settings()
     console = Console()
     with DagsterInstance.from_config(str(settings.home / "dagster")) as instance:
-        runs = len(due(instance, datetime.now(UTC)))
+        runs = len(due(instance, ledger_now()))
     console.print(f"Dagster's superseded runs that are old enough or too much: {runs:,}.", highlight=False)
     days = settings.retention_days if days is None else days
     if days is None:
         console.print(f"{NOT_SET} `--days N` shows what would go.", soft_wrap=True, highlight=False)
         return
-    before = datetime.now(UTC) - timedelta(days=days)
+    before = ledger_now() - timedelta(days=days)
     table = Table("flow", "", "payloads", "bytes", "finished from", "to")
     with engine().connect() as connection:
         for old in plan(connection, FLOWS.values(), before=before):

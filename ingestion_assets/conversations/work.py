@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -95,7 +94,7 @@ class ConversationsWork:
         with self.engine.connect() as connection:
             fence = next_fence(connection)
         created = statistics.created_by(self.engine, {batch.drop.id: batch.sessions for batch in batches})
-        now = datetime.now(UTC)
+        now = self.claim.clock.time()
         ended = [
             outcome_of(
                 batch,

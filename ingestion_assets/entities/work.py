@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from uuid import UUID
 
 import psycopg
@@ -120,7 +119,7 @@ class EntitiesWork:
     def outcomes(self) -> list[DropOutcome]:
         """What is to be said of each payload. Where a stream ended, its earlier receipts say by now what became of what waited."""
         received = {ref.id: ref.received_at for ref in self.claim.drops}
-        now = datetime.now(UTC)
+        now = self.claim.clock.time()
         ended = {source: refused for one in self.loaded() for source, refused in one.settled.items()}
         made = [outcome_of(one, received_at=received[one.drop_id], finished_at=now) for one in self.loaded()]
         made = [

@@ -6,7 +6,7 @@ by itself when the worker does.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
+from ingestion_assets.landing.clock import Sample, take_sample
 from ingestion_assets.landing.dispatch import announce
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Lane, Reject
 from ingestion_assets.landing.record_outcomes import pack
@@ -57,12 +58,16 @@ class DropRef:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The drops of one run, oldest first. `claim_id` is the root run's id, `run_id` that of the run at work."""
+    """The drops of one run, oldest first. `claim_id` is the root run's id, `run_id` that of the run at work.
+
+    `clock`: the ledger's, by which ages are reckoned.
+    """
 
     claim_id: str
     run_id: str
     lanes: tuple[Lane, ...]
     drops: tuple[DropRef, ...]
+    clock: Sample = field(compare=False)
     rebuild: bool = False
 
     def chunks(self, max_bytes: int) -> Iterator[tuple[DropRef, ...]]:
@@ -123,6 +128,7 @@ def claim_landed(
     earlier try is taken up again. Raises `LaneBusyError`.
     """
     take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
+    clock = take_sample(connection)
     if dispatch_id is not None:
         connection.execute(
             sa.update(dispatches)
@@ -133,7 +139,7 @@ def claim_landed(
         sa.select(*_REF).where(drops.c.claim == claim_id, drops.c.state == "claimed")
     ).all()
     if held:
-        return Claim(claim_id, run_id, (lane,), _refs(held))
+        return Claim(claim_id, run_id, (lane,), _refs(held), clock)
     taken = connection.execute(
         sa.text(f"""
             WITH eligible AS MATERIALIZED (
@@ -165,7 +171,7 @@ def claim_landed(
             "max_bytes": max_bytes,
         },
     ).all()
-    return Claim(claim_id, run_id, (lane,), _refs(taken))
+    return Claim(claim_id, run_id, (lane,), _refs(taken), clock)
 
 
 def partition_lanes(connection: sa.Connection, *, flow: str, partition: str) -> list[Lane]:
@@ -212,7 +218,7 @@ def claim_partition(
     if take_open:
         held |= (drops.c.state == "claimed") & (drops.c.claim == claim_id)
     rows = connection.execute(sa.select(*_REF).where(mine, held)).all()
-    return Claim(claim_id, run_id, tuple(lanes), _refs(rows), rebuild=True)
+    return Claim(claim_id, run_id, tuple(lanes), _refs(rows), take_sample(connection), rebuild=True)
 
 
 def load(storage: LandingStorage, refs: Sequence[DropRef]) -> list[LandedDrop]:

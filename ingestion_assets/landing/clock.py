@@ -32,6 +32,7 @@ _TICKS = (
     4096 * 1000
 )  # a second in the ids' unit: a millisecond has 12 bits more, as RFC 9562 allows for UUIDv7
 _BOOT = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+_NOW = sa.text("SELECT extract(epoch FROM clock_timestamp())::float8")
 _SAMPLE = sa.text("""
     SELECT extract(epoch FROM clock_timestamp())::float8 AS now,
            (SELECT id FROM ingestion.drops ORDER BY id DESC LIMIT 1) AS newest
@@ -70,6 +71,17 @@ class Sample:
         if newer_low > high or newer_high < low:
             return newer
         return newer if newer_high - newer_low <= high - low else self
+
+    def time(self) -> datetime:
+        """The ledger's time by now."""
+        return datetime.fromtimestamp(self.bounds(since_boot())[0], UTC)
+
+
+def take_sample(connection: sa.Connection) -> Sample:
+    """Read the ledger's clock."""
+    asked = since_boot()
+    now = connection.execute(_NOW).scalar_one()
+    return Sample(now, asked, since_boot())
 
 
 class LedgerClock:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.modules.attempts import Attempt
-from ingestion_assets.modules.desk import desk, now
+from ingestion_assets.modules.desk import desk
 
 GONE_AWAY = 499  # the sender hung up before the answer; the number that web servers log for it
 _WORDS = (
@@ -46,7 +46,8 @@ class Attempted:
 @contextlib.asynccontextmanager
 async def audited(request: Request, *, site_id: int) -> AsyncIterator[Attempted]:
     """Within it the request is answered; at its end the attempt is kept, also if a `Problem` is raised."""
-    attempted, at = Attempted(), now()
+    door = front_door(request)
+    attempted, at = Attempted(), door.clock.now()
     try:
         yield attempted
     except Problem as problem:
@@ -56,7 +57,7 @@ async def audited(request: Request, *, site_id: int) -> AsyncIterator[Attempted]
         attempted.status = GONE_AWAY
         raise
     finally:
-        await desk(front_door(request)).note(_attempt(request, attempted, site_id=site_id, at=at))
+        await desk(door).note(_attempt(request, attempted, site_id=site_id, at=at))
 
 
 def _attempt(request: Request, attempted: Attempted, *, site_id: int, at: datetime) -> Attempt:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -102,7 +101,3 @@ async def existing_site(door: FrontDoor, site_id: int) -> Site:
 
 def no_site() -> Problem:
     return Problem(404, "There is no such site.")
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

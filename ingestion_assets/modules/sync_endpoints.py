@@ -31,7 +31,7 @@ from ingestion_assets.landing.holding import let_go
 from ingestion_assets.modules import views
 from ingestion_assets.modules.attempts import attempts_of
 from ingestion_assets.modules.auditing import audited
-from ingestion_assets.modules.desk import desk, existing_site, now, site_to_read
+from ingestion_assets.modules.desk import desk, existing_site, site_to_read
 from ingestion_assets.modules.flow import NAME, site_drop
 from ingestion_assets.modules.inventory import inventory_before, syncs_of
 from ingestion_assets.modules.parameters import PREFER, SECURED, Limit, SiteId, SyncId, page
@@ -78,7 +78,8 @@ async def sync(
     site_id: SiteId,
     confirm_removals: Annotated[bool, Query(description="Remove modules however many they are.")] = False,
 ) -> Response:
-    door, started = front_door(request), now()
+    door = front_door(request)
+    started = door.clock.now()
     async with audited(request, site_id=site_id) as attempted:
         arrival = await let_in(request, scopes=(scope(site_id),), media_types=JSON)
         await desk(door).require_active(site_id)
@@ -93,7 +94,7 @@ async def sync(
             attempted.size = len(body)
             door.bodies.check_depth(body)
             try:
-                records = len(decode_request(body, now=now()).modules)
+                records = len(decode_request(body, now=door.clock.now()).modules)
             except RequestError as error:
                 raise Problem(400 if error.malformed else 422, str(error), errors=error.errors) from error
             return site_drop(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -87,7 +87,7 @@ class ModulesWork:
     def outcomes(self) -> list[DropOutcome]:
         """What is to be said of each payload; kept with the sync, and announced to the site's webhook."""
         self.judged()
-        now = datetime.now(UTC)
+        now = self.claim.clock.time()
         ended: list[DropOutcome] = []
         with self.engine.begin() as connection:
             connection.execute(_NO_WAIT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -20,7 +19,7 @@ def claim_metadata(
     claim: Claim, *, seconds_claiming: float, settings: Settings
 ) -> dict[str, dg.MetadataValue]:
     """What was claimed, how long it had waited, and where its receipts are."""
-    now = datetime.now(UTC)
+    now = claim.clock.time()
     open_drops = [drop for drop in claim.drops if drop.state != "done"]
     waited = sorted((now - drop.received_at).total_seconds() for drop in open_drops)
     metadata: dict[str, dg.MetadataValue] = {

@@ -1,7 +1,7 @@
 """The job that deletes payloads that are finished for long enough, every night. Runs of Dagster go by `run_retention.py`."""
 
 from collections.abc import Collection
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
@@ -12,10 +12,19 @@ MAX_RUNTIME_S = 3600
 NOT_SET = "INGESTION_RETENTION_DAYS is not set, so all payloads are kept."
 
 
-def limit(now: datetime) -> datetime | None:
-    """What ended before then is deleted; None where everything is kept."""
+def limit() -> datetime | None:
+    """What ended before then, by the ledger's clock, is deleted; None where everything is kept."""
     days = load_settings().retention_days
-    return None if days is None else now - timedelta(days=days)
+    return None if days is None else ledger_now() - timedelta(days=days)
+
+
+def ledger_now() -> datetime:
+    """The ledger's time: what is old is old by the clock that dated it, whatever that of this machine says."""
+    from ingestion_assets.landing.clock import take_sample  # noqa: PLC0415
+    from ingestion_assets.stores import postgres  # noqa: PLC0415
+
+    with postgres.engine().connect() as connection:
+        return take_sample(connection).time()
 
 
 def retention_definitions(flows: Collection[Flow]) -> dg.Definitions:
@@ -27,7 +36,7 @@ def retention_definitions(flows: Collection[Flow]) -> dg.Definitions:
         from ingestion_assets.landing.storage import open_storage  # noqa: PLC0415
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
-        before = limit(datetime.now(UTC))
+        before = limit()
         if before is None:
             raise dg.Failure(NOT_SET, allow_retries=False)
         deleted = retention.delete_finished(
@@ -56,6 +65,6 @@ def retention_definitions(flows: Collection[Flow]) -> dg.Definitions:
         description="Deletes every night what is older than INGESTION_RETENTION_DAYS; nothing where that is not set.",
     )
     def retention_daily() -> dg.RunRequest | dg.SkipReason:
-        return dg.SkipReason(NOT_SET) if limit(datetime.now(UTC)) is None else dg.RunRequest()
+        return dg.RunRequest() if load_settings().retention_days is not None else dg.SkipReason(NOT_SET)
 
     return dg.Definitions(jobs=[retention_job], schedules=[retention_daily])

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 from dagster._core.storage.event_log import SqlEventLogStorage
 
+from ingestion_assets.orchestration.retention import ledger_now
 from ingestion_assets.settings import load_settings
 
 RUNS_AT_ONCE = 500
@@ -141,7 +142,7 @@ def run_retention_definitions() -> dg.Definitions:
 
     @dg.op(description=described)
     def delete_expired_runs(context: dg.OpExecutionContext) -> None:
-        runs = due(context.instance, datetime.now(UTC))
+        runs = due(context.instance, ledger_now())
         if runs:
             delete_runs(context.instance, runs)
             make_room(context.instance)

@@ -15,6 +15,7 @@ from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.loading import load
 from ingestion_assets.entities.work import EntitiesWork
 from ingestion_assets.landing.claims import Claim, DropRef
+from ingestion_assets.landing.clock import take_sample
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.tables import drops
@@ -61,8 +62,9 @@ def loading(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
         def load(ref: DropRef) -> DropOutcome:
             with front.engine.connect() as connection:
                 held = connection.scalar(sa.select(drops.c.claim).where(drops.c.id == ref.id)) or ""
+                clock = take_sample(connection)
             work = EntitiesWork(
-                claim=Claim(held, held, (), (ref,)), storage=open_storage(chosen), engine=front.engine,
+                claim=Claim(held, held, (), (ref,), clock), storage=open_storage(chosen), engine=front.engine,
                 entities=lambda: TPCH, max_bytes=2**28, is_transient=lambda _: False,
             )  # fmt: skip
             return work.outcomes()[0]
