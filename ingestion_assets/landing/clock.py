@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 SAMPLE_S = 1.0
 FIRST_SAMPLE_S = 2.0
 DRIFT = 100e-6  # what two clocks may part in a second
-LONGEST_WAIT_S = 0.005  # for the lower bound to pass an id
+LONGEST_WAIT_S = 0.1  # for the lower bound to pass an id; as a rule it has when the disk is done
 OFF_S = 5.0  # between wall clock and ledger, from which on it is worth telling
 
 _TICKS = (
