@@ -65,7 +65,7 @@ class _LazyGroup(TyperGroup):
                 self.add_command(_OnUse(name=name, module=module, help=line))
 
 
-app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, pretty_exceptions_show_locals=False)
+app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 @app.callback()
@@ -81,7 +81,30 @@ def ingestion() -> None:
 
 def main() -> None:
     """Entry point of the `ingestion` command."""
-    app(prog_name="ingestion")
+    try:
+        app(prog_name="ingestion")
+    except ValueError as error:
+        from ingestion_assets.settings import wrong_settings  # noqa: PLC0415
+
+        told = wrong_settings(error)
+        if told is None:
+            raise
+        typer.echo(f"ingestion: {told}", err=True)
+        sys.exit(2)
+    except LookupError as error:
+        from ingestion_assets.settings import MissingSettingError  # noqa: PLC0415
+
+        if not isinstance(error, MissingSettingError):
+            raise
+        typer.echo(f"ingestion: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:  # a file or folder that a person can do something about
+        if error.filename is None:
+            raise
+        from ingestion_assets.stack.failures import explained  # noqa: PLC0415
+
+        typer.echo(f"ingestion: {explained(error)}", err=True)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

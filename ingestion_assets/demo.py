@@ -124,7 +124,10 @@ def _totals(client: httpx.Client) -> dict[str, int]:
 
 def _graphql(settings: Settings, query: str, **variables: Any) -> dict[str, Any]:
     answer = httpx.post(
-        f"{settings.dagster_url}/graphql", json={"query": query, "variables": variables}, timeout=30
+        f"{settings.dagster_url}/graphql",
+        json={"query": query, "variables": variables},
+        timeout=30,
+        auth=settings.dagster_login,
     )
     answer.raise_for_status()
     return answer.json()["data"]

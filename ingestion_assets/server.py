@@ -48,6 +48,7 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
     if launch is None:
         launch = GraphqlLauncher(
             url=settings.dagster_url,
+            login=settings.dagster_login,
             jobs={name: flow.job for name, flow in flows.items()},
             dynamic_partitions={
                 name: flow.dynamic_partitions for name, flow in flows.items() if flow.dynamic_partitions

@@ -2,17 +2,29 @@
 
 Nothing else in the package looks at the environment. Values come, in this order, from the environment
 (`INGESTION_<NAME>`), from `<home>/stack.env` (written by `ingestion up`, so that every command finds the
-running stack), and from the defaults below.
+running stack; the programs of the stack itself do without), and from the defaults below.
 """
 
+import ipaddress
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 STACK_ENV_FILE = "stack.env"
+
+
+class MissingSettingError(LookupError):
+    """Something needs a setting that is not there; the text says which and how to get it."""
+
+
+def _hosts_and_networks(listed: str) -> str:
+    for one in listed.split(","):
+        if "/" in one:
+            ipaddress.ip_network(one.strip(), strict=False)
+    return listed
 
 
 class Settings(BaseSettings):
@@ -40,6 +52,22 @@ class Settings(BaseSettings):
         None,
         description="Address of the Dagster UI for people, with which links to runs begin; default: the webserver's.",
     )
+    webserver_hosts: str | None = Field(
+        None,
+        description="More names under which the Dagster webserver is reached and whose pages may ask it, separated by commas; loopback names and the addresses above are known.",
+    )
+    webserver_password: SecretStr | None = Field(
+        None,
+        description="Password that the Dagster webserver asks for (HTTP Basic, any user name); front doors use it too. Unset, it asks nobody.",
+    )
+    webserver_proxies: str | None = Field(
+        None,
+        description="Addresses or networks of proxies that authenticate people for the Dagster webserver, separated by commas: from them it takes requests with the header below without the password.",
+    )
+    webserver_user_header: str = Field(
+        "X-Forwarded-User",
+        description="Header in which such a proxy names who it has authenticated; it must remove what clients send under that name.",
+    )
     admin_token: SecretStr | None = Field(
         None,
         description="One more API key, with the scope `admin`. `ingestion up` makes one where none is given and keeps it in `<home>/admin_token`.",
@@ -51,6 +79,11 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(
         None,
         description="Key that commands of this machine (`ingestion send`) use; default: the admin token.",
+    )
+    claude_config_dir: str | None = Field(
+        None,
+        validation_alias="CLAUDE_CONFIG_DIR",
+        description="Claude Code's own variable: the folder, or several with commas between them, that `ingestion send claude` sends from; default: `~/.claude`.",
     )
 
     postgres_url: str | None = Field(
@@ -168,11 +201,19 @@ class Settings(BaseSettings):
     release_history_per_second: float = Field(
         4.0, gt=0, description="Projects asked of the release-history feed in one second, at most."
     )
+    webhooks_allowed: Annotated[str, AfterValidator(_hosts_and_networks)] = Field(
+        "",
+        description="Hosts and networks that webhooks may be called in beside public ones, separated by commas: `hooks.internal,10.1.0.0/16`.",
+    )
     webhooks_allow_private: bool = Field(
-        False, description="Also call webhooks whose address lies in a private network."
+        False, description="Also call webhooks whose address lies in whatever private network."
     )
     sanitize_messages: bool = Field(
         False, description="Also strip active HTML from every text of a stored message."
+    )
+    worktrees_in_projects: bool = Field(
+        True,
+        description="Count sessions in a git worktree (`<repository>/.claude/worktrees/x`, `<repository>/.worktrees/x`, `<repository>.worktrees/x`) to the project of its repository. Changed, it holds for a session from its next message.",
     )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
@@ -184,6 +225,12 @@ class Settings(BaseSettings):
     def dagster_url(self) -> str:
         """Base address of the Dagster webserver, for whoever asks it something."""
         return (self.webserver_url or f"http://{self.host}:{self.webserver_port}").rstrip("/")
+
+    @property
+    def dagster_login(self) -> tuple[str, str] | None:
+        """User name and password for the Dagster webserver; None if it asks for none."""
+        password = self.webserver_password.get_secret_value() if self.webserver_password else ""
+        return ("ingestion", password) if password else None
 
     @property
     def runs_url(self) -> str:
@@ -199,16 +246,36 @@ class Settings(BaseSettings):
         """The URL of a store, or an error that says how to get one."""
         value = getattr(self, name)
         if value is None:
-            raise LookupError(
+            raise MissingSettingError(
                 f"INGESTION_{name.upper()} is not set and no running stack was found in {self.home}; "
                 "start one with `ingestion up` or set the variable."
             )
         return value
 
 
+class _Supervised(BaseSettings):
+    """What `ingestion up` tells the programs that it runs: whose they are."""
+
+    model_config = SettingsConfigDict(env_prefix="INGESTION_", extra="ignore", frozen=True)
+
+    stack: Path | None = None
+
+
+def wrong_settings(error: ValueError) -> str | None:
+    """Which settings are wrong, as a sentence without their values; None if `error` is about something else."""
+    if not isinstance(error, ValidationError) or error.title != Settings.__name__:
+        return None
+    return "; ".join(
+        f"INGESTION_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}" for wrong in error.errors()
+    )
+
+
 @lru_cache(maxsize=1)
 def load_settings() -> Settings:
     """The settings of this process, read once."""
-    home = Settings().home.expanduser().absolute()  # pyright: ignore[reportCallIssue]
-    settings = Settings(_env_file=home / STACK_ENV_FILE)  # pyright: ignore[reportCallIssue]
+    given = Settings()  # pyright: ignore[reportCallIssue]
+    home = given.home.expanduser().absolute()
+    # A program of the stack has what it needs; the file has the secrets of all of them.
+    own = _Supervised().stack is not None
+    settings = given if own else Settings(_env_file=home / STACK_ENV_FILE)  # pyright: ignore[reportCallIssue]
     return settings.model_copy(update={"home": home})

@@ -14,7 +14,8 @@ def settings_table() -> str:
     for name, field in Settings.model_fields.items():
         default = "" if field.default in (None, PydanticUndefined) else f"`{field.default}`"
         meaning = (field.description or "").replace("|", "\\|")
-        rows.append(f"| `INGESTION_{name.upper()}` | {default} | {meaning} |")
+        variable = field.validation_alias or f"INGESTION_{name.upper()}"
+        rows.append(f"| `{variable}` | {default} | {meaning} |")
     return "\n".join(rows)
 
 

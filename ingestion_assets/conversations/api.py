@@ -40,7 +40,11 @@ class IngestStats(BaseModel):
     sessions_created: int
     sessions_updated: int
     todos_processed: int
+    todos_superseded: int = Field(0, description="Todo lists older than what is stored.")
+    todos_failed: int = Field(0, description="Todo lists that cannot be stored; kept as rejects.")
     config_updated: bool
+    config_superseded: bool = Field(False, description="The configuration is older than what is stored.")
+    config_failed: bool = Field(False, description="The configuration cannot be stored; kept as a reject.")
     projects_created: list[str]
     duration_ms: int
 
@@ -52,10 +56,12 @@ class BatchIngestResponse(BaseModel):
     stats: IngestStats
     message: str
     errors: list[dict[str, Any]] | None = Field(
-        None, description="Failed messages: index, uuid, code, reason."
+        None,
+        description="Failed messages: index, uuid, code, reason. Todo lists and a configuration that cannot be stored: part, code, reason.",
     )
     warnings: list[dict[str, Any]] | None = Field(
-        None, description="What was stored although odd, and conflicts."
+        None,
+        description="What was stored although odd, and conflicts. Todo lists and a configuration older than what is stored: part, code `superseded`, superseded_by (a receipt).",
     )
 
 
@@ -77,7 +83,8 @@ _MESSAGE = {
 }  # fmt: skip
 _STATS = {
     "messages_received": 1, "messages_processed": 1, "messages_skipped": 0, "messages_failed": 0, "sessions_created": 1,
-    "sessions_updated": 0, "todos_processed": 0, "config_updated": False, "projects_created": ["0197b0c0"], "duration_ms": 840,
+    "sessions_updated": 0, "todos_processed": 0, "todos_superseded": 0, "todos_failed": 0, "config_updated": False,
+    "config_superseded": False, "config_failed": False, "projects_created": ["0197b0c0"], "duration_ms": 840,
 }  # fmt: skip
 _RESULT = {"success": True, "stats": _STATS, "message": "Batch ingestion completed successfully"}
 _RECEIPT = "0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"
@@ -235,7 +242,13 @@ async def _totals(door: FrontDoor) -> tuple[dict[str, int], list[dict[str, Any]]
         for name in (MESSAGES, SESSIONS, PROJECTS)
     }
     # The ids are the receipts', which come in order of arrival.
-    logs = await database[INGESTION_LOGS].find({}).sort("_id", DESCENDING).limit(NEWEST).to_list(NEWEST)
+    logs = (
+        await database[INGESTION_LOGS]
+        .find({}, {"fence": 0})
+        .sort("_id", DESCENDING)
+        .limit(NEWEST)
+        .to_list(NEWEST)
+    )
     return totals, [
         {("id" if key == "_id" else key): value for key, value in entry.items()} for entry in logs
     ]

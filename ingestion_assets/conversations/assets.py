@@ -29,6 +29,7 @@ def _start(run: "Working") -> "ConversationsWork":
         database=mongo.database(),
         max_bytes=run.settings.claim_max_bytes,
         sanitize=run.settings.sanitize_messages,
+        worktrees=run.settings.worktrees_in_projects,
         is_transient=is_transient,
     )
 
@@ -83,13 +84,23 @@ def messages(work: "ConversationsWork") -> dg.MaterializeResult:
 @stages.asset(deps=["messages"], kinds=MONGO)
 def todos(work: "ConversationsWork") -> dg.MaterializeResult:
     """The newest state of every todo list, by session and file."""
-    return dg.MaterializeResult(metadata={"files": sum(work.todos().values())})
+    return dg.MaterializeResult(
+        metadata={
+            "files": sum(one.written for one in work.todos().values()),
+            **checks.superseded(work.todos()),
+        }
+    )
 
 
 @stages.asset(deps=["messages"], kinds=MONGO)
 def configs(work: "ConversationsWork") -> dg.MaterializeResult:
     """The newest configuration of every user, with its history."""
-    return dg.MaterializeResult(metadata={"updates": sum(work.configs().values())})
+    return dg.MaterializeResult(
+        metadata={
+            "updates": sum(one.written for one in work.configs().values()),
+            **checks.superseded(work.configs()),
+        }
+    )
 
 
 @stages.asset(

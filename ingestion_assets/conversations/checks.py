@@ -10,9 +10,12 @@ import dagster as dg
 from ingestion_assets.conversations.flow import NAME
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from pymongo.database import Database
 
     from ingestion_assets.conversations.messages import BatchOutcome
+    from ingestion_assets.conversations.todos import Kept
     from ingestion_assets.landing.drops import DropOutcome
 
 SESSIONS_READ = 20
@@ -49,6 +52,11 @@ def as_outcome(batch: BatchOutcome) -> DropOutcome:
     from ingestion_assets.landing.drops import DropOutcome  # noqa: PLC0415
 
     return DropOutcome(batch.drop.id, {}, rejects=batch.rejects)
+
+
+def superseded(kept: Mapping[UUID, Kept]) -> dict[str, Any]:
+    """How many todo lists or configurations were older than what is stored."""
+    return {"superseded": sum(len(one.superseded) for one in kept.values())}
 
 
 def check_messages(

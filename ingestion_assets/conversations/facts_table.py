@@ -12,6 +12,7 @@ import tenacity
 from sqlalchemy.exc import OperationalError
 
 from ingestion_assets.conversations.facts import Facts
+from ingestion_assets.conversations.timestamps import plausible
 
 
 def _is_deadlock(error: BaseException) -> bool:
@@ -59,8 +60,10 @@ KNOWN = sa.text("""
 """)
 
 _COLUMNS = """session_id text, uuid text, drop_id uuid, position int, content_hash bytea, type text, ts timestamptz,
-    cwd text, version text, title text, usage_key text, model text, input_tokens bigint, output_tokens bigint,
-    cache_creation_tokens bigint, cache_read_tokens bigint, cost numeric, cumulative_cost numeric, leaf_uuid text"""
+    cwd text, version text, title text, usage_key text, request_id text, model text, input_tokens bigint,
+    output_tokens bigint, cache_creation_tokens bigint, cache_read_tokens bigint, cache_creation_5m_tokens bigint,
+    cache_creation_1h_tokens bigint, other_usage jsonb, server_tools jsonb, cost numeric, cumulative_cost numeric,
+    counting_since timestamptz, leaf_uuid text"""
 _NAMES = ", ".join(column.split()[0] for column in _COLUMNS.split(","))
 _INSERT = f"""
     INSERT INTO ingestion.conversation_facts ({_NAMES}, unsettled)
@@ -119,18 +122,24 @@ def _row(fact: Fact) -> dict[str, Any]:
         "position": fact.origin.position,
         "content_hash": "\\x" + fact.origin.content_hash.hex(),
         "type": fact.type,
-        "ts": fact.timestamp,
+        "ts": plausible(fact.timestamp),
         "cwd": facts.cwd,
         "version": facts.version,
         "title": facts.title,
         "usage_key": facts.usage_key,
+        "request_id": facts.request_id,
         "model": facts.model,
         "input_tokens": facts.input_tokens,
         "output_tokens": facts.output_tokens,
         "cache_creation_tokens": facts.cache_creation_tokens,
         "cache_read_tokens": facts.cache_read_tokens,
+        "cache_creation_5m_tokens": facts.cache_creation_5m_tokens,
+        "cache_creation_1h_tokens": facts.cache_creation_1h_tokens,
+        "other_usage": facts.other_usage,
+        "server_tools": facts.server_tools,
         "cost": facts.cost,
         "cumulative_cost": facts.cumulative_cost,
+        "counting_since": facts.counting_since,
         "leaf_uuid": facts.waits_for,
     }
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 import msgspec
 
 from ingestion_assets.conversations.json_values import clean
+from ingestion_assets.conversations.parts import is_part
 from ingestion_assets.conversations.schema import decode_body
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
 from ingestion_assets.landing.json_text import decode
@@ -63,7 +64,9 @@ def session_attribute(session: str | None) -> dict[str, str]:
 
 
 def compose(records: Sequence[bytes], attributes: Mapping[str, str]) -> Body:
-    """Rejected records of one payload as a batch; one that is no JSON, and so alone, as a line."""
+    """Rejected records of one payload as a batch; one that is no JSON as a line, a todo list or configuration as it is: alone."""
+    if len(records) == 1 and is_part(records[0]):
+        return Body(records[0], 1)
     return _body([msgspec.Raw(record) for record in records], attributes.get("sessionId"))
 
 
@@ -91,5 +94,5 @@ CONVERSATIONS = Flow(
     lane_of=lane_of,
     read_inbox=read_inbox,
     compose=compose,
-    alone=lambda record: not _is_json(record),
+    alone=lambda record: is_part(record) or not _is_json(record),
 )

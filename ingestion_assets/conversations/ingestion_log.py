@@ -6,20 +6,25 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from pymongo import ReplaceOne
 from pymongo.database import Database
 
 from ingestion_assets.conversations.messages import BatchOutcome
+from ingestion_assets.conversations.parts import CONFIG
 from ingestion_assets.conversations.schema import BatchIngestResponse, IngestStats
 from ingestion_assets.conversations.statistics import Created
+from ingestion_assets.conversations.todos import Kept
 from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.stores.fencing import replace_unless_newer
 from ingestion_assets.stores.mongo import INGESTION_LOGS
+
+_SUPERSEDED = "What is stored arrived later, with another receipt, and stays."
 
 
 def outcome_of(
-    batch: BatchOutcome, *, created: Created, todos: int, config_updated: bool, finished_at: datetime
+    batch: BatchOutcome, *, created: Created, todos: Kept, config: Kept, finished_at: datetime
 ) -> DropOutcome:
     """The outcome of one drop, with the result body that its client gets. `duration_ms` counts from acceptance."""
+    unstorable = batch.parts.unstorable
     stats = IngestStats(
         messages_received=len(batch.records),
         messages_processed=batch.count("stored"),
@@ -27,41 +32,68 @@ def outcome_of(
         messages_failed=batch.count("rejected"),
         sessions_created=created.sessions_created,
         sessions_updated=created.sessions_updated,
-        todos_processed=todos,
-        config_updated=config_updated,
+        todos_processed=todos.written,
+        todos_superseded=len(todos.superseded),
+        todos_failed=sum(one.name != CONFIG for one in unstorable),
+        config_updated=config.written > 0,
+        config_superseded=bool(config.superseded),
+        config_failed=any(one.name == CONFIG for one in unstorable),
         projects_created=created.projects_created,
         duration_ms=max(0, round((finished_at - batch.drop.received_at).total_seconds() * 1000)),
     )
-    failed = stats.messages_failed
+    superseded = {**todos.superseded, **config.superseded}
+    warnings = [
+        *batch.warnings,
+        *(
+            {"part": name, "code": "superseded", "superseded_by": receipt, "reason": _SUPERSEDED}
+            for name, receipt in superseded.items()
+        ),
+    ]
     response = BatchIngestResponse(
         success=True,
         stats=stats,
-        message="Batch ingestion completed successfully"
-        if not failed
-        else f"Batch ingestion completed; {failed} of {stats.messages_received} messages failed",
+        message=_message(stats, parts_failed=len(unstorable), parts_superseded=len(superseded)),
         errors=batch.errors or None,
-        warnings=batch.warnings or None,
+        warnings=warnings or None,
     )
     return DropOutcome(
         batch.drop.id, msgspec.to_builtins(response), batch.records, batch.rejects, batch.errors
     )
 
 
+def _message(stats: IngestStats, *, parts_failed: int, parts_superseded: int) -> str:
+    notes = [
+        f"{stats.messages_failed} of {stats.messages_received} messages failed"
+        if stats.messages_failed
+        else "",
+        f"{parts_failed} of the todo lists and configurations failed" if parts_failed else "",
+        f"{parts_superseded} of the todo lists and configurations were superseded"
+        if parts_superseded
+        else "",
+    ]
+    said = ", ".join(filter(None, notes))
+    return f"Batch ingestion completed; {said}" if said else "Batch ingestion completed successfully"
+
+
 def write_log(
-    *, database: Database[Any], outcomes: Sequence[DropOutcome], received: Mapping[UUID, datetime]
+    *,
+    database: Database[Any],
+    outcomes: Sequence[DropOutcome],
+    received: Mapping[UUID, datetime],
+    fence: int,
 ) -> None:
-    """One entry a drop (its id is the entry's), so that a repetition replaces and never doubles it."""
-    if not outcomes:
-        return
+    """One entry a drop (its id is the entry's), so that a repetition replaces and never doubles it.
+
+    `fence`: drawn before the outcomes were computed; the entry of a run that drew a greater one stays.
+    """
     now = datetime.now(UTC)
-    database[INGESTION_LOGS].bulk_write(
-        [
-            ReplaceOne(
-                {"_id": str(outcome.drop_id)},
-                {"timestamp": received[outcome.drop_id], "finishedAt": now, **outcome.result["stats"]},
-                upsert=True,
-            )
-            for outcome in outcomes
-        ],
-        ordered=False,
-    )
+    entries = [
+        {
+            "_id": str(outcome.drop_id),
+            "timestamp": received[outcome.drop_id],
+            "finishedAt": now,
+            **outcome.result["stats"],
+        }
+        for outcome in outcomes
+    ]
+    replace_unless_newer(database[INGESTION_LOGS], entries, fence=fence)

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+import structlog
 from bson.raw_bson import RawBSONDocument
 from pymongo import ReplaceOne
 from pymongo.database import Database
@@ -21,29 +22,38 @@ from pymongo.errors import BulkWriteError
 
 from ingestion_assets.conversations import facts_table
 from ingestion_assets.conversations.facts_table import Fact, Key, Origin
-from ingestion_assets.conversations.records import Invalid, Record, original, parse, stamped
-from ingestion_assets.conversations.schema import Config, TodoFile, decode_body
+from ingestion_assets.conversations.parts import Parts, parts_of
+from ingestion_assets.conversations.records import (
+    Invalid,
+    Record,
+    original,
+    parse,
+    same_content,
+    stamped,
+)
+from ingestion_assets.conversations.schema import decode_body
 from ingestion_assets.landing.drops import LandedDrop, RecordOutcome, Reject
+from ingestion_assets.stores.fencing import DUPLICATE_KEY, next_fence, overtake, unless_newer
 from ingestion_assets.stores.mongo import MESSAGES
 
 CHUNK_RECORDS = 1000
 FIRST_CHUNK_RECORDS = 256  # the server gets to work early, then chunks grow
 CHUNKS_AHEAD = 2  # written or waiting to be, while the next one is parsed
 CHUNK_BYTES = 8 * 2**20
-_DUPLICATE_KEY = 11000
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class BatchOutcome:
     """What became of one batch. `records` and `sessions` are the same however often the batch is repeated.
 
-    `sessions` are those that got messages from it. `todos` and `config` are not stored here.
+    `sessions` are those that got messages from it. `parts` (todo lists and configuration) are judged but not stored here.
     """
 
     drop: LandedDrop
     records: list[RecordOutcome]
-    todos: list[TodoFile]
-    config: Config | None
+    parts: Parts
     rejects: list[Reject] = field(default_factory=list)
     errors: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[dict[str, Any]] = field(default_factory=list)
@@ -63,6 +73,7 @@ class _Item:
     record: Record
     origin: Origin
     document: bytes
+    fence: int
 
     @property
     def key(self) -> Key:
@@ -116,7 +127,10 @@ def _pieces(drops: Iterable[LandedDrop], opened: Callable[[BatchOutcome], None])
         redriven = "redrive_of" in drop.attributes  # put together from records, wherever those came in
         envelope = decode_body(drop.body, endpoint=None if redriven else drop.attributes.get("endpoint"))
         unknown = RecordOutcome("rejected")
-        batch = BatchOutcome(drop, [unknown] * len(envelope.messages), envelope.todos, envelope.config)
+        batch = BatchOutcome(drop, [unknown] * len(envelope.messages), parts_of(drop, envelope))
+        for part in batch.parts.unstorable:
+            batch.rejects.append(part.reject)
+            batch.errors.append({"part": part.name, "code": part.reject.code, "reason": part.reject.reason})
         opened(batch)
         for code in envelope.warnings if envelope.messages else ():
             batch.warnings.append({"index": 0, "uuid": None, "code": code, "count": 1})
@@ -148,10 +162,14 @@ class _Storing:
         self._engine = engine
         self._sanitize = sanitize
         self._rebuild = rebuild
+        self._fence: int | None = None  # of what a rebuild writes
         self._seen: dict[Key, Origin] = {}
 
     def prepare(self, pieces: list[_Piece]) -> _Chunk:
         """Parse, and decide what is to be written. Invalid records end here."""
+        if self._rebuild:
+            with self._engine.connect() as connection:
+                self._fence = next_fence(connection)
         items = [item for item in (self._parsed(*piece) for piece in pieces) if item]
         asked = list({item.key: None for item in items if item.key not in self._seen})
         known: dict[Key, Origin] = {}
@@ -186,20 +204,36 @@ class _Storing:
                 )
             except BulkWriteError as error:
                 errors = error.details["writeErrors"]
-                if error.details.get("writeConcernErrors") or any(
-                    one["code"] != _DUPLICATE_KEY for one in errors
-                ):
+                if not _only_taken(error):
                     raise
                 taken = {chunk.inserts[one["index"]].record.id for one in errors}
         if chunk.replaces:
+            self._replace(chunk.replaces)
+        return taken
+
+    def _replace(self, items: Sequence[_Item]) -> None:
+        """Write documents anew, but not over those of a later rebuild."""
+        try:
             self._messages.bulk_write(
                 [
-                    ReplaceOne({"_id": item.record.id}, RawBSONDocument(item.document), upsert=True)
-                    for item in chunk.replaces
+                    ReplaceOne(
+                        unless_newer(item.record.id, item.fence), RawBSONDocument(item.document), upsert=True
+                    )
+                    for item in items
                 ],
                 ordered=False,
             )
-        return taken
+        except BulkWriteError as error:
+            if not _only_taken(error):
+                raise
+            beaten = [items[one["index"]].record.id for one in error.details["writeErrors"]]
+            with (
+                self._engine.begin() as connection
+            ):  # should the ledger be restored from before: the next rebuild wins
+                overtake(connection, self._messages, beaten)
+            log.warning(
+                "rebuilt_by_another", messages=len(beaten), what_to_do="rebuild once more if none was at work"
+            )
 
     def settle(self, chunk: _Chunk, written: "Future[set[str]]") -> None:
         """Wait for the write; tell own documents of an earlier attempt from those of others; write the facts."""
@@ -207,6 +241,7 @@ class _Storing:
         stored = self._messages.find({"_id": {"$in": sorted(taken)}}) if taken else ()
         others = {document["_id"]: document for document in stored}
         rows: list[Fact] = []
+        repeated: list[tuple[_Item, Origin]] = []
         again: list[_Item] = []
         for item in chunk.inserts:
             document = others.get(item.record.id)
@@ -225,14 +260,36 @@ class _Storing:
                 again.append(item)
                 rows.append(_fact(item.record, item.origin, item.batch.drop))
             else:
-                _note_repeated(item, origin)
+                repeated.append((item, origin))
                 rows.extend(_fact_of_other(document, origin, item))
-        for item in chunk.repeated:
-            _note_repeated(item, self._seen[item.key])
+        repeated += [(item, self._seen[item.key]) for item in chunk.repeated]
+        same = self._same_after_all(repeated)
+        for item, first in repeated:
+            _note_repeated(
+                item, first, same=first.content_hash == item.origin.content_hash or item.origin in same
+            )
         if self._rebuild and again:
             self.write(_Chunk(replaces=again))
         replaced = [_fact(item.record, item.origin, item.batch.drop) for item in chunk.replaces]
         self._add_facts(rows, replaced)
+
+    def _same_after_all(self, repeated: Sequence[tuple[_Item, Origin]]) -> set[Origin]:
+        """Of the lines whose hash is another than the stored one's, those that say the same by today's rules.
+
+        An earlier version may have hashed the stored line; the line itself is there to be asked.
+        """
+        unlike = [item for item, first in repeated if first.content_hash != item.origin.content_hash]
+        if not unlike:
+            return set()
+        by_id: dict[str, list[_Item]] = {}
+        for item in unlike:
+            by_id.setdefault(item.record.id, []).append(item)
+        return {
+            item.origin
+            for document in self._messages.find({"_id": {"$in": list(by_id)}})
+            for item in by_id[document["_id"]]
+            if same_content(document, item.record)
+        }
 
     @facts_table.retry_on_deadlock
     def _add_facts(self, rows: Sequence[Fact], replaced: Sequence[Fact]) -> None:
@@ -243,13 +300,13 @@ class _Storing:
     def _parsed(self, batch: BatchOutcome, position: int, raw: bytes, session: str | None) -> _Item | None:
         record = parse(raw, default_session=session, sanitize=self._sanitize)
         if isinstance(record, Record):
-            document = stamped(record, drop_id=batch.drop.id, position=position)
+            document = stamped(record, drop_id=batch.drop.id, position=position, fence=self._fence)
             if isinstance(document, bytes):
                 if record.warnings:
                     _note_warnings(batch, position, record)
                 batch.shapes.add(record.shape)
                 origin = Origin(batch.drop.id, position, record.content_hash)
-                return _Item(batch, position, raw, record, origin, document)
+                return _Item(batch, position, raw, record, origin, document, self._fence or 0)
             record = document
         _note_invalid(batch, position, raw, record)
         return None
@@ -260,7 +317,7 @@ def _owned(item: _Item, owner: str) -> _Item:
     document = {**item.record.document, "sessionId": owner}
     document.pop("waiting_for", None)
     record = replace(item.record, document=document)
-    stored = stamped(record, drop_id=item.origin.drop_id, position=item.origin.position)
+    stored = stamped(record, drop_id=item.origin.drop_id, position=item.origin.position, fence=item.fence)
     return item if isinstance(stored, Invalid) else replace(item, document=stored)
 
 
@@ -294,9 +351,15 @@ def _note_stored(item: _Item) -> None:
         item.batch.sessions.add(item.record.session_id)
 
 
-def _note_repeated(item: _Item, first: Origin) -> None:
+def _only_taken(error: BulkWriteError) -> bool:
+    """Whether nothing else happened than that some ids were there."""
+    errors = error.details["writeErrors"]
+    return not error.details.get("writeConcernErrors") and all(one["code"] == DUPLICATE_KEY for one in errors)
+
+
+def _note_repeated(item: _Item, first: Origin, *, same: bool) -> None:
     batch, position, record = item.batch, item.position, item.record
-    if first.content_hash == record.content_hash:
+    if same:
         batch.records[position] = RecordOutcome("duplicate", record.id, str(first.drop_id))
         return
     reason = "Another message with this session and uuid but other content came first and stays."

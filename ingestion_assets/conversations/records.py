@@ -4,14 +4,14 @@ The record itself stays as it came in the document's `record`. What BSON cannot 
 gives it back: integers outside 64 bits as Decimal128 (up to 34 digits) or as digits in a Binary of subtype 128, as are
 floats outside a double. Lone surrogates and NULs are replaced by U+FFFD, with a warning.
 
-Departure from the letter of the contract: the content hash of a line *without* uuid covers the whole record. Over
-{uuid, type, timestamp, message} alone all `mode` or `progress` lines of a session would be one.
+The content hash of a line without `message` covers the whole record: an attachment, a progress or a system line says what
+it has to say in other fields. So it does where there is no uuid: all `mode` lines of a session would be one.
 """
 
 import uuid as uuids
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -31,9 +31,12 @@ from ingestion_assets.conversations.json_values import (
     storable,
 )
 from ingestion_assets.conversations.preview import preview_of, without_active_html
+from ingestion_assets.conversations.timestamps import NoTimestampError, parse_timestamp, plausible
 
 MAX_DEPTH = 99  # BSON's 100, less the document around the record
-MAX_DOCUMENT_BYTES = 16 * 2**20
+MAX_DOCUMENT_BYTES = (
+    16 * 2**20 - 4096
+)  # MongoDB's 16 MiB, less what a document may get later (a summary its session)
 MAX_UUID = 128
 MAX_COST = 100
 MAX_KEY = 256
@@ -161,7 +164,7 @@ def _record(decoded: Decoded, *, default_session: str | None, sanitize: bool) ->
         raise _RefusedError(
             "uuid_too_long", f"The uuid has {len(uuid)} characters, at most {MAX_UUID} are allowed."
         )
-    timestamp = parse_timestamp(record.get("timestamp"))
+    timestamp = _timestamp(record, warnings)
     if kind == "assistant" and record.get("message") is None:
         raise _RefusedError("missing_message", "An assistant line without `message`.")
     cost = _cost(record)
@@ -169,21 +172,18 @@ def _record(decoded: Decoded, *, default_session: str | None, sanitize: bool) ->
         raise _RefusedError("too_deep", f"Nested deeper than the {MAX_DEPTH} levels that can be stored.")
 
     session_id, waits_for = _session(record, kind, default_session, warnings)
-    when = timestamp.isoformat() if timestamp else None
+    digest = _content_hash(record, uuid=uuid, kind=kind, timestamp=timestamp)
     if uuid is None:
-        digest = sha256(canonical(record)).digest()
         uuid = str(uuids.uuid5(_NAMESPACE, digest.hex()))
-    else:
-        hashed = {"uuid": uuid, "type": kind, "timestamp": when, "message": record.get("message")}
-        digest = sha256(canonical(hashed)).digest()
-    facts = facts_of(record, kind=kind, uuid=uuid, cost=cost, waits_for=waits_for, warnings=warnings)
+    identity = message_id(session_id, uuid)
+    facts = facts_of(record, kind=kind, line_id=identity, cost=cost, waits_for=waits_for, warnings=warnings)
     stored: Any = record
     if sanitize:
         stored = without_active_html(record)
     if decoded.odd:
         stored = storable(stored)
     document: dict[str, Any] = {
-        "_id": message_id(session_id, uuid),
+        "_id": identity,
         "sessionId": session_id or None,
         "uuid": uuid,
         "type": kind,
@@ -197,17 +197,45 @@ def _record(decoded: Decoded, *, default_session: str | None, sanitize: bool) ->
     if waits_for:
         document["waiting_for"] = waits_for
     return Record(
-        document["_id"], session_id, uuid, kind, timestamp, digest, document, facts,
+        identity, session_id, uuid, kind, timestamp, digest, document, facts,
         _shape(record, kind, facts.version), tuple(warnings),
     )  # fmt: skip
 
 
-def stamped(record: Record, *, drop_id: uuids.UUID, position: int) -> bytes | Invalid:
-    """The document to store, encoded, marked with the drop and position that brought it.
+def _content_hash(
+    record: dict[str, Any], *, uuid: str | None, kind: str, timestamp: datetime | None
+) -> bytes:
+    when = timestamp.isoformat() if timestamp else None
+    if uuid is None:
+        return sha256(canonical(record)).digest()
+    if record.get("message") is None:
+        return sha256(canonical({**record, "uuid": uuid, "timestamp": when})).digest()
+    hashed = {"uuid": uuid, "type": kind, "timestamp": when, "message": record["message"]}
+    return sha256(canonical(hashed)).digest()
 
-    `Invalid` (too_large) when it is over MongoDB's 16 MB.
+
+def same_content(document: Mapping[str, Any], record: Record) -> bool:
+    """Whether a stored document holds what `record` says, by today's rules.
+
+    Its `contentHash` need not tell: earlier versions made it of less for lines without `message`, and read some times otherwise.
+    """
+    stored = parse(canonical(original(document)), default_session=record.session_id)
+    again = parse(canonical(original(record.document)), default_session=record.session_id)
+    return (
+        isinstance(stored, Record) and isinstance(again, Record) and stored.content_hash == again.content_hash
+    )
+
+
+def stamped(
+    record: Record, *, drop_id: uuids.UUID, position: int, fence: int | None = None
+) -> bytes | Invalid:
+    """The document to store, encoded, marked with the drop and position that brought it, and a rebuild's number.
+
+    `Invalid` (too_large) when it is over what MongoDB takes.
     """
     document = {**record.document, "dropId": str(drop_id), "position": position}
+    if fence is not None:
+        document["fence"] = fence
     try:
         encoded = bson.encode(document)
     except (OverflowError, InvalidDocument, UnicodeEncodeError):
@@ -221,30 +249,22 @@ def stamped(record: Record, *, drop_id: uuids.UUID, position: int) -> bytes | In
     return encoded
 
 
-def parse_timestamp(value: Any) -> datetime | None:
-    """ISO 8601 text (without offset: UTC) or a Unix time (from 1e11 on in milliseconds, else seconds), in UTC.
-
-    None for null or no timestamp. Raises for anything else, the empty text included.
-    """
-    if value is None:
-        return None
-    try:
-        if isinstance(value, str):
-            moment = datetime.fromisoformat(value)
-            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return datetime.fromtimestamp(value / 1000 if abs(value) >= 1e11 else value, UTC)
-    except (ValueError, OverflowError, OSError):
-        pass
-    raise _RefusedError("invalid_timestamp", f"The timestamp {str(value)[:80]!r} does not parse.")
-
-
 def _text_id(value: Any, warnings: list[str]) -> str | None:
     """Ids are text; what else a converter wrote is taken as its JSON text."""
     if value is None or isinstance(value, str):
         return value
     warnings.append("id_not_text")
     return canonical(value).decode()
+
+
+def _timestamp(record: dict[str, Any], warnings: list[str]) -> datetime | None:
+    try:
+        timestamp = parse_timestamp(record.get("timestamp"))
+    except NoTimestampError as error:
+        raise _RefusedError("invalid_timestamp", str(error)) from None
+    if timestamp is not None and plausible(timestamp) is None:
+        warnings.append("implausible_timestamp")
+    return timestamp
 
 
 def _session(
@@ -303,4 +323,13 @@ def paths_of(shapes: Iterable[tuple[Any, ...]]) -> dict[str, set[str]]:
     return found
 
 
-__all__ = ["Invalid", "Record", "message_id", "original", "parse", "parse_timestamp", "paths_of", "stamped"]
+__all__ = [
+    "Invalid",
+    "Record",
+    "message_id",
+    "original",
+    "parse",
+    "paths_of",
+    "same_content",
+    "stamped",
+]

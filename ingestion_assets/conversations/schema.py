@@ -32,6 +32,7 @@ class Envelope(msgspec.Struct, kw_only=True):
     """The body of `POST /api/v1/ingest/batch`. Messages stay raw: each is judged alone (`records.parse`).
 
     `sessionId` is the session of every message that names none; `warnings` are the codes of what was replaced in it.
+    `raw_todos` and `raw_config` are the bytes that `todos` and `config` were read from.
     """
 
     messages: list[msgspec.Raw] = []
@@ -39,6 +40,8 @@ class Envelope(msgspec.Struct, kw_only=True):
     config: Config | None = None
     sessionId: str | None = None  # noqa: N815
     warnings: tuple[str, ...] = ()
+    raw_todos: msgspec.Raw = msgspec.Raw(b"[]")
+    raw_config: msgspec.Raw = msgspec.Raw(b"null")
 
     @property
     def empty(self) -> bool:
@@ -49,7 +52,11 @@ class Envelope(msgspec.Struct, kw_only=True):
 
 
 class IngestStats(msgspec.Struct, kw_only=True):
-    """Counts of one batch; always received = processed + skipped + failed."""
+    """Counts of one batch; always received = processed + skipped + failed.
+
+    A todo list or configuration that is older than what is stored is superseded and not processed; one that no document can
+    hold has failed.
+    """
 
     messages_received: int = 0
     messages_processed: int = 0
@@ -58,7 +65,11 @@ class IngestStats(msgspec.Struct, kw_only=True):
     sessions_created: int = 0
     sessions_updated: int = 0
     todos_processed: int = 0
+    todos_superseded: int = 0
+    todos_failed: int = 0
     config_updated: bool = False
+    config_superseded: bool = False
+    config_failed: bool = False
     projects_created: list[str] = []
     duration_ms: int = 0
 
@@ -66,7 +77,8 @@ class IngestStats(msgspec.Struct, kw_only=True):
 class BatchIngestResponse(msgspec.Struct, kw_only=True):
     """The result body of one batch.
 
-    `errors` lists failed messages (index, uuid, code, reason); `warnings` what was stored although odd, and conflicts.
+    `errors` lists failed messages (index, uuid, code, reason) and parts (part, code, reason); `warnings` what was stored
+    although odd, conflicts, and superseded parts (part, code, superseded_by: the receipt).
     """
 
     success: bool
@@ -104,6 +116,8 @@ def _envelope(parts: _Parts) -> Envelope:
         config=msgspec.convert(decode_value(bytes(parts.config)).value, Config | None),
         sessionId=msgspec.convert(session.value, str | None),
         warnings=session.warnings,
+        raw_todos=parts.todos,
+        raw_config=parts.config,
     )
 
 

@@ -4,7 +4,8 @@
 from all their facts, in set-based SQL, and mark their projects stale in turn. So it needs no arguments, whoever runs
 it finishes what a killed run left, and order, split and repetition cannot matter. One refresh at a time (an advisory
 lock); rows are locked before they are read, so a message that arrives meanwhile leaves its session stale again.
-A session that cannot be computed or written is left stale and named, and never keeps the others waiting.
+A session that cannot be computed or written is left stale and named, and never keeps the others waiting. What is written
+carries the number that was drawn under the lock, so that a write of a dead run, however late, never wins (`stores/fencing`).
 
 What it costs: O(messages of the touched sessions) + O(sessions and forked messages of the touched projects).
 """
@@ -22,21 +23,23 @@ import sqlalchemy as sa
 import structlog
 from bson.decimal128 import Decimal128, create_decimal128_context
 from bson.errors import BSONError
-from pymongo import DeleteOne, ReplaceOne, UpdateOne
+from pymongo import DeleteOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 from sqlalchemy.exc import DataError
 
 from ingestion_assets.conversations import statistics_sql as sql
+from ingestion_assets.conversations.facts import USAGE
 from ingestion_assets.conversations.facts_table import retry_on_deadlock
 from ingestion_assets.conversations.projects import Project, project_at, project_of
 from ingestion_assets.conversations.records import message_id
+from ingestion_assets.stores.error_text import text_of
+from ingestion_assets.stores.fencing import unless_newer, update_fenced, write_fenced
 from ingestion_assets.stores.mongo import MESSAGES, PROJECTS, SESSIONS
 
 SESSIONS_AT_ONCE = 500
 MOST_ENTRIES = 1000  # of a list or mapping in a document: what is more only counts in its sums
 OTHERS = "(others)"
-_TOKENS = ("input_tokens", "output_tokens", "cache_creation_tokens", "cache_read_tokens")
 _OF_THE_DATA = (BSONError, BulkWriteError, DataError, ArithmeticError, ValueError)
 _DECIMAL128 = create_decimal128_context()
 
@@ -63,29 +66,32 @@ class Created:
 
 
 @retry_on_deadlock
-def refresh_sessions(*, database: Database[Any], engine: sa.Engine) -> Refreshed:
-    """Compute every stale session anew and write it to `sessions`; settle which session summaries belong to."""
+def refresh_sessions(*, database: Database[Any], engine: sa.Engine, worktrees: bool = True) -> Refreshed:
+    """Compute every stale session anew and write it to `sessions`; settle which session summaries belong to.
+
+    `worktrees`: those of a repository belong to its project.
+    """
     refreshed: set[str] = set()
     failed: dict[str, str] = {}
     most = SESSIONS_AT_ONCE
     while True:
         stale: Sequence[str] = ()
         try:
-            with _exclusively(engine) as connection:
+            with _exclusively(engine) as (connection, fence):
                 parameters = {"limit": most, "failed": list(failed)}
                 stale = connection.execute(sql.STALE_SESSIONS, parameters).scalars().all()
-                moved = _settle_summaries(connection, database, stale).difference(stale)
+                moved = _settle_summaries(connection, database, stale, fence).difference(stale)
                 if not stale and not moved:
                     return Refreshed(sorted(refreshed), failed=failed)
                 if moved:  # not locked yet, hence the next round's
                     connection.execute(sql.MARK_SESSIONS, {"ids": sorted(moved)})
                 if stale:
-                    _refresh(connection, database, stale)
+                    _refresh(connection, database, stale, fence, worktrees=worktrees)
         except _OF_THE_DATA as error:
             if not stale:
                 raise
             if len(stale) == 1:
-                failed[stale[0]] = f"{type(error).__name__}: {error}"[:2000]
+                failed[stale[0]] = text_of(error)
                 log.error("session_failed", session=stale[0], reason=failed[stale[0]])
             most = max(1, len(stale) // 4)  # fewer at a time, until the one that fails is alone
             continue
@@ -95,33 +101,37 @@ def refresh_sessions(*, database: Database[Any], engine: sa.Engine) -> Refreshed
 
 def refresh_projects(*, database: Database[Any], engine: sa.Engine) -> Refreshed:
     """Compute every stale project anew and write it to `projects`; remove those that lost their last session."""
-    with _exclusively(engine) as connection:
+    with _exclusively(engine) as (connection, fence):
         stale = connection.execute(sql.STALE_PROJECTS).all()
         if not stale:
             return Refreshed()
         ids = [row.project_id for row in stale]
         totals = {row.project_id: row for row in connection.execute(sql.PROJECT_TOTALS, {"ids": ids})}
-        corrections: dict[UUID, list[sa.Row[Any]]] = {}
+        corrections: dict[UUID, list[_Correction]] = {}
         for row in connection.execute(sql.FORK_CORRECTIONS, {"ids": ids}):
-            corrections.setdefault(row.project_id, []).append(row)
-        now = datetime.now(UTC)
-        writes: list[ReplaceOne[Any] | DeleteOne] = []
-        removed: list[UUID] = []
-        for row in stale:
-            identity = str(row.project_id)
-            if row.project_id not in totals:
-                writes.append(DeleteOne({"_id": identity}))
-                removed.append(row.project_id)
-                continue
-            document = _project_document(
-                row, totals[row.project_id], corrections.get(row.project_id, ()), now
+            corrections.setdefault(row.project_id, []).append(
+                _Correction(row.sign, row.tokens or {}, row.tools or {}, row.cost)
             )
-            writes.append(ReplaceOne({"_id": identity}, document, upsert=True))
-        database[PROJECTS].bulk_write(writes, ordered=False)
+        for row in connection.execute(sql.COUNTER_CORRECTIONS, {"ids": ids}):
+            corrections.setdefault(row.project_id, []).append(_Correction(1, {}, {}, row.cost))
+        now = datetime.now(UTC)
+        documents = [
+            _project_document(row, totals[row.project_id], corrections.get(row.project_id, ()), now)
+            for row in stale
+            if row.project_id in totals
+        ]
+        removed = [row.project_id for row in stale if row.project_id not in totals]
+        gone = sorted({*removed, *stale[0].removed}.difference(totals))
+        write_fenced(connection, database[PROJECTS], documents, fence=fence)
+        if gone:
+            database[PROJECTS].bulk_write(
+                [DeleteOne(unless_newer(str(one), fence)) for one in gone], ordered=False
+            )
         connection.execute(sql.PROJECTS_DONE, {"ids": ids})
-        if removed:
-            connection.execute(sql.FORGET_PROJECTS, {"ids": removed})
-    return Refreshed([str(one) for one in ids if one not in removed], [str(one) for one in removed])
+        if gone:
+            connection.execute(sql.REMOVE_PROJECTS, {"ids": removed})
+            connection.execute(sql.FORGET_PROJECTS)
+    return Refreshed([str(one) for one in ids if one in totals], [str(one) for one in removed])
 
 
 def created_by(engine: sa.Engine, drops: Mapping[UUID, Collection[str]]) -> dict[UUID, Created]:
@@ -139,60 +149,60 @@ def created_by(engine: sa.Engine, drops: Mapping[UUID, Collection[str]]) -> dict
 
 
 @contextmanager
-def _exclusively(engine: sa.Engine) -> Iterator[sa.Connection]:
+def _exclusively(engine: sa.Engine) -> Iterator[tuple[sa.Connection, int]]:
+    """A transaction beside which no other computes, and the number of what it writes."""
     with engine.begin() as connection:
-        connection.execute(sql.LOCK)
-        yield connection
+        yield connection, connection.execute(sql.LOCK).scalar_one()
 
 
-def _settle_summaries(connection: sa.Connection, database: Database[Any], stale: Sequence[str]) -> set[str]:
+def _settle_summaries(
+    connection: sa.Connection, database: Database[Any], stale: Sequence[str], fence: int
+) -> set[str]:
     """Give summaries that name a leaf to the session that owns it: of several (forks) the one with the smallest id.
 
     Returns the sessions that got or lost one.
     """
     moved = connection.execute(sql.SETTLE_SUMMARIES, {"ids": stale}).all()
     found = [row for row in moved if row.owner is not None]
-    if found:
-        database[MESSAGES].bulk_write(
-            [
-                UpdateOne(
-                    {"_id": message_id("", row.uuid)},
-                    {"$set": {"sessionId": row.owner}, "$unset": {"waiting_for": ""}},
-                )
-                for row in found
-            ],
-            ordered=False,
-        )
+    updates = {
+        message_id("", row.uuid): {"$set": {"sessionId": row.owner}, "$unset": {"waiting_for": ""}}
+        for row in found
+    }
+    update_fenced(connection, database[MESSAGES], updates, fence=fence)
     return {owner for row in moved for owner in (row.owner, row.former) if owner}
 
 
-def _refresh(connection: sa.Connection, database: Database[Any], ids: Sequence[str]) -> None:
+def _refresh(
+    connection: sa.Connection, database: Database[Any], ids: Sequence[str], fence: int, *, worktrees: bool
+) -> None:
     connection.execute(sql.FIND_FORKS, {"ids": ids})
     now = datetime.now(UTC)
-    documents: list[ReplaceOne[Any]] = []
+    documents: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     projects: dict[UUID, dict[str, Any]] = {}
     for row in connection.execute(sql.SESSION_TOTALS, {"ids": ids}):
-        project = project_of(row.first_cwd)
-        cost = row.cost if row.cost is not None else row.cumulative_cost
+        project = project_of(row.first_cwd, worktrees=worktrees)
+        cost = row.cost if row.cost is not None else row.counted_cost
         rows.append(
             {
                 "session_id": row.session_id,
                 "project_id": project.id,
+                "path": project.path,
                 "messages": row.messages,
                 "started_at": row.started_at,
                 "ended_at": row.ended_at,
                 "cost": cost,
                 "tokens": row.tokens or {},
+                "tools": row.tools,
+                "cost_steps": row.cost_steps if row.cost is None else None,
             }
         )
         projects.setdefault(
             project.id,
             {"project_id": project.id, "path": project.path, "drop_id": row.touched_by, "created_at": now},
         )
-        document = _session_document(row, project, cost, now)
-        documents.append(ReplaceOne({"_id": row.session_id}, document, upsert=True))
-    database[SESSIONS].bulk_write(documents, ordered=False)
+        documents.append(_session_document(row, project, cost, now))
+    write_fenced(connection, database[SESSIONS], documents, fence=fence)
     connection.execute(sql.ADD_PROJECTS, {"rows": msgspec.json.encode(list(projects.values())).decode()})
     connection.execute(
         sql.SESSIONS_DONE,
@@ -217,6 +227,7 @@ def _session_document(
         "costSource": None if cost is None else "messages" if row.cost is not None else "cost-state",
         "tokensByModel": _tokens_by_model(row.tokens or {}),
         "tokens": _sum_of_models(row.tokens or {}),
+        "serverToolUse": row.tools or {},
         "summaries": (row.summaries or [])[:MOST_ENTRIES],
         "titles": (row.titles or [])[:MOST_ENTRIES],
         "versions": (row.versions or [])[:MOST_ENTRIES],
@@ -226,24 +237,35 @@ def _session_document(
     }
 
 
+@dataclass(frozen=True, slots=True)
+class _Correction:
+    """What is to be added to the sums of a project's sessions (`sign` 1) or taken from them (-1)."""
+
+    sign: int
+    tokens: Mapping[str, Sequence[Any]]
+    tools: Mapping[str, Any]
+    cost: Decimal | None
+
+
 def _project_document(
-    row: sa.Row[Any], totals: sa.Row[Any], corrections: Sequence[sa.Row[Any]], now: datetime
+    row: sa.Row[Any], totals: sa.Row[Any], corrections: Sequence[_Correction], now: datetime
 ) -> dict[str, Any]:
-    project = project_at(row.path)
-    tokens: dict[str, dict[str, int]] = {
-        model: dict(zip(_TOKENS, map(int, amounts), strict=True))
-        for model, amounts in (totals.tokens or {}).items()
+    project = project_at(totals.spelled or row.path)
+    tokens: dict[str, list[int]] = {
+        model: [int(amount) for amount in amounts] for model, amounts in (totals.tokens or {}).items()
     }
+    tools: dict[str, int] = {tool: int(uses) for tool, uses in (totals.tools or {}).items()}
     cost = totals.cost
     for correction in corrections:
         if correction.cost is not None:
-            cost = (cost or 0) + correction.cost
-        if correction.model is None:
-            continue
-        amounts = tokens.setdefault(correction.model, dict.fromkeys(_TOKENS, 0))
-        for name in _TOKENS:
-            amounts[name] += int(getattr(correction, name))
-    tokens = {model: amounts for model, amounts in tokens.items() if totals.models and model in totals.models}
+            cost = (cost or 0) + correction.sign * correction.cost
+        for model, amounts in correction.tokens.items():
+            sums = tokens.setdefault(model, [0] * len(USAGE))
+            for position, amount in enumerate(amounts):
+                sums[position] += correction.sign * int(amount)
+        for tool, uses in correction.tools.items():
+            tools[tool] = tools.get(tool, 0) + correction.sign * int(uses)
+    tokens = {model: amounts for model, amounts in tokens.items() if model in (totals.tokens or {})}
     return {
         "_id": str(project.id),
         "name": project.name,
@@ -254,6 +276,7 @@ def _project_document(
             "cost": _money(cost),
             "tokens": _sum_of_models(tokens),
             "tokens_by_model": _tokens_by_model(tokens),
+            "server_tool_use": dict(sorted(tools.items())),
             "first_activity": totals.started_at,
             "last_activity": totals.ended_at,
         },
@@ -263,10 +286,10 @@ def _project_document(
     }
 
 
-def _tokens_by_model(tokens: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _tokens_by_model(tokens: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
     """A list, because model names hold dots."""
     return [
-        {"model": model, **{name: int(tokens[model][name]) for name in _TOKENS}}
+        {"model": model, **{name: int(amount) for name, amount in zip(USAGE, tokens[model], strict=True)}}
         for model in sorted(tokens)[:MOST_ENTRIES]
     ]
 
@@ -279,8 +302,11 @@ def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
     return kept | ({OTHERS: kept.get(OTHERS, 0) + others} if others else {})
 
 
-def _sum_of_models(tokens: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    return {name: sum(int(amounts[name]) for amounts in tokens.values()) for name in _TOKENS}
+def _sum_of_models(tokens: Mapping[str, Sequence[Any]]) -> dict[str, int]:
+    return {
+        name: sum(int(amounts[position]) for amounts in tokens.values())
+        for position, name in enumerate(USAGE)
+    }
 
 
 def _money(cost: Decimal | None) -> Decimal128 | None:

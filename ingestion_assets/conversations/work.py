@@ -15,12 +15,13 @@ from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
 from ingestion_assets.conversations.messages import BatchOutcome, store_messages
 from ingestion_assets.conversations.records import paths_of
 from ingestion_assets.conversations.statistics import Created, Refreshed
-from ingestion_assets.conversations.todos import store_configs, store_todos
+from ingestion_assets.conversations.todos import NOTHING, Kept, store_configs, store_todos
 from ingestion_assets.landing import drift
 from ingestion_assets.landing.claims import Claim, DropRef, load
 from ingestion_assets.landing.drops import DropOutcome
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
+from ingestion_assets.stores.fencing import next_fence
 
 
 @dataclass(slots=True)
@@ -33,10 +34,11 @@ class ConversationsWork:
     database: Database[Any]
     max_bytes: int
     sanitize: bool
+    worktrees: bool
     is_transient: Callable[[BaseException], bool]
     _worked: Worked[BatchOutcome] | None = None
-    _todos: dict[UUID, int] | None = None
-    _configs: dict[UUID, bool] | None = None
+    _todos: dict[UUID, Kept] | None = None
+    _configs: dict[UUID, Kept] | None = None
 
     def batches(self) -> list[BatchOutcome]:
         """Store the messages of the claim; what became of each batch, without its bytes."""
@@ -65,21 +67,23 @@ class ConversationsWork:
             batch.drop = replace(batch.drop, body=b"")
         return batches
 
-    def todos(self) -> dict[UUID, int]:
-        """Store the todo lists; files per drop."""
+    def todos(self) -> dict[UUID, Kept]:
+        """Store the todo lists; what became of them per drop."""
         if self._todos is None:
             self._todos = store_todos(database=self.database, batches=self.batches())
         return self._todos
 
-    def configs(self) -> dict[UUID, bool]:
-        """Store the configurations; whether a drop brought one."""
+    def configs(self) -> dict[UUID, Kept]:
+        """Store the configurations; what became of them per drop."""
         if self._configs is None:
             self._configs = store_configs(database=self.database, batches=self.batches())
         return self._configs
 
     def sessions(self) -> Refreshed:
         """Compute the touched sessions anew."""
-        return statistics.refresh_sessions(database=self.database, engine=self.engine)
+        return statistics.refresh_sessions(
+            database=self.database, engine=self.engine, worktrees=self.worktrees
+        )
 
     def projects(self) -> Refreshed:
         """Compute the touched projects anew."""
@@ -88,14 +92,16 @@ class ConversationsWork:
     def outcomes(self) -> list[DropOutcome]:
         """What is to be said of each drop; also written to `ingestion_logs`."""
         batches = self.batches()
+        with self.engine.connect() as connection:
+            fence = next_fence(connection)
         created = statistics.created_by(self.engine, {batch.drop.id: batch.sessions for batch in batches})
         now = datetime.now(UTC)
         ended = [
             outcome_of(
                 batch,
                 created=created.get(batch.drop.id, Created(0, 0, [])),
-                todos=self.todos().get(batch.drop.id, 0),
-                config_updated=self.configs().get(batch.drop.id, False),
+                todos=self.todos().get(batch.drop.id, NOTHING),
+                config=self.configs().get(batch.drop.id, NOTHING),
                 finished_at=now,
             )
             for batch in batches
@@ -105,5 +111,6 @@ class ConversationsWork:
             database=self.database,
             outcomes=[outcome for outcome in ended if outcome.drop_id in open_drops],
             received=open_drops,
+            fence=fence,
         )
         return ended + self.failed()

@@ -1,6 +1,5 @@
 """The assets of the entities flow, made from the definitions: one an entity, edges along the references."""
 
-import re
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -18,16 +17,10 @@ if TYPE_CHECKING:
     from ingestion_assets.entities.work import EntitiesWork
     from ingestion_assets.orchestration.claiming import Working
 
-_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-
 
 def asset_key(entity: Entity) -> dg.AssetKey:
     """`OrderLineItem` is the asset `entities/order_line_item`."""
-    return dg.AssetKey([NAME, _asset_name(entity)])
-
-
-def _asset_name(entity: Entity) -> str:
-    return _WORD.sub("_", entity.entity).lower()
+    return dg.AssetKey([NAME, entity.asset_name])
 
 
 def column_schema(entity: Entity) -> dg.TableSchema:
@@ -77,7 +70,7 @@ def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
     for entity in entities.entities:
         references = sorted({reference.entity for reference in entity.references} & earlier.keys())
         made.append(_entity_asset(stages, entity, deps=[earlier[name] for name in references]))
-        earlier[entity.entity] = _asset_name(entity)
+        earlier[entity.entity] = entity.asset_name
     ingestion_log = stages.ingestion_log(
         "The receipts of a run's payloads: the claim ends here, and clients get their answers.",
         deps=list(earlier.values()),
@@ -90,7 +83,7 @@ def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
 
 def _entity_asset(stages: "Stages[EntitiesWork]", entity: Entity, *, deps: list[str]) -> dg.AssetsDefinition:
     @stages.asset(
-        name=_asset_name(entity),
+        name=entity.asset_name,
         description=f"{entity.description} Messages that begin with `{entity.prefix}|`.".strip(),
         deps=["raw_batches", *deps],
         kinds={"postgres"},

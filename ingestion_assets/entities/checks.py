@@ -23,7 +23,7 @@ def specs(entity: Entity, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     made = [
         dg.AssetCheckSpec(
             "accounting", asset=key, blocking=True,
-            description="processed + resolved = inserted + updated + unchanged + failed + waiting.",
+            description="processed + resolved = inserted + updated + unchanged + superseded + failed + waiting.",
         ),
         dg.AssetCheckSpec(
             "primary_key", asset=key, blocking=True,
@@ -49,7 +49,8 @@ def check_entity(
     """The checks on one entity, for what a run did to it."""
     from ingestion_assets.entities.tables import foreign_key_name, inspect  # noqa: PLC0415
 
-    ended = counts.inserted + counts.updated + counts.unchanged + counts.failed + counts.waiting
+    stored = counts.inserted + counts.updated + counts.unchanged
+    ended = stored + counts.superseded + counts.failed + counts.waiting
     rate = counts.failed / counts.processed if counts.processed else 0.0
     standing = inspect(connection, entity.table)
     results = [

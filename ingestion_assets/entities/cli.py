@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ingestion_assets.entities import tables
+from ingestion_assets.entities import evolution, tables
 from ingestion_assets.entities.definition import Entity, json_schema
 from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.in_force import read_note
-from ingestion_assets.entities.reading import FaultyDefinitionsError, places, read_entities
+from ingestion_assets.entities.reading import FaultyDefinitionsError, digest, places, read_entities
 from ingestion_assets.settings import load_settings
 
 app = typer.Typer(name="entities", no_args_is_help=True, help="Check and show entity definitions.")
@@ -40,16 +40,27 @@ def check(
 
     try:
         with psycopg.connect(url, connect_timeout=5) as connection:
-            statements = tables.changes(connection, entities)
+            made, refusals = evolution.changes(connection, entities)
     except psycopg.OperationalError as error:
         typer.echo(f"The database was not asked: {error}", err=True)
         return
-    except tables.IncompatibleTableError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
+    statements = [statement for one in made for statement in (*one.table, *one.references)]
+    said = _refused_before(paths) or (str(evolution.IncompatibleTableError(refusals)) if refusals else None)
+    if said is not None:
+        typer.echo(said, err=True)
+        raise typer.Exit(1)
     typer.echo("The tables agree." if not statements else "The tables are to change:")
     for statement in statements:
         typer.echo(f"{statement.as_string()};")
+
+
+def _refused_before(paths: list[Path] | None) -> str | None:
+    """What a running stack found when it tried these files, which PostgreSQL may refuse for reasons that nobody foresees."""
+    settings = load_settings()
+    note = read_note(settings.home)
+    if paths or note is None or note.files != digest(places(settings.entities, home=settings.home)):
+        return None
+    return note.refused
 
 
 @app.command("ddl")

@@ -29,6 +29,8 @@ def good(one: EntityField, formats: Formats) -> pl.Expr:
     text = pl.col(one.name)
     missing = text == formats.missing
     passes = _passes(one, formats, text).fill_null(False)
+    if one.empty == "allowed" and not formats.missing:
+        return passes
     return missing | passes if one.nullable else ~missing & passes
 
 
@@ -85,7 +87,9 @@ def column(one: EntityField, formats: Formats) -> pl.Expr:
     """The field as it is handed to PostgreSQL; only what passes `good` is used."""
     import polars as pl  # noqa: PLC0415
 
-    text = pl.when(pl.col(one.name) != formats.missing).then(pl.col(one.name))
+    text = pl.col(one.name)
+    if one.nullable:
+        text = pl.when(text != formats.missing).then(text)
     match one.type:
         case "smallint" | "integer" | "bigint":
             value = text.cast(pl.Int64, strict=False)

@@ -14,6 +14,7 @@ _NAME = r"^[a-z][a-z0-9_]{0,58}$"
 _DATE_PARTS = {"%Y", "%m", "%d"}
 _TIME_PARTS = {"%H", "%M", "%S", "%f", "%z"}
 _PARTS = re.compile(r"%.")
+_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _SYSTEM_COLUMNS = frozenset({"cmax", "cmin", "ctid", "oid", "tableoid", "xmax", "xmin"})
 
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -81,6 +82,10 @@ class EntityField(_Strict):
         None, ge=0, le=1000, description="Digits after the decimal sign; required there."
     )
     nullable: bool = Field(False, description="Whether the value may be missing.")
+    empty: Literal["refused", "allowed"] = Field(
+        "refused",
+        description="Whether nothing is an empty text in a required `string` or `text`. A nullable one takes it as NULL.",
+    )
     values: tuple[str, ...] | None = Field(None, min_length=1, description="The only texts allowed.")
     description: str | None = None
 
@@ -102,6 +107,8 @@ class EntityField(_Strict):
             )
         if self.precision is not None and self.scale is not None and self.scale > self.precision:
             raise ValueError("scale is larger than precision")
+        if self.empty == "allowed" and (self.nullable or self.type not in {"string", "text"}):
+            raise ValueError("only a required string or text may allow empty ones")
         if self.values is not None and self.type not in {"string", "text"}:
             raise ValueError("only string and text may list values")
         return self
@@ -164,6 +171,11 @@ class Entity(_Strict):
     def names(self) -> tuple[str, ...]:
         """The fields' names, in order."""
         return tuple(field.name for field in self.fields)
+
+    @cached_property
+    def asset_name(self) -> str:
+        """What its asset is called: `OrderLineItem` is `order_line_item`."""
+        return _WORD.sub("_", self.entity).lower()
 
     @cached_property
     def version(self) -> str:

@@ -28,6 +28,7 @@ class EntitySet:
     def of(cls, entities: Sequence[Entity]) -> "EntitySet":
         """Check and order them. Raises `DefinitionError`."""
         by_name: dict[str, Entity] = {}
+        assets: dict[str, str] = dict.fromkeys(("raw_batches", "ingestion_log"), "the flow itself")
         for attribute in ("entity", "prefix", "table"):
             seen: dict[str, Entity] = {}
             for one in entities:
@@ -40,6 +41,12 @@ class EntitySet:
                     )
             by_name = seen if attribute == "entity" else by_name
         for one in entities:
+            if (other := assets.setdefault(one.asset_name, one.entity)) != one.entity:
+                raise DefinitionError(
+                    f"its asset would be called {one.asset_name}, a name that is taken by {other} already",
+                    entity=one.entity,
+                    where=("entity",),
+                )
             for index, reference in enumerate(one.references):
                 _check_reference(one, reference, by_name, where=("references", index))
         return cls(_ordered(by_name))

@@ -261,6 +261,8 @@ class StreamIntake:
                 "entity": identity.partition("/")[0] or None,
                 "status": "success",
             }
+            if outcome["status"] == "superseded":
+                event |= {"status": "superseded", "superseded_by": outcome["superseded_by"]}
             if outcome["status"] == "rejected":
                 waits = outcome["code"] == "waits_for_reference"
                 event["status"] = "waiting" if waits else "error"
@@ -275,7 +277,11 @@ class EventStream(Response):
     media_type = "text/event-stream"
 
     def __init__(self, events: AsyncIterator[bytes], headers: dict[str, str]) -> None:
-        super().__init__(headers=headers)
+        unbuffered = {
+            "Cache-Control": "no-cache",
+            "X-Accel-Buffering": "no",
+        }  # by caches and proxies on the way
+        super().__init__(headers=headers | unbuffered)
         del self.headers["content-length"]
         self._events = events
 

@@ -12,6 +12,8 @@ from ingestion_assets.landing.flows import Body, Flow, RefusedError
 NAME = "entities"
 SEGMENT_BYTES = 4 * 2**20
 LOOKED_AT = 100
+REST_OF_LINE = "rest_of_line"
+"""The attribute of a part of a stream that is the rest of a line that is too long; the part before it has its beginning."""
 
 
 def partition_of(received_at: datetime, _subject: str | None = None) -> str:
@@ -48,7 +50,9 @@ def read_inbox(name: str, content: bytes) -> Sequence[tuple[Body, Mapping[str, s
 
 def compose(rejected: Sequence[bytes], _: Mapping[str, str]) -> Body:
     """Rejected lines of one payload as a payload."""
-    return Body(b"\r\n".join(rejected), len(rejected))
+    return Body(
+        b"".join(line + b"\r\n" for line in rejected), len(rejected)
+    )  # with an end each: one may end with \r
 
 
 def lines_in(body: bytes) -> int:

@@ -11,6 +11,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.entities.adoption import judge
+from ingestion_assets.entities.evolution import is_outage
 from ingestion_assets.entities.flow import NAME
 from ingestion_assets.entities.in_force import Note
 from ingestion_assets.entities.reading import FaultyDefinitionsError, places, stamps
@@ -24,15 +25,26 @@ VERSION = "definition"
 """The metadata of an entity's asset that names the version of its definition."""
 AGAIN_S = 10.0
 """Seconds after which refused definitions are judged again: the tables may have been repaired."""
+LONGEST_AGAIN_S = 3600.0
 PART = "entity_definitions"
 """What `/health` and the metrics call the definitions."""
 
 log = structlog.get_logger(__name__)
 
 
+def again_after(times: int, *, costly: bool) -> float:
+    """Seconds after which definitions are judged again that were refused so many times in a row.
+
+    To see that a table is not as it should be costs nothing; to look at its rows, or to have PostgreSQL try, reads and locks it.
+    """
+    return AGAIN_S if not costly else min(AGAIN_S * 2.0 ** min(times - 1, 20), LONGEST_AGAIN_S)
+
+
 async def follow_definitions(door: FrontDoor) -> None:
     """Bring changed files into force until cancelled: tables first, then this process and the workers, then the UI."""
-    async with httpx.AsyncClient(base_url=door.settings.dagster_url) as dagster:
+    async with httpx.AsyncClient(
+        base_url=door.settings.dagster_url, auth=door.settings.dagster_login
+    ) as dagster:
         following = _Following(door, dagster)
         while True:
             try:
@@ -52,6 +64,7 @@ class _Following:
         self._judged: object = None
         self._judged_at = 0.0
         self._note: Note | None = None
+        self._times = 0
         self._located: str | None = None
         self._not_before = 0.0
 
@@ -59,7 +72,8 @@ class _Following:
         stamp = await asyncio.to_thread(self._stamps)
         settled, self._seen = stamp == self._seen or self._judged is None, stamp
         refused = self._note is None or self._note.refused is not None
-        due = stamp != self._judged or (refused and time.monotonic() - self._judged_at > AGAIN_S)
+        pause = again_after(self._times, costly=self._note is not None and self._note.costly)
+        due = stamp != self._judged or (refused and time.monotonic() - self._judged_at > pause)
         if settled and due:  # a file that is being written is left alone for a moment
             await self._judge()
             self._judged, self._judged_at = stamp, time.monotonic()
@@ -80,13 +94,15 @@ class _Following:
 
         try:
             note = await asyncio.to_thread(self._with_connection, work)
-        except (
-            FaultyDefinitionsError,
-            OSError,
-        ) as error:  # none to go back to, or nowhere to note what is in force
+        except (FaultyDefinitionsError, OSError, psycopg.Error) as error:
+            if isinstance(error, psycopg.Error) and is_outage(error):
+                raise
+            self._note = None  # none to go back to, nowhere to note what is in force, nothing that the tables let be seen
             self._tell(str(error))
             return
         self._note = note
+        again = before is not None and before.files == note.files and before.refused and note.refused
+        self._times = self._times + 1 if again else 1
         self._tell(note.refused)
         if note.refused is not None and (before is None or before.refused != note.refused):
             log.error("definitions_refused", reason=note.refused, in_force=_names(note))

@@ -18,13 +18,17 @@ NOTE = "entities.json"
 
 
 class Note(BaseModel):
-    """What came of judging the files. `refused` says why they are not what is in force."""
+    """What came of judging the files. `refused` says why they are not, or not all, what is in force.
+
+    `costly`: to find that out again means to read whole tables, or locks.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     files: str
     entities: tuple[Entity, ...]
     refused: str | None = None
+    costly: bool = False
 
 
 def read_note(home: Path) -> Note | None:

@@ -9,6 +9,8 @@ from ingestion_assets.entities.values import Read, ValueFault, reader, shown
 
 BOM = b"\xef\xbb\xbf"
 BLANK = b" \t\r"
+LONGEST_LINE = 16 * 2**20
+GLUED = "; should these be several lines: `curl -d` takes line ends away, `curl --data-binary` leaves them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,12 @@ class Row:
     values: tuple[str | None, ...]
 
 
-def records(body: bytes) -> Iterator[Line]:
-    """The lines of a payload but for blank ones and `#` comments. A line ends with `\\n` or `\\r\\n`."""
-    start = len(BOM) if body.startswith(BOM) else 0
+def records(body: bytes, *, begins: bool = True) -> Iterator[Line]:
+    """The lines of a payload but for blank ones and `#` comments. A line ends with `\\n` or `\\r\\n`.
+
+    A byte order mark is one only where a text `begins`, which a later part of a stream does not.
+    """
+    start = len(BOM) if begins and body.startswith(BOM) else 0
     number = 0
     while start < len(body):
         end = body.find(b"\n", start)
@@ -54,6 +59,8 @@ def records(body: bytes) -> Iterator[Line]:
 
 def read_line(entities: EntitySet, raw: bytes) -> Row | LineFault:
     """Read one line. The first thing that is wrong with it, by the order of its fields, is what is said."""
+    if len(raw) > LONGEST_LINE:
+        return LineFault("line_too_long", f"expected a line of at most {LONGEST_LINE} bytes")
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
@@ -66,7 +73,7 @@ def read_line(entities: EntitySet, raw: bytes) -> Row | LineFault:
             "unknown_prefix", f"expected a line that begins with one of {known} and `|`, got {shown(prefix)}"
         )
     wanted = len(entity.fields)
-    if len(fields) == wanted + 1 and not fields[-1]:
+    if entity.required < len(fields) <= wanted + 1 and not fields[-1]:  # one trailing `|`
         fields.pop()
     if not entity.required <= len(fields) <= wanted:
         code = "too_few_fields" if len(fields) < entity.required else "too_many_fields"
@@ -84,6 +91,14 @@ def read_line(entities: EntitySet, raw: bytes) -> Row | LineFault:
             return LineFault(fault.code, message, entity.entity, name)
     values += [None] * (wanted - len(values))
     return Row(entity, tuple(values))
+
+
+def looks_glued(entities: EntitySet, raw: bytes) -> bool:
+    """Whether a line that has too many fields may be several, whose ends somebody took away."""
+    prefix, *fields = raw.split(b"|")
+    entity = entities.by_prefix.get(prefix.decode(errors="replace"))
+    prefixes = tuple(one.encode() for one in entities.by_prefix)
+    return entity is not None and any(one.endswith(prefixes) for one in fields[entity.required - 1 : -1])
 
 
 _made: dict[int, tuple[Entity, tuple[Read, ...]]] = {}

@@ -19,7 +19,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, kw_only=True):
-    """What became of the records of one entity: processed = inserted + updated + unchanged + failed + waiting.
+    """What became of the records of one entity: processed = inserted + updated + unchanged + superseded + failed + waiting.
 
     Of the payload that ends a stream, the left side also counts `resolved`: lines that had waited.
     """
@@ -29,21 +29,23 @@ class Counts(msgspec.Struct, kw_only=True):
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
+    superseded: int = 0
     failed: int = 0
     waiting: int = 0
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a record that had waited was not stored in the end."""
+    """Why a record that had waited was not stored in the end; `superseded_by` where a newer receipt had brought its key."""
 
     code: str
     message: str
+    superseded_by: UUID | None = None
 
 
 class Loaded(msgspec.Struct, kw_only=True):
     """What a load has to say of one payload.
 
-    `waiting` are records whose references may still come in their stream. `settled` are the earlier payloads whose records
+    `superseded` are records that are older than what is stored, by the receipt that brought that. `waiting` are records whose references may still come in their stream. `settled` are the earlier payloads whose records
     waited for the end that this one brought: all of those are stored but for the records named here.
     """
 
@@ -51,6 +53,7 @@ class Loaded(msgspec.Struct, kw_only=True):
     records: int
     entities: dict[str, Counts] = {}
     faults: list[Fault] = []
+    superseded: dict[UUID, list[int]] = {}
     waiting: list[int] = []
     settled: dict[UUID, dict[int, Refusal]] = {}
     refused: bool = False

@@ -5,18 +5,23 @@ A load that is repeated (a killed run, a retry) finds what it said of a payload 
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import psycopg
 
+from ingestion_assets.entities.agreement import ensure_tables
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.evolution import IncompatibleTableError
 from ingestion_assets.entities.loaded import Loaded
+from ingestion_assets.entities.orphans import Orphans
 from ingestion_assets.entities.parsing import Rows
 from ingestion_assets.entities.payload import Payload, loaded_of, missing_fault, read_payload
+from ingestion_assets.entities.refused_rows import RefusedRow
 from ingestion_assets.entities.remembering import known_loads, remember
-from ingestion_assets.entities.staging import Staging, Written
-from ingestion_assets.entities.tables import LOCK, ensure_tables
+from ingestion_assets.entities.staging import RowsRefusedError, Staging
+from ingestion_assets.entities.tables import LOCK
 from ingestion_assets.entities.waiting import (
     Ending,
     end_streams,
@@ -25,6 +30,7 @@ from ingestion_assets.entities.waiting import (
     stage_waiting,
     waiting_payloads,
 )
+from ingestion_assets.entities.writing import Written
 from ingestion_assets.landing.drops import LandedDrop
 
 
@@ -40,7 +46,12 @@ def load(
     `counted` are those that were not finished before: only they count in the statistics, and only they are remembered.
     Raises `IncompatibleTableError`.
     """
-    ensure_tables(connection, entities)
+    try:
+        ensure_tables(connection, entities)
+    except IncompatibleTableError as error:
+        # a lock, a full disk: nothing that the payloads should fail for
+        passing = (one.error for one in error.refusals if isinstance(one.error, psycopg.OperationalError))
+        raise next(passing, error) from None
     connection.execute(LOCK)
     known = known_loads(connection, [drop.id for drop in drops if drop.id in counted])
     fresh = [read_payload(drop, entities) for drop in drops if drop.id not in known]
@@ -66,15 +77,21 @@ def _load(
         stage_waiting(connection, staging, entities, last, place)
     staging.analyze()
     by_place = {place[one.drop.id]: one for one in payloads}
-    _resolve(staging, by_place, {place[source]: ending[stream] for source, stream in waited.items()}, ids)
+    told = _Told(ids, by_place, {place[source]: ending[stream] for source, stream in waited.items()})
+    written = _write(staging, told)
     keep_waiting(connection, payloads)
-    written = staging.upsert(dict(enumerate(ids)))
     late = {stream: late_faults(connection, last) for stream, last in ending.items()}
     end_streams(connection, list(ending))
     mine: dict[UUID, dict[str, Written]] = defaultdict(dict)
     for (at, entity), what in written.items():
-        owner = ids[at] if at in by_place else ending[waited[ids[at]]].drop.id
-        _add(mine[owner].setdefault(entity, Written()), what)
+        owner = told.owner(at)
+        mine[owner.drop.id].setdefault(entity, Written()).add(what)
+        if at in by_place:
+            mine[owner.drop.id][entity].newer = what.newer
+        else:
+            owner.late_superseded |= {
+                (ids[at], record): by for by, found in what.newer.items() for record in found
+            }
     for one in payloads:
         ended = one.stream if one.ends else None
         settled = [source for source, stream in waited.items() if stream == ended]
@@ -108,29 +125,50 @@ def _stage_payloads(
         staging.add_mixed(together, at=places, records=together.records, sees=seen)
 
 
-def _resolve(
-    staging: Staging, by_place: Mapping[int, Payload], waited: Mapping[int, Payload], ids: Sequence[UUID]
-) -> None:
-    """Take out what references nothing, and payloads with more errors than they may have, until all is settled."""
-    while True:
-        for missing in staging.take_out_missing():
-            one = by_place.get(missing.at)
-            if one is not None:
-                one.missing[missing.record] = missing
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Where to note what is wrong with a staged row: with its payload, or the one that ends the stream it waited in."""
+
+    ids: Sequence[UUID]
+    by_place: Mapping[int, Payload]
+    waited: Mapping[int, Payload]
+
+    def owner(self, at: int) -> Payload:
+        return self.by_place[at] if at in self.by_place else self.waited[at]
+
+    def refused(self, rows: Sequence[RefusedRow]) -> None:
+        for row in rows:
+            if row.at in self.by_place:
+                self.by_place[row.at].unstorable[row.record] = row.fault
             else:
-                waited[missing.at].late[ids[missing.at], missing.record] = missing_fault(missing)
-        refused = [
-            at
-            for at, one in by_place.items()
-            if one.limit is not None and one.errors > one.limit and not one.refused
-        ]
-        for at in refused:
-            by_place[at].refused = True
-        if not refused or not staging.take_out_payloads(refused):
-            return
+                self.waited[row.at].late[self.ids[row.at], row.record] = row.fault
+
+    def orphans(self, found: Orphans) -> None:
+        for missing in found.missing:
+            if missing.at in self.by_place:
+                self.by_place[missing.at].missing[missing.record] = missing
+            else:
+                self.waited[missing.at].late[self.ids[missing.at], missing.record] = missing_fault(missing)
+        for at in found.refused:
+            self.by_place[at].refused = True
+
+    def allowed(self) -> dict[int, int]:
+        """How many more errors payloads may have."""
+        return {
+            at: one.limit - one.errors
+            for at, one in self.by_place.items()
+            if one.limit is not None and not one.refused
+        }
 
 
-def _add(sums: Written, more: Written) -> None:
-    sums.inserted += more.inserted
-    sums.updated += more.updated
-    sums.unchanged += more.unchanged
+def _write(staging: Staging, told: _Told) -> dict[tuple[int, str], Written]:
+    """Write what can be written, once what cannot be is taken out: rows, what references them, payloads with too many errors."""
+    told.refused(staging.take_out_refused())
+    told.orphans(staging.take_out_orphans(allowed=told.allowed()))
+    while True:
+        try:
+            return staging.upsert(dict(enumerate(told.ids)))
+        except RowsRefusedError as error:
+            told.refused(error.rows)
+            gone = staging.take_out(error.rows)
+            told.orphans(staging.take_out_orphans(allowed=told.allowed(), gone=gone))

@@ -18,7 +18,7 @@ from ingestion_assets.entities.documented import (
     described,
 )
 from ingestion_assets.entities.flow import NAME, lines_in
-from ingestion_assets.entities.lines import Line, Row, read_line, records
+from ingestion_assets.entities.lines import GLUED, Line, Row, read_line, records
 from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
@@ -58,11 +58,13 @@ async def ingest_message(request: Request) -> Response:
         result = receipt.result or {}
         if "status" not in result:
             return outcome_response(door, receipt, headers)
-        if result["status"] == "success":
+        if result["status"] in {"success", "superseded"}:
             entity, identity = _identity(sent)
             body: dict[str, Any] = {
-                "status": "success", "entity": entity, "id": identity, "timestamp": receipt.finished_at or receipt.received_at,
+                "status": result["status"], "entity": entity, "id": identity, "timestamp": receipt.finished_at or receipt.received_at,
             }  # fmt: skip
+            if result["status"] == "superseded":
+                body["superseded_by"] = next(iter(result["superseded_by"]))
             return answer_json(body, 200, headers)
         error = (result.get("errors") or [{}])[0]
         body = _refused(error.get("message") or result.get("message"), sent, entity=error.get("entity"))
@@ -109,7 +111,8 @@ async def ingest_batch(
 
     def make(arrival: Arrival, body: bytes) -> NewDrop:
         if next(records(body), None) is None:
-            raise Problem(400, "The body has no message: every line is blank or a comment.")
+            glued = GLUED if b"\n" not in body and b"|" in body else ""
+            raise Problem(400, f"The body has no message: every line is blank or a comment{glued}.")
         more = {} if limit is None else {"max_errors": str(limit)}
         return _drop(door, arrival, body, endpoint="batch", **more)
 
@@ -117,7 +120,7 @@ async def ingest_batch(
         result = receipt.result or {}
         if "status" not in result:
             return outcome_response(door, receipt, headers)
-        status = {"success": 200, "partial": 207}.get(result["status"], 400)
+        status = {"success": 200, "superseded": 200, "partial": 207}.get(result["status"], 400)
         return answer_json(result, status, headers)
 
     return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)

@@ -7,13 +7,24 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ingestion_assets.entities.columns import column, good
 from ingestion_assets.entities.definition import Entity
 from ingestion_assets.entities.entity_set import EntitySet
-from ingestion_assets.entities.lines import BLANK, BOM, Line, LineFault, Row, read_line, records
+from ingestion_assets.entities.lines import (
+    BLANK,
+    BOM,
+    GLUED,
+    LONGEST_LINE,
+    Line,
+    LineFault,
+    Row,
+    looks_glued,
+    read_line,
+    records,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +44,10 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.records)
+
+    def part(self, chosen: slice) -> Rows:
+        """Some of the rows."""
+        return Rows(self.entity, self.records[chosen], self.values[chosen])
 
     def as_csv(self, *leading: Sequence[int] | np.ndarray[Any, Any]) -> bytes:
         """What COPY … (FORMAT csv) takes, the leading columns of integers first. NULL is an unquoted nothing."""
@@ -85,13 +100,18 @@ class Parsed:
         return self._numbers[records]
 
 
-def parse(body: bytes, entities: EntitySet, *, few_bytes: int = FEW_BYTES) -> Parsed:
-    """Read a payload. Never fails: what cannot be read is among the faults."""
-    return _parse_few(body, entities) if len(body) < few_bytes else _parse_many(body, entities)
+def parse(body: bytes, entities: EntitySet, *, begins: bool = True, few_bytes: int = FEW_BYTES) -> Parsed:
+    """Read a payload. Never fails: what cannot be read is among the faults. `begins` is as for `records`."""
+    read = _parse_few if len(body) < few_bytes else _parse_many
+    parsed = read(body, entities, begins=begins)
+    fault = parsed.faults.get(0) if parsed.count == 1 and b"\n" not in body else None
+    if fault and fault.code == "too_many_fields" and looks_glued(entities, parsed.line(0).raw):
+        parsed.faults[0] = replace(fault, message=fault.message + GLUED)
+    return parsed
 
 
-def _parse_few(body: bytes, entities: EntitySet) -> Parsed:
-    lines = list(records(body))
+def _parse_few(body: bytes, entities: EntitySet, *, begins: bool) -> Parsed:
+    lines = list(records(body, begins=begins))
     parsed = Parsed(body, len(lines), _lines=lines)
     _read_singly(parsed, range(len(lines)), entities)
     return parsed
@@ -110,12 +130,14 @@ def _read_singly(parsed: Parsed, chosen: Sequence[int], entities: EntitySet) -> 
     parsed.rows += found.values()
 
 
-def _parse_many(body: bytes, entities: EntitySet) -> Parsed:
+def _parse_many(body: bytes, entities: EntitySet, *, begins: bool) -> Parsed:
     import numpy as np  # noqa: PLC0415
 
     data = np.frombuffer(body, dtype=np.uint8)
-    starts, ends, numbers = _cut(data)
+    starts, ends, numbers = _cut(data, begins=begins)
     parsed = Parsed(body, len(starts), _starts=starts, _ends=ends, _numbers=numbers)
+    if not len(starts):
+        return parsed
     odd = _odd_lines(body, data, starts, ends)
     pipes = np.flatnonzero(data == ord("|"))
     first = np.searchsorted(pipes, starts)
@@ -128,9 +150,10 @@ def _parse_many(body: bytes, entities: EntitySet) -> Parsed:
             mine[mine] = data[starts[mine] + index] == letter
         wanted = len(entity.fields)
         for given in range(entity.required, wanted + 1):
-            _read_columns(parsed, data, np.flatnonzero(mine & (counts == given)), entity, given, cut=0)
-        trailing = mine & (counts == wanted + 1) & ends_with_pipe
-        _read_columns(parsed, data, np.flatnonzero(trailing), entity, wanted, cut=1)
+            whole = mine & (counts == given) & ~(ends_with_pipe & (given > entity.required))
+            trailing = mine & (counts == given + 1) & ends_with_pipe
+            for chosen, cut in ((whole, 0), (trailing, 1)):
+                _read_columns(parsed, data, np.flatnonzero(chosen), entity, given, cut=cut)
     settled = np.zeros(len(starts), dtype=bool)
     for rows in parsed.rows:
         settled[np.asarray(rows.records)] = True
@@ -138,12 +161,12 @@ def _parse_many(body: bytes, entities: EntitySet) -> Parsed:
     return parsed
 
 
-def _cut(data: Any) -> tuple[Any, Any, Any]:
+def _cut(data: Any, *, begins: bool) -> tuple[Any, Any, Any]:
     """Starts, ends and numbers of the lines that are records."""
     import numpy as np  # noqa: PLC0415
 
     breaks = np.flatnonzero(data == ord("\n"))
-    begin = len(BOM) if data[:3].tobytes() == BOM else 0
+    begin = len(BOM) if begins and data[:3].tobytes() == BOM else 0
     starts = np.concatenate(([begin], breaks + 1))
     ends = np.concatenate((breaks, [len(data)]))
     numbers = np.arange(1, len(starts) + 1)
@@ -156,10 +179,10 @@ def _cut(data: Any) -> tuple[Any, Any, Any]:
 
 
 def _odd_lines(body: bytes, data: Any, starts: Any, ends: Any) -> Any:
-    """Which lines hold what columns cannot be trusted with: invalid UTF-8, NUL, a carriage return within."""
+    """Which lines columns cannot be trusted with: too long, with invalid UTF-8, NUL, a carriage return within."""
     import numpy as np  # noqa: PLC0415
 
-    odd = np.zeros(len(starts), dtype=bool)
+    odd = ends - starts > LONGEST_LINE
 
     def mark(position: Any) -> None:
         at = np.searchsorted(starts, position, side="right") - 1
@@ -201,6 +224,11 @@ def _read_columns(parsed: Parsed, data: Any, chosen: Any, entity: Entity, given:
     import polars as pl  # noqa: PLC0415
 
     starts, ends = parsed._starts[chosen] + len(entity.prefix) + 1, parsed._ends[chosen] - cut
+    if (
+        len(chosen) and data[starts[0] : starts[0] + len(BOM)].tobytes() == BOM
+    ):  # polars would take it for a file's
+        other = data[np.minimum(starts, len(data) - 1)] != BOM[0]
+        starts, ends, chosen = starts[other], ends[other], chosen[other]
     if not len(chosen) or (given == 1 and bool((starts == ends).any())):
         return
     texts = pl.read_csv(

@@ -6,16 +6,19 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.flow import REST_OF_LINE
 from ingestion_assets.entities.lines import LineFault
 from ingestion_assets.entities.loaded import Counts, Fault, Loaded, Refusal
+from ingestion_assets.entities.orphans import Missing
 from ingestion_assets.entities.parsing import Parsed, parse
-from ingestion_assets.entities.staging import Missing, Written
+from ingestion_assets.entities.writing import Written
 from ingestion_assets.landing.drops import LandedDrop
 
 IDENTIFIED = 10_000
 """Payloads of up to so many records get an outcome with the row's identity for each."""
 MISSING_REFERENCE = "missing_reference"
 REDRIVEN = "redrive_of"
+SUPERSEDED = "superseded"
 
 
 @dataclass(slots=True)
@@ -30,14 +33,18 @@ class Payload:
     ids: list[str | None] | None
     open: bool = False
     missing: dict[int, Missing] = field(default_factory=dict)
+    unstorable: dict[int, LineFault] = field(default_factory=dict)
+    """Lines that were read, but that PostgreSQL refuses."""
     late: dict[tuple[UUID, int], LineFault] = field(default_factory=dict)
     """Lines that waited in the stream which this payload ends, and cannot be stored; by payload and record."""
+    late_superseded: dict[tuple[UUID, int], UUID] = field(default_factory=dict)
+    """Lines that waited in it, and the receipt that had brought something newer meanwhile."""
     resolved: Counter[str] = field(default_factory=Counter)
     refused: bool = False
 
     @property
     def errors(self) -> int:
-        return len(self.parsed.faults) + len(self.missing)
+        return len(self.parsed.faults) + len(self.missing) + len(self.unstorable)
 
     @property
     def first(self) -> tuple[int, int]:
@@ -52,7 +59,9 @@ def read_payload(drop: LandedDrop, entities: EntitySet) -> Payload:
     """Read a payload. Never fails: what cannot be read is among its faults."""
     limit = None if REDRIVEN in drop.attributes else drop.attributes.get("max_errors")
     stream = stream_of(drop)
-    parsed = parse(drop.body, entities)
+    begins = REDRIVEN in drop.attributes or drop.attributes.get("first_byte", "0") == "0"
+    whole = drop.attributes.get(REST_OF_LINE) != "true"
+    parsed = parse(drop.body if whole else b"", entities, begins=begins)
     return Payload(
         drop, parsed, stream, stream is not None and drop.attributes.get("stream_end") == "true",
         None if limit is None else int(limit), _identities(parsed) if parsed.count <= IDENTIFIED else None,
@@ -74,18 +83,26 @@ def loaded_of(
     one: Payload, written: Mapping[str, Written], *, late: Sequence[Fault], settled: Sequence[UUID]
 ) -> Loaded:
     """What is to be said of a payload after its load. `settled` are the payloads whose lines waited for it."""
-    faults = [_fault(one, record, fault) for record, fault in one.parsed.faults.items()]
+    wrong = one.parsed.faults | one.unstorable
+    faults = [_fault(one, record, fault) for record, fault in wrong.items()]
     if not one.open:
         faults += [_fault(one, record, missing_fault(missing)) for record, missing in one.missing.items()]
     faults.sort(key=lambda fault: fault.record)
     refusals: dict[UUID, dict[int, Refusal]] = {drop_id: {} for drop_id in settled}
     for (drop_id, record), fault in one.late.items():
         refusals[drop_id][record] = Refusal(fault.code, fault.message)
+    for (drop_id, record), newer in one.late_superseded.items():
+        refusals[drop_id][record] = Refusal(SUPERSEDED, "", newer)
+    superseded: dict[UUID, list[int]] = defaultdict(list)
+    for what in written.values():
+        for newer, records in what.newer.items():
+            superseded[newer] += records
     return Loaded(
         drop_id=one.drop.id,
         records=one.parsed.count,
         entities=_counts(one, written, faults=[*faults, *late]),
         faults=[*faults, *late],
+        superseded=dict(superseded),
         waiting=sorted(one.missing) if one.open else [],
         settled=refusals,
         refused=one.refused,
@@ -110,6 +127,7 @@ def _counts(one: Payload, written: Mapping[str, Written], *, faults: Sequence[Fa
     for entity, what in written.items():
         each = counts[entity]
         each.inserted, each.updated, each.unchanged = what.inserted, what.updated, what.unchanged
+        each.superseded = what.superseded
     for fault in faults:
         counts[fault.entity or ""].failed += 1
     if one.open:

@@ -38,18 +38,26 @@ def remember(connection: "psycopg.Connection[Any]", loaded: Sequence[Loaded]) ->
             "INSERT INTO entities._loads (drop_id, outcome) VALUES (%s, %s)",
             [(one.drop_id, zstandard.compress(_encode(one), 1)) for one in lasting],
         )
-    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
     for one in lasting:
         for entity, counts in one.entities.items():
             sums[entity][0] += counts.processed
             sums[entity][1] += counts.failed
+            sums[entity][2] += counts.superseded
     if sums:
         connection.execute(
             """
-            INSERT INTO entities._tally AS tally (entity, processed, failed)
-            SELECT * FROM jsonb_to_recordset(%s) AS more (entity text, processed bigint, failed bigint)
+            INSERT INTO entities._tally AS tally (entity, processed, failed, superseded)
+            SELECT * FROM jsonb_to_recordset(%s) AS more (entity text, processed bigint, failed bigint, superseded bigint)
             ON CONFLICT (entity) DO UPDATE SET processed = tally.processed + excluded.processed,
-                failed = tally.failed + excluded.failed
+                failed = tally.failed + excluded.failed, superseded = tally.superseded + excluded.superseded
             """,
-            (Jsonb([{"entity": name, "processed": n, "failed": bad} for name, (n, bad) in sums.items()]),),
+            (
+                Jsonb(
+                    [
+                        {"entity": name, "processed": n, "failed": bad, "superseded": old}
+                        for name, (n, bad, old) in sums.items()
+                    ]
+                ),
+            ),
         )

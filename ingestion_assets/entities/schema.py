@@ -7,12 +7,15 @@ from pydantic import BaseModel, Field
 
 
 class MessageAnswer(BaseModel):
-    """A message that was stored."""
+    """A message that was stored, or that is `superseded`: what is stored was accepted later, with that receipt."""
 
-    status: Literal["success"]
+    status: Literal["success", "superseded"]
     entity: str
     id: Any = Field(description="Its primary key; an object of fields where that has several.")
     timestamp: datetime
+    superseded_by: str | None = Field(
+        None, description="The newer receipt, of a message that is `superseded`."
+    )
 
 
 class MessageError(BaseModel):
@@ -37,13 +40,17 @@ class LineError(BaseModel):
 
 
 class BatchAnswer(BaseModel):
-    """What became of a batch: processed = inserted + updated + unchanged + failed."""
+    """What became of a batch: processed = inserted + updated + unchanged + superseded + failed."""
 
-    status: Literal["success", "partial", "error"]
+    status: Literal["success", "partial", "superseded", "error"]
     processed: int
     inserted: int
     updated: int
     unchanged: int
+    superseded: int = Field(description="Lines that are older than what is stored; they changed nothing.")
+    superseded_by: dict[str, int] = Field(
+        description="The receipts of what is newer, with the number of lines."
+    )
     failed: int
     errors: list[LineError]
     errors_not_listed: int = Field(description="Further errors, to be found among the rejects.")
@@ -68,6 +75,7 @@ class Statistics(BaseModel):
     total_messages_processed: int
     messages_by_entity: dict[str, int]
     errors: int
+    superseded: int = Field(description="Messages that were older than what was stored already.")
     uptime_seconds: float
     requests_per_second: float = Field(
         description="Requests to these endpoints, over the life of the process."

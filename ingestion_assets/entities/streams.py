@@ -14,14 +14,16 @@ from uuid import UUID
 import sqlalchemy as sa
 import zstandard
 
-from ingestion_assets.entities.flow import SEGMENT_BYTES, lines_in, partition_of
+from ingestion_assets.entities.flow import REST_OF_LINE, SEGMENT_BYTES, lines_in, partition_of
+from ingestion_assets.entities.lines import LONGEST_LINE
 
-LONGEST_LINE = 16 * 2**20
+_LINE_OPEN = "line_open"
+"""The attribute of a part that ends within a line that is too long."""
 _KEYS_AT_ONCE = 100
 _STEPS = (_KEYS_AT_ONCE**3, _KEYS_AT_ONCE**2, _KEYS_AT_ONCE, 1)
 LONGEST_STREAM = timedelta(days=7)
 _FEED = 1024  # compressed bytes decoded at a time: what they may swell to is bounded
-TOTALS = ("processed", "resolved", "inserted", "updated", "unchanged", "failed", "waiting")
+TOTALS = ("processed", "resolved", "inserted", "updated", "unchanged", "superseded", "failed", "waiting")
 _OF_SENDER = "FROM ingestion.drops WHERE principal = :principal AND flow = 'entities' AND idempotency_key"
 _KNOWN = sa.text(f"SELECT idempotency_key {_OF_SENDER} = ANY(:keys)")
 _PART = sa.text(f"SELECT partition, size_bytes, attributes {_OF_SENDER} = :key")
@@ -35,7 +37,7 @@ _PROGRESS = sa.text(f"""
 
 
 class BrokenStreamError(Exception):
-    """Bytes that are not what their encoding says, or a line that is too long; says which."""
+    """Bytes that are not what their encoding says; says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +54,16 @@ class StreamName:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Acknowledged:
-    """How far a channel of a stream is durable: parts, lines, bytes of text; `ended` once its end was declared."""
+    """How far a channel of a stream is durable: parts, lines, bytes of text; `ended` once its end was declared.
+
+    `within`: up to somewhere in a line that is too long.
+    """
 
     parts: int = 0
     lines: int = 0
     bytes: int = 0
     ended: bool = False
+    within: bool = False
     partition: str | None = None
 
 
@@ -99,6 +105,7 @@ def acknowledged(connection: sa.Connection, *, principal: str, name: StreamName)
         lines=int(given.get("first_line", 0)) + int(given.get("lines", 0)),
         bytes=int(given.get("first_byte", 0)) + last.size_bytes,
         ended=given.get("stream_end") == "true",
+        within=given.get(_LINE_OPEN) == "true",
         partition=last.partition,
     )
 
@@ -113,12 +120,17 @@ def progress(
 
 
 class Cutter:
-    """Cuts the text of a channel into parts that end with a line, going on where it was acknowledged."""
+    """Cuts the text of a channel into parts that end with a line, going on where it was acknowledged.
+
+    Of a line that is too long, no more than the limit is held: what came of it is a part of its own, which will be rejected,
+    and the rest of it lands in parts that count no line.
+    """
 
     def __init__(self, name: StreamName, after: Acknowledged, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._name = name
         self._size = segment_bytes
         self._parts, self.lines, self.bytes = after.parts, after.lines, after.bytes
+        self._within = after.within
         self._buffer = bytearray()
 
     @property
@@ -132,16 +144,17 @@ class Cutter:
         return b"\n" in self._buffer
 
     def add(self, text: bytes) -> Iterator[Segment]:
-        """Take more text; gives the parts that are full. Raises `BrokenStreamError` for a line without an end."""
+        """Take more text; gives the parts that are full."""
         self._buffer += text
-        while len(self._buffer) >= self._size:
-            cut = self._buffer.rfind(b"\n", 0, self._size)
+        while self._within or len(self._buffer) >= self._size:
+            cut = -1 if self._within else self._buffer.rfind(b"\n", 0, self._size)
             cut = cut if cut >= 0 else self._buffer.find(b"\n")
-            if cut < 0:
-                if len(self._buffer) > LONGEST_LINE:
-                    raise BrokenStreamError(f"line {self.lines + 1} is longer than {LONGEST_LINE} bytes")
+            if cut >= 0:
+                yield self._take(cut + 1)
+            elif len(self._buffer) > (self._size if self._within else LONGEST_LINE):
+                yield self._take(len(self._buffer), line_open=True)
+            else:
                 return
-            yield self._take(cut + 1)
 
     def flush(self) -> Segment | None:
         """The whole lines that are held, if any."""
@@ -154,12 +167,12 @@ class Cutter:
 
     def rest(self) -> Segment | None:
         """All that is left, for a stream that goes on in another request."""
-        return self._take(len(self._buffer)) if self._buffer else None
+        return self._take(len(self._buffer), line_open=self._within) if self._buffer else None
 
-    def _take(self, size: int, *, end: bool = False) -> Segment:
+    def _take(self, size: int, *, end: bool = False, line_open: bool = False) -> Segment:
         body = bytes(self._buffer[:size])
         del self._buffer[:size]
-        count = lines_in(body)
+        count = 0 if self._within else lines_in(body)
         attributes = {
             "stream": self._name.stream,
             "channel": self._name.channel,
@@ -169,6 +182,11 @@ class Cutter:
         }
         if end:
             attributes["stream_end"] = "true"
+        if self._within:
+            attributes[REST_OF_LINE] = "true"
+        if line_open:
+            attributes[_LINE_OPEN] = "true"
+        self._within = line_open
         segment = Segment(body, attributes, self._name.key(self._parts), count)
         self._parts += 1
         self.lines += count

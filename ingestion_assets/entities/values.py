@@ -62,6 +62,8 @@ def reader(field: EntityField, formats: Formats) -> Read:
         if text == formats.missing:
             if field.nullable:
                 return None
+            if not text and field.empty == "allowed":
+                return read(text)
             raise ValueFault("missing_value", "a value")
         return read(text)
 
@@ -71,7 +73,13 @@ def reader(field: EntityField, formats: Formats) -> Read:
 def shown(text: str) -> str:
     """A value as errors quote it."""
     text = text.replace("\0", "\ufffd")  # NUL can be kept in no text of PostgreSQL
+    text = text.replace("\ufeff", "\\ufeff")  # which nobody would see
     return f'"{text}"' if len(text) <= _SHOWN else f'"{text[:_SHOWN]}…" ({len(text)} characters)'
+
+
+def cut(text: str) -> str:
+    """A value as errors name it in passing."""
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _integer(field: EntityField, _: Formats) -> Read:

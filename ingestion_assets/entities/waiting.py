@@ -45,7 +45,7 @@ def stage_waiting(
         ).fetchall()
         if not waiting:
             return
-        parsed = parse(b"\r\n".join(raw for _, _, raw in waiting), entities)
+        parsed = parse(b"".join(raw + b"\r\n" for _, _, raw in waiting), entities, begins=False)
         for record, fault in parsed.faults.items():  # good once, before the definitions changed
             last.resolved[fault.entity or ""] += 1
             last.late[waiting[record][:2]] = fault

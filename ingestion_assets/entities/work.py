@@ -1,30 +1,40 @@
 """What a run does with its claim: loads it, a bounded piece at a time; may be repeated, by the same process or another."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from uuid import UUID
 
+import psycopg
 import sqlalchemy as sa
 
 from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.loading import load
 from ingestion_assets.entities.payload import stream_of
+from ingestion_assets.entities.refused_rows import refusal_of
 from ingestion_assets.entities.results import outcome_of, settled
 from ingestion_assets.entities.tables import LOCK
 from ingestion_assets.landing import claims
-from ingestion_assets.landing.claims import Claim, DropRef, LaneBusyError
+from ingestion_assets.landing.claims import Claim, ClaimLostError, DropRef, LaneBusyError
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.late_segments import register_late
 from ingestion_assets.landing.record_outcomes import revise
 from ingestion_assets.landing.storage import LandingStorage
 
+_HELD = sa.text(
+    "SELECT count(*) FROM ingestion.drops WHERE id = ANY(:ids) AND state = 'claimed' AND claim = :claim_id"
+)
 _EARLIER_PARTS = sa.text("""
     SELECT count(*) FROM ingestion.drops
     WHERE flow = 'entities' AND partition = :partition AND state IN ('landed', 'claimed') AND principal = :principal
       AND id < :id AND id <> ALL(:mine) AND attributes ->> 'stream' = :stream AND NOT attributes ? 'redrive_of'
 """)
+
+
+class NotLoadedError(Exception):
+    """PostgreSQL refuses what is no single row's fault; says what, without a word of the payload."""
 
 
 @dataclass(slots=True)
@@ -67,7 +77,26 @@ class EntitiesWork:
             if raw is None:
                 raise RuntimeError("the connection is closed")
             raw.execute(LOCK)  # after which the tables and what is in force agree until the end
-            return load(raw, self.entities(), drops, counted=counted)
+            self._check_claim(connection, counted)
+            try:
+                return load(raw, self.entities(), drops, counted=counted)
+            except psycopg.Error as error:
+                if self.is_transient(error):
+                    raise
+                raise NotLoadedError(
+                    refusal_of(error)
+                ) from None  # what PostgreSQL says may quote the payload
+
+    def _check_claim(self, connection: sa.Connection, counted: Collection[UUID]) -> None:
+        """A worker that was stalled until others took its payloads must not write: what it would say is said. Raises `ClaimLostError`.
+
+        Under the lock: while it is held nobody else loads, and whoever comes next finds what was said of these payloads.
+        """
+        held = connection.scalar(_HELD, {"ids": list(counted), "claim_id": self.claim.claim_id})
+        if held != len(counted):
+            raise ClaimLostError(
+                f"{len(counted) - (held or 0)} payloads are no longer held by run {self.claim.run_id}"
+            )
 
     def _check_earlier_parts(self, connection: sa.Connection, drop: LandedDrop) -> None:
         """What waits in a stream is settled when all its parts are in. Raises `LaneBusyError`, which will pass."""

@@ -27,7 +27,7 @@ def offset_cursor(cursor: str | None) -> int:
     if cursor is None:
         return 0
     text = _decode(cursor)
-    if not text.isascii() or not text.isdigit() or len(text) > 9:
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise _invalid()
     return int(text)
 
@@ -45,7 +45,7 @@ def decode_cursor(cursor: str | None) -> str | None:
 def _decode(cursor: str) -> str:
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode(
-            "ascii"
+            "utf-8"
         )
     except (binascii.Error, ValueError):
         raise _invalid() from None

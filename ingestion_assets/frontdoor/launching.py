@@ -53,9 +53,14 @@ class GraphqlLauncher:
     """
 
     def __init__(
-        self, *, url: str, jobs: Mapping[str, str], dynamic_partitions: Mapping[str, str] | None = None
+        self,
+        *,
+        url: str,
+        jobs: Mapping[str, str],
+        dynamic_partitions: Mapping[str, str] | None = None,
+        login: tuple[str, str] | None = None,
     ) -> None:
-        self._client = httpx.Client(base_url=url, timeout=10)
+        self._client = httpx.Client(base_url=url, timeout=10, auth=login)
         self._jobs = jobs
         self._dynamic_partitions = dynamic_partitions or {}
         self._added: set[tuple[str, str]] = set()

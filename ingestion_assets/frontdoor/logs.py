@@ -5,6 +5,8 @@ import sys
 
 import structlog
 
+from ingestion_assets.stores.error_text import tell_in_log
+
 
 def configure_logging(*, level: str, as_json: bool) -> None:
     """Send structlog and the standard library's loggers through one formatter to standard error."""
@@ -19,7 +21,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
         else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     )
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.processors.format_exc_info,
+        processors=[structlog.stdlib.filter_by_level, *shared, tell_in_log, structlog.processors.format_exc_info,
                     structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
@@ -27,7 +29,7 @@ def configure_logging(*, level: str, as_json: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.processors.format_exc_info],
+            foreign_pre_chain=[*shared, tell_in_log, structlog.processors.format_exc_info],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )

@@ -127,27 +127,32 @@ _OF_A_SYNC = {
 _STATUS = {
     "stored": "stored", "messages_processed": "stored", "inserted": "stored", "updated": "stored",
     "messages_skipped": "duplicate", "unchanged": "duplicate",
-    "messages_failed": "rejected", "failed": "rejected", **_OF_A_SYNC,
+    "messages_failed": "rejected", "failed": "rejected", "superseded": "superseded", **_OF_A_SYNC,
 }  # fmt: skip
+_NAMES = {"entities": {"stored": "success", "duplicate": "success", "rejected": "error"}}
+"""What a flow's specification calls the outcomes in metrics, where it has names of its own."""
 
 
 def outcome_counts(receipt: Receipt) -> dict[tuple[str, str], int]:
-    """Records of a finished drop by entity and outcome (`stored`, `duplicate`, `rejected`); nothing of one that is not.
+    """Records of a finished drop by entity and outcome; nothing of one that is not.
 
-    A result that counts by entity says which; the records of others are `message`s.
+    Outcomes are `stored`, `duplicate`, `superseded` and `rejected`, or what the flow calls them. A result that counts by
+    entity says which; the records of others are `message`s.
     """
+    named = _NAMES.get(receipt.flow, {})
+    result = receipt.result or {}
     if receipt.state not in _FINISHED:
         return {}
-    if receipt.state == "failed":
-        return {("message", "rejected"): receipt.records}
-    result = receipt.result or {}
+    if receipt.state == "failed" and not result.get("by_entity"):
+        return {("message", named.get("rejected", "rejected")): receipt.records}
     counted = result.get("stats") or {name: result[name] for name in _OF_A_SYNC if name in result}
     by_entity = result.get("by_entity") or {"message": counted or {"stored": receipt.records}}
     counts: dict[tuple[str, str], int] = {}
     for entity, numbers in by_entity.items():
         for name, status in _STATUS.items():
             if number := int(numbers.get(name) or 0):
-                counts[entity, status] = counts.get((entity, status), 0) + number
+                outcome = named.get(status, status)
+                counts[entity, outcome] = counts.get((entity, outcome), 0) + number
     return counts
 
 

@@ -19,6 +19,7 @@ from ingestion_assets.landing.late_segments import register_payloads
 from ingestion_assets.landing.registration import Landed, known_key
 from ingestion_assets.landing.segments import Header, Packed, encode, pack
 from ingestion_assets.landing.storage import InboxFile, LandingStorage, segment_path
+from ingestion_assets.stores.error_text import text_of
 
 SETTLED_S = 2.0
 INBOX_PRINCIPAL = "inbox"
@@ -72,7 +73,7 @@ class Inboxes:
                 raise
             except Exception as error:
                 self._storage.probe()
-                log.exception("inbox_file_left", file=_printable(file.path), error=str(error))
+                log.exception("inbox_file_left", file=_printable(file.path), error=text_of(error))
                 total += Taken(left=1)
         return total
 

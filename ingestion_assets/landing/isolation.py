@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from ingestion_assets.landing.claims import DropRef
+from ingestion_assets.landing.claims import ClaimLostError, DropRef
 from ingestion_assets.landing.drops import DropOutcome, Reject
+from ingestion_assets.stores.error_text import text_of
 
 Result = TypeVar("Result")
 
@@ -26,14 +27,14 @@ def work_through(
 ) -> Worked[Result]:
     """Do `work` on each group; where that raises what will not pass, on each of its payloads alone.
 
-    `work` must change nothing when it raises, or be right to repeat. Raises what is transient: that is nobody's fault.
+    `work` must change nothing when it raises, or be right to repeat. Raises what is nobody's fault: what is transient, and that the claim is lost.
     """
     done: Worked[Result] = Worked()
     for refs in groups:
         try:
             done.results.extend(work(refs))
         except Exception as error:
-            if is_transient(error):
+            if is_transient(error) or isinstance(error, ClaimLostError):
                 raise
             if len(refs) == 1:
                 done.failed.append(_failed(refs[0], error))
@@ -45,7 +46,7 @@ def work_through(
 
 
 def _failed(ref: DropRef, error: Exception) -> DropOutcome:
-    reason = f"{type(error).__name__}: {error}"[:2000]
+    reason = text_of(error)
     return DropOutcome(
         ref.id,
         {},

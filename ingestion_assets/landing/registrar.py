@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ingestion_assets.landing.registration import Known, Landed, known_key, register
 from ingestion_assets.landing.segments import Header
+from ingestion_assets.stores.error_text import text_of
 
 RETRY_S = 2.0
 
@@ -37,7 +38,7 @@ class Registrar:
     def went_down(self, error: Exception | str) -> None:
         """The ledger failed."""
         self._down_until = time.monotonic() + RETRY_S
-        log.warning("ledger_unavailable", error=str(error).partition("\n")[0])
+        log.warning("ledger_unavailable", error=error if isinstance(error, str) else text_of(error))
 
     def known(self, header: Header) -> Known | None:
         """The payload that used the same idempotency key before. Raises `SQLAlchemyError`."""

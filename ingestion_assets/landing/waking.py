@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, request, withdraw
 from ingestion_assets.landing.drops import Lane
+from ingestion_assets.stores.error_text import text_of
 
 RETRY_S = 1.0
 BREATH_S = 0.03
@@ -91,7 +92,7 @@ class Waker:
                 )
                 dispatched = request(connection, lanes_to_dispatch(states, at_most=self._at_most))
         except SQLAlchemyError as error:
-            log.warning("wake_failed", error=str(error).splitlines()[0])
+            log.warning("wake_failed", error=text_of(error))
             return set(places)
         self._failed.clear()
         return {(one.lane.flow, one.lane.name) for one in dispatched if not self._start(one)}
@@ -101,12 +102,12 @@ class Waker:
             self._launch(dispatch)
             return True
         except Exception as error:
-            log.warning("wake_failed", lane=dispatch.lane.name, error=str(error))
+            log.warning("wake_failed", lane=dispatch.lane.name, error=text_of(error))
             self._failed.append(dispatch.id)
         try:
             with self._engine.begin() as connection:
                 withdraw(connection, self._failed)
             self._failed.clear()
         except SQLAlchemyError as error:  # the ledger is down too: noted with the next try
-            log.warning("wake_failed", error=str(error).splitlines()[0])
+            log.warning("wake_failed", error=text_of(error))
         return False

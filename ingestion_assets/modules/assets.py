@@ -1,6 +1,5 @@
 """The assets of the modules flow: the stages of a run's claim of one site's syncs, and the releases that drupal.org tells of."""
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -71,7 +70,7 @@ def module_inventory(work: "ModulesWork") -> dg.MaterializeResult:
             "modified": sum(one.modified for one in counts),
             "removed": sum(one.removed for one in counts),
             "unchanged": sum(one.unchanged for one in counts),
-            "stale": sum(one.applied.state == "stale" for one in done),
+            "superseded": sum(one.applied.state == "superseded" for one in done),
             "held": sum(one.applied.state == "held" for one in done),
             "payloads_failed": len(work.failed()),
             **rejects_table(work.failed()),
@@ -148,7 +147,7 @@ def drupal_releases(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     for project, error in list(asked.failed.items())[:20]:
         context.log.warning(f"{project}: {error}")
     with engine.connect() as connection:
-        now = feed.state(connection)
+        now, stale = feed.state(connection), feed.stale(connection)
     return dg.MaterializeResult(
         metadata={
             "asked": asked.asked,
@@ -156,13 +155,13 @@ def drupal_releases(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
             "unmodified": asked.unmodified,
             "unknown_to_the_feed": asked.unknown,
             "failed": len(asked.failed),
+            "answered_too_late": asked.late,
             "versions_judged": asked.judged,
             "projects": now.projects,
             "never_answered": now.unanswered,
+            "stale": now.stale,
         },
-        check_results=checks.check_feed(
-            projects=now.projects, newest_answer=now.newest_answer, now=datetime.now(UTC)
-        ),
+        check_results=checks.check_feed(now, stale),
     )
 
 

@@ -10,7 +10,7 @@ from ingestion_assets.modules.flow import NAME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from typing import Any
 
     import sqlalchemy as sa
 
@@ -45,7 +45,12 @@ RELEASES = [
         "feed_answers",
         asset=_RELEASES,
         description=f"The feed has answered within the last {STANDSTILL_H:g} hours.",
-    )
+    ),
+    dg.AssetCheckSpec(
+        "words_are_fresh",
+        asset=_RELEASES,
+        description=f"What is known of each project comes from the feed's last answer, {STANDSTILL_H:g} hours old at most.",
+    ),
 ]
 INGESTION_LOG = [
     dg.AssetCheckSpec(
@@ -115,19 +120,35 @@ def check_history(connection: sa.Connection, *, site_id: int) -> list[dg.AssetCh
     ]
 
 
-def check_feed(*, projects: int, newest_answer: datetime | None, now: datetime) -> list[dg.AssetCheckResult]:
-    """The check that `drupal_releases` makes: a feed that stands still is an alarm, not silence."""
-    age_h = (now - newest_answer).total_seconds() / 3600 if newest_answer else None
+def check_feed(state: sa.Row[Any], stale: Sequence[sa.Row[Any]]) -> list[dg.AssetCheckResult]:
+    """The checks that `drupal_releases` makes: a feed that stands still is an alarm, not silence; so is a word that is old."""
+    newest = state.newest_answer
+    age_h = (state.now - newest).total_seconds() / 3600 if newest else None
     return [
         dg.AssetCheckResult(
             check_name="feed_answers",
-            passed=projects == 0 or (age_h is not None and age_h <= STANDSTILL_H),
+            passed=state.projects == 0 or (age_h is not None and age_h <= STANDSTILL_H),
             metadata={
-                "projects": projects,
-                "last_answer": str(newest_answer) if newest_answer else "never",
+                "projects": state.projects,
+                "last_answer": str(newest) if newest else "never",
                 "what_to_do": "See that INGESTION_RELEASE_HISTORY_URL can be reached; until then what is known stays as it is.",
             },
-        )
+        ),
+        dg.AssetCheckResult(
+            check_name="words_are_fresh",
+            passed=state.stale == 0,
+            severity=dg.AssetCheckSeverity.WARN,
+            metadata={
+                "stale": state.stale,
+                "projects": dg.MetadataValue.json(
+                    {
+                        one.project: f"{one.error or 'not answered'}; known from {one.answered_at}"
+                        for one in stale
+                    }
+                ),
+                "what_to_do": "The last good word is kept and the feed is asked again within hours. If it stays so, look at what the feed answers.",
+            },
+        ),
     ]
 
 

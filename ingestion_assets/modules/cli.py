@@ -1,5 +1,6 @@
 """`ingestion sites`: create, list and show Drupal sites, and give them new keys."""
 
+import asyncio
 from functools import partial
 from typing import Annotated, Any
 
@@ -7,9 +8,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ingestion_assets.modules.inventory import modules_of
+from ingestion_assets.modules.inventory import core_of, modules_of
 from ingestion_assets.modules.sites import create_site, get_site, list_sites, rotate_key
-from ingestion_assets.modules.webhooks import ForbiddenAddressError, check_url
+from ingestion_assets.modules.webhook_addresses import ForbiddenAddressError, allowed_by, check_address
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import engine
 from ingestion_assets.stores.sealing import sealer
@@ -29,7 +30,7 @@ def create(
     """Create a site and print its API key, which is shown this once."""
     if webhook is not None:
         try:
-            check_url(webhook)
+            asyncio.run(check_address(webhook, allowed_by(load_settings())))
         except ForbiddenAddressError as error:
             raise typer.BadParameter(str(error), param_hint="--webhook") from error
     with engine().begin() as connection:
@@ -75,18 +76,20 @@ def show(
         if known is None:
             raise _missing(site)
         modules = modules_of(connection, site, removed=everything)
+        core = core_of(connection, site)
     console = Console()
     taken = f"{known.snapshot_at:%Y-%m-%d %H:%M} UTC" if known.snapshot_at else "never"
     console.print(
         f"Site {known.id}: {known.name}, Drupal {known.drupal_version or 'unknown'}, newest snapshot {taken}"
     )
     table = Table("module", "version", "enabled", "security", "updates")
+    console.print(f"Drupal itself: {_word(core)}")
     shown = 0
     for one in modules:
         security = one["security"]
         if everything or _needs_attention(security):
             shown += 1
-            word = "removed" if security is None else security["status"].replace("_", " ")
+            word = "removed" if security is None else _word(security)
             updates = "" if security is None else ", ".join(security["security_updates"])
             table.add_row(
                 one["machine_name"], one["version"], "yes" if one["status"] else "no", word, updates
@@ -109,10 +112,15 @@ def rotate(
     typer.echo(key if quiet else f"API key: {key}\nThis is the only time it is shown.")
 
 
+def _word(security: dict[str, Any]) -> str:
+    old = f", kept from {security['feed_answered_at']:%Y-%m-%d %H:%M} UTC" if security["stale"] else ""
+    return security["status"].replace("_", " ") + old
+
+
 def _needs_attention(security: dict[str, Any] | None) -> bool:
     calm = {"up_to_date", "update_available", "unknown"}
     return security is not None and (
-        security["status"] not in calm or bool(security["needs_security_update"])
+        security["status"] not in calm or bool(security["needs_security_update"]) or security["stale"]
     )
 
 

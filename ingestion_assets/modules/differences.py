@@ -17,12 +17,15 @@ from ingestion_assets.stores.postgres import copy_rows
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What a sync changed. Reported = new + returned + modified + unchanged; `present` is the inventory after it."""
+    """What a sync changed. Reported = new + returned + modified + unchanged + superseded, which is all or none; `present` is the
+    inventory after it.
+    """
 
     new: int = 0
     returned: int = 0
     modified: int = 0
     unchanged: int = 0
+    superseded: int = 0
     removed: int = 0
     updated: int = 0
     enabled: int = 0
@@ -31,7 +34,7 @@ class Counts:
 
     @property
     def reported(self) -> int:
-        return self.new + self.returned + self.modified + self.unchanged
+        return self.new + self.returned + self.modified + self.unchanged + self.superseded
 
     @property
     def present(self) -> int:

@@ -1,13 +1,20 @@
 """Asking drupal.org's release-history feed: conditionally, politely, one project after the other; what it said last is kept.
 
-A project is asked again after `FRESH`, a project that the feed does not know after a week, one that could not be read after a delay
-that doubles. An answer "not modified" counts as an answer. While the feed is away everything works on with what is stored.
+A project is asked again after `FRESH`; one that could not be read after a delay that doubles up to as long. An answer "not modified"
+counts as an answer. While the feed is away everything works on with what is stored.
+
+What the feed said of a project is never erased by a bad answer: where it no longer knows a project that it knew, or names no release
+of it any more, that is a failure like a page of HTML. The last good word is kept with the time of it, and the reason why it is old. A
+project that it never knew is asked for again after `FRESH` as well, then after twice as long each time, up to a week.
+
+An answer is kept only if nobody kept one since the question was asked: a process that stood still meanwhile brings nothing old back.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
+from typing import Any
 
 import httpx
 import sqlalchemy as sa
@@ -19,22 +26,34 @@ from ingestion_assets.modules.releases import (
     UnknownProjectError,
     parse_history,
 )
-from ingestion_assets.modules.security import forget_history, keep_history
+from ingestion_assets.modules.security import STALE, keep_history
 
-FRESH = timedelta(hours=6)
-UNKNOWN_FOR = timedelta(days=7)
+FRESH_S = 6 * 3600
+UNKNOWN_FOR_S = 7 * 86400
 FIRST_DELAY_S = 60
-LONGEST_DELAY_S = 6 * 3600
+LONGEST_DELAY_S = FRESH_S
+ANSWER_S = 120
 RETRIES = 2
 GIVE_UP_AFTER = 5
 
 _DUE = sa.text("""
-    SELECT project, etag, last_modified FROM ingestion.module_projects
+    SELECT project, etag, last_modified, asked_at FROM ingestion.module_projects
     WHERE ask_after <= clock_timestamp() ORDER BY ask_after, project LIMIT :limit
 """)
+# The row is locked first; sites that are judged meanwhile wait for the answer.
+_TAKE = sa.text("""
+    SELECT clock_timestamp() AS now, asked_at, known IS TRUE AS known,
+           EXISTS (SELECT FROM ingestion.module_releases r WHERE r.project = p.project) AS has_releases
+    FROM ingestion.module_projects p WHERE project = :project FOR UPDATE
+""")
 _ANSWERED = sa.text("""
-    UPDATE ingestion.module_projects SET asked_at = :at, answered_at = :at, ask_after = :ask_after, failures = 0, error = NULL,
-           etag = :etag, last_modified = :last_modified
+    UPDATE ingestion.module_projects SET asked_at = :at, answered_at = :at, failures = 0, error = NULL, etag = :etag,
+           last_modified = :last_modified, ask_after = CAST(:at AS timestamptz) + make_interval(secs => :fresh)
+    WHERE project = :project
+""")
+_UNKNOWN = sa.text("""
+    UPDATE ingestion.module_projects SET asked_at = :at, answered_at = :at, known = false, failures = failures + 1, error = NULL,
+           ask_after = CAST(:at AS timestamptz) + make_interval(secs => LEAST(:longest, :first * 2 ^ LEAST(failures, 12)))
     WHERE project = :project
 """)
 _FAILED = sa.text("""
@@ -42,21 +61,25 @@ _FAILED = sa.text("""
            ask_after = CAST(:at AS timestamptz) + make_interval(secs => LEAST(:longest, :first * 2 ^ LEAST(failures, 12)))
     WHERE project = :project
 """)
-_STATE = sa.text("""
+_STATE = sa.text(f"""
     SELECT count(*) AS projects, count(*) FILTER (WHERE known) AS known, count(*) FILTER (WHERE answered_at IS NULL) AS unanswered,
            max(answered_at) AS newest_answer, max(asked_at) AS newest_question, min(asked_at) AS oldest_question,
-           count(*) FILTER (WHERE error IS NOT NULL) AS failing
-    FROM ingestion.module_projects
+           count(*) FILTER (WHERE error IS NOT NULL) AS failing, count(*) FILTER (WHERE {STALE}) AS stale, clock_timestamp() AS now
+    FROM ingestion.module_projects p
+""")
+_STALE = sa.text(f"""
+    SELECT project, error, answered_at FROM ingestion.module_projects p WHERE {STALE} ORDER BY answered_at, project LIMIT :limit
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A project that is due, and what makes the question conditional."""
+    """A project that is due, what makes the question conditional, and when it was asked for before."""
 
     project: str
     etag: str | None
     last_modified: str | None
+    asked_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +100,7 @@ class Asked:
     changed: int = 0
     unmodified: int = 0
     unknown: int = 0
+    late: int = 0
     judged: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     left: bool = False
@@ -110,6 +134,8 @@ class Feed:
         if question.last_modified:
             headers["If-Modified-Since"] = question.last_modified
         content, status, answered = self._get(f"{self._base}/{question.project}/current", headers)
+        if status == 304 and not headers:
+            raise FeedError("it answered 304 to a question without a condition")
         if status == 304:
             return Answer(modified=False, etag=question.etag, last_modified=question.last_modified)
         validators = {"etag": answered.get("etag"), "last_modified": answered.get("last-modified")}
@@ -143,8 +169,11 @@ class Feed:
 
     def _content(self, response: httpx.Response) -> bytes:
         content = bytearray()
+        deadline = time.monotonic() + ANSWER_S
         for piece in response.iter_bytes():
             content += piece
+            if time.monotonic() > deadline:
+                raise FeedError(f"the answer was not whole within {ANSWER_S} seconds")
             if len(content) > MAX_BYTES:
                 raise FeedError(f"the answer is larger than {MAX_BYTES} bytes")
         return bytes(content)
@@ -174,41 +203,58 @@ def ask_all(
         try:
             answer = ask(question)
         except FeedError as error:
-            asked.failed[question.project] = str(error)
-            _keep_failure(engine, question, str(error))
-        else:
-            _keep(engine, question, answer, asked)
+            answer = error
+        error = _keep(engine, question, answer, asked)
+        if error is not None:
+            asked.failed[question.project] = error
     return asked
 
 
-def _keep_failure(engine: sa.Engine, question: Question, error: str) -> None:
-    values = {"project": question.project, "at": datetime.now(UTC), "error": error[:1000]}
+def _keep(engine: sa.Engine, question: Question, answer: Answer | FeedError, asked: Asked) -> str | None:
+    """Keep an answer, or why it is none; gives that reason."""
     with engine.begin() as connection:
-        connection.execute(_FAILED, values | {"first": FIRST_DELAY_S, "longest": LONGEST_DELAY_S})
-
-
-def _keep(engine: sa.Engine, question: Question, answer: Answer, asked: Asked) -> None:
-    now = datetime.now(UTC)
-    wait = FRESH
-    with engine.begin() as connection:
-        if answer.history is not None:
-            asked.judged += keep_history(connection, answer.history, at=now)
-            asked.changed += 1
-        elif answer.modified:
-            forget_history(connection, question.project, at=now)
+        row = connection.execute(_TAKE, {"project": question.project}).one_or_none()
+        error = _why_bad(answer, row)
+        if row is None or row.asked_at != question.asked_at:
+            asked.late += 1
+            return error
+        values = {"project": question.project, "at": row.now}
+        if error is not None:
+            waits = {"first": FIRST_DELAY_S, "longest": LONGEST_DELAY_S}
+            connection.execute(_FAILED, values | waits | {"error": error[:1000]})
+        elif isinstance(answer, Answer) and answer.modified and answer.history is None:
+            connection.execute(_UNKNOWN, values | {"first": FRESH_S, "longest": UNKNOWN_FOR_S})
             asked.unknown += 1
-            wait = UNKNOWN_FOR
-        else:
-            asked.unmodified += 1
-        connection.execute(
-            _ANSWERED,
-            {
-                "project": question.project, "at": now, "ask_after": now + wait, "etag": answer.etag,
-                "last_modified": answer.last_modified,
-            },
-        )  # fmt: skip
+        elif isinstance(answer, Answer):
+            if answer.history is not None:
+                asked.judged += keep_history(connection, answer.history, at=row.now)
+                asked.changed += 1
+            else:
+                asked.unmodified += 1
+            validators = {"etag": answer.etag, "last_modified": answer.last_modified}
+            connection.execute(_ANSWERED, values | validators | {"fresh": FRESH_S})
+    return error
 
 
-def state(connection: sa.Connection):
-    """How the feed does: projects, answers, failures."""
+def _why_bad(answer: Answer | FeedError, row: sa.Row[Any] | None) -> str | None:
+    """What is wrong with an answer, given what is known of the project; None if it is good."""
+    if isinstance(answer, FeedError):
+        return str(answer)
+    if row is None or not row.known or not answer.modified:
+        return None
+    history = answer.history
+    if history is None:
+        return "it no longer knows the project"
+    if row.has_releases and not history.releases and history.status == "published":
+        return "it names no release of the project any more"
+    return None
+
+
+def state(connection: sa.Connection) -> sa.Row[Any]:
+    """How the feed does: projects, answers, failures, and what time it is there."""
     return connection.execute(_STATE).one()
+
+
+def stale(connection: sa.Connection, *, limit: int = 20) -> Sequence[sa.Row[Any]]:
+    """Projects whose word is kept from an answer before the last, the oldest word first."""
+    return connection.execute(_STALE, {"limit": limit}).all()

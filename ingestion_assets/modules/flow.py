@@ -1,6 +1,7 @@
 """The modules flow's face towards the spine: one partition and one lane a site, inbox files, redriving."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -45,8 +46,9 @@ def read_inbox(name: str, content: bytes) -> Sequence[tuple[Body, Mapping[str, s
     from ingestion_assets.modules.schema import RequestError, decode_request  # noqa: PLC0415
 
     site, slash, _ = name.partition("/")
-    if not slash or not (site.isascii() and site.isdigit()):
-        raise RefusedError(f"{name} does not lie in a folder named after a site's id, such as 12/{name}")
+    # A second spelling of a number (012) would be a second lane of the site, and no number of a site is larger.
+    if not slash or not re.fullmatch(r"[1-9][0-9]{0,18}", site) or int(site) >= 2**63:
+        raise RefusedError(f"{name} does not lie in a folder named after a site's id, such as 12/today.json")
     try:
         request = decode_request(content, now=datetime.now(UTC))
     except RequestError as error:

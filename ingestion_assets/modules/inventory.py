@@ -7,6 +7,8 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from ingestion_assets.modules.schema import CORE
+from ingestion_assets.modules.security import STALE
 from ingestion_assets.modules.tables import states, syncs
 
 REPORTED = (
@@ -14,7 +16,9 @@ REPORTED = (
     "description", "project_link", "security_coverage", "project", "datestamp",
 )  # fmt: skip
 
-_MODULES = sa.text("""
+_WORD = f"""p.known, p.answered_at, p.error, {STALE} AS stale, a.status AS advice, a.needs_security_update, a.recommended,
+           a.security_updates, a.reason"""
+_MODULES = sa.text(f"""
     WITH instant AS (SELECT coalesce(CAST(:as_of AS timestamptz), 'infinity') AS at),
     applied AS (
         SELECT snapshot_at, sync_type, unchanged_names FROM ingestion.module_syncs, instant
@@ -30,7 +34,7 @@ _MODULES = sa.text("""
            nullif(s.datestamp, 0) AS datestamp, s.first_seen,
            CASE WHEN s.present THEN greatest(s.seen_at, whole.at, named.at) ELSE s.seen_at END AS last_seen,
            CASE WHEN NOT s.present THEN s.valid_from END AS removed_at,
-           p.known, p.answered_at, a.status AS advice, a.needs_security_update, a.recommended, a.security_updates, a.reason
+           {_WORD}
     FROM ingestion.module_states s CROSS JOIN instant CROSS JOIN whole
     LEFT JOIN named ON named.name = s.machine_name
     LEFT JOIN ingestion.module_projects p ON p.project = s.project
@@ -41,6 +45,12 @@ _MODULES = sa.text("""
                ELSE s.valid_from <= instant.at AND (s.valid_to IS NULL OR s.valid_to > instant.at) END
     ORDER BY s.machine_name LIMIT :limit
 """)
+_CORE = sa.text(f"""
+    SELECT t.drupal_version AS version, {_WORD} FROM ingestion.sites t
+    LEFT JOIN ingestion.module_projects p ON p.project = :core
+    LEFT JOIN ingestion.module_advice a ON a.project = :core AND a.version = t.drupal_version AND a.datestamp = 0
+    WHERE t.id = :site_id
+""").bindparams(core=CORE)
 _HISTORY = sa.text("""
     WITH steps AS (
         SELECT s.sequence, s.valid_from, CASE WHEN present THEN version END AS to_version,
@@ -74,29 +84,34 @@ def modules_of(
     return [_module(row) for row in rows]
 
 
+def core_of(connection: sa.Connection, site_id: int) -> dict[str, Any]:
+    """What is known of the security of the Drupal that a site says it runs."""
+    values = dict(connection.execute(_CORE, {"site_id": site_id}).one()._mapping)
+    version = values.pop("version")
+    word = _take_word(values, CORE)
+    return word if version is not None else word | {"reason": "No sync has said yet which Drupal runs."}
+
+
 def _module(row: sa.Row[Any]) -> dict[str, Any]:
     values = dict(row._mapping)
-    known, answered = values.pop("known"), values.pop("answered_at")
-    advice, needs = values.pop("advice"), values.pop("needs_security_update")
-    recommended, updates, reason = (
-        values.pop("recommended"),
-        values.pop("security_updates"),
-        values.pop("reason"),
-    )
-    if values["removed_at"] is not None:
-        security = None
-    else:
-        if advice is None:
-            reason = _why_unknown(values["project"], known=known, answered=answered)
-        security = {
-            "status": advice or "unknown",
-            "needs_security_update": needs,
-            "recommended": recommended,
-            "security_updates": updates or [],
-            "reason": reason,
-            "feed_answered_at": answered,
-        }
-    return values | {"security": security}
+    word = _take_word(values, values["project"])
+    return values | {"security": word if values["removed_at"] is None else None}
+
+
+def _take_word(values: dict[str, Any], project: str | None) -> dict[str, Any]:
+    """What is known of the security of a module, taken out of its row."""
+    known, answered, advice = (values.pop(name) for name in ("known", "answered_at", "advice"))
+    reason = values.pop("reason")
+    return {
+        "status": advice or "unknown",
+        "needs_security_update": values.pop("needs_security_update"),
+        "recommended": values.pop("recommended"),
+        "security_updates": values.pop("security_updates") or [],
+        "reason": reason if advice else _why_unknown(project, known=known, answered=answered),
+        "feed_answered_at": answered,
+        "stale": bool(values.pop("stale")),
+        "feed_error": values.pop("error"),
+    }
 
 
 def _why_unknown(project: str | None, *, known: bool | None, answered: datetime | None) -> str:

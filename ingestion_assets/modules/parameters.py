@@ -23,7 +23,8 @@ SyncId = Annotated[
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=500, description="Most items in one page.")]
-Cursor = Annotated[str | None, Query(max_length=400, description="`next` of the page before.")]
+# 255 characters of four bytes in base64, and the number of a site
+Cursor = Annotated[str | None, Query(max_length=1400, description="`next` of the page before.")]
 PREFER = header_parameter(
     "Prefer", "`respond-async` answers with the receipt at once; `wait=N` waits at most N seconds (RFC 7240).", "wait=10"
 )  # fmt: skip

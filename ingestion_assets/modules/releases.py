@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
+from ingestion_assets.modules.versions import MAX_LENGTH
+
 MAX_BYTES = 32 * 2**20
 MAX_DEPTH = 32
 SECURITY_UPDATE, INSECURE, UNSUPPORTED = "Security update", "Insecure", "Unsupported"
@@ -86,9 +88,11 @@ def _releases(listed: "_Element") -> Iterator[Release]:
         version = one.child("version")
         status = one.child("status")
         # Drupal core passes over releases without a version or with a status of another word (ProjectRelease::validateReleaseData).
+        # What is longer than any version could be no key of an index either.
         if (
             one.name != "release"
             or not version
+            or len(version) > MAX_LENGTH
             or status not in {"published", "unpublished"}
             or version in seen
         ):

@@ -10,14 +10,17 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from ingestion_assets.modules.versions import VersionError, parse
+from ingestion_assets.modules.versions import MAX_LENGTH, VersionError, is_version, parse
 
 MAX_MODULES = 2000
+MAX_TEXT = 255
+MAX_WORDS = 1000
 CLOCK_SKEW = timedelta(hours=24)
 _PROJECT_LINK = re.compile(r"^https?://(?:www\.)?drupal\.org/project/(?:[a-z_]+/)?([a-z0-9_]+)/?$")
 _PROJECT = re.compile(r"[a-z0-9_]{1,128}")
-_DRUPAL = r"^\d{1,4}\.(\d{1,4}|x)(\.(\d{1,4}|x))?(-(dev|(alpha|beta|rc)\d{0,3}))?$"
-_PHP = r"^\d{1,4}\.\d{1,4}\.\d{1,4}([-+~][\w.+~:-]{0,64})?$"
+CORE = "drupal"  # the project that core is on drupal.org
+# PHP_VERSION as PHP and its distributors write it: 8.3.0, 8.4.0RC1, 8.2.0-1ubuntu2.14, 8.1.2+1~deb
+_PHP = r"^[0-9]{1,4}\.[0-9]{1,4}\.[0-9]{1,4}([-+~A-Za-z][A-Za-z0-9_.+~:-]{0,64})?$"
 
 
 def _version(text: str) -> str:
@@ -30,6 +33,13 @@ def _version(text: str) -> str:
     return text
 
 
+def _core_version(text: str) -> str:
+    if not is_core_version(_version(text)):
+        reason = {"reason": f"{text[:60]!r} is the version of a module for Drupal, not of Drupal"}
+        raise PydanticCustomError("version", "Invalid version format: {reason}", reason)
+    return text
+
+
 def _plain(text: str) -> str:
     if "\0" in text:
         raise PydanticCustomError("nul", "A NUL character cannot be stored")
@@ -37,31 +47,30 @@ def _plain(text: str) -> str:
 
 
 def _as_utc(moment: datetime) -> datetime:
-    aware = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    if not 1990 <= aware.year <= 9000:
+    if not 1990 <= moment.year <= 9000:
         raise PydanticCustomError("time", "The time lies before Drupal's or too far in the future")
-    return aware
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 Text = Annotated[str, AfterValidator(_plain)]
-Name = Annotated[Text, Field(min_length=1, max_length=255)]
-Words = Annotated[list[Annotated[Text, Field(max_length=255)]], Field(max_length=1000)]
+Name = Annotated[Text, Field(min_length=1, max_length=MAX_TEXT)]
+Words = Annotated[list[Annotated[Text, Field(max_length=MAX_TEXT)]], Field(max_length=MAX_WORDS)]
 
 
 class ModuleInfo(BaseModel):
     """One module of a site. Fields beyond these are ignored."""
 
-    machine_name: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s/\x00-\x1f\x7f]+$")]
+    machine_name: Annotated[str, Field(min_length=1, max_length=MAX_TEXT, pattern=r"^[^\s/\x00-\x1f\x7f]+$")]
     name: Name
     type: Literal["core", "contrib", "custom"]
-    version: Annotated[str, Field(min_length=1, max_length=50), AfterValidator(_version)] = Field(
+    version: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_version)] = Field(
         description="A version as Drupal writes them: `8.x-1.0-rc3`, `10.2.1`, `2.0.x-dev`, `dev-main`."
     )
     status: bool = Field(description="Whether the module is enabled.")
     schema_version: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] | None = Field(
         None, description="Database schema version."
     )
-    package: Annotated[Text, Field(max_length=255)] | None = None
+    package: Annotated[Text, Field(max_length=MAX_TEXT)] | None = None
     core_compatibility: Words = Field(default_factory=list)
     dependencies: Words = Field(default_factory=list)
     description: Annotated[Text, Field(max_length=20_000)] | None = None
@@ -81,13 +90,29 @@ class ModuleInfo(BaseModel):
         if self.project:
             return self.project
         if self.type == "core":
-            return "drupal"
+            return CORE
         if self.type == "custom":
             return ""
         link = _PROJECT_LINK.match(self.project_link or "")
         if link:
             return link[1]
-        return self.machine_name if _PROJECT.fullmatch(self.machine_name) else ""
+        return self.machine_name if is_project(self.machine_name) else ""
+
+
+def is_project(name: str) -> bool:
+    """Whether a project on drupal.org may have this name."""
+    return _PROJECT.fullmatch(name) is not None
+
+
+def as_php_version(text: str) -> str | None:
+    """PHP's version as the API takes it: of two numbers, as Composer's platform has it, the first release; None for no version."""
+    whole = f"{text}.0" if re.fullmatch(r"[0-9]+\.[0-9]+", text) else text
+    return whole if re.fullmatch(_PHP, whole) else None
+
+
+def is_core_version(text: str) -> bool:
+    """Whether Drupal itself may have this version."""
+    return is_version(text) and parse(text).core is None
 
 
 class ModuleSyncRequest(BaseModel):
@@ -114,7 +139,11 @@ class ModuleSyncRequest(BaseModel):
     sync_timestamp: Annotated[datetime, AfterValidator(_as_utc)] = Field(
         description="When the data was collected. Without a zone it is taken as UTC."
     )
-    drupal_version: Annotated[str, Field(pattern=_DRUPAL)]
+    drupal_version: Annotated[
+        str, Field(min_length=1, max_length=MAX_LENGTH), AfterValidator(_core_version)
+    ] = Field(
+        description="What Drupal itself is: `10.2.1`, `11.4.0-rc1`, `11.x-dev`. It is judged like a module."
+    )
     php_version: Annotated[str, Field(pattern=_PHP)]
     sync_type: Literal["full", "partial"] = Field(
         "full", description="`full`: what is not named was removed; `partial`: only what is named is touched."
@@ -128,19 +157,23 @@ class RevertedRequest(ModuleSyncRequest):
 
 
 class SyncResponse(BaseModel):
-    """What became of a sync. `processed_count` = new + returned + modified + unchanged."""
+    """What became of a sync. `processed_count` = new + returned + modified + unchanged + superseded."""
 
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
-                "success": True, "sync_id": "sync_0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f", "site_id": 1, "processed_count": 245,
+                "success": True, "state": "applied", "sync_id": "sync_0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f", "site_id": 1, "processed_count": 245,
                 "new_modules": 3, "updated_modules": 12, "removed_modules": 1, "security_updates_found": 2, "warnings": [],
                 "errors": [], "processing_time_ms": 850, "next_sync_after": "2026-01-15T10:35:02Z",
             }
         }
     )  # fmt: skip
 
-    success: bool
+    success: bool = Field(description="Whether it was applied.")
+    state: Literal["applied", "superseded", "held"] = Field(
+        description="`superseded`: a newer snapshot was applied before, this one changed nothing; `held`: it waits to be confirmed."
+    )
+    superseded_by: str | None = Field(None, description="The receipt of the newer sync, where there is one.")
     sync_id: str = Field(description="The sync, also the receipt's id after `sync_`.")
     site_id: int
     processed_count: int
@@ -154,8 +187,11 @@ class SyncResponse(BaseModel):
         default=0, description="With anything else than before: version, status or a description."
     )
     unchanged_modules: int = 0
+    superseded_modules: int = Field(
+        default=0, description="Reported by a sync that is older than what was applied; all of them or none."
+    )
     security_updates_found: int = Field(
-        default=0, description="Reported modules that need a security update."
+        default=0, description="Reported modules that need a security update; core counts as one."
     )
     warnings: list[str] = Field(default_factory=list)
     errors: list[str] = Field(default_factory=list)

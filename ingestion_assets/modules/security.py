@@ -2,6 +2,10 @@
 
 Whoever judges takes the project's row first: a sync shares it, a new answer of the feed has it alone. So a sync that comes while an
 answer is being stored is judged by that answer, never by the one before.
+
+Core is judged in the version that the site says it runs, like a module of the project `drupal`, whether or not modules of core are
+reported. It counts and is listed as one of its own where no reported module of core says the same: so it is never missed and never
+counted twice.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,25 +17,35 @@ import sqlalchemy as sa
 
 from ingestion_assets.modules.advice import advise
 from ingestion_assets.modules.releases import Release, ReleaseHistory
+from ingestion_assets.modules.schema import CORE
 from ingestion_assets.stores.postgres import copy_rows
 
+# Whether a word is old: the feed's last answer was no good one, so that what it said before stands, or there has been none for a day.
+STALE = "(p.known AND (p.error IS NOT NULL OR p.answered_at < clock_timestamp() - interval '24 hours'))"
+
 _OPEN_QUESTIONS = sa.text("""
-    SELECT DISTINCT s.project, s.version, s.datestamp, p.project IS NOT NULL AS noted
-    FROM ingestion.module_states s
-    LEFT JOIN ingestion.module_projects p ON p.project = s.project
-    WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.sequence >= :since AND s.present AND s.project <> ''
-      AND (p.project IS NULL OR p.known AND NOT EXISTS (
-          SELECT FROM ingestion.module_advice a
-          WHERE a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp
-      ))
-""")
+    SELECT i.project, i.version, i.datestamp, p.project IS NOT NULL AS noted
+    FROM (
+        SELECT project, version, datestamp FROM ingestion.module_states
+        WHERE site_id = :site_id AND until_sequence IS NULL AND sequence >= :since AND present AND project <> ''
+        UNION
+        SELECT :core, drupal_version, 0 FROM ingestion.sites WHERE id = :site_id AND drupal_version IS NOT NULL
+    ) i
+    LEFT JOIN ingestion.module_projects p ON p.project = i.project
+    WHERE p.project IS NULL OR p.known AND NOT EXISTS (
+        SELECT FROM ingestion.module_advice a
+        WHERE a.project = i.project AND a.version = i.version AND a.datestamp = i.datestamp
+    )
+""").bindparams(core=CORE)
 _NOTE_PROJECTS = sa.text("""
     INSERT INTO ingestion.module_projects (project) SELECT unnest(CAST(:projects AS text[])) ON CONFLICT DO NOTHING
 """)
 _INSTALLED = sa.text("""
-    SELECT DISTINCT project, version, datestamp FROM ingestion.module_states
+    SELECT project, version, datestamp FROM ingestion.module_states
     WHERE until_sequence IS NULL AND present AND project = :project
-""")
+    UNION
+    SELECT :core, drupal_version, 0 FROM ingestion.sites WHERE :project = :core AND drupal_version IS NOT NULL
+""").bindparams(core=CORE)
 _SHARE = sa.text("""
     SELECT project, title, status, link, supported_branches FROM ingestion.module_projects
     WHERE project = ANY(:projects) AND known ORDER BY project FOR SHARE
@@ -49,14 +63,29 @@ _KEEP = sa.text("""
         latest = excluded.latest, security_updates = excluded.security_updates, also = excluded.also,
         reason = excluded.reason, advised_at = clock_timestamp()
 """)
-_NEEDED = sa.text("""
-    SELECT s.machine_name FROM ingestion.module_states s
+# What is known of a project is judged for every version that is installed, so a module is judged if its project is known. The names
+# come as texts (none holds a space): a row or an array of a thousand costs more to read than to find.
+_STANDING = sa.text("""
+    SELECT false AS judged, project = :core AS of_core, string_agg(machine_name, ' ') AS names FROM ingestion.module_states
+    WHERE site_id = :site_id AND until_sequence IS NULL AND present AND (project <> '' OR type <> 'custom')
+      AND project NOT IN (SELECT project FROM ingestion.module_projects WHERE known)
+    GROUP BY of_core
+    UNION ALL
+    SELECT true, s.project = :core AS of_core, string_agg(s.machine_name, ' ') FROM ingestion.module_states s
     JOIN ingestion.module_advice a
         ON a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp AND a.needs_security_update
     WHERE s.site_id = :site_id AND s.until_sequence IS NULL AND s.present
       AND EXISTS (SELECT FROM ingestion.module_advice WHERE needs_security_update)
-""")
-_SITES_OF_RELEASE = sa.text("""
+    GROUP BY of_core
+    UNION ALL
+    SELECT a.project IS NOT NULL, NULL, NULL FROM ingestion.sites t
+    LEFT JOIN ingestion.module_advice a ON a.project = :core AND a.version = t.drupal_version AND a.datestamp = 0
+    WHERE t.id = :site_id AND t.drupal_version IS NOT NULL AND (a.needs_security_update OR a.project IS NULL)
+""").bindparams(core=CORE)
+_CONCERNS = (
+    "(CAST(:version AS text) = ANY(a.security_updates) OR ({}.{} = :version AND a.status = 'not_secure'))"
+)
+_SITES_OF_RELEASE = sa.text(f"""
     SELECT t.id AS site_id, t.name AS site_name, s.machine_name, s.version AS installed_version, s.status AS enabled,
            a.status, a.security_updates
     FROM ingestion.module_states s
@@ -64,10 +93,22 @@ _SITES_OF_RELEASE = sa.text("""
     JOIN ingestion.module_advice a
         ON a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp
     WHERE s.until_sequence IS NULL AND s.present AND s.project = :project
-      AND (CAST(:version AS text) = ANY(a.security_updates) OR (s.version = :version AND a.status = 'not_secure'))
-      AND (t.id, s.machine_name) > (:after_site, :after_module)
-    ORDER BY t.id, s.machine_name LIMIT :limit
-""")
+      AND {_CONCERNS.format("s", "version")} AND (t.id, s.machine_name) > (:after_site, :after_module)
+    UNION ALL
+    SELECT t.id, t.name, :core COLLATE "C", t.drupal_version, true, a.status, a.security_updates
+    FROM ingestion.sites t
+    JOIN ingestion.module_advice a ON a.project = :core AND a.version = t.drupal_version AND a.datestamp = 0
+    WHERE :project = :core AND t.active
+      AND {_CONCERNS.format("t", "drupal_version")} AND (t.id, :core COLLATE "C") > (:after_site, :after_module)
+      AND NOT EXISTS (
+          SELECT FROM ingestion.module_states s
+          JOIN ingestion.module_advice a
+              ON a.project = s.project AND a.version = s.version AND a.datestamp = s.datestamp
+          WHERE s.site_id = t.id AND s.until_sequence IS NULL AND s.present AND s.project = :core
+            AND {_CONCERNS.format("s", "version")}
+      )
+    ORDER BY site_id, machine_name LIMIT :limit
+""").bindparams(core=CORE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,23 +230,38 @@ def keep_history(connection: sa.Connection, history: ReleaseHistory, *, at: date
     return judge_project(connection, history)
 
 
-def forget_history(connection: sa.Connection, project: str, *, at: datetime) -> None:
-    """Note that the feed does not know a project: what is installed of it becomes unknown."""
-    connection.execute(_LOCK_PROJECT, {"project": project})
-    for table in ("module_releases", "module_advice"):
-        target = sa.table(table, sa.column("project"), schema="ingestion")
-        connection.execute(sa.delete(target).where(target.c.project == project))
-    connection.execute(
-        sa.text(
-            "UPDATE ingestion.module_projects SET known = false, changed_at = :at WHERE project = :project"
-        ),
-        {"project": project, "at": at},
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What of a site needs a security update or is not judged yet: modules by name, whether each is one of core, and core itself."""
+
+    needed: Mapping[str, bool]
+    unjudged: Mapping[str, bool]
+    core_needs: bool
+    core_unjudged: bool
+
+    def updates_found(self, names: Iterable[str]) -> int:
+        """How many of the modules `names`, and core, need a security update."""
+        found = [self.needed[name] for name in names if name in self.needed]
+        return len(found) + (self.core_needs and not any(found))
+
+    def unjudged_of(self, names: Iterable[str]) -> list[str]:
+        """Those of the modules `names`, and core, that nobody judged yet. Modules that come from no project never are."""
+        found = [name for name in names if name in self.unjudged]
+        alone = self.core_unjudged and not any(self.unjudged[name] for name in found)
+        return [*found, CORE] if alone else found
+
+
+def standing(connection: sa.Connection, site_id: int) -> Standing:
+    """How a site's newest inventory stands."""
+    rows = connection.execute(_STANDING, {"site_id": site_id}).all()
+    of_core = [row.judged for row in rows if row.names is None]
+    modules = [row for row in rows if row.names is not None]
+    return Standing(
+        needed={name: row.of_core for row in modules if row.judged for name in row.names.split(" ")},
+        unjudged={name: row.of_core for row in modules if not row.judged for name in row.names.split(" ")},
+        core_needs=True in of_core,
+        core_unjudged=False in of_core,
     )
-
-
-def updates_needed(connection: sa.Connection, site_id: int) -> frozenset[str]:
-    """The modules of a site that need a security update."""
-    return frozenset(connection.scalars(_NEEDED, {"site_id": site_id}))
 
 
 def sites_of_release(

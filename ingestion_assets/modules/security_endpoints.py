@@ -10,11 +10,11 @@ from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.modules import views
-from ingestion_assets.modules.advice import advise
 from ingestion_assets.modules.desk import site_to_read
-from ingestion_assets.modules.inventory import modules_of
+from ingestion_assets.modules.inventory import core_of, modules_of
 from ingestion_assets.modules.parameters import SECURED, Cursor, Limit, SiteId, after_site_and_module, page
-from ingestion_assets.modules.security import known_histories, sites_of_release
+from ingestion_assets.modules.schema import CORE
+from ingestion_assets.modules.security import sites_of_release
 
 router = APIRouter()
 
@@ -25,7 +25,8 @@ _ATTENTION = {"not_secure", "revoked", "unsupported", "unknown"}
     "/sites/{site_id}/security",
     summary="Read a site's security",
     description=(
-        "How many modules need a security update, and which; what is not known is `unknown`, with the time of the feed's last answer. "
+        "How many modules need a security update, core among them, and which; what is not known is `unknown`, with the time of the "
+        "feed's last good answer; what is kept from an answer before is `stale`. "
         "Needs the scope `modules:<site_id>` or `read`."
     ),
     response_model=views.SiteSecurityView,
@@ -33,31 +34,33 @@ _ATTENTION = {"not_secure", "revoked", "unsupported", "unknown"}
     openapi_extra=SECURED,
 )
 async def read_security(request: Request, site_id: SiteId) -> Response:
-    door, site = await site_to_read(request, site_id)
+    door, _ = await site_to_read(request, site_id)
     found = await door.in_thread(lambda connection: modules_of(connection, site_id, removed=False))
-    histories = await door.in_thread(lambda connection: known_histories(connection, ["drupal"]))
-    core = advise(site.drupal_version or "", histories.get("drupal"))
+    core = await door.in_thread(lambda connection: core_of(connection, site_id))
     words = [one["security"] for one in found]
-    answers = [word["feed_answered_at"] for word in words if word["feed_answered_at"]]
-    of_core = (one["security"]["feed_answered_at"] for one in found if one["project"] == "drupal")
+    of_core = [one["security"] for one in found if one["project"] == CORE]
+    counts, needed = (
+        Counter(word["status"] for word in words),
+        sum(bool(word["needs_security_update"]) for word in words),
+    )
+    # Core counts as one of its own where no module of it says the same.
+    if core["status"] != "unknown" and core["status"] not in {word["status"] for word in of_core}:
+        counts[core["status"]] += 1
+    if core["needs_security_update"] and not any(word["needs_security_update"] for word in of_core):
+        needed += 1
+    answers = [word["feed_answered_at"] for word in (*words, core) if word["feed_answered_at"]]
     return json_response(
         {
             "site_id": site_id,
-            "security_updates_found": sum(bool(word["needs_security_update"]) for word in words),
-            "counts": dict(Counter(word["status"] for word in words)),
-            "core": {
-                "status": core.status,
-                "needs_security_update": core.needs_security_update,
-                "recommended": core.recommended,
-                "security_updates": core.security_updates,
-                "reason": core.reason,
-                "feed_answered_at": next(of_core, None),
-            },
+            "security_updates_found": needed,
+            "counts": dict(counts),
+            "core": core,
             "oldest_feed_answer": min(answers, default=None),
+            "stale": sum(word["stale"] for word in words) + (core["stale"] and not of_core),
             "items": [
                 one
                 for one, word in zip(found, words, strict=True)
-                if word["needs_security_update"] or word["status"] in _ATTENTION
+                if word["needs_security_update"] or word["status"] in _ATTENTION or word["stale"]
             ],
         }
     )

@@ -1,27 +1,12 @@
-"""Sending a site's inventory to the front door: files into a request, the request sent with patience, the answer read."""
+"""A site's inventory as a request: files read together, what is missing told. Sending it is `ingestion send drupal`'s matter."""
 
-import hashlib
-import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
-
 from ingestion_assets.modules.inventories import Inventory, InventoryError, Unmapped, combine, read_inventory
-
-FIRST_PAUSE_S = 1.0
-LONGEST_PAUSE_S = 60.0
-
-
-class SendError(Exception):
-    """The inventory could not be sent; says why. `gave_up`: the server could not be reached for long enough."""
-
-    def __init__(self, reason: str, *, gave_up: bool = False) -> None:
-        super().__init__(reason)
-        self.gave_up = gave_up
+from ingestion_assets.modules.schema import MAX_MODULES, as_php_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,20 +19,36 @@ class Outgoing:
 
 
 def read_files(files: Sequence[tuple[str, str]]) -> Inventory:
-    """The inventory of one file, or of one with versions and one `core.extension.yml`. Raises `InventoryError`."""
+    """The inventory of one file with versions, beside it at most one `core.extension.yml` and one `core:status`.
+
+    Raises `InventoryError`.
+    """
     read = []
     for name, text in files:
         try:
             read.append(read_inventory(text, name=name))
         except InventoryError as error:
             raise InventoryError(f"{name}: {error}") from error
-    whole = [one for one in read if one.enabled is None]
+    status = [one for one in read if one.kind == "core:status"]
     enabled = [one for one in read if one.enabled is not None]
-    if len(whole) > 1 or len(enabled) > 1:
-        raise InventoryError("give one file with versions, and at most one core.extension.yml beside it")
-    if not whole:
-        return enabled[0]
-    return combine(whole[0], enabled[0]) if enabled else whole[0]
+    whole = [one for one in read if one not in status and one not in enabled]
+    if max(map(len, (whole, enabled, status))) > 1:
+        raise InventoryError(
+            "give one file with versions, and beside it at most one core.extension.yml and one core:status"
+        )
+    if not whole and not enabled:
+        raise InventoryError("core:status names no modules; give it beside a list of them")
+    inventory = whole[0] if whole else enabled[0]
+    if whole and enabled:
+        inventory = combine(inventory, enabled[0])
+    if status:
+        inventory = replace(
+            inventory,
+            drupal_version=status[0].drupal_version or inventory.drupal_version,
+            php_version=status[0].php_version or inventory.php_version,
+            unmapped=(*inventory.unmapped, *status[0].unmapped),
+        )
+    return inventory
 
 
 def outgoing(
@@ -73,111 +74,41 @@ def outgoing(
     drupal = drupal_version or request.get("drupal_version") or inventory.drupal_version
     if not drupal:
         raise InventoryError("the file does not say which Drupal runs; give --drupal-version")
-    php = php_version or request.get("php_version") or inventory.php_version
-    if not php:
-        php = "0.0.0"
-        notes.append(
-            "The file does not say which PHP runs; it is sent as 0.0.0. Give --php-version to say it."
-        )
-    if not inventory.modules:
-        raise InventoryError("there is no module in it that could be sent")
+    php = php_version or request.get("php_version") or _php(inventory.php_version, notes)
+    modules, beyond = inventory.modules[:MAX_MODULES], inventory.modules[MAX_MODULES:]
+    unmapped = [
+        *inventory.unmapped,
+        *(
+            Unmapped(one["machine_name"], f"one sync takes {MAX_MODULES} modules; this one lies beyond them")
+            for one in beyond
+        ),
+    ]
+    if not modules:
+        why = "".join(f"; {one.name}: {one.reason}" for one in unmapped[:3])
+        raise InventoryError(f"there is no module in it that could be sent{why}")
     stamp = (
         taken_at.isoformat() if taken_at else request.get("sync_timestamp") or datetime.now(UTC).isoformat()
     )
     body = {
         "site_info": request.get("site_info") or {"sent_from": inventory.kind},
-        "modules": list(inventory.modules),
+        "modules": list(modules),
         "sync_timestamp": stamp,
         "drupal_version": drupal,
         "php_version": php,
         "sync_type": "partial" if partial else request.get("sync_type", "full"),
     }
-    return Outgoing(body=body, unmapped=inventory.unmapped, notes=notes)
+    return Outgoing(body=body, unmapped=unmapped, notes=notes)
+
+
+def _php(said: str | None, notes: list[str]) -> str:
+    """PHP's version as a file says it; noted where it says none that the API takes."""
+    version = as_php_version(said) if said else None
+    if version is None:
+        what = f"says PHP {said[:60]!r}, which is no version" if said else "does not say which PHP runs"
+        notes.append(f"The file {what}; it is sent as 0.0.0. Give --php-version to say it.")
+    return version or "0.0.0"
 
 
 def _reported(module: Mapping[str, Any]) -> dict[str, Any]:
     beside = {"first_seen", "last_seen", "removed_at", "security"}
     return {key: value for key, value in module.items() if key not in beside}
-
-
-class SiteClient:
-    """One site at a front door."""
-
-    def __init__(
-        self, *, url: str, key: str, site: int, retry_for_s: float, on_retry: Callable[[str], None]
-    ) -> None:
-        self._client = httpx.Client(
-            base_url=url, headers={"X-API-Key": key, "User-Agent": "ingestion-send"}, timeout=90
-        )
-        self._site = site
-        self._retry_for_s = retry_for_s
-        self._on_retry = on_retry
-
-    def close(self) -> None:
-        self._client.close()
-
-    def modules(self) -> list[dict[str, Any]]:
-        """What the server knows to be installed. Raises `SendError`."""
-        answer = self._patiently(
-            lambda: self._client.get(f"/api/v1/sites/{self._site}/modules", params={"removed": False})
-        )
-        return answer.json()["items"]
-
-    def sync(self, body: Mapping[str, Any], *, confirm_removals: bool) -> dict[str, Any]:
-        """Send a sync and wait for its outcome: the result, or the receipt of one that is held. Raises `SendError`."""
-        content = json.dumps(body, ensure_ascii=False).encode()
-        digest = hashlib.sha256(content).hexdigest()[:40]
-        headers = {
-            "Content-Type": "application/json",
-            "Prefer": "wait=60",
-            "Idempotency-Key": f"send-{self._site}-{confirm_removals:d}-{digest}",
-        }
-        answer = self._patiently(
-            lambda: self._client.post(
-                f"/api/v1/sites/{self._site}/modules/sync",
-                params={"confirm_removals": confirm_removals},
-                content=content,
-                headers=headers,
-            )
-        )
-        said = answer.json()
-        while answer.status_code == 202 and said["state"] in {"landed", "claimed"}:
-            said = self._receipt(said["id"])
-        if said.get("state") == "done":
-            return said["result"]
-        if said.get("state") == "failed":
-            raise SendError(f"the sync was kept but failed: {said['errors']}")
-        return said
-
-    def _receipt(self, receipt: str) -> dict[str, Any]:
-        address = f"/api/v1/receipts/{receipt}"
-        return self._patiently(lambda: self._client.get(address, headers={"Prefer": "wait=30"})).json()
-
-    def _patiently(self, ask: Callable[[], httpx.Response]) -> httpx.Response:
-        deadline = time.monotonic() + self._retry_for_s
-        pause = FIRST_PAUSE_S
-        while True:
-            try:
-                answer = ask()
-            except httpx.TransportError as error:
-                why, wait = f"{type(error).__name__}: {error}", pause
-            else:
-                if answer.is_success:
-                    return answer
-                if answer.status_code not in {502, 503, 504}:
-                    raise SendError(_said(answer))
-                why, wait = _said(answer), float(answer.headers.get("Retry-After", pause))
-            if time.monotonic() + wait > deadline:
-                raise SendError(why, gave_up=True)
-            self._on_retry(why)
-            time.sleep(wait)
-            pause = min(LONGEST_PAUSE_S, pause * 2)
-
-
-def _said(answer: httpx.Response) -> str:
-    try:
-        problem = answer.json()
-    except ValueError:
-        return f"the server answered {answer.status_code}"
-    errors = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in problem.get("errors") or ()][:5]
-    return f"{answer.status_code}: {problem.get('detail')}" + "".join(f"\n  {one}" for one in errors)

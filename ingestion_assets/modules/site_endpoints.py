@@ -19,7 +19,7 @@ from ingestion_assets.modules import views
 from ingestion_assets.modules.desk import no_site, site_to_read
 from ingestion_assets.modules.parameters import SECURED, Cursor, Limit, SiteId, page
 from ingestion_assets.modules.sites import create_site, list_sites, set_active
-from ingestion_assets.modules.webhooks import ForbiddenAddressError, check_url
+from ingestion_assets.modules.webhook_addresses import ForbiddenAddressError, allowed_by, check_address
 from ingestion_assets.stores.sealing import sealer
 
 router = APIRouter()
@@ -33,7 +33,8 @@ class NewSiteRequest(BaseModel):
     name: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
     url: Text | None = None
     webhook_url: Text | None = Field(
-        None, description="Called when a sync is done; see the documentation for its signature."
+        None,
+        description="Called when a sync is done; see the documentation for its signature. None in a private network, unless a setting allows it.",
     )
 
 
@@ -58,7 +59,7 @@ async def create(request: Request) -> Response:
     site = await json_body(request, NewSiteRequest)
     if site.webhook_url is not None:
         try:
-            check_url(site.webhook_url)
+            await check_address(site.webhook_url, allowed_by(door.settings))
         except ForbiddenAddressError as error:
             item = error_item("body", "webhook_url", msg=str(error), type="webhook_url")
             raise Problem(422, f"The webhook is not valid: {error}.", errors=[item]) from error

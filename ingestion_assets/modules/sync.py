@@ -1,13 +1,15 @@
 """Applying syncs to a site, each in one transaction: which are applied, held or only recorded, and in which order they are replayed.
 
-The rules: a site's syncs are applied one after the other under its row's lock, in the order of their snapshots: one that is older
-than the newest applied is recorded and changes nothing. What is already there is not written again. A full sync that would remove
-too much is held until somebody confirms it. A sync that was applied before is not applied again, however often its payload comes.
+The rules: a site's syncs are applied one after the other under its row's lock, in the order of their snapshots, and of two taken at the
+same time in the order in which they were accepted, which their ids give. One that is older than the newest applied is superseded by it:
+recorded, and nothing is changed. So whatever order syncs arrive in, they end in the same inventory. What is already there is not
+written again. A full sync that would remove too much is held until somebody confirms it. A sync that was applied before is not applied
+again, however often its payload comes.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -19,20 +21,26 @@ from ingestion_assets.modules.differences import Counts, compare, forget_compari
 from ingestion_assets.modules.schema import ModuleSyncRequest
 from ingestion_assets.modules.tables import sites, states, syncs
 
-SyncState = Literal["applied", "stale", "held"]
+SyncState = Literal["applied", "superseded", "held"]
 
 # Built once: putting them together takes about as long as PostgreSQL takes for them.
 _LOCK_SITE = (
-    sa.select(sites.c.sequence, sites.c.snapshot_at, sites.c.full_snapshot_at)
+    sa.select(sites.c.sequence, sites.c.snapshot_at, sites.c.full_snapshot_at, sites.c.drupal_version)
     .where(sites.c.id == sa.bindparam("site"))
     .with_for_update()
 )
 _ADVANCE_SITE = sa.update(sites).where(sites.c.id == sa.bindparam("site"))
 _KNOWN = sa.select(syncs).where(syncs.c.id == sa.bindparam("sync"))
+_NEWEST = sa.select(syncs.c.id).where(
+    syncs.c.site_id == sa.bindparam("site"), syncs.c.sequence == sa.bindparam("sequence")
+)
 _INSERT = insert(syncs)
 _RECORD = _INSERT.on_conflict_do_update(
     index_elements=["id"],
-    set_={name: _INSERT.excluded[name] for name in ("state", "sequence", "counts", "unchanged_names")},
+    set_={
+        name: _INSERT.excluded[name]
+        for name in ("state", "sequence", "counts", "unchanged_names", "superseded_by")
+    },
 )
 
 
@@ -66,13 +74,17 @@ class RemovalGuard:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What became of a sync. `changed` names the reported modules it wrote."""
+    """What became of a sync. `changed` names the reported modules it wrote, `changes_core` says whether it told of another core,
+    `superseded_by` which sync is newer.
+    """
 
     id: UUID
     state: SyncState
     sequence: int | None
     counts: Counts
     changed: frozenset[str] = frozenset()
+    changes_core: bool = field(default=False, compare=False)  # only a hint of what there is to judge
+    superseded_by: UUID | None = None
 
 
 def apply_sync(connection: sa.Connection, incoming: Incoming, *, guard: RemovalGuard) -> Applied:
@@ -82,11 +94,14 @@ def apply_sync(connection: sa.Connection, incoming: Incoming, *, guard: RemovalG
     if known is not None and (known.state != "held" or not incoming.confirmed):
         return _as_applied(connection, known)
     request = incoming.request
-    if site.snapshot_at is not None and request.sync_timestamp < site.snapshot_at:
-        counts = Counts(unchanged=len(request.modules))
-        stale = Applied(id=incoming.id, state="stale", sequence=None, counts=counts)
-        _record(connection, incoming, stale)
-        return stale
+    newer = _newer(connection, incoming, site)
+    if newer is not None:
+        counts = Counts(superseded=len(request.modules))
+        superseded = Applied(
+            id=incoming.id, state="superseded", sequence=None, counts=counts, superseded_by=newer
+        )
+        _record(connection, incoming, superseded)
+        return superseded
     counts, changed = compare(connection, incoming.site_id, request)
     if not incoming.confirmed and guard.holds(removed=counts.removed, present=counts.present_before):
         held = Applied(id=incoming.id, state="held", sequence=None, counts=counts)
@@ -120,7 +135,7 @@ def rebuild_site(
     connection.execute(
         sa.update(syncs)
         .where(syncs.c.site_id == site_id, syncs.c.state == "applied")
-        .values(state="stale", sequence=None)
+        .values(state="superseded", sequence=None)
     )
     nothing = dict.fromkeys(("snapshot_at", "full_snapshot_at", "drupal_version", "php_version", "site_info"))
     connection.execute(sa.update(sites).where(sites.c.id == site_id).values(sequence=0, **nothing))
@@ -133,7 +148,7 @@ def rebuild_site(
         site = _lock_site(connection, site_id)
         return _write(connection, incoming, site, *compare(connection, site_id, incoming.request))
 
-    return [anew(one) for one in sorted(landed, key=lambda one: applied_as.get(one, math.inf))]
+    return [anew(one) for one in sorted(landed, key=lambda one: (applied_as.get(one, math.inf), one))]
 
 
 def _lock_site(connection: sa.Connection, site_id: int):
@@ -143,10 +158,19 @@ def _lock_site(connection: sa.Connection, site_id: int):
     return site
 
 
+def _newer(connection: sa.Connection, incoming: Incoming, site: sa.Row[Any, Any, Any, Any]) -> UUID | None:
+    """The sync that was applied last, if it is newer than this one."""
+    taken_at = incoming.request.sync_timestamp
+    if site.snapshot_at is None or taken_at > site.snapshot_at:
+        return None
+    newest = connection.execute(_NEWEST, {"site": incoming.site_id, "sequence": site.sequence}).scalar_one()
+    return newest if taken_at < site.snapshot_at or newest > incoming.id else None
+
+
 def _write(
     connection: sa.Connection,
     incoming: Incoming,
-    site: sa.Row[Any, Any, Any],
+    site: sa.Row[Any, Any, Any, Any],
     counts: Counts,
     changed: frozenset[str],
 ) -> Applied:
@@ -170,7 +194,10 @@ def _write(
             "site_info": request.site_info,
         },
     )
-    applied = Applied(id=incoming.id, state="applied", sequence=sequence, counts=counts, changed=changed)
+    applied = Applied(
+        id=incoming.id, state="applied", sequence=sequence, counts=counts, changed=changed,
+        changes_core=request.drupal_version != site.drupal_version,
+    )  # fmt: skip
     _record(connection, incoming, applied, unchanged=unchanged)
     return applied
 
@@ -193,12 +220,13 @@ def _record(
             "sequence": applied.sequence,
             "counts": asdict(applied.counts),
             "unchanged_names": unchanged,
+            "superseded_by": applied.superseded_by,
         },
     )
 
 
 def _as_applied(connection: sa.Connection, row: sa.Row[Any]) -> Applied:
-    """A sync that was decided on before."""
+    """A sync that was decided on before; whether it told of another core is not known any more, so it may have."""
     changed = connection.scalars(
         sa.select(states.c.machine_name).where(
             states.c.site_id == row.site_id, states.c.sequence == row.sequence, states.c.present
@@ -210,4 +238,6 @@ def _as_applied(connection: sa.Connection, row: sa.Row[Any]) -> Applied:
         sequence=row.sequence,
         counts=Counts(**row.counts),
         changed=frozenset(changed),
+        changes_core=row.state == "applied",
+        superseded_by=row.superseded_by,
     )

@@ -48,7 +48,7 @@ def _request_schema() -> dict[str, Any]:
 
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": SyncResponse, "description": "Applied, or recorded as stale; the result."},
+    200: {"model": SyncResponse, "description": "Applied, or superseded by a newer snapshot; the result."},
     202: {
         "model": ReceiptView,
         "description": "On durable storage, the outcome is still to come, or the sync is held; the receipt.",
@@ -165,12 +165,16 @@ async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response
     drop_id = await _own_sync(door, site_id, sync_id)
     site = await existing_site(door, site_id)
     before = await door.in_thread(lambda connection: inventory_before(connection, site_id, drop_id))
+    # By the ledger's clock: one that is ahead here would have the site's own syncs be superseded for as long.
+    at = await door.in_thread(
+        lambda connection: connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+    )
     if before is None:
         raise Problem(409, "The sync was not applied, so there is nothing to undo.")
     body = {
         "site_info": {**(site.site_info or {}), "reverts": f"sync_{drop_id}"},
         "modules": before,
-        "sync_timestamp": max(now(), site.snapshot_at or now()),
+        "sync_timestamp": max(at, site.snapshot_at or at),
         "drupal_version": site.drupal_version,
         "php_version": site.php_version,
         "sync_type": "full",
@@ -247,6 +251,7 @@ def _sync(row: sa.Row[Any]) -> dict[str, Any]:
     return {
         "sync_id": f"sync_{row.id}",
         "state": row.state,
+        "superseded_by": row.superseded_by and f"sync_{row.superseded_by}",
         "sync_type": row.sync_type,
         "snapshot_at": row.snapshot_at,
         "received_at": row.received_at,

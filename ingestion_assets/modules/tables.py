@@ -40,6 +40,7 @@ syncs = sa.Table(
     sa.Column("modules", sa.Integer),
     sa.Column("counts", JSONB),
     sa.Column("unchanged_names", ARRAY(sa.Text)),
+    sa.Column("superseded_by", UUID),
     sa.Column("result", JSONB(none_as_null=True)),
 )
 

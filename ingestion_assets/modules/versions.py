@@ -4,6 +4,9 @@
 | --- | --- |
 | `8.x-1.0-rc3` | release 1.0.0-rc3 for Drupal core 8, as contributed projects were numbered before semantic versions |
 | `10.2.1`, `2.0.0-beta10`, `7.98`, `6.17.8.2` | a release by its numbers; Composer's leading `v` is taken off |
+| `2.0.0-beta.10`, `2.0.0RC1`, `1.0_alpha-3`, `1.0-pl2`, `1.0-stable` | the same stages as Composer also reads them: `-beta10`, `-rc1`, `-alpha3`, `-patch2`, none |
+| `2.0.0-rc1-dev` | on the way to a stage, so before it |
+| `1.2.3+build.5` | the release; what stands behind the `+` says nothing of age, as in Composer |
 | `8.x-3.x-dev`, `10.2.x-dev`, `3.x-dev`, `8.x-5.x`, `dev-2.0.x` | the development branch of these numbers |
 | `2.0.4+1-dev`, `8.x-1.0-alpha1+3-dev` | so many commits after a release (drupal.org's packaging writes it into `.info.yml`) |
 | `dev-main`, `dev-feature/x` | a plain git branch: it has no numbers, so it says nothing of age |
@@ -30,12 +33,16 @@ _BRANCH = -1
 _NUMBERED = re.compile(
     r"""
     (?:(?P<core>[4-9]|[1-9][0-9])\.x-(?=[0-9]))?                # for which Drupal core, in the older numbering
-    v?(?P<numbers>[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}(?P<branch>\.x)?)
-    (?:-(?P<stage>[A-Za-z][0-9A-Za-z.]*?)(?P<number>[0-9]{0,9}))?
+    [vV]?(?P<numbers>[0-9]{1,9}(?:\.[0-9]{1,9}){0,3}(?P<branch>\.x)?)
+    (?:
+        [._-]?(?P<stage>(?i:stable|unstable|alpha|beta|rc|patch|pl|[abp]))(?P<number>(?:[.-]?[0-9]{1,9}){0,4})(?P<before>[.-]?dev)?
+        | -(?P<other>[A-Za-z][0-9A-Za-z.]*?)(?P<other_number>[0-9]{0,9})
+    )?
     (?:\+(?:(?P<commits>[0-9]{1,9})-dev|(?P<build>[0-9A-Za-z.-]+)))?
     """,
     re.VERBOSE,
 )
+_DIGITS = re.compile(r"[0-9]+")
 _GIT_BRANCH = re.compile(r"dev-(?P<name>[^\s~^:?*\[\\\x00-\x1f\x7f]{1,240})")
 _NUMBERED_BRANCH = re.compile(r"dev-(?P<branch>(?:[4-9]\.x-)?[0-9]{1,9}(?:\.[0-9]{1,9}){0,2}\.x)")
 
@@ -50,8 +57,8 @@ class Version:
     """One version. Compares and hashes by order: versions are equal only if their texts are.
 
     `core` is the Drupal core named in the version, `numbers` up to four numbers (empty for a plain git branch),
-    `is_branch` whether they name a development branch, `commits` how many commits after the release, `branch` the git
-    branch that releases of its kind come from (`8.x-1.x`, `10.2.x`; the branch itself for a branch).
+    `is_branch` whether they name a development branch, `commits` how many commits after the release (-1: on the way to it),
+    `branch` the git branch that releases of its kind come from (`8.x-1.x`, `10.2.x`; the branch itself for a branch).
     """
 
     text: str
@@ -60,7 +67,7 @@ class Version:
     is_branch: bool
     stability: Stability
     stage: str
-    stage_number: int
+    stage_number: tuple[int, ...]
     commits: int
     build: str
     branch: str
@@ -73,7 +80,7 @@ class Version:
     @property
     def is_dev(self) -> bool:
         """Whether it is a development snapshot: a branch, `-dev`, or commits after a release."""
-        return self.stage == "dev" or self.is_branch or self.commits > 0 or not self.numbers
+        return self.stage == "dev" or self.is_branch or self.commits != 0 or not self.numbers
 
     @property
     def semantic(self) -> str:
@@ -85,8 +92,10 @@ class Version:
             return f"{written}.x-dev"
         written += ".0" * (3 - len(self.numbers))
         if self.stage != "stable":
-            written += f"-{self.stage}{self.stage_number or ''}"
-        if self.commits:
+            written += f"-{self.stage}{'.'.join(map(str, self.stage_number))}"
+        if self.commits < 0:
+            written += "-dev"
+        elif self.commits:
             return f"{written}+{self.commits}-dev"
         return f"{written}+{self.build}" if self.build else written
 
@@ -96,7 +105,7 @@ class Version:
         padded = (*self.numbers, *tail, *((_BRANCH if self.is_branch else 0,) * 4))[:4]
         rank = _STAGES[self.stability]
         named = self.stage if self.stability == "other" else ""
-        return (bool(self.numbers), padded, rank, named, self.stage_number, self.commits, self.build)
+        return (bool(self.numbers), padded, rank, named, self.stage_number, self.commits)
 
     def _order(self) -> tuple[object, ...]:
         return (*self.meaning(), self.core or 0, self.text)
@@ -142,20 +151,21 @@ def _git_branch(text: str) -> Version:
     numbered = _NUMBERED_BRANCH.fullmatch(text)
     if numbered is not None:
         inner = parse(f"{numbered['branch']}-dev")
-        return Version(text, inner.core, inner.numbers, True, "dev", "dev", 0, 0, "", branch=inner.branch)
+        return Version(text, inner.core, inner.numbers, True, "dev", "dev", (), 0, "", branch=inner.branch)
     match = _GIT_BRANCH.fullmatch(text)
     if match is None:
         raise VersionError(f"{text[:60]!r} names no git branch")
-    return Version(text, None, (), True, "dev", "dev", 0, 0, "", branch=match["name"])
+    return Version(text, None, (), True, "dev", "dev", (), 0, "", branch=match["name"])
 
 
 def _numbered(text: str, match: re.Match[str]) -> Version:
     is_branch = match["branch"] is not None
     written = match["numbers"].removesuffix(".x")
     numbers = tuple(map(int, written.split(".")))
-    stage = (match["stage"] or ("dev" if is_branch else "stable")).lower()
+    stage = (match["stage"] or match["other"] or ("dev" if is_branch else "stable")).lower()
     stage = _ALIASES.get(stage, stage)
-    if is_branch and (stage != "dev" or match["number"] or match["commits"] or match["build"]):
+    number = match["number"] or match["other_number"] or ""
+    if is_branch and (stage != "dev" or number or match["commits"] or match["build"]):
         raise VersionError(
             f"{text[:60]!r} is a branch with the ending of a release; a branch ends in .x or .x-dev"
         )
@@ -170,8 +180,8 @@ def _numbered(text: str, match: re.Match[str]) -> Version:
         is_branch,
         stability=stage if stage in _STAGES else "other",  # pyright: ignore[reportArgumentType]  # keys are Stability
         stage=stage,
-        stage_number=int(match["number"] or 0),
-        commits=int(match["commits"] or 0),
+        stage_number=tuple(map(int, _DIGITS.findall(number))),
+        commits=-1 if match["before"] else int(match["commits"] or 0),
         build=match["build"] or "",
         branch=prefix + _branch_of(written, numbers, is_branch=is_branch, has_core=core is not None),
     )

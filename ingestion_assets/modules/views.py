@@ -44,7 +44,13 @@ class SecurityView(BaseModel):
     recommended: str | None
     security_updates: list[str]
     reason: str | None
-    feed_answered_at: datetime | None = Field(description="When the feed last answered for the project.")
+    feed_answered_at: datetime | None = Field(
+        description="When the feed last gave a good answer for the project."
+    )
+    stale: bool = Field(
+        description="The word is old: the feed's last answer was no good one, or it has given none for a day."
+    )
+    feed_error: str | None = Field(description="What was wrong with the feed's last answer; null if nothing.")
 
 
 class ModuleView(BaseModel):
@@ -99,12 +105,17 @@ class SiteSecurityView(BaseModel):
     """How a site stands."""
 
     site_id: int
-    security_updates_found: int
-    counts: dict[str, int] = Field(description="Modules by status.")
+    security_updates_found: int = Field(
+        description="Modules that need a security update; core counts as one."
+    )
+    counts: dict[str, int] = Field(
+        description="Modules by status. Core, once judged, counts as one unless a module of core has the same status."
+    )
     core: SecurityView = Field(description="Of Drupal core in the version that the site says it runs.")
     oldest_feed_answer: datetime | None
+    stale: int = Field(description="Modules whose word is old, core among them.")
     items: list[ModuleView] = Field(
-        description="Modules that need a security update, are revoked, or are unknown."
+        description="Modules that need a security update, are revoked, or are unknown, and those whose word is old."
     )
 
 
@@ -112,7 +123,8 @@ class SyncView(BaseModel):
     """A sync that was decided on."""
 
     sync_id: str
-    state: Literal["applied", "stale", "held"]
+    state: Literal["applied", "superseded", "held"]
+    superseded_by: str | None = Field(description="The newer sync, where there is one.")
     sync_type: str
     snapshot_at: datetime
     received_at: datetime
@@ -162,7 +174,7 @@ class TouchedSite(BaseModel):
 
     site_id: int
     site_name: str
-    machine_name: str
+    machine_name: str = Field(description="The module; `drupal` for core as the site names it.")
     installed_version: str
     enabled: bool
     status: str

@@ -6,6 +6,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.modules.webhook_addresses import Allowed, allowed_by
 from ingestion_assets.modules.webhooks import Call, deliver, end, take_due
 from ingestion_assets.stores.sealing import Sealer, sealer
 
@@ -17,12 +18,13 @@ log = structlog.get_logger(__name__)
 async def send_webhooks(door: FrontDoor) -> None:
     """Send until cancelled; what is cut off is sent again later."""
     loop = asyncio.get_running_loop()
+    allowed = allowed_by(door.settings)
     while True:
         try:
             calls = await loop.run_in_executor(door.threads, take_due, door.engine)
             if calls:
                 own = await loop.run_in_executor(door.threads, sealer, door.settings)
-                await asyncio.gather(*(_send(door, call, own) for call in calls))
+                await asyncio.gather(*(_send(door, call, own, allowed) for call in calls))
         except (SQLAlchemyError, OSError) as error:
             log.debug("webhooks_unavailable", error=str(error).splitlines()[:1])
             calls = []
@@ -30,8 +32,8 @@ async def send_webhooks(door: FrontDoor) -> None:
             await asyncio.sleep(POLL_S)
 
 
-async def _send(door: FrontDoor, call: Call, own: Sealer) -> None:
-    error = await deliver(call, sealer=own, allow_private=door.settings.webhooks_allow_private)
+async def _send(door: FrontDoor, call: Call, own: Sealer, allowed: Allowed) -> None:
+    error = await deliver(call, sealer=own, allowed=allowed)
     if error:
         log.warning("webhook_failed", sync=str(call.sync_id), attempt=call.attempts, error=error)
     await asyncio.get_running_loop().run_in_executor(

@@ -1,26 +1,23 @@
-"""Telling a site's webhook that a sync is done: signed, retried, and never sent into private networks unless that is allowed.
+"""Telling a site's webhook that a sync is done: signed, retried, and only to addresses that may be called; see `webhook_addresses.py`.
 
 What is to be told is written with the sync and sent by any front door, so that none is lost; it may come twice, with the same
-`Webhook-Id`. The signature is `Webhook-Signature: t=<unix time>,v1=<hex HMAC-SHA256 of "<t>.<body>">` with the site's secret, which
+`Webhook-Id`. How a call went is noted only by whoever made the newest try. The signature is `Webhook-Signature: t=<unix time>,v1=<hex HMAC-SHA256 of "<t>.<body>">` with the site's secret, which
 is kept sealed.
 """
 
-import asyncio
 import hashlib
 import hmac
-import ipaddress
 import json
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
 import httpx
 import sqlalchemy as sa
 
+from ingestion_assets.modules.webhook_addresses import Allowed, ForbiddenAddressError, resolved
 from ingestion_assets.stores.sealing import Sealer, SealError
 
 MAX_ATTEMPTS = 8
@@ -47,12 +44,8 @@ _END = sa.text("""
     UPDATE ingestion.module_webhooks SET state = :state, error = :error,
         ended_at = CASE WHEN :state <> 'waiting' THEN clock_timestamp() END,
         try_after = clock_timestamp() + make_interval(secs => :delay)
-    WHERE sync_id = :sync_id
+    WHERE sync_id = :sync_id AND state = 'waiting' AND attempts = :attempts
 """)
-
-
-class ForbiddenAddressError(ValueError):
-    """The webhook's address is not one that may be called; says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +57,6 @@ class Call:
     attempts: int
     url: str
     sealed: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
-    """Where a call goes: the address with its host resolved, the `Host` header, and the host's name."""
-
-    url: str
-    host: str
-    name: str
 
 
 def announce(connection: sa.Connection, *, site_id: int, sync_id: UUID, result: Mapping[str, Any]) -> None:
@@ -88,10 +72,14 @@ def take_due(engine: sa.Engine) -> list[Call]:
 
 
 def end(engine: sa.Engine, call: Call, *, error: str | None) -> None:
-    """Note how a call went: delivered, to be tried again (5 s, 10 s, 20 s … later), or given up."""
+    """Note how a call went: delivered, to be tried again (5 s, 10 s, 20 s … later), or given up.
+
+    Of a process that stood still until another made the next try nothing is noted.
+    """
     state = "delivered" if error is None else "failed" if call.attempts >= MAX_ATTEMPTS else "waiting"
     values = {
         "sync_id": call.sync_id,
+        "attempts": call.attempts,
         "state": state,
         "error": error,
         "delay": FIRST_DELAY_S * 2 ** (call.attempts - 1),
@@ -106,11 +94,11 @@ def signature(*, secret: str, at: int, body: str) -> str:
     return f"t={at},v1={digest}"
 
 
-async def deliver(call: Call, *, sealer: Sealer, allow_private: bool) -> str | None:
+async def deliver(call: Call, *, sealer: Sealer, allowed: Allowed) -> str | None:
     """Make one call; what went wrong, or None."""
     try:
         secret = sealer.open(call.sealed)
-        target = await _resolved(call.url, allow_private=allow_private)
+        target = await resolved(call.url, allowed)
         headers = {
             "Content-Type": "application/json",
             "Host": target.host,
@@ -131,54 +119,3 @@ async def deliver(call: Call, *, sealer: Sealer, allow_private: bool) -> str | N
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return f"{type(error).__name__}: {error}"[:500]
     return None if response.is_success else f"it answered {response.status_code}"
-
-
-def check_url(url: str) -> None:
-    """Raises `ForbiddenAddressError` for what can be no webhook's address."""
-    _parsed(url)
-
-
-def _parsed(url: str) -> tuple[SplitResult, str]:
-    """The address in its parts, and the name of its host as DNS and HTTP write it."""
-    try:
-        parts = urlsplit(url)
-        _, name = parts.port, (parts.hostname or "").encode("idna").decode("ascii")
-    except ValueError as error:
-        raise ForbiddenAddressError(f"a webhook needs a host that can be called: {error}") from error
-    if parts.scheme not in {"http", "https"} or not name:
-        raise ForbiddenAddressError("a webhook needs an http or https address")
-    if parts.username or parts.password:
-        raise ForbiddenAddressError("a webhook's address may hold no password")
-    return parts, name
-
-
-async def _resolved(url: str, *, allow_private: bool) -> _Target:
-    """The address with its host resolved once and checked, so that it cannot change between check and call."""
-    parts, name = _parsed(url)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(name, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ForbiddenAddressError(f"{name} cannot be resolved: {error}") from error
-    addresses = [ipaddress.ip_address(one[4][0]) for one in found]
-    public = [address for address in addresses if allow_private or is_public(address)]
-    if len(public) < len(addresses) or not public:
-        raise ForbiddenAddressError(f"{name} lies in a private network")
-    literal = f"[{public[0]}]" if public[0].version == 6 else str(public[0])
-    host = f"[{name}]" if ":" in name else name
-    return _Target(
-        url=parts._replace(netloc=f"{literal}:{port}").geturl(),
-        host=host if parts.port is None else f"{host}:{parts.port}",
-        name=name,
-    )
-
-
-def is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    """Whether an address can be reached from anywhere and stands for nothing else."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-        if inner is not None:
-            return is_public(inner)
-        if address in ipaddress.ip_network("64:ff9b::/96"):
-            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return address.is_global and not address.is_multicast

@@ -8,13 +8,15 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from ingestion_assets.landing.claims import Claim, DropRef, load
+from ingestion_assets.landing.claims import Claim, ClaimLostError, DropRef, load
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop, RecordOutcome
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
+from ingestion_assets.landing.tables import drops, leases
 from ingestion_assets.modules.attempts import note_accepted
+from ingestion_assets.modules.flow import NAME
 from ingestion_assets.modules.schema import ModuleSyncRequest, SyncResponse, decode_request
-from ingestion_assets.modules.security import judge_site, updates_needed
+from ingestion_assets.modules.security import Standing, judge_site, standing
 from ingestion_assets.modules.sync import Applied, Incoming, RemovalGuard, apply_sync, rebuild_site
 from ingestion_assets.modules.tables import syncs
 from ingestion_assets.modules.webhooks import announce
@@ -22,7 +24,15 @@ from ingestion_assets.modules.webhooks import announce
 # A commit that does not wait for the disk: the outcomes' commit, which comes later in the same log, does. Lost before that, the payload
 # is not done yet and is applied again.
 _NO_WAIT = sa.text("SET LOCAL synchronous_commit = off")
-_SET_RESULT = sa.update(syncs).where(syncs.c.id == sa.bindparam("sync"))
+# Both hold for the run that has the payloads now: one that stood still until another took them leaves what that one wrote.
+_SET_RESULT = sa.update(syncs).where(
+    syncs.c.id == sa.bindparam("sync"),
+    sa.exists().where(drops.c.id == sa.bindparam("sync"), drops.c.claim == sa.bindparam("claim_id")),
+)
+_STILL_HELD = sa.select(leases.c.holder).where(
+    leases.c.flow == NAME, leases.c.lane == sa.bindparam("held_lane"), leases.c.holder == sa.bindparam("run")
+)
+NAMED_AT_MOST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,9 @@ class ModulesWork:
     def judged(self) -> int:
         """Judge the versions that the syncs brought and nobody judged yet; how many."""
         applied = [done.applied for done in self.done()]
-        brought = [one.sequence for one in applied if one.sequence is not None and one.changed]
+        brought = [
+            one.sequence for one in applied if one.sequence is not None and (one.changed or one.changes_core)
+        ]
         if self._judged is None and brought:
             with self.engine.begin() as connection:
                 self._judged = judge_site(connection, self.site_id, since=min(brought))
@@ -79,15 +91,16 @@ class ModulesWork:
         ended: list[DropOutcome] = []
         with self.engine.begin() as connection:
             connection.execute(_NO_WAIT)
-            needed = updates_needed(connection, self.site_id)
+            known = standing(connection, self.site_id)
             for done in self.done():
-                outcome = _outcome(
-                    done, site_id=self.site_id, updates=len(needed.intersection(done.names)), now=now
-                )
+                outcome = _outcome(done, site_id=self.site_id, known=known, now=now)
                 ended.append(outcome)
                 if done.ref.state == "done":
                     continue
-                connection.execute(_SET_RESULT, {"sync": done.ref.id, "result": outcome.result})
+                connection.execute(
+                    _SET_RESULT,
+                    {"sync": done.ref.id, "claim_id": self.claim.claim_id, "result": outcome.result},
+                )
                 note_accepted(connection, done.ref, site_id=self.site_id)
                 if not outcome.held:
                     announce(connection, site_id=self.site_id, sync_id=done.ref.id, result=outcome.result)
@@ -118,7 +131,19 @@ class ModulesWork:
 
         with self.engine.begin() as connection:
             applied = rebuild_site(connection, self.site_id, list(refs), load=take, guard=self.guard)
+            self._require_lanes(connection)
         return [Done(refs[one.id], one, names[one.id]) for one in applied]
+
+    def _require_lanes(self, connection: sa.Connection) -> None:
+        """A rebuild writes the site anew from the payloads of its claim: should another run have taken the lane, perhaps with newer
+        ones, it must not. Asked last, so that the lease is locked for no longer than the commit takes. Raises `ClaimLostError`.
+        """
+        for lane in self.claim.lanes:
+            asked = {"held_lane": lane.name, "run": self.claim.run_id}
+            if connection.execute(_STILL_HELD.with_for_update(read=True), asked).one_or_none() is None:
+                raise ClaimLostError(
+                    f"run {self.claim.run_id} no longer holds the lane of site {self.site_id}"
+                )
 
 
 def incoming_of(drop: LandedDrop) -> Incoming:
@@ -144,17 +169,21 @@ def sync_name(sync_id: UUID) -> str:
     return f"sync_{sync_id}"
 
 
-def _outcome(done: Done, *, site_id: int, updates: int, now: datetime) -> DropOutcome:
+def _outcome(done: Done, *, site_id: int, known: Standing, now: datetime) -> DropOutcome:
     applied, counts = done.applied, done.applied.counts
+    newer = str(applied.superseded_by) if applied.superseded_by else None
     response = SyncResponse(
-        success=applied.state != "held",
+        success=applied.state == "applied",
+        state=applied.state,
+        superseded_by=newer,
         sync_id=sync_name(done.ref.id),
         site_id=site_id,
         processed_count=len(done.names),
         processing_time_ms=max(0, round((now - done.ref.received_at).total_seconds() * 1000)),
-        warnings=_warnings(applied),
+        warnings=_warnings(done, known),
         next_sync_after=_next_sync_after(done.ref),
     )
+    records: Sequence[RecordOutcome] = ()
     if applied.state == "applied":
         response = response.model_copy(
             update={
@@ -166,32 +195,39 @@ def _outcome(done: Done, *, site_id: int, updates: int, now: datetime) -> DropOu
                 "disabled_modules": counts.disabled,
                 "modified_modules": counts.modified,
                 "unchanged_modules": counts.unchanged,
-                "security_updates_found": updates,
+                "security_updates_found": known.updates_found(done.names),
             }
         )
-    else:
-        response = response.model_copy(update={"unchanged_modules": len(done.names)})
-    records: Sequence[RecordOutcome] = ()
-    if applied.state == "applied":
         records = [
             RecordOutcome("stored", id=name)
             if name in applied.changed
             else RecordOutcome("duplicate", duplicate_of=name)
             for name in done.names
         ]
-    result: dict[str, Any] = response.model_dump(mode="json") | {"state": applied.state}
+    elif applied.state == "superseded":
+        response = response.model_copy(update={"superseded_modules": len(done.names)})
+        records = [RecordOutcome("superseded", id=name, superseded_by=newer) for name in done.names]
+    else:
+        response = response.model_copy(update={"unchanged_modules": len(done.names)})
+    result: dict[str, Any] = response.model_dump(mode="json")
     return DropOutcome(done.ref.id, result, records, held=applied.state == "held")
 
 
-def _warnings(applied: Applied) -> list[str]:
-    counts = applied.counts
-    if applied.state == "stale":
-        return ["A newer snapshot of the site was applied before: this one was recorded and changed nothing."]
+def _warnings(done: Done, known: Standing) -> list[str]:
+    applied, counts = done.applied, done.applied.counts
+    if applied.state == "superseded":
+        newer = f" ({sync_name(applied.superseded_by)})" if applied.superseded_by else ""
+        return [
+            f"A newer snapshot of the site was applied before{newer}: this one was recorded and changed nothing."
+        ]
     if applied.state == "held":
         what = f"Held: it would remove {counts.removed} of {counts.present_before} modules."
         how = f"Confirm it with POST …/syncs/{sync_name(applied.id)}/confirm, or send it with ?confirm_removals=true."
         return [f"{what} {how}"]
-    return []
+    unjudged = known.unjudged_of(done.names)
+    if len(unjudged) > NAMED_AT_MOST:
+        return [f"Unknown modules: {len(unjudged)} of the reported are not judged yet."]
+    return [f"Unknown module: {name}" for name in unjudged]
 
 
 def _next_sync_after(ref: DropRef) -> datetime | None:

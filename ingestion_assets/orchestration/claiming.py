@@ -45,6 +45,7 @@ from ingestion_assets.orchestration.retries import (
 )
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores import postgres
+from ingestion_assets.stores.error_text import as_told
 
 DISPATCHED_WAIT_S = 25.0
 REBUILD_WAIT_S = 900.0
@@ -140,7 +141,8 @@ def _failure_by(ending: Ending, run_id: str) -> FailureOf:
 def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False) -> Iterator[Working]:
     """The run's claim, for one step. `last`: this step ends the claim; the block must call `finish`.
 
-    An exception that will pass is retried in the step; any other gives the drops back and fails the run.
+    An exception that will pass is retried in the step; any other gives the drops back and fails the run. What of it Dagster
+    gets to see, and so shows and keeps, holds nothing of a payload.
     """
     run_id = context.run.run_id
     try:
@@ -156,13 +158,13 @@ def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False
                 _free(work)
     except BaseException as error:
         if (again := retry_in_step(error, retry_number=context.retry_number)) is not None:
-            raise again from error
+            raise again from as_told(error)
         work = _working.pop(run_id, None)
         if work is not None:
             failure = _said[run_id] = _failure_by_error(context, error)
             pause_s = work.settings.cancel_pause_s if failure.code == CANCELLED else 0.0
             work.give_back(failure, pause_s=pause_s)
-        raise
+        raise as_told(error)  # noqa: B904  # what led to it is not told
 
 
 def _failure_by_error(context: dg.AssetExecutionContext, error: BaseException) -> FailureOf:

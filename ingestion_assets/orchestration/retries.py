@@ -1,12 +1,14 @@
 """Who tries again when something fails: one page for three layers that do not know each other.
 
+What is said of a failure, wherever it is kept or logged, is `text_of` it (`stores/error_text.py`): never what a payload holds.
+
 | what failed | who tries again | how |
 | --- | --- | --- |
 | a store or the network, for a moment | the step itself | `IN_STEP_RETRIES` times, with backoff and jitter, in the same process |
 | a store or the network, for longer | the ledger | the drops go back, to be taken at once the first time, then after a growing delay; that costs them no attempt |
 | the broker, or it takes no run | Dagster's queue | runs stay `QUEUED` until it is back; see `broker_watch.py` |
 | runs that end before they claim anything | the decision on runs | twice at once, then after 5, 10, 20… s, at most 5 min, until one claims; see `landing/dispatch.py` |
-| one payload, always | the run takes its drops one by one | the one that fails again is `failed`, with the exception's text; the rest go through |
+| one payload, always | the run takes its drops one by one | the one that fails again is `failed`, with what may be said of the exception; the rest go through |
 | the process (killed, out of memory) | the ledger | the worker's warden gives the drops back at once (the sensor, should it be gone too), one attempt fewer; after two lost runs each is taken alone |
 | a check that blocks, or a run that took longer than it may | the ledger | the drops go back, one attempt fewer |
 | a run that a person cancelled | the ledger | its payloads wait for `INGESTION_CANCEL_PAUSE_S`, or until `ingestion drops resume`; that costs them no attempt |
@@ -22,6 +24,7 @@ from sqlalchemy import exc as sql
 
 from ingestion_assets.landing.claims import ClaimLostError, LaneBusyError
 from ingestion_assets.landing.drops import LandingUnavailableError
+from ingestion_assets.stores.error_text import text_of
 
 IN_STEP_RETRIES = 3
 FIRST_DELAY_S = 0.5
@@ -68,7 +71,7 @@ def is_transient(error: BaseException) -> bool:
 
 def failure_of(error: BaseException) -> FailureOf:
     """The word on an exception that is kept in the ledger."""
-    reason = f"{type(error).__name__}: {error}"[:2000]
+    reason = text_of(error)
     if isinstance(error, Exception):
         return FailureOf(
             "store_unavailable" if is_transient(error) else "run_failed", reason, is_transient(error)

@@ -1,6 +1,7 @@
 """`ingestion send claude`: Claude Code transcripts, or sample ones made up."""
 
 import json
+import stat
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ingestion_assets.sending.files import is_folder, kind_of, shown
 from ingestion_assets.sending.options import (
     FIVE_MINUTES,
     AsJson,
@@ -20,9 +22,16 @@ from ingestion_assets.sending.options import (
     key_of,
     state_file,
 )
-from ingestion_assets.sending.report import as_json, print_problems, print_summary
+from ingestion_assets.sending.report import (
+    EXIT_GAVE_UP,
+    EXIT_USAGE,
+    as_json,
+    print_problems,
+    print_summary,
+    printing,
+)
 from ingestion_assets.sending.sender import Cut
-from ingestion_assets.sending.shipment import EXIT_GAVE_UP, EXIT_USAGE, Shipment, ship
+from ingestion_assets.sending.shipment import Shipment, ship
 from ingestion_assets.settings import load_settings
 
 
@@ -37,8 +46,9 @@ def send_claude(
         list[Path] | None,
         typer.Argument(
             metavar="PATH…",
-            help="Transcript files or folders of them. Default: ~/.claude/projects.",
+            help="Transcript files or folders of them. Default: `projects` in $CLAUDE_CONFIG_DIR (several: `A,B`), else ~/.claude/projects.",
             exists=True,
+            readable=False,  # what cannot be read is listed
         ),
     ] = None,
     url: Url = None,
@@ -86,14 +96,14 @@ def send_claude(
 ) -> None:
     """Send Claude Code transcripts. What was sent before is not sent again.
 
-    Exit status: 0 all sent; 1 lines could not be sent or were rejected (they are listed); 2 wrong usage or
-    key; 3 the server could not be reached for as long as --retry-for says; 130 interrupted.
+    Exit status: 0 all sent; 1 lines could not be sent, were rejected or are in conflict with others (they are listed);
+    2 wrong usage, key or address, or the state file cannot be used; 3 the server could not be reached for as long as
+    --retry-for says; 130 interrupted.
     """
     settings = load_settings()
-    wanted = paths or [Path("~/.claude/projects").expanduser()]
+    wanted = paths or claude_folders(settings.claude_config_dir)
     for path in wanted:
-        if not path.exists():
-            raise typer.BadParameter(f"there is no {path}", param_hint="PATH")
+        _check_path(path)
     errors = Console(stderr=True)
     ending = ship(
         Shipment(
@@ -119,19 +129,43 @@ def send_claude(
         ),
         console=errors,
     )
-    if as_json_:
-        typer.echo(
-            json.dumps(as_json(ending.tally, elapsed_s=ending.elapsed_s, ended=ending.reason), indent=2)
-        )
-    elif not quiet:
-        print_summary(ending.tally, console=Console(), elapsed_s=ending.elapsed_s, dry_run=dry_run)
     if not as_json_:
         print_problems(ending.tally, console=errors)
     if ending.status in {EXIT_USAGE, EXIT_GAVE_UP}:
         errors.print(ending.reason, soft_wrap=True, highlight=False, markup=False)
     if ending.status == EXIT_GAVE_UP:
         errors.print("What was sent is remembered; run the same command again to go on.", soft_wrap=True)
+    with printing(errors):
+        if as_json_:
+            typer.echo(
+                json.dumps(as_json(ending.tally, elapsed_s=ending.elapsed_s, ended=ending.reason), indent=2)
+            )
+        elif not quiet:
+            print_summary(ending.tally, console=Console(), elapsed_s=ending.elapsed_s, dry_run=dry_run)
     raise typer.Exit(ending.status)
+
+
+def claude_folders(configured: str | None) -> list[Path]:
+    """Where Claude Code keeps its transcripts: `configured` is one folder, or several with commas between them."""
+    if not configured:
+        return [Path("~/.claude/projects").expanduser()]
+    whole = Path(configured).expanduser()
+    several = [Path(one.strip()).expanduser() for one in configured.split(",") if one.strip()]
+    folders = [whole] if is_folder(whole) else several
+    return [folder if folder.name == "projects" else folder / "projects" for folder in folders]
+
+
+def _check_path(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except PermissionError:
+        return  # listed with all that cannot be read
+    except OSError as error:
+        raise typer.BadParameter(f"there is no {shown(path)}", param_hint="PATH") from error
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise typer.BadParameter(
+            f"{shown(path)} is {kind_of(path)}, neither a file nor a folder", param_hint="PATH"
+        )
 
 
 def write_sample(

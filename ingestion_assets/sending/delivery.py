@@ -1,26 +1,40 @@
 """Speaks HTTP with the front door: hands requests over until they are accepted, and asks for their outcome.
 
-Goes on through outages (refused connections, 429, 503 and the like) with growing pauses; what the front door
-refuses for good comes back as `Refused`. Nothing here knows files.
+Goes on through outages (refused connections, 429, 5xx and the like) with growing pauses; what the front door
+refuses for good comes back as `Refused`. What is its own word, `acknowledgement` says. Nothing here knows files.
 """
 
-import email.utils
-import json
+import re
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 import tenacity
 
+from ingestion_assets.sending.acknowledgement import (
+    Answer,
+    Heard,
+    Proof,
+    holds_receipt,
+    is_page,
+    is_position,
+    is_receipt,
+    one_line,
+    own_answer,
+    retry_after_s,
+)
 from ingestion_assets.sending.requests import Body
 
-RETRIED_STATUS = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
+PASSING_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
+DENIED_STATUS = frozenset({401, 403, 407})
+REFUSED_STATUS = frozenset({400, 413, 422})
 LONGEST_PAUSE_S = 30.0
+LONGEST_ANSWER = 32 * 2**20
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+_KEY = re.compile(r"[!-~]+")
 
 
 class GaveUpError(Exception):
@@ -37,19 +51,20 @@ class StoppedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """The front door keeps the request. `result` is there when it answered with the outcome at once."""
+    """The front door keeps the request. `body` is the receipt, or the result of one that is done."""
 
-    receipt: str | None
+    receipt: str
     replayed: bool
-    result: dict[str, Any] | None = None
+    body: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refused:
-    """The front door will never take this request as it is."""
+    """The front door will never take this request as it is. `own` is false where something before it will not."""
 
     status: int
     detail: str
+    own: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +90,8 @@ class Delivery:
     """A connection to one front door, for use from several threads.
 
     `retry_for_s` bounds how long one request is tried (None: for ever); `on_outage` hears of each pause
-    (reason and seconds) and of the end of an outage (None).
+    (reason and seconds) and of the end of an outage (None). Raises AccessDeniedError for a key or an address that
+    cannot be used.
     """
 
     def __init__(
@@ -90,77 +106,119 @@ class Delivery:
     ) -> None:
         headers = {"User-Agent": "ingestion-send/1"}
         if key:
-            headers["X-API-Key"] = key
-        self._client = httpx.Client(
-            base_url=url,
-            headers=headers,
-            timeout=httpx.Timeout(60.0, connect=5.0),
-            limits=httpx.Limits(max_connections=connections + 2, max_keepalive_connections=connections + 2),
-            trust_env=httpx.URL(url).host not in _LOOPBACK,  # a proxy is for other hosts
-        )
-        self._url = url
+            headers["X-API-Key"] = _sendable(key)
+        try:
+            address = httpx.URL(url)
+            self._client = httpx.Client(
+                base_url=url,
+                headers=headers,
+                timeout=httpx.Timeout(60.0, connect=5.0),
+                limits=httpx.Limits(
+                    max_connections=connections + 2, max_keepalive_connections=connections + 2
+                ),
+                trust_env=address.host not in _LOOPBACK,  # a proxy is for other hosts
+            )
+        except httpx.InvalidURL as error:
+            raise AccessDeniedError(f"--url is not an address: {error}") from error
+        except (ValueError, OSError) as error:  # proxies or certificates that the environment names
+            raise AccessDeniedError(
+                f"the environment's settings for proxies or certificates cannot be used: {error}"
+            ) from error
+        self._url = f"{address.scheme}://{address.netloc.decode()}{address.path}".rstrip("/")  # no password
         self._retry_for_s = retry_for_s
         self._stop = stop
         self._on_outage = on_outage
         self._jitter = tenacity.wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE_S)
+        self._found = False  # whether the front door itself has answered
 
     def close(self) -> None:
         self._client.close()
 
+    def pause(self, seconds: float) -> None:
+        """Wait. Raises StoppedError."""
+        if self._stop.wait(seconds):
+            raise StoppedError
+
     def send(self, body: Body) -> Accepted | Refused:
-        """Post one request until it is accepted or refused. Raises GaveUpError, AccessDeniedError,
-        StoppedError.
-        """
+        """Post a batch until it is accepted or refused. Raises GaveUpError, AccessDeniedError, StoppedError."""
         headers = body.headers | {"Idempotency-Key": body.key, "Prefer": "respond-async"}
-        response = self._answer("POST", "/api/v1/ingest/batch", headers=headers, content=body.content)
-        if response.is_success:
-            return _accepted(response)
-        return Refused(status=response.status_code, detail=_detail(response))
+        return self.submit(
+            "/api/v1/ingest/batch", refusals=REFUSED_STATUS, headers=headers, content=body.content
+        )
+
+    def submit(self, path: str, *, refusals: frozenset[int], **request: Any) -> Accepted | Refused:
+        """Post a payload until there is a receipt for it, or it is refused with one of these statuses. Raises as `send`."""
+        answer = self._answer("POST", path, proof=holds_receipt, refusals=refusals, **request)
+        if isinstance(answer, Refused):
+            return answer
+        if answer.receipt is None:
+            return Refused(status=answer.status, detail=answer.detail)
+        return Accepted(receipt=answer.receipt, replayed=answer.replayed, body=answer.body)
 
     def receipt(self, receipt_id: str, *, wait_s: float) -> ReceiptState:
         """The receipt as it stands after at most about `wait_s` seconds."""
-        response = self._answer(
-            "GET", f"/api/v1/receipts/{receipt_id}", headers={"Prefer": f"wait={max(1, round(wait_s))}"}
+        answer = self._get(
+            f"/api/v1/receipts/{receipt_id}",
+            proof=is_receipt(receipt_id),
+            headers={"Prefer": f"wait={max(1, round(wait_s))}"},
         )
-        if not response.is_success:
-            return ReceiptState(state="unknown", errors=[{"detail": _detail(response)}])
-        value = response.json()
+        if not answer.succeeded:
+            return ReceiptState(state="unknown", errors=[{"detail": answer.detail}])
+        result, errors = answer.body.get("result"), answer.body.get("errors")
         return ReceiptState(
-            state=value["state"], result=value.get("result"), errors=value.get("errors") or []
+            state=answer.body["state"],
+            result=result if isinstance(result, dict) else None,
+            errors=errors if isinstance(errors, list) else [],
         )
 
     def record_outcomes(self, receipt_id: str) -> list[dict[str, Any]]:
-        """Outcome of every record of the receipt, in input order."""
-        outcomes: list[dict[str, Any]] = []
-        params = {"limit": "1000"}
-        while True:
-            response = self._answer("GET", f"/api/v1/receipts/{receipt_id}/records", params=params)
-            if not response.is_success:
-                return outcomes
-            page = response.json()
-            items = page if isinstance(page, list) else page.get("items", [])
-            outcomes.extend(items)
-            following = None if isinstance(page, list) else page.get("next")
-            if not following or not items:
-                return outcomes
-            params = {"limit": "1000", "cursor": following}
+        """Outcome of every record of the receipt, in input order; none where the front door does not know it."""
+        try:
+            return self.items(f"/api/v1/receipts/{receipt_id}/records", params={"limit": "1000"})
+        except LookupError:
+            return []
 
-    def stream_part(self, *, params: dict[str, str], content: bytes) -> httpx.Response:
-        """Post a part of a stream of messages, zstd-compressed, until it is durable (202) or out of place (409).
+    def items(self, path: str, *, params: dict[str, str]) -> list[dict[str, Any]]:
+        """All items of a list, of all its pages. Raises LookupError where the front door has no such list."""
+        items: list[dict[str, Any]] = []
+        cursor: dict[str, str] = {}
+        while True:
+            answer = self._get(path, proof=is_page, params=params | cursor)
+            if not answer.succeeded:
+                raise LookupError(answer.detail)
+            items.extend(answer.body["items"])
+            following = answer.body.get("next")
+            if not following or not answer.body["items"]:
+                return items
+            cursor = {"cursor": following}
+
+    def stream_part(self, *, params: dict[str, str], content: bytes) -> Answer:
+        """Post a part of a stream of messages, zstd-compressed, until it is durable (202), out of place (409) or refused.
 
         Raises GaveUpError, AccessDeniedError, StoppedError.
         """
         headers = {"Content-Type": "text/plain", "Content-Encoding": "zstd", "Prefer": "respond-async"}
-        return self._answer(
-            "POST", "/ingest/stream", params=params, headers=headers, content=content, final=frozenset({409})
-        )
+        answer = self._answer(
+            "POST", "/ingest/stream", params=params, headers=headers, content=content,
+            proof=is_position(params["stream"], params["channel"]), refusals=REFUSED_STATUS | {409},
+        )  # fmt: skip
+        if isinstance(answer, Refused):
+            raise AccessDeniedError(answer.detail)
+        return answer
 
     def stream_position(self, stream: str, *, channel: str) -> dict[str, Any] | None:
         """How far a stream was acknowledged, None if nothing of it is known."""
-        response = self._answer("GET", f"/ingest/stream/{stream}", params={"channel": channel})
-        return response.json() if response.is_success else None
+        proof = is_position(stream, channel)
+        answer = self._get(f"/ingest/stream/{stream}", params={"channel": channel}, proof=proof)
+        return answer.body if answer.succeeded else None
 
-    def _answer(self, method: str, path: str, **request: Any) -> httpx.Response:
+    def _get(self, path: str, *, proof: Proof, **request: Any) -> Answer:
+        answer = self._answer("GET", path, proof=proof, refusals=frozenset({404}), **request)
+        if isinstance(answer, Refused):
+            raise AccessDeniedError(answer.detail)
+        return answer
+
+    def _answer(self, method: str, path: str, **request: Any) -> Answer | Refused:
         began = time.monotonic()
         paused = False
 
@@ -185,79 +243,94 @@ class Delivery:
             wait=pause,
             stop=exhausted,
             before_sleep=outage,
-            sleep=self._sleep,
+            sleep=self.pause,
             reraise=True,
         )
         try:
-            response = retrying(self._once, method, path, **request)
+            answer = retrying(self._once, method, path, **request)
         except _UnavailableError as error:
             raise GaveUpError(f"{self._url}: {error}") from error
         if paused:
             self._on_outage(None, 0.0)
-        return response
+        return answer
 
     def _once(
-        self, method: str, path: str, *, final: frozenset[int] = frozenset(), **request: Any
-    ) -> httpx.Response:
+        self, method: str, path: str, *, proof: Proof, refusals: frozenset[int], **request: Any
+    ) -> Answer | Refused:
         if self._stop.is_set():
             raise StoppedError
+        heard = self._heard(method, path, **request)
+        answer = own_answer(heard, proof=proof)
+        self._found = self._found or answer is not None
+        if heard.status in PASSING_STATUS and (answer is None or heard.status not in refusals):
+            said = answer.detail if answer else "not said by the front door itself"
+            asked = retry_after_s(heard.headers)
+            raise _UnavailableError(f"HTTP {heard.status}: {said}", retry_after_s=asked)
+        if heard.status in DENIED_STATUS:
+            said = answer.detail if answer else "not said by the front door itself; is the address right?"
+            raise AccessDeniedError(f"{self._url} answers {heard.status}: {said}")
+        if answer is None:
+            return self._foreign(heard, size=len(request.get("content", b"")))
+        if answer.succeeded or answer.status in refusals:
+            return answer
+        if answer.status in {404, 405}:
+            raise AccessDeniedError(f"{self._url} has no {path}; is this the address of the front door?")
+        raise AccessDeniedError(f"{self._url} answers {answer.status}: {answer.detail}")
+
+    def _foreign(self, heard: Heard, *, size: int) -> Refused:
+        """Somebody else's answer: a wrong address, or, once the front door has been found there, an outage.
+
+        What is too large for a proxy may go through in parts: that alone is `Refused`.
+        """
+        if heard.status == 413:
+            return Refused(
+                status=413, own=False,
+                detail=f"something before the front door at {self._url} takes no request of {size:,} bytes (413); "
+                "nothing of it counts as sent. Let it take larger ones, or give another address with --url",
+            )  # fmt: skip
+        media_type = one_line(heard.headers.get("content-type", "no content").partition(";")[0], most=60)
+        said = (
+            f"{heard.status} with {media_type}, which is no answer of the front door: nothing counts as sent"
+        )
+        if 300 <= heard.status < 400:
+            said = f"{heard.status} and points {self._pointed_to(heard)}: nothing counts as sent"
+        if self._found:
+            raise _UnavailableError(said)
+        raise AccessDeniedError(
+            f"{self._url} answers {said}. Is this the front door's address (--url)? A login page or a proxy may stand before it."
+        )
+
+    def _pointed_to(self, heard: Heard) -> str:
         try:
-            response = self._client.request(method, path, **request)
+            target = httpx.URL(self._url).join(heard.headers.get("location", ""))
+            return one_line(
+                f"to {target.scheme}://{target.netloc.decode()}", most=200
+            )  # a path may hold secrets
+        except (httpx.InvalidURL, ValueError):
+            return "nowhere"
+
+    def _heard(self, method: str, path: str, **request: Any) -> Heard:
+        content = bytearray()
+        try:
+            with self._client.stream(method, path, **request) as response:
+                for piece in response.iter_bytes():
+                    content += piece
+                    if len(content) > LONGEST_ANSWER:
+                        raise _UnavailableError(f"HTTP {response.status_code}: an answer without end")
         except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
             raise AccessDeniedError(f"{self._url} is not an address: {error}") from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise _UnavailableError(str(error) or type(error).__name__) from error
-        if response.status_code in RETRIED_STATUS - final:
-            raise _UnavailableError(
-                f"HTTP {response.status_code}: {_detail(response)}", retry_after_s=_retry_after_s(response)
-            )
-        if response.status_code in {401, 403}:
-            raise AccessDeniedError(f"{self._url} answers {response.status_code}: {_detail(response)}")
-        if response.status_code in {404, 405} and method == "POST":
-            raise AccessDeniedError(f"{self._url} has no {path}; is this the address of the front door?")
-        return response
-
-    def _sleep(self, seconds: float) -> None:
-        if self._stop.wait(seconds):
-            raise StoppedError
+        return Heard(response.status_code, response.headers, bytes(content))
 
 
-def _accepted(response: httpx.Response) -> Accepted:
-    try:
-        value = response.json()
-    except json.JSONDecodeError:
-        value = {}
-    location = response.headers.get("Location") or response.headers.get("Content-Location") or ""
-    receipt = location.rstrip("/").rpartition("/")[2] if "/receipts/" in location else None
-    receipt = receipt or response.headers.get("X-Receipt-Id") or value.get("receipt_id") or value.get("id")
-    return Accepted(
-        receipt=receipt,
-        replayed=response.headers.get("Idempotent-Replayed", "").lower() == "true",
-        result=value if "stats" in value else None,
+def _sendable(key: str) -> str:
+    """The key, if a header can carry it; where not, the error tells the place and never the key."""
+    if _KEY.fullmatch(key):
+        return key
+    place = next(number for number, one in enumerate(key, 1) if not "!" <= one <= "~")
+    wrong = "a line end" if key[place - 1] in "\r\n" else "a character"
+    raise AccessDeniedError(
+        f"the API key holds {wrong} (at place {place} of {len(key)}) that no header can carry; "
+        "give the key alone, with --key or in INGESTION_API_KEY"
     )
-
-
-def _detail(response: httpx.Response) -> str:
-    try:
-        value = response.json()
-    except ValueError:
-        return response.text[:300] or response.reason_phrase
-    if isinstance(value, dict):
-        return str(value.get("detail") or value.get("title") or value)[:1000]
-    return str(value)[:300]
-
-
-def _retry_after_s(response: httpx.Response) -> float | None:
-    """Seconds to wait as `Retry-After` says, in either of its forms (RFC 9110 10.2.3)."""
-    value = response.headers.get("Retry-After")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())

@@ -61,9 +61,8 @@ class Display:
             return
         tally = self._tally
         if tally.outage is not None and tally.outage != self._outage:
-            self._console.print(
-                f"[yellow]{tally.outage}[/]" if self._progress else tally.outage, soft_wrap=True
-            )
+            style = "yellow" if self._progress else None
+            self._console.print(tally.outage, style=style, soft_wrap=True, markup=False, highlight=False)
         self._outage = tally.outage
         if self._progress is not None:
             self._progress.update(

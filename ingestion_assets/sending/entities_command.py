@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from ingestion_assets.sending.files import open_regular, reason_of, shown
 from ingestion_assets.sending.options import (
     FIVE_MINUTES,
     AsJson,
@@ -19,6 +20,7 @@ from ingestion_assets.sending.options import (
     key_of,
     state_file,
 )
+from ingestion_assets.sending.report import printing
 from ingestion_assets.settings import load_settings
 
 
@@ -49,15 +51,15 @@ def send_entities(
 ) -> None:
     """Send files of messages as one stream: a line may reference any other. Run again, it goes on where it was.
 
-    Exit status: 0 all stored; 1 some lines were not (`ingestion rejects list --flow entities`); 2 wrong usage or
-    key; 3 the server could not be reached for as long as --retry-for says; 130 interrupted.
+    Exit status: 0 all stored, or superseded by something newer; 1 some lines were not (`ingestion rejects list --flow
+    entities`), or a file could not be read to its end; 2 wrong usage, key or address, or the state file cannot be used;
+    3 the server could not be reached, or did not finish, for as long as --retry-for says; 130 interrupted.
     """
     from ingestion_assets.sending.message_shipment import MessageShipment, prefix_of, ship_messages  # noqa: PLC0415
 
     settings = load_settings()
     for name in files:
-        if name != "-" and not Path(name).is_file():
-            raise typer.BadParameter(f"there is no file {name}", param_hint="FILE")
+        _check_readable(name)
     try:
         prefix = None if entity is None else prefix_of(entity)
     except LookupError as error:
@@ -80,13 +82,32 @@ def send_entities(
     )
     errors = Console(stderr=True)
     status, reason, sent = ship_messages(shipment, console=errors)
-    if as_json_:
-        typer.echo(
-            json.dumps({"stream": sent.stream, "lines": sent.lines, "ended": reason, **sent.totals}, indent=2)
-        )
-    elif not quiet:
-        said = ", ".join(f"{number:,} {name}" for name, number in sent.totals.items() if number)
-        typer.echo(f"{sent.lines:,} lines sent. {said}".rstrip())
+    for problem in sent.problems:
+        errors.print(problem, soft_wrap=True, highlight=False, markup=False)
     if reason != "complete":
         errors.print(reason, soft_wrap=True, highlight=False, markup=False)
+    with printing(errors):
+        if as_json_:
+            typer.echo(
+                json.dumps(
+                    {
+                        "stream": sent.stream, "lines": sent.lines, "ended": reason, "problems": sent.problems,
+                        **sent.totals,
+                    },
+                    indent=2,
+                )
+            )  # fmt: skip
+        elif not quiet:
+            said = ", ".join(f"{number:,} {name}" for name, number in sent.totals.items() if number)
+            typer.echo(f"{sent.lines:,} lines sent. {said}".rstrip())
     raise typer.Exit(status)
+
+
+def _check_readable(name: str) -> None:
+    """All files are there before the first is sent: lines of one may reference those of another."""
+    if name == "-":
+        return
+    try:
+        open_regular(Path(name)).close()
+    except OSError as error:
+        raise typer.BadParameter(f"{shown(name)}: {reason_of(error)}", param_hint="FILE") from error

@@ -1,21 +1,27 @@
 """Files of delimited messages as text: decompressed, `.tbl` lines given their prefix, read from where they were acknowledged."""
 
-import gzip
-import io
 import os
 import select
 import sys
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import zstandard
+
+from ingestion_assets.sending.files import GZIP_MAGIC, open_regular
 
 STDIN = "-"
 PART_BYTES = 4 * 2**20
 LINGER_S = 1.0
+_FED_BYTES = 1024  # compressed bytes decoded at a time: what they may swell to is bounded
+
+
+class DamagedFileError(Exception):
+    """Compressed data that is damaged, or ends in the middle; all whole lines before it were given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +45,38 @@ class MessageFile:
 
 
 def parts(file: MessageFile, *, after: int) -> Iterator[tuple[bytes, int]]:
-    """Text of whole lines, from byte `after` of the text on, and how many bytes of the file were read for it."""
+    """Text of whole lines, from byte `after` of the text on, and how many bytes of the file were read for it.
+
+    Raises OSError; DamagedFileError behind the last whole line.
+    """
     if file.path == STDIN:
         yield from _of_stdin(file, after)
         return
-    with Path(file.path).open("rb") as raw:
-        text = _decompressed(raw)
-        rest = b""
+    with open_regular(Path(file.path)) as raw:
         skipped = 0
-        while True:
-            piece = text.read(PART_BYTES)
-            block = rest + piece
-            cut = block.rfind(b"\n") + 1 if piece else len(block)
-            whole, rest = _prefixed(block[:cut], file.prefix), block[cut:]
+        for text in _whole_lines(_text(raw)):
+            whole = _prefixed(text, file.prefix)
             drop = min(len(whole), after - skipped)
             skipped += drop
             if len(whole) > drop:
                 yield whole[drop:], raw.tell()
-            if not piece:
-                return
+
+
+def _whole_lines(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same text in pieces of some size that end with a line; the last line may have no end."""
+    held = bytearray()
+    try:
+        for piece in pieces:
+            held += piece
+            if len(held) >= PART_BYTES and (cut := held.rfind(b"\n") + 1):
+                yield bytes(held[:cut])
+                del held[:cut]
+    except DamagedFileError:
+        if cut := held.rfind(b"\n") + 1:
+            yield bytes(held[:cut])
+        raise
+    if held:
+        yield bytes(held)
 
 
 def _of_stdin(file: MessageFile, after: int) -> Iterator[tuple[bytes, int]]:
@@ -83,15 +102,33 @@ def _of_stdin(file: MessageFile, after: int) -> Iterator[tuple[bytes, int]]:
             return
 
 
-def _decompressed(raw: BinaryIO) -> BinaryIO:
+def _text(raw: BinaryIO) -> Iterator[bytes]:
     magic = raw.read(4)
     raw.seek(0)
-    if magic[:2] == b"\x1f\x8b":
-        return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
-    if magic == b"\x28\xb5\x2f\xfd":
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=False)
-        return io.BufferedReader(reader)  # type: ignore[arg-type, return-value]
-    return raw
+    make: Callable[[], Any]
+    if magic[:2] == GZIP_MAGIC:
+        make = lambda: zlib.decompressobj(wbits=31)  # noqa: E731
+    elif magic == b"\x28\xb5\x2f\xfd":
+        make = zstandard.ZstdDecompressor().decompressobj
+    else:
+        yield from iter(lambda: raw.read(PART_BYTES), b"")
+        return
+    current, begun = make(), False
+    for piece in iter(lambda: raw.read(_FED_BYTES), b""):
+        feed = piece if begun else piece.lstrip(b"\0")  # padding between members is no data
+        while feed:
+            begun = True
+            try:
+                text = current.decompress(feed)
+            except (zlib.error, zstandard.ZstdError) as error:
+                raise DamagedFileError(f"the compressed data is damaged: {error}") from error
+            if text:
+                yield text
+            feed = b""
+            if current.eof:
+                feed, current, begun = current.unused_data.lstrip(b"\0"), make(), False
+    if begun:
+        raise DamagedFileError("the compressed data ends in the middle")
 
 
 def _prefixed(text: bytes, prefix: str | None) -> bytes:

@@ -1,8 +1,12 @@
 """Sending files of messages as one stream: parts of each file in order, files in parallel, resumed where they were acknowledged."""
 
+import contextlib
+import fcntl
 import json
+import os
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +14,11 @@ from pathlib import Path
 import uuid_utils
 import zstandard
 
-from ingestion_assets.sending.delivery import Delivery, StoppedError
-from ingestion_assets.sending.message_files import STDIN, MessageFile, parts
+from ingestion_assets.sending.delivery import Delivery, GaveUpError, StoppedError
+from ingestion_assets.sending.files import reason_of, shown
+from ingestion_assets.sending.memory import StateFileError, unusable
+from ingestion_assets.sending.message_files import STDIN, DamagedFileError, MessageFile, parts
+from ingestion_assets.sending.outcomes import UNKNOWN_PATIENCE_S
 
 POLL_S = 0.3
 _END = "end"
@@ -23,13 +30,14 @@ class OutOfStepError(Exception):
 
 @dataclass(slots=True)
 class Sent:
-    """What was sent so far, and at the end what became of it."""
+    """What was sent so far, and at the end what became of it. `problems` are files that could not be read to their ends."""
 
     stream: str
     bytes_read: int = 0
     lines: int = 0
     resumed_at: int = 0
     totals: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
     _guard: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, *, bytes_read: int, lines: int) -> None:
@@ -39,7 +47,10 @@ class Sent:
 
 
 class StreamMemory:
-    """Names of streams that were begun and not ended, by what they are made of, so that the same command goes on."""
+    """Names of streams that were begun and not ended, by what they are made of, so that the same command goes on.
+
+    Raises `StateFileError`.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -48,30 +59,39 @@ class StreamMemory:
         """The name of the stream of these files: the one begun before, or a new one."""
         if any(file.path == STDIN for file in files):
             return str(uuid_utils.uuid7())
-        begun = self._read()
-        key = self._key(target, files)
-        if key not in begun:
-            begun[key] = str(uuid_utils.uuid7())
-            self._write(begun)
-        return begun[key]
+        with self._begun() as begun:
+            return begun.setdefault(self._key(target, files), str(uuid_utils.uuid7()))
 
     def ended(self, *, target: str, files: Sequence[MessageFile]) -> None:
         """Forget a stream that is complete."""
-        begun = self._read()
-        if begun.pop(self._key(target, files), None) is not None:
-            self._write(begun)
+        with self._begun() as begun:
+            begun.pop(self._key(target, files), None)
 
     @staticmethod
     def _key(target: str, files: Sequence[MessageFile]) -> str:
         return json.dumps([target, *(file.identity() for file in files)])
 
-    def _read(self) -> dict[str, str]:
-        return json.loads(self._path.read_text(encoding="utf-8")) if self._path.is_file() else {}
+    @contextlib.contextmanager
+    def _begun(self) -> Iterator[dict[str, str]]:
+        """The streams; what is changed in them is kept, whole, before anything is sent."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.with_name(self._path.name + ".lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)  # others add theirs at the same time
+                begun = json.loads(self._path.read_text(encoding="utf-8")) if self._path.is_file() else {}
+                before = dict(begun)
+                yield begun
+                if begun != before:
+                    self._write(begun)
+        except (OSError, ValueError, TypeError) as error:
+            raise StateFileError(unusable(self._path, error)) from error
 
     def _write(self, begun: dict[str, str]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._path.with_suffix(".part")
-        temporary.write_text(json.dumps(begun), encoding="utf-8")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(begun))
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(self._path)
 
 
@@ -83,6 +103,7 @@ def send_stream(
     concurrency: int,
     stop: threading.Event,
     wait: bool,
+    patience_s: float,
     tick: Callable[[], None],
 ) -> None:
     """Send the files, each over a channel of its own, declare the end, and wait for what became of all lines.
@@ -106,24 +127,46 @@ def send_stream(
             raise
         _raise_first(work)
     if delivery.stream_position(sent.stream, channel=_END) is None:
-        delivery.stream_part(params={"stream": sent.stream, "channel": _END}, content=zstandard.compress(b""))
-    channels = [*map(str, range(len(files))), _END]
-    open_channels = set(channels)
+        params = {"stream": sent.stream, "channel": _END}
+        answer = delivery.stream_part(params=params, content=zstandard.compress(b""))
+        if not answer.succeeded and answer.body.get("ended") is not True:
+            raise OutOfStepError(f"the server answered {answer.status}: {answer.detail}")
+    if wait:
+        sent_of = {str(index): one.result() for index, one in enumerate(work)}
+        channels = {channel for channel, length in sent_of.items() if length} | {_END}
+        _wait_for_outcomes(delivery, channels, sent=sent, stop=stop, patience_s=patience_s, tick=tick)
+
+
+def _wait_for_outcomes(
+    delivery: Delivery,
+    channels: set[str],
+    *,
+    sent: Sent,
+    stop: threading.Event,
+    patience_s: float,
+    tick: Callable[[], None],
+) -> None:
     known: dict[str, dict[str, int]] = {}
-    while wait and open_channels:
-        for channel in sorted(open_channels):
+    before, changed_at = None, time.monotonic()
+    while channels:
+        for channel in sorted(channels):
             position = delivery.stream_position(sent.stream, channel=channel)
-            if position is None:  # an empty file has no parts
-                open_channels.discard(channel)
-                continue
-            known[channel] = position["totals"]
-            if not position["unfinished"]:
-                open_channels.discard(channel)
+            if position is not None:
+                known[channel] = position["totals"]
+                if not position["unfinished"]:
+                    channels.discard(channel)
         sent.totals = {
             name: sum(one.get(name, 0) for one in known.values()) for one in known.values() for name in one
         }
         tick()
-        if open_channels and stop.wait(POLL_S):
+        if (now := (sent.totals, set(channels))) != before:
+            before, changed_at = now, time.monotonic()
+        patience = min(patience_s, UNKNOWN_PATIENCE_S) if channels - known.keys() else patience_s
+        if channels and time.monotonic() - changed_at > patience:
+            raise GaveUpError(
+                f"accepted, but what becomes of it was not known after {patience:.0f} s without news"
+            )
+        if channels and stop.wait(POLL_S):
             raise StoppedError
 
 
@@ -135,18 +178,25 @@ def _raise_first(work: Sequence["object"]) -> None:
 
 def _send_file(
     delivery: Delivery, file: MessageFile, *, sent: Sent, channel: str, stop: threading.Event
-) -> None:
+) -> int:
+    """Send what the server does not have of a file; gives how much text it has then."""
     known = delivery.stream_position(sent.stream, channel=channel) if file.path != STDIN else None
     offset = known["bytes"] if known else 0
     sent.resumed_at += offset
     sent.add(bytes_read=0, lines=known["lines"] if known else 0)
     read = 0
-    for text, position in parts(file, after=offset):
-        if stop.is_set():
-            raise StoppedError
-        offset = _send_part(delivery, text, offset, stream=sent.stream, channel=channel)
-        sent.add(bytes_read=max(0, position - read), lines=text.count(b"\n") + (not text.endswith(b"\n")))
-        read = position
+    try:
+        for text, position in parts(file, after=offset):
+            if stop.is_set():
+                raise StoppedError
+            offset = _send_part(delivery, text, offset, stream=sent.stream, channel=channel)
+            lines = text.count(b"\n") + (not text.endswith(b"\n"))
+            sent.add(bytes_read=max(0, position - read), lines=lines)
+            read = position
+    except (DamagedFileError, OSError) as error:
+        said = reason_of(error) if isinstance(error, OSError) else str(error)
+        sent.problems.append(f"{shown(file.path)}: {said}; its whole lines before that were sent")
+    return offset
 
 
 def _send_part(delivery: Delivery, text: bytes, offset: int, *, stream: str, channel: str) -> int:
@@ -155,14 +205,11 @@ def _send_part(delivery: Delivery, text: bytes, offset: int, *, stream: str, cha
     while offset < end:
         params = {"stream": stream, "channel": channel, "offset": str(offset), "more": "true"}
         answer = delivery.stream_part(params=params, content=zstandard.compress(text[offset - end :], 3))
-        if answer.status_code == 202:
-            return end
-        acknowledged = (
-            answer.json().get("acknowledged", {}).get("bytes") if answer.status_code == 409 else None
-        )
-        if acknowledged is None or not offset < acknowledged <= end:
+        position = answer.body if answer.succeeded else answer.body.get("acknowledged")
+        acknowledged = position.get("bytes") if isinstance(position, dict) else None
+        if not isinstance(acknowledged, int) or not offset < acknowledged <= end:
             raise OutOfStepError(
-                f"the server answered {answer.status_code}: {answer.json().get('detail')}. "
+                f"the server answered {answer.status}: {answer.body.get('detail')}. "
                 "If the file was changed meanwhile, send it anew with --reset."
             )
         offset = acknowledged

@@ -9,56 +9,83 @@ from typing import Any
 
 from ingestion_assets.sending.delivery import Delivery, GaveUpError, ReceiptState, StoppedError
 from ingestion_assets.sending.memory import OpenReceipt
+from ingestion_assets.sending.requests import Place
 from ingestion_assets.sending.slices import Problem
 from ingestion_assets.sending.tally import Tally
 
 ASKED_WAIT_S = 5.0
+CONFLICT = "conflict"
 UNKNOWN_PATIENCE_S = 15.0  # a receipt landed while the ledger was down is known only later
 
 
 def settle(
     receipt: OpenReceipt, state: ReceiptState, *, record_outcomes: Callable[[], list[dict[str, Any]]]
 ) -> tuple[dict[str, int], list[Problem]]:
-    """Totals (names of `Tally`) and rejected records of a finished receipt.
+    """Totals (names of `Tally`) of a finished receipt, and the records to be told of: rejected ones, conflicts.
 
-    `record_outcomes` is only asked where something was rejected. What a replayed receipt stored was stored
-    before.
+    `record_outcomes` is only asked where there are such. What a replayed receipt stored was stored before.
     """
+    count = len(receipt.places)
     if state.state == "unknown":
-        return {"unknown": len(receipt.places)}, []
+        reason = f"the server knows no receipt {receipt.id} (any more), of {count} records from here on; --reset sends them again"
+        return {"unknown": count}, [_problem(receipt.places[0], "outcome_unknown", reason)]
     if state.state == "failed":
         reason = (
             "; ".join(_sentence(error) for error in state.errors)
             or "the request failed and is kept as rejected"
         )
-        return {}, [_problem(receipt, place, "request_failed", reason) for place in receipt.places]
-    stats = (state.result or {}).get("stats") or {}
-    stored, duplicate = int(stats.get("messages_processed", 0)), int(stats.get("messages_skipped", 0))
+        return {"rejected": count}, [_problem(place, "request_failed", reason) for place in receipt.places]
+    result = state.result or {}
+    stats = result.get("stats") or {}
+    stored, skipped = int(stats.get("messages_processed", 0)), int(stats.get("messages_skipped", 0))
+    rejected = int(stats.get("messages_failed", 0))
+    warnings = _dicts(result.get("warnings"))
+    conflicts = sum(warning.get("code") == CONFLICT for warning in warnings)
+    problems: list[Problem] = []
+    if rejected or conflicts:
+        told = record_outcomes() or _from_result(_dicts(result.get("errors")), warnings)
+        problems = _problems(receipt, told)
+        conflicts = sum(problem.code == CONFLICT for problem in problems)
+        unnamed = rejected - (len(problems) - conflicts)
+        if unnamed > 0:
+            reason = f"{unnamed} records from here on were rejected, the server does not say which; see `ingestion rejects list`"
+            problems.append(_problem(receipt.places[0], "rejected", reason))
     if receipt.replayed:
-        stored, duplicate = 0, stored + duplicate
-    totals = {"stored": stored, "duplicate": duplicate}
-    if not stats.get("messages_failed"):
-        return totals, []
-    outcomes = record_outcomes()
-    problems = [
-        _problem(receipt, place, outcome.get("code") or "rejected", outcome.get("reason") or "")
-        for place, outcome in zip(receipt.places, outcomes, strict=False)
-        if outcome.get("status") == "rejected"
-    ]
-    return totals, problems or _from_errors(receipt, state)
+        stored, skipped = 0, stored + skipped
+    totals = {"stored": stored, "duplicate": max(0, skipped - conflicts), "conflicts": conflicts}
+    return totals | {"rejected": rejected, "superseded": _superseded(stats, warnings)}, problems
 
 
-def _from_errors(receipt: OpenReceipt, state: ReceiptState) -> list[Problem]:
-    errors = (state.result or {}).get("errors") or state.errors
+def _problems(receipt: OpenReceipt, outcomes: list[dict[str, Any]]) -> list[Problem]:
     return [
-        _problem(receipt, receipt.places[error["index"]], error.get("code") or "rejected", _sentence(error))
-        for error in errors
-        if isinstance(error, dict) and 0 <= error.get("index", -1) < len(receipt.places)
+        _problem(place, outcome.get("code") or "rejected", outcome.get("reason") or "")
+        for place, outcome in zip(receipt.places, outcomes, strict=False)
+        if outcome.get("status") == "rejected" or outcome.get("code") == CONFLICT
     ]
 
 
-def _problem(receipt: OpenReceipt, place: tuple[int, int], code: str, reason: str) -> Problem:
-    return Problem(path=receipt.path, line=place[0], offset=place[1], code=code, reason=reason)
+def _from_result(errors: list[dict[str, Any]], warnings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Outcomes as far as the result names them, where those of the records are not to be had."""
+    named: dict[int, dict[str, Any]] = {}
+    for one in [*(w for w in warnings if w.get("code") == CONFLICT), *errors]:
+        if isinstance(one.get("index"), int) and one["index"] >= 0:
+            named[one["index"]] = {"code": "rejected", "status": "rejected", **one, "reason": _sentence(one)}
+    return [named.get(index, {}) for index in range(max(named, default=-1) + 1)]
+
+
+def _superseded(stats: dict[str, Any], warnings: list[dict[str, Any]]) -> int:
+    """How many messages, todo lists and settings changed nothing because something newer is stored already."""
+    counted = [int(value) for name, value in stats.items() if "superseded" in name]
+    return sum(counted) if counted else sum(warning.get("code") == "superseded" for warning in warnings)
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+
+
+def _problem(place: Place, code: str, reason: str) -> Problem:
+    path, line, offset = place
+    return Problem(path=path, line=line, offset=offset, code=code, reason=reason)
 
 
 def _sentence(error: Any) -> str:
@@ -161,8 +188,7 @@ class OutcomeFollower:
             totals, problems = settle(
                 receipt, state, record_outcomes=partial(self._delivery.record_outcomes, receipt.id)
             )
-            self._tally.add(**totals)
-            self._tally.rejected_found(problems)
+            self._tally.settled(totals, problems)
             self._closed(receipt)
             pause_s, finished_at = 0.02, time.monotonic()
             with self._changed:

@@ -1,15 +1,22 @@
-"""The report at the end: a table of totals, and every line that was not sent or was rejected."""
+"""The report at the end: a table of totals, every line that was not sent or was rejected, the exit status."""
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ingestion_assets.sending.acknowledgement import one_line
 from ingestion_assets.sending.slices import Problem
 from ingestion_assets.sending.tally import Tally
 
+EXIT_PROBLEMS, EXIT_USAGE, EXIT_GAVE_UP, EXIT_INTERRUPTED = 1, 2, 3, 130
 LISTED_PROBLEMS = 200
 _NOTES = {
     "invalid_utf8": "lines with bytes that are no UTF-8, sent with U+FFFD in their place",
@@ -30,6 +37,8 @@ def as_json(tally: Tally, *, elapsed_s: float, ended: str) -> dict[str, Any]:
         "lines_sent": tally.sent,
         "stored": tally.stored,
         "duplicate": tally.duplicate,
+        "conflicts": tally.conflicts,
+        "superseded": tally.superseded,
         "rejected": tally.rejected,
         "unsendable": tally.unsendable,
         "incomplete": len(tally.incomplete),
@@ -38,10 +47,25 @@ def as_json(tally: Tally, *, elapsed_s: float, ended: str) -> dict[str, Any]:
         "todo_lists": tally.todos,
         "settings": tally.configs,
         "notes": dict(tally.notes),
-        "problems": [
-            asdict(problem) for problem in (*tally.problems, *sorted_by_place(tally.incomplete.values()))
-        ],
+        "passed_over": dict(tally.passed_over),
+        "problems": [asdict(problem) for problem in all_problems(tally)],
     }
+
+
+@contextlib.contextmanager
+def printing(console: Console) -> Iterator[None]:
+    """Around what goes to standard output, whose disk may be full as well: a sentence and exit status 2."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # who reads has had enough
+    except OSError as error:
+        with contextlib.suppress(OSError, ValueError):  # else Python tries again when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        said = f"what became of it cannot be printed: {error.strerror}"
+        console.print(said, soft_wrap=True, highlight=False, markup=False)
+        raise typer.Exit(EXIT_USAGE) from error
 
 
 def print_summary(tally: Tally, *, console: Console, elapsed_s: float, dry_run: bool = False) -> None:
@@ -55,8 +79,13 @@ def print_summary(tally: Tally, *, console: Console, elapsed_s: float, dry_run: 
     if not dry_run:
         table.add_row("  stored", f"{tally.stored:,}", "new to the store")
         table.add_row("  duplicate", f"{tally.duplicate:,}", "stored before")
+        if tally.conflicts:
+            table.add_row("  conflict", f"{tally.conflicts:,}", "others came first and stay; kept as rejects")
+        if tally.superseded:
+            table.add_row("superseded", f"{tally.superseded:,}", "something newer is stored")
         table.add_row("  rejected", f"{tally.rejected:,}", "")
-        open_lines = tally.sent - tally.stored - tally.duplicate - tally.rejected
+        known = tally.stored + tally.duplicate + tally.conflicts + tally.rejected
+        open_lines = tally.sent - known
         if tally.waiting_for or tally.unknown or open_lines > 0:
             table.add_row("  accepted", f"{max(0, open_lines):,}", "outcome not asked for, or not known yet")
     table.add_row("lines that cannot be sent", f"{tally.unsendable:,}", "")
@@ -73,7 +102,9 @@ def print_summary(tally: Tally, *, console: Console, elapsed_s: float, dry_run: 
 
 def print_problems(tally: Tally, *, console: Console) -> None:
     """`file:line (byte offset): code: reason`, one a line, so that editors and grep find the place."""
-    problems = [*sorted_by_place(tally.problems), *sorted_by_place(tally.incomplete.values())]
+    for name, reason in sorted(tally.passed_over.items()):
+        console.print(f"{name}: passed over: {reason}", soft_wrap=True, highlight=False, markup=False)
+    problems = all_problems(tally)
     for problem in problems[:LISTED_PROBLEMS]:
         console.print(describe(problem), soft_wrap=True, highlight=False)
     if len(problems) > LISTED_PROBLEMS:
@@ -84,8 +115,15 @@ def print_problems(tally: Tally, *, console: Console) -> None:
 
 def describe(problem: Problem) -> str:
     """One problem as a line of text, safe to print with markup."""
-    return escape(f"{problem.path}:{problem.line} (byte {problem.offset}): {problem.code}: {problem.reason}")
+    place = f"{problem.path}:{problem.line} (byte {problem.offset})" if problem.line else problem.path
+    return escape(f"{place}: {problem.code}: {one_line(problem.reason)}")
 
 
-def sorted_by_place(problems: Any) -> list[Problem]:
-    return sorted(problems, key=lambda problem: (problem.path, problem.offset))
+def all_problems(tally: Tally) -> list[Problem]:
+    """Those that will not be tried again, then those that will, each by place."""
+    again = [*tally.unreadable.values(), *tally.incomplete.values()]
+    return [*sorted(tally.problems, key=_place), *sorted(again, key=_place)]
+
+
+def _place(problem: Problem) -> tuple[str, int]:
+    return problem.path, problem.offset

@@ -8,13 +8,13 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import msgspec
 import zstandard
 
+from ingestion_assets.sending.files import shown
 from ingestion_assets.sending.slices import Problem, Record
 from ingestion_assets.sending.sources import Source
 
@@ -23,40 +23,40 @@ Encoding = Literal["zstd", "gzip", "none"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
-    """One request to be: records of one file, or a todo list or settings (`extra`, a member of the body as
-    JSON).
+    """One request to be: records of one member of the body, of one file or of several. `session_id` is the session of
+    messages that name none.
     """
 
-    path: str
+    member: Literal["messages", "todos", "config"] = "messages"
     session_id: str | None = None
-    records: Sequence[Record] = ()
-    extra: bytes | None = None
+    records: Sequence[Record]
 
-    def places(self) -> list[tuple[int, int]]:
-        """Line and offset of each record, in the order the front door counts them in."""
-        return [(record.line, record.offset) for record in self.records] or [(1, 0)]
+    def places(self) -> list["Place"]:
+        """File, line and offset of each record, in the order the front door counts them in."""
+        return [(record.path, record.line, record.offset) for record in self.records]
 
     def halves(self) -> tuple["Outgoing", "Outgoing"]:
         """The same records as two requests."""
         middle = len(self.records) // 2
-        return self._only(self.records[:middle]), self._only(self.records[middle:])
-
-    def _only(self, records: Sequence[Record]) -> "Outgoing":
-        return Outgoing(path=self.path, session_id=self.session_id, records=records)
+        return replace(self, records=self.records[:middle]), replace(self, records=self.records[middle:])
 
     def body_parts(self) -> Iterator[bytes]:
-        if self.extra is not None:
-            yield b"{" + self.extra + b"}"
+        if self.member == "config":
+            yield b'{"config":' + self.records[0].raw + b"}"
             return
         yield b"{"
         if self.session_id is not None:
             yield b'"sessionId":' + json.dumps(self.session_id).encode() + b","
-        yield b'"messages":['
+        yield b'"' + self.member.encode() + b'":['
         for number, record in enumerate(self.records):
             if number:
                 yield b","
             yield record.raw
         yield b"]}"
+
+
+Place = tuple[str, int, int]
+"""File, line, and offset of a record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,25 +99,25 @@ def _compressed(parts: Iterable[bytes], *, encoding: Encoding, size: int) -> Ite
     yield compressor.flush()
 
 
-def document(source: Source, content: bytes) -> Outgoing | Problem:
-    """A todo list or a settings file as a request, or why it cannot be sent."""
-    text = content.strip(b" \t\r\n\x00\xef\xbb\xbf")
+def document(source: Source, text: bytes) -> Record | Problem:
+    """A todo list as an entry of `todos`, or a settings file as `config`; or why it cannot be sent."""
+    text = text.strip(b" \t\r\n\x00\xef\xbb\xbf")
     try:
         value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return _not_sendable(source.path, "invalid_json", str(error))
+        return _not_sendable(source.name, "invalid_json", str(error))
     if source.kind == "config":
         if not isinstance(value, dict):
-            return _not_sendable(source.path, "not_an_object", "settings are a JSON object")
+            return _not_sendable(source.name, "not_an_object", "settings are a JSON object")
         member = b"config" if source.path.name == "config.json" else b"settings"
-        return Outgoing(path=str(source.path), extra=b'"config":{"' + member + b'":' + text + b"}")
+        return Record(b'{"' + member + b'":' + text + b"}", source.name, 1, 0)
     if not isinstance(value, list):
-        return _not_sendable(source.path, "not_a_list", "a todo file is a JSON list of items")
+        return _not_sendable(source.name, "not_a_list", "a todo file is a JSON list of items")
     header = json.dumps(
-        {"sessionId": source.session_id, "filename": source.path.name, "todoCount": len(value)}
+        {"sessionId": source.session_id, "filename": shown(source.path.name), "todoCount": len(value)}
     ).encode()
-    return Outgoing(path=str(source.path), extra=b'"todos":[' + header[:-1] + b',"todos":' + text + b"}]")
+    return Record(header[:-1] + b',"todos":' + text + b"}", source.name, 1, 0)
 
 
-def _not_sendable(path: Path, code: str, reason: str) -> Problem:
-    return Problem(path=str(path), line=1, offset=0, code=code, reason=reason)
+def _not_sendable(path: str, code: str, reason: str) -> Problem:
+    return Problem(path=path, line=1, offset=0, code=code, reason=reason)

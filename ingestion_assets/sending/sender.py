@@ -1,25 +1,25 @@
-"""Sends files: several at a time, each from where it was acknowledged last, one request after another.
+"""Sends files: several at a time, each from where it was acknowledged last, small ones several in one request.
 
 A file's mark moves only after the front door accepted all requests up to there. Order within a file is kept.
 """
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import BinaryIO
 
-from ingestion_assets.sending.delivery import Accepted, Delivery, ReceiptState, Refused, StoppedError
-from ingestion_assets.sending.memory import Memory, OpenReceipt
-from ingestion_assets.sending.outcomes import OutcomeFollower, settle
+from ingestion_assets.sending.delivery import Accepted, AccessDeniedError, Delivery, StoppedError
+from ingestion_assets.sending.files import OpenFile, reason_of
+from ingestion_assets.sending.memory import Memory, OpenReceipt, Sent
+from ingestion_assets.sending.outcomes import OutcomeFollower
+from ingestion_assets.sending.parcels import Parcel, Part, together
 from ingestion_assets.sending.requests import Encoding, Outgoing, document, encode
-from ingestion_assets.sending.slices import READ_BUFFER_BYTES, Mark, Problem, Slice, read_slices
-from ingestion_assets.sending.sources import Source
+from ingestion_assets.sending.slices import Problem, read_slices
+from ingestion_assets.sending.sources import Source, unreadable
 from ingestion_assets.sending.tally import Tally
 
 OPEN_REQUESTS = 64  # accepted, outcome not known: with so many no further lines are read
-SPLIT_STATUS = frozenset({400, 413, 422})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +68,8 @@ class Sender:
         then is remembered.
         """
         with ThreadPoolExecutor(self._cut.concurrency, thread_name_prefix="send") as pool:
-            pending: set[Future[None]] = {pool.submit(self._send, source) for source in sources}
+            groups = together(sources, max_bytes=self._cut.max_bytes)
+            pending: set[Future[None]] = {pool.submit(self._send_together, group) for group in groups}
             try:
                 while pending:
                     done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
@@ -105,117 +106,124 @@ class Sender:
         if self._outcomes is not None and self._outcomes.failure is not None:
             raise self._outcomes.failure
 
-    def _send(self, source: Source) -> None:
-        try:
-            with source.path.open("rb", buffering=READ_BUFFER_BYTES) as file:
-                if source.kind == "transcript":
-                    self._send_transcript(file, source)
-                else:
-                    self._send_document(file, source)
-        except FileNotFoundError:
-            return  # renamed or removed since it was listed
-        except PermissionError as error:
-            self._tally.unsendable_found(
-                [Problem(path=str(source.path), line=0, offset=0, code="unreadable", reason=str(error))]
+    def _send_together(self, sources: Sequence[Source]) -> None:
+        """Send these files, in as few requests as their order allows."""
+        parcel, alone = self._parcel(), len(sources) == 1
+        for source in sources:
+            try:
+                for part in self._parts(source):
+                    if not parcel.takes(part, alone=alone):
+                        parcel = self._sent(parcel)
+                        parcel.takes(part, alone=alone)
+                    if alone:  # the next part is read once this one is sent
+                        parcel = self._sent(parcel)
+            except FileNotFoundError:
+                continue  # renamed or removed since it was listed
+            except OSError as error:
+                self._tally.found("unsendable", [unreadable(source.name, reason_of(error))])
+        self._sent(parcel)
+
+    def _parcel(self) -> Parcel:
+        return Parcel(max_records=self._cut.max_records, max_bytes=self._cut.max_bytes)
+
+    def _parts(self, source: Source) -> Iterator[Part]:
+        with OpenFile(source.path) as file:
+            yield from (
+                self._transcript(file, source)
+                if source.kind == "transcript"
+                else self._document(file, source)
             )
 
-    def _send_transcript(self, file: BinaryIO, source: Source) -> None:
-        path = str(source.path)
-        before = self._memory.mark_of(file, path=source.path)
-        self._tally.add(files=1, bytes_done=before.offset)
-        self._tally.incomplete.pop(path, None)
+    def _transcript(self, file: OpenFile, source: Source) -> Iterator[Part]:
+        before = self._memory.mark_of(file, path=source.name)
+        self._tally.add(files=1, bytes_done=0 if file.packed else before.offset)
+        self._tally.incomplete.pop(source.name, None)
         any_new = False
         for part in read_slices(
             file,
-            path=source.path,
+            path=source.name,
             mark=before,
             max_records=self._cut.max_records,
             max_bytes=self._cut.max_bytes,
         ):
-            self._send_slice(file, source, part)
             any_new = any_new or part.mark.offset > part.start
-        self._tally.add(files_unchanged=not any_new)
+            sent = Sent(
+                path=source.name, identity=file.identity, mark=part.mark if part.mark.offset else None
+            )
+            yield Part(
+                source=source,
+                sent=sent,
+                records=part.records,
+                record_bytes=part.record_bytes,
+                read=0 if file.packed else part.mark.offset - part.start,
+                problems=part.problems,
+                notes=part.notes,
+                incomplete=part.incomplete,
+            )
+        self._tally.add(files_unchanged=not any_new, bytes_done=source.size if file.packed else 0)
 
-    def _send_slice(self, file: BinaryIO, source: Source, part: Slice) -> None:
-        receipts: list[OpenReceipt] = []
-        if part.records:
-            self._wait_for_room()
-            request = Outgoing(path=str(source.path), session_id=source.session_id, records=part.records)
-            receipts = self._deliver(request)
-        self._acknowledged(file, source, part.mark, receipts)
-        self._tally.add(bytes_done=part.mark.offset - part.start, sent=len(part.records))
-        self._tally.unsendable_found(part.problems)
-        self._tally.noted(part.notes)
-        if part.incomplete is not None:
-            self._tally.incomplete[str(source.path)] = part.incomplete
-
-    def _acknowledged(self, file: BinaryIO, source: Source, mark: Mark, receipts: list[OpenReceipt]) -> None:
-        if mark.offset:
-            self._memory.advance(file, path=source.path, mark=mark, receipts=receipts)
-        self._follow(receipts)
-
-    def _send_document(self, file: BinaryIO, source: Source) -> None:
-        content = file.read()
+    def _document(self, file: OpenFile, source: Source) -> Iterator[Part]:
+        content = file.read_all()
         digest = hashlib.sha256(content).hexdigest()
-        self._tally.add(files=1, bytes_done=len(content))
-        if self._memory.digest_of(source.path) == digest:
-            self._tally.add(files_unchanged=1)
+        self._tally.add(files=1)
+        if self._memory.digest_of(source.name) == digest:
+            self._tally.add(files_unchanged=1, bytes_done=len(content))
             return
-        outgoing = document(source, content)
-        if isinstance(outgoing, Problem):
-            self._tally.unsendable_found([outgoing])
+        record = document(source, content)
+        if isinstance(record, Problem):
+            self._tally.add(bytes_done=len(content))
+            self._tally.found("unsendable", [record])
             return
-        self._wait_for_room()
-        receipts = self._deliver(outgoing)
-        self._memory.document_sent(path=source.path, digest=digest, receipts=receipts)
+        sent = Sent(path=source.name, identity=file.identity, digest=digest)
+        yield Part(
+            source=source, sent=sent, records=[record], record_bytes=len(record.raw), read=len(content)
+        )
+
+    def _sent(self, parcel: Parcel) -> Parcel:
+        """Deliver, then note how far each file is: all of them, with the receipts, in one go. Gives an empty parcel."""
+        receipts: list[OpenReceipt] = []
+        request = parcel.request()
+        if request is not None:
+            self._wait_for_room()
+            receipts = self._deliver(request)
+        if parcel.parts:
+            self._memory.advance((part.sent for part in parcel.parts), receipts=receipts)
         self._follow(receipts)
-        self._tally.add(**{"todos" if source.kind == "todos" else "configs": 1})
+        for part in parcel.parts:
+            kind, count = part.source.kind, len(part.records)
+            counted = {"transcript": "sent", "todos": "todos", "config": "configs"}[kind]
+            self._tally.add(**{"bytes_done": part.read, counted: count})
+            self._tally.found("unsendable", part.problems)
+            self._tally.noted(part.notes)
+            if part.incomplete is not None:
+                self._tally.incomplete[part.source.name] = part.incomplete
+        return self._parcel()
 
     def _deliver(self, outgoing: Outgoing) -> list[OpenReceipt]:
         """Hand one request over; halves of it where the front door refuses the whole, down to the single
         record.
         """
-        answer = self._delivery.send(encode(outgoing, encoding=self._cut.encoding))
+        body = encode(outgoing, encoding=self._cut.encoding)
+        answer = self._delivery.send(body)
         self._tally.add(requests=1)
         if isinstance(answer, Accepted):
-            return self._accepted(outgoing, answer)
-        if len(outgoing.records) > 1 and answer.status in SPLIT_STATUS:
+            if self._outcomes is None:
+                self._tally.add(unknown=len(outgoing.records) if outgoing.member == "messages" else 0)
+                return []
+            return [OpenReceipt(id=answer.receipt, places=outgoing.places(), replayed=answer.replayed)]
+        if len(outgoing.records) > 1:
+            del body
             return [receipt for half in outgoing.halves() for receipt in self._deliver(half)]
-        self._refused(outgoing, answer)
+        if not answer.own:
+            raise AccessDeniedError(answer.detail)
+        ((path, line, offset),) = outgoing.places()
+        code = f"http_{answer.status}"
+        problem = Problem(path=path, line=line, offset=offset, code=code, reason=answer.detail)
+        self._tally.found("rejected", [problem])
         return []
-
-    def _accepted(self, outgoing: Outgoing, answer: Accepted) -> list[OpenReceipt]:
-        receipt = OpenReceipt(
-            id=answer.receipt or "", path=outgoing.path, places=outgoing.places(), replayed=answer.replayed
-        )
-        if self._outcomes is not None and answer.result is None and answer.receipt is not None:
-            return [receipt]
-        if answer.result is not None:
-            totals, problems = settle(
-                receipt,
-                ReceiptState(state="done", result=answer.result),
-                record_outcomes=lambda: self._delivery.record_outcomes(receipt.id) if receipt.id else [],
-            )
-            self._tally.add(**totals)
-            self._tally.rejected_found(problems)
-        else:
-            self._tally.add(unknown=len(outgoing.records))
-        return []
-
-    def _refused(self, outgoing: Outgoing, answer: Refused) -> None:
-        self._tally.rejected_found(
-            Problem(
-                path=outgoing.path,
-                line=line,
-                offset=offset,
-                code=f"http_{answer.status}",
-                reason=answer.detail,
-            )
-            for line, offset in outgoing.places()
-        )
 
     def _wait_for_room(self) -> None:
-        """Before a slice, not before each of the requests that it may fall into: those are followed when all are sent."""
+        """Before a parcel, not before each of the requests that it may fall into: those are followed when all are sent."""
         if self._outcomes is not None:
             self._outcomes.wait_below(self._most_open)
 

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,14 +13,20 @@ from rich.console import Console
 
 from ingestion_assets.sending.delivery import AccessDeniedError, Delivery, GaveUpError, StoppedError
 from ingestion_assets.sending.display import Display
-from ingestion_assets.sending.memory import HeldByAnotherError, Memory
+from ingestion_assets.sending.memory import Memory, StateFileError
 from ingestion_assets.sending.preview import preview
-from ingestion_assets.sending.report import describe
+from ingestion_assets.sending.report import (
+    EXIT_GAVE_UP,
+    EXIT_INTERRUPTED,
+    EXIT_PROBLEMS,
+    EXIT_USAGE,
+    describe,
+)
 from ingestion_assets.sending.sender import Cut, Sender
+from ingestion_assets.sending.slices import Problem
 from ingestion_assets.sending.sources import Source, find_sources, watched_folders
 from ingestion_assets.sending.tally import Tally
 
-EXIT_PROBLEMS, EXIT_USAGE, EXIT_GAVE_UP, EXIT_INTERRUPTED = 1, 2, 3, 130
 LEAST_PATIENCE_S = 30.0
 
 
@@ -43,8 +49,11 @@ class Shipment:
     dry_run: bool = False
     quiet: bool = False
 
-    def find(self) -> list[Source]:
-        return find_sources(self.paths, with_todos=self.todos, with_settings=self.with_settings)
+    def find(self, tally: Tally) -> list[Source]:
+        """The files there are now; what cannot be looked at goes into the tally."""
+        found = find_sources(self.paths, with_todos=self.todos, with_settings=self.with_settings)
+        tally.unreadable, tally.passed_over = found.unreadable, found.passed_over
+        return found.sources
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +75,11 @@ def ship(shipment: Shipment, *, console: Console) -> Ending:
             with contextlib.closing(Memory(path=shipment.state, target=shipment.url.rstrip("/"))) as memory:
                 if shipment.dry_run:
                     preview(
-                        shipment.find(), memory=memory, cut=shipment.cut, tally=tally, forget=shipment.reset
+                        shipment.find(tally),
+                        memory=memory,
+                        cut=shipment.cut,
+                        tally=tally,
+                        forget=shipment.reset,
                     )
                 else:
                     if shipment.reset:
@@ -74,7 +87,7 @@ def ship(shipment: Shipment, *, console: Console) -> Ending:
                     _send(shipment, memory=memory, tally=tally, stop=stop, console=console)
         except StoppedError:
             status, reason = (0 if shipment.follow else EXIT_INTERRUPTED), "stopped"
-        except (AccessDeniedError, HeldByAnotherError) as error:
+        except (AccessDeniedError, StateFileError, OSError) as error:
             status, reason = EXIT_USAGE, str(error)
         except GaveUpError as error:
             status, reason = EXIT_GAVE_UP, f"gave up: {error}"
@@ -111,8 +124,8 @@ def _send(
         try:
             if shipment.follow:
                 _follow(shipment, sender, tally=tally, display=display, console=console, stop=stop)
-            sources = shipment.find()
-            tally.bytes_total = sum(_size(source) for source in sources)
+            sources = shipment.find(tally)
+            tally.bytes_total = sum(source.size for source in sources)
             sender.send_all(sources, tick=display.refresh)
             sender.wait_for_outcomes(tick=display.refresh)
         finally:
@@ -131,23 +144,25 @@ def _follow(
 ) -> None:
     from ingestion_assets.sending.watching import changes  # noqa: PLC0415  # only --follow needs it
 
-    told = 0
-    folders = watched_folders(shipment.paths)
-    for sources in changes(
-        folders=folders, find=shipment.find, stop=stop, poll=shipment.poll, tick=display.refresh
-    ):
-        sender.send_all(sources, tick=display.refresh)
-        for problem in tally.problems[told:]:
+    told, unreadable = 0, set[str]()
+
+    def tell(problems: Iterable[Problem]) -> None:
+        for problem in problems:
             console.print(describe(problem), soft_wrap=True, highlight=False)
+
+    def find() -> list[Source]:
+        nonlocal unreadable
+        sources = shipment.find(tally)
+        tell(problem for name, problem in tally.unreadable.items() if name not in unreadable)
+        unreadable = set(tally.unreadable)
+        return sources
+
+    folders = watched_folders(shipment.paths)
+    for sources in changes(folders=folders, find=find, stop=stop, poll=shipment.poll, tick=display.refresh):
+        sender.send_all(sources, tick=display.refresh)
+        tell(tally.problems[told:])
         told = len(tally.problems)
     raise StoppedError
-
-
-def _size(source: Source) -> int:
-    try:
-        return source.path.stat().st_size
-    except OSError:
-        return 0
 
 
 @contextlib.contextmanager

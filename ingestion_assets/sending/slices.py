@@ -5,16 +5,13 @@ Knows files, lines and offsets; what a line holds is `transcript`'s matter, what
 """
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO
 
 from ingestion_assets.conversations.transcript import split_line
+from ingestion_assets.sending.files import OpenFile
 
-READ_BUFFER_BYTES = 1 << 20
 FINGERPRINT_BYTES = 4096
 
 
@@ -31,9 +28,10 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One object of a transcript as it will be sent."""
+    """One object as it will be sent, and where it was found: file, line and offset as in `Problem`."""
 
     raw: bytes
+    path: str
     line: int
     offset: int
 
@@ -66,26 +64,24 @@ class Slice:
 
 
 def read_slices(
-    file: BinaryIO, *, path: Path, mark: Mark, max_records: int, max_bytes: int
+    file: OpenFile, *, path: str, mark: Mark, max_records: int, max_bytes: int
 ) -> Iterator[Slice]:
     """Slices of at most `max_records` objects and `max_bytes` bytes of them; a larger object is a slice of
     its own.
 
-    A tail that may still grow ends the last slice before it and is named there as `incomplete`.
+    A tail that may still grow ends the last slice before it and is named there as `incomplete`; so is what is
+    lost in damaged compressed data.
     """
-    head = os.pread(file.fileno(), FINGERPRINT_BYTES, 0)
-    tail = os.pread(
-        file.fileno(), min(FINGERPRINT_BYTES, mark.offset), max(0, mark.offset - FINGERPRINT_BYTES)
-    )
-    file.seek(mark.offset)
+    head = file.read_at(0, FINGERPRINT_BYTES)
+    tail = file.read_at(max(0, mark.offset - FINGERPRINT_BYTES), min(FINGERPRINT_BYTES, mark.offset))
     offset, line = mark.offset, mark.line
     current = Slice(start=offset)
-    for raw in iter(file.readline, b""):
+    for raw in file.lines_from(mark.offset):
         terminated = raw.endswith(b"\n")
         consumed = len(raw) if terminated else 0
         for piece in split_line(raw, terminated=terminated):
             place = Problem(
-                path=str(path),
+                path=path,
                 line=line,
                 offset=offset + piece.start,
                 code=piece.code or "",
@@ -102,7 +98,7 @@ def read_slices(
                     current.mark = _mark(offset + piece.start, line, head, tail + before)
                     yield current
                     current = Slice(start=current.mark.offset)
-                current.records.append(Record(piece.raw, line, place.offset))
+                current.records.append(Record(piece.raw, path, line, place.offset))
                 current.record_bytes += len(piece.raw)
             else:
                 current.problems.append(place)
@@ -116,17 +112,17 @@ def read_slices(
         offset += consumed
         line += terminated
     current.mark = _mark(offset, line, head, tail)
+    if file.damage:
+        code = "incomplete" if file.growing else "damaged"
+        current.incomplete = Problem(path=path, line=line, offset=offset, code=code, reason=file.damage)
     if offset > current.start or current.incomplete:
         yield current
 
 
-def still_the_same(file: BinaryIO, *, mark: Mark) -> bool:
+def still_the_same(file: OpenFile, *, mark: Mark) -> bool:
     """Whether the open file begins with what was read up to the mark (judged by its first and last bytes)."""
-    size = os.fstat(file.fileno()).st_size
-    if size < mark.offset:
-        return False
-    head = os.pread(file.fileno(), mark.head_bytes, 0)
-    tail = os.pread(file.fileno(), mark.tail_bytes, mark.offset - mark.tail_bytes)
+    head = file.read_at(0, mark.head_bytes)
+    tail = file.read_at(mark.offset - mark.tail_bytes, mark.tail_bytes)
     return _digest(head) == mark.head and _digest(tail) == mark.tail
 
 

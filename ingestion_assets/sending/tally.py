@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ingestion_assets.sending.slices import Problem
@@ -10,9 +10,9 @@ from ingestion_assets.sending.slices import Problem
 
 @dataclass(slots=True)
 class Tally:
-    """Totals of one run. `sent` are records the front door accepted; `stored`, `duplicate` and `rejected` are
-    those whose outcome is known. Bytes are bytes of files. `problems` will not be tried again, `incomplete`
-    will.
+    """Totals of one run. `sent` are records the front door accepted; `stored`, `duplicate`, `conflicts`, `superseded` and
+    `rejected` are those whose outcome is known. Bytes are bytes of files. `problems` will not be tried again,
+    `incomplete` and `unreadable` (by file or folder) will. What is `passed_over` is no file; it fails nothing.
     """
 
     files: int = 0
@@ -23,6 +23,8 @@ class Tally:
     sent: int = 0
     stored: int = 0
     duplicate: int = 0
+    conflicts: int = 0
+    superseded: int = 0
     rejected: int = 0
     unknown: int = 0
     todos: int = 0
@@ -32,6 +34,8 @@ class Tally:
     outage: str | None = None
     problems: list[Problem] = field(default_factory=list)
     incomplete: dict[str, Problem] = field(default_factory=dict)
+    unreadable: dict[str, Problem] = field(default_factory=dict)
+    passed_over: dict[str, str] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
     _guard: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
@@ -41,17 +45,16 @@ class Tally:
             for name, amount in amounts.items():
                 setattr(self, name, getattr(self, name) + amount)
 
-    def unsendable_found(self, problems: Iterable[Problem]) -> None:
-        with self._guard:
-            before = len(self.problems)
-            self.problems.extend(problems)
-            self.unsendable += len(self.problems) - before
+    def found(self, total: str, problems: Iterable[Problem]) -> None:
+        """Problems, each counted in the named total."""
+        problems = list(problems)
+        self.settled({total: len(problems)}, problems)
 
-    def rejected_found(self, problems: Iterable[Problem]) -> None:
+    def settled(self, totals: Mapping[str, int], problems: Iterable[Problem]) -> None:
+        """What became of records: totals, and the problems among them."""
+        self.add(**totals)
         with self._guard:
-            before = len(self.problems)
             self.problems.extend(problems)
-            self.rejected += len(self.problems) - before
 
     def noted(self, notes: Counter[str]) -> None:
         with self._guard:
@@ -63,4 +66,4 @@ class Tally:
 
     @property
     def failed(self) -> bool:
-        return bool(self.problems or self.incomplete)
+        return bool(self.problems or self.incomplete or self.unreadable)

@@ -46,25 +46,22 @@ def up(
     Starts PostgreSQL, MongoDB and Valkey unless their URLs are set, migrates the database, then starts the
     front door, Dagster's code server, webserver and daemon, and the workers. What dies is started again.
     """
+    from ingestion_assets.stack.failures import explained  # noqa: PLC0415
     from ingestion_assets.stack.home_lock import AlreadyRunningError  # noqa: PLC0415
     from ingestion_assets.stack.ports import PortTaken  # noqa: PLC0415
     from ingestion_assets.stack.up import StackError, run_stack  # noqa: PLC0415
 
     settings = _settings()
-    if detach:
-        _up_detached(Places(settings.home))
-        return
     try:
-        run_stack(settings=settings, show=_Screen(quiet=quiet).show)
-    except (
-        AlreadyRunningError,
-        StackError,
-        PortTaken,
-        PermissionError,
-        LookupError,
-        FileNotFoundError,
-    ) as error:
+        if detach:
+            _up_detached(Places(settings.home))
+        else:
+            run_stack(settings=settings, show=_Screen(quiet=quiet).show)
+    except (AlreadyRunningError, StackError, PortTaken) as error:
         typer.echo(f"ingestion up: {error}", err=True)
+        raise typer.Exit(1) from None
+    except (OSError, LookupError, ImportError) as error:
+        typer.echo(f"ingestion up: {explained(error)}", err=True)
         raise typer.Exit(1) from None
 
 

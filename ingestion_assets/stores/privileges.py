@@ -4,10 +4,6 @@ import os
 import pwd
 import shutil
 from collections.abc import Sequence
-from pathlib import Path
-
-# Bits of Linux' capability masks, see capability.h.
-_DAC_OVERRIDE, _DAC_READ_SEARCH = 1, 2
 
 
 def bound_to_parent(command: Sequence[str], *, signal: str) -> tuple[str, ...]:
@@ -34,35 +30,22 @@ def unprivileged_user() -> pwd.struct_passwd | None:
     )
 
 
-def as_unprivileged(command: Sequence[str], *, user: pwd.struct_passwd | None) -> tuple[str, ...]:
-    """`command`, run as `user` (None: as we are), still able to enter folders closed to that user.
-
-    The home and the virtual environment commonly lie below root's own 0700 folder. Instead of opening it to
-    everybody, the server keeps the one capability to search folders.
+def as_unprivileged(
+    command: Sequence[str], *, user: pwd.struct_passwd | None, folder: str
+) -> tuple[str, ...]:
+    """`command`, run as `user` (None: as we are), in `folder` below the present one, without any capability.
 
     Raises:
         FileNotFoundError: root on a system without util-linux' `setpriv`.
     """
+    # -P: else the shell goes by the whole path, whose beginning may be closed to the user.
+    inside = ("/bin/sh", "-c", 'cd -P "$0" && exec "$@"', folder, *command)
     if user is None:
-        return tuple(command)
+        return inside
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise FileNotFoundError(
             "PostgreSQL does not run as root and `setpriv` (util-linux) is missing; run as an ordinary user."
         )
     identity = (f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
-    capability = _folder_capability()
-    kept = (f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}") if capability else ()
-    return (setpriv, *identity, *kept, "--", *command)
-
-
-def _folder_capability() -> str | None:
-    """The weakest capability we hold that opens closed folders (containers often grant only the second)."""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("CapPrm:"):
-            mask = int(line.split()[1], 16)
-            if mask & 1 << _DAC_READ_SEARCH:
-                return "dac_read_search"
-            if mask & 1 << _DAC_OVERRIDE:
-                return "dac_override"
-    return None
+    return (setpriv, *identity, "--inh-caps=-all", "--", *inside)

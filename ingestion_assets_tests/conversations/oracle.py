@@ -8,17 +8,21 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-TOKENS = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cache_creation_input_tokens": "cache_creation_tokens",
-    "cache_read_input_tokens": "cache_read_tokens",
-}
+TOKENS = [
+    "input_tokens",
+    "output_tokens",
+    "cache_creation_tokens",
+    "cache_read_tokens",
+    "cache_creation_5m_tokens",
+    "cache_creation_1h_tokens",
+]
+MINUTE = timedelta(minutes=1)
+YEARS = range(1990, 2100)
 
 
 @dataclass
@@ -73,24 +77,41 @@ def valid(value: Any) -> bool:
     return True
 
 
-def content(record: dict[str, Any]) -> str:
-    part = {name: record.get(name) for name in ("uuid", "type", "message")}
-    when = moment(record.get("timestamp"))
-    return json.dumps([part, when.isoformat() if when else None], sort_keys=True)
+def when(record: dict[str, Any]) -> datetime | None:
+    """The moment of a line where it can be that of a conversation."""
+    found = moment(record.get("timestamp"))
+    return found if found and found.year in YEARS else None
+
+
+def spelled(cwd: str) -> tuple[str, list[str], bool]:
+    """Root, parts and whether it is a Windows path; only spellings that the histories use."""
+    windows = bool(re.match(r"[A-Za-z]:([\\/]|$)", cwd)) or cwd.startswith("\\\\")
+    plain = cwd.replace("\\", "/") if windows else cwd
+    root = "\\\\" if windows and cwd[0] == "\\" else f"{cwd[0].upper()}:\\" if windows else "/"
+    if not windows and not cwd.startswith("/"):
+        root = ""
+    parts = [
+        part for part in plain[2 if windows and cwd[0] != "\\" else 0 :].split("/") if part not in ("", ".")
+    ]
+    return root, parts, windows
 
 
 def project_path(cwd: str | None) -> str | None:
     if not cwd:
         return None
-    windows = bool(re.match(r"[A-Za-z]:[\\/]", cwd)) or cwd.startswith("\\\\")
-    plain = cwd.replace("\\", "/") if windows else cwd
-    parts = plain.rstrip("/").split("/")
-    length = len("/".join(parts))
-    for index, part in enumerate(parts[:-1]):
-        if part == "projects" and parts[index + 1]:
-            length = len("/".join(parts[: index + 2]))
-            break
-    return cwd[:length] or cwd
+    root, parts, windows = spelled(cwd)
+    text = "/".join(parts) + "/"
+    text = re.split(
+        r"(?<=[^/])/\.claude/worktrees/(?=.)|(?<=[^/])/\.worktrees/(?=.)|\.worktrees/(?=.)", text
+    )[0]
+    found = re.match(r"(?:.*?/)??projects/[^/]+", text, re.IGNORECASE if windows else 0)
+    path = found[0] if found and re.search(r"(^|/)projects/", found[0], re.IGNORECASE) else text.rstrip("/")
+    return root + (path.replace("/", "\\") if windows else path) or cwd
+
+
+def project_key(path: str | None) -> str | None:
+    """The same for paths that a Windows machine takes for one."""
+    return path.casefold() if path and re.match(r"[A-Za-z]:\\|\\\\", path) else path
 
 
 def expected(lines: Iterable[tuple[Any, str | None]]) -> Tables:
@@ -127,39 +148,159 @@ def _own(tables: Tables) -> None:
         tables.owners[session, identity] = by_uuid.get(leaf or "") if leaf else session or None
 
 
+def amounts(used: dict[str, Any]) -> dict[str, int]:
+    tiers = used.get("cache_creation") or {}
+    given = [
+        used.get("input_tokens"),
+        used.get("output_tokens"),
+        used.get("cache_creation_input_tokens"),
+        used.get("cache_read_input_tokens"),
+        tiers.get("ephemeral_5m_input_tokens"),
+        tiers.get("ephemeral_1h_input_tokens"),
+    ]
+    return {name: amount for name, amount in zip(TOKENS, given, strict=True) if amount is not None}
+
+
+def answers(lines: list[Any]) -> list[list[Any]]:
+    """The lines of one API message, as a list for each answer."""
+    early = datetime.min.replace(tzinfo=UTC)
+    lines = sorted(lines, key=lambda line: (when(line[1]) or early, line[0][1]))
+    bursts: list[list[Any]] = []
+    for line in lines:
+        here, before = when(line[1]), when(bursts[-1][-1][1]) if bursts else None
+        if not bursts or (here and before and here - before >= MINUTE):
+            bursts.append([])
+        bursts[-1].append(line)
+    found: dict[Any, list[Any]] = defaultdict(list)
+    for number, burst in enumerate(bursts):
+        requests = [line[1]["requestId"] for line in burst if line[1].get("requestId")]
+        for line in burst:
+            found[line[1].get("requestId") or min(requests, default=number)].append(line)
+    return list(found.values())
+
+
 def usage(
     records: Iterable[tuple[tuple[str, str], dict[str, Any]]],
-) -> tuple[dict[str, dict[str, int]], Decimal | None]:
-    """Tokens per model and cost, each API message once with the maximum of each field."""
-    best: dict[Any, dict[str, Any]] = defaultdict(
-        lambda: {"tokens": {}, "models": set(), "costs": [], "used": False}
-    )
-    for (_, identity), record in records:
+) -> tuple[dict[str, dict[str, int]], Decimal | None, dict[str, int]]:
+    """Tokens per model, cost and uses of tools, each answer once with the maximum of each field."""
+    by_id: dict[Any, list[Any]] = defaultdict(list)
+    for key, record in records:
         message = record["message"] if isinstance(record.get("message"), dict) else {}
-        used = message.get("usage") if isinstance(message.get("usage"), dict) else None
-        cost = record.get("costUsd") if record.get("costUsd") is not None else record.get("costUSD")
-        if used is None and cost is None:
-            continue
-        entry = best[("api", message["id"]) if isinstance(message.get("id"), str) else ("line", identity)]
-        if used is not None:
-            for name, ours in TOKENS.items():
-                if used.get(name) is not None:
-                    entry["used"] = True
-                    entry["tokens"][ours] = max(entry["tokens"].get(ours, 0), used[name])
-        model = message.get("model") or record.get("model")
-        if model:
-            entry["models"].add(model)
-        if cost is not None:
-            entry["costs"].append(Decimal(str(cost)))
+        api = isinstance(message.get("id"), str)
+        by_id[("api", message["id"]) if api else ("line", key)].append((key, record))
     tokens: dict[str, dict[str, int]] = {}
-    for entry in best.values():
-        if not entry["used"]:
-            continue
-        total = tokens.setdefault(min(entry["models"], default="unknown"), dict.fromkeys(TOKENS.values(), 0))
-        for name, amount in entry["tokens"].items():
-            total[name] += amount
-    costs = [max(entry["costs"]) for entry in best.values() if entry["costs"]]
-    return tokens, sum(costs, Decimal(0)) if costs else None
+    costs: list[Decimal] = []
+    tools: Counter[str] = Counter()
+    for lines in by_id.values():
+        spent = [line for line in lines if _spends(line[1])]
+        for answer in answers(spent):
+            _count_answer([record for _, record in answer], tokens, costs, tools)
+    return tokens, sum(costs, Decimal(0)) if costs else None, dict(tools)
+
+
+def _used(record: dict[str, Any]) -> dict[str, Any] | None:
+    message = record["message"] if isinstance(record.get("message"), dict) else {}
+    return message.get("usage") if isinstance(message.get("usage"), dict) else None
+
+
+def _no_model(record: dict[str, Any]) -> bool:
+    """Whether a line is the client's own, for which no model took anything."""
+    used = _used(record)
+    return (
+        used is not None
+        and record["message"].get("model") == "<synthetic>"
+        and not any(amounts(used).values())
+    )
+
+
+def _spends(record: dict[str, Any]) -> bool:
+    used = _used(record)
+    beside = used is not None and (_advice(used) or any((used.get("server_tool_use") or {}).values()))
+    return bool((used is not None and not _no_model(record)) or beside or _cost(record) is not None)
+
+
+def _advice(used: dict[str, Any]) -> list[dict[str, Any]]:
+    return [one for one in used.get("iterations") or [] if one["type"] == "advisor_message"]
+
+
+def _cost(record: dict[str, Any]) -> Any:
+    return record.get("costUsd") if record.get("costUsd") is not None else record.get("costUSD")
+
+
+def _count_answer(
+    lines: list[dict[str, Any]],
+    tokens: dict[str, dict[str, int]],
+    costs: list[Decimal],
+    tools: "Counter[str]",
+) -> None:
+    best: dict[str, int] = {}
+    beside: dict[str, dict[str, int]] = {}
+    used_tools: dict[str, int] = {}
+    models: set[str] = set()
+    spent = [Decimal(str(_cost(record))) for record in lines if _cost(record) is not None]
+    for record in lines:
+        message = record["message"] if isinstance(record.get("message"), dict) else {}
+        model = next(
+            (m for m in (message.get("model"), record.get("model")) if m and m != "<synthetic>"), None
+        )
+        models |= {model} if model else set()
+        used = _used(record) or {}
+        for name, amount in amounts({} if _no_model(record) else used).items():
+            best[name] = max(best.get(name, 0), amount)
+        advised: dict[str, Counter[str]] = defaultdict(Counter)
+        for iteration in _advice(used):
+            advised[iteration["model"]].update(amounts(iteration))
+        for other, took in advised.items():
+            known = beside.setdefault(other, dict.fromkeys(TOKENS, 0))
+            for name in TOKENS:
+                known[name] = max(known[name], took[name])
+        for tool, uses in (used.get("server_tool_use") or {}).items():
+            if uses:
+                used_tools[tool] = max(used_tools.get(tool, 0), uses)
+    if best:
+        beside = dict(beside)
+        _add(tokens, min(models, default="unknown"), best)
+    for other, took in beside.items():
+        _add(tokens, other, took)
+    costs += [max(spent)] if spent else []
+    tools.update(used_tools)
+
+
+def _add(tokens: dict[str, dict[str, int]], model: str, took: dict[str, int]) -> None:
+    total = tokens.setdefault(model, dict.fromkeys(TOKENS, 0))
+    for name, amount in took.items():
+        total[name] += amount
+
+
+def steps(records: Iterable[tuple[Any, dict[str, Any]]]) -> list[tuple[Any, Decimal, Decimal]]:
+    """The rises of a session's cost counters: since when it counts, from, to. In the order of the input where no line says when."""
+    counted = [
+        (record.get("startTime"), Decimal(str(record["totalCostUSD"])))
+        for _, record in records
+        if record["type"] == "cost-state" and "totalCostUSD" in record
+    ]
+    counted = [one for one in counted if one[0] is None] + sorted(
+        one for one in counted if one[0] is not None
+    )
+    found, former = [], Decimal(0)
+    for since, value in counted:
+        found.append((since, former if former <= value else Decimal(0), value))
+        former = value
+    return found
+
+
+def _copies(steps_of: dict[str, list[Any]], relatives: dict[str, set[str]]) -> Decimal:
+    """What steps that stand in several sessions count for too much."""
+    too_much = Decimal(0)
+    for session, own in steps_of.items():
+        for step in own:
+            others = [
+                other
+                for other, theirs in steps_of.items()
+                if other < session and step in theirs and (step[0] is not None or other in relatives[session])
+            ]
+            too_much += (step[2] - step[1]) if others else 0
+    return too_much
 
 
 def _add_up(tables: Tables) -> None:
@@ -169,23 +310,27 @@ def _add_up(tables: Tables) -> None:
         if owner:
             members[owner].append((key, record))
     by_project: dict[str | None, list[str]] = defaultdict(list)
+    paths: dict[str | None, str | None] = {}
+    steps_of: dict[str, list[Any]] = {}
     for session, records in members.items():
-        tokens, cost = usage(records)
+        tokens, cost, tools = usage(records)
         source = None if cost is None else "messages"
-        states = [r["totalCostUSD"] for _, r in records if r["type"] == "cost-state" and "totalCostUSD" in r]
-        if cost is None and states:
-            cost, source = max(Decimal(str(state)) for state in states), "cost-state"
-        times = sorted(when for _, r in records if (when := moment(r.get("timestamp"))))
+        steps_of[session] = steps(records)
+        if cost is None and steps_of[session]:
+            cost, source = sum((to - start for _, start, to in steps_of[session]), Decimal(0)), "cost-state"
+        times = sorted(found for _, r in records if (found := when(r)))
         far = datetime.max.replace(tzinfo=UTC)
         places = sorted(
-            (moment(r.get("timestamp")) or far, key[1], r["cwd"])
+            (when(r) or far, key[1], r["cwd"])
             for key, r in records
             if isinstance(r.get("cwd"), str) and r["cwd"]
         )
         path = project_path(places[0][2] if places else None)
-        by_project[path].append(session)
+        key = project_key(path)
+        by_project[key].append(session)
+        paths[key] = min(path, paths.get(key) or path) if path else None
         tables.sessions[session] = {
-            "path": path,
+            "path": key,
             "startedAt": times[0] if times else None,
             "endedAt": times[-1] if times else None,
             "messageCount": len(records),
@@ -193,23 +338,37 @@ def _add_up(tables: Tables) -> None:
             "totalCost": cost,
             "costSource": source,
             "tokensByModel": tokens,
+            "serverToolUse": tools,
             "summaries": sorted(
                 {r["summary"] for _, r in records if r["type"] == "summary" and r.get("summary")}
             ),
         }
-    for path, sessions in by_project.items():
+    for key, sessions in by_project.items():
+        for session in sessions:
+            tables.sessions[session]["path"] = paths[key]
         everything = [item for session in sessions for item in members[session]]
-        tokens, cost = usage(everything)
-        rest = [
-            tables.sessions[session]["totalCost"]
-            for session in sessions
-            if tables.sessions[session]["costSource"] == "cost-state"
-        ]
+        tokens, cost, tools = usage(everything)
+        rest = [one for one in sessions if tables.sessions[one]["costSource"] == "cost-state"]
         if rest:
-            cost = (cost or Decimal(0)) + sum(rest, Decimal(0))
-        tables.projects[path] = {
+            cost = (cost or Decimal(0)) + sum((tables.sessions[one]["totalCost"] for one in rest), Decimal(0))
+            asked = {one: _asked(members[one]) for one in rest}
+            relatives = {one: {other for other in rest if asked[one] & asked[other]} for one in rest}
+            cost -= _copies({one: steps_of[one] for one in rest}, relatives)
+        tables.projects[paths[key]] = {
             "message_count": len(everything),
             "session_count": len(sessions),
             "cost": cost,
             "tokens_by_model": tokens,
+            "server_tool_use": tools,
         }
+
+
+def _asked(records: list[Any]) -> set[str]:
+    """Ids of the API messages of a session."""
+    return {
+        record["message"]["id"]
+        for _, record in records
+        if isinstance(record.get("message"), dict)
+        and isinstance(record["message"].get("id"), str)
+        and _spends(record)
+    }

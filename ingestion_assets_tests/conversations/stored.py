@@ -88,6 +88,7 @@ def tables(database: Database[Any]) -> Tables:
             "session_count": stats["session_count"],
             "cost": _decimal(stats["cost"]),
             "tokens_by_model": _models(stats["tokens_by_model"]),
+            "server_tool_use": stats["server_tool_use"],
         }
     for document in database.sessions.find():
         found.sessions[document["sessionId"]] = {
@@ -101,6 +102,7 @@ def tables(database: Database[Any]) -> Tables:
                     "messageCount",
                     "messageCountByType",
                     "costSource",
+                    "serverToolUse",
                     "summaries",
                 )
             },

@@ -29,8 +29,31 @@ PLACES = [
     "/home/u/projects/shop/src",
     "/home/u/projects/shop",
     "C:\\Users\\u\\projects\\shop\\x",
+    "c:/users/u/Projects/shop",
     "/srv/tool",
+    "/srv//tool/./.claude/worktrees/a/src",
+    "/srv/tool.worktrees/b",
 ]
+
+
+@st.composite
+def usages(draw: st.DrawFn) -> dict[str, Any]:
+    used: dict[str, Any] = {
+        "input_tokens": draw(st.integers(0, 9)),
+        "output_tokens": draw(st.sampled_from([0, 7, 900])),
+    }
+    if draw(st.booleans()):
+        used["cache_creation_input_tokens"] = 30
+        used["cache_creation"] = {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20}
+        used["server_tool_use"] = {"web_search_requests": draw(st.integers(0, 2)), "web_fetch_requests": 0}
+    if draw(st.booleans()):
+        advice = {"type": "advisor_message", "input_tokens": draw(st.integers(1, 9)), "output_tokens": 5}
+        used["iterations"] = [
+            {"type": "message", "input_tokens": 1, "output_tokens": 1},
+            {**advice, "model": draw(st.sampled_from(["claude-y", "claude-x"]))},
+            {**advice, "model": "claude-y"},
+        ]
+    return used
 
 
 @st.composite
@@ -51,24 +74,26 @@ def histories(draw: st.DrawFn) -> list[Line]:
             record["mode"] = draw(st.sampled_from(["plan", "normal"]))
         elif kind == "cost-state":
             record["totalCostUSD"] = draw(st.sampled_from([0.5, 1.25, 3]))
+            record["startTime"] = draw(st.sampled_from([1767322800000, 1767326400000]))
         else:
             record["uuid"] = f"u{number}"
-            record["timestamp"] = f"2026-01-02T03:04:{draw(st.integers(0, 59)):02d}.{number:03d}Z"
+            record["timestamp"] = (
+                f"{draw(st.sampled_from([2026, 2026, 2026, 2026, 1, 9999])):04d}-01-02T"
+                f"03:0{draw(st.integers(3, 6))}:{draw(st.sampled_from([0, 15, 30, 59])):02d}.{number:03d}Z"
+            )
             record["version"] = draw(st.sampled_from(["1.0", "2.1"]))
             record["cwd"] = draw(st.sampled_from(PLACES))
             record["message"] = {"role": kind, "content": f"text {number}"}
         if kind == "assistant":
             record["message"] |= {
-                "id": f"msg_{draw(st.integers(0, 4))}",
-                "model": "claude-x",
-                "usage": {
-                    "input_tokens": draw(st.integers(0, 9)),
-                    "output_tokens": draw(st.integers(0, 900)),
-                },
+                "id": draw(st.sampled_from([None, "msg_0", "msg_1", "msg_2"])),
+                "model": draw(st.sampled_from(["claude-x", "claude-x", "<synthetic>", "claude-z"])),
+                "usage": draw(usages()),
             }
+            record["requestId"] = draw(st.sampled_from([None, None, "req_1", "req_2"]))
             record["costUSD"] = draw(st.sampled_from([None, None, 0.25, 0.1]))
         lines.append((record, session))
-        if "uuid" in record and draw(st.booleans()):
+        if kind != "mode" and draw(st.booleans()):
             lines.append(({**record, "sessionId": "fork/of%s1"}, session))
     return lines
 

@@ -21,11 +21,11 @@ from ingestion_assets.conversations.records import (
     message_id,
     original,
     parse,
-    parse_timestamp,
     paths_of,
     stamped,
 )
 from ingestion_assets.conversations.schema import decode_body, decode_envelope
+from ingestion_assets.conversations.timestamps import parse_timestamp
 from ingestion_assets_tests.conversations.stored import landed
 
 DROP = landed([])
@@ -58,6 +58,10 @@ def stored(record: Record) -> dict[str, Any]:
         ({"type": "user", "timestamp": ""}, "invalid_timestamp"),
         ({"type": "user", "timestamp": True}, "invalid_timestamp"),
         ({"type": "user", "timestamp": 10**30}, "invalid_timestamp"),
+        ({"type": "user", "timestamp": "2026-06-30T12:00:60Z"}, "invalid_timestamp"),
+        ({"type": "user", "timestamp": "2026-06-30T24:00:01Z"}, "invalid_timestamp"),
+        ({"type": "user", "timestamp": "202606301200"}, "invalid_timestamp"),
+        ({"type": "user", "timestamp": "9999-12-31T24:00:00Z"}, "invalid_timestamp"),
         ({"type": "assistant", "uuid": "a"}, "missing_message"),
         ({"type": "assistant", "uuid": "a", "message": None}, "missing_message"),
         ({"type": "user", "costUSD": "0.1"}, "invalid_cost"),
@@ -66,6 +70,10 @@ def stored(record: Record) -> dict[str, Any]:
         ({"type": "user", "costUsd": 100.01}, "cost_out_of_range"),
         (b'{"type": "user", "costUsd": 1e400}', "cost_out_of_range"),
         ({"type": "user", "message": "x" * (16 * 2**20)}, "too_large"),
+        (
+            {"type": "user", "message": "x" * (16 * 2**20 - 2000)},
+            "too_large",
+        ),  # no room for what is added later
     ],
 )
 def test_what_fails_and_with_which_code(record: Any, code: str) -> None:
@@ -188,6 +196,15 @@ def test_the_hash_covers_uuid_type_moment_and_message_only() -> None:
     assert accepted({**line, "message": {"a": 1}}).content_hash != first
 
 
+@pytest.mark.parametrize("kind", ["attachment", "progress", "system", "made-up"])
+def test_the_hash_of_a_line_without_message_covers_all_of_it(kind: str) -> None:
+    line = {"type": kind, "uuid": "u", "timestamp": "2026-01-01T10:00:00Z", "data": {"n": 0}}
+    first = accepted(line).content_hash
+    assert accepted({**line, "timestamp": "2026-01-01T12:00:00+02:00"}).content_hash == first
+    assert accepted({**line, "data": {"n": 1}}).content_hash != first
+    assert accepted({**line, "content": "more"}).content_hash != first
+
+
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [
@@ -196,6 +213,22 @@ def test_the_hash_covers_uuid_type_moment_and_message_only() -> None:
         ("2026-01-01T10:00:00-05:00", datetime(2026, 1, 1, 15, tzinfo=UTC)),
         (1789398960924, datetime(2026, 9, 14, 15, 16, 0, 924000, UTC)),
         (1789398960, datetime(2026, 9, 14, 15, 16, 0, 0, UTC)),
+        (1789398960924000, datetime(2026, 9, 14, 15, 16, 0, 924000, UTC)),
+        ("1789398960924", datetime(2026, 9, 14, 15, 16, 0, 924000, UTC)),
+        ("1712010100000", datetime(2024, 4, 1, 22, 21, 40, 0, UTC)),  # ISO 8601 of 1712 to some readers
+        ("1789398960", datetime(2026, 9, 14, 15, 16, tzinfo=UTC)),
+        ("1789398960.5", datetime(2026, 9, 14, 15, 16, 0, 500000, UTC)),
+        ("20260101", datetime(2026, 1, 1, tzinfo=UTC)),
+        ("20260101100000", datetime(2026, 1, 1, 10, tzinfo=UTC)),
+        ("2026-01-01t10:00:00z", datetime(2026, 1, 1, 10, tzinfo=UTC)),
+        ("2026-01-01 10:00:00.5Z", datetime(2026, 1, 1, 10, 0, 0, 500000, UTC)),
+        ("2026-06-30T23:59:60Z", datetime(2026, 7, 1, tzinfo=UTC)),
+        ("2026-06-30T18:59:60.25-05:00", datetime(2026, 7, 1, 0, 0, 0, 250000, UTC)),
+        ("2026-01-28T02:50:16.160Z", datetime(2026, 1, 28, 2, 50, 16, 160000, UTC)),
+        ("2026-02-28T24:00:00Z", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("2026-02-28T24:00", datetime(2026, 3, 1, tzinfo=UTC)),
+        ("2026-02-28T12:24:00Z", datetime(2026, 2, 28, 12, 24, tzinfo=UTC)),
+        ("0001-01-01T00:00:00Z", datetime(1, 1, 1, tzinfo=UTC)),
         (None, None),
     ],
 )
@@ -211,7 +244,20 @@ def test_timestamps(given: Any, wanted: datetime | None) -> None:
         ("/srv/tool/", "/srv/tool", "tool"),
         ("/", "/", "/"),
         ("C:\\Users\\u\\projects\\shop\\src", "C:\\Users\\u\\projects\\shop", "shop"),
-        ("C:/code/projects/a/b", "C:/code/projects/a", "a"),
+        ("C:/code/projects/a/b", "C:\\code\\projects\\a", "a"),
+        ("c:\\code\\Projects\\a\\", "C:\\code\\Projects\\a", "a"),
+        ("\\\\?\\C:\\code\\a", "C:\\code\\a", "a"),
+        ("c:", "C:\\", "C:"),
+        ("//srv//tool/./x/..", "/srv/tool", "tool"),
+        ("/srv/cafe\u0301", "/srv/caf\u00e9", "caf\u00e9"),
+        ("/w/shop/.claude/worktrees/x/src", "/w/shop", "shop"),
+        ("/w/shop/.worktrees/someone/branch", "/w/shop", "shop"),
+        ("/w/shop.worktrees/x", "/w/shop", "shop"),
+        ("C:\\w\\shop.worktrees\\x", "C:\\w\\shop", "shop"),
+        ("/home/u/projects/shop.worktrees/x", "/home/u/projects/shop", "shop"),
+        ("/.worktrees/x", "/.worktrees/x", "x"),
+        ("/w/shop/.worktrees", "/w/shop/.worktrees", ".worktrees"),
+        ("/mnt/c/code/a", "/mnt/c/code/a", "a"),
         ("\\\\server\\share\\tool", "\\\\server\\share\\tool", "tool"),
         ("/home/u/back\\slash", "/home/u/back\\slash", "back\\slash"),
         (None, None, UNKNOWN),
@@ -221,6 +267,16 @@ def test_timestamps(given: Any, wanted: datetime | None) -> None:
 def test_projects(cwd: str | None, path: str | None, name: str) -> None:
     project = project_of(cwd)
     assert (project.path, project.name) == (path, name)
+
+
+def test_spellings_of_a_windows_directory_are_one_project() -> None:
+    spelled = ["C:\\Users\\dev\\site", "c:/users/dev/site/", "C:\\Users\\dev\\\\x\\..\\Site"]
+    assert len({project_of(cwd).id for cwd in spelled}) == 1
+    assert project_of("/srv/Tool").id != project_of("/srv/tool").id
+
+
+def test_worktrees_may_be_projects_of_their_own() -> None:
+    assert project_of("/w/shop/.worktrees/x", worktrees=False).path == "/w/shop/.worktrees/x"
 
 
 @pytest.mark.parametrize(

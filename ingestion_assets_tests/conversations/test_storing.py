@@ -16,7 +16,7 @@ from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
 from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.records import paths_of
 from ingestion_assets.conversations.statistics import Created, created_by, refresh_projects, refresh_sessions
-from ingestion_assets.conversations.todos import store_configs, store_todos
+from ingestion_assets.conversations.todos import NOTHING, store_configs, store_todos
 from ingestion_assets.landing import drift
 from ingestion_assets.stores import postgres
 from ingestion_assets_tests.conversations.oracle import expected
@@ -79,9 +79,9 @@ def test_rebuilt_messages_alone_leave_summaries_with_their_sessions(
     """A person may materialize `messages` only, or cancel a rebuild half way: nothing waits for a later run."""
     drops = [landed([{"type": "summary", "summary": "S", "leafUuid": "a"}], session="x"), landed([line("a")])]
     ingest(database, engine, drops)
-    before = list(database.messages.find())
+    before = list(database.messages.find({}, {"fence": 0}))
     store_messages(database=database, engine=engine, drops=drops, rebuild=True)
-    assert list(database.messages.find()) == before
+    assert list(database.messages.find({}, {"fence": 0})) == before
     with engine.connect() as connection:
         summaries = sa.text("SELECT owner, unsettled FROM ingestion.conversation_facts WHERE session_id = ''")
         assert connection.execute(summaries).all() == [("s", False)]
@@ -112,13 +112,10 @@ def test_todos_and_configs_keep_the_last_that_arrived(database: Database[Any], e
     old = landed([], todos=[todo("one"), todo("two")], config={"settings": {"a.b": 1}, "userId": "u"})
     new = landed([], todos=[todo("three")], config={"config": {"$x": 2**70}})
     same_user = landed([], config={"settings": {"theme": "dark"}, "userId": "u"})
-    counts, changed = {}, {}
     for claim in ([old, new], [same_user], [old], [new], [old]):
         batches = store_messages(database=database, engine=engine, drops=claim)
-        counts = store_todos(database=database, batches=batches)
-        changed = store_configs(database=database, batches=batches)
-    assert counts[old.id] == 2
-    assert changed == {old.id: True}
+        store_todos(database=database, batches=batches)
+        store_configs(database=database, batches=batches)
     assert [one["todos"] for one in database.todos.find()] == [[{"content": "three"}]]
     assert {one["_id"]: one["settings"] for one in database.configs.find()} == {
         "u": {"theme": "dark"},
@@ -133,9 +130,9 @@ def test_the_result_accounts_for_every_message(database: Database[Any], engine: 
     )
     (batch,) = ingest(database, engine, [drop])
     created = created_by(engine, {drop.id: batch.sessions})[drop.id]
-    outcome = outcome_of(batch, created=created, todos=0, config_updated=False, finished_at=drop.received_at)
-    for _ in range(2):
-        write_log(database=database, outcomes=[outcome], received={drop.id: drop.received_at})
+    outcome = outcome_of(batch, created=created, todos=NOTHING, config=NOTHING, finished_at=drop.received_at)
+    for fence in range(2):
+        write_log(database=database, outcomes=[outcome], received={drop.id: drop.received_at}, fence=fence)
     stats = outcome.result["stats"]
     assert (
         stats["messages_received"],
@@ -210,7 +207,7 @@ def test_nothing_to_do_asks_for_nothing(database: Database[Any], engine: sa.Engi
     assert created_by(engine, {}) == {}
     (batch,) = store_messages(database=database, engine=engine, drops=[landed([])])
     assert outcome_of(
-        batch, created=Created(0, 0, []), todos=0, config_updated=False, finished_at=batch.drop.received_at
+        batch, created=Created(0, 0, []), todos=NOTHING, config=NOTHING, finished_at=batch.drop.received_at
     ).result["success"]
 
 
@@ -250,6 +247,7 @@ STATEMENTS = [
     (statistics_sql.STALE_PROJECTS, {}),
     (statistics_sql.PROJECT_TOTALS, {"ids": [PROJECT]}),
     (statistics_sql.FORK_CORRECTIONS, {"ids": [PROJECT]}),
+    (statistics_sql.COUNTER_CORRECTIONS, {"ids": [PROJECT]}),
     (statistics_sql.CREATORS, {"ids": ["s1", "s2"]}),
 ]
 

@@ -79,7 +79,7 @@ def composed() -> list[Process]:
     return [
         Process(
             where="compose", name=name, command=tuple(service["command"]),
-            environment=example_environment() | service["environment"],
+            environment=service["environment"],
             grace_s=float(service.get("stop_grace_period", "10s").removesuffix("s")), copies=1, described=service,
         )
         for name, service in compose()["services"].items() if service["image"] == OURS
@@ -87,17 +87,21 @@ def composed() -> list[Process]:
 
 
 def in_kubernetes() -> list[Process]:
-    (configuration,), (secret,) = of_kind("ConfigMap"), of_kind("Secret")
-    shared = configuration["data"] | secret["stringData"]
+    sources = {
+        ("configMapRef", one["metadata"]["name"]): one["data"] for one in of_kind("ConfigMap")
+    } | {("secretRef", one["metadata"]["name"]): one["stringData"] for one in of_kind("Secret")}  # fmt: skip
     found = []
     for workload in [*of_kind("Deployment"), *of_kind("Job")]:
         pod = workload["spec"]["template"]["spec"]
         for container in pod["containers"]:
             own = {variable["name"]: variable["value"] for variable in container.get("env", ())}
+            for source in container["envFrom"]:
+                ((kind, told),) = source.items()
+                own |= {} if told.get("optional") else sources[kind, told["name"]]
             found.append(
                 Process(
                     where="kubernetes", name=container["name"], command=tuple(container["args"]),
-                    environment=shared | own, grace_s=pod.get("terminationGracePeriodSeconds", 30),
+                    environment=own, grace_s=pod.get("terminationGracePeriodSeconds", 30),
                     copies=workload["spec"].get("replicas", 1), described=pod,
                 )
             )  # fmt: skip

@@ -14,6 +14,7 @@ from ingestion_assets.orchestration import worker
 from ingestion_assets.settings import Settings
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.plan import plan_stack
+from ingestion_assets.stack.program_secrets import SECRETS, USED
 from ingestion_assets_tests.deploy.processes import (
     DEPLOY,
     MANIFESTS,
@@ -103,11 +104,13 @@ def test_every_variable_is_a_setting_with_a_value_it_takes(process: Process) -> 
     }
     assert set(given) <= set(Settings.model_fields)
     settings = Settings(**given)  # pyright: ignore[reportArgumentType]
-    for store in ("postgres_url", "mongodb_url", "redis_url"):
-        assert settings.require(store)
     assert settings.webserver_url
-    assert settings.secret_key is not None
-    assert len(settings.secret_key.get_secret_value()) >= 32
+    assert {name for name in SECRETS if getattr(settings, name)} == USED[process.name]
+    if settings.secret_key is not None:
+        assert len(settings.secret_key.get_secret_value()) >= 32
+    assert not [
+        name for name in process.environment if name.endswith("_PASSWORD") and name[:9] != "INGESTION"
+    ]
     assert {"DAGSTER_CODE_SERVER_HOST", "DAGSTER_CODE_SERVER_PORT"} <= process.environment.keys()
 
 

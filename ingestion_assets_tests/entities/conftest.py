@@ -7,6 +7,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 import uuid_utils
 
 from ingestion_assets.entities.entity_set import EntitySet
@@ -16,6 +17,7 @@ from ingestion_assets.entities.work import EntitiesWork
 from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop
 from ingestion_assets.landing.storage import open_storage
+from ingestion_assets.landing.tables import drops
 from ingestion_assets_tests.entities.definitions import TPCH
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 
@@ -57,8 +59,10 @@ def loading(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with serving(chosen) as front:
 
         def load(ref: DropRef) -> DropOutcome:
+            with front.engine.connect() as connection:
+                held = connection.scalar(sa.select(drops.c.claim).where(drops.c.id == ref.id)) or ""
             work = EntitiesWork(
-                claim=Claim("claim", "run", (), (ref,)), storage=open_storage(chosen), engine=front.engine,
+                claim=Claim(held, held, (), (ref,)), storage=open_storage(chosen), engine=front.engine,
                 entities=lambda: TPCH, max_bytes=2**28, is_transient=lambda _: False,
             )  # fmt: skip
             return work.outcomes()[0]

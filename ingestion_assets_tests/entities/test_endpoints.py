@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from ingestion_assets_tests.frontdoor.conftest import Front
+from ingestion_assets_tests.servers import wait_until
 
 CUSTOMER = "C|%d|name|street|3|12-345|7.10|BUILDING| ok"
 
@@ -41,3 +42,40 @@ def test_a_body_that_is_not_one_message_is_told_so(
         "status": "error", "entity": None, "line": line,
         "message": f"The body must be one message, not {count}; send several to /ingest/batch.",
     }  # fmt: skip
+
+
+ORDERS = "O|1|1|O|123.45|1996-01-02|5-LOW|Clerk|0|among", "O|2|1|O|123.45|1996-01-02|5-LOW|Clerk|0|more"
+
+
+@pytest.mark.parametrize("endpoint", ["message", "batch", "stream"])
+def test_lines_without_their_ends_get_a_hint(client: httpx.Client, endpoint: str) -> None:
+    """What `curl -d @file` makes of a file."""
+    answer = client.post(f"/ingest/{endpoint}", content="".join(ORDERS))
+    assert "`curl --data-binary` leaves them" in answer.text
+    assert (answer.status_code == 400) is (endpoint != "stream")
+
+
+def test_a_file_that_begins_with_a_comment_gets_the_hint_too(client: httpx.Client) -> None:
+    answer = client.post("/ingest/batch", content="# orders" + "".join(ORDERS))
+    assert answer.status_code == 400
+    assert "curl --data-binary" in answer.json()["detail"]
+
+
+def test_an_order_may_have_an_empty_comment(client: httpx.Client) -> None:
+    body = (
+        f"{CUSTOMER % 1}\nO|71|1|O|123.45|1996-01-02|5-LOW|Clerk|0|\nO|72|1|O|123.45|1996-01-02|5-LOW|Clerk|0"
+    )
+    answer = client.post("/ingest/batch", content=body)
+    assert (answer.status_code, [one["code"] for one in answer.json()["errors"]]) == (207, ["too_few_fields"])
+    assert answer.json()["inserted"] + answer.json()["unchanged"] + answer.json()["updated"] == 2
+
+
+def test_metrics_say_success_and_error(client: httpx.Client) -> None:
+    assert client.post("/ingest/batch", content=f"{CUSTOMER % 7100}\nC|x").status_code == 207
+    counted = 'ingestion_messages_total{entity="Customer",flow="entities",status="%s"}'
+    wait_until(
+        lambda: all(counted % status in client.get("/metrics").text for status in ("success", "error")),
+        seconds=30,
+        what="the outcomes to be counted",
+    )
+    assert 'flow="entities",status="stored"' not in client.get("/metrics").text

@@ -11,7 +11,7 @@ import uuid_utils
 from ingestion_assets.entities.flow import NAME, partition_of
 from ingestion_assets.entities.work import EntitiesWork
 from ingestion_assets.landing import claims
-from ingestion_assets.landing.claims import LaneBusyError
+from ingestion_assets.landing.claims import ClaimLostError, LaneBusyError
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.storage import minute_folder, open_storage
 from ingestion_assets_tests.entities.conftest import rows
@@ -73,6 +73,30 @@ def test_a_stream_goes_on_behind_a_part_without_a_row(
     assert (refused.status_code, refused.json()["dependency"]) == (503, "landing"), "a part may lie there"
     assert position["lines"] == 2
     assert position["bytes"] == len("".join(PARTS[:2]))
+
+
+def test_a_worker_that_was_stalled_until_others_took_its_payload_writes_nothing(
+    database: "psycopg.Connection[Any]", fresh_postgres_url: str, tmp_path: Path
+) -> None:
+    with serving(settings_for(home=tmp_path, postgres_url=fresh_postgres_url)) as front:
+        front.runs.paused.set()
+        headers = {"Content-Type": "text/plain", "Prefer": "respond-async"}
+        with front.client() as client:
+            assert client.post("/ingest/batch", content=PARTS[1], headers=headers).status_code == 202
+        _, stalled = _run(front)
+        with front.engine.begin() as connection:
+            claims.give_back(
+                connection, stalled.claim.claim_id, error={}, transient=True, delay_s=0.0, max_attempts=4
+            )
+            claims.release(connection, stalled.claim.run_id)
+        claim, work = _run(front)
+        with front.engine.begin() as connection:
+            claims.finish(connection, claim, work.outcomes())
+        database.execute("UPDATE entities.customers SET name = 'newer'")
+        with pytest.raises(ClaimLostError):
+            stalled.outcomes()
+    assert rows(database, TPCH, "Customer")[0][1] == "newer"
+    assert database.execute("SELECT processed FROM entities._tally").fetchall() == [(1,)]
 
 
 def _run(front: Front) -> tuple[claims.Claim, EntitiesWork]:

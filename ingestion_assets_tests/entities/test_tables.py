@@ -7,9 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 
+from ingestion_assets.entities.agreement import ensure_tables
 from ingestion_assets.entities.entity_set import EntitySet
-from ingestion_assets.entities.reading import read_entities
-from ingestion_assets.entities.tables import IncompatibleTableError, ensure_tables, inspect, widens
+from ingestion_assets.entities.evolution import IncompatibleTableError, widens
+from ingestion_assets.entities.reading import FaultyDefinitionsError, read_entities
+from ingestion_assets.entities.tables import inspect
 from ingestion_assets_tests.entities.conftest import landed, load_drops, rows
 
 Define = Callable[..., EntitySet]
@@ -120,3 +122,51 @@ def test_references_come_and_go(database: "psycopg.Connection[Any]", define: Def
 )  # fmt: skip
 def test_widening(have: str, wanted: str, holds: bool) -> None:
     assert widens(have, wanted) is holds
+
+
+def test_bookkeeping_of_an_earlier_release_is_brought_up_to_date(
+    database: "psycopg.Connection[Any]", define: Define
+) -> None:
+    database.execute(
+        "CREATE SCHEMA entities; CREATE TABLE entities._tally (entity text PRIMARY KEY, processed bigint, failed bigint)"
+    )
+    database.execute("INSERT INTO entities._tally VALUES ('Note', 7, 1)")
+    load_drops(database, define(), landed(b"N|1|hello|1.50"))
+    assert database.execute("SELECT * FROM entities._tally").fetchall() == [("Note", 8, 1, 0)]
+
+
+def test_names_near_the_longest_never_meet(database: "psycopg.Connection[Any]", tmp_path: Path) -> None:
+    """PostgreSQL cuts names at 63 bytes: whatever is made from a table's name must differ before that."""
+    field = "c" * 59
+    for number, end in enumerate("ab"):
+        reference = f"  - {{fields: [{field}], entity: Long1}}\n  - {{fields: [{field[1:]}], entity: Long0}}"
+        (tmp_path / f"{end}.yaml").write_text(
+            f"entity: Long{number}\nprefix: L{number}\ntable: {'t' * 58}{end}\nfields:\n  - {{name: id, type: integer}}\n"
+            f"  - {{name: {field}, type: integer, nullable: true}}\n  - {{name: {field[1:]}, type: integer, nullable: true}}\n"
+            f"primary_key: [id]\nreferences:\n{reference}\n"
+        )
+    both = read_entities([tmp_path])
+    (loaded,) = load_drops(database, both, landed(b"L0|1|2|\nL1|2|2|1\nL1|3|4|\nL1|5|3\nL0|6|5|1"))
+    assert (loaded.total().inserted, loaded.total().failed) == (2, 3)
+    (loaded,) = load_drops(database, both, landed(b"L0|1|2|1\nL1|2|2|"))
+    assert loaded.total().updated == 2
+    for entity in both.entities:
+        standing = inspect(database, entity.table)
+        assert standing is not None
+        assert len(standing.foreign_keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"), [("NoteBook", "Notebook"), ("RawBatches", None), ("IngestionLog", None)]
+)
+def test_assets_of_two_entities_never_have_one_name(tmp_path: Path, name: str, taken: str | None) -> None:
+    """`ABc` and `Abc` would both be `abc`, and one such pair would take down the code location."""
+    for number, one in enumerate(filter(None, (name.replace("NoteBook", "NOtebook"), taken))):
+        text = (
+            NOTE.replace("Note", one)
+            .replace("prefix: N", f"prefix: N{number}")
+            .replace("notes", f"t{number}")
+        )
+        (tmp_path / f"{number}.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(FaultyDefinitionsError, match="asset"):
+        read_entities([tmp_path])

@@ -136,7 +136,7 @@ class ModuleSyncs:
         different += [
             f"sync {one['key']} is {one['state']}"
             for one in syncs
-            if one["state"] not in ("applied", "stale")
+            if one["state"] not in ("applied", "superseded")
         ]
         place = {one["key"]: one["sequence"] for one in syncs if one["state"] == "applied"}
         different += [

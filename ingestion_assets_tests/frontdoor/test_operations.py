@@ -152,12 +152,24 @@ def test_lanes_are_those_of_the_flow(front: Front, client: httpx.Client) -> None
 def test_records_are_counted_by_entity_and_outcome(
     state: State, result: dict[str, object] | None, counts: dict[tuple[str, str], int]
 ) -> None:
+    assert outcome_counts(_finished("f", state, result)) == counts
+
+
+def test_entities_are_counted_as_their_specification_calls_it() -> None:
+    of_entities = {"inserted": 2, "updated": 1, "unchanged": 4, "superseded": 5, "failed": 6}
+    named = {("Order", "success"): 7, ("Order", "superseded"): 5, ("Order", "error"): 6}
+    assert outcome_counts(_finished("entities", "done", {"by_entity": {"Order": of_entities}})) == named
+    refused = {"by_entity": {"Order": {"failed": 9}}}
+    assert outcome_counts(_finished("entities", "failed", refused)) == {("Order", "error"): 9}
+    assert outcome_counts(_finished("entities", "failed", {})) == {("message", "error"): 9}
+
+
+def _finished(flow: str, state: State, result: dict[str, object] | None) -> Receipt:
     now = datetime.now(UTC)
-    receipt = Receipt(
-        id=uuid7(), state=state, flow="f", partition="p", lane="l", subject=None, principal="k", records=9, size_bytes=1,
+    return Receipt(
+        id=uuid7(), state=state, flow=flow, partition="p", lane="l", subject=None, principal="k", records=9, size_bytes=1,
         attempts=0, received_at=now, claimed_at=now, finished_at=now, run_id=None, result=result, errors=None,
     )  # fmt: skip
-    assert outcome_counts(receipt) == counts
 
 
 def test_work_beside_requests_begins_again_after_what_it_did_not_expect(front: Front) -> None:

@@ -17,11 +17,14 @@ class DirectRuns:
 
     def __init__(self, *, engine: sa.Engine, storage: LandingStorage) -> None:
         self._engine = engine
-        self._storage = storage
+        self.storage = storage
         self.launched: list[Dispatch] = []
+        self.paused = False
 
     def __call__(self, dispatch: Dispatch) -> None:
         self.launched.append(dispatch)
+        if self.paused:
+            return
         run_id = str(uuid.uuid4())
         with self._engine.begin() as connection:
             claim = claims.claim_landed(
@@ -43,7 +46,7 @@ class DirectRuns:
 
     def finish(self, claim: claims.Claim) -> None:
         work = ModulesWork(
-            claim=claim, site_id=int(claim.lanes[0].partition), storage=self._storage, engine=self._engine,
+            claim=claim, site_id=int(claim.lanes[0].partition), storage=self.storage, engine=self._engine,
             guard=RemovalGuard(), is_transient=is_transient,
         )  # fmt: skip
         outcomes = work.outcomes()

@@ -51,7 +51,16 @@ def test_a_sync_answers_with_what_it_changed(site: tuple[int, httpx.Client]) -> 
     second = client.post(f"/sites/{site_id}/modules/sync", json=body([module("a", "1.0.1")], minute=1)).json()
     assert (second["updated_modules"], second["removed_modules"]) == (1, 1)
     stale = client.post(f"/sites/{site_id}/modules/sync", json=body([module("z")])).json()
-    assert (stale["success"], stale["new_modules"], len(stale["warnings"])) == (True, 0, 1)
+    newer = second["sync_id"].removeprefix("sync_")
+    counted = [stale[f"{name}_modules"] for name in ("new", "unchanged", "superseded")]
+    assert (stale["success"], stale["state"], stale["superseded_by"], counted) == (
+        False, "superseded", newer, [0, 0, 1],
+    )  # fmt: skip
+    assert second["sync_id"] in stale["warnings"][0]
+    outcomes = client.get(f"/receipts/{stale['sync_id'].removeprefix('sync_')}/records").json()["items"]
+    assert [(one["status"], one["id"], one["superseded_by"]) for one in outcomes] == [
+        ("superseded", "z", newer)
+    ]
     items = client.get(f"/sites/{site_id}/modules").json()["items"]
     assert [(one["machine_name"], one["removed_at"] is None) for one in items] == [("a", True), ("b", False)]
     history = client.get(f"/sites/{site_id}/modules/a/history").json()["items"]
@@ -62,8 +71,9 @@ def test_a_sync_answers_with_what_it_changed(site: tuple[int, httpx.Client]) -> 
     assert history[1]["sync_id"] == second["sync_id"]
     then = client.get(f"/sites/{site_id}/modules", params={"as_of": "2026-01-01T00:00:30Z"}).json()["items"]
     assert [one["machine_name"] for one in then] == ["a", "b"]
-    states = [one["state"] for one in client.get(f"/sites/{site_id}/syncs").json()["items"]]
-    assert states == ["stale", "applied", "applied"]
+    listed = client.get(f"/sites/{site_id}/syncs").json()["items"]
+    assert [one["state"] for one in listed] == ["superseded", "applied", "applied"]
+    assert (listed[0]["superseded_by"], listed[0]["counts"]["superseded"]) == (second["sync_id"], 1)
     receipt = client.get(f"/receipts/{second['sync_id'].removeprefix('sync_')}").json()
     assert receipt["result"]["updated_modules"] == 1
 
@@ -78,6 +88,10 @@ def test_a_sync_answers_with_what_it_changed(site: tuple[int, httpx.Client]) -> 
         ({"modules": [module("a", description="\0")]}, ["body", "modules", 0, "description"]),
         ({"modules": [module(f"m{n}") for n in range(2001)]}, ["body", "modules"]),
         ({"drupal_version": "x"}, ["body", "drupal_version"]),
+        ({"drupal_version": "8.x-1.0"}, ["body", "drupal_version"]),
+        ({"sync_timestamp": "0001-01-01T00:00:00+14:00"}, ["body", "sync_timestamp"]),
+        ({"sync_timestamp": "9999-12-31T23:59:59-14:00"}, ["body", "sync_timestamp"]),
+        ({"modules": [module("a", "dev-" + "x" * 260)]}, ["body", "modules", 0, "version"]),
         ({"sync_type": "half"}, ["body", "sync_type"]),
         ({"sync_timestamp": "2999-01-01T00:00:00Z"}, ["body", "sync_timestamp"]),
         ({"site_info": {"a": ["\0"]}}, ["body", "site_info", "a", 0]),
@@ -265,3 +279,138 @@ def test_a_security_release_touches_the_sites_that_lack_it(
     assert client.post(url, json=body(modules, minute=1)).json()["security_updates_found"] == 0
     with front.client() as admin:
         assert admin.get("/security/releases/aaa_update_test/8.x-1.2/sites").json()["items"] == []
+
+
+def release(version: str, kind: str = "Bug fixes") -> str:
+    return (
+        f"<release><name>x {version}</name><version>{version}</version><status>published</status><date>1790000000</date>"
+        f"<terms><term><name>Release type</name><value>{kind}</value></term></terms></release>"
+    )
+
+
+def told(front: Front, project: str, branches: str, *releases: str) -> None:
+    """What the feed says of a project, as it is kept."""
+    xml = (
+        f"<project><title>{project}</title><short_name>{project}</short_name><supported_branches>{branches}</supported_branches>"
+        f"<project_status>published</project_status><releases>{''.join(releases)}</releases></project>"
+    )
+    with front.engine.begin() as connection:
+        keep_history(connection, parse_history(xml.encode()), at=datetime.now(UTC))
+
+
+@pytest.fixture
+def core_is_known(front: Front) -> Iterator[None]:
+    yield told(front, "drupal", "11.3.", release("11.3.6", "Security update"), release("11.3.5", "Insecure"))
+    with front.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM ingestion.module_projects WHERE project = 'drupal'"))
+
+
+CORE_MODULES = [module(name, "11.3.5", type="core") for name in ("node", "user")]
+
+
+@pytest.mark.usefixtures("core_is_known")
+@pytest.mark.parametrize(
+    ("modules", "listed"), [([], ["drupal"]), (CORE_MODULES[:1], ["node"]), (CORE_MODULES, ["node", "user"])]
+)
+def test_core_counts_like_a_module_and_never_twice(
+    front: Front, site: tuple[int, httpx.Client], modules: list[dict], listed: list[str]
+) -> None:
+    site_id, client = site
+    sent = body([module("nobody_knows_this"), *modules]) | {"drupal_version": "11.3.5"}
+    answer = client.post(f"/sites/{site_id}/modules/sync", json=sent).json()
+    assert answer["security_updates_found"] == len(listed)
+    stands = client.get(f"/sites/{site_id}/security").json()
+    assert (stands["security_updates_found"], stands["core"]["status"]) == (len(listed), "not_secure")
+    assert stands["counts"] == {"not_secure": len(listed), "unknown": 1}
+    with front.client() as admin:
+        rows = walk(admin, "/security/releases/drupal/11.3.6/sites")
+    ours = [one["machine_name"] for one in rows if one["site_id"] == site_id]
+    assert ours == listed
+    later = body([module("nobody_knows_this")], minute=1) | {"drupal_version": "11.3.6"}
+    assert client.post(f"/sites/{site_id}/modules/sync", json=later).json()["security_updates_found"] == 0
+    assert client.get(f"/sites/{site_id}/security").json()["core"]["status"] == "up_to_date"
+
+
+def test_core_is_judged_by_a_later_answer_of_the_feed(front: Front, site: tuple[int, httpx.Client]) -> None:
+    site_id, client = site
+    sent = body([module("a_custom_one", type="custom")]) | {"drupal_version": "10.9.0-rc1"}
+    first = client.post(f"/sites/{site_id}/modules/sync", json=sent).json()
+    assert (first["security_updates_found"], first["warnings"]) == (0, ["Unknown module: drupal"])
+    with front.engine.connect() as connection:
+        asked_for = connection.scalar(
+            sa.text("SELECT count(*) FROM ingestion.module_projects WHERE project = 'drupal'")
+        )
+    assert asked_for == 1
+    told(front, "drupal", "10.9.", release("10.9.0", "Security update"), release("10.9.0-rc1", "Insecure"))
+    with front.client() as admin:
+        rows = walk(admin, "/security/releases/drupal/10.9.0/sites")
+    assert (site_id, "10.9.0-rc1") in [(one["site_id"], one["installed_version"]) for one in rows]
+    assert client.get(f"/sites/{site_id}/security").json()["security_updates_found"] == 1
+    again = client.post(
+        f"/sites/{site_id}/modules/sync", json=sent | {"sync_timestamp": "2026-01-02T00:00:00Z"}
+    ).json()
+    assert (again["security_updates_found"], again["warnings"]) == (1, [])
+    with front.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM ingestion.module_projects WHERE project = 'drupal'"))
+
+
+@pytest.mark.usefixtures("core_is_known")
+def test_what_is_not_judged_yet_is_named_and_beyond_twenty_counted(
+    front: Front, site: tuple[int, httpx.Client]
+) -> None:
+    site_id, client = site
+    told(front, "known_one", "1.", release("1.0.0"))
+    url, own = f"/sites/{site_id}/modules/sync", module("our_own", type="custom")
+    few = [module("unheard_of"), module("known_one"), own, module("odd-name")]
+    warnings = client.post(url, json=body(few)).json()["warnings"]
+    assert warnings == ["Unknown module: unheard_of", "Unknown module: odd-name"]
+    many = [module(f"unheard_of_{number}") for number in range(21)]
+    sent = body([*few, *many], minute=1) | {"drupal_version": "11.3.6"}
+    assert client.post(url, json=sent).json()["warnings"] == [
+        "Unknown modules: 23 of the reported are not judged yet."
+    ]
+    one = client.post(url, json=body([module("unheard_of_3")], minute=2, sync_type="partial")).json()
+    assert one["warnings"] == ["Unknown module: unheard_of_3"]
+
+
+def test_lists_go_on_behind_names_of_any_letters(site: tuple[int, httpx.Client]) -> None:
+    site_id, client = site
+    names = sorted(["\u00fc" * 255, "\U0001f30d" * 255, "plain", "\u6a21\u5757"])
+    sent = body([module(name) for name in names])
+    assert client.post(f"/sites/{site_id}/modules/sync", json=sent).status_code == 200
+    assert sorted(one["machine_name"] for one in walk(client, f"/sites/{site_id}/modules")) == names
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1/x", "http://localhost:8080/", "http://10.1.2.3/", "http://192.168.0.1/", "http://169.254.169.254/latest",
+        "http://[::1]/", "http://[::ffff:10.0.0.1]/", "http://[fd00:ec2::254]/", "http://[fe80::1]/", "http://[::127.0.0.1]/",
+        "http://[64:ff9b::a00:1]/", "http://[fec0::1]/", "http://0.0.0.0/", "http://2130706433/", "http://0x7f.1/", "http://0177.0.0.1/",
+        "http://127.1/", "http://224.0.0.1/", "http://168.63.129.16/", "http://\uff11\uff12\uff17.0.0.1/", "http://LOCALHOST./",
+    ],
+)  # fmt: skip
+def test_a_webhook_into_a_private_network_is_refused_when_the_site_is_made(front: Front, url: str) -> None:
+    with front.client() as admin:
+        refused = admin.post("/sites", json={"name": "hooked", "webhook_url": url})
+    assert refused.status_code == 422, refused.text
+    assert "private network" in refused.json()["detail"]
+    assert refused.json()["errors"][0]["loc"] == ["body", "webhook_url"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "modules?as_of=0001-01-01T00:00:00%2B14:00", "modules?as_of=9999-12-31T23:59:59-14:00", "modules?as_of=9e18",
+        "modules/%ff/history", "modules/%00/history", "modules/%ed%a0%80/history", "modules?cursor=gICA", "modules?cursor=AA",
+        "modules/a/history?cursor=OTk5OTk5OTk5OTk5OTk5OTk5", "syncs?cursor=AAAA", "attempts?cursor=7YCA",
+    ],
+)  # fmt: skip
+def test_what_postgresql_could_not_take_is_no_fault_of_the_server(front: Front, path: str) -> None:
+    site_id, _ = front.site()
+    with front.client() as admin:
+        assert admin.get(f"/sites/{site_id}/{path}").status_code in {200, 404, 422}
+        assert admin.get("/security/releases/shop/%00/sites").status_code in {404, 422}
+        assert admin.get(
+            "/security/releases/shop/%ff/sites?cursor=OTk5OTk5OTk5OTk5OTk5OTk5L_8"
+        ).status_code in {200, 422}

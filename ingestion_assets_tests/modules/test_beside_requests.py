@@ -1,5 +1,6 @@
 """What the flow does beside requests: jobs from Redis, webhooks, and the release feed; all against real servers."""
 
+import asyncio
 import hashlib
 import hmac
 import http.server
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import redis
@@ -18,10 +20,18 @@ import sqlalchemy as sa
 from ingestion_assets.modules import feed, queue_intake
 from ingestion_assets.modules.feed import Feed, Question, ask_all, due
 from ingestion_assets.modules.queue_intake import DEAD, LATER, QUEUE, TAKEN, TRIES
-from ingestion_assets.modules.webhooks import ForbiddenAddressError, check_url, is_public
+from ingestion_assets.modules.webhook_addresses import (
+    Allowed,
+    ForbiddenAddressError,
+    allowed_by,
+    check_address,
+    is_public,
+)
+from ingestion_assets.modules.webhooks import announce, end, take_due
+from ingestion_assets.settings import Settings
 from ingestion_assets.stores.sealing import sealer
 from ingestion_assets_tests.modules.front import Front, serving
-from ingestion_assets_tests.modules.replay import body, module
+from ingestion_assets_tests.modules.replay import body, make_site, module
 from ingestion_assets_tests.servers import wait_until
 
 
@@ -220,6 +230,26 @@ def webhook_error(front: Front) -> str | None:
         return connection.scalar(sa.text("SELECT error FROM ingestion.module_webhooks"))
 
 
+def test_who_stood_still_meanwhile_says_nothing_of_a_later_try(engine: sa.Engine) -> None:
+    site_id = make_site(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ingestion.sites SET webhook_url = 'x', webhook_secret = 'x'"))
+        announce(connection, site_id=site_id, sync_id=uuid4(), result={})
+    (slow,) = take_due(engine)
+    with engine.begin() as connection:  # its time is up
+        connection.execute(sa.text("UPDATE ingestion.module_webhooks SET try_after = clock_timestamp()"))
+    (quick,) = take_due(engine)
+    told = sa.text("SELECT state, attempts, error FROM ingestion.module_webhooks")
+    for late in (lambda: end(engine, slow, error="it answered 500"), lambda: end(engine, slow, error=None)):
+        late()
+        with engine.connect() as connection:
+            assert tuple(connection.execute(told).one()) == ("waiting", 2, None)
+    end(engine, quick, error=None)
+    end(engine, quick, error="it answered 500")
+    with engine.connect() as connection:
+        assert tuple(connection.execute(told).one()) == ("delivered", 2, None)
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -232,27 +262,51 @@ def webhook_error(front: Front) -> str | None:
 )
 def test_what_can_be_no_address_is_refused(url: str) -> None:
     with pytest.raises(ForbiddenAddressError):
-        check_url(url)
+        asyncio.run(check_address(url, Allowed(everything=True)))
+
+
+def test_named_hosts_and_networks_may_be_called() -> None:
+    settings = Settings(_env_file=None, webhooks_allowed="localhost, 127.8.0.0/16,::1", home=Path())  # pyright: ignore[reportCallIssue]
+    for url, may in (
+        ("http://localhost/", True), ("http://127.8.1.1/", True), ("http://[::ffff:127.8.1.1]/", True), ("http://[::1]/", True),
+        ("http://127.9.0.1/", False), ("http://10.0.0.1/", False),
+    ):  # fmt: skip
+        try:
+            asyncio.run(check_address(url, allowed_by(settings)))
+        except ForbiddenAddressError:
+            assert not may, url
+        else:
+            assert may, url
+    with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 network"):
+        Settings(_env_file=None, webhooks_allowed="10.0.0.0/99")  # pyright: ignore[reportCallIssue]
 
 
 @pytest.mark.parametrize(
     ("address", "public"),
     [("127.0.0.1", False), ("10.1.2.3", False), ("169.254.169.254", False), ("::1", False), ("::ffff:10.0.0.1", False),
-     ("64:ff9b::7f00:1", False), ("fd00::1", False), ("224.0.0.1", False), ("100.64.0.1", False),
+     ("64:ff9b::7f00:1", False), ("::7f00:1", False), ("fec0::1", False), ("2002:a00:1::1", False), ("168.63.129.16", False),
+     ("255.255.255.255", False), ("ff02::1", False), ("100.100.100.200", False), ("64:ff9b::5db8:d822", True), ("fd00::1", False), ("224.0.0.1", False), ("100.64.0.1", False),
      ("93.184.216.34", True), ("2606:2800:220:1::1", True)],
 )  # fmt: skip
 def test_private_addresses_are_not_called(address: str, public: bool) -> None:
     assert is_public(ipaddress.ip_address(address)) == public
 
 
-def test_webhooks_into_private_networks_are_refused(fresh_postgres_url: str, tmp_path: Path) -> None:
+def test_a_name_that_comes_to_mean_a_private_address_is_not_called(
+    fresh_postgres_url: str, tmp_path: Path
+) -> None:
     heard: list[int] = []
     with (
         listening(lambda _: heard.append(1)) as url,
         serving(home=tmp_path, postgres_url=fresh_postgres_url) as front,
         front.client() as admin,
     ):
-        made = admin.post("/sites", json={"name": "hooked", "webhook_url": url}).json()
+        made = admin.post(
+            "/sites", json={"name": "hooked", "webhook_url": "https://hooks.example.com/"}
+        ).json()
+        with front.engine.begin() as connection:  # as if the name stood for another address by now
+            moved = sa.text("UPDATE ingestion.sites SET webhook_url = :url WHERE id = :id")
+            connection.execute(moved, {"url": url, "id": made["id"]})
         admin.post(f"/sites/{made['id']}/modules/sync", json=body([module("a")]))
         wait_until(lambda: webhook_error(front) is not None, seconds=20, what="the webhook to be refused")
         assert "private" in str(webhook_error(front))

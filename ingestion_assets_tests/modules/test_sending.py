@@ -3,12 +3,13 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from ingestion_assets.sending.cli import app
-from ingestion_assets_tests.modules.front import Front, serving
+from ingestion_assets_tests.modules.front import ADMIN, Front, serving
 
 LOCKS = ("City-of-Helsinki__drupal-helfi-etusivu", "UN-OCHA__common-design-site")
 OLDEST = {"City-of-Helsinki__drupal-helfi-etusivu": "a1e87445c6", "UN-OCHA__common-design-site": "d146d079d9"}
@@ -134,8 +135,11 @@ def test_what_goes_wrong_is_said(front: Front, shared_data: Path, tmp_path: Path
     )
     file = tmp_path / "list.json"
     file.write_text(pm_list)
-    assert send(front, site_id, "ing_wrong", str(file)).exit_code == 1
-    assert send(front, 99999, key, str(file)).exit_code == 1
+    assert send(front, site_id, "ing_wrong", str(file)).exit_code == 2
+    assert send(front, 99999, key, str(file)).exit_code == 2
+    assert send(front, 99999, ADMIN, str(file)).exit_code == 1
+    enabled = send(front, 99999, ADMIN, "-", text="module:\n  block: 0\n")
+    assert (enabled.exit_code, "404" in enabled.stderr) == (1, True)
     many = {
         f"m{n}": {"package": "x", "display_name": f"M (m{n})", "status": "Enabled", "version": "1.0.0"}
         for n in range(20)
@@ -143,3 +147,44 @@ def test_what_goes_wrong_is_said(front: Front, shared_data: Path, tmp_path: Path
     assert send(front, site_id, key, "--drupal-version", "10.2.1", "-", text=json.dumps(many)).exit_code == 0
     held = send(front, site_id, key, str(file))
     assert (held.exit_code, "Held" in held.stderr) == (1, True)
+
+
+def listed(name: str, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name, "display_name": f"{name} ({name})", "package": "Own", "project": "", "path": f"modules/custom/{name}",
+        "status": "Enabled", "version": "2.1.0", **more,
+    }  # fmt: skip
+
+
+def test_odd_entries_are_named_and_the_others_arrive(front: Front) -> None:
+    site_id, key = front.site()
+    entries = {
+        "system": listed(
+            "system", project="drupal", package="Core", path="core/modules/system", version="11.3.0-rc1"
+        ),
+        "torn": listed("torn", display_name="\ud800\x1b[31m (torn)", project="Not A Project"),
+        "deutsch": listed("deutsch", status="Aktiviert"),
+        "nul": listed("nu\x1bl"),
+        "list": [1],
+    }
+    answer = send(front, site_id, key, "--php-version", "8.4.0RC1", "-", text=json.dumps(entries))
+    assert answer.exit_code == 0, answer.stderr
+    assert "2 modules; 2 new" in answer.stdout
+    assert "3 entries were not mapped" in answer.stderr
+    assert "deutsch: its status 'Aktiviert' is neither Enabled nor Disabled" in answer.stderr
+    assert "torn: `project` is left out" in answer.stderr
+    assert "\x1b" not in answer.stderr
+    assert "Unknown module: drupal" not in answer.stderr, "a module of core stands for it"
+    with front.client(key) as client:
+        assert client.get(f"/sites/{site_id}").json()["drupal_version"] == "11.3.0-rc1"
+
+
+def test_an_older_snapshot_is_told_and_ends_with_status_1(front: Front, tmp_path: Path) -> None:
+    site_id, key = front.site()
+    file = tmp_path / "list.json"
+    core = listed("system", project="drupal", package="Core", path="core/modules/system", version="11.3.0")
+    file.write_text(json.dumps({"system": core}))
+    assert send(front, site_id, key, "--at", "2026-02-01", str(file)).exit_code == 0
+    older = send(front, site_id, key, "--at", "2026-01-01", str(file))
+    assert (older.exit_code, older.stdout) == (1, "")
+    assert "A newer snapshot of the site was applied before" in older.stderr

@@ -1,15 +1,19 @@
 """Syncs on a real database: what they change, what they leave, and that the history replays to the inventory."""
 
+import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
+from random import Random
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingestion_assets.landing.flows import RefusedError
+from ingestion_assets.modules.flow import read_inbox
 from ingestion_assets.modules.inventory import history_of, inventory_before, modules_of
 from ingestion_assets.modules.sync import (
     Applied,
@@ -19,7 +23,16 @@ from ingestion_assets.modules.sync import (
     apply_sync,
     rebuild_site,
 )
-from ingestion_assets_tests.modules.replay import START, incoming, make_site, module, replay, stored, tables
+from ingestion_assets_tests.modules.replay import (
+    START,
+    body,
+    incoming,
+    make_site,
+    module,
+    replay,
+    stored,
+    tables,
+)
 
 GUARD = RemovalGuard()
 
@@ -114,12 +127,29 @@ def test_the_same_payload_is_applied_once(engine: sa.Engine) -> None:
     assert tables(engine, site) == middle != before
 
 
-def test_a_stale_sync_changes_nothing(engine: sa.Engine) -> None:
+def test_an_older_snapshot_is_superseded(engine: sa.Engine) -> None:
     site = make_site(engine)
-    apply(engine, incoming(site, [module("a", "2.0.0")], minute=5))
+    newer = apply(engine, incoming(site, [module("a", "2.0.0")], minute=5))
     before = tables(engine, site)["states"]
-    stale = apply(engine, incoming(site, [module("b")], minute=4))
-    assert (stale.state, tables(engine, site)["states"]) == ("stale", before)
+    late = incoming(site, [module("b")], minute=4)
+    superseded = apply(engine, late)
+    assert (superseded.state, superseded.superseded_by, tables(engine, site)["states"]) == (
+        "superseded", newer.id, before,
+    )  # fmt: skip
+    assert (superseded.counts.superseded, superseded.counts.unchanged) == (1, 0)
+    assert apply(engine, late) == superseded
+
+
+@pytest.mark.parametrize("arrives_late", [False, True])
+def test_of_two_snapshots_of_one_moment_the_one_accepted_last_wins(
+    engine: sa.Engine, arrives_late: bool
+) -> None:
+    site = make_site(engine)
+    first, second = [incoming(site, [module("a", f"1.{number}.0")], minute=3) for number in range(2)]
+    done = [apply(engine, one) for one in ((second, first) if arrives_late else (first, second))]
+    assert stored(engine, site)["a"]["version"] == "1.1.0"
+    newer = second.id if arrives_late else None
+    assert (done[1].state, done[1].superseded_by) == ("superseded" if arrives_late else "applied", newer)
 
 
 def test_a_sync_that_removes_too_much_is_held(engine: sa.Engine) -> None:
@@ -179,6 +209,25 @@ def test_concurrent_syncs_end_in_the_newest_snapshot(engine: sa.Engine) -> None:
     assert stored(engine, site) == replay([syncs[-1]])[-1].modules
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc")), min_size=1, max_size=6), st.randoms())
+def test_full_syncs_end_in_the_same_inventory_in_whatever_order_they_arrive(
+    engine: sa.Engine, drawn: list[tuple[int, str]], random: Random
+) -> None:
+    site = make_site(engine)
+    accepted = [
+        incoming(site, [module(name, f"1.{number}.0")], minute=minute)
+        for number, (minute, name) in enumerate(drawn)
+    ]
+    arriving = list(accepted)
+    random.shuffle(arriving)
+    done = {one.id: apply(engine, one) for one in arriving}
+    newest = max(accepted, key=lambda one: (one.request.sync_timestamp, one.id))
+    assert stored(engine, site) == replay([newest])[-1].modules
+    assert done[newest.id].state == "applied"
+    assert {one.superseded_by for one in done.values() if one.state == "superseded"} <= done.keys()
+
+
 reports = st.dictionaries(
     st.sampled_from("abcdef"),
     st.tuples(st.sampled_from(["1.0.0", "8.x-1.0", "2.x-dev"]), st.booleans(), st.sampled_from([None, "text"])),
@@ -233,3 +282,12 @@ def test_every_instant_is_a_replay_of_the_syncs_up_to_it(
     with engine.begin() as connection:
         rebuild_site(connection, site, sorted(by_id), load=by_id.__getitem__, guard=GUARD)
     assert tables(engine, site) == before
+
+
+@pytest.mark.parametrize("folder", ["0", "012", "9223372036854775808", "-1", "\u0661", "1 ", ""])
+def test_a_folder_of_the_inbox_that_names_no_site_is_refused(folder: str) -> None:
+    content = json.dumps(body([module("a")])).encode()
+    with pytest.raises(RefusedError, match="site's id"):
+        read_inbox(f"{folder}/today.json", content)
+    ((taken, _),) = read_inbox("12/today.json", content)
+    assert (taken.subject, taken.records) == ("12", 1)

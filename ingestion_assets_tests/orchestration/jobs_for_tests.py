@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 import sqlalchemy as sa
+from bson.errors import InvalidDocument
+from pymongo.errors import AutoReconnect
 
 from ingestion_assets.landing.claims import LaneBusyError
 from ingestion_assets.landing.drops import DropOutcome
@@ -102,6 +104,7 @@ def failing() -> None:
     fail()
 
 
+SECRET = "not-to-be-shown"
 PLANNED = Flow(
     name="planned",
     job="planned",
@@ -137,6 +140,13 @@ class PlannedWork:
         self.run.engine = sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
         raise LaneBusyError("planted")
 
+    def quote_the_payload(self, error: type[Exception]) -> None:
+        """A driver's error, whose text quotes what was being written, and one that led to it."""
+        try:
+            raise KeyError(SECRET)
+        except KeyError as cause:
+            raise error(f"Invalid document {{'key': '{SECRET}'}}") from cause
+
 
 _stages = Stages(flow=PLANNED, partitions_def=DAYS, start=PlannedWork)
 
@@ -152,6 +162,10 @@ def stored(work: PlannedWork) -> dg.MaterializeResult:
         work.overrun()
     if work.plan == "lose the ledger":
         work.lose_the_ledger()
+    if work.plan == "quote the payload":
+        work.quote_the_payload(InvalidDocument)
+    if work.plan == "quote it and pass":
+        work.quote_the_payload(AutoReconnect)
     passed = work.plan != "fail the check"
     return dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="as_planned", passed=passed)])
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._serdes import serialize_value
 
 from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.drops import Lane
@@ -23,6 +24,7 @@ from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets_tests.orchestration.conftest import Broker, Runs
+from ingestion_assets_tests.orchestration.jobs_for_tests import SECRET
 from ingestion_assets_tests.orchestration.one_payload import land_one
 from ingestion_assets_tests.servers import wait_until
 
@@ -114,6 +116,8 @@ def _stores_of_the_process(
         ("fail the check", 1, "run {run_id} failed: .*as_planned"),
         ("overrun", 1, "run {run_id} failed: Exceeded maximum runtime of 1 seconds"),
         ("lose the ledger", 0, "LaneBusyError: planted"),
+        ("quote the payload", 1, "InvalidDocument: a value that BSON cannot hold"),
+        ("quote it and pass", 0, "AutoReconnect: Invalid document .…: …."),
     ],
 )
 def test_what_a_failed_run_holds_is_given_back_with_the_reason(
@@ -132,6 +136,9 @@ def test_what_a_failed_run_holds_is_given_back_with_the_reason(
     assert (row.state, row.attempts) == ("landed", attempts)
     assert re.search(why.format(run_id=run_id), row.errors[0]["reason"], re.DOTALL)
     assert "Traceback" not in row.errors[0]["reason"]
+    said = [serialize_value(record) for record in runs.instance.all_logs(run_id)]
+    assert any("STEP_FAILURE" in text for text in said) or plan == "fail the check"
+    assert not [text for text in said if SECRET in text]
 
 
 @pytest.mark.usefixtures("_stores_of_the_process")

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import zstandard
 
@@ -25,11 +25,21 @@ DROP_ANSWER = "keep the request, then drop the connection"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A scripted refusal or delay."""
+    """A scripted refusal or delay; `foreign` where something before the front door says it."""
 
     status: int
     headers: dict[str, str] = field(default_factory=dict)
     detail: str = "scripted"
+    foreign: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Odd:
+    """What some other server answers to everything."""
+
+    status: int
+    body: bytes = b"<html>Please log in</html>"
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Peer:
@@ -37,6 +47,7 @@ class Peer:
 
     def __init__(self, *, port: int = 0) -> None:
         self.script: deque[str | Answer] = deque()
+        self.odd: Odd | None = None  # while set, this is no front door at all
         self.refuse_containing: bytes | None = None
         self.fail_containing: bytes | None = None
         self.requests: list[dict[str, Any]] = []
@@ -46,7 +57,9 @@ class Peer:
         self.records: dict[str, list[dict[str, Any]]] = {}
         self.stored: dict[tuple[str | None, str], str] = {}
         self.insertions = 0
+        self.streams: dict[tuple[str, str], bytes] = {}
         self.hold_receipts = threading.Event()
+        self.superseding = False  # whether newer todo lists are stored than any that come
         self._keys: dict[str, tuple[str, str]] = {}
         self._guard = threading.Lock()
         peer = self
@@ -60,10 +73,10 @@ class Peer:
                 pass
 
             def do_POST(self) -> None:
-                peer.post(self)
+                _answer_oddly(self, peer.odd) if peer.odd else peer.post(self)
 
             def do_GET(self) -> None:
-                peer.get(self)
+                _answer_oddly(self, peer.odd) if peer.odd else peer.get(self)
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
@@ -102,13 +115,18 @@ class Peer:
             return
         body = handler.rfile.read(int(handler.headers["Content-Length"]))
         if isinstance(step, Answer):
-            _answer(handler, step.status, {"detail": step.detail}, step.headers)
+            media_type = {"Content-Type": "text/html"} if step.foreign else {}
+            _answer(handler, step.status, {"detail": step.detail}, step.headers | media_type)
             return
         encoding = handler.headers.get("Content-Encoding")
         if encoding == "zstd":
             body = zstandard.ZstdDecompressor().decompress(body)
         elif encoding == "gzip":
             body = gzip.decompress(body)
+        path = urlsplit(handler.path)
+        if path.path == "/ingest/stream":
+            self._take_stream(handler, dict(parse_qsl(path.query)), body)
+            return
         if self.refuse_containing is not None and self.refuse_containing in body:
             _answer(handler, 400, {"detail": "refused for what it contains"}, {})
             return
@@ -124,7 +142,18 @@ class Peer:
         _answer(handler, 202, {"id": receipt, "state": "landed"}, headers)
 
     def get(self, handler: BaseHTTPRequestHandler) -> None:
-        parts = urlsplit(handler.path).path.strip("/").split("/")
+        asked = urlsplit(handler.path)
+        parts = asked.path.strip("/").split("/")
+        if parts[:2] == ["ingest", "stream"]:
+            channel = (parts[2], dict(parse_qsl(asked.query))["channel"])
+            known = channel in self.streams
+            _answer(
+                handler,
+                200 if known else 404,
+                self._position(channel) if known else {"detail": "unknown"},
+                {},
+            )
+            return
         receipt = self.receipts.get(parts[3]) if len(parts) > 3 else None
         if receipt is None:
             _answer(handler, 404, {"detail": "no such receipt"}, {})
@@ -134,6 +163,23 @@ class Peer:
             _answer(handler, 200, {"id": parts[3], "state": "claimed", "result": None, "errors": None}, {})
         else:
             _answer(handler, 200, receipt, {})
+
+    def _take_stream(self, handler: BaseHTTPRequestHandler, asked: dict[str, str], body: bytes) -> None:
+        channel = (asked["stream"], asked["channel"])
+        with self._guard:
+            text = self.streams.setdefault(channel, b"")
+            if int(asked.get("offset", len(text))) != len(text):
+                acknowledged = {"bytes": len(text), "lines": text.count(b"\n")}
+                _answer(handler, 409, {"detail": "go on from there", "acknowledged": acknowledged}, {})
+                return
+            self.streams[channel] = text + body
+        _answer(handler, 202, self._position(channel), {})
+
+    def _position(self, channel: tuple[str, str]) -> dict[str, Any]:
+        text = self.streams[channel]
+        lines = text.count(b"\n")
+        names = {"stream": channel[0], "channel": channel[1], "lines": lines, "bytes": len(text)}
+        return names | {"ended": False, "unfinished": 0, "totals": {"processed": lines}}
 
     def _keep(self, key: str, body: bytes) -> tuple[str, bool]:
         digest = hashlib.sha256(body).hexdigest()
@@ -157,11 +203,18 @@ class Peer:
             "messages_skipped": count["duplicate"],
             "messages_failed": count["rejected"],
         }
+        warnings = [
+            {"index": index, "code": "conflict"}
+            for index, one in enumerate(outcomes)
+            if one.get("code") == "conflict"
+        ]
+        if self.superseding and request.get("todos"):
+            stats["todos_superseded"] = len(request["todos"])
         self.records[receipt] = outcomes
         self.receipts[receipt] = {
             "id": receipt,
             "state": "failed" if failed else "done",
-            "result": None if failed else {"success": True, "stats": stats},
+            "result": None if failed else {"success": True, "stats": stats, "warnings": warnings or None},
             "errors": [{"detail": "the run failed 4 times"}] if failed else None,
         }
         return receipt, False
@@ -173,18 +226,33 @@ class Peer:
         identity = message.get("uuid") or hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
         key = (message.get("sessionId", session), identity)
         if key in self.stored:
-            return {"status": "duplicate"}
+            if self.stored[key] == content:
+                return {"status": "duplicate"}
+            return {"status": "duplicate", "code": "conflict", "reason": "another one came first and stays"}
         self.stored[key] = content
         self.insertions += 1
         return {"status": "stored"}
 
 
+def _answer_oddly(handler: BaseHTTPRequestHandler, odd: Odd) -> None:
+    handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    handler.send_response(odd.status)
+    for name, text in ({"Content-Type": "text/html"} | odd.headers).items():
+        handler.send_header(name, text)
+    if odd.status != 204:
+        handler.send_header("Content-Length", str(len(odd.body)))
+    handler.end_headers()
+    handler.wfile.write(b"" if odd.status == 204 else odd.body)
+    handler.wfile.flush()
+
+
 def _answer(handler: BaseHTTPRequestHandler, status: int, value: Any, headers: dict[str, str]) -> None:
+    media_type = "application/json"
+    if status >= 400:
+        media_type, value = "application/problem+json", {"status": status, **value}
     body = json.dumps(value).encode()
     handler.send_response(status)
-    handler.send_header("Content-Type", "application/json")
-    handler.send_header("Content-Length", str(len(body)))
-    for name, text in headers.items():
+    for name, text in {"Content-Type": media_type, "Content-Length": str(len(body)), **headers}.items():
         handler.send_header(name, text)
     handler.end_headers()
     handler.wfile.write(body)

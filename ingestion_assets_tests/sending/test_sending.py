@@ -69,8 +69,8 @@ def test_all_lines_of_a_folder_arrive_in_order_of_each_file(encoding, send, peer
         arrived = [
             message
             for request in peer.requests
-            if request.get("sessionId") == path_session
-            for message in request["messages"]
+            for message in request.get("messages", [])
+            if message.get("sessionId", request.get("sessionId")) == path_session
         ]
         positions = iter(arrived)
         assert all(any(line == other for other in positions) for line in wanted), file
@@ -168,7 +168,11 @@ def test_the_session_of_lines_without_one_comes_from_the_name_of_the_file(send, 
     for name in (f"{session}.jsonl", f"{session}/subagents/workflows/wf_1/journal.jsonl", "notes.jsonl"):
         (tmp_path / "p" / name).write_text(json.dumps({"type": "mode", "in": name}))
     send(tmp_path / "p")
-    assert {request["messages"][0]["in"]: request.get("sessionId") for request in peer.requests} == {
+    assert {
+        message["in"]: request.get("sessionId")
+        for request in peer.requests
+        for message in request["messages"]
+    } == {
         f"{session}.jsonl": session,
         f"{session}/subagents/workflows/wf_1/journal.jsonl": session,
         "notes.jsonl": None,

@@ -6,6 +6,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingestion_assets.sending.files import OpenFile
 from ingestion_assets.sending.slices import Mark, Record, read_slices
 
 _OBJECT = st.dictionaries(st.text(max_size=4), st.text(max_size=12) | st.integers(), max_size=3)
@@ -22,8 +23,10 @@ _LINE = st.one_of(
 
 def read(path: Path, mark: Mark, *, max_records: int, max_bytes: int) -> tuple[list[Record], Mark]:
     records: list[Record] = []
-    with path.open("rb") as file:
-        for part in read_slices(file, path=path, mark=mark, max_records=max_records, max_bytes=max_bytes):
+    with OpenFile(path) as file:
+        for part in read_slices(
+            file, path=str(path), mark=mark, max_records=max_records, max_bytes=max_bytes
+        ):
             assert 1 <= len(part.records) <= max_records or not part.records
             assert part.record_bytes <= max_bytes or len(part.records) == 1
             records += part.records

@@ -50,7 +50,7 @@ def test_no_secret_is_written_into_the_supervisors_configuration(tmp_path: Path)
     plan = _plan(tmp_path, admin_token="very-secret")
     text = configuration(plan.programs, socket_path=tmp_path / "s", folder=tmp_path, logs=tmp_path, user=None)
     passwords = [url.split("@")[0].rsplit(":", 1)[1] for url in plan.urls.values() if "@" in url]
-    assert len(passwords) == 2
+    assert len(passwords) == 3
     assert not [secret for secret in [*passwords, "very-secret"] if secret in text]
 
 

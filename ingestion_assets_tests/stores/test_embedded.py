@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 import redis
-from pymongo import MongoClient
+from pymongo import MongoClient, errors
 
 from ingestion_assets.stores.embedded import (
     EmbeddedServer,
@@ -103,12 +103,42 @@ def test_postgres_has_pgvector_and_sorts_the_same_everywhere(postgres_server: st
     assert locale == ("C.UTF-8",)
 
 
-def test_postgres_and_valkey_ask_for_the_password(postgres_server: str, redis_server: str) -> None:
+def test_all_ask_for_the_password(postgres_server: str, redis_server: str, mongodb_url: str) -> None:
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(postgres_server, password="wrong")
     stranger = redis.Redis(port=urlsplit(redis_server).port or 0, password="wrong")
     with pytest.raises(redis.AuthenticationError), stranger:
         stranger.ping()
+    address = urlsplit(mongodb_url).netloc.rpartition("@")[2]
+    for login in ("", "ingestion:wrong@", "other:wrong@"):
+        with MongoClient(f"mongodb://{login}{address}/?directConnection=true&authSource=admin") as client:
+            with pytest.raises(errors.OperationFailure):
+                client.list_database_names()
+            with pytest.raises(errors.OperationFailure):
+                client.test.kept.insert_one({"_id": 0})
+            with pytest.raises(errors.OperationFailure):
+                client.admin.command("createUser", "other", pwd="wrong", roles=["root"])
+
+
+def test_a_mongodb_folder_that_had_no_user_yet_gets_one_and_keeps_its_data(tmp_path: Path) -> None:
+    """As data of a release before that asked nobody."""
+    folder = tmp_path / "server"
+    with running(embedded_mongodb(folder=folder, port=free_port())) as server:
+        _mongodb_write(server.url, 1)
+    (folder / "password").unlink()
+    with running(embedded_mongodb(folder=folder, port=free_port())) as again:
+        assert again.url.partition("@")[0] != server.url.partition("@")[0]
+        assert _mongodb_read(again.url) == [1]
+
+
+def test_passwords_are_for_their_owner_alone(tmp_path: Path) -> None:
+    for make in (embedded_postgres, embedded_mongodb, embedded_valkey):
+        server = make(folder=tmp_path / make.__name__, port=free_port())
+        server.prepare()
+        assert (server.folder / "password").stat().st_mode & 0o077 == 0
+        password = urlsplit(server.url).password
+        assert password
+        assert password not in " ".join(server.command)
 
 
 def test_an_interrupted_initialisation_is_begun_anew(tmp_path: Path) -> None:

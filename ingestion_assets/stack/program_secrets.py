@@ -1,0 +1,46 @@
+"""Which program gets which secrets: each those that it uses, so that one that is read out tells no more than it must."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+SECRETS = frozenset(
+    {
+        "admin_token", "api_key", "mongodb_url", "postgres_url", "redis_url", "secret_key", "webserver_password",
+    }
+)  # fmt: skip
+"""The settings that hold a secret; the URLs of stores carry passwords."""
+
+_DAGSTER = frozenset({"postgres_url", "redis_url"})
+USED: Mapping[str, frozenset[str]] = {
+    "frontdoor": frozenset(
+        {"admin_token", "mongodb_url", "postgres_url", "redis_url", "secret_key", "webserver_password"}
+    ),
+    "webserver": _DAGSTER | {"webserver_password"},
+    "code-server": _DAGSTER,  # sensors read the ledger and look at the broker
+    "daemon": _DAGSTER,
+    "worker-default": _DAGSTER | {"mongodb_url"},
+    "worker-gpu": _DAGSTER | {"mongodb_url"},
+    "migrations": _DAGSTER | {"mongodb_url"},
+}
+"""By program; the embedded servers are not here: they get none."""
+
+_OPENS_LANDING = frozenset({"frontdoor", "code-server", "worker-default", "worker-gpu"})
+_OBJECT_STORE = re.compile(r"(AWS|AZURE|GOOGLE|GCS?)_", re.IGNORECASE)
+_LOOKS_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(^|_)API_?KEY|PRIVATE_?KEY", re.IGNORECASE)
+
+
+def withheld(program: str, environment: Iterable[str]) -> list[str]:
+    """The variables of `environment` that `program` does not get.
+
+    What is ours is known by its name. What else the shell held (keys of object stores, tokens of other tools)
+    is kept from the embedded servers, and the former from whoever opens no landing storage.
+    """
+    used = USED.get(program, frozenset())
+    ours = {f"INGESTION_{name.upper()}" for name in SECRETS - used}
+    return sorted(
+        name
+        for name in environment
+        if name in ours
+        or (program not in _OPENS_LANDING and _OBJECT_STORE.match(name))
+        or (program not in USED and _LOOKS_SECRET.search(name))
+    )

@@ -1,0 +1,78 @@
+"""Which program has which secret settings, by the plan."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from ingestion_assets.settings import Settings
+from ingestion_assets.stack.environment_file import write_environment
+from ingestion_assets.stack.leftovers import MARK
+from ingestion_assets.stack.places import Places
+from ingestion_assets.stack.plan import plan_stack
+from ingestion_assets.stack.program_secrets import SECRETS
+from ingestion_assets_tests.stacks import clean_environment
+
+HAS = {
+    "postgres": set(),
+    "mongodb": set(),
+    "valkey": set(),
+    "frontdoor": {"admin_token", "mongodb_url", "postgres_url", "redis_url", "secret_key", "webserver_password"},
+    "webserver": {"postgres_url", "redis_url", "webserver_password"},
+    "code-server": {"postgres_url", "redis_url"},
+    "daemon": {"postgres_url", "redis_url"},
+    "worker-default": {"mongodb_url", "postgres_url", "redis_url"},
+    "worker-gpu": {"mongodb_url", "postgres_url", "redis_url"},
+}  # fmt: skip
+LANDS = {"frontdoor", "code-server", "worker-default", "worker-gpu"}
+
+
+def _variables(names: set[str]) -> set[str]:
+    return {f"INGESTION_{name.upper()}" for name in names}
+
+
+def test_every_setting_that_is_a_secret_is_known_as_one() -> None:
+    secret = {
+        name
+        for name, field in Settings.model_fields.items()
+        if field.annotation in (SecretStr, SecretStr | None)
+    }
+    assert secret | {"postgres_url", "mongodb_url", "redis_url"} == SECRETS
+
+
+def test_each_program_has_the_secrets_that_it_uses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = {"AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "SOME_API_KEY"}
+    for name in foreign:
+        monkeypatch.setenv(name, "hidden")
+    given = {"secret_key": "k" * 32, "api_key": "mine", "webserver_password": "sesame"}
+    plan = plan_stack(
+        settings=Settings(home=tmp_path, **given),  # pyright: ignore
+        places=Places(tmp_path), admin_token="token",
+        ports={"postgres": 1, "mongodb": 2, "valkey": 3, "code_server": 4},
+    )  # fmt: skip
+    there = _variables(set(SECRETS)) | foreign
+    assert _variables(set(SECRETS)) <= plan.environment.keys()
+    assert {program.name for program in plan.programs} == HAS.keys()
+    for program in plan.programs:
+        kept = there - set(program.withheld)
+        assert kept & _variables(set(SECRETS)) == _variables(HAS[program.name]), program.name
+        assert ("AWS_SECRET_ACCESS_KEY" in kept) == (program.name in LANDS)
+        assert ("GITHUB_TOKEN" in kept) == (program.group != "stores")
+        assert "PATH" not in program.withheld
+        assert MARK not in program.withheld
+
+
+def test_a_program_of_the_stack_does_not_read_the_others_secrets_from_the_file(tmp_path: Path) -> None:
+    write_environment(tmp_path / "stack.env", {"INGESTION_MONGODB_URL": "mongodb://of-others"})
+    script = "from ingestion_assets.settings import load_settings; print(load_settings().mongodb_url)"
+
+    def found(**more: str) -> str:
+        return subprocess.run(
+            (sys.executable, "-c", script), env=clean_environment(tmp_path) | more, capture_output=True,
+            text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+
+    assert found() == "mongodb://of-others"
+    assert found(**{MARK: str(tmp_path)}) == "None"
