@@ -9,6 +9,7 @@ from ingestion_assets.flows import FLOWS
 from ingestion_assets.modules import definitions as modules
 from ingestion_assets.orchestration import landing_assets
 from ingestion_assets.orchestration.retention import retention_definitions
+from ingestion_assets.orchestration.run_retention import run_retention_definitions
 from ingestion_assets.orchestration.sensors import reconciliation_sensor
 
 definitions = dg.Definitions.merge(
@@ -17,6 +18,7 @@ definitions = dg.Definitions.merge(
     modules.definitions,
     landing_assets.definitions,
     retention_definitions(FLOWS.values()),
+    run_retention_definitions(),
     dg.Definitions(sensors=[reconciliation_sensor(list(FLOWS.values()))], executor=dg.in_process_executor),
 )
 

@@ -1,4 +1,4 @@
-"""`ingestion retention`: what is old enough to be deleted. The nightly job does the deleting, never this command."""
+"""`ingestion retention`: what is old enough to be deleted. The jobs do the deleting, never this command."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -23,11 +23,15 @@ def retention(
 
     from ingestion_assets.flows import FLOWS  # noqa: PLC0415
     from ingestion_assets.landing.retention import plan  # noqa: PLC0415
-    from ingestion_assets.orchestration.retention import NOT_SET, expired_runs  # noqa: PLC0415
+    from ingestion_assets.orchestration.retention import NOT_SET  # noqa: PLC0415
+    from ingestion_assets.orchestration.run_retention import due  # noqa: PLC0415
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
     settings = load_settings()
     console = Console()
+    with DagsterInstance.from_config(str(settings.home / "dagster")) as instance:
+        runs = len(due(instance, datetime.now(UTC)))
+    console.print(f"Dagster's superseded runs that are old enough or too much: {runs:,}.", highlight=False)
     days = settings.retention_days if days is None else days
     if days is None:
         console.print(f"{NOT_SET} `--days N` shows what would go.", soft_wrap=True, highlight=False)
@@ -40,10 +44,7 @@ def retention(
             table.add_row(
                 old.flow, what, f"{old.payloads:,}", f"{old.bytes:,}", f"{old.oldest:%Y-%m-%d}", f"{old.newest:%Y-%m-%d}"
             )  # fmt: skip
-    with DagsterInstance.from_config(str(settings.home / "dagster")) as instance:
-        runs = sum(1 for _ in expired_runs(instance, before=before))
     console.print(f"Finished before {before:%Y-%m-%d %H:%M} UTC:", highlight=False)
     console.print(table if table.row_count else "No payload is old enough.")
-    console.print(f"Dagster's superseded runs of that age: {runs:,}.", highlight=False)
     if settings.retention_days is None:
         console.print(NOT_SET, highlight=False)

@@ -54,7 +54,7 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
                 name: flow.dynamic_partitions for name, flow in flows.items() if flow.dynamic_partitions
             },
         )
-    waker = Waker(engine=engine(settings.require("postgres_url")), launch=launch)
+    waker = Waker(engine=engine(settings.require("postgres_url")), launch=launch, rest_s=settings.lane_rest_s)
     door = FrontDoor(settings=settings, storage=open_storage(settings), flows=flows, waker=waker)
     return build_app(
         door,

@@ -146,6 +146,17 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         20.0, description="Seconds after its last heartbeat that a run's lease on its lane ends."
     )
+    lane_rest_s: float = Field(
+        20.0,
+        ge=0,
+        le=300,
+        description="Seconds after the start of a run before its lane gets the next one, while nobody waits for an outcome and little has gathered: every run costs disk. 0: at once.",
+    )
+    run_stalled_s: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds that a run's process may stand still (take no processor time: stopped, deadlocked, waiting for something that does not come) before its worker interrupts it, then kills it.",
+    )
     cancel_pause_s: float = Field(
         300.0,
         ge=0,
@@ -161,7 +172,17 @@ class Settings(BaseSettings):
     retention_days: int | None = Field(
         None,
         ge=30,
-        description="Days after which finished payloads, their receipts and idempotency keys, and Dagster's superseded runs are deleted; unset, everything is kept.",
+        description="Days after which finished payloads, their receipts and idempotency keys are deleted; unset, all are kept.",
+    )
+    run_retention_days: float = Field(
+        30,
+        ge=0,
+        description="Days after which Dagster's superseded runs are deleted, with their events and logs; 0: never.",
+    )
+    run_retention_gb: float | None = Field(
+        None,
+        gt=0,
+        description="Gigabytes that Dagster's runs may take in the database; the oldest superseded ones beyond that are deleted.",
     )
 
     workers_default: int = Field(2, ge=1, description="Warm worker processes on the queue `default`.")

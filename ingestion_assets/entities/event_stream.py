@@ -147,6 +147,8 @@ class StreamIntake:
     async def events(self) -> AsyncIterator[bytes]:
         """What becomes of the stream, from its first part to its totals."""
         started = time.monotonic()
+        waiter = self._door.waker.waiter()
+        waiter.waits_for("entities", self._partition)
         reading = asyncio.create_task(self._read_to_end())
         sums: dict[str, int] = dict.fromkeys(TOTALS, 0)
         told = -1
@@ -198,6 +200,7 @@ class StreamIntake:
                 }
             )
         finally:
+            waiter.end()
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reading

@@ -32,6 +32,7 @@ from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.settings import Settings
+from ingestion_assets.stores import disk
 from ingestion_assets.stores.postgres import async_engine, driver_url, engine
 
 Value = TypeVar("Value")
@@ -39,6 +40,7 @@ Value = TypeVar("Value")
 WATCH_S = 2.0
 LEDGER_S = 10.0
 USES_EVERY = 10
+DISK_EVERY = 30
 
 log = structlog.get_logger(__name__)
 
@@ -177,11 +179,19 @@ class FrontDoor:
                 await self._count_finished()
                 if turn % USES_EVERY == 0:
                     await self.keyring.write_uses()
+                if turn % DISK_EVERY == 1 and self.settings.home.is_dir():
+                    await self._look_at_disk()
             except (SQLAlchemyError, OSError) as error:
                 log.debug("watch_interrupted", error=str(error))
             except Exception:
                 log.exception("watch_interrupted")  # and goes on: health and admission depend on it
             await asyncio.sleep(WATCH_S)
+
+    async def _look_at_disk(self) -> None:
+        with contextlib.suppress(Problem):
+            self.metrics.show_disk(
+                await self.in_thread(lambda connection: disk.look(connection, self.settings.home))
+            )
 
     async def _count_finished(self) -> None:
         ids = list(self._finished_ids)

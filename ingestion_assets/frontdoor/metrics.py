@@ -12,6 +12,7 @@ from prometheus_client.utils import floatToGoString
 
 from ingestion_assets.landing.drops import Receipt
 from ingestion_assets.landing.ledger import LedgerStatistics
+from ingestion_assets.stores.disk import Disk
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120)
@@ -106,6 +107,26 @@ class RequestMetrics:
         """Whether each dependency answers."""
         values = {(name,): float(answers) for name, answers in up.items()}
         self._show("ingestion_dependency_up", "1 if the dependency answers.", ("dependency",), values)
+
+    def show_disk(self, disk: Disk) -> None:
+        """The disk that holds the state of this machine, and how fast it fills, once that is known."""
+        self._show(
+            "ingestion_disk_free_bytes",
+            "Bytes left on the disk of INGESTION_HOME.",
+            (),
+            {(): disk.free_bytes},
+        )
+        if disk.bytes_a_day is not None and disk.days_left is not None:
+            self._show(
+                "ingestion_disk_growth_bytes_per_day", "How much more of that disk is used each day, by the last 24 hours at most.",
+                (), {(): disk.bytes_a_day},
+            )  # fmt: skip
+            self._show(
+                "ingestion_disk_days_left",
+                "Days until that disk is full, if it goes on like this.",
+                (),
+                {(): disk.days_left},
+            )
 
     def text(self) -> bytes:
         """Everything in Prometheus' text format."""

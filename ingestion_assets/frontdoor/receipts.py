@@ -81,8 +81,12 @@ async def read_receipt(request: Request, receipt_id: ReceiptId) -> Response:
     principal = await door.authenticate(request)
     receipt = await _own_receipt(door, principal, receipt_id)
     waiting = preferences.waiting(request.headers.get("prefer"), default_s=0, max_s=door.settings.max_wait_s)
+    if receipt.state == "landed":
+        door.waker.asked_after(receipt.flow, receipt.lane)
     if waiting.seconds > 0 and receipt.state not in TERMINAL:
-        outcome = await door.finished.outcome(receipt_id, timeout_s=waiting.seconds, known=True)
+        with door.waker.waiter() as waiter:
+            waiter.waits_for(receipt.flow, receipt.lane)
+            outcome = await door.finished.outcome(receipt_id, timeout_s=waiting.seconds, known=True)
         receipt = outcome or await _own_receipt(door, principal, receipt_id)
     headers = {"Preference-Applied": waiting.applied} if waiting.applied else {}
     return json_response(receipt_json(receipt, runs_url=door.settings.runs_url), headers)

@@ -103,13 +103,43 @@ async def take(
     door = front_door(request)
     waiting = waiting_for(request)
     answer = answer or partial(outcome_response, door)
+    if waiting.seconds == 0:
+        return await _take(door, request, arrival, make_drop, waiting, at_once_above, answer)
+
+    with door.waker.waiter() as waiter:
+
+        def make_and_wait(arrival: Arrival, body: bytes) -> NewDrop:
+            drop = make_drop(arrival, body)
+            if _waits(waiting, drop.records, at_once_above):
+                waiter.waits_for(drop.flow, drop.lane)
+            return drop
+
+        return await _take(door, request, arrival, make_and_wait, waiting, at_once_above, answer)
+
+
+def _waits(waiting: preferences.Waiting, records: int, at_once_above: int | None) -> bool:
+    return waiting.seconds > 0 and (
+        waiting.applied is not None or at_once_above is None or records <= at_once_above
+    )
+
+
+async def _take(
+    door: FrontDoor,
+    request: Request,
+    arrival: Arrival,
+    make_drop: MakeDrop,
+    waiting: preferences.Waiting,
+    at_once_above: int | None,
+    answer: Answer,
+) -> Response:
     accepted = await _land(door, request, arrival, make_drop, early=waiting.seconds == 0)
     door.metrics.count_accepted(accepted.flow)
     known = await _known(door, accepted) if accepted.replayed else None
     if known is not None and known.state in TERMINAL and waiting.applied != "respond-async":
         return answer(known, _answer_headers(accepted, waiting.applied))
-    waits = waiting.applied is not None or at_once_above is None or accepted.records <= at_once_above
-    if accepted.registered and waiting.seconds > 0 and waits:
+    if known is not None and waiting.seconds > 0:
+        door.waker.asked_after(known.flow, known.lane)
+    if accepted.registered and _waits(waiting, accepted.records, at_once_above):
         outcome = await _outcome(door, request.receive, accepted, waiting.seconds)
         if outcome is not None:
             return answer(outcome, _answer_headers(accepted, waiting.applied))

@@ -334,8 +334,11 @@ def give_back(
     delay_s: float,
     max_attempts: int,
     pause_s: float = 0.0,
+    alone: bool = False,
 ) -> int:
     """Return the drops of a claim that was not finished; the last attempt makes them `failed`. Gives their number.
+
+    `alone`: they were too much together, so each is taken alone the next time; one that already was is `failed`.
 
     `transient` errors are nobody's fault and do not count as an attempt. The first time they may be taken again at
     once, then after `delay_s`, 3, 7, 15… times that, up to a minute; in any case not within `pause_s`. A failed drop is kept whole as a reject of kind `payload`. The lanes stay held: `release` frees them.
@@ -343,15 +346,19 @@ def give_back(
     rows = connection.execute(
         sa.text("""
             UPDATE ingestion.drops SET
-                attempts = attempts + :counted,
+                attempts = CASE WHEN :alone THEN GREATEST(attempts + :counted, :isolate_from) ELSE attempts + :counted END,
                 deferrals = deferrals + 1,
-                state = CASE WHEN attempts + :counted >= :max_attempts THEN 'failed' ELSE 'landed' END,
-                finished_at = CASE WHEN attempts + :counted >= :max_attempts THEN clock_timestamp() END,
+                state = CASE WHEN ended.for_good THEN 'failed' ELSE 'landed' END,
+                finished_at = CASE WHEN ended.for_good THEN clock_timestamp() END,
                 not_before = clock_timestamp()
                     + make_interval(secs => GREATEST(:pause_s, LEAST(60, :delay_s * (2 ^ LEAST(deferrals, 10) - 1)))),
                 claim = NULL,
                 errors = CAST(:errors AS jsonb)
-            WHERE claim = :claim_id AND state = 'claimed'
+            FROM (
+                SELECT id AS drop_id, attempts + :counted >= :max_attempts OR :alone AND attempts >= :isolate_from AS for_good
+                FROM ingestion.drops WHERE claim = :claim_id AND state = 'claimed'
+            ) ended
+            WHERE id = ended.drop_id AND claim = :claim_id AND state = 'claimed'
             RETURNING id, flow, state
         """),
         {
@@ -360,6 +367,8 @@ def give_back(
             "delay_s": delay_s,
             "pause_s": pause_s,
             "max_attempts": max_attempts,
+            "alone": alone,
+            "isolate_from": ISOLATE_FROM_ATTEMPT,
             "errors": msgspec.json.encode([error]).decode(),
         },
     ).all()

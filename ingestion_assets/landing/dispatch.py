@@ -1,8 +1,9 @@
 """The one decision on starting runs, shared by the front door's wake and the sensor.
 
 A run is started for a lane iff the lane has landed drops whose time has come, no run holds the lane, and no run that
-was asked for is still to claim them. A lane whose runs end one after the other before they claim anything, for whatever
-reason, gets its next one ever later. `lanes_to_dispatch` decides; the ledger's unique index on pending dispatches
+was asked for is still to claim them. A lane rests for a while after each start, as every run costs disk, unless somebody
+waits for what is in it or much has gathered. A lane whose runs end one after the other before they claim anything, for
+whatever reason, gets its next one ever later. `lanes_to_dispatch` decides; the ledger's unique index on pending dispatches
 makes the decision hold when several processes take it at once.
 """
 
@@ -28,6 +29,8 @@ LANE_CHANNEL = "ingestion_lane_free"
 IN_VAIN_AT_ONCE = 3
 IN_VAIN_FIRST_S = 5.0
 IN_VAIN_LONGEST_S = 300.0
+GATHERED_DROPS = 100  # or so many bytes: more than a run's start costs, so that a lane under load never rests
+GATHERED_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +45,20 @@ class LaneState:
     """How many of its newest runs, one after the other, were lost before they claimed anything; ten at most are counted."""
     in_vain_s: float = 0.0
     """Seconds since the last of those was lost."""
+    rest_s: float = 0.0
+    """Seconds until its rest is over: none where much has gathered, or where what is oldest was given back by a run."""
 
     @property
-    def rests_s(self) -> float:
-        """Seconds until its next run may be asked for: none after two in vain, then 5, 10, 20… up to five minutes after the last."""
+    def paused_s(self) -> float:
+        """Seconds until a run may follow those in vain: none after two, then 5, 10, 20… up to five minutes after the last."""
         if self.in_vain < IN_VAIN_AT_ONCE:
             return 0.0
         pause_s = min(IN_VAIN_LONGEST_S, IN_VAIN_FIRST_S * 2 ** (self.in_vain - IN_VAIN_AT_ONCE))
         return max(0.0, pause_s - self.in_vain_s)
+
+    def due_in_s(self, *, waited_for: bool = False) -> float:
+        """Seconds until its next run may be asked for, at the earliest. `waited_for`: somebody waits for what is in it."""
+        return max(self.paused_s, 0.0 if waited_for else self.rest_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +79,17 @@ class Dispatch:
         }
 
 
-def lanes_to_dispatch(states: Collection[LaneState], *, at_most: int) -> list[Lane]:
-    """The lanes that need a run, longest waiting first."""
-    waiting = [state for state in states if not state.leased and not state.pending and not state.rests_s]
+def lanes_to_dispatch(
+    states: Collection[LaneState], *, at_most: int, waited_for: Collection[tuple[str, str | None]] = ()
+) -> list[Lane]:
+    """The lanes that need a run, longest waiting first. `waited_for`: flow and name of those that do not rest."""
+    waiting = [
+        state
+        for state in states
+        if not state.leased
+        and not state.pending
+        and not state.due_in_s(waited_for=(state.lane.flow, state.lane.name) in waited_for)
+    ]
     return [state.lane for state in sorted(waiting, key=lambda state: (state.oldest, state.lane))[:at_most]]
 
 
@@ -99,9 +116,9 @@ _STATES = """
                      AND lease.expires_at > clock_timestamp()) AS leased,
            EXISTS (SELECT FROM ingestion.dispatches d
                    WHERE d.flow = l.flow AND d.lane = l.lane AND d.state = 'pending') AS pending,
-           vain.in_vain, vain.in_vain_s
+           vain.in_vain, vain.in_vain_s, coalesce(resting.rest_s, 0)::float8 AS rest_s
     FROM ({lanes}) l CROSS JOIN LATERAL (
-        SELECT partition, received_at FROM ingestion.drops
+        SELECT partition, received_at, deferrals FROM ingestion.drops
         WHERE state = 'landed' AND flow = l.flow AND lane = l.lane
           AND (not_before IS NULL OR not_before <= clock_timestamp())
         ORDER BY id LIMIT 1
@@ -114,20 +131,39 @@ _STATES = """
                   WHERE d.flow = l.flow AND d.lane = l.lane
                   ORDER BY requested_at DESC LIMIT 10) newest
         ) run WHERE run.in_vain
-    ) vain
+    ) vain LEFT JOIN LATERAL (
+        SELECT rest_s FROM (
+            SELECT :rest_s - extract(epoch FROM clock_timestamp() - requested_at) AS rest_s FROM ingestion.dispatches d
+            WHERE d.flow = l.flow AND d.lane = l.lane AND d.state = 'finished'
+              AND d.requested_at > clock_timestamp() - make_interval(secs => :rest_s)
+            ORDER BY requested_at DESC LIMIT 1
+        ) newest WHERE rest_s > 0 AND oldest.deferrals = 0 AND NOT (
+            SELECT count(*) >= {drops} OR coalesce(sum(size_bytes), 0) >= {bytes} FROM (
+                SELECT size_bytes FROM ingestion.drops
+                WHERE state = 'landed' AND flow = l.flow AND lane = l.lane ORDER BY id LIMIT {drops}
+            ) gathered
+        )
+    ) resting ON true
 """
-STATES_OF_ALL_LANES = sa.text(_STATES.format(lanes=_ALL_LANES))
-STATES_OF_NAMED_LANES = sa.text(_STATES.format(lanes=_NAMED_LANES))
+_MUCH = {"drops": GATHERED_DROPS, "bytes": GATHERED_BYTES}
+STATES_OF_ALL_LANES = sa.text(_STATES.format(lanes=_ALL_LANES, **_MUCH))
+STATES_OF_NAMED_LANES = sa.text(_STATES.format(lanes=_NAMED_LANES, **_MUCH))
 
 
 def lane_states(
-    connection: sa.Connection, *, flows: Sequence[str], lanes: Sequence[str] | None = None
+    connection: sa.Connection,
+    *,
+    flows: Sequence[str],
+    lanes: Sequence[str] | None = None,
+    rest_s: float = 0.0,
 ) -> list[LaneState]:
-    """Lanes with work, all or the named ones. Reads the oldest drop of each."""
+    """Lanes with work, all or the named ones, that rest for `rest_s` after the start of a run. Reads the oldest drop of each,
+    and some of those that rest."""
+    values = {"flows": list(flows), "rest_s": rest_s}
     rows = (
-        connection.execute(STATES_OF_ALL_LANES, {"flows": list(flows)})
+        connection.execute(STATES_OF_ALL_LANES, values)
         if lanes is None
-        else connection.execute(STATES_OF_NAMED_LANES, {"flows": list(flows), "lanes": list(lanes)})
+        else connection.execute(STATES_OF_NAMED_LANES, {**values, "lanes": list(lanes)})
     )
     return [
         LaneState(
@@ -137,6 +173,7 @@ def lane_states(
             row.pending,
             row.in_vain,
             row.in_vain_s,
+            row.rest_s,
         )
         for row in rows
     ]

@@ -6,9 +6,12 @@ from typing import Generic, TypeVar
 
 from ingestion_assets.landing.claims import ClaimLostError, DropRef
 from ingestion_assets.landing.drops import DropOutcome, Reject
+from ingestion_assets.landing.memory import out_of_memory
 from ingestion_assets.stores.error_text import text_of
 
 Result = TypeVar("Result")
+
+OUT_OF_MEMORY = "out_of_memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +34,41 @@ def work_through(
     """
     done: Worked[Result] = Worked()
     for refs in groups:
-        try:
-            done.results.extend(work(refs))
-        except Exception as error:
-            if is_transient(error) or isinstance(error, ClaimLostError):
-                raise
-            if len(refs) == 1:
-                done.failed.append(_failed(refs[0], error))
-                continue
+        failed = _try(refs, work, is_transient, done)
+        if failed is not None and len(refs) > 1:  # what the failed try held in memory is free by now
             apart = work_through(([ref] for ref in refs), work, is_transient=is_transient)
             done.results.extend(apart.results)
             done.failed.extend(apart.failed)
+        elif failed is not None:
+            done.failed.append(failed)
     return done
 
 
+def _try(
+    refs: Sequence[DropRef],
+    work: Callable[[Sequence[DropRef]], list[Result]],
+    is_transient: Callable[[BaseException], bool],
+    done: Worked[Result],
+) -> DropOutcome | None:
+    """The outcome of the first payload, should the work fail; its traceback, which holds what the work held, ends here."""
+    try:
+        done.results.extend(work(refs))
+    except Exception as error:
+        if is_transient(error) or isinstance(error, ClaimLostError):
+            raise
+        return _failed(refs[0], error)
+    return None
+
+
 def _failed(ref: DropRef, error: Exception) -> DropOutcome:
-    reason = text_of(error)
+    code, reason = "processing_failed", text_of(error)
+    if isinstance(error, MemoryError):
+        code = OUT_OF_MEMORY
+        reason = f"alone, the payload of {ref.size_bytes:,} bytes was too much: {out_of_memory(error)}"[:2000]
     return DropOutcome(
         ref.id,
         {},
-        rejects=[Reject(-1, "payload", "processing_failed", reason, b"")],
-        errors=[{"code": "processing_failed", "reason": reason}],
+        rejects=[Reject(-1, "payload", code, reason, b"")],
+        errors=[{"code": code, "reason": reason}],
         failed=True,
     )

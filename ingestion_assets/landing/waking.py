@@ -2,16 +2,27 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
+from types import TracebackType
+from typing import Self
 from uuid import UUID
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, request, withdraw
+from ingestion_assets.landing.dispatch import (
+    Dispatch,
+    LaneState,
+    lane_states,
+    lanes_to_dispatch,
+    request,
+    withdraw,
+)
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.stores.error_text import text_of
 
@@ -24,18 +35,62 @@ Place = tuple[str, str | None]
 """A flow and one of its lanes; None for all of them."""
 
 
+class Waiter:
+    """Somebody who waits for what is in lanes, which do not rest meanwhile; until `end`, or the end of the block."""
+
+    def __init__(self, waited_for: "Counter[Place]", lock: Lock) -> None:
+        self._waited_for = waited_for
+        self._lock = lock
+        self._places: list[Place] | None = []
+
+    def waits_for(self, flow: str, lane: str) -> None:
+        """From now on; may be called in any thread, and after the end."""
+        with self._lock:
+            if self._places is not None:
+                self._places.append((flow, lane))
+                self._waited_for[flow, lane] += 1
+
+    def end(self) -> None:
+        with self._lock:
+            for place in self._places or ():
+                self._waited_for[place] -= 1
+                if not self._waited_for[place]:
+                    del self._waited_for[place]
+            self._places = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end()
+
+
 class Waker:
     """Decides like the sensor does and has `launch` start the runs. What fails is tried again after `RETRY_S`.
 
-    A call to wake is followed at once; those that come within `BREATH_S` of a look share the next one.
+    A call to wake is followed at once; those that come within `BREATH_S` of a look share the next one. Who waits for an outcome
+    here is known here: lanes rest for `rest_s`, but not those. The sensor need not know, it is only later by that rest.
     """
 
-    def __init__(self, *, engine: sa.Engine, launch: Callable[[Dispatch], None], at_most: int = 16) -> None:
+    def __init__(
+        self,
+        *,
+        engine: sa.Engine,
+        launch: Callable[[Dispatch], None],
+        rest_s: float = 0.0,
+        at_most: int = 16,
+    ) -> None:
         self._engine = engine
         self._launch = launch
+        self._rest_s = rest_s
         self._at_most = at_most
         self._places: SimpleQueue[Place | None] = SimpleQueue()
         self._failed: list[UUID] = []
+        self._lock = Lock()
+        self._waited_for: Counter[Place] = Counter()
+        self._asked_after: set[Place] = set()
         self._thread = Thread(target=self._run, name="waker", daemon=True)
 
     def start(self) -> None:
@@ -55,20 +110,28 @@ class Waker:
         for flow in flows:
             self._places.put((flow, None))
 
+    def waiter(self) -> Waiter:
+        """Somebody who waits, for nothing yet."""
+        return Waiter(self._waited_for, self._lock)
+
+    def asked_after(self, flow: str, lane: str) -> None:
+        """Somebody wants to know what became of a payload that has landed there: its next run comes without a rest."""
+        with self._lock:
+            self._asked_after.add((flow, lane))
+        self._places.put((flow, lane))
+
     def lane_freed(self, payload: str) -> None:
         """Take a notification on the channel `ingestion_lane_free`."""
         freed = json.loads(payload)
         self._places.put((freed["flow"], freed["lane"]))
 
     def _run(self) -> None:
-        again: set[Place] = set()
+        due: dict[Place, float] = {}
         looked = 0.0
         while True:
             places: set[Place | None] = set()
-            try:
-                places.add(self._places.get(timeout=RETRY_S if again else None))
-            except Empty:
-                places, again = {*again}, set()
+            with suppress(Empty):
+                places.add(self._places.get(timeout=_until(min(due.values())) if due else None))
             if (early := looked + BREATH_S - time.monotonic()) > 0:
                 time.sleep(early)
             while not self._places.empty():
@@ -76,11 +139,13 @@ class Waker:
             known = {place for place in places if place is not None}
             if len(known) < len(places):
                 return
-            again |= self._dispatch(known)
-            looked = time.monotonic()
+            known |= {place for place, at in due.items() if at <= time.monotonic()}
+            if known:
+                due = {place: at for place, at in due.items() if place not in known} | self._dispatch(known)
+                looked = time.monotonic()
 
-    def _dispatch(self, places: Collection[Place]) -> set[Place]:
-        """Start what must be started; gives the places where that failed."""
+    def _dispatch(self, places: Collection[Place]) -> dict[Place, float]:
+        """Start what must be started; gives the places to look at again, and when: where that failed, and where lanes rest."""
         flows, names = {flow for flow, _ in places}, {name for _, name in places if name is not None}
         everywhere = any(name is None for _, name in places)
         try:
@@ -88,14 +153,37 @@ class Waker:
                 if self._failed:
                     withdraw(connection, self._failed)
                 states = lane_states(
-                    connection, flows=sorted(flows), lanes=None if everywhere else sorted(names)
+                    connection,
+                    flows=sorted(flows),
+                    lanes=None if everywhere else sorted(names),
+                    rest_s=self._rest_s,
                 )
-                dispatched = request(connection, lanes_to_dispatch(states, at_most=self._at_most))
+                waited_for = self._waited_for_now(places, states)
+                lanes = lanes_to_dispatch(states, at_most=self._at_most, waited_for=waited_for)
+                dispatched = request(connection, lanes)
         except SQLAlchemyError as error:
             log.warning("wake_failed", error=text_of(error))
-            return set(places)
+            return dict.fromkeys(places, time.monotonic() + RETRY_S)
         self._failed.clear()
-        return {(one.lane.flow, one.lane.name) for one in dispatched if not self._start(one)}
+        due: dict[Place, float] = {
+            (state.lane.flow, state.lane.name): time.monotonic() + state.rest_s
+            for state in states
+            if state.rest_s and state.lane not in lanes
+        }
+        for one in dispatched:
+            place = (one.lane.flow, one.lane.name)
+            if self._start(one):
+                with self._lock:
+                    self._asked_after.discard(place)
+            else:
+                due[place] = time.monotonic() + RETRY_S
+        return due
+
+    def _waited_for_now(self, places: Collection[Place], states: Collection[LaneState]) -> set[Place]:
+        with self._lock:
+            # What was asked after may have been taken since.
+            self._asked_after -= set(places) - {(state.lane.flow, state.lane.name) for state in states}
+            return self._asked_after | self._waited_for.keys()
 
     def _start(self, dispatch: Dispatch) -> bool:
         try:
@@ -111,3 +199,7 @@ class Waker:
         except SQLAlchemyError as error:  # the ledger is down too: noted with the next try
             log.warning("wake_failed", error=text_of(error))
         return False
+
+
+def _until(at: float) -> float:
+    return max(0.0, at - time.monotonic())

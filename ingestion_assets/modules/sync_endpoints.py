@@ -148,7 +148,7 @@ async def confirm(request: Request, site_id: SiteId, sync_id: SyncId) -> Respons
     )
     if not went:
         raise Problem(409, "The sync is not held.")
-    return await _outcome(door, request, drop_id)
+    return await _outcome(door, request, site_id, drop_id)
 
 
 @router.post(
@@ -192,7 +192,7 @@ async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response
     )
     with intake_refusals:
         accepted = await door.intake.accept(drop)
-    return await _outcome(door, request, accepted.id)
+    return await _outcome(door, request, site_id, accepted.id)
 
 
 @router.get(
@@ -224,7 +224,7 @@ async def _own_sync(door: FrontDoor, site_id: int, sync_id: str) -> UUID:
     return drop_id
 
 
-async def _outcome(door: FrontDoor, request: Request, drop_id: UUID) -> Response:
+async def _outcome(door: FrontDoor, request: Request, site_id: int, drop_id: UUID) -> Response:
     """The result of a payload that was let go or made here, if it comes within the time asked for; else its receipt."""
     waiting = waiting_for(request)
     headers = {"X-Receipt-Id": str(drop_id)}
@@ -232,7 +232,10 @@ async def _outcome(door: FrontDoor, request: Request, drop_id: UUID) -> Response
         headers["Preference-Applied"] = waiting.applied
     outcome = None
     if waiting.seconds > 0:
-        outcome = await door.finished.outcome(drop_id, timeout_s=waiting.seconds, known=True)
+        with door.waker.waiter() as waiter:
+            waiter.waits_for(NAME, str(site_id))
+            door.waker.asked_after(NAME, str(site_id))
+            outcome = await door.finished.outcome(drop_id, timeout_s=waiting.seconds, known=True)
     if outcome is None:
         async with ledger_needed():
             outcome = await ledger.receipt(door.async_engine, drop_id)

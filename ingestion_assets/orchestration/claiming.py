@@ -39,8 +39,10 @@ from ingestion_assets.orchestration.retries import (
     cancelled,
     failed,
     failure_of,
+    killed_for_memory,
     lost,
     retry_in_step,
+    stalled,
     what_failed,
 )
 from ingestion_assets.settings import Settings, load_settings
@@ -81,6 +83,7 @@ class Working:
                 delay_s=REDISPATCH_DELAY_S,
                 max_attempts=self.settings.max_attempts,
                 pause_s=pause_s,
+                alone=failure.alone,
             )
             claims.release(connection, self.claim.run_id)
         self._open.close()
@@ -120,6 +123,7 @@ def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None
             delay_s=REDISPATCH_DELAY_S,
             max_attempts=settings.max_attempts,
             pause_s=pause_s,
+            alone=failure.alone,
         )
         claims.release(connection, run_id)
         if lose(connection, [UUID(tags[DISPATCH_TAG])]):
@@ -134,7 +138,11 @@ def _failure_by(ending: Ending, run_id: str) -> FailureOf:
         return cancelled(run_id)
     if ending.how == "failed":
         return failed(run_id, ending.reason)
-    return lost(run_id, cut_off=ending.how == "over")
+    if ending.how == "stalled":
+        return stalled(run_id, ending.reason)
+    if ending.how == "out of memory":
+        return killed_for_memory(run_id, ending.reason)
+    return lost(run_id, ending.reason, cut_off=ending.how == "over")
 
 
 @contextmanager
@@ -168,13 +176,18 @@ def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False
 
 
 def _failure_by_error(context: dg.AssetExecutionContext, error: BaseException) -> FailureOf:
-    """An interrupt comes from a person, from Dagster where the run took too long, or from a worker that stops."""
-    run = None if isinstance(error, Exception) else context.instance.get_run_by_id(context.run.run_id)
+    """An interrupt comes from a person, from Dagster where the run took too long, or from its worker, because it made no
+    progress or because the worker stops."""
+    if isinstance(error, Exception):
+        return failure_of(error)
+    run_id = context.run.run_id
+    run = context.instance.get_run_by_id(run_id)
     if run is not None and run.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED):
-        return cancelled(run.run_id)
+        return cancelled(run_id)
     if run is not None and run.status == dg.DagsterRunStatus.FAILURE:
-        return failed(run.run_id, what_failed(context.instance, run.run_id))
-    return failure_of(error)
+        return failed(run_id, what_failed(context.instance, run_id))
+    reason = heartbeats.interrupt_reason(postgres.engine(), run_id=run_id)
+    return failure_of(error) if reason is None else stalled(run_id, reason)
 
 
 def _steps(context: dg.AssetExecutionContext, flow: Flow) -> list[str]:

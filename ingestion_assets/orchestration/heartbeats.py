@@ -1,7 +1,7 @@
 """Which process executes which run, and that it is alive: the table `ingestion.run_heartbeats`.
 
-The worker's parent process beats for the runs of its children, so a step that holds the GIL for long does not
-look dead. Whoever else executes runs (`dagster job execute`, a test) beats for itself with `beating`.
+The worker's parent process beats for the runs of its children that make progress, so a step that holds the GIL for long does
+not look dead, and one that hangs does. Whoever else executes runs (`dagster job execute`, a test) beats for itself with `beating`.
 """
 
 import logging
@@ -22,6 +22,7 @@ import psutil
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from ingestion_assets.orchestration.progress import Progress
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 
@@ -38,7 +39,7 @@ INSERT INTO ingestion.run_heartbeats AS h (run_id, worker, host, worker_pid, pid
 VALUES (:run_id, :worker, :host, :worker_pid, :pid)
 ON CONFLICT (run_id) DO UPDATE SET
     worker = excluded.worker, host = excluded.host, worker_pid = excluded.worker_pid, pid = excluded.pid,
-    started_at = now(), beat_at = now(), cancel_requested_at = NULL, ended_at = NULL
+    started_at = now(), beat_at = now(), cancel_requested_at = NULL, ended_at = NULL, interrupt_reason = NULL
 WHERE h.ended_at IS NOT NULL OR h.beat_at < now() - make_interval(secs => :lease_s)
 RETURNING run_id
 """)
@@ -57,6 +58,8 @@ _CANCEL = sa.text("""
 UPDATE ingestion.run_heartbeats SET cancel_requested_at = coalesce(cancel_requested_at, now())
 WHERE run_id = :run_id AND ended_at IS NULL RETURNING run_id
 """)
+_INTERRUPT = sa.text("UPDATE ingestion.run_heartbeats SET interrupt_reason = :reason WHERE run_id = :run_id")
+_INTERRUPT_REASON = sa.text("SELECT interrupt_reason FROM ingestion.run_heartbeats WHERE run_id = :run_id")
 _ON_HOST = sa.text(f"SELECT {_COLUMNS} FROM ingestion.run_heartbeats WHERE host = :host AND ended_at IS NULL")
 # A server that just came up gives everybody the time to beat again.
 _ONE = sa.text(f"""
@@ -69,10 +72,10 @@ _PRUNE = sa.text("DELETE FROM ingestion.run_heartbeats WHERE ended_at < now() - 
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a run came to its end: by itself or cut off, as a failure (`reason`: what failed), by the death of its process,
-    by a person."""
+    """How a run came to its end, and what more is known of that: by itself or cut off, as a failure, by the death of its
+    process (of which the system may have made memory), by its worker because it made no progress, by a person."""
 
-    how: Literal["over", "failed", "lost", "cancelled"]
+    how: Literal["over", "failed", "lost", "out of memory", "stalled", "cancelled"]
     reason: str = ""
 
 
@@ -198,6 +201,18 @@ def request_cancel(engine: sa.Engine, *, run_id: str) -> bool:
         return connection.execute(_CANCEL, {"run_id": run_id}).first() is not None
 
 
+def note_interrupt(engine: sa.Engine, *, run_id: str, reason: str) -> None:
+    """Say why the run's process is about to be interrupted, where that is not a person's wish."""
+    with engine.begin() as connection:
+        connection.execute(_INTERRUPT, {"run_id": run_id, "reason": reason})
+
+
+def interrupt_reason(engine: sa.Engine, *, run_id: str) -> str | None:
+    """Why the run's worker interrupted it, if it did."""
+    with engine.begin() as connection:
+        return connection.scalar(_INTERRUPT_REASON, {"run_id": run_id})
+
+
 def heartbeat(engine: sa.Engine, *, run_id: str, lease_s: float) -> tuple[Heartbeat, bool] | None:
     """The run's row and whether it is alive: not ended, fresh, its worker (if on this host) still there."""
     with engine.begin() as connection:
@@ -250,9 +265,18 @@ def beating(run_id: str) -> Iterator[None]:
         yield
         return
     stop = threading.Event()
+    working_thread = threading.get_native_id()
+    progress = Progress()
 
     def keep_beating() -> None:
         while not stop.wait(settings.heartbeat_s):
+            still_s = progress.still_s(run_id, worker.pid, thread=working_thread)
+            if still_s >= settings.run_stalled_s:
+                logger.error(
+                    "Run %s has made no progress for %.0f s; nobody beats for it any more", run_id, still_s
+                )
+                os.kill(worker.pid, signal.SIGINT)
+                return
             try:
                 beat(engine, run_ids=[run_id])
                 if any(row.cancel_requested_at for row in live(engine, worker=worker)):

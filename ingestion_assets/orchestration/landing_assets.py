@@ -1,5 +1,6 @@
-"""The assets `landing/drops` and `landing/rejects`: the ledger itself, observed by the hour and by hand."""
+"""The assets `landing/drops`, `landing/rejects` and `landing/disk`: ledger and disk, observed by the hour and by hand."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 GROUP = "landing"
 QUEUE_AGE_S = 300.0
+DISK_DAYS = 14.0
 
 _DROPS = """
     SELECT flow, state, count(*) AS n, min(received_at) AS oldest,
@@ -24,6 +26,15 @@ _REJECTS = """
     SELECT flow, kind, code, count(*) AS n, max(created_at)::text AS newest, max(reason) AS example
     FROM ingestion.rejects WHERE redriven_at IS NULL
     GROUP BY flow, kind, code ORDER BY n DESC LIMIT 20
+"""
+
+
+_PARTS = """
+    SELECT CASE WHEN nspname = 'public' THEN 'runs of Dagster' ELSE nspname END AS part,
+           sum(pg_total_relation_size(pg_class.oid))::bigint AS bytes
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relkind IN ('r', 'm') AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+    GROUP BY 1 ORDER BY 2 DESC
 """
 
 
@@ -125,15 +136,58 @@ def rejects() -> dg.MaterializeResult:
     )
 
 
+@asset_of(
+    GROUP,
+    "disk",
+    kinds={"postgres"},
+    check_specs=[
+        dg.AssetCheckSpec(
+            "days_left",
+            asset=dg.AssetKey([GROUP, "disk"]),
+            description=f"At the pace of the last hours the disk lasts for {DISK_DAYS:.0f} days or more.",
+        )
+    ],
+)
+def disk() -> dg.MaterializeResult:
+    """The disk of INGESTION_HOME: what is left, how fast it fills, how long that lasts; what the database takes, by schema."""
+    from ingestion_assets.settings import load_settings  # noqa: PLC0415
+    from ingestion_assets.stores import postgres  # noqa: PLC0415
+    from ingestion_assets.stores.disk import look  # noqa: PLC0415
+
+    with postgres.engine().begin() as connection:
+        seen = look(connection, load_settings().home)
+    left = seen.days_left
+    figures: dict[str, dg.MetadataValue] = {
+        "free_gb": dg.MetadataValue.float(round(seen.free_bytes / 1e9, 2))
+    }
+    if seen.bytes_a_day is not None:
+        figures["growth_gb_a_day"] = dg.MetadataValue.float(round(seen.bytes_a_day / 1e9, 2))
+    said = "not known yet" if left is None else "it does not fill" if math.isinf(left) else f"{left:.1f}"
+    figures["days_left"] = dg.MetadataValue.text(said)
+    parts = [dg.TableRecord({"part": row.part, "bytes": row.bytes}) for row in _ask(_PARTS)]
+    schema = dg.TableSchema([dg.TableColumn("part"), dg.TableColumn("bytes", "int")])
+    return dg.MaterializeResult(
+        metadata={**figures, "database": dg.MetadataValue.table(parts, schema=schema)},
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="days_left",
+                passed=left is None or left >= DISK_DAYS,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata=figures,
+            )
+        ],
+    )
+
+
 JOB = dg.define_asset_job(
     "landing",
     selection=dg.AssetSelection.groups(GROUP),
     tags={"dagster/max_runtime": "600"},
-    description="Look at the ledger: what waits, what was rejected.",
+    description="Look at ledger and disk: what waits, what was rejected, how long there is room.",
 )
 
 definitions = dg.Definitions(
-    assets=[drops, rejects],
+    assets=[drops, rejects, disk],
     jobs=[JOB],
     schedules=[
         dg.ScheduleDefinition(

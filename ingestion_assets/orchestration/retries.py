@@ -9,7 +9,9 @@ What is said of a failure, wherever it is kept or logged, is `text_of` it (`stor
 | the broker, or it takes no run | Dagster's queue | runs stay `QUEUED` until it is back; see `broker_watch.py` |
 | runs that end before they claim anything | the decision on runs | twice at once, then after 5, 10, 20… s, at most 5 min, until one claims; see `landing/dispatch.py` |
 | one payload, always | the run takes its drops one by one | the one that fails again is `failed`, with what may be said of the exception; the rest go through |
-| the process (killed, out of memory) | the ledger | the worker's warden gives the drops back at once (the sensor, should it be gone too), one attempt fewer; after two lost runs each is taken alone |
+| memory | the run takes its drops one by one; else, or where the system killed the process, the ledger | each is taken alone once; the one that is too much alone is `failed`, with what it took |
+| the process (killed) | the ledger | the worker's warden gives the drops back at once (the sensor, should it be gone too), one attempt fewer; after two lost runs each is taken alone |
+| a run whose process stands still (stopped, deadlocked, hanging in a call) | the ledger | after `INGESTION_RUN_STALLED_S` its worker interrupts it, then kills it; the drops go back, one attempt fewer |
 | a check that blocks, or a run that took longer than it may | the ledger | the drops go back, one attempt fewer |
 | a run that a person cancelled | the ledger | its payloads wait for `INGESTION_CANCEL_PAUSE_S`, or until `ingestion drops resume`; that costs them no attempt |
 | a run that a person started | Dagster's `run_retries` | for lost processes only; dispatched runs carry `dagster/max_retries: 0` |
@@ -24,6 +26,8 @@ from sqlalchemy import exc as sql
 
 from ingestion_assets.landing.claims import ClaimLostError, LaneBusyError
 from ingestion_assets.landing.drops import LandingUnavailableError
+from ingestion_assets.landing.isolation import OUT_OF_MEMORY
+from ingestion_assets.landing.memory import out_of_memory
 from ingestion_assets.stores.error_text import text_of
 
 IN_STEP_RETRIES = 3
@@ -54,6 +58,8 @@ class FailureOf:
     code: str
     reason: str
     transient: bool
+    alone: bool = False
+    """Each of the drops is to be taken alone, and given up where it already was."""
 
     def as_error(self) -> dict[str, str]:
         return {"code": self.code, "reason": self.reason}
@@ -72,6 +78,8 @@ def is_transient(error: BaseException) -> bool:
 def failure_of(error: BaseException) -> FailureOf:
     """The word on an exception that is kept in the ledger."""
     reason = text_of(error)
+    if isinstance(error, MemoryError):
+        return FailureOf(OUT_OF_MEMORY, out_of_memory(error)[:2000], transient=False, alone=True)
     if isinstance(error, Exception):
         return FailureOf(
             "store_unavailable" if is_transient(error) else "run_failed", reason, is_transient(error)
@@ -79,11 +87,22 @@ def failure_of(error: BaseException) -> FailureOf:
     return FailureOf("run_interrupted", "the run's worker was stopped", transient=True)
 
 
-def lost(run_id: str, *, cut_off: bool = False) -> FailureOf:
+def lost(run_id: str, detail: str = "", *, cut_off: bool = False) -> FailureOf:
     """The word on a run whose process ended before it could give back: only if it died of itself may the payloads be at fault."""
     how = "was cut off" if cut_off else "was lost"
-    reason = f"the process of run {run_id} {how} before it finished the payload"
+    reason = f"the process of run {run_id} {how} before it finished the payload{detail and '; '}{detail}"
     return FailureOf("run_lost", reason, transient=cut_off)
+
+
+def killed_for_memory(run_id: str, detail: str) -> FailureOf:
+    """The word on a run whose process the system killed to get memory: together the payloads may have been too much."""
+    reason = f"the system killed the process of run {run_id} because it ran out of memory; {detail}"
+    return FailureOf(OUT_OF_MEMORY, reason, transient=False, alone=True)
+
+
+def stalled(run_id: str, reason: str) -> FailureOf:
+    """The word on a run whose worker ended it because it made no progress: its payloads may be at fault, so it counts."""
+    return FailureOf("run_stalled", f"run {run_id} was ended: {reason}", transient=False)
 
 
 def failed(run_id: str, what: str) -> FailureOf:

@@ -21,8 +21,10 @@ from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from ingestion_assets.landing.dispatch import DISPATCH_TAG
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import OVER, Ending, Worker
+from ingestion_assets.orchestration.kept_events import sparing
 from ingestion_assets.orchestration.retries import what_failed
 from ingestion_assets.orchestration.warm_code import warm_job
 
@@ -58,7 +60,7 @@ def execute_run(
         run = _patiently(instance.get_run_by_id)(run_id)
         if run is None or not _may_start(run, instance=instance):
             return False
-        with _interruptible():
+        with sparing(run_id, spare=DISPATCH_TAG in run.tags), _interruptible():
             _drive(run, instance=instance)
         return True
     finally:

@@ -1,7 +1,7 @@
 """A thread in a worker's parent process that watches over the runs of its children.
 
-It beats for them, interrupts what is to be cancelled (and kills what does not heed it), reports the runs of
-lost children and dead workers, and cuts runs off when the worker's time to stop is over.
+It beats for those that make progress, interrupts what is to be cancelled and what makes none (and kills what does not heed
+it), reports the runs of lost children and dead workers, and cuts runs off when the worker's time to stop is over.
 """
 
 import logging
@@ -10,8 +10,8 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
-from typing import Literal
 
+import psutil
 import redis
 import sqlalchemy as sa
 from celery.worker import state
@@ -19,18 +19,25 @@ from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.events import JobFailureData, RunFailureReason
 
 from ingestion_assets.orchestration import heartbeats, lost_launches
-from ingestion_assets.orchestration.heartbeats import Ending, Heartbeat, Worker
+from ingestion_assets.orchestration.heartbeats import OVER, Ending, Heartbeat, Worker
+from ingestion_assets.orchestration.memory_watch import MemoryWatch
+from ingestion_assets.orchestration.progress import Progress, is_stopped
 
 logger = logging.getLogger(__name__)
 
 TICK_S = 0.4
 INTERRUPT_EVERY_S = 1.0
 KILL_AFTER_S = 3.0  # after the first interrupt: the click in the UI must show within 5 s
+STALLED_KILL_AFTER_S = (
+    10.0  # after the interrupt: time to give the payloads back; its lease, no longer renewed, holds as long
+)
 LOOK_AROUND_S = 5.0
+LOST = Ending("lost")
 
 
 class RunWarden(threading.Thread):
-    """Watches from `start()` on. `drain_s`: seconds that runs get to end once the worker is to stop."""
+    """Watches from `start()` on. `drain_s`: seconds that runs get to end once the worker is to stop; `stalled_s`: seconds
+    that one may stand still."""
 
     def __init__(
         self,
@@ -40,6 +47,7 @@ class RunWarden(threading.Thread):
         worker: Worker,
         heartbeat_s: float,
         drain_s: float,
+        stalled_s: float,
         broker_url: str,
     ) -> None:
         super().__init__(name="run-warden", daemon=True)
@@ -48,6 +56,11 @@ class RunWarden(threading.Thread):
         self._worker = worker
         self._heartbeat_s = heartbeat_s
         self._drain_s = drain_s
+        self._stalled_s = stalled_s
+        self._progress = Progress()
+        self._idle = Progress()
+        self._memory = MemoryWatch()
+        self._stalled: dict[str, tuple[str, float]] = {}
         self._broker = redis.Redis.from_url(broker_url, socket_timeout=5, socket_connect_timeout=2)
         self._suspects: set[str] = set()
         self._interrupted: dict[str, list[float]] = {}
@@ -65,12 +78,17 @@ class RunWarden(threading.Thread):
             try:
                 rows = heartbeats.live(self._engine, worker=self._worker)
                 alive = [row for row in rows if not self._is_lost(row)]
+                self._memory.look({row.run_id: row.pid for row in rows})
+                self._end_stalled(alive)
                 if now >= next_beat:
-                    heartbeats.beat(self._engine, run_ids=[row.run_id for row in alive])
+                    moving = [row.run_id for row in alive if row.run_id not in self._stalled]
+                    heartbeats.beat(self._engine, run_ids=moving)
                     next_beat = now + self._heartbeat_s
                 self._interrupt_cancelled(alive)
+                self._forget_all_but({row.run_id for row in rows})
                 if now >= next_look:
                     next_look = now + LOOK_AROUND_S
+                    self._end_stopped_children({row.pid for row in rows})
                     self._look_around()
                 if self._stop_at is not None and now >= self._stop_at:
                     self._cut_off(alive)
@@ -88,31 +106,37 @@ class RunWarden(threading.Thread):
         if heartbeats.is_running(row.pid):
             return False
         logger.error("Process %s died while it executed run %s", row.pid, row.run_id)
-        self._try_to_report(row, f"The process that executed the run (pid {row.pid} on {row.host}) died.")
+        who = f"The process that executed the run (pid {row.pid} on {row.host})"
+        held = self._memory.says(row.run_id)
+        if row.run_id in self._stalled:
+            reason = f"{self._stalled[row.run_id][0]}, and did not heed its interrupt"
+            self._try_to_report(row, f"The run was ended: {reason}.", Ending("stalled", reason))
+        elif self._memory.system_killed_for_it():
+            message = f"{who} was killed by the system, which ran out of memory; {held}."
+            self._try_to_report(row, message, Ending("out of memory", held))
+        else:
+            self._try_to_report(row, f"{who} died; {held}.", Ending("lost", held))
         return True
 
-    def _try_to_report(self, row: Heartbeat, message: str) -> None:
+    def _try_to_report(self, row: Heartbeat, message: str, ending: Ending = LOST) -> None:
         """Report the run as lost; where that fails, the other runs are watched over all the same, and it is tried again."""
         try:
-            self._report(row, message)
+            self._report(row, message, ending)
         except Exception:
             logger.exception("Run %s could not be reported as lost; trying again", row.run_id)
 
-    def _report(
-        self, row: Heartbeat, message: str, *, how: Literal["over", "lost", "cancelled"] = "lost"
-    ) -> None:
+    def _report(self, row: Heartbeat, message: str, ending: Ending) -> None:
         """Tell Dagster that nobody executes the run any more."""
         run = self._instance.get_run_by_id(row.run_id)
         if run is not None and run.status == DagsterRunStatus.CANCELING:
             self._instance.report_run_canceled(run, f"Canceled. {message}")
-            how = "cancelled"
+            ending = Ending("cancelled")
         elif run is not None and not run.is_finished:
             failure = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
             self._instance.report_run_failed(run, message, failure)
         worker = Worker(id=row.worker, host=row.host, pid=row.worker_pid)
         tags = {} if run is None else run.tags
-        heartbeats.end(self._engine, run_id=row.run_id, worker=worker, tags=tags, ending=Ending(how))
-        self._interrupted.pop(row.run_id, None)
+        heartbeats.end(self._engine, run_id=row.run_id, worker=worker, tags=tags, ending=ending)
 
     def _interrupt_cancelled(self, rows: Sequence[Heartbeat]) -> None:
         now = time.monotonic()
@@ -126,8 +150,52 @@ class RunWarden(threading.Thread):
             elif not sent or now - sent[-1] >= INTERRUPT_EVERY_S:
                 sent.append(now)
                 _signal(row.pid, signal.SIGINT)
-        for run_id in self._interrupted.keys() - {row.run_id for row in rows}:
-            del self._interrupted[run_id]
+
+    def _end_stalled(self, rows: Sequence[Heartbeat]) -> None:
+        """Interrupt runs that make no progress, with the reason for whoever gives their payloads back; then kill them."""
+        now = time.monotonic()
+        for row in rows:
+            if row.run_id in self._stalled:
+                if now - self._stalled[row.run_id][1] >= STALLED_KILL_AFTER_S:
+                    _signal(row.pid, signal.SIGKILL)
+                continue
+            still_s = self._progress.still_s(row.run_id, row.pid)
+            if still_s >= self._stalled_s:
+                self._interrupt_stalled(row, still_s)
+
+    def _interrupt_stalled(self, row: Heartbeat, still_s: float) -> None:
+        state = "stopped by a signal" if is_stopped(row.pid) else "waiting for something that does not come"
+        reason = f"for {still_s:.0f} s it made no progress: its process ({row.pid} on {row.host}) was {state}"
+        logger.error("Run %s is interrupted: %s", row.run_id, reason)
+        heartbeats.note_interrupt(self._engine, run_id=row.run_id, reason=reason)
+        self._stalled[row.run_id] = (reason, time.monotonic())
+        run = self._instance.get_run_by_id(row.run_id)
+        if run is not None:
+            self._instance.report_engine_event(f"The run is interrupted: {reason}.", run)
+        _signal(row.pid, signal.SIGINT)
+        _signal(row.pid, signal.SIGCONT)
+
+    def _forget_all_but(self, run_ids: set[str]) -> None:
+        self._progress.forget_all_but(run_ids)
+        for known in (self._stalled, self._interrupted):
+            for run_id in known.keys() - run_ids:
+                del known[run_id]
+
+    def _end_stopped_children(self, executing: set[int]) -> None:
+        """Kill children that a signal stopped before they told of their run: what they are given would wait for ever.
+
+        The pool starts others, and a run that such a child took is found to be lost.
+        """
+        stopped = {
+            child.pid
+            for child in psutil.Process(self._worker.pid).children()
+            if child.pid not in executing and is_stopped(child.pid)
+        }
+        for pid in stopped:
+            if self._idle.still_s(pid, pid) >= self._stalled_s:
+                logger.error("Process %s was stopped by a signal for too long; killing it", pid)
+                _signal(pid, signal.SIGKILL)
+        self._idle.forget_all_but(stopped)
 
     def _look_around(self) -> None:
         for row in heartbeats.abandoned(self._engine, host=self._worker.host):
@@ -144,7 +212,7 @@ class RunWarden(threading.Thread):
         """Report what is still executed as failed, so that its work is dispatched again, and leave."""
         for row in rows:
             _signal(row.pid, signal.SIGKILL)
-            self._report(row, "The worker was stopped before the run ended.", how="over")
+            self._report(row, "The worker was stopped before the run ended.", OVER)
         logger.warning("Stopped with %d runs cut off", len(rows))
         os._exit(0)
 

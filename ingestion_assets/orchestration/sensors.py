@@ -28,10 +28,11 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
     )
     def landed(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         from ingestion_assets.landing import dispatch, pauses  # noqa: PLC0415
+        from ingestion_assets.settings import load_settings  # noqa: PLC0415
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
         with postgres.engine().begin() as connection:
-            states = dispatch.lane_states(connection, flows=[flow.name])
+            states = dispatch.lane_states(connection, flows=[flow.name], rest_s=load_settings().lane_rest_s)
             dispatched = dispatch.request(connection, dispatch.lanes_to_dispatch(states, at_most=RUNS_A_TICK))
             waiting = None if states else pauses.why_waiting(connection, flow.name)
         if not dispatched:
@@ -53,16 +54,20 @@ def _why_none_is_started(instance: dg.DagsterInstance, states: "list[LaneState]"
     """Lanes have work, but none is to get a run now."""
     from ingestion_assets.orchestration.coordinator import why_runs_wait  # noqa: PLC0415
 
-    resting = [state for state in states if state.rests_s]
-    busy = sorted(state.lane.name for state in states if not state.rests_s)
+    paused = [state for state in states if state.paused_s]
+    resting = sorted(state.lane.name for state in states if state.rest_s and not state.paused_s)
+    busy = sorted(state.lane.name for state in states if not state.due_in_s())
     said = [
         f"A run is at work or asked for already: {', '.join(busy)}." if busy else "",
+        f"Little has gathered since the last run, and nobody waits for it: {', '.join(resting)}."
+        if resting
+        else "",
         why_runs_wait(instance),
     ]
     said += [
         f"The last {state.in_vain} runs of {state.lane.name} ended before they took anything; look at the newest. "
-        f"The next one is started in {state.rests_s:.0f} s."
-        for state in resting
+        f"The next one is started in {state.paused_s:.0f} s."
+        for state in paused
     ]
     return " ".join(filter(None, said))
 

@@ -6,7 +6,7 @@ definitions are validated on a machine without a stack, they only fail when they
 
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -18,6 +18,7 @@ from dagster._core.storage.sql import create_engine
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 
+from ingestion_assets.orchestration.kept_events import compact, to_keep
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import KEEPALIVE, driver_url
 
@@ -174,7 +175,19 @@ class PooledPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
     _has_asset_key_col_on_connection = _asked_once("_has_asset_key_col_on_connection")
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store an event, as the parent does but for its NOTIFY, which nothing listens to any more."""
+        """Store what is to be kept of an event, as the parent does but for its NOTIFY, which nothing listens to any more."""
+        for one in to_keep(event):
+            self._store(one)
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        if kept := [one for event in events for one in to_keep(event)]:
+            super().store_event_batch(kept)
+
+    def _event_to_row(self, event: EventLogEntry) -> dict[str, Any]:
+        row = super()._event_to_row(event)
+        return row | {"event": compact(row["event"])}
+
+    def _store(self, event: EventLogEntry) -> None:
         insert = self.prepare_insert_event(event).returning(SqlEventLogStorageTable.c.id)
         with self._connect() as connection:
             event_id = int(connection.execute(insert).scalar_one())

@@ -56,6 +56,7 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
         worker=worker,
         heartbeat_s=settings.heartbeat_s,
         drain_s=drain_s,
+        stalled_s=settings.run_stalled_s,
         broker_url=settings.require("redis_url"),
     )
 

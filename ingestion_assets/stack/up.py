@@ -33,6 +33,7 @@ from ingestion_assets.stack.ports import choose_ports, require_free
 from ingestion_assets.stack.program_secrets import withheld
 from ingestion_assets.stack.readiness import program_probes, store_probes
 from ingestion_assets.stack.supervision import Group, ProgramState, Supervisor, configuration, without
+from ingestion_assets.stores.durable_files import write_private
 from ingestion_assets.stores.privileges import bound_to_parent
 
 Show = Callable[[str, str], None]
@@ -299,11 +300,7 @@ def _admin_token(settings: Settings, places: Places) -> str:
     if settings.admin_token is not None:
         return settings.admin_token.get_secret_value()
     if not places.admin_token.exists():
-        draft = places.admin_token.with_suffix(".draft")
-        draft.unlink(missing_ok=True)
-        draft.touch(mode=0o600)
-        draft.write_text(secrets.token_urlsafe(32) + "\n", encoding="ascii")
-        draft.replace(places.admin_token)
+        write_private(places.admin_token, secrets.token_urlsafe(32) + "\n")
     return places.admin_token.read_text(encoding="ascii").strip()
 
 

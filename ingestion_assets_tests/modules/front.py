@@ -55,8 +55,13 @@ def serving(*, home: Path, postgres_url: str, **changes: Any) -> Iterator[Front]
         "default_wait_s": 20,
     }
     structlog.configure(
-        logger_factory=structlog.PrintLoggerFactory(sys.__stderr__)
-    )  # not into what a command prints
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.format_exc_info,  # as the front door has it: without the values of variables
+            structlog.dev.ConsoleRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),  # not into what a command prints
+    )
     settings = Settings(_env_file=None, home=home, postgres_url=postgres_url, **{**defaults, **changes})
     own = engine(postgres_url)
     runs = DirectRuns(engine=own, storage=open_storage(settings))

@@ -11,13 +11,17 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
 from dagster._core.code_pointer import ModuleCodePointer
 from dagster._core.instance import InstanceRef
 from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import SubmitRunContext
 
+from ingestion_assets.settings import load_settings
+from ingestion_assets.stores import postgres
 from ingestion_assets.stores.embedded import EmbeddedServer, embedded_valkey, free_port
+from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets_tests import servers
 from ingestion_assets_tests.orchestration import jobs_for_tests
 from ingestion_assets_tests.servers import wait_until
@@ -119,7 +123,9 @@ class WorkerProcess:
     log: Path
     process: subprocess.Popen[bytes] | None = field(default=None)
 
-    def start(self, *, concurrency: int = 2, drain: float = 8, spare_mb: int = 128) -> "WorkerProcess":
+    def start(self, *, concurrency: int = 2, drain: float = 8, **settings: object) -> "WorkerProcess":
+        """`settings` as in `worker_spare_mb=1` for INGESTION_WORKER_SPARE_MB."""
+        given = {f"INGESTION_{name.upper()}": str(value) for name, value in settings.items()}
         self.log.write_bytes(b"")
         with self.log.open("ab") as output:
             self.process = subprocess.Popen(
@@ -127,7 +133,7 @@ class WorkerProcess:
                     sys.executable, "-m", f"{PACKAGE}.worker", "--queue=default", f"--module={MODULE}",
                     f"--concurrency={concurrency}", f"--drain={drain}",
                 ],
-                cwd=PROJECT, env=self.environment | {"INGESTION_WORKER_SPARE_MB": str(spare_mb)}, stdout=output, stderr=output,
+                cwd=PROJECT, env=self.environment | given, stdout=output, stderr=output,
             )  # fmt: skip
         wait_until(self._is_ready, seconds=60, what="the worker to be ready")
         return self
@@ -223,3 +229,26 @@ def worker_process(dagster_home: Path, postgres_url: str, broker: Broker) -> Ite
 def worker(worker_process: WorkerProcess) -> WorkerProcess:
     """The worker, running; started anew where the test before killed it."""
     return worker_process if worker_process.is_alive else worker_process.start()
+
+
+@pytest.fixture
+def engine(postgres_url: str) -> Iterator[sa.Engine]:
+    """Connections of the test's own to the ledger."""
+    made = sa.create_engine(driver_url(postgres_url, "psycopg"))
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def stores_of_the_process(
+    postgres_url: str, dagster_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """The settings lead this process, which executes runs itself, to the test's stores."""
+    monkeypatch.setenv("INGESTION_POSTGRES_URL", postgres_url)
+    monkeypatch.setenv("INGESTION_HOME", str(dagster_home / "home"))
+    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
+    load_settings.cache_clear()
+    postgres.engine.cache_clear()
+    yield
+    load_settings.cache_clear()
+    postgres.engine.cache_clear()

@@ -1,13 +1,17 @@
 """A code location with jobs that do nothing, sleep, fail or block, and a flow whose payloads say how their run ends."""
 
 import ctypes
+import hashlib
 import os
+import resource
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import psutil
 import sqlalchemy as sa
 from bson.errors import InvalidDocument
 from pymongo.errors import AutoReconnect
@@ -71,6 +75,17 @@ def sleep_holding_the_gil(context: dg.OpExecutionContext) -> None:
         ctypes.PyDLL(None).usleep(int(left * 1_000_000))
 
 
+@dg.op(config_schema={"seconds": float})
+def compute_in_one_call(context: dg.OpExecutionContext) -> None:
+    """Whoever watches sees nothing of it but the processor time."""
+    rounds, took = 10_000, 0.0
+    while took < context.op_config["seconds"]:
+        rounds = rounds * 2 if took == 0 else int(rounds * 1.2 * context.op_config["seconds"] / took)
+        started = time.monotonic()
+        hashlib.pbkdf2_hmac("sha256", b"", b"", rounds)
+        took = time.monotonic() - started
+
+
 _kept: list[bytes] = []
 
 
@@ -92,6 +107,11 @@ def sleeping() -> None:
 @dg.job(executor_def=dg.in_process_executor)
 def blocking() -> None:
     sleep_holding_the_gil()
+
+
+@dg.job(executor_def=dg.in_process_executor)
+def computing() -> None:
+    compute_in_one_call()
 
 
 @dg.job(executor_def=dg.in_process_executor)
@@ -135,6 +155,36 @@ class PlannedWork:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
 
+    def hang(self, how: str) -> None:
+        """Stand still, in the way that is asked for; the last one heeds no interrupt."""
+        if how == "deadlock":
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire()
+        if how == "stop":
+            os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(60)
+        if how == "hang in C":
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # as a call that goes on after a signal
+            ctypes.PyDLL(None).usleep(60_000_000)
+
+    def exceed(self) -> None:
+        """Ask for more memory than the process may have."""
+        before = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + 2**26, before[1]))
+        try:
+            bytearray(2**30)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+    def grow(self) -> None:
+        """Take ever more memory in a control group that has little."""
+        (Path(self.claim.drops[0].attributes["group"]) / "cgroup.procs").write_text(str(os.getpid()))
+        taken = []
+        while len(taken) < 64:
+            taken.append(bytearray(os.urandom(2**20)) * 16)
+            time.sleep(0.1)  # a look of the warden sees some of it
+
     def lose_the_ledger(self) -> None:
         """A failure that will pass, while nothing can be given back."""
         self.run.engine = sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
@@ -166,6 +216,12 @@ def stored(work: PlannedWork) -> dg.MaterializeResult:
         work.quote_the_payload(InvalidDocument)
     if work.plan == "quote it and pass":
         work.quote_the_payload(AutoReconnect)
+    if work.plan in {"deadlock", "stop", "hang in C"}:
+        work.hang(work.plan)
+    if work.plan == "exceed":
+        work.exceed()
+    if work.plan == "grow":
+        work.grow()
     passed = work.plan != "fail the check"
     return dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="as_planned", passed=passed)])
 
@@ -185,6 +241,7 @@ defs = dg.Definitions(
         sleeping,
         blocking,
         failing,
+        computing,
         hoarding,
         dg.define_asset_job("chain", selection=CHAIN),
         flow_job(PLANNED, audits=[]),

@@ -1,25 +1,14 @@
 """A dispatched run that is cancelled before it claims anything leaves its lane alone for a while."""
 
-from collections.abc import Iterator
-
-import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.landing import dispatch, pauses
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.orchestration.dead_runs import lose_dead_dispatches
-from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets_tests.orchestration.conftest import Runs
 from ingestion_assets_tests.orchestration.one_payload import land_one
 
 LANE = Lane("notes", "2026-01-31", "2026-01-31")
-
-
-@pytest.fixture
-def engine(postgres_url: str) -> Iterator[sa.Engine]:
-    made = sa.create_engine(driver_url(postgres_url, "psycopg"))
-    yield made
-    made.dispose()
 
 
 def test_a_run_cancelled_before_it_starts_pauses_what_it_would_have_claimed(

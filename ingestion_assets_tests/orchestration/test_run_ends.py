@@ -5,9 +5,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -20,8 +19,6 @@ from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Ending, Worker
 from ingestion_assets.orchestration.run_execution import execute_run
 from ingestion_assets.orchestration.run_warden import RunWarden
-from ingestion_assets.settings import load_settings
-from ingestion_assets.stores import postgres
 from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets_tests.orchestration.conftest import Broker, Runs
 from ingestion_assets_tests.orchestration.jobs_for_tests import SECRET
@@ -30,13 +27,6 @@ from ingestion_assets_tests.servers import wait_until
 
 RAISED = 7
 LANE = Lane("planned", "2026-01-31", "2026-01-31")
-
-
-@pytest.fixture
-def engine(postgres_url: str) -> Iterator[sa.Engine]:
-    made = sa.create_engine(driver_url(postgres_url, "psycopg"))
-    yield made
-    made.dispose()
 
 
 def _refuse_the_end_of(refused: str) -> None:
@@ -84,7 +74,7 @@ def test_a_lost_run_that_cannot_be_reported_does_not_stop_the_beats_of_the_other
         beats.extend(run_ids)
 
     warden = RunWarden(
-        instance=runs.instance, engine=engine, worker=worker, heartbeat_s=0.1, drain_s=1, broker_url=broker.server.url,
+        instance=runs.instance, engine=engine, worker=worker, heartbeat_s=0.1, drain_s=1, stalled_s=60, broker_url=broker.server.url,
     )  # fmt: skip
     warden.start()
     try:
@@ -95,21 +85,7 @@ def test_a_lost_run_that_cannot_be_reported_does_not_stop_the_beats_of_the_other
     assert set(beats) == {"alive"}
 
 
-@pytest.fixture
-def _stores_of_the_process(
-    postgres_url: str, dagster_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    monkeypatch.setenv("INGESTION_POSTGRES_URL", postgres_url)
-    monkeypatch.setenv("INGESTION_HOME", str(dagster_home / "home"))
-    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
-    yield
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
-
-
-@pytest.mark.usefixtures("_stores_of_the_process")
+@pytest.mark.usefixtures("stores_of_the_process")
 @pytest.mark.parametrize(
     ("plan", "attempts", "why"),
     [
@@ -141,7 +117,7 @@ def test_what_a_failed_run_holds_is_given_back_with_the_reason(
     assert not [text for text in said if SECRET in text]
 
 
-@pytest.mark.usefixtures("_stores_of_the_process")
+@pytest.mark.usefixtures("stores_of_the_process")
 def test_a_lane_whose_runs_fail_before_they_claim_anything_gets_the_next_ever_later(
     runs: Runs, engine: sa.Engine
 ) -> None:
@@ -162,7 +138,7 @@ def test_a_lane_whose_runs_fail_before_they_claim_anything_gets_the_next_ever_la
     assert ask() == []
     with engine.begin() as connection:
         (state,) = dispatch.lane_states(connection, flows=[LANE.flow])
-        assert dispatch.IN_VAIN_FIRST_S - 2 < state.rests_s <= dispatch.IN_VAIN_FIRST_S
+        assert dispatch.IN_VAIN_FIRST_S - 2 < state.paused_s <= dispatch.IN_VAIN_FIRST_S
         ago = f"interval '{dispatch.IN_VAIN_FIRST_S} s'"
         connection.execute(sa.text(f"UPDATE ingestion.dispatches SET ended_at = ended_at - {ago}"))
     (asked,) = ask()
@@ -177,7 +153,7 @@ def test_a_lane_whose_runs_fail_before_they_claim_anything_gets_the_next_ever_la
 def test_runs_in_vain_are_spaced_ever_wider_up_to_a_limit() -> None:
     now = datetime.now(UTC)
     rests = [
-        dispatch.LaneState(LANE, now, leased=False, pending=False, in_vain=number).rests_s
+        dispatch.LaneState(LANE, now, leased=False, pending=False, in_vain=number).paused_s
         for number in range(11)
     ]
     assert rests == [0, 0, 0, 5, 10, 20, 40, 80, 160, 300, 300]

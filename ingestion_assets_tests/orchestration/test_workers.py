@@ -146,7 +146,7 @@ def test_a_killed_child_fails_its_run_within_two_seconds(runs: Runs) -> None:
 
 def test_runs_do_not_wait_for_a_child_that_was_replaced(runs: Runs, worker_process: WorkerProcess) -> None:
     worker_process.terminate()
-    worker_process.start(spare_mb=1)
+    worker_process.start(worker_spare_mb=1)
     processes, durations = set[str](), []
     for number in range(12):
         time.sleep(number / 30)  # at any moment of a child's end

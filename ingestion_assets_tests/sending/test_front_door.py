@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
+from ingestion_assets.landing.drops import DropOutcome, RecordOutcome
 from ingestion_assets.landing.segments import unpack
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.tables import drops
@@ -105,6 +106,26 @@ def test_rejected_lines_are_named_with_the_code_of_the_front_door(front, send_to
     assert status == 1
     assert [(p["line"], p["offset"], p["code"]) for p in summary["problems"]] == [(2, 1, "no_type")]
     assert (summary["stored"], summary["rejected"]) == (1, 1)
+
+
+def test_conflicts_are_named_with_the_words_of_the_front_door(front, send_to, tmp_path) -> None:
+    def in_conflict(drop: Any) -> Any:
+        outcome = stored(drop)
+        outcome.result["stats"] |= {"messages_processed": 1, "messages_skipped": 2}
+        outcome.result["warnings"] = [{"index": 2, "uuid": "c", "code": "conflict", "reason": "first stays"}]
+        records = [
+            RecordOutcome("stored", "a"),
+            RecordOutcome("duplicate", "b", "b"),
+            RecordOutcome("duplicate", "c", "c", "conflict", "first stays"),
+        ]
+        return DropOutcome(drop.id, outcome.result, records)
+
+    front.runs.outcome = in_conflict
+    (tmp_path / "c.jsonl").write_text("".join(f'{{"type":"user","uuid":"{name}"}}\n' for name in "abc"))
+    status, summary = send_to(tmp_path / "c.jsonl")
+    told = [(p["line"], p["code"], p["reason"]) for p in summary["problems"]]
+    assert (status, told) == (1, [(3, "conflict", "first stays")])
+    assert (summary["stored"], summary["duplicate"], summary["conflicts"]) == (1, 1, 1)
 
 
 def test_a_payload_that_failed_for_good_is_reported(front, send_to, tmp_path) -> None:

@@ -59,7 +59,9 @@ static uint64_t position(void) { struct stat status; return fstat(log_fd, &statu
 
 /* The absolute path, if it lies below the root. */
 static int below(int folder, const char *path, char *absolute) {
+  static const char here[] = "/proc/self/cwd/"; /* how PostgreSQL names its folder where it may not walk there */
   if (log_fd < 0 || !path) return 0;
+  if (!strncmp(path, here, sizeof here - 1)) path += sizeof here - 1;
   if (path[0] == '/') snprintf(absolute, PATH_MAX, "%s", path);
   else {
     char link[64], base[PATH_MAX];

@@ -1,0 +1,49 @@
+"""What the processes that execute runs were seen to hold in memory, and whether the system kills for memory."""
+
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+_VMSTAT = Path("/proc/vmstat")
+MB = 2**20
+DYING_LOOKS = 6  # a process that was killed is counted at once, and there until its memory is taken apart
+
+
+class MemoryWatch:
+    """Asked at every look of the worker's parent, as a process that was killed for its memory tells nothing any more."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, int] = {}
+        self._kills = deque([_kills()], maxlen=DYING_LOOKS)
+
+    def look(self, pids: Mapping[str, int]) -> None:
+        """Note what the processes of these runs hold now, if it is more than before: one that dies gives it back bit by bit."""
+        self._held = {run_id: max(self._held.get(run_id, 0), _resident(pid)) for run_id, pid in pids.items()}
+        self._kills.append(_kills())
+
+    def says(self, run_id: str) -> str:
+        """What is known of the memory of a run's process, in words."""
+        if not self._held.get(run_id):
+            return "what memory it held is not known"
+        return f"it was seen to hold {self._held[run_id] // MB:,} MB of memory"
+
+    def system_killed_for_it(self) -> bool:
+        """Whether the system killed some process within the last looks because memory ran out, in a control group or everywhere."""
+        return _kills() > self._kills[0]
+
+
+def _resident(pid: int) -> int:
+    try:
+        return psutil.Process(pid).memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+def _kills() -> int:
+    try:
+        lines = _VMSTAT.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

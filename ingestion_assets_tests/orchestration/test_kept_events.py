@@ -1,0 +1,104 @@
+"""Of a run of the ledger little is kept, but all that assets, partitions, checks and failures are shown from."""
+
+from collections import Counter
+
+import dagster as dg
+import pytest
+import sqlalchemy as sa
+from dagster import DagsterEventType as Kind
+from dagster._core.execution.plan.handle import StepHandle
+from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._serdes import deserialize_value, serialize_value
+
+from ingestion_assets.landing import dispatch
+from ingestion_assets.landing.drops import Lane
+from ingestion_assets.orchestration.heartbeats import Worker
+from ingestion_assets.orchestration.kept_events import compact
+from ingestion_assets.orchestration.run_execution import execute_run
+from ingestion_assets_tests.orchestration.conftest import Runs
+from ingestion_assets_tests.orchestration.one_payload import land_one
+
+LANE = Lane("planned", "2026-01-31", "2026-01-31")
+STORED = dg.AssetKey(["planned", "stored"])
+CHECK = dg.AssetCheckKey(STORED, "as_planned")
+
+
+pytestmark = pytest.mark.usefixtures("stores_of_the_process")
+
+
+def _run(runs: Runs, engine: sa.Engine, *, dispatched: bool, plan: str = "") -> str:
+    with engine.begin() as connection:
+        land_one(connection, LANE, plan=plan)
+        tags = {"dagster/partition": LANE.partition}
+        if dispatched:
+            tags = dispatch.request(connection, [LANE])[0].tags()
+    run_id = runs.create("planned", tags=tags)
+    assert execute_run(run_id, instance=runs.instance, engine=engine, worker=Worker.here(), lease_s=20)
+    return run_id
+
+
+def _kinds(runs: Runs, run_id: str) -> Counter[Kind]:
+    logs = runs.instance.all_logs(run_id)
+    return Counter(log.dagster_event.event_type for log in logs if log.dagster_event)
+
+
+def _bytes(engine: sa.Engine, run_id: str) -> int:
+    with engine.connect() as connection:
+        query = "SELECT sum(length(event)) FROM public.event_logs WHERE run_id = :run_id"
+        return connection.execute(sa.text(query), {"run_id": run_id}).scalar_one()
+
+
+def test_a_dispatched_run_keeps_what_the_ui_shows(runs: Runs, engine: sa.Engine) -> None:
+    by_hand = _run(runs, engine, dispatched=False)
+    run_id = _run(runs, engine, dispatched=True)
+    assert runs.status(run_id) == dg.DagsterRunStatus.SUCCESS
+    assert _kinds(runs, run_id) == {
+        Kind.ASSET_MATERIALIZATION_PLANNED: 3, Kind.RUN_START: 1, Kind.STEP_START: 3, Kind.ASSET_MATERIALIZATION: 3,
+        Kind.ASSET_CHECK_EVALUATION: 1, Kind.STEP_SUCCESS: 3, Kind.RUN_SUCCESS: 1,
+    }  # fmt: skip
+    assert _kinds(runs, by_hand)[Kind.STEP_OUTPUT] == 4
+    assert _bytes(engine, run_id) < 0.65 * _bytes(engine, by_hand)
+    materialized = runs.instance.get_latest_materialization_event(dg.AssetKey(["planned", "raw_batches"]))
+    assert materialized is not None
+    assert materialized.run_id == run_id
+    assert materialized.asset_materialization is not None
+    assert materialized.asset_materialization.metadata["payloads"].value == 1
+    assert runs.instance.get_materialized_partitions(STORED) == {LANE.partition}
+    assert {stats.step_key for stats in runs.instance.get_run_step_stats(run_id)} == {
+        "planned__raw_batches", "planned__stored", "planned__ingestion_log",
+    }  # fmt: skip
+
+
+def test_what_is_stored_of_an_event_reads_as_the_whole(runs: Runs, engine: sa.Engine) -> None:
+    run_id = _run(runs, engine, dispatched=False)
+    for entry in runs.instance.all_logs(run_id):
+        event = entry.dagster_event
+        assert event is not None
+        whole = serialize_value(entry._replace(dagster_event=event._replace(logging_tags={"op_name": "o"})))
+        assert deserialize_value(compact(whole), dg.EventLogEntry) == entry
+        assert event.logging_tags == {}
+        if event.node_handle is not None:
+            assert event.step_handle == StepHandle.parse_from_key(str(event.step_key))
+
+
+def test_a_check_of_a_run_is_one_row_that_says_how_it_went(runs: Runs, engine: sa.Engine) -> None:
+    run_id = _run(runs, engine, dispatched=True)
+    with engine.connect() as connection:
+        query = sa.text("SELECT execution_status FROM public.asset_check_executions WHERE run_id = :run_id")
+        assert connection.scalars(query, {"run_id": run_id}).all() == ["SUCCEEDED"]
+    latest = runs.instance.event_log_storage.get_latest_asset_check_execution_by_key([CHECK])[CHECK]
+    assert latest.run_id == run_id
+
+
+def test_a_run_that_failed_can_be_executed_again_from_there(runs: Runs, engine: sa.Engine) -> None:
+    run_id = _run(runs, engine, dispatched=True, plan="fail the check")
+    kinds = _kinds(runs, run_id)
+    assert kinds[Kind.STEP_OUTPUT] == 3
+    assert kinds[Kind.STEP_FAILURE] == 1
+    run = runs.instance.get_run_by_id(run_id)
+    assert run is not None
+    steps, known = KnownExecutionState.build_resume_retry_reexecution(runs.instance, run)
+    assert set(steps) == {"planned__stored", "planned__ingestion_log"}
+    assert known.parent_state is not None
+    produced = {handle.step_key for handle in known.parent_state.produced_outputs}
+    assert "planned__raw_batches" in produced

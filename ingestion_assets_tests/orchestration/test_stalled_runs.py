@@ -1,0 +1,126 @@
+"""A run whose process stands still does not hold its lane; one that computes for as long, or has a stopped neighbour, goes on."""
+
+import os
+import signal
+
+import psutil
+import pytest
+import sqlalchemy as sa
+from dagster import DagsterRunStatus
+
+from ingestion_assets.landing import dispatch
+from ingestion_assets.landing.drops import Lane
+from ingestion_assets_tests.orchestration.conftest import Runs, WorkerProcess
+from ingestion_assets_tests.orchestration.one_payload import land_one
+from ingestion_assets_tests.servers import wait_until
+
+LANE = Lane("planned", "2026-01-31", "2026-01-31")
+DAY = {"dagster/partition": "2026-01-02"}
+STALLED_S = 2
+
+
+@pytest.fixture(scope="module")
+def impatient(worker_process: WorkerProcess) -> WorkerProcess:
+    """A worker with little patience."""
+    return worker_process.start(run_stalled_s=STALLED_S)
+
+
+def _launch(runs: Runs, engine: sa.Engine, *, plan: str, attempts: int = 0) -> str:
+    with engine.begin() as connection:
+        land_one(connection, LANE, plan=plan)
+        connection.execute(sa.text("UPDATE ingestion.drops SET attempts = :attempts"), {"attempts": attempts})
+        (asked,) = dispatch.request(connection, [LANE])
+    return runs.launch("planned", tags=asked.tags())
+
+
+def _drop(engine: sa.Engine) -> sa.Row[tuple[str, int, list[dict[str, str]]]]:
+    with engine.connect() as connection:
+        return connection.execute(sa.text("SELECT state, attempts, errors FROM ingestion.drops")).one()
+
+
+def _held(engine: sa.Engine) -> int:
+    """Leases that hold a lane, and dispatches that are still to end."""
+    with engine.connect() as connection:
+        return connection.execute(
+            sa.text("""
+                SELECT (SELECT count(*) FROM ingestion.leases WHERE expires_at > clock_timestamp())
+                     + (SELECT count(*) FROM ingestion.dispatches WHERE state IN ('pending', 'claimed'))
+            """)
+        ).scalar_one()
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("plan", "what", "seconds"),
+    [
+        ("deadlock", "waiting for something that does not come", STALLED_S + 5),
+        ("stop", "stopped by a signal", STALLED_S + 5),
+        ("hang in C", "did not heed its interrupt", STALLED_S + 16),
+    ],
+)
+def test_a_run_that_stands_still_is_ended_and_its_payload_goes_back(
+    runs: Runs, engine: sa.Engine, plan: str, what: str, seconds: float
+) -> None:
+    run_id = _launch(runs, engine, plan=plan)
+    wait_until(lambda: _drop(engine).state == "claimed", seconds=20, what="the claim")
+    runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS)  # its neighbour
+    runs.wait_for(run_id, DagsterRunStatus.FAILURE, seconds=seconds)
+    wait_until(lambda: _drop(engine).state == "landed", seconds=5, what="the payload to go back")
+    drop = _drop(engine)
+    assert drop.attempts == 1
+    assert drop.errors[0]["code"] == "run_stalled"
+    assert "it made no progress" in drop.errors[0]["reason"]
+    assert what in drop.errors[0]["reason"]
+    assert "it made no progress" in runs.messages(run_id)
+    wait_until(lambda: _held(engine) == 0, seconds=5, what="the lane to be free")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_payload_that_always_hangs_its_run_ends_failed_with_the_reason(
+    runs: Runs, engine: sa.Engine
+) -> None:
+    _launch(runs, engine, plan="deadlock", attempts=3)
+    wait_until(lambda: _drop(engine).state == "failed", seconds=STALLED_S + 20, what="the payload to fail")
+    assert _drop(engine).errors[0]["code"] == "run_stalled"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_long_call_that_computes_is_progress(runs: Runs) -> None:
+    config = {"ops": {"compute_in_one_call": {"config": {"seconds": 3.0 * STALLED_S}}}}
+    run_id = runs.launch("computing", run_config=config)
+    runs.wait_for(run_id, DagsterRunStatus.SUCCESS, seconds=120)
+
+
+def test_a_child_that_was_stopped_between_runs_is_replaced(runs: Runs, impatient: WorkerProcess) -> None:
+    runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS)
+    assert impatient.process is not None
+    parent = psutil.Process(impatient.process.pid)
+    before = parent.children()
+    for child in before:
+        child.send_signal(signal.SIGSTOP)
+    wait_until(
+        lambda: not any(child.is_running() and child.status() != "zombie" for child in before),
+        seconds=STALLED_S + 25, what="the stopped children to be replaced",
+    )  # fmt: skip
+    runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS)
+
+
+def test_the_lane_of_a_stopped_worker_is_free_once_its_lease_is_over(
+    runs: Runs, worker_process: WorkerProcess, engine: sa.Engine
+) -> None:
+    worker_process.terminate()
+    worker_process.start(lease_s=3)
+    _launch(runs, engine, plan="deadlock")
+    wait_until(lambda: _drop(engine).state == "claimed", seconds=20, what="the claim")
+    expires = sa.text("SELECT expires_at > clock_timestamp() FROM ingestion.leases")
+
+    def leased() -> bool:
+        with engine.connect() as connection:
+            return connection.execute(expires).scalar_one()
+
+    assert worker_process.process is not None
+    os.kill(worker_process.process.pid, signal.SIGSTOP)
+    try:
+        wait_until(lambda: not leased(), seconds=10, what="the lease to end")
+    finally:
+        worker_process.kill()
