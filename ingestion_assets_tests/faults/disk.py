@@ -161,11 +161,14 @@ class Disk:
                 pass
 
     def lose_power(self, target: Path, rng: random.Random) -> None:
-        """Put what may be found afterwards into the new folder `target`, with the owners and modes of the recorded one."""
-        owner = self._root.stat()
+        """Put what may be found afterwards into the new folder `target`, with the recorded one's owners."""
         _put(self._top, target, rng, self._model)
-        for path in (target, *target.rglob("*")):
-            os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        target.chmod(self._root.stat().st_mode & 0o7777)
+        for entry in target.iterdir():
+            recorded = self._root / entry.name
+            owner = (recorded if recorded.exists() else self._root).stat()
+            for path in (entry, *entry.rglob("*")):
+                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
     def _sync(self, file: File | None, before: int) -> None:
         if file is None:

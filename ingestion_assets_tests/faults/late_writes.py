@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 from ingestion_assets.stores.embedded import LOOPBACK, EmbeddedServer, embedded_mongodb, free_port
 from ingestion_assets_tests.servers import start, stop, wait_until
@@ -30,7 +31,7 @@ class LateWrites:
     def __init__(self, server: EmbeddedServer, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         """The server's."""
-        self._server_port = int(server.url.rpartition(":")[2].partition("/")[0])
+        self._server = urlsplit(server.url)
         self._listener = socket.create_server((LOOPBACK, 0))
         self._lock = threading.Lock()
         self._wanted = b""
@@ -39,7 +40,9 @@ class LateWrites:
 
     @property
     def url(self) -> str:
-        return f"mongodb://{LOOPBACK}:{self._listener.getsockname()[1]}/?directConnection=true"
+        """The server's address, with the proxy's port."""
+        own, port = self._server, self._listener.getsockname()[1]
+        return urlunsplit(own._replace(netloc=own.netloc.removesuffix(f":{own.port}") + f":{port}"))
 
     @property
     def held(self) -> int:
@@ -78,7 +81,7 @@ class LateWrites:
         """One connection. The server's side stays open while a write of it is held, though the client be gone."""
         waiting: list[_Held] = []
         try:
-            upstream = socket.create_connection((LOOPBACK, self._server_port))
+            upstream = socket.create_connection((LOOPBACK, self._server.port or 0))
         except OSError:
             client.close()
             return

@@ -58,14 +58,19 @@ def losses(recorded: Recording, folder: Path, *, count: int, seed: int, model: M
 
 @contextmanager
 def recorded_store(promise: Promise, folder: Path, *, seed: int, seconds: float) -> Iterator[Recording]:
-    """A recording of a store from its first initialisation on, which was written to for some seconds."""
+    """A recording of a store from its first start on, which was written to for some seconds; from its initialisation on, where
+    what does that can be recorded."""
     home, port = folder / "server", free_port()
     home.mkdir()
+    if not promise.initialised_by_python:
+        promise.server(folder=home, port=port).prepare()
     with recording(home, folder / "recording") as recorded:
-        prepare = _PREPARE.format(server=promise.server.__name__, folder=str(home), port=port)
-        environment = os.environ | recorded.environment
-        subprocess.run((sys.executable, "-c", prepare), check=True, cwd=folder, env=environment)
+        if promise.initialised_by_python:
+            prepare = _PREPARE.format(server=promise.server.__name__, folder=str(home), port=port)
+            environment = os.environ | recorded.environment
+            subprocess.run((sys.executable, "-c", prepare), check=True, cwd=folder, env=environment)
         server = promise.server(folder=home, port=port)
+        server.prepare()  # of what is there already: it opens the folder to the server's user
         process = started(
             server.command, folder=server.folder, environment=dict(server.environment) | recorded.environment,
             output=folder / "recorded.txt",

@@ -41,6 +41,8 @@ class Promise:
     prepare: Callable[[Any], None]
     disturb: Callable[[Any], None]
     read: Callable[[Any], Found]
+    initialised_by_python: bool = True
+    """Not by programs that get no more of the environment than they need, and so no recorder."""
 
 
 def text(key: str, version: int) -> str:
@@ -200,7 +202,7 @@ def _make_table(connection: psycopg.Connection) -> None:
 
 PROMISES: Mapping[str, Promise] = {
     "PostgreSQL": Promise(
-        server=embedded_postgres, write=_postgres_write, prepare=_make_table, disturb=_postgres_disturb,
+        server=embedded_postgres, initialised_by_python=False, write=_postgres_write, prepare=_make_table, disturb=_postgres_disturb,
         read=_postgres_read, connect=lambda url: psycopg.connect(url, autocommit=True),
     ),
     "MongoDB": Promise(

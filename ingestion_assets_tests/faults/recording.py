@@ -5,6 +5,7 @@ import os
 import shutil
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -99,14 +100,16 @@ def recording(root: Path, folder: Path) -> Iterator[Recording]:
     root = root.resolve()
     shutil.copytree(root, folder / "before", symlinks=True)
     inodes = {path.lstat().st_ino: str(path) for path in root.rglob("*") if path.is_file()}
-    log = folder / "log"
-    log.touch()
-    log.chmod(0o666)  # a server may run as another user
-    notes = os.open(log, os.O_WRONLY | os.O_APPEND)
-    try:
-        yield Recording(root=root, before=folder / "before", inodes=inodes, log=log, _notes=notes)
-    finally:
-        os.close(notes)
+    with tempfile.TemporaryDirectory(prefix="ingestion-recording-") as logs:
+        log = Path(logs) / "log"
+        log.touch()
+        log.parent.chmod(0o755)
+        log.chmod(0o666)  # a server may run as another user
+        notes = os.open(log, os.O_WRONLY | os.O_APPEND)
+        try:
+            yield Recording(root=root, before=folder / "before", inodes=inodes, log=log, _notes=notes)
+        finally:
+            os.close(notes)
 
 
 def started(

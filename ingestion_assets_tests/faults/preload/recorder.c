@@ -59,7 +59,9 @@ static uint64_t position(void) { struct stat status; return fstat(log_fd, &statu
 
 /* The absolute path, if it lies below the root. */
 static int below(int folder, const char *path, char *absolute) {
+  static const char here[] = "/proc/self/cwd/"; /* how PostgreSQL names its folder where it may not walk there */
   if (log_fd < 0 || !path) return 0;
+  if (!strncmp(path, here, sizeof here - 1)) path += sizeof here - 1;
   if (path[0] == '/') snprintf(absolute, PATH_MAX, "%s", path);
   else {
     char link[64], base[PATH_MAX];
@@ -97,7 +99,7 @@ static void opened(int fd, const char *absolute, int flags, int existed, int str
     mode_t mode = 0; \
     if (flags & (O_CREAT | O_TMPFILE)) { va_list rest; va_start(rest, flags); mode = va_arg(rest, mode_t); va_end(rest); } \
     REAL(name); char absolute[PATH_MAX]; struct stat status; \
-    int ours = below(folder, path, absolute), existed = ours && !stat(absolute, &status); \
+    int ours = below(folder, path, absolute), existed = ours && !fstatat(folder, path, &status, 0); \
     int fd = call; \
     int before = errno; opened(fd, ours ? absolute : NULL, flags, existed, 0); errno = before; \
     return fd; }
@@ -109,7 +111,7 @@ OPEN(openat64, (int folder, const char *path, int flags, ...), folder, real(fold
 #define STREAM_OPEN(name) \
   FILE *name(const char *path, const char *mode) { \
     REAL(name); char absolute[PATH_MAX]; struct stat status; \
-    int ours = below(AT_FDCWD, path, absolute), existed = ours && !stat(absolute, &status); \
+    int ours = below(AT_FDCWD, path, absolute), existed = ours && !stat(path, &status); \
     FILE *file = real(path, mode); \
     int before = errno; \
     if (file) opened(fileno(file), ours && mode[0] != 'r' ? absolute : NULL, mode[0] == 'w' ? O_TRUNC : 0, existed, STREAM); \
@@ -212,7 +214,7 @@ FTRUNCATE(ftruncate)
 FTRUNCATE(ftruncate64)
 #define TRUNCATE_PATH(name) int name(const char *path, off_t size) { \
     REAL(name); struct stat status; char absolute[PATH_MAX]; int failed = real(path, size); \
-    if (!failed && below(AT_FDCWD, path, absolute) && !stat(absolute, &status)) note(TRUNCATE, 0, status.st_ino, 0, size, NULL, NULL, 0); \
+    if (!failed && below(AT_FDCWD, path, absolute) && !stat(path, &status)) note(TRUNCATE, 0, status.st_ino, 0, size, NULL, NULL, 0); \
     return failed; }
 TRUNCATE_PATH(truncate)
 TRUNCATE_PATH(truncate64)
