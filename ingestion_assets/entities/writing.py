@@ -69,11 +69,10 @@ def upsert(
         written.inserted += inserted
         written.updated += updated
         written.unchanged -= inserted + updated
-    if any(one.unchanged for one in result.values()):
+    left = sum(one.unchanged for one in result.values())
+    if left and connection.execute(_confirm(entity), given).rowcount < left:  # else all are equal, and newer
         for at, record, by in connection.execute(_superseded(entity), given).fetchall():
             result[at].supersede(record, by)
-    if any(one.unchanged for one in result.values()):
-        connection.execute(_confirm(entity), given)
     return {(at, entity.entity): written for at, written in result.items()}
 
 
@@ -148,7 +147,7 @@ def _superseded(entity: Entity) -> sql.Composed:
 
 
 def _confirm(entity: Entity) -> sql.Composed:
-    """After `write` whatever is older than its staged row is equal to it."""
+    """After `write` whatever is older than its staged row is equal to it: it takes over the row's place in the order."""
     return sql.SQL("""
         WITH {places}
         UPDATE {table} stored SET "_drop" = places."_id", "_record" = row."_record"

@@ -192,12 +192,10 @@ def test_a_table_that_may_not_even_be_read(database: Database, noted: Path) -> N
         "CREATE TABLE entities.refers (id integer PRIMARY KEY, note text, _drop uuid, _record integer)"
     )
     database.execute("INSERT INTO entities.refers VALUES (1, 'a')")
-    database.execute(
-        f"CREATE ROLE {role}; GRANT ALL ON SCHEMA entities TO {role}; GRANT CREATE ON DATABASE {database.info.dbname} TO {role}"
-    )  # type: ignore[arg-type]
-    database.execute(
-        f"GRANT ALL ON entities._applied, entities._loads, entities._waiting, entities._tally TO {role}"
-    )  # type: ignore[arg-type]
+    may = f"GRANT CREATE ON DATABASE {database.info.dbname} TO {role}"
+    bookkeeping = "entities._applied, entities._loads, entities._waiting, entities._tally"
+    database.execute(f"CREATE ROLE {role}; GRANT ALL ON SCHEMA entities TO {role}; {may}")  # type: ignore[arg-type]
+    database.execute(f"GRANT ALL ON {bookkeeping} TO {role}")  # type: ignore[arg-type]
     database.execute(f"GRANT ALL ON entities.refers TO {role}")  # type: ignore[arg-type]
     try:
         database.execute(f"SET ROLE {role}")  # type: ignore[arg-type]
