@@ -144,7 +144,7 @@ def giving_back(stack: RunningStack) -> None:
     }
     from dagster import DagsterInstance  # noqa: PLC0415
 
-    from ingestion_assets.orchestration.run_retention import (  # noqa: PLC0415
+    from ingestion_assets.orchestration.expired_runs import (  # noqa: PLC0415
         bytes_of_a_run,
         delete_runs,
         expired_runs,

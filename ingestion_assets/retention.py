@@ -1,6 +1,6 @@
 """`ingestion retention`: what is old enough to be deleted. The jobs do the deleting, never this command."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -23,8 +23,8 @@ def retention(
 
     from ingestion_assets.flows import FLOWS  # noqa: PLC0415
     from ingestion_assets.landing.retention import plan  # noqa: PLC0415
+    from ingestion_assets.orchestration.expired_runs import due  # noqa: PLC0415
     from ingestion_assets.orchestration.retention import NOT_SET, ledger_now  # noqa: PLC0415
-    from ingestion_assets.orchestration.run_retention import due  # noqa: PLC0415
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
     settings = load_settings()

@@ -28,16 +28,14 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.4
 INTERRUPT_EVERY_S = 1.0
 KILL_AFTER_S = 3.0  # after the first interrupt: the click in the UI must show within 5 s
-STALLED_KILL_AFTER_S = (
-    10.0  # after the interrupt: time to give the payloads back; its lease, no longer renewed, holds as long
-)
+STALLED_KILL_AFTER_S = 10.0  # after the interrupt: time to give the payloads back
 LOOK_AROUND_S = 5.0
 LOST = Ending("lost")
 
 
 class RunWarden(threading.Thread):
     """Watches from `start()` on. `drain_s`: seconds that runs get to end once the worker is to stop; `stalled_s`: seconds
-    that one may stand still."""
+    that one may stand still; `lease_s`: how long its lease holds when it is not renewed any more."""
 
     def __init__(
         self,
@@ -48,6 +46,7 @@ class RunWarden(threading.Thread):
         heartbeat_s: float,
         drain_s: float,
         stalled_s: float,
+        lease_s: float,
         broker_url: str,
     ) -> None:
         super().__init__(name="run-warden", daemon=True)
@@ -57,6 +56,7 @@ class RunWarden(threading.Thread):
         self._heartbeat_s = heartbeat_s
         self._drain_s = drain_s
         self._stalled_s = stalled_s
+        self._kill_after_s = min(STALLED_KILL_AFTER_S, lease_s / 2)  # before another run may hold its lane
         self._progress = Progress()
         self._idle = Progress()
         self._memory = MemoryWatch()
@@ -156,7 +156,7 @@ class RunWarden(threading.Thread):
         now = time.monotonic()
         for row in rows:
             if row.run_id in self._stalled:
-                if now - self._stalled[row.run_id][1] >= STALLED_KILL_AFTER_S:
+                if now - self._stalled[row.run_id][1] >= self._kill_after_s:
                     _signal(row.pid, signal.SIGKILL)
                 continue
             still_s = self._progress.still_s(row.run_id, row.pid)
@@ -169,11 +169,11 @@ class RunWarden(threading.Thread):
         logger.error("Run %s is interrupted: %s", row.run_id, reason)
         heartbeats.note_interrupt(self._engine, run_id=row.run_id, reason=reason)
         self._stalled[row.run_id] = (reason, time.monotonic())
+        _signal(row.pid, signal.SIGINT)
+        _signal(row.pid, signal.SIGCONT)
         run = self._instance.get_run_by_id(row.run_id)
         if run is not None:
             self._instance.report_engine_event(f"The run is interrupted: {reason}.", run)
-        _signal(row.pid, signal.SIGINT)
-        _signal(row.pid, signal.SIGCONT)
 
     def _forget_all_but(self, run_ids: set[str]) -> None:
         self._progress.forget_all_but(run_ids)

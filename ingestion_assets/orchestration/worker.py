@@ -57,6 +57,7 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
         heartbeat_s=settings.heartbeat_s,
         drain_s=drain_s,
         stalled_s=settings.run_stalled_s,
+        lease_s=settings.lease_s,
         broker_url=settings.require("redis_url"),
     )
 

@@ -178,6 +178,21 @@ def test_deciding_on_runs(filled: sa.Engine) -> None:
         assert len(dispatch.open_dispatches(connection)) == 1
 
 
+def test_deciding_on_lanes_that_rest(filled: sa.Engine) -> None:
+    with undone(filled) as connection:
+        connection.execute(
+            sa.text("""
+                INSERT INTO ingestion.dispatches (id, flow, lane, partition, state, requested_at, ended_at)
+                VALUES (gen_random_uuid(), :flow, :lane, :partition, 'finished', clock_timestamp(), clock_timestamp())
+            """),
+            {"flow": LANE.flow, "lane": LANE.name, "partition": LANE.partition},
+        )
+        connection.execute(sa.text("UPDATE ingestion.drops SET size_bytes = 1 WHERE state = 'landed'"))
+        with explaining(filled):
+            (state,) = dispatch.lane_states(connection, flows=["notes"], rest_s=60)
+        assert (state.rest_s > 0) is (dispatch.GATHERED_DROPS > LANDED)
+
+
 def test_a_long_backlog_is_not_read_to_decide(filled: sa.Engine) -> None:
     with undone(filled) as connection:
         connection.execute(

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from dagster._core.instance import InstanceRef
 
 from ingestion_assets.orchestration.compute_logs import SparingComputeLogManager
-from ingestion_assets.orchestration.run_retention import (
+from ingestion_assets.orchestration.expired_runs import (
     bytes_of_a_run,
     delete_runs,
     due,

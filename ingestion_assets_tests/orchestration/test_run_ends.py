@@ -74,7 +74,7 @@ def test_a_lost_run_that_cannot_be_reported_does_not_stop_the_beats_of_the_other
         beats.extend(run_ids)
 
     warden = RunWarden(
-        instance=runs.instance, engine=engine, worker=worker, heartbeat_s=0.1, drain_s=1, stalled_s=60, broker_url=broker.server.url,
+        instance=runs.instance, engine=engine, worker=worker, heartbeat_s=0.1, drain_s=1, stalled_s=60, lease_s=20, broker_url=broker.server.url,
     )  # fmt: skip
     warden.start()
     try:

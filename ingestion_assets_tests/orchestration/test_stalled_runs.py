@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -124,3 +127,30 @@ def test_the_lane_of_a_stopped_worker_is_free_once_its_lease_is_over(
         wait_until(lambda: not leased(), seconds=10, what="the lease to end")
     finally:
         worker_process.kill()
+
+
+def test_a_process_that_beats_for_itself_stops_when_its_work_stands_still(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    """As `dagster job execute`: the thread that beats would go on for ever."""
+    work = """if True:
+        import threading
+        from ingestion_assets.orchestration.heartbeats import beating
+        with beating("by hand"):
+            lock = threading.Lock()
+            lock.acquire()
+            lock.acquire()
+    """
+    settings = {
+        "POSTGRES_URL": postgres_url,
+        "HOME": str(tmp_path),
+        "RUN_STALLED_S": "1",
+        "HEARTBEAT_S": "0.3",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", work], capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, **{f"INGESTION_{name}": value for name, value in settings.items()}},
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "Run by hand has made no progress" in done.stderr
+    assert "KeyboardInterrupt" in done.stderr
