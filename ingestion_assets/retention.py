@@ -1,6 +1,6 @@
 """`ingestion retention`: what is old enough to be deleted. The jobs do the deleting, never this command."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Annotated
 
 import typer

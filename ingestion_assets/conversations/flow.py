@@ -8,8 +8,7 @@ from functools import lru_cache
 import msgspec
 
 from ingestion_assets.conversations.json_values import clean
-from ingestion_assets.conversations.parts import is_part
-from ingestion_assets.conversations.schema import decode_body
+from ingestion_assets.conversations.schema import decode_body, is_part
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
 from ingestion_assets.landing.json_text import decode
 

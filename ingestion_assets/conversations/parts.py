@@ -10,7 +10,7 @@ import msgspec
 
 from ingestion_assets.conversations.json_values import canonical, clean, depth, storable
 from ingestion_assets.conversations.records import MAX_DEPTH, MAX_DOCUMENT_BYTES, message_id
-from ingestion_assets.conversations.schema import Config, Envelope, TodoFile
+from ingestion_assets.conversations.schema import PART_MARK, Config, Envelope, TodoFile
 from ingestion_assets.landing.drops import LandedDrop, Reject
 from ingestion_assets.landing.json_text import decode
 
@@ -70,12 +70,6 @@ def parts_of(drop: LandedDrop, envelope: Envelope) -> Parts:
     return Parts(todos, configured, unstorable)
 
 
-def is_part(record: bytes) -> bool:
-    """Whether a rejected record is a part, which is kept as a batch of its own, and not a message."""
-    return record.startswith(_MARK)
-
-
-_MARK = b'{"messages":[],'
 _RAW_TODOS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -90,7 +84,7 @@ def _refusal(name: str, document: dict[str, Any] | None) -> tuple[str, str] | No
 
 def _unstorable(name: str, position: int, refused: tuple[str, str], field: bytes) -> Unstorable:
     code, reason = refused
-    return Unstorable(name, Reject(position, "invalid", code, reason, b"%b%b}" % (_MARK, field)))
+    return Unstorable(name, Reject(position, "invalid", code, reason, b"%b%b}" % (PART_MARK, field)))
 
 
 def _todo(drop: LandedDrop, todo: TodoFile, index: int) -> dict[str, Any]:

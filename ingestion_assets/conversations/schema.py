@@ -175,3 +175,11 @@ def _lines(body: bytes) -> Envelope:
         for piece in split_line(line)
     )
     return Envelope(messages=[msgspec.Raw(piece) for piece in pieces])
+
+
+PART_MARK = b'{"messages":[],'
+
+
+def is_part(record: bytes) -> bool:
+    """Whether a rejected record is a todo list or a configuration, which is kept as a batch of its own, and not a message."""
+    return record.startswith(PART_MARK)
