@@ -146,6 +146,7 @@ def _from_proxy(scope: Scope, rules: Rules) -> bool:
         address = ip_address(peer)
     except ValueError:
         return False
+    address = getattr(address, "ipv4_mapped", None) or address  # who comes over IPv4 to a listener of both
     return any(address in network for network in rules.proxies)
 
 
