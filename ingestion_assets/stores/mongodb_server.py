@@ -31,11 +31,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level="WARNING", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     password = (options.folder / "password").read_text(encoding="ascii").strip()
-    server = SecantusDBServer(
-        host=options.host, port=options.port, storage_path=str(options.folder / "data"), require_auth=True,
-        enable_test_commands=False, sync_on_commit=True, cache_size="512M", oplog_max_entries=10_000,
-    )  # fmt: skip
-    server.storage.add_user("admin", USER, _user(password), replace=True)
+    try:
+        server = SecantusDBServer(
+            host=options.host, port=options.port, storage_path=str(options.folder / "data"), require_auth=True,
+            enable_test_commands=False, sync_on_commit=True, cache_size="512M", oplog_max_entries=10_000,
+        )  # fmt: skip
+        server.storage.add_user("admin", USER, _user(password), replace=True)
+    except Exception as error:  # of WiredTiger, whose classes are not ours to know: the log is for people
+        sys.exit(f"mongodb_server: {options.folder / 'data'} cannot be opened: {error}")
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         server.stop()
