@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ingestion_assets.stores.durable_files import sync_folder, write_private
-from ingestion_assets.stores.privileges import as_unprivileged, bound_to_parent, unprivileged_user
+from ingestion_assets.stores.privileges import as_unprivileged, bound_to_parent, give, unprivileged_user
 from ingestion_assets.stores.shared_programs import open_to_everybody, shared_copy
 
 LOOPBACK = "127.0.0.1"
@@ -318,8 +318,7 @@ def _initialise_postgres(
     password_file = folder / "initdb.password"
     write_private(password_file, password)
     if user is not None:
-        for path in (unfinished, password_file):
-            os.chown(path, user.pw_uid, user.pw_gid)
+        give(user, unfinished, password_file)
     environment = {"PATH": os.defpath, "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
     def as_server(*command: str, stdin: str | None = None) -> None:

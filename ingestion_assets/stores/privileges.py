@@ -4,6 +4,7 @@ import os
 import pwd
 import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 
 def bound_to_parent(command: Sequence[str], *, signal: str) -> tuple[str, ...]:
@@ -28,6 +29,22 @@ def unprivileged_user() -> pwd.struct_passwd | None:
     raise LookupError(
         "PostgreSQL does not run as root and there is no user `postgres` or `nobody` to run it as."
     )
+
+
+def give(user: pwd.struct_passwd, *paths: Path) -> None:
+    """Make `user` the owner of `paths`.
+
+    Raises:
+        PermissionError: we are root in name only, as in a container that has no other account.
+    """
+    for path in paths:
+        try:
+            os.chown(path, user.pw_uid, user.pw_gid)
+        except OSError as error:
+            raise PermissionError(
+                f"root may not give {path} to the user {user.pw_name} here ({error.strerror}), and PostgreSQL does not "
+                "run as root: start it as an ordinary user, or set INGESTION_POSTGRES_URL to a server of your own."
+            ) from error
 
 
 def as_unprivileged(

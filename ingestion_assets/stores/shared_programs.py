@@ -69,7 +69,7 @@ def _unusable(folder: Path) -> str | None:
             shared = mode.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not mode.st_mode & stat.S_ISVTX
             if shared or mode.st_uid not in (0, os.geteuid()):
                 return f"others may replace what lies in {above}"
-        if os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        if os.statvfs(folder).f_flag & getattr(os, "ST_NOEXEC", 0):
             return "programs there may not be executed"
         if not os.access(folder, os.W_OK):
             return "it is read-only"

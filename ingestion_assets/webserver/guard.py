@@ -5,7 +5,6 @@ page in the browser of whoever runs the stack could change it.
 """
 
 import base64
-import binascii
 import hmac
 import json
 from collections.abc import Iterable, Sequence
@@ -129,7 +128,7 @@ def _authenticated(scope: Scope, headers: Headers, rules: Rules) -> None:
     if kind.lower() == "basic":
         try:
             given = base64.b64decode(encoded, validate=True).partition(b":")[2]
-        except binascii.Error:
+        except ValueError:  # no base64, not even ASCII
             given = b""
         if hmac.compare_digest(given, rules.password.encode()):
             return
@@ -146,6 +145,7 @@ def _from_proxy(scope: Scope, rules: Rules) -> bool:
         address = ip_address(peer)
     except ValueError:
         return False
+    address = getattr(address, "ipv4_mapped", None) or address  # who comes over IPv4 to a listener of both
     return any(address in network for network in rules.proxies)
 
 

@@ -63,6 +63,20 @@ def test_a_home_that_this_user_may_not_write(tmp_path: Path) -> None:
     _is_a_sentence(done, str(tmp_path), "this user may not use it")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="an ordinary user runs PostgreSQL itself")
+def test_root_of_a_namespace_that_has_no_other_account(tmp_path: Path) -> None:
+    namespace = ("unshare", "--user", "--map-root-user")
+    if subprocess.run((*namespace, "true"), check=False, capture_output=True).returncode != 0:
+        pytest.skip("no user namespace can be made here")
+    ports = {"port": free_port(), "webserver_port": free_port()}
+    done = subprocess.run(
+        (*namespace, sys.executable, "-m", "ingestion_assets.cli", "up", "--quiet"),
+        env=clean_environment(tmp_path / "home", **ports), capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    _is_a_sentence(done, "start it as an ordinary user")
+
+
 def test_a_setting_that_is_no_value_of_its_kind_is_named_without_the_value(tmp_path: Path) -> None:
     done = _ingestion(tmp_path, "up", drain_s="hunter2")
     assert done.returncode == 2

@@ -13,6 +13,7 @@ from ingestion_assets.stack.leftovers import MARK
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.plan import plan_stack
 from ingestion_assets.stack.program_secrets import SECRETS
+from ingestion_assets.stack.supervision import without
 from ingestion_assets_tests.stacks import clean_environment
 
 HAS = {
@@ -76,3 +77,16 @@ def test_a_program_of_the_stack_does_not_read_the_others_secrets_from_the_file(t
 
     assert found() == "mongodb://of-others"
     assert found(**{MARK: str(tmp_path)}) == "None"
+
+
+def test_what_is_withheld_is_not_in_the_processs_environment() -> None:
+    names = ["INGESTION_ADMIN_TOKEN", "WITH SPACE", "NOT_THERE"]
+    given = {
+        "INGESTION_ADMIN_TOKEN": "token",
+        "WITH SPACE": "hidden",
+        "PATH": "/usr/bin:/bin",
+        "KEPT": "here",
+    }
+    done = subprocess.run(without(names, ("env",)), env=given, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == {"PATH=/usr/bin:/bin", "KEPT=here"}
+    assert without([], ("env",)) == ("env",)
