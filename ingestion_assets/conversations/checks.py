@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pymongo.database import Database
 
-    from ingestion_assets.conversations.messages import BatchOutcome
+    from ingestion_assets.conversations.batches import BatchOutcome
     from ingestion_assets.conversations.todos import Kept
     from ingestion_assets.landing.drops import DropOutcome
 

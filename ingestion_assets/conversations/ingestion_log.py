@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from pymongo.database import Database
 
-from ingestion_assets.conversations.messages import BatchOutcome
+from ingestion_assets.conversations.batches import BatchOutcome
 from ingestion_assets.conversations.parts import CONFIG
 from ingestion_assets.conversations.schema import BatchIngestResponse, IngestStats
 from ingestion_assets.conversations.statistics import Created

@@ -21,8 +21,16 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from ingestion_assets.conversations import facts_table
+from ingestion_assets.conversations.batches import (
+    BatchOutcome,
+    Item,
+    note_invalid,
+    note_repeated,
+    note_stored,
+    note_warnings,
+)
 from ingestion_assets.conversations.facts_table import Fact, Key, Origin
-from ingestion_assets.conversations.parts import Parts, parts_of
+from ingestion_assets.conversations.parts import parts_of
 from ingestion_assets.conversations.records import (
     Invalid,
     Record,
@@ -32,8 +40,8 @@ from ingestion_assets.conversations.records import (
     stamped,
 )
 from ingestion_assets.conversations.schema import decode_body
-from ingestion_assets.landing.drops import LandedDrop, RecordOutcome, Reject
-from ingestion_assets.stores.fencing import DUPLICATE_KEY, next_fence, overtake, unless_newer
+from ingestion_assets.landing.drops import LandedDrop, RecordOutcome
+from ingestion_assets.stores.fencing import next_fence, only_taken, overtake, unless_newer
 from ingestion_assets.stores.mongo import MESSAGES
 
 CHUNK_RECORDS = 1000
@@ -45,46 +53,10 @@ log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class BatchOutcome:
-    """What became of one batch. `records` and `sessions` are the same however often the batch is repeated.
-
-    `sessions` are those that got messages from it. `parts` (todo lists and configuration) are judged but not stored here.
-    """
-
-    drop: LandedDrop
-    records: list[RecordOutcome]
-    parts: Parts
-    rejects: list[Reject] = field(default_factory=list)
-    errors: list[dict[str, Any]] = field(default_factory=list)
-    warnings: list[dict[str, Any]] = field(default_factory=list)
-    sessions: set[str] = field(default_factory=set)
-    shapes: set[tuple[Any, ...]] = field(default_factory=set)
-
-    def count(self, status: str) -> int:
-        """Records with this status: `stored`, `duplicate` (conflicts included) or `rejected`."""
-        return sum(outcome.status == status for outcome in self.records)
-
-
-@dataclass(slots=True)
-class _Item:
-    batch: BatchOutcome
-    position: int
-    raw: bytes
-    record: Record
-    origin: Origin
-    document: bytes
-    fence: int
-
-    @property
-    def key(self) -> Key:
-        return self.record.session_id, self.record.uuid
-
-
-@dataclass(slots=True)
 class _Chunk:
-    inserts: list[_Item] = field(default_factory=list)
-    replaces: list[_Item] = field(default_factory=list)
-    repeated: list[_Item] = field(default_factory=list)
+    inserts: list[Item] = field(default_factory=list)
+    replaces: list[Item] = field(default_factory=list)
+    repeated: list[Item] = field(default_factory=list)
 
 
 def store_messages(
@@ -185,7 +157,7 @@ class _Storing:
                 chunk.inserts.append(item)
             elif stored and _same_place(stored, item.origin):
                 self._seen[item.key] = item.origin
-                _note_stored(item)
+                note_stored(item)
                 if self._rebuild:
                     chunk.replaces.append(item if stored.owner is None else _owned(item, stored.owner))
             else:
@@ -204,14 +176,14 @@ class _Storing:
                 )
             except BulkWriteError as error:
                 errors = error.details["writeErrors"]
-                if not _only_taken(error):
+                if not only_taken(error):
                     raise
                 taken = {chunk.inserts[one["index"]].record.id for one in errors}
         if chunk.replaces:
             self._replace(chunk.replaces)
         return taken
 
-    def _replace(self, items: Sequence[_Item]) -> None:
+    def _replace(self, items: Sequence[Item]) -> None:
         """Write documents anew, but not over those of a later rebuild."""
         try:
             self._messages.bulk_write(
@@ -224,12 +196,11 @@ class _Storing:
                 ordered=False,
             )
         except BulkWriteError as error:
-            if not _only_taken(error):
+            if not only_taken(error):
                 raise
             beaten = [items[one["index"]].record.id for one in error.details["writeErrors"]]
-            with (
-                self._engine.begin() as connection
-            ):  # should the ledger be restored from before: the next rebuild wins
+            # Should the ledger have been restored from before their numbers, the next rebuild wins.
+            with self._engine.begin() as connection:
                 overtake(connection, self._messages, beaten)
             log.warning(
                 "rebuilt_by_another", messages=len(beaten), what_to_do="rebuild once more if none was at work"
@@ -241,8 +212,8 @@ class _Storing:
         stored = self._messages.find({"_id": {"$in": sorted(taken)}}) if taken else ()
         others = {document["_id"]: document for document in stored}
         rows: list[Fact] = []
-        repeated: list[tuple[_Item, Origin]] = []
-        again: list[_Item] = []
+        repeated: list[tuple[Item, Origin]] = []
+        again: list[Item] = []
         for item in chunk.inserts:
             document = others.get(item.record.id)
             if document is None:
@@ -250,13 +221,13 @@ class _Storing:
                     raise LookupError(
                         f"message {item.record.id} was there and is gone; the batch must be repeated"
                     )
-                _note_stored(item)
+                note_stored(item)
                 rows.append(_fact(item.record, item.origin, item.batch.drop))
                 continue
             origin = Origin(UUID(document["dropId"]), document["position"], bytes(document["contentHash"]))
             self._seen[item.key] = origin
             if _same_place(origin, item.origin):
-                _note_stored(item)
+                note_stored(item)
                 again.append(item)
                 rows.append(_fact(item.record, item.origin, item.batch.drop))
             else:
@@ -265,7 +236,7 @@ class _Storing:
         repeated += [(item, self._seen[item.key]) for item in chunk.repeated]
         same = self._same_after_all(repeated)
         for item, first in repeated:
-            _note_repeated(
+            note_repeated(
                 item, first, same=first.content_hash == item.origin.content_hash or item.origin in same
             )
         if self._rebuild and again:
@@ -273,7 +244,7 @@ class _Storing:
         replaced = [_fact(item.record, item.origin, item.batch.drop) for item in chunk.replaces]
         self._add_facts(rows, replaced)
 
-    def _same_after_all(self, repeated: Sequence[tuple[_Item, Origin]]) -> set[Origin]:
+    def _same_after_all(self, repeated: Sequence[tuple[Item, Origin]]) -> set[Origin]:
         """Of the lines whose hash is another than the stored one's, those that say the same by today's rules.
 
         An earlier version may have hashed the stored line; the line itself is there to be asked.
@@ -281,7 +252,7 @@ class _Storing:
         unlike = [item for item, first in repeated if first.content_hash != item.origin.content_hash]
         if not unlike:
             return set()
-        by_id: dict[str, list[_Item]] = {}
+        by_id: dict[str, list[Item]] = {}
         for item in unlike:
             by_id.setdefault(item.record.id, []).append(item)
         return {
@@ -297,22 +268,22 @@ class _Storing:
             facts_table.add(connection, rows)
             facts_table.add(connection, replaced, replace=True)
 
-    def _parsed(self, batch: BatchOutcome, position: int, raw: bytes, session: str | None) -> _Item | None:
+    def _parsed(self, batch: BatchOutcome, position: int, raw: bytes, session: str | None) -> Item | None:
         record = parse(raw, default_session=session, sanitize=self._sanitize)
         if isinstance(record, Record):
             document = stamped(record, drop_id=batch.drop.id, position=position, fence=self._fence)
             if isinstance(document, bytes):
                 if record.warnings:
-                    _note_warnings(batch, position, record)
+                    note_warnings(batch, position, record)
                 batch.shapes.add(record.shape)
                 origin = Origin(batch.drop.id, position, record.content_hash)
-                return _Item(batch, position, raw, record, origin, document, self._fence or 0)
+                return Item(batch, position, raw, record, origin, document, self._fence or 0)
             record = document
-        _note_invalid(batch, position, raw, record)
+        note_invalid(batch, position, raw, record)
         return None
 
 
-def _owned(item: _Item, owner: str) -> _Item:
+def _owned(item: Item, owner: str) -> Item:
     """A summary as it lies with the session that it was given to: to rebuild it does not send it back to waiting."""
     document = {**item.record.document, "sessionId": owner}
     document.pop("waiting_for", None)
@@ -332,7 +303,7 @@ def _fact(record: Record, origin: Origin, drop: LandedDrop) -> Fact:
     )  # fmt: skip
 
 
-def _fact_of_other(document: dict[str, Any], origin: Origin, item: _Item) -> list[Fact]:
+def _fact_of_other(document: dict[str, Any], origin: Origin, item: Item) -> list[Fact]:
     """The fact of a document that another drop stored and has not written yet, or never will."""
     record = parse(json.dumps(original(document)).encode(), default_session=document["sessionId"])
     if not isinstance(record, Record):
@@ -343,47 +314,3 @@ def _fact_of_other(document: dict[str, Any], origin: Origin, item: _Item) -> lis
             timestamp=record.timestamp, facts=record.facts,
         )
     ]  # fmt: skip
-
-
-def _note_stored(item: _Item) -> None:
-    item.batch.records[item.position] = RecordOutcome("stored", item.record.id)
-    if item.record.session_id:
-        item.batch.sessions.add(item.record.session_id)
-
-
-def _only_taken(error: BulkWriteError) -> bool:
-    """Whether nothing else happened than that some ids were there."""
-    errors = error.details["writeErrors"]
-    return not error.details.get("writeConcernErrors") and all(one["code"] == DUPLICATE_KEY for one in errors)
-
-
-def _note_repeated(item: _Item, first: Origin, *, same: bool) -> None:
-    batch, position, record = item.batch, item.position, item.record
-    if same:
-        batch.records[position] = RecordOutcome("duplicate", record.id, str(first.drop_id))
-        return
-    reason = "Another message with this session and uuid but other content came first and stays."
-    batch.records[position] = RecordOutcome("duplicate", record.id, str(first.drop_id), "conflict", reason)
-    batch.rejects.append(Reject(position, "conflict", "conflict", reason, item.raw))
-    batch.warnings.append({"index": position, "uuid": record.uuid, "code": "conflict", "reason": reason})
-
-
-def _note_invalid(batch: BatchOutcome, position: int, raw: bytes, invalid: Invalid) -> None:
-    batch.records[position] = RecordOutcome("rejected", code=invalid.code, reason=invalid.reason)
-    batch.rejects.append(Reject(position, "invalid", invalid.code, invalid.reason, raw))
-    batch.errors.append(
-        {"index": position, "uuid": invalid.uuid, "code": invalid.code, "reason": invalid.reason}
-    )
-
-
-def _note_warnings(batch: BatchOutcome, position: int, record: Record) -> None:
-    """One entry a code (and type), with the first index and a count: a whole file may be odd in the same way."""
-    for code in record.warnings:
-        kind = record.type if code == "unknown_type" else None
-        for warning in batch.warnings:
-            if warning["code"] == code and warning.get("type") == kind:
-                warning["count"] += 1
-                break
-        else:
-            warning = {"index": position, "uuid": record.uuid, "code": code, "count": 1}
-            batch.warnings.append(warning | ({"type": kind} if kind else {}))

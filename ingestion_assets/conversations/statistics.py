@@ -227,7 +227,7 @@ def _session_document(
         "costSource": None if cost is None else "messages" if row.cost is not None else "cost-state",
         "tokensByModel": _tokens_by_model(row.tokens or {}),
         "tokens": _sum_of_models(row.tokens or {}),
-        "serverToolUse": row.tools or {},
+        "serverToolUse": _most_frequent(row.tools or {}),
         "summaries": (row.summaries or [])[:MOST_ENTRIES],
         "titles": (row.titles or [])[:MOST_ENTRIES],
         "versions": (row.versions or [])[:MOST_ENTRIES],
@@ -267,7 +267,7 @@ def _project_document(
             tools[tool] = tools.get(tool, 0) + correction.sign * int(uses)
     tokens = {model: amounts for model, amounts in tokens.items() if model in (totals.tokens or {})}
     return {
-        "_id": str(project.id),
+        "_id": str(row.project_id),
         "name": project.name,
         "path": project.path,
         "stats": {
@@ -276,7 +276,7 @@ def _project_document(
             "cost": _money(cost),
             "tokens": _sum_of_models(tokens),
             "tokens_by_model": _tokens_by_model(tokens),
-            "server_tool_use": dict(sorted(tools.items())),
+            "server_tool_use": _most_frequent(tools),
             "first_activity": totals.started_at,
             "last_activity": totals.ended_at,
         },

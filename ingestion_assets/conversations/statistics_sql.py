@@ -216,7 +216,8 @@ SESSIONS_DONE = sa.text("""
 
 STALE_PROJECTS = sa.text("""
     SELECT project_id, path, created_by, created_at, ARRAY(
-        SELECT project_id FROM ingestion.conversation_projects WHERE removed_at IS NOT NULL
+        SELECT project_id FROM ingestion.conversation_projects
+        WHERE removed_at > clock_timestamp() - interval '1 hour' ORDER BY removed_at DESC LIMIT 200
     ) AS removed
     FROM ingestion.conversation_projects WHERE stale ORDER BY project_id FOR UPDATE
 """)
@@ -309,7 +310,7 @@ PROJECTS_DONE = sa.text("""
     UPDATE ingestion.conversation_projects SET stale = false WHERE project_id = ANY(CAST(:ids AS uuid[]))
 """)
 
-# Kept for a day: what a dead run may yet write to MongoDB is deleted there again.
+# Kept for a while: what a dead run may yet write to MongoDB is deleted there again.
 REMOVE_PROJECTS = sa.text("""
     UPDATE ingestion.conversation_projects SET removed_at = clock_timestamp() WHERE project_id = ANY(CAST(:ids AS uuid[]))
 """)

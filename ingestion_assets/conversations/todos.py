@@ -13,9 +13,9 @@ from pymongo import InsertOne, ReplaceOne
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
-from ingestion_assets.conversations.messages import BatchOutcome
+from ingestion_assets.conversations.batches import BatchOutcome
 from ingestion_assets.conversations.parts import Part
-from ingestion_assets.stores.fencing import DUPLICATE_KEY
+from ingestion_assets.stores.fencing import only_taken
 from ingestion_assets.stores.mongo import CONFIG_HISTORY, CONFIGS, TODOS
 
 
@@ -89,8 +89,7 @@ def _insert_missing(
     try:
         database[collection].bulk_write([InsertOne(document) for document in documents], ordered=False)
     except BulkWriteError as error:
-        errors = error.details["writeErrors"]
-        if error.details.get("writeConcernErrors") or any(one["code"] != DUPLICATE_KEY for one in errors):
+        if not only_taken(error):
             raise
-        return {documents[one["index"]]["_id"] for one in errors}
+        return {documents[one["index"]]["_id"] for one in error.details["writeErrors"]}
     return set()

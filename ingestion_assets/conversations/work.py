@@ -9,9 +9,10 @@ import sqlalchemy as sa
 from pymongo.database import Database
 
 from ingestion_assets.conversations import statistics
+from ingestion_assets.conversations.batches import BatchOutcome
 from ingestion_assets.conversations.flow import NAME
 from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
-from ingestion_assets.conversations.messages import BatchOutcome, store_messages
+from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.records import paths_of
 from ingestion_assets.conversations.statistics import Created, Refreshed
 from ingestion_assets.conversations.todos import NOTHING, Kept, store_configs, store_todos

@@ -14,7 +14,7 @@ from pymongo import ReplaceOne, UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
-DUPLICATE_KEY = 11000
+_DUPLICATE_KEY = 11000
 
 _NEXT = sa.text("SELECT nextval('ingestion.fence')")
 _RAISE = sa.text("""
@@ -25,6 +25,14 @@ _RAISE = sa.text("""
 def next_fence(connection: sa.Connection) -> int:
     """A number greater than every one drawn before."""
     return connection.execute(_NEXT).scalar_one()
+
+
+def only_taken(error: BulkWriteError) -> bool:
+    """Whether nothing else happened than that some ids were there."""
+    errors = error.details["writeErrors"]
+    return not error.details.get("writeConcernErrors") and all(
+        one["code"] == _DUPLICATE_KEY for one in errors
+    )
 
 
 def unless_newer(identity: str, fence: int) -> dict[str, Any]:
@@ -47,10 +55,9 @@ def replace_unless_newer(
     try:
         collection.bulk_write(writes, ordered=False)
     except BulkWriteError as error:
-        errors = error.details["writeErrors"]
-        if error.details.get("writeConcernErrors") or any(one["code"] != DUPLICATE_KEY for one in errors):
+        if not only_taken(error):
             raise
-        return {documents[one["index"]]["_id"] for one in errors}
+        return {documents[one["index"]]["_id"] for one in error.details["writeErrors"]}
     return set()
 
 

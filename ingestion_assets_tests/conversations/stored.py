@@ -12,7 +12,8 @@ import sqlalchemy as sa
 import uuid_utils
 from pymongo.database import Database
 
-from ingestion_assets.conversations.messages import BatchOutcome, store_messages
+from ingestion_assets.conversations.batches import BatchOutcome
+from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.records import original
 from ingestion_assets.conversations.statistics import refresh_projects, refresh_sessions
 from ingestion_assets.landing.drops import LandedDrop

@@ -81,7 +81,7 @@ def test_a_line_that_an_earlier_version_hashed_is_known_again(stores: Stores) ->
         "uuid": "u",
         "sessionId": "s",
         "timestamp": "2026-03-01T12:00:00Z",
-        "data": {"n": 1e400},
+        "data": {"n": 2**70},
     }
     first = landed([line])
     store_messages(database=database, engine=engine, drops=[first])
