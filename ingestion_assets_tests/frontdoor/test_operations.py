@@ -19,7 +19,13 @@ from ingestion_assets_tests.servers import wait_until
 
 BATCH = "/api/v1/ingest/batch"
 SYNC = SyncResponse(
-    success=True, sync_id="sync_1", site_id=1, processed_count=9, processing_time_ms=1, next_sync_after=None
+    success=True,
+    sync_id="sync_1",
+    site_id=1,
+    processed_count=9,
+    processing_time_ms=1,
+    next_sync_after=None,
+    state="applied",
 ).model_dump()
 
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing import claims
 from ingestion_assets.landing.drops import Lane
+from ingestion_assets.modules.checks import check_inventory
 from ingestion_assets.modules.sync import RemovalGuard
 from ingestion_assets.modules.work import ModulesWork
 from ingestion_assets.orchestration.retries import is_transient
@@ -25,6 +26,15 @@ def sync(front: Front, site_id: int, version: str, *, minute: int) -> dict:
     with front.client() as admin:
         sent = body([module("shop", version)], minute=minute)
         return admin.post(f"/sites/{site_id}/modules/sync", json=sent).raise_for_status().json()
+
+
+def land(front: Front, site_id: int, sent: dict) -> dict:
+    """The receipt of a sync that waits for its run; its row is there."""
+    with front.client() as admin:
+        landed = admin.post(
+            f"/sites/{site_id}/modules/sync", json=sent, headers={"Prefer": "respond-async"}
+        ).json()
+        return admin.get(f"/receipts/{landed['id']}").raise_for_status().json()
 
 
 def work_of(front: Front, site_id: int, claim: claims.Claim) -> ModulesWork:
@@ -66,11 +76,7 @@ def test_a_rebuild_that_lost_its_lane_takes_nothing_back(front: Front) -> None:
 def test_a_run_that_lost_its_payload_leaves_the_result_as_it_is(front: Front) -> None:
     site_id, _ = front.site()
     front.runs.paused = True
-    with front.client() as admin:
-        sent = body([module("shop", "1.0.0")])
-        landed = admin.post(
-            f"/sites/{site_id}/modules/sync", json=sent, headers={"Prefer": "respond-async"}
-        ).json()
+    landed = land(front, site_id, body([module("shop", "1.0.0")]))
     late = work_of(front, site_id, claimed(front, site_id, rebuild=False))
     with front.engine.begin() as connection:  # the warden gives back what the lost run held
         claims.give_back(connection, late.claim.claim_id, error={}, transient=True, delay_s=0, max_attempts=4)
@@ -84,6 +90,29 @@ def test_a_run_that_lost_its_payload_leaves_the_result_as_it_is(front: Front) ->
         assert connection.scalar(told, {"id": landed["id"]}) == before
         with pytest.raises(claims.ClaimLostError):
             claims.finish(connection, late.claim, outcomes)
+
+
+def test_a_sync_repeated_after_a_newer_one_accounts_for_itself(front: Front) -> None:
+    """Its run was lost between the site's tables and the ledger, and a newer sync came first when it was given back."""
+    site_id, _ = front.site()
+    front.runs.paused = True
+    sent = body([module(name) for name in ("shop", "cart")])
+    land(front, site_id, sent)
+    lost = work_of(front, site_id, claimed(front, site_id, rebuild=False))
+    assert lost.done()[0].applied.counts.present == 2
+    front.runs.paused = False
+    with front.client() as admin:
+        more = body([module(name) for name in ("shop", "cart", "tax")], minute=1)
+        admin.post(f"/sites/{site_id}/modules/sync", json=more).raise_for_status()
+    with front.engine.begin() as connection:
+        claims.give_back(connection, lost.claim.claim_id, error={}, transient=True, delay_s=0, max_attempts=4)
+    again = work_of(front, site_id, claimed(front, site_id, rebuild=False))
+    with front.engine.connect() as connection:
+        results = check_inventory(connection, site_id=site_id, done=again.done())
+    assert {result.check_name: result.passed for result in results} == {
+        "no_duplicates": True,
+        "accounting": True,
+    }
 
 
 def test_what_fails_in_the_database_says_nothing_of_what_was_sent(front: Front) -> None:
