@@ -5,7 +5,7 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 WAIT_S = 60
 
@@ -17,7 +17,9 @@ class HoldingProxy:
         there = urlsplit(server)
         self._address = (there.hostname or "127.0.0.1", there.port or 27017)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"mongodb://127.0.0.1:{self._listener.getsockname()[1]}/?directConnection=true"
+        login = there.netloc.rpartition("@")[0]
+        address = f"{login}@127.0.0.1:{self._listener.getsockname()[1]}".lstrip("@")
+        self.url = urlunsplit(there._replace(netloc=address))
         self.held = threading.Event()
         self._wanted: bytes | None = None
         self._kept: tuple[socket.socket, bytes] | None = None

@@ -82,7 +82,9 @@ def test_a_worker_that_was_stalled_until_others_took_its_payload_writes_nothing(
         front.runs.paused.set()
         headers = {"Content-Type": "text/plain", "Prefer": "respond-async"}
         with front.client() as client:
-            assert client.post("/ingest/batch", content=PARTS[1], headers=headers).status_code == 202
+            landed = client.post("/ingest/batch", content=PARTS[1], headers=headers)
+            assert landed.status_code == 202
+            assert client.get(landed.headers["location"]).json()["state"] == "landed", "its row is there"
         _, stalled = _run(front)
         with front.engine.begin() as connection:
             claims.give_back(
