@@ -23,8 +23,8 @@ TABLES = {
     "rejects": ("id",),
     "drops": ("id",),
 }
-NOT_COMPARED = {"updatedAt", "stale", "touched_by"}
-"""When a row was written, and whether it is to be computed again: a rebuild may leave these otherwise."""
+NOT_COMPARED = {"updatedAt", "stale", "touched_by", "fence"}
+"""When and by which run a row was written, and whether it is to be computed again: a rebuild may leave these otherwise."""
 
 Tables = dict[str, dict[Any, Any]]
 
