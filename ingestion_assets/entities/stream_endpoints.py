@@ -144,6 +144,8 @@ async def stream_position(request: Request, stream: str, channel: Channel = "0")
     unfinished, totals = await door.in_thread(
         lambda connection: progress(connection, principal=principal.name, name=name, parts=known.parts)
     )
+    if unfinished and known.partition:  # somebody waits for it: its lane does not rest
+        door.waker.asked_after(NAME, door.flows[NAME].lane_of(known.partition, 0))
     return json_response(
         {
             "stream": stream, "channel": channel, "lines": known.lines, "bytes": known.bytes, "ended": known.ended,

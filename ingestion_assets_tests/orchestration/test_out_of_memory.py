@@ -86,8 +86,18 @@ def test_a_process_that_the_system_killed_for_its_memory_tells_what_it_held(
 
 
 @pytest.mark.usefixtures("worker")
-def test_a_process_that_was_killed_for_another_reason_tells_it_too(runs: Runs) -> None:
+def test_a_process_that_was_killed_for_another_reason_tells_it_too(runs: Runs, engine: sa.Engine) -> None:
     run_id, pid = runs.launch_sleeping()
+    beaten = sa.text(
+        "SELECT beat_at - started_at > interval '5 s' FROM ingestion.run_heartbeats WHERE run_id = :id"
+    )
+
+    def was_looked_at() -> bool:
+        """For longer than a kill for memory, as the tests before make, counts as one of now."""
+        with engine.connect() as connection:
+            return bool(connection.scalar(beaten, {"id": run_id}))
+
+    wait_until(was_looked_at, seconds=30, what="its worker to look at it for some time")
     os.kill(pid, signal.SIGKILL)
     runs.wait_for(run_id, DagsterRunStatus.FAILURE)
     assert "it was seen to hold" in runs.messages(run_id)

@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from ingestion_assets.stack.program_secrets import SECRETS
+from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stack.test_program_secrets import HAS
 from ingestion_assets_tests.stacks import RunningStack, running_stack
 
@@ -41,8 +42,12 @@ def test_the_front_door_starts_runs_at_once_where_a_stranger_may_nothing(guarded
     found = httpx.post(graphql, json={"query": _RUNS}, auth=("any", "sesame-open"), timeout=30).json()
     (run,) = found["data"]["runsOrError"]["results"]
     assert "dagster/sensor_name" not in {tag["key"] for tag in run["tags"]}
-    health = httpx.get(f"{guarded.url}/health", timeout=30).json()
-    assert health["dependencies"]["orchestrator"]["status"] == "up", health
+
+    def orchestrator_is_up() -> bool:
+        health = httpx.get(f"{guarded.url}/health", timeout=30).json()
+        return health["dependencies"]["orchestrator"]["status"] == "up"
+
+    wait_until(orchestrator_is_up, seconds=20, what="the front door to see the webserver")
 
 
 def test_a_page_of_the_web_changes_nothing(guarded: RunningStack) -> None:
