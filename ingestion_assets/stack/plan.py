@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import yaml
 from pydantic import SecretStr
 
 from ingestion_assets.settings import Settings
@@ -76,9 +77,13 @@ def plan_stack(
     )  # fmt: skip
     programs = (*stores, *_own_programs(settings=settings, places=places, ports=ports))
     names = {*os.environ, *environment}
+    in_code_server = _runs_in_code_server(places)
     return StackPlan(
         servers=tuple(servers),
-        programs=tuple(replace(program, withheld=withheld(program.name, names)) for program in programs),
+        programs=tuple(
+            replace(program, withheld=withheld(program.name, names, runs_in_code_server=in_code_server))
+            for program in programs
+        ),
         urls=urls,
         environment=environment,
         addresses={
@@ -181,6 +186,15 @@ def child_environment(plan: StackPlan) -> dict[str, str]:
         MARK: plan.environment["INGESTION_HOME"],
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def _runs_in_code_server(places: Places) -> bool:
+    """Whether a `dagster.yaml` of the user's own has another launcher than ours: as a rule it starts runs from the code server."""
+    place = places.dagster_home / "dagster.yaml"
+    if not place.exists() or place.is_symlink():
+        return False
+    launcher = (yaml.safe_load(place.read_text(encoding="utf-8")) or {}).get("run_launcher") or {}
+    return not str(launcher.get("module", "")).startswith("ingestion_assets.")
 
 
 def install_dagster_configuration(places: Places) -> None:

@@ -29,13 +29,14 @@ _OBJECT_STORE = re.compile(r"(AWS|AZURE|GOOGLE|GCS?)_", re.IGNORECASE)
 _LOOKS_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(^|_)API_?KEY|PRIVATE_?KEY", re.IGNORECASE)
 
 
-def withheld(program: str, environment: Iterable[str]) -> list[str]:
-    """The variables of `environment` that `program` does not get.
+def withheld(program: str, environment: Iterable[str], *, runs_in_code_server: bool = False) -> list[str]:
+    """The variables of `environment` that `program` does not get. The code server gets what workers get where runs are its children.
 
     What is ours is known by its name. What else the shell held (keys of object stores, tokens of other tools)
     is kept from the embedded servers, and the former from whoever opens no landing storage.
     """
-    used = USED.get(program, frozenset())
+    executes_runs = runs_in_code_server and program == "code-server"
+    used = USED["worker-default"] if executes_runs else USED.get(program, frozenset())
     ours = {f"INGESTION_{name.upper()}" for name in SECRETS - used}
     return sorted(
         name

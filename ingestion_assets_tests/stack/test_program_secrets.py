@@ -11,7 +11,7 @@ from ingestion_assets.settings import Settings
 from ingestion_assets.stack.environment_file import write_environment
 from ingestion_assets.stack.leftovers import MARK
 from ingestion_assets.stack.places import Places
-from ingestion_assets.stack.plan import plan_stack
+from ingestion_assets.stack.plan import PORT_NAMES, plan_stack
 from ingestion_assets.stack.program_secrets import SECRETS
 from ingestion_assets.stack.supervision import without
 from ingestion_assets_tests.stacks import clean_environment
@@ -63,6 +63,31 @@ def test_each_program_has_the_secrets_that_it_uses(tmp_path: Path, monkeypatch: 
         assert ("GITHUB_TOKEN" in kept) == (program.group != "stores")
         assert "PATH" not in program.withheld
         assert MARK not in program.withheld
+
+
+@pytest.mark.parametrize(
+    ("launcher", "has"),
+    [("dagster._core.launcher", True), (None, True), ("ingestion_assets.orchestration.launcher", False)],
+)
+def test_a_code_server_whose_children_are_the_runs_has_what_runs_need(
+    tmp_path: Path, launcher: str | None, has: bool
+) -> None:
+    """With a `dagster.yaml` of the user's own, which as a rule has Dagster's launcher."""
+    places = Places(tmp_path)
+    places.dagster_home.mkdir(parents=True)
+    told = (
+        f"run_launcher: {{module: {launcher}, class: Launcher}}\n"
+        if launcher
+        else "telemetry: {enabled: false}\n"
+    )
+    (places.dagster_home / "dagster.yaml").write_text(told)
+    ports = dict.fromkeys(PORT_NAMES, 1)
+    plan = plan_stack(
+        settings=Settings(_env_file=None, home=tmp_path), places=places, ports=ports, admin_token="t"
+    )
+    withheld = {program.name: program.withheld for program in plan.programs}
+    assert ("INGESTION_MONGODB_URL" not in withheld["code-server"]) == has
+    assert "INGESTION_MONGODB_URL" in withheld["daemon"]
 
 
 def test_a_program_of_the_stack_does_not_read_the_others_secrets_from_the_file(tmp_path: Path) -> None:
