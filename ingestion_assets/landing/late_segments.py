@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
 import structlog
@@ -51,6 +51,14 @@ class Reconciled:
     unreadable: tuple[str, ...]
 
 
+class _Step(NamedTuple):
+    """Some paths of a folder, and what is to be remembered of it once all of them were looked at."""
+
+    folder: str
+    paths: Sequence[str]
+    seen: tuple[int, int] | None = None
+
+
 class Sweep:
     """A walk over all segments, a little at a time and again and again, newest folders first.
 
@@ -64,16 +72,19 @@ class Sweep:
         self._rest_s = rest_s
         self._rests_until = 0.0
         self._seen: dict[str, tuple[int, int]] = {}  # by folder: its mark, how often it was listed since
-        self._walk: Iterator[None] | None = None
+        self._walk: Iterator[_Step] | None = None
 
     def go_on(self, look: Callable[[Sequence[str]], None], *, seconds: float = SWEEP_S) -> None:
         """Have `look` take the paths that come next, until the time is over or all were seen; what it raises begins the walk anew."""
         if self._walk is None and time.monotonic() < self._rests_until:
             return
         end = time.monotonic() + seconds
-        walk = self._walk = self._walk or self._all(look)
+        walk = self._walk = self._walk or self._all()
         try:
-            for _ in walk:
+            for step in walk:
+                look(step.paths)
+                if step.seen is not None:
+                    self._seen[step.folder] = step.seen
                 if time.monotonic() > end:
                     return
         except BaseException:
@@ -82,23 +93,21 @@ class Sweep:
         self._walk = None
         self._rests_until = time.monotonic() + self._rest_s
 
-    def _all(self, look: Callable[[Sequence[str]], None]) -> Iterator[None]:
+    def _all(self) -> Iterator[_Step]:
         there: set[str] = set()
         for folder, mark in self._storage.segment_folders():
             there.add(folder)
             known, listed = self._seen.get(folder, (mark, 0))
-            if mark is None or known != mark or listed < 2:
-                batch: list[str] = []
-                for path in self._storage.list(folder):
-                    batch.append(path)
-                    if len(batch) == PATHS_AT_ONCE:
-                        look(batch)
-                        yield
-                        batch = []
-                look(batch)
-                if mark is not None:
-                    self._seen[folder] = (mark, listed + 1 if known == mark else 1)
-            yield
+            if mark is not None and known == mark and listed >= 2:
+                yield _Step(folder, [])
+                continue
+            batch: list[str] = []
+            for path in self._storage.list(folder):
+                batch.append(path)
+                if len(batch) == PATHS_AT_ONCE:
+                    yield _Step(folder, batch)
+                    batch = []
+            yield _Step(folder, batch, None if mark is None else (mark, listed + 1 if known == mark else 1))
         self._seen = {folder: seen for folder, seen in self._seen.items() if folder in there}
 
 
@@ -178,9 +187,8 @@ class _Look:
         with self._engine.connect() as connection:
             unknown = connection.scalars(_UNKNOWN, {"paths": list(paths)}).all()
         for path in unknown:
-            if (
-                abs(self._now - written_at(path)) >= self._settled
-            ):  # else whoever wrote it may be about to register it
+            # A young one may be about to be registered by whoever wrote it.
+            if abs(self._now - written_at(path)) >= self._settled:
                 self.at(path)
 
     def at(self, path: str) -> None:
@@ -188,10 +196,8 @@ class _Look:
         try:
             data = self._storage.read(path)
         except FileNotFoundError:
-            with (
-                self._engine.begin() as connection
-            ):  # if it was known to be unreadable, somebody may still put it back
-                _note(connection, path, "it is gone", only_known=True)
+            with self._engine.begin() as connection:
+                _note(connection, path, "it is gone", only_known=True)  # somebody may still put it back
             return
         except LandingUnavailableError as error:
             self._storage.probe()

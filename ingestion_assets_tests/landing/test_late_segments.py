@@ -146,6 +146,17 @@ def test_a_walk_goes_on_where_its_time_was_over_and_passes_over_what_has_not_cha
     assert paths[-1] in seen
 
 
+def test_a_walk_that_goes_on_is_looked_at_by_who_asks_now(storage: LocalStorage) -> None:
+    paths = [path_now(off=timedelta(minutes=-number)) for number in range(10)]
+    for path in paths:
+        put(storage, path, packed())
+    sweep, first, second = Sweep(storage), list[str](), list[str]()
+    sweep.go_on(first.extend, seconds=0)
+    sweep.go_on(second.extend, seconds=10)
+    assert 0 < len(first) < len(paths)
+    assert sorted(first + second) == sorted(paths)
+
+
 def test_a_walk_that_was_interrupted_misses_nothing(storage: LocalStorage) -> None:
     path = path_now()
     put(storage, path, packed())
