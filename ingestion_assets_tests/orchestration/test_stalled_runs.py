@@ -134,7 +134,8 @@ def test_a_process_that_beats_for_itself_stops_when_its_work_stands_still(
 ) -> None:
     """As `dagster job execute`: the thread that beats would go on for ever."""
     work = """if True:
-        import threading
+        import signal, threading
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
         from ingestion_assets.orchestration.heartbeats import beating
         with beating("by hand"):
             lock = threading.Lock()
