@@ -27,7 +27,7 @@ _ASSETS = """
 { assetNodes { assetKey { path } groupName
     assetMaterializations(limit: 1) { timestamp }
     assetChecksOrError { ... on AssetChecks { checks { name
-      executionForLatestMaterialization { evaluation { success } } } } } } }
+      executionForLatestMaterialization { evaluation { success severity } } } } } } }
 """
 
 # What otherwise happens by the hour: a look at the ledger, a comparison of MongoDB with what was ever stored.
@@ -154,7 +154,7 @@ def _run_jobs(settings: Settings, names: Iterable[str]) -> None:
 
 
 def _print_assets(settings: Settings, *, rows: dict[str, int]) -> list[str]:
-    """Print the assets of the flows that were used, with rows and checks; returns the names of checks that did not pass."""
+    """Print the assets of the flows that were used, with rows and checks; returns the names of checks that failed."""
     nodes = _graphql(settings, _ASSETS)["assetNodes"]
     used = {node["groupName"] for node in nodes if node["assetMaterializations"]}
     unused = sorted({node["groupName"] for node in nodes} - used)
@@ -166,14 +166,24 @@ def _print_assets(settings: Settings, *, rows: dict[str, int]) -> list[str]:
             continue
         name = "/".join(node["assetKey"]["path"])
         checks = [
-            (check["name"], execution["evaluation"]["success"])
+            (check["name"], execution["evaluation"])
             for check in node["assetChecksOrError"].get("checks", [])
             if (execution := check["executionForLatestMaterialization"]) and execution["evaluation"]
         ]
-        failed += [f"{name}: {check}" for check, passed in checks if not passed]
+        # A warning, as on a disk that fills, is shown, but says nothing of whether the system works.
+        failed += [
+            f"{name}: {check}"
+            for check, said in checks
+            if not said["success"] and said["severity"] == "ERROR"
+        ]
         stored = rows.get(f"total_{node['assetKey']['path'][-1]}")
         count = "" if stored is None else f"{stored:,}"
-        table.add_row(name, count, _newest(node["assetMaterializations"]), _marks(checks))
+        table.add_row(
+            name,
+            count,
+            _newest(node["assetMaterializations"]),
+            _marks([(check, said["success"]) for check, said in checks]),
+        )
     console.print(table)
     if unused:
         console.print(f"Nothing was sent to {' and '.join(unused)} yet.")
