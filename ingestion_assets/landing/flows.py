@@ -19,6 +19,23 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Runs:
+    """How a flow's runs are executed.
+
+    `queue` is the Celery queue whose workers take them, `at_once` how many of them run side by side (as many as the queue
+    has workers where it is None), `longest_s` after how many seconds Dagster ends a run, `waits_normally_s` how many seconds
+    a payload may wait for its run before waiting counts as a fault, `priority` what goes first where several wait (higher
+    first, then the oldest).
+    """
+
+    queue: str = "default"
+    at_once: int | None = None
+    longest_s: float = 3600.0
+    waits_normally_s: float = 300.0
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
     """A flow's face towards the spine.
 
@@ -37,3 +54,4 @@ class Flow:
     compose: Callable[[Sequence[bytes], Mapping[str, str]], Body]
     alone: Callable[[bytes], bool] = lambda _record: False
     dynamic_partitions: str | None = None
+    runs: Runs = Runs()
