@@ -3,7 +3,8 @@
 import dagster as dg
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims, dispatch
+from ingestion_assets.landing import dispatch, finishing
+from ingestion_assets.landing.leases import release
 from ingestion_assets.landing.pauses import pause_lane
 from ingestion_assets.landing.tables import drops, leases
 from ingestion_assets.orchestration.retries import REDISPATCH_DELAY_S, FailureOf, cancelled
@@ -26,7 +27,7 @@ def give_back_dead_claims(instance: dg.DagsterInstance, engine: sa.Engine) -> in
         reason = f"run {claim_id} {end} before it finished the payload"
         failure = cancelled(claim_id) if end == CANCELED else FailureOf("run_lost", reason, transient=False)
         with engine.begin() as connection:
-            number += claims.give_back(
+            number += finishing.give_back(
                 connection,
                 claim_id,
                 error=failure.as_error(),
@@ -39,7 +40,7 @@ def give_back_dead_claims(instance: dg.DagsterInstance, engine: sa.Engine) -> in
         run = instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             with engine.begin() as connection:
-                claims.release(connection, run_id)
+                release(connection, run_id)
     return number
 
 
