@@ -17,12 +17,8 @@ import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
 
 from ingestion_assets.landing.drops import Lane
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, PARTITION_TAG
 from ingestion_assets.landing.tables import dispatches
-
-LANE_TAG = "ingestion/lane"
-FLOW_TAG = "ingestion/flow"
-DISPATCH_TAG = "ingestion/dispatch"
-PARTITION_TAG = "dagster/partition"
 
 IN_VAIN_AT_ONCE = 3
 IN_VAIN_FIRST_S = 5.0

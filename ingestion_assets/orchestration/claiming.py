@@ -19,17 +19,12 @@ from dagster._core.execution.plan.step import IExecutionStep
 from ingestion_assets.landing import claims, finishing, leases
 from ingestion_assets.landing.channels import announce
 from ingestion_assets.landing.claims import Claim
-from ingestion_assets.landing.dispatch import (
-    DISPATCH_TAG,
-    FLOW_TAG,
-    LANE_TAG,
-    PARTITION_TAG,
-    lose,
-)
+from ingestion_assets.landing.dispatch import lose
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.pauses import pause_lane
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, PARTITION_TAG
 from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Ending

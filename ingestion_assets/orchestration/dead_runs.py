@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from ingestion_assets.landing import dispatch, finishing
 from ingestion_assets.landing.leases import release
 from ingestion_assets.landing.pauses import pause_lane
+from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.landing.tables import drops, leases
 from ingestion_assets.orchestration.retries import REDISPATCH_DELAY_S, FailureOf, cancelled
 from ingestion_assets.settings import load_settings
@@ -61,7 +62,7 @@ def lose_dead_dispatches(instance: dg.DagsterInstance, engine: sa.Engine) -> int
         rows = dispatch.open_dispatches(connection)
     dead = 0
     for row in rows:
-        runs = instance.get_runs(dg.RunsFilter(tags={dispatch.DISPATCH_TAG: str(row.id)}))
+        runs = instance.get_runs(dg.RunsFilter(tags={DISPATCH_TAG: str(row.id)}))
         is_new = row.age_s < PENDING_GRACE_S
         if not all(run.is_finished for run in runs) or (is_new and not runs):
             continue
