@@ -19,6 +19,7 @@ from uuid import UUID
 from ingestion_assets.landing.clock import since_boot
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
 from ingestion_assets.settings import Settings
+from ingestion_assets.stores.durable_files import sync_folder
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -146,7 +147,7 @@ class LocalStorage:
             if since_boot() - renamed_at > TAKE_BACK_S:
                 return False
             target.rename(temporary)
-            self._sync_folder(target.parent)
+            sync_folder(target.parent)
         except OSError:
             return False
         return True
@@ -158,7 +159,7 @@ class LocalStorage:
             if not folder.is_dir():
                 folder.mkdir(parents=True, exist_ok=True)
                 for parent in (*folder.parents,):
-                    self._sync_folder(parent)
+                    sync_folder(parent)
                     if parent == self.root:
                         break
             self._folder = (folder, os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
@@ -168,14 +169,6 @@ class LocalStorage:
         if self._folder is not None:
             os.close(self._folder[1])
             self._folder = None
-
-    @staticmethod
-    def _sync_folder(folder: Path) -> None:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
         try:
@@ -232,7 +225,7 @@ class LocalStorage:
         target = self.root / path
         target.unlink(missing_ok=True)
         with suppress(FileNotFoundError):
-            self._sync_folder(target.parent)
+            sync_folder(target.parent)
         with suppress(OSError):  # the folders of the minute and the day, once they are empty
             target.parent.rmdir()
             target.parent.parent.rmdir()
