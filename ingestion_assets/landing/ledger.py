@@ -16,8 +16,7 @@ from ingestion_assets.landing.tables import drops, receipt_records, unreadable_s
 
 Item = TypeVar("Item")
 
-_RECEIPT = [drops.c[name] for name in Receipt.__dataclass_fields__]
-_ALIAS_OF = drops.c.attributes["alias_of"].astext
+_RECEIPT = [drops.c[name] for name in Receipt.__struct_fields__]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +40,18 @@ async def receipts(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[UUID, Recei
 
 def read_receipts(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, Receipt]:
     rows = connection.execute(
-        sa.select(*_RECEIPT, _ALIAS_OF.label("alias_of")).where(
-            drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID)))
-        )
-    ).all()
-    found = {row.id: Receipt(**_without_alias(row)) for row in rows}
-    aliases = {row.id: UUID(row.alias_of) for row in rows if row.alias_of and row.state == "done"}
+        sa.select(*_RECEIPT).where(drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID))))
+    )
+    found = {row.id: Receipt(**row._mapping) for row in rows}
+    aliases = {
+        one.id: UUID(one.attributes["alias_of"])
+        for one in found.values()
+        if one.state == "done" and "alias_of" in one.attributes
+    }
     if aliases:
         originals = read_receipts(connection, list(aliases.values()))
         found |= {alias: originals[target] for alias, target in aliases.items() if target in originals}
     return found
-
-
-def _without_alias(row: Any) -> dict[str, Any]:
-    values = dict(row._mapping)
-    del values["alias_of"]
-    return values
 
 
 async def list_receipts(

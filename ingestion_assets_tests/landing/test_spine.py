@@ -158,7 +158,7 @@ def test_payloads_that_cannot_be_made_are_refused_alone(engine: sa.Engine, stora
             assert answer.args == (number,)
         else:
             assert isinstance(answer, Accepted)
-            assert (answer.records, answer.size_bytes) == (1, len(str(number)))
+            assert (answer.header.records, answer.header.size) == (1, len(str(number)))
     bodies = [drop.body for drop in claims.load(storage, take(engine, "run").drops)]
     assert sorted(bodies) == sorted(b"%d" % number for number in range(100) if number % 3)
 
