@@ -24,6 +24,7 @@ from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_b
 from ingestion_assets.conversations.flow import session_attribute
 from ingestion_assets.frontdoor.bodies import too_deep
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors, schema_of
 from ingestion_assets.frontdoor.problems import Problem, unavailable
 from ingestion_assets.frontdoor.receipts import json_response
@@ -124,6 +125,9 @@ async def ingestion_status(request: Request) -> Response:
             },
         }
     )
+
+
+HTTP = FlowHttp(routers=[router], direct=DIRECT)
 
 
 async def _totals(door: FrontDoor) -> tuple[dict[str, int], list[dict[str, Any]]]:

@@ -60,7 +60,8 @@ async def let_in(request: Request, *, scopes: tuple[str, ...], media_types: froz
         preferences.idempotency_key(_header(headers, b"idempotency-key")),
         _attributes(request, headers),
     )
-    door.backlog.admit(scopes[0].partition(":")[0])  # a scope is a flow, or a part of one
+    if (flow := door.flow_of_scope.get(scopes[0].partition(":")[0])) is not None:
+        door.backlog.admit(flow)
     return arrival
 
 

@@ -38,7 +38,7 @@ EXPRESSIONS = [
 def exported() -> dict[str, set[str]]:
     """Labels by name of every series that a front door exports once something of each kind has happened."""
     now = datetime.now(UTC)
-    metrics = RequestMetrics()
+    metrics = RequestMetrics({})
     metrics.count("POST", "/api/v1/ingest/batch", 200, 0.1)
     metrics.count_accepted("conversations")
     done = Receipt(
