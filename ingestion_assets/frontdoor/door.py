@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -27,7 +28,7 @@ from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.frontdoor.waiting import FinishedDrops
 from ingestion_assets.landing import ledger
 from ingestion_assets.landing.drops import LandingUnavailableError
-from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.flows import Flow, at_once
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.landing.waking import Waker
@@ -60,7 +61,6 @@ class FrontDoor:
         url = settings.require("postgres_url")
         self.settings = settings
         self.flows = flows
-        self.flow_of_scope = {flow.scope.name: name for name, flow in flows.items() if flow.scope}
         self.waker = waker
         self.stopping = False
         self.storage = storage
@@ -82,10 +82,10 @@ class FrontDoor:
             now=self.clock.now,
         )
         self.limits = RateLimits(policy=settings.rate_limit, store_url=settings.redis_url)
+        behind_s = min(BEHIND_S, (settings.backlog_limit_s or math.inf) / 10)
         self.backlog = Backlog(
-            read=lambda: ledger.statistics(
-                self.async_engine, behind_s=min(BEHIND_S, settings.backlog_limit_s / 10)
-            ),
+            read=lambda: ledger.statistics(self.async_engine, behind_s=behind_s, at_once=at_once(flows)),
+            flows=flows,
             limit_s=settings.backlog_limit_s,
         )
         self.dependencies = Dependencies(settings=settings, engine=self.async_engine, storage=storage)
