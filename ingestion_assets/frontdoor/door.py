@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -27,7 +28,7 @@ from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.frontdoor.waiting import FinishedDrops
 from ingestion_assets.landing import ledger
 from ingestion_assets.landing.drops import LandingUnavailableError
-from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.flows import Flow, at_once
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.landing.waking import Waker
@@ -71,7 +72,7 @@ class FrontDoor:
         self.late_rows = LateRows(
             engine=self.engine, async_engine=self.async_engine, storage=storage, clock=self.clock
         )
-        self.metrics = RequestMetrics()
+        self.metrics = RequestMetrics({name: flow.tally for name, flow in flows.items()})
         self.budget = InflightBudget(limit_bytes=settings.max_inflight_bytes)
         self.bodies = BodyReader(settings)
         self.keyring = Keyring(
@@ -81,10 +82,10 @@ class FrontDoor:
             now=self.clock.now,
         )
         self.limits = RateLimits(policy=settings.rate_limit, store_url=settings.redis_url)
+        behind_s = min(BEHIND_S, (settings.backlog_limit_s or math.inf) / 10)
         self.backlog = Backlog(
-            read=lambda: ledger.statistics(
-                self.async_engine, behind_s=min(BEHIND_S, settings.backlog_limit_s / 10)
-            ),
+            read=lambda: ledger.statistics(self.async_engine, behind_s=behind_s, at_once=at_once(flows)),
+            flows=flows,
             limit_s=settings.backlog_limit_s,
         )
         self.dependencies = Dependencies(settings=settings, engine=self.async_engine, storage=storage)

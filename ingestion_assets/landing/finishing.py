@@ -88,7 +88,8 @@ def give_back(
     `alone`: they were too much together, so each is taken alone the next time; one that already was is `failed`.
 
     `transient` errors are nobody's fault and do not count as an attempt. The first time they may be taken again at
-    once, then after `delay_s`, 3, 7, 15… times that, up to a minute; in any case not within `pause_s`. A failed drop is kept whole as a reject of kind `payload`. The lanes stay held: `release` frees them.
+    once, then after `delay_s`, 3, 7, 15… times that, up to a minute; in any case not within `pause_s`. While a run worked on them
+    they did not wait: they count as queued that much later. A failed drop is kept whole as a reject of kind `payload`. The lanes stay held: `release` frees them.
     """
     rows = connection.execute(
         sa.text("""
@@ -99,6 +100,7 @@ def give_back(
                 finished_at = CASE WHEN ended.for_good THEN clock_timestamp() END,
                 not_before = clock_timestamp()
                     + make_interval(secs => GREATEST(:pause_s, LEAST(60, :delay_s * (2 ^ LEAST(deferrals, 10) - 1)))),
+                queued_at = coalesce(queued_at, received_at) + (clock_timestamp() - claimed_at),
                 claim = NULL,
                 errors = CAST(:errors AS jsonb)
             FROM (

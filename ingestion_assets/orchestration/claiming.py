@@ -203,7 +203,7 @@ def _is_last_step(context: dg.AssetExecutionContext, flow: Flow) -> bool:
 
 def _ends_drops(context: dg.AssetExecutionContext, flow: Flow) -> bool:
     """Whether this run has the step that writes outcomes; a run of some assets alone leaves the ledger as it is."""
-    return f"{flow.name}__ingestion_log" in _steps(context, flow)
+    return f"{flow.name}__{flow.assets[1]}" in _steps(context, flow)
 
 
 def _free(work: Working) -> None:

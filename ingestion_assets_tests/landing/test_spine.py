@@ -68,9 +68,6 @@ def read_inbox(name: str, content: bytes) -> list[tuple[Body, dict[str, str]]]:
 
 NOTES = Flow(
     name="notes",
-    job="notes",
-    partition_of=lambda at, _subject: f"{at:%Y-%m-%d}",
-    lane_of=lambda partition, _id: partition,
     read_inbox=read_inbox,
     compose=lambda records, _attributes: Body(b"".join(records), len(records)),
 )

@@ -127,9 +127,6 @@ def failing() -> None:
 SECRET = "not-to-be-shown"
 PLANNED = Flow(
     name="planned",
-    job="planned",
-    partition_of=lambda at, _subject: f"{at:%Y-%m-%d}",
-    lane_of=lambda partition, _id: partition,
     read_inbox=lambda _name, content: [(Body(content, 1), {})],
     compose=lambda records, _attributes: Body(b"".join(records), len(records)),
 )
