@@ -4,7 +4,7 @@ A claim belongs to the *root* run, so that Dagster's retries and re-executions g
 that lives.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -180,6 +180,17 @@ def claim_partition(
         held |= (drops.c.state == "claimed") & (drops.c.claim == claim_id)
     rows = connection.execute(sa.select(*_REF).where(mine, held)).all()
     return Claim(claim_id, run_id, tuple(lanes), _refs(rows), take_sample(connection), rebuild=True)
+
+
+def check_held(connection: sa.Connection, claim: Claim, ids: Collection[UUID]) -> None:
+    """Raises `ClaimLostError` unless the claim still holds these drops."""
+    among = drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID)))
+    mine = sa.select(sa.func.count()).where(
+        among, drops.c.state == "claimed", drops.c.claim == claim.claim_id
+    )
+    held = connection.execute(mine).scalar_one()
+    if held != len(ids):
+        raise ClaimLostError(f"{len(ids) - held} payloads are no longer held by run {claim.run_id}")
 
 
 def load(storage: LandingStorage, refs: Sequence[DropRef]) -> list[LandedDrop]:

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.landing.late_segments import Sweep, register_late
-from ingestion_assets.landing.storage import LocalStorage
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.stores.embedded import free_port
 from ingestion_assets.stores.postgres import engine
 from ingestion_assets_tests.faults.preload import built

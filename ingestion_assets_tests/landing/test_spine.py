@@ -40,9 +40,10 @@ from ingestion_assets.landing.drops import (
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
 from ingestion_assets.landing.inbox import Inboxes, Taken
 from ingestion_assets.landing.intake import Intake
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.segments import encode, pack
-from ingestion_assets.landing.storage import LocalStorage, segment_path
+from ingestion_assets.landing.storage import segment_path
 from ingestion_assets.stores.postgres import async_engine
 
 LANE = Lane("notes", "2026-01-31", "2026-01-31")
