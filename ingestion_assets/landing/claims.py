@@ -17,11 +17,13 @@ import sqlalchemy as sa
 from ingestion_assets.landing.clock import Sample, take_sample
 from ingestion_assets.landing.dispatch import announce
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Lane, Reject
+from ingestion_assets.landing.progress import announce_change
 from ingestion_assets.landing.record_outcomes import pack
 from ingestion_assets.landing.rejects import insert_rejects
 from ingestion_assets.landing.segments import unpack
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.landing.tables import dispatches, drops, leases
+from ingestion_assets.landing.wanted import ERRORS_BACK, ERRORS_OF, FINISHED_CHANNEL, STATE_BACK
 
 MAX_DROPS = 5000
 ISOLATE_FROM_ATTEMPT = 2
@@ -195,8 +197,8 @@ def claim_partition(
 ) -> Claim:
     """Take a whole partition to rebuild it. Raises `LaneBusyError`.
 
-    With `take_open` the drops that wait or failed are claimed too, so that this run ends them; without, only
-    those that are done are looked at, and the ledger stays as it is.
+    With `take_open` the drops that wait or failed are claimed too, so that this run ends them, but for those that somebody
+    cancelled; without, only those that are done are looked at, and the ledger stays as it is.
     """
     for lane in lanes:
         take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
@@ -204,7 +206,7 @@ def claim_partition(
     if take_open:
         connection.execute(
             sa.update(drops)
-            .where(mine, drops.c.state.in_(("landed", "failed")))
+            .where(mine, drops.c.state.in_(("landed", "failed")), drops.c.wanted.is_(None))
             .values(
                 state="claimed",
                 claim=claim_id,
@@ -258,10 +260,28 @@ def renew(connection: sa.Connection, *, run_ids: Sequence[str], lease_s: float) 
     )
 
 
+_GOES_BACK = "(outcome.state = 'landed' OR outcome.state = 'held' AND drops.wanted = 'cancel')"
+_FINISH = sa.text(f"""
+    UPDATE ingestion.drops SET
+        state = CASE WHEN {_GOES_BACK} THEN {STATE_BACK} ELSE outcome.state END,
+        wanted = CASE WHEN {_GOES_BACK} THEN wanted END,
+        claim = CASE WHEN {_GOES_BACK} THEN NULL ELSE claim END,
+        queued_at = CASE WHEN {_GOES_BACK} THEN clock_timestamp() ELSE queued_at END,
+        finished_at = CASE WHEN outcome.state IN ('done', 'failed') OR {_GOES_BACK} AND wanted = 'cancel'
+                      THEN clock_timestamp() END,
+        result = outcome.result,
+        errors = CASE WHEN {_GOES_BACK} THEN {ERRORS_BACK} ELSE outcome.errors END
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS outcome (id uuid, state text, result jsonb, errors jsonb)
+    WHERE drops.id = outcome.id AND drops.state = 'claimed' AND drops.claim = :claim_id
+    RETURNING drops.id, drops.state
+""")
+
+
 def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutcome]) -> None:
     """End the drops of a claim, keep their outcomes, free the lanes and tell the waiting.
 
-    Drops of a rebuild that were done before keep the receipt they gave. Raises `ClaimLostError`, and then writes nothing.
+    Those that are unfinished go back, to be taken again at once, unless somebody wants them to pause or be cancelled. Drops of
+    a rebuild that were done before keep the receipt they gave. Raises `ClaimLostError`, and then writes nothing.
     """
     expected = {drop.id for drop in claim.drops if not (claim.rebuild and drop.state == "done")}
     ended = [outcome for outcome in outcomes if outcome.drop_id in expected]
@@ -271,28 +291,24 @@ def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutco
         {
             "id": str(outcome.drop_id),
             "state": outcome.state,
-            "result": outcome.result,
+            "result": None if outcome.unfinished else outcome.result,
             "errors": list(outcome.errors) or None,
         }
         for outcome in ended
     ]
     updated = connection.execute(
-        sa.text("""
-            UPDATE ingestion.drops SET state = outcome.state, result = outcome.result, errors = outcome.errors,
-                   finished_at = CASE WHEN outcome.state <> 'held' THEN clock_timestamp() END
-            FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS outcome (id uuid, state text, result jsonb, errors jsonb)
-            WHERE drops.id = outcome.id AND drops.state = 'claimed' AND drops.claim = :claim_id
-        """),
-        {"rows": msgspec.json.encode(rows).decode(), "claim_id": claim.claim_id},
-    ).rowcount
-    if updated != len(rows):
+        _FINISH,
+        {"rows": msgspec.json.encode(rows).decode(), "claim_id": claim.claim_id, **ERRORS_OF},
+    ).all()
+    if len(updated) != len(rows):
         raise ClaimLostError(
-            f"{len(rows) - updated} of {len(rows)} drops are no longer held by run {claim.run_id}"
+            f"{len(rows) - len(updated)} of {len(rows)} drops are no longer held by run {claim.run_id}"
         )
     _insert_records(connection, ended)
     insert_rejects(connection, {drop.id: drop.flow for drop in claim.drops}, ended)
     release(connection, claim.run_id)
-    _notify_finished(connection, [outcome.drop_id for outcome in ended])
+    _notify_finished(connection, [row.id for row in updated if row.state != "landed"])
+    announce_change(connection, [row.id for row in updated if row.state == "landed"])
 
 
 def _insert_records(connection: sa.Connection, outcomes: Sequence[DropOutcome]) -> None:
@@ -328,7 +344,7 @@ def _notify_finished(connection: sa.Connection, ids: Sequence[UUID]) -> None:
     """Tell the waiting front doors. A notification holds less than 8000 bytes, so 200 ids at a time."""
     for start in range(0, len(ids), 200):
         payload = ",".join(map(str, ids[start : start + 200]))
-        connection.execute(sa.select(sa.func.pg_notify("ingestion_finished", payload)))
+        connection.execute(sa.select(sa.func.pg_notify(FINISHED_CHANNEL, payload)))
 
 
 def give_back(
@@ -347,25 +363,27 @@ def give_back(
     `alone`: they were too much together, so each is taken alone the next time; one that already was is `failed`.
 
     `transient` errors are nobody's fault and do not count as an attempt. The first time they may be taken again at
-    once, then after `delay_s`, 3, 7, 15… times that, up to a minute; in any case not within `pause_s`. A failed drop is kept whole as a reject of kind `payload`. The lanes stay held: `release` frees them.
+    once, then after `delay_s`, 3, 7, 15… times that, up to a minute; in any case not within `pause_s`. A failed drop is kept
+    whole as a reject of kind `payload`; one that was to be paused or cancelled is now. The lanes stay held: `release` frees them.
     """
     rows = connection.execute(
-        sa.text("""
+        sa.text(f"""
             UPDATE ingestion.drops SET
                 attempts = CASE WHEN :alone THEN GREATEST(attempts + :counted, :isolate_from) ELSE attempts + :counted END,
                 deferrals = deferrals + 1,
-                state = CASE WHEN ended.for_good THEN 'failed' ELSE 'landed' END,
-                finished_at = CASE WHEN ended.for_good THEN clock_timestamp() END,
+                state = CASE WHEN ended.for_good THEN 'failed' ELSE {STATE_BACK} END,
+                wanted = CASE WHEN wanted = 'cancel' OR NOT ended.for_good THEN wanted END,
+                finished_at = CASE WHEN ended.for_good OR wanted = 'cancel' THEN clock_timestamp() END,
                 not_before = clock_timestamp()
                     + make_interval(secs => GREATEST(:pause_s, LEAST(60, :delay_s * (2 ^ LEAST(deferrals, 10) - 1)))),
                 claim = NULL,
-                errors = CAST(:errors AS jsonb)
+                errors = CAST(CASE WHEN wanted = 'cancel' THEN :cancelled ELSE :errors END AS jsonb)
             FROM (
                 SELECT id AS drop_id, attempts + :counted >= :max_attempts OR :alone AND attempts >= :isolate_from AS for_good
                 FROM ingestion.drops WHERE claim = :claim_id AND state = 'claimed'
             ) ended
             WHERE id = ended.drop_id AND claim = :claim_id AND state = 'claimed'
-            RETURNING id, flow, state
+            RETURNING id, flow, state, wanted
         """),
         {
             "claim_id": claim_id,
@@ -376,9 +394,12 @@ def give_back(
             "alone": alone,
             "isolate_from": ISOLATE_FROM_ATTEMPT,
             "errors": msgspec.json.encode([error]).decode(),
+            **ERRORS_OF,
         },
     ).all()
-    end_as_rejects(connection, {row.id: row.flow for row in rows if row.state == "failed"}, error)
+    faulty = {row.id: row.flow for row in rows if row.state == "failed" and row.wanted is None}
+    end_as_rejects(connection, faulty, error)
+    _notify_finished(connection, [row.id for row in rows if row.wanted is not None])
     return len(rows)
 
 

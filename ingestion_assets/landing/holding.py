@@ -6,7 +6,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 _LET_GO = sa.text("""
-    UPDATE ingestion.drops SET state = 'landed', claim = NULL, attributes = attributes || CAST(:attributes AS jsonb),
+    UPDATE ingestion.drops SET state = 'landed', claim = NULL, wanted = NULL, attributes = attributes || CAST(:attributes AS jsonb),
            result = NULL, errors = NULL, not_before = NULL, queued_at = clock_timestamp()
     WHERE id = :id AND flow = :flow AND state = 'held'
     RETURNING pg_notify('ingestion_lane_free', json_build_object('flow', flow, 'lane', lane)::text)
