@@ -156,8 +156,8 @@ def claim_partition(
 ) -> Claim:
     """Take a whole partition to rebuild it. Raises `LaneBusyError`.
 
-    With `take_open` the drops that wait or failed are claimed too, so that this run ends them; without, only
-    those that are done are looked at, and the ledger stays as it is.
+    With `take_open` the drops that wait or failed are claimed too, so that this run ends them, but for those that somebody
+    cancelled; without, only those that are done are looked at, and the ledger stays as it is.
     """
     for lane in lanes:
         take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
@@ -165,7 +165,7 @@ def claim_partition(
     if take_open:
         connection.execute(
             sa.update(drops)
-            .where(mine, drops.c.state.in_(("landed", "failed")))
+            .where(mine, drops.c.state.in_(("landed", "failed")), drops.c.wanted.is_(None))
             .values(
                 state="claimed",
                 claim=claim_id,

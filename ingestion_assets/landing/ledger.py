@@ -12,11 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ingestion_assets.landing.drops import Receipt
 from ingestion_assets.landing.pace import NO_BOUND, expected_waits
 from ingestion_assets.landing.record_outcomes import FIELDS, unpack
-from ingestion_assets.landing.tables import drops, receipt_records, unreadable_segments
+from ingestion_assets.landing.tables import drops, progress, receipt_records, unreadable_segments
 
 Item = TypeVar("Item")
 
-_RECEIPT = [drops.c[name] for name in Receipt.__struct_fields__]
+_TOLD = sa.func.json_build_object("number", progress.c.number, "at", progress.c.at, "state", progress.c.state)
+_RECEIPT = [
+    *(drops.c[name] for name in Receipt.__struct_fields__ if name != "progress"),
+    sa.case((progress.c.drop_id.is_not(None), _TOLD)).label("progress"),
+]
+_WITH_PROGRESS = drops.outerjoin(progress, progress.c.drop_id == drops.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,9 @@ async def receipts(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[UUID, Recei
 
 def read_receipts(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, Receipt]:
     rows = connection.execute(
-        sa.select(*_RECEIPT).where(drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID))))
+        sa.select(*_RECEIPT)
+        .select_from(_WITH_PROGRESS)
+        .where(drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID))))
     )
     found = {row.id: Receipt(**row._mapping) for row in rows}
     aliases = {
@@ -64,7 +71,7 @@ async def list_receipts(
     cursor: str | None = None,
 ) -> Page[Receipt]:
     """Receipts, newest first."""
-    query = sa.select(*_RECEIPT).order_by(drops.c.id.desc()).limit(limit + 1)
+    query = sa.select(*_RECEIPT).select_from(_WITH_PROGRESS).order_by(drops.c.id.desc()).limit(limit + 1)
     for column, value in ((drops.c.flow, flow), (drops.c.state, state), (drops.c.principal, principal)):
         if value is not None:
             query = query.where(column == value)
