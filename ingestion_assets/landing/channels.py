@@ -19,6 +19,12 @@ def announce(connection: sa.Connection, lanes: Iterable[tuple[str, str]]) -> Non
         connection.execute(sa.select(sa.func.pg_notify(LANE_FREE, payload)))
 
 
+def lane_in(payload: str) -> tuple[str, str]:
+    """The lane, (flow, name), that such a notification names."""
+    told = msgspec.json.decode(payload)
+    return told["flow"], told["lane"]
+
+
 def announce_finished(connection: sa.Connection, ids: Sequence[UUID]) -> None:
     """Tell the front doors that these payloads have outcomes."""
     _announce(connection, FINISHED, ids)

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from ingestion_assets.landing.channels import lane_in
 from ingestion_assets.landing.dispatch import (
     Dispatch,
     LaneState,
@@ -118,6 +119,10 @@ class Waker:
         with self._lock:
             self._asked_after.add((flow, lane))
         self._places.put((flow, lane))
+
+    def lane_freed(self, payload: str) -> None:
+        """Take a notification on the channel `LANE_FREE`."""
+        self._places.put(lane_in(payload))
 
     def _run(self) -> None:
         due: dict[Place, float] = {}
