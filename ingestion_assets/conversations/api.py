@@ -22,11 +22,10 @@ from ingestion_assets.conversations.documented import (
 )
 from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_batch, single_message
 from ingestion_assets.conversations.flow import session_attribute
-from ingestion_assets.frontdoor.bodies import too_deep
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors, schema_of
 from ingestion_assets.frontdoor.problems import Problem, unavailable
-from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.frontdoor.receiving import Arrival, take_in
 from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.stores.mongo import INGESTION_LOGS, MESSAGES, PROJECTS, SESSIONS, async_database
@@ -155,7 +154,7 @@ def _drop_maker(
         except EnvelopeError as error:
             raise Problem(error.status, error.detail, errors=error.errors) from error
         except RecursionError:
-            raise too_deep(door.bodies.max_depth) from None
+            raise door.bodies.too_deep() from None
         door.bodies.check_depth(body, parts=messages, level=level)
         flow = door.flows[FLOW]
         partition = flow.partition_of(door.clock.now(), None)

@@ -2,11 +2,8 @@
 
 from typing import Any
 
-from starlette.responses import Response
-
 from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter, reference
 from ingestion_assets.frontdoor.receipt_view import ReceiptView
-from ingestion_assets.frontdoor.receipts import json_response
 
 PLAIN_TEXT = frozenset({"text/plain"})
 ORDER = "O|1|100|O|123.45|1996-01-02|5-LOW|Clerk#000000951|0|nstructions sleep"
@@ -50,11 +47,3 @@ def described(
         "parameters": list(parameters),
         "requestBody": {"required": True, "content": content},
     }
-
-
-def answer_json(body: dict[str, Any], status: int, headers: dict[str, str]) -> Response:
-    """A JSON answer with a status and headers of its own."""
-    response = json_response(body)
-    response.status_code = status
-    response.headers.update(headers)
-    return response

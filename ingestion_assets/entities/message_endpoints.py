@@ -15,17 +15,17 @@ from ingestion_assets.entities.documented import (
     PLAIN_TEXT,
     PREFER,
     REFUSED,
-    answer_json,
     described,
 )
 from ingestion_assets.entities.flow import NAME, lines_in
 from ingestion_assets.entities.lines import GLUED, Line, Row, read_line, records
 from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer
+from ingestion_assets.frontdoor.answers import json_response, outcome_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.receiving import Arrival, outcome_response, take_in
+from ingestion_assets.frontdoor.receiving import Arrival, take_in
 from ingestion_assets.landing.drops import NewDrop, Receipt
 
 router = APIRouter(tags=[NAME])
@@ -67,17 +67,16 @@ async def ingest_message(request: Request) -> Response:
             }  # fmt: skip
             if result["status"] == "superseded":
                 body["superseded_by"] = next(iter(result["superseded_by"]))
-            return answer_json(body, 200, headers)
+            return json_response(body, headers=headers)
         error = (result.get("errors") or [{}])[0]
         body = _refused(error.get("message") or result.get("message"), sent, entity=error.get("entity"))
-        return answer_json(
-            body | {key: error[key] for key in ("field", "code") if key in error}, 400, headers
-        )
+        where = {key: error[key] for key in ("field", "code") if key in error}
+        return json_response(body | where, 400, headers=headers)
 
     try:
         return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
     except _NotOneMessageError as error:
-        return answer_json(_refused(str(error), error.line), 400, {})
+        return json_response(_refused(str(error), error.line), 400)
 
 
 @router.post(
@@ -124,7 +123,7 @@ async def ingest_batch(
         if "status" not in result:
             return outcome_response(door, receipt, headers)
         status = {"success": 200, "superseded": 200, "partial": 207}.get(result["status"], 400)
-        return answer_json(result, status, headers)
+        return json_response(result, status, headers=headers)
 
     return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
 

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from ingestion_assets.entities.flow import NAME
 from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.entities.schema import Statistics
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
-from ingestion_assets.frontdoor.receipts import json_response
 
 router = APIRouter(tags=[NAME])
 _STARTED = time.time()

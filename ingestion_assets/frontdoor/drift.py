@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import front_door, ledger_needed
 from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
 from ingestion_assets.frontdoor.problems import Problem, error_item
-from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.landing import drift
 
 router = APIRouter(prefix="/api/v1", tags=["operations"])

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.openapi import schema_of
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.receiving import check_media_type, received
+from ingestion_assets.frontdoor.request_headers import check_media_type
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -19,9 +19,10 @@ async def json_body(request: Request, model: type[Model]) -> Model:
     Raises `Problem` 400, 408, 413, 415, 422, 503; `ClientDisconnect`.
     """
     door = front_door(request)
-    check_media_type(request.scope["state"]["headers"])
-    with door.budget.hold() as hold:
-        body = await received(request, hold)
+    headers = request.scope["state"]["headers"]
+    check_media_type(headers)
+    with door.body_memory.reserve() as reservation:
+        body = await door.bodies.read(request.receive, headers, reservation)
         door.bodies.check_depth(body)
         try:
             return model.model_validate_json(body)

@@ -39,12 +39,15 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         *,
         headers: Mapping[str, str] | None = None,
         errors: Sequence[Mapping[str, Any]] | None = None,
+        retry_after_s: float | None = None,
         **members: Any,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
+        if retry_after_s is not None:
+            self.headers["Retry-After"] = retry_after_header(retry_after_s)
         self.errors = errors
         self.members = members
 
@@ -76,9 +79,15 @@ def unavailable(dependency: str, *, retry_after_s: float = 5, why: str = "is not
     return Problem(
         503,
         f"{dependency} {why}; try again later.",
-        headers={"Retry-After": retry_after_header(retry_after_s)},
+        retry_after_s=retry_after_s,
         dependency=dependency,
     )
+
+
+def too_many_requests(why: str, *, retry_after_s: float, headers: Mapping[str, str] | None = None) -> Problem:
+    """429 that says when to come again."""
+    detail = f"{why}; try again in {retry_after_header(retry_after_s)} s."
+    return Problem(429, detail, headers=headers, retry_after_s=retry_after_s)
 
 
 def retry_after_header(seconds: float) -> str:

@@ -65,9 +65,14 @@ class RecordOutcomePage(BaseModel):
     next: str | None = Field(description="Cursor of the next page, null at the end.")
 
 
+def receipt_url(drop_id: UUID | str) -> str:
+    """Where a receipt is read."""
+    return f"/api/v1/receipts/{drop_id}"
+
+
 def receipt_json(receipt: Receipt, *, runs_url: str) -> dict[str, Any]:
     """The receipt as JSON."""
-    address = f"/api/v1/receipts/{receipt.id}"
+    address = receipt_url(receipt.id)
     return {
         "id": receipt.id,
         "state": receipt.state,

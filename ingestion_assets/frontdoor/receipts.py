@@ -3,11 +3,10 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor import preferences
+from ingestion_assets.frontdoor.answers import json_response, settled, waiting_for
 from ingestion_assets.frontdoor.cursors import (
     IdCursor,
     NumberCursor,
@@ -20,7 +19,6 @@ from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter, keyed
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receipt_view import ReceiptPage, ReceiptView, RecordOutcomePage, receipt_json
 from ingestion_assets.frontdoor.tokens import Principal
-from ingestion_assets.frontdoor.waiting import TERMINAL
 from ingestion_assets.landing import ledger
 from ingestion_assets.landing.drops import Receipt
 
@@ -88,16 +86,12 @@ async def read_receipt(request: Request, receipt_id: ReceiptId) -> Response:
     door = front_door(request)
     principal = await door.authenticate(request)
     receipt = await _own_receipt(door, principal, receipt_id)
-    waiting = preferences.waiting(request.headers.get("prefer"), default_s=0, max_s=door.settings.max_wait_s)
+    waiting = waiting_for(request, default_s=0)
     if receipt.state == "landed":
         door.waker.asked_after(receipt.flow, receipt.lane)
-    if waiting.seconds > 0 and receipt.state not in TERMINAL:
-        with door.waker.waiter() as waiter:
-            waiter.waits_for(receipt.flow, receipt.lane)
-            outcome = await door.finished.outcome(receipt_id, timeout_s=waiting.seconds, known=True)
-        receipt = outcome or await _own_receipt(door, principal, receipt_id)
+    receipt = await settled(request, receipt, waiting.seconds)
     headers = {"Preference-Applied": waiting.applied} if waiting.applied else {}
-    return json_response(receipt_json(receipt, runs_url=door.settings.runs_url), headers)
+    return json_response(receipt_json(receipt, runs_url=door.settings.runs_url), headers=headers)
 
 
 @router.get(
@@ -128,12 +122,7 @@ async def list_records(
 
 async def _own_receipt(door: FrontDoor, principal: Principal, receipt_id: UUID) -> Receipt:
     async with ledger_needed():
-        receipt = await door.late_rows.receipt(receipt_id)
+        receipt = await door.receipts.find(receipt_id)
     if receipt is None or (receipt.principal != principal.name and not principal.may("read")):
         raise Problem(404, "There is no such receipt.")
     return receipt
-
-
-def json_response(body: object, headers: dict[str, str] | None = None) -> Response:
-    """JSON as msgspec writes it (ids and times included)."""
-    return Response(msgspec.json.encode(body), media_type="application/json", headers=headers)

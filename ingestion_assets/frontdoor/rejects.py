@@ -9,12 +9,12 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.cursors import IdCursor, encode_cursor, id_cursor
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
 from ingestion_assets.frontdoor.instants import Instant
 from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.landing import redriving, rejects
 from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.landing.ledger import Page
@@ -193,7 +193,7 @@ async def _redrive(door: FrontDoor, chosen: list[StoredReject]) -> list[Redriven
         raise Problem(409, f"{str(error).capitalize()}; nothing of it was sent.") from error
     except LandingUnavailableError as error:
         raise Problem(
-            503, "landing storage cannot take payloads now; try again later.", headers={"Retry-After": "5"}
+            503, "landing storage cannot take payloads now; try again later.", retry_after_s=5
         ) from error
 
 

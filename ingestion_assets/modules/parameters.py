@@ -7,9 +7,9 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Path, Query
 from starlette.responses import Response
 
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.cursors import Position, encode_cursor
 from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter
-from ingestion_assets.frontdoor.receipts import json_response
 
 Row = TypeVar("Row")
 

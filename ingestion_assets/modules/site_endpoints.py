@@ -4,17 +4,16 @@ from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from starlette.responses import Response
 
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.cursors import NumberCursor, number_cursor
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.json_bodies import described, json_body
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.problems import Problem, error_item
-from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.modules import views
 from ingestion_assets.modules.desk import no_site, site_to_read
 from ingestion_assets.modules.parameters import SECURED, Limit, SiteId, page
@@ -85,7 +84,7 @@ async def create(request: Request) -> Response:
     )
     body = asdict(made.site) | {"api_key": made.api_key, "webhook_secret": made.webhook_secret}
     where = {"Location": f"/api/v1/sites/{made.site.id}"}
-    return Response(msgspec.json.encode(body), 201, media_type="application/json", headers=where)
+    return json_response(body, 201, headers=where)
 
 
 @router.get(

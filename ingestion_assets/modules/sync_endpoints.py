@@ -9,24 +9,15 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from ingestion_assets.frontdoor.answers import LandedResponse, outcome_or_receipt, waiting_for
 from ingestion_assets.frontdoor.cursors import IdCursor, id_cursor
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
 from ingestion_assets.frontdoor.openapi import header_parameter, keyed_errors, schema_of
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.receipt_view import ReceiptView, receipt_json
-from ingestion_assets.frontdoor.receiving import (
-    JSON,
-    Arrival,
-    intake_refusals,
-    let_in,
-    outcome_response,
-    receipt_url,
-    take,
-    waiting_for,
-)
-from ingestion_assets.frontdoor.waiting import TERMINAL
-from ingestion_assets.landing import ledger
-from ingestion_assets.landing.drops import NewDrop
+from ingestion_assets.frontdoor.receipt_view import ReceiptView, receipt_url
+from ingestion_assets.frontdoor.receiving import Arrival, intake_refusals, let_in, take
+from ingestion_assets.frontdoor.request_headers import JSON
+from ingestion_assets.landing.drops import NewDrop, Receipt
 from ingestion_assets.landing.holding import let_go
 from ingestion_assets.modules import views
 from ingestion_assets.modules.attempts import attempts_of
@@ -141,14 +132,14 @@ async def list_syncs(
 async def confirm(request: Request, site_id: SiteId, sync_id: SyncId) -> Response:
     door = front_door(request)
     principal = await door.authenticate(request, scope(site_id))
-    drop_id = await _own_sync(door, site_id, sync_id)
+    drop_id = (await _own_sync(door, site_id, sync_id)).id
     attributes = {"confirm_removals": "true", "confirmed_by": principal.name}
     went = await door.in_thread(
         lambda connection: let_go(connection, drop_id, flow=NAME, attributes=attributes)
     )
     if not went:
         raise Problem(409, "The sync is not held.")
-    return await _outcome(door, request, site_id, drop_id)
+    return await outcome_or_receipt(request, await _own_sync(door, site_id, sync_id), waiting_for(request))
 
 
 @router.post(
@@ -163,7 +154,7 @@ async def confirm(request: Request, site_id: SiteId, sync_id: SyncId) -> Respons
 async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response:
     door = front_door(request)
     principal = await door.authenticate(request, scope(site_id))
-    drop_id = await _own_sync(door, site_id, sync_id)
+    drop_id = (await _own_sync(door, site_id, sync_id)).id
     site = await existing_site(door, site_id)
     before = await door.in_thread(lambda connection: inventory_before(connection, site_id, drop_id))
     # By the ledger's clock: one that is ahead here would have the site's own syncs be superseded for as long.
@@ -193,7 +184,10 @@ async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response
     )
     with intake_refusals:
         accepted = await door.intake.accept(drop)
-    return await _outcome(door, request, site_id, accepted.id)
+    waiting = waiting_for(request)
+    if not accepted.registered:  # the ledger has gone away since
+        return LandedResponse(accepted, waiting.applied)
+    return await outcome_or_receipt(request, await _own_sync(door, site_id, str(accepted.id)), waiting)
 
 
 @router.get(
@@ -217,39 +211,13 @@ async def list_attempts(
     return page(found, limit=limit, position=lambda one: one["id"])
 
 
-async def _own_sync(door: FrontDoor, site_id: int, sync_id: str) -> UUID:
+async def _own_sync(door: FrontDoor, site_id: int, sync_id: str) -> Receipt:
     drop_id = UUID(sync_id.removeprefix("sync_"))
     async with ledger_needed():
-        receipt = await door.late_rows.receipt(drop_id)
+        receipt = await door.receipts.find(drop_id)
     if receipt is None or receipt.flow != NAME or receipt.partition != str(site_id):
         raise Problem(404, "There is no such sync of this site.")
-    return drop_id
-
-
-async def _outcome(door: FrontDoor, request: Request, site_id: int, drop_id: UUID) -> Response:
-    """The result of a payload that was let go or made here, if it comes within the time asked for; else its receipt."""
-    waiting = waiting_for(request)
-    headers = {"X-Receipt-Id": str(drop_id)}
-    if waiting.applied:
-        headers["Preference-Applied"] = waiting.applied
-    outcome = None
-    if waiting.seconds > 0:
-        with door.waker.waiter() as waiter:
-            waiter.waits_for(NAME, str(site_id))
-            door.waker.asked_after(NAME, str(site_id))
-            outcome = await door.finished.outcome(drop_id, timeout_s=waiting.seconds, known=True)
-    if outcome is None:
-        async with ledger_needed():
-            outcome = await ledger.receipt(door.async_engine, drop_id)
-    if outcome is not None and outcome.state in TERMINAL:
-        return outcome_response(door, outcome, headers)
-    headers["Location"] = receipt_url(drop_id)
-    view = (
-        receipt_json(outcome, runs_url=door.settings.runs_url)
-        if outcome
-        else {"id": drop_id, "state": "landed"}
-    )
-    return Response(msgspec.json.encode(view), 202, media_type="application/json", headers=headers)
+    return receipt
 
 
 def _sync(row: sa.Row[Any]) -> dict[str, Any]:

@@ -250,4 +250,4 @@ def test_a_client_that_goes_away_frees_its_place(front: Front) -> None:
         wait_until(lambda: finished.waiting == before, seconds=5, what="the waiter to be released")
     finally:
         front.runs.paused.clear()
-    assert front.app.door.budget.used_bytes == 0
+    assert front.app.door.body_memory.used_bytes == 0
