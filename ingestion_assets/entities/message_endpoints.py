@@ -74,7 +74,9 @@ async def ingest_message(request: Request) -> Response:
         return json_response(body | where, 400, headers=headers)
 
     try:
-        return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
+        return await take_in(
+            request, flow=NAME, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer
+        )
     except _NotOneMessageError as error:
         return json_response(_refused(str(error), error.line), 400)
 
@@ -125,7 +127,9 @@ async def ingest_batch(
         status = {"success": 200, "superseded": 200, "partial": 207}.get(result["status"], 400)
         return json_response(result, status, headers=headers)
 
-    return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
+    return await take_in(
+        request, flow=NAME, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer
+    )
 
 
 class _NotOneMessageError(Exception):

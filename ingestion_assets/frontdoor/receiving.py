@@ -50,8 +50,10 @@ class Arrival(msgspec.Struct, frozen=True):
 MakeDrop = Callable[[Arrival, bytes], NewDrop]
 
 
-async def let_in(request: Request, *, scopes: tuple[str, ...], media_types: frozenset[str]) -> Arrival:
-    """Who sends this and what comes with it, before the body is read. Raises `Problem`."""
+async def let_in(
+    request: Request, *, flow: str, scopes: tuple[str, ...], media_types: frozenset[str]
+) -> Arrival:
+    """Who sends this to the flow and what comes with it, before the body is read. Raises `Problem`."""
     door = front_door(request)
     principal = await door.authenticate(request, *scopes)
     headers = request.scope["state"]["headers"]
@@ -63,13 +65,14 @@ async def let_in(request: Request, *, scopes: tuple[str, ...], media_types: froz
         None if key is None else idempotency_key(key.decode("latin-1")),
         facts_of(headers, client=request.scope.get("client")),
     )
-    door.backlog.admit(scopes[0].partition(":")[0])  # a scope is a flow, or a part of one
+    door.backlog.admit(flow)
     return arrival
 
 
 async def take_in(
     request: Request,
     *,
+    flow: str,
     scopes: tuple[str, ...],
     media_types: frozenset[str] = JSON,
     make_drop: MakeDrop,
@@ -77,7 +80,7 @@ async def take_in(
     answer: Answer | None = None,
 ) -> Response:
     """Let a request in, take its payload and answer for it: `let_in`, then `take`."""
-    arrival = await let_in(request, scopes=scopes, media_types=media_types)
+    arrival = await let_in(request, flow=flow, scopes=scopes, media_types=media_types)
     return await take(request, arrival, make_drop=make_drop, at_once_above=at_once_above, answer=answer)
 
 
