@@ -17,15 +17,21 @@ from ingestion_assets.conversations.documented import (
     LINE,
     MESSAGE,
     Batch,
-    BatchIngestResponse,
-    described,
 )
 from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_batch, single_message
 from ingestion_assets.conversations.flow import session_attribute
+from ingestion_assets.conversations.schema import BatchIngestResponse
 from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.flow_http import FlowHttp
-from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors, schema_of
+from ingestion_assets.frontdoor.openapi import (
+    IDEMPOTENCY_KEY,
+    PREFER,
+    keyed_errors,
+    schema_of,
+    secured,
+    takes,
+)
 from ingestion_assets.frontdoor.problems import Problem, unavailable
 from ingestion_assets.frontdoor.receiving import Arrival, take_in
 from ingestion_assets.landing.drops import NewDrop
@@ -67,7 +73,7 @@ class FlowStatus(BaseModel):
     ),
     response_model=BatchIngestResponse,
     responses=ANSWERS,
-    openapi_extra=described(schema_of(Batch), {"messages": [MESSAGE]}),
+    openapi_extra=takes(schema_of(Batch), PREFER, IDEMPOTENCY_KEY, example={"messages": [MESSAGE]}),
 )
 async def ingest_batch(request: Request) -> Response:
     make_drop = _drop_maker(front_door(request), "batch", messages_in_batch, level=2)
@@ -81,7 +87,7 @@ async def ingest_batch(request: Request) -> Response:
     description="A single transcript line as the body; otherwise as a batch of one.",
     response_model=BatchIngestResponse,
     responses=ANSWERS,
-    openapi_extra=described(LINE, MESSAGE),
+    openapi_extra=takes(LINE, PREFER, IDEMPOTENCY_KEY, example=MESSAGE),
 )
 async def ingest_message(request: Request) -> Response:
     make_drop = _drop_maker(front_door(request), "message", single_message, level=0)
@@ -98,7 +104,7 @@ DIRECT = {("POST", "/api/v1/ingest/batch"): ingest_batch, ("POST", "/api/v1/inge
     description="Totals, the ten newest batches, and what waits. Needs the scope `conversations` or `read`.",
     response_model=FlowStatus,
     responses=keyed_errors(),
-    openapi_extra={"security": SECURITY},
+    openapi_extra=secured(),
 )
 async def ingestion_status(request: Request) -> Response:
     door = front_door(request)

@@ -8,14 +8,10 @@ from starlette.responses import Response
 
 from ingestion_assets.entities.documented import (
     ENTITY_LINES,
-    HEADERS,
-    KEY,
     LATER,
     ORDER,
     PLAIN_TEXT,
-    PREFER,
     REFUSED,
-    described,
 )
 from ingestion_assets.entities.flow import NAME, lines_in
 from ingestion_assets.entities.lines import GLUED, Line, Row, read_line, records
@@ -23,7 +19,7 @@ from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer
 from ingestion_assets.frontdoor.answers import json_response, outcome_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
-from ingestion_assets.frontdoor.openapi import keyed_errors
+from ingestion_assets.frontdoor.openapi import IDEMPOTENCY_KEY, PREFER, keyed_errors, outcome, takes
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receiving import Arrival, take_in
 from ingestion_assets.landing.drops import NewDrop, Receipt
@@ -39,11 +35,11 @@ router = APIRouter(tags=[NAME])
     response_model=MessageAnswer,
     responses={
         **keyed_errors(408, 413, 415),
-        200: {"description": "Stored.", "headers": HEADERS},
+        200: outcome("Stored."),
         202: LATER,
         400: REFUSED,
     },
-    openapi_extra=described(ORDER, PREFER, KEY, schema=ENTITY_LINES),
+    openapi_extra=takes(ENTITY_LINES, PREFER, IDEMPOTENCY_KEY, example=ORDER, media_type="text/plain"),
 )
 async def ingest_message(request: Request) -> Response:
     door = front_door(request)
@@ -92,16 +88,12 @@ async def ingest_message(request: Request) -> Response:
     response_model=BatchAnswer,
     responses={
         **keyed_errors(408, 413, 415),
-        200: {"description": "All stored.", "headers": HEADERS},
+        200: outcome("All stored."),
         202: LATER,
-        207: {
-            "model": BatchAnswer,
-            "description": "Some stored; `errors` lists the others.",
-            "headers": HEADERS,
-        },
+        207: outcome("Some stored; `errors` lists the others.", model=BatchAnswer),
         400: REFUSED,
     },
-    openapi_extra=described(ORDER + "\n", PREFER, KEY, schema=ENTITY_LINES),
+    openapi_extra=takes(ENTITY_LINES, PREFER, IDEMPOTENCY_KEY, example=ORDER + "\n", media_type="text/plain"),
 )
 async def ingest_batch(
     request: Request,

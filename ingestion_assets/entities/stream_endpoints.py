@@ -8,12 +8,11 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ingestion_assets.entities.documented import (
+    ANY_LINES,
     EVENT,
     ORDER,
     PLAIN_TEXT,
-    PREFER,
     STRING,
-    described,
 )
 from ingestion_assets.entities.event_stream import EventStream, StreamIntake
 from ingestion_assets.entities.flow import NAME
@@ -29,7 +28,7 @@ from ingestion_assets.entities.streams import (
 from ingestion_assets.frontdoor.answers import json_response, waiting_for
 from ingestion_assets.frontdoor.decoding import Decoder
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
-from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
+from ingestion_assets.frontdoor.openapi import PREFER, keyed_errors, secured, takes
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receiving import let_in
 from ingestion_assets.frontdoor.request_headers import content_coding
@@ -78,7 +77,7 @@ Channel = Annotated[
         },
         202: {"model": StreamPosition, "description": "All that was sent is durable."},
     },
-    openapi_extra=described(ORDER + "\n", PREFER),
+    openapi_extra=takes(ANY_LINES, PREFER, example=ORDER + "\n", media_type="text/plain"),
 )
 async def ingest_stream(
     request: Request,
@@ -129,7 +128,7 @@ async def ingest_stream(
     description="Lines and bytes that are durable, and what became of them so far. A stream belongs to the key that sent it.",
     response_model=StreamPosition,
     responses=keyed_errors(404),
-    openapi_extra={"security": SECURITY},
+    openapi_extra=secured(),
 )
 async def stream_position(request: Request, stream: str, channel: Channel = "0") -> Response:
     door = front_door(request)

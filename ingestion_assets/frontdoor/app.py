@@ -5,7 +5,6 @@ from collections import ChainMap
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request
@@ -17,11 +16,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingestion_assets.frontdoor import drift, health, receipts, rejects
 from ingestion_assets.frontdoor.answers import json_response
+from ingestion_assets.frontdoor.docs_page import docs_page
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.flow_http import FlowHttp, Work
 from ingestion_assets.frontdoor.middleware import Endpoint, OuterLayer
-from ingestion_assets.frontdoor.openapi import describe, docs_page
-from ingestion_assets.frontdoor.problems import Problem, unexpected
+from ingestion_assets.frontdoor.openapi import describe
+from ingestion_assets.frontdoor.problems import Problem, error_item, invalid, unexpected
 from ingestion_assets.frontdoor.query import known_parameters
 
 SERVICE = "ingestion"
@@ -147,8 +147,6 @@ def _methods_at(request: Request) -> set[str]:
 async def _invalid(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    items: list[dict[str, Any]] = [
-        {"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()
-    ]
-    where = ", ".join(".".join(map(str, item["loc"])) for item in items[:5])
-    return Problem(422, f"The request is not valid: {where}.", errors=items).response()
+    return invalid(
+        [error_item(*one["loc"], msg=one["msg"], type=one["type"]) for one in error.errors()]
+    ).response()

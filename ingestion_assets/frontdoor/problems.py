@@ -69,6 +69,12 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         return Response(msgspec.json.encode(body), self.status, media_type=MEDIA_TYPE, headers=self.headers)
 
 
+def invalid(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """422 that names what is wrong by its place; `errors` as `error_item` makes them."""
+    places = [f"{'.'.join(map(str, item['loc']))} ({item['msg']})" for item in errors[:5]]
+    return Problem(422, f"The request is not valid: {', '.join(places)}.", errors=errors)
+
+
 def unexpected() -> Problem:
     """500 that gives nothing away."""
     return Problem(500, "Something went wrong on the server; the request id finds it in the log.")

@@ -1,21 +1,15 @@
 """`/api/v1/receipts`: what became of accepted payloads."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from ingestion_assets.frontdoor.answers import json_response, settled, waiting_for
-from ingestion_assets.frontdoor.cursors import (
-    IdCursor,
-    NumberCursor,
-    encode_cursor,
-    id_cursor,
-    number_cursor,
-)
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
-from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter, keyed_errors
+from ingestion_assets.frontdoor.openapi import header_parameter, keyed_errors, secured
+from ingestion_assets.frontdoor.paging import IdCursor, NumberCursor, id_cursor, listed, number_cursor
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receipt_view import ReceiptPage, ReceiptView, RecordOutcomePage, receipt_json
 from ingestion_assets.frontdoor.tokens import Principal
@@ -27,7 +21,6 @@ router = APIRouter(prefix="/api/v1/receipts", tags=["receipts"])
 ReceiptId = Annotated[
     UUID, Path(description="The receipt's id.", examples=["0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"])
 ]
-_SECURED: dict[str, Any] = {"security": SECURITY}
 
 
 @router.get(
@@ -37,7 +30,7 @@ _SECURED: dict[str, Any] = {"security": SECURITY}
     description="Your payloads, newest first; with the scope `read` or `admin`, everybody's.",
     response_model=ReceiptPage,
     responses=keyed_errors(),
-    openapi_extra=_SECURED,
+    openapi_extra=secured(),
 )
 async def list_receipts(
     request: Request,
@@ -64,7 +57,7 @@ async def list_receipts(
             cursor=position,
         )
     items = [receipt_json(one, runs_url=door.settings.runs_url) for one in page.items]
-    return json_response({"items": items, "next": encode_cursor(page.next and UUID(page.next))})
+    return listed(items, UUID(page.next) if page.next else None)
 
 
 @router.get(
@@ -77,10 +70,9 @@ async def list_receipts(
     ),
     response_model=ReceiptView,
     responses=keyed_errors(404),
-    openapi_extra={
-        **_SECURED,
-        "parameters": [header_parameter("Prefer", "How long to wait for the outcome (RFC 7240).", "wait=10")],
-    },
+    openapi_extra=secured(
+        header_parameter("Prefer", "How long to wait for the outcome (RFC 7240).", "wait=10")
+    ),
 )
 async def read_receipt(request: Request, receipt_id: ReceiptId) -> Response:
     door = front_door(request)
@@ -101,7 +93,7 @@ async def read_receipt(request: Request, receipt_id: ReceiptId) -> Response:
     description="Stored, duplicate or rejected (with a stable code), in the order of the payload. Empty until done.",
     response_model=RecordOutcomePage,
     responses=keyed_errors(404),
-    openapi_extra=_SECURED,
+    openapi_extra=secured(),
 )
 async def list_records(
     request: Request,
@@ -117,7 +109,7 @@ async def list_records(
         found = await ledger.record_outcomes(door.async_engine, receipt.id, offset=offset, limit=limit + 1)
     outcomes = found or []
     following = offset + limit if len(outcomes) > limit else None
-    return json_response({"items": outcomes[:limit], "next": encode_cursor(following)})
+    return listed(outcomes[:limit], following)
 
 
 async def _own_receipt(door: FrontDoor, principal: Principal, receipt_id: UUID) -> Receipt:

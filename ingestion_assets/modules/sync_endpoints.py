@@ -10,11 +10,20 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ingestion_assets.frontdoor.answers import LandedResponse, outcome_or_receipt, waiting_for
-from ingestion_assets.frontdoor.cursors import IdCursor, id_cursor
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
-from ingestion_assets.frontdoor.openapi import header_parameter, keyed_errors, schema_of
+from ingestion_assets.frontdoor.openapi import (
+    IDEMPOTENCY_KEY,
+    PREFER,
+    keyed_errors,
+    outcome,
+    receipt_to_come,
+    schema_of,
+    secured,
+    takes,
+)
+from ingestion_assets.frontdoor.paging import IdCursor, id_cursor, page
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.receipt_view import ReceiptView, receipt_url
+from ingestion_assets.frontdoor.receipt_view import receipt_url
 from ingestion_assets.frontdoor.receiving import Arrival, intake_refusals, let_in, take
 from ingestion_assets.frontdoor.request_headers import JSON
 from ingestion_assets.landing.drops import NewDrop, Receipt
@@ -25,7 +34,7 @@ from ingestion_assets.modules.auditing import audited
 from ingestion_assets.modules.desk import desk, existing_site, site_to_read
 from ingestion_assets.modules.flow import NAME, site_drop
 from ingestion_assets.modules.inventory import inventory_before, syncs_of
-from ingestion_assets.modules.parameters import PREFER, SECURED, Limit, SiteId, SyncId, page
+from ingestion_assets.modules.parameters import SECURED, Limit, SiteId, SyncId
 from ingestion_assets.modules.schema import ModuleSyncRequest, RequestError, SyncResponse, decode_request
 from ingestion_assets.modules.sites import scope
 
@@ -33,11 +42,8 @@ router = APIRouter()
 
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": SyncResponse, "description": "Applied, or superseded by a newer snapshot; the result."},
-    202: {
-        "model": ReceiptView,
-        "description": "On durable storage, the outcome is still to come, or the sync is held; the receipt.",
-    },
+    200: outcome("Applied, or superseded by a newer snapshot; the result.", model=SyncResponse),
+    202: receipt_to_come(flow=NAME, partition="1", subject="1", or_else=", or the sync is held"),
 }
 
 
@@ -52,18 +58,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     ),
     response_model=SyncResponse,
     responses=keyed_errors(400, 404, 408, 413, 415) | _ANSWERS,
-    openapi_extra=SECURED
-    | {
-        "parameters": [
-            PREFER,
-            header_parameter(
-                "Idempotency-Key", "The same key with the same body and options gives the same receipt of the site, never a second sync.",
-                "8e03978e-40d5-43dd-bc93-6894a57f9324", minLength=1, maxLength=255, pattern=r"^[!-~]+$",
-            ),
-        ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(ModuleSyncRequest)}}},
-    },
-)  # fmt: skip
+    openapi_extra=takes(schema_of(ModuleSyncRequest), PREFER, IDEMPOTENCY_KEY),
+)
 async def sync(
     request: Request,
     site_id: SiteId,
@@ -127,7 +123,7 @@ async def list_syncs(
     description="Lets a sync go on that would remove many modules. Needs the scope `modules:<site_id>`.",
     response_model=SyncResponse,
     responses=keyed_errors(404, 409) | _ANSWERS,
-    openapi_extra=SECURED | {"parameters": [PREFER]},
+    openapi_extra=secured(PREFER),
 )
 async def confirm(request: Request, site_id: SiteId, sync_id: SyncId) -> Response:
     door = front_door(request)
@@ -149,7 +145,7 @@ async def confirm(request: Request, site_id: SiteId, sync_id: SyncId) -> Respons
     description="Applies the inventory from right before the sync, as a new sync. Needs the scope `modules:<site_id>`.",
     response_model=SyncResponse,
     responses=keyed_errors(404, 409) | _ANSWERS,
-    openapi_extra=SECURED | {"parameters": [PREFER]},
+    openapi_extra=secured(PREFER),
 )
 async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response:
     door = front_door(request)
