@@ -5,7 +5,7 @@ payload back unfinished, and the ledger then does what is wanted at that moment.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -86,5 +86,5 @@ def resume(connection: sa.Connection, drop_id: UUID) -> bool:
 def wanted_of(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, Wanted]:
     """What is wanted of payloads that a run works on; those of which nothing is are left out."""
     query = sa.select(drops.c.id, drops.c.wanted).where(drops.c.id.in_(ids), drops.c.wanted.is_not(None))
-    rows: Sequence[sa.Row[Any]] = connection.execute(query).all()
+    rows = connection.execute(query).all()
     return {row.id: row.wanted for row in rows}
