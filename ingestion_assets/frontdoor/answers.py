@@ -114,6 +114,8 @@ async def outcome_or_receipt(
     """What became of a payload that was there before, if that is known within the time that the request waits; else its receipt."""
     door = front_door(request)
     headers = answer_headers(receipt.id, applied=wait.applied, replayed=replayed)
+    if wait.seconds > 0 and receipt.state == "landed":
+        door.waker.asked_after(receipt.flow, receipt.lane)
     if wait.applied != "respond-async":
         receipt = await settled(request, receipt, wait.seconds)
         if receipt.state in TERMINAL:
@@ -131,8 +133,6 @@ async def settled(request: Request, receipt: Receipt, seconds: float) -> Receipt
     door = front_door(request)
     with door.waker.waiter() as waiter:
         waiter.waits_for(receipt.flow, receipt.lane)
-        if receipt.state == "landed":
-            door.waker.asked_after(receipt.flow, receipt.lane)
         outcome = await wait_for_outcome(request, receipt.id, seconds, known=True)
     if outcome is not None:
         return outcome
