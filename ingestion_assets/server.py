@@ -21,6 +21,7 @@ from ingestion_assets.frontdoor.flow_http import without_clashes
 from ingestion_assets.frontdoor.launching import GraphqlLauncher
 from ingestion_assets.frontdoor.logs import configure_logging
 from ingestion_assets.frontdoor.protocol import GuardedProtocol
+from ingestion_assets.frontdoor.uvicorn_internals import raise_at_end
 from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.flows import Keys
 from ingestion_assets.landing.storage import open_storage
@@ -68,7 +69,7 @@ class DrainingServer(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._door.stopping = True
-        self._captured_signals.append(sig)
+        raise_at_end(self, sig)
         threading.Timer(NOTICE_S, self._close).start()
 
     def _close(self) -> None:

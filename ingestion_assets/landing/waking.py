@@ -14,6 +14,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from ingestion_assets.landing.channels import freed_lane
 from ingestion_assets.landing.dispatch import (
     Dispatch,
     LaneState,
@@ -103,6 +104,10 @@ class Waker:
         """These lanes may have work. Returns at once."""
         for lane in lanes:
             self._places.put((lane.flow, lane.name))
+
+    def lane_freed(self, payload: str) -> None:
+        """Take a notification of `channels.LANE_FREE`."""
+        self._places.put(freed_lane(payload))
 
     def wake_all(self, flows: Iterable[str]) -> None:
         """Any lane of these flows may have work: for whoever may have missed that. Returns at once."""
