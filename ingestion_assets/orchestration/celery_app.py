@@ -6,11 +6,9 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
+from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUES
 from ingestion_assets.settings import Settings
 
-DEFAULT_QUEUE = "default"
-GPU_QUEUE = "gpu"
-QUEUES = (DEFAULT_QUEUE, GPU_QUEUE)
 KEY_PREFIX = "ingestion:"
 EXECUTE_RUN = "ingestion.execute_run"
 

@@ -12,7 +12,8 @@ from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from ingestion_assets.landing.dispatch import DISPATCH_TAG
 from ingestion_assets.orchestration import heartbeats
-from ingestion_assets.orchestration.celery_app import KEY_PREFIX, QUEUES
+from ingestion_assets.orchestration.celery_app import KEY_PREFIX
+from ingestion_assets.orchestration.queues import QUEUES
 
 GRACE = timedelta(seconds=5)  # from the launch until the task must be in the broker
 NOT_SENT = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)

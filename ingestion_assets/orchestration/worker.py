@@ -18,8 +18,9 @@ import celery.signals
 import psutil
 from dagster import DagsterInstance
 
-from ingestion_assets.orchestration.celery_app import EXECUTE_RUN, GPU_QUEUE, QUEUES, make_app
+from ingestion_assets.orchestration.celery_app import EXECUTE_RUN, make_app
 from ingestion_assets.orchestration.heartbeats import Worker
+from ingestion_assets.orchestration.queues import QUEUES, slots
 from ingestion_assets.orchestration.run_execution import execute_run
 from ingestion_assets.orchestration.run_warden import RunWarden
 from ingestion_assets.orchestration.warm_code import preload
@@ -138,11 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--drain", type=float, default=8.0, help="seconds that runs get to end at SIGTERM")
     chosen = parser.parse_args(arguments)
-    of_settings = settings.workers_gpu if chosen.queue == GPU_QUEUE else settings.workers_default
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     run_worker(
         queue=chosen.queue,
-        concurrency=chosen.concurrency or of_settings,
+        concurrency=chosen.concurrency or slots(settings)[chosen.queue],
         module=chosen.module,
         drain_s=chosen.drain,
     )

@@ -133,6 +133,7 @@ PLANNED = Flow(
     read_inbox=lambda _name, content: [(Body(content, 1), {})],
     compose=lambda records, _attributes: Body(b"".join(records), len(records)),
 )
+FLOWS = {PLANNED.name: PLANNED}
 
 
 class PlannedWork:

@@ -19,9 +19,9 @@ from dagster import DagsterEventType, DagsterRunStatus
 from dagster._core.launcher import WorkerStatus
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
+from ingestion_assets.landing.dispatch import DISPATCH_TAG
 from ingestion_assets.orchestration import heartbeats, lost_launches
 from ingestion_assets.orchestration.celery_app import celery_settings, make_app, send_run
-from ingestion_assets.orchestration.coordinator import DISPATCH_TAG
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import engine
