@@ -53,9 +53,7 @@ def main() -> int:
     """Measure and judge."""
     options = arguments(__doc__)
     days, number = (40, 8) if options.quick else (240, 20)
-    bodies = [
-        msgspec.json.encode({"messages": [line]}) for line in messages(lines=2 * number + 3, seed=240)
-    ]
+    bodies = [msgspec.json.encode({"messages": [line]}) for line in messages(lines=2 * number + 3, seed=240)]
     targets = Targets()
     with bench_stack() as stack:
         post(stack, bodies[:3])

@@ -135,6 +135,10 @@ class Settings(BaseSettings):
         8.0, description="Seconds that a stopping front door gives its requests to finish."
     )
 
+    flows: str = Field(
+        "",
+        description="Flows of other packages beside those that name themselves by an entry point: modules that have a `FLOW`, separated by commas.",
+    )
     entities: str = Field(
         "tpch",
         description="Entity definitions: YAML files or folders of them, separated by `:`; `tpch` is the one that ships. Files in `<home>/entities` count too.",

@@ -24,12 +24,20 @@ from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_b
 from ingestion_assets.conversations.flow import session_attribute
 from ingestion_assets.frontdoor.bodies import too_deep
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors, schema_of
 from ingestion_assets.frontdoor.problems import Problem, unavailable
 from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.frontdoor.receiving import Arrival, take_in
 from ingestion_assets.landing.drops import NewDrop
-from ingestion_assets.stores.mongo import INGESTION_LOGS, MESSAGES, PROJECTS, SESSIONS, async_database
+from ingestion_assets.stores.mongo import (
+    INGESTION_LOGS,
+    MESSAGES,
+    NOT_REMOVED,
+    PROJECTS,
+    SESSIONS,
+    async_database,
+)
 
 _numbers = itertools.count()  # spread payloads over the lanes
 NEWEST = 10
@@ -122,6 +130,9 @@ async def ingestion_status(request: Request) -> Response:
     )
 
 
+HTTP = FlowHttp(routers=[router], direct=DIRECT)
+
+
 async def _totals(door: FrontDoor) -> tuple[dict[str, int], list[dict[str, Any]]]:
     database = door.resource(
         "mongodb",
@@ -129,9 +140,9 @@ async def _totals(door: FrontDoor) -> tuple[dict[str, int], list[dict[str, Any]]
         lambda opened: opened.client.close(),
     )
     totals = {
-        f"total_{name}": await database[name].estimated_document_count()
-        for name in (MESSAGES, SESSIONS, PROJECTS)
+        f"total_{name}": await database[name].estimated_document_count() for name in (MESSAGES, SESSIONS)
     }
+    totals[f"total_{PROJECTS}"] = await database[PROJECTS].count_documents(NOT_REMOVED)
     # The ids are the receipts', which come in order of arrival.
     logs = (
         await database[INGESTION_LOGS]

@@ -72,7 +72,7 @@ class FrontDoor:
         self.late_rows = LateRows(
             engine=self.engine, async_engine=self.async_engine, storage=storage, clock=self.clock
         )
-        self.metrics = RequestMetrics()
+        self.metrics = RequestMetrics({name: flow.tally for name, flow in flows.items()})
         self.budget = InflightBudget(limit_bytes=settings.max_inflight_bytes)
         self.bodies = BodyReader(settings)
         self.keyring = Keyring(

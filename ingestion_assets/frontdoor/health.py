@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
@@ -33,7 +33,9 @@ class Ready(BaseModel):
 
 
 class Health(BaseModel):
-    """The whole picture."""
+    """The whole picture; flows add what is theirs."""
+
+    model_config = ConfigDict(extra="allow")
 
     status: Literal["healthy", "degraded", "unhealthy"]
     service: str
@@ -51,7 +53,8 @@ class Health(BaseModel):
     unreadable_segments: list[dict[str, Any]] = Field(
         description="Segments on landing storage that cannot be read as a whole (the first ten): path, reason, since when."
     )
-    entities: list[str]
+    flows: list[str] = Field(description="The flows whose payloads are taken here.")
+    left_out: list[str] = Field(description="Flows that cannot be used, and why.")
 
 
 _UNAVAILABLE = {
@@ -111,8 +114,14 @@ async def health(request: Request) -> Response:
     unreadable = list(statistics.unreadable) if statistics else []
     off_s = door.clock.off_by()
     overdue = door.backlog.overdue(statistics) if statistics else []
-    limited_locally = limits == "local" and door.settings.redis_url
-    degraded = down or limited_locally or unreadable or overdue or _clock_warnings(door)
+    degraded = (
+        down
+        or (limits == "local" and door.settings.redis_url)
+        or unreadable
+        or overdue
+        or _clock_warnings(door)
+        or request.app.state.faults
+    )
     status = "unhealthy" if "landing" in down or door.stopping else "degraded" if degraded else "healthy"
     body = {
         "status": status,
@@ -133,7 +142,9 @@ async def health(request: Request) -> Response:
         },
         "clock_off_s": None if off_s is None else round(off_s, 3),
         "unreadable_segments": unreadable[:10],
-        "entities": list(request.app.state.entities()),
+        "flows": sorted(door.flows),
+        "left_out": list(request.app.state.faults),
+        **request.app.state.health_of_flows(),
     }
     response = json_response(body)
     if status == "unhealthy":

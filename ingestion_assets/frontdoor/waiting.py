@@ -10,11 +10,10 @@ import psycopg
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from ingestion_assets.landing.channels import FINISHED, LANE_FREE
 from ingestion_assets.landing.drops import Lane, Receipt
 from ingestion_assets.stores.postgres import KEEPALIVE
 
-FINISHED = "ingestion_finished"
-LANE_FREE = "ingestion_lane_free"
 TERMINAL = frozenset({"done", "failed", "held"})  # nothing more comes by itself
 RECHECK_S = 1.0
 READ_S = 5.0

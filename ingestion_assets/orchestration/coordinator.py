@@ -7,17 +7,18 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Self
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, Field, RunsFilter, StringSource
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._serdes import ConfigurableClassData
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
-from ingestion_assets.landing.dispatch import DISPATCH_TAG
+from ingestion_assets.flows import all_flows
+from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration.broker_watch import BrokerWatch
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
-from ingestion_assets.orchestration.queues import FLOWS, installed_flows, limits, tags_at_submission
+from ingestion_assets.orchestration.queues import limits, tags_at_submission
 from ingestion_assets.settings import load_settings
 
 UNLIMITED = -1
@@ -30,21 +31,9 @@ class LaneRunCoordinator(QueuedRunCoordinator):
     hold beside those of the queues.
     """
 
-    _flows: str = FLOWS
-
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
-        given = {name: value for name, value in config_value.items() if name != "flows"}
-        made = super().from_config_value(inst_data, {"max_concurrent_runs": UNLIMITED, **given})
-        made._flows = config_value.get("flows", FLOWS)
-        return made
-
-    @classmethod
-    def config_type(cls) -> Any:
-        flows = Field(
-            StringSource, is_required=False, description=f"The module that lists the flows; default: {FLOWS}."
-        )
-        return {**super().config_type(), "flows": flows}
+        return super().from_config_value(inst_data, {"max_concurrent_runs": UNLIMITED, **config_value})
 
     def get_run_queue_config(self) -> RunQueueConfig:
         """What the daemon goes by, too: nothing is taken from the queue while the broker is away."""
@@ -57,7 +46,7 @@ class LaneRunCoordinator(QueuedRunCoordinator):
 
     @cached_property
     def _limits_of_queues(self) -> list[dict[str, Any]]:
-        return limits(load_settings(), installed_flows(self._flows).values())
+        return limits(load_settings(), all_flows().values())
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         run = context.dagster_run

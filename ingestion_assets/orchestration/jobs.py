@@ -26,7 +26,7 @@ def flow_job(
     if apart:
         assets -= dg.AssetSelection.assets(*apart)
     return dg.define_asset_job(
-        flow.job,
+        flow.name,
         selection=assets,
         executor_def=dg.in_process_executor,
         tags=job_tags(flow),

@@ -3,19 +3,17 @@
 Light, as definitions import it; how runs get to a queue is in `celery_app.py`, who keeps the limits in `coordinator.py`.
 """
 
-import importlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ingestion_assets.landing.dispatch import FLOW_TAG
 from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.run_tags import FLOW_TAG
 from ingestion_assets.settings import Settings
 
 DEFAULT_QUEUE = "default"
 GPU_QUEUE = "gpu"
 QUEUES = (DEFAULT_QUEUE, GPU_QUEUE)
-FLOWS = "ingestion_assets.flows"
 
 QUEUE_TAG = "dagster-celery/queue"
 UNHURRIED_TAG = "ingestion/unhurried"
@@ -23,11 +21,6 @@ UNHURRIED_TAG = "ingestion/unhurried"
 
 _POD_OF = {GPU_QUEUE: {"container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}}}
 """What the pod of a run needs where dagster-k8s launches runs, by queue."""
-
-
-def installed_flows(module: str) -> Mapping[str, Flow]:
-    """The `FLOWS` of the module that lists them, which lies above this package."""
-    return importlib.import_module(module).FLOWS
 
 
 def slots(settings: Settings) -> dict[str, int]:

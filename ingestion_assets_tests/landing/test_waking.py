@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims, waking
+from ingestion_assets.landing import finishing, leases, waking
 from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, request
 from ingestion_assets.landing.flows import Runs
 from ingestion_assets.landing.storage import LocalStorage
@@ -68,7 +68,7 @@ def test_a_free_place_goes_to_another_lane_of_the_flow(engine: sa.Engine, tmp_pa
         claim = take(engine, "run", lane=launched[0].lane, dispatch_id=launched[0].id)
         woken.wake([launched[0].lane])
         with engine.begin() as connection:
-            claims.finish(connection, claim, done(claim))
+            finishing.finish(connection, claim, done(claim))
         woken.lane_freed(f'{{"flow": "notes", "lane": "{launched[0].lane.name}"}}')
         wait_until(lambda: len(launched) == 3, seconds=5, what="the next one")
     assert [one.lane.name for one in launched] == names[:3]
@@ -92,7 +92,7 @@ def test_drops_given_back_may_be_taken_at_once_and_then_ever_later(engine: sa.En
             connection.execute(sa.text("UPDATE ingestion.drops SET not_before = NULL"))
         assert len(take(engine, f"run {number}").drops) == 1
         with engine.begin() as connection:
-            claims.give_back(
+            finishing.give_back(
                 connection,
                 f"run {number}",
                 error={"code": "away"},
@@ -100,7 +100,7 @@ def test_drops_given_back_may_be_taken_at_once_and_then_ever_later(engine: sa.En
                 delay_s=10,
                 max_attempts=2,
             )
-            claims.release(connection, f"run {number}")
+            leases.release(connection, f"run {number}")
         with engine.connect() as connection:
             left = "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM ingestion.drops"
             delays.append(float(connection.scalar(sa.text(left)) or 0))

@@ -188,7 +188,6 @@ def dagster_home(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, br
     coordinator = {
         "module": f"{PACKAGE}.coordinator",
         "class": "LaneRunCoordinator",
-        "config": {"flows": MODULE},
     }
     logs = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
     config = {

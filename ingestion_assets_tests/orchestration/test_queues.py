@@ -9,9 +9,10 @@ from dagster import DagsterRunStatus
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
 
-from ingestion_assets.flows import FLOWS
-from ingestion_assets.landing.dispatch import DISPATCH_TAG, DISPATCHED_FIRST
+from ingestion_assets.flows import all_flows
+from ingestion_assets.landing.dispatch import DISPATCHED_FIRST
 from ingestion_assets.landing.flows import Runs
+from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration.queues import (
     GPU_QUEUE,
     QUEUE_TAG,
@@ -115,8 +116,8 @@ def test_backfills_of_a_flow_are_tagged_like_its_dispatched_runs() -> None:
     from ingestion_assets.definitions import definitions  # noqa: PLC0415
 
     repository: dg.RepositoryDefinition = definitions.get_repository_def()
-    for flow in FLOWS.values():
-        assert job_tags(flow).items() <= repository.get_job(flow.job).run_tags.items()
+    for flow in all_flows().values():
+        assert job_tags(flow).items() <= repository.get_job(flow.name).run_tags.items()
 
 
 def test_limits_follow_from_workers_and_flows() -> None:
