@@ -52,7 +52,12 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
                 if isinstance(flow.partitions, Keys)
             },
         )
-    waker = Waker(engine=engine(settings.require("postgres_url")), launch=launch, rest_s=settings.lane_rest_s)
+    waker = Waker(
+        engine=engine(settings.require("postgres_url")),
+        launch=launch,
+        rest_s=settings.lane_rest_s,
+        runs={name: flow.runs for name, flow in flows.items()},
+    )
     door = FrontDoor(settings=settings, storage=open_storage(settings), flows=flows, waker=waker)
     return build_app(door, flows=https.values(), faults=[*found.faults, *faults])
 

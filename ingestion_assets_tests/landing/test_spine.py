@@ -37,7 +37,7 @@ from ingestion_assets.landing.drops import (
     RecordOutcome,
     Reject,
 )
-from ingestion_assets.landing.flows import Body, Flow, RefusedError
+from ingestion_assets.landing.flows import Body, Flow, RefusedError, Runs
 from ingestion_assets.landing.inbox import Inboxes, Taken
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.local_storage import LocalStorage
@@ -49,11 +49,11 @@ from ingestion_assets.stores.postgres import async_engine
 LANE = Lane("notes", "2026-01-31", "2026-01-31")
 
 
-def note(body: bytes = b"[1]", key: str | None = None) -> NewDrop:
+def note(body: bytes = b"[1]", key: str | None = None, lane: str = LANE.name) -> NewDrop:
     return NewDrop(
         flow="notes",
         partition=LANE.partition,
-        lane=LANE.name,
+        lane=lane,
         principal="test",
         body=body,
         records=1,
@@ -97,12 +97,17 @@ def accept_all(engine: sa.Engine, storage: LocalStorage, drops: list[NewDrop]) -
 
 
 def take(
-    engine: sa.Engine, run_id: str, *, max_bytes: int = 2**20, dispatch_id: UUID | None = None
+    engine: sa.Engine,
+    run_id: str,
+    *,
+    max_bytes: int = 2**20,
+    dispatch_id: UUID | None = None,
+    lane: Lane = LANE,
 ) -> claims.Claim:
     with engine.begin() as connection:
         return claims.claim_landed(
             connection,
-            LANE,
+            lane,
             claim_id=run_id,
             run_id=run_id,
             dispatch_id=dispatch_id,
@@ -428,6 +433,50 @@ def test_one_pending_dispatch_per_lane(engine: sa.Engine, storage: LocalStorage)
         finishing.finish(connection, claim, done(claim))
         lanes = dispatch.lanes_to_dispatch(dispatch.lane_states(connection, flows=["notes"]), at_most=9)
         assert len(dispatch.request(connection, lanes)) == 1
+
+
+def test_no_more_runs_are_asked_for_than_the_flow_allows(engine: sa.Engine, storage: LocalStorage) -> None:
+    """A run that a person started counts too; the oldest lane is next, wherever room came from."""
+    lanes = [Lane("notes", "2026-01-31", f"job {number}") for number in range(5)]
+    accept_all(engine, storage, [note(lane=lane.name) for lane in lanes])
+    runs = {"notes": Runs(at_once=3, priority=7)}
+
+    def asked_for() -> list[dispatch.Dispatch]:
+        with engine.begin() as connection:
+            states_now = dispatch.lane_states(connection, flows=["notes"])
+            room = dispatch.room(connection, runs)
+            wanted = dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs, room=room)
+            return dispatch.request(connection, wanted, runs)
+
+    with engine.begin() as connection:
+        for lane in lanes[:2]:
+            leases.take_lease(connection, lane, run_id="a person's", lease_s=60)
+    first, second = asked_for()
+    assert (first.lane, second.lane) == (lanes[2], lanes[3])
+    assert first.tags()["dagster/priority"] == "1007"
+    assert asked_for() == []
+    claim = take(engine, "run", lane=first.lane, dispatch_id=first.id)
+    assert asked_for() == []
+    with engine.begin() as connection:
+        finishing.finish(connection, claim, done(claim))
+    assert [one.lane for one in asked_for()] == [lanes[4]]
+    with engine.begin() as connection:
+        leases.release(connection, "a person's")
+    assert [one.lane for one in asked_for()] == [lanes[0]]
+    assert asked_for() == []
+
+
+def test_flows_of_a_higher_priority_go_first() -> None:
+    now = datetime.now(UTC)
+    early, late, urgent = (Lane(flow, "", name) for flow, name in [("a", "1"), ("a", "2"), ("b", "3")])
+    states_now = [
+        dispatch.LaneState(lane, now + timedelta(seconds=second), leased=False, pending=False)
+        for second, lane in enumerate([early, late, urgent])
+    ]
+    runs = {"a": Runs(at_once=1), "b": Runs(priority=1)}
+    assert dispatch.lanes_to_dispatch(states_now, at_most=9) == [early, late, urgent]
+    assert dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs) == [urgent, early, late]
+    assert dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs, room={"a": 1}) == [urgent, early]
 
 
 def test_a_segment_without_rows_is_registered_once(engine: sa.Engine, storage: LocalStorage) -> None:
