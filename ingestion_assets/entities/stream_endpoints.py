@@ -16,7 +16,7 @@ from ingestion_assets.entities.documented import (
     answer_json,
     described,
 )
-from ingestion_assets.entities.event_stream import EventStream, StreamIntake
+from ingestion_assets.entities.event_stream import StreamIntake
 from ingestion_assets.entities.flow import NAME
 from ingestion_assets.entities.schema import StreamPosition
 from ingestion_assets.entities.streams import (
@@ -30,6 +30,7 @@ from ingestion_assets.entities.streams import (
 )
 from ingestion_assets.frontdoor.bodies import ENCODINGS
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.event_stream import EventStream
 from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
 from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.receipts import json_response

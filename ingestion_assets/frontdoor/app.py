@@ -11,15 +11,26 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-from ingestion_assets.frontdoor import drift, health, receipts, rejects
+from ingestion_assets.frontdoor import (
+    drift,
+    health,
+    receipt_control,
+    receipt_events,
+    receipts,
+    rejects,
+    tickets,
+)
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.envelope import Endpoint, Envelope
 from ingestion_assets.frontdoor.openapi import describe, docs_page
 from ingestion_assets.frontdoor.problems import Problem, unexpected
 from ingestion_assets.frontdoor.query import known_parameters
+from ingestion_assets.frontdoor.websockets import refuse
 
 Work = Callable[[FrontDoor], Coroutine[Any, Any, None]]
 
@@ -88,7 +99,8 @@ def build_app(
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for router in (*routers, receipts.router, rejects.router, drift.router, health.router):
+    own = (receipts, receipt_control, receipt_events, tickets, rejects, drift, health)
+    for router in (*routers, *(module.router for module in own)):
         app.include_router(router)
     app.openapi = lambda: describe(app, schemas())
 
@@ -117,9 +129,11 @@ async def _unexpected(_: Request, __: Exception) -> Response:
     return unexpected().response()
 
 
-async def _problem(_: Request, error: Exception) -> Response:
+async def _problem(asked: HTTPConnection, error: Exception) -> Response:
     if not isinstance(error, Problem):
         raise error
+    if isinstance(asked, WebSocket):
+        await refuse(asked, error)
     return error.response()
 
 

@@ -87,7 +87,7 @@ async def list_receipts(
 async def read_receipt(request: Request, receipt_id: ReceiptId) -> Response:
     door = front_door(request)
     principal = await door.authenticate(request)
-    receipt = await _own_receipt(door, principal, receipt_id)
+    receipt = await own_receipt(door, principal, receipt_id)
     waiting = preferences.waiting(request.headers.get("prefer"), default_s=0, max_s=door.settings.max_wait_s)
     if receipt.state == "landed":
         door.waker.asked_after(receipt.flow, receipt.lane)
@@ -95,7 +95,7 @@ async def read_receipt(request: Request, receipt_id: ReceiptId) -> Response:
         with door.waker.waiter() as waiter:
             waiter.waits_for(receipt.flow, receipt.lane)
             outcome = await door.finished.outcome(receipt_id, timeout_s=waiting.seconds, known=True)
-        receipt = outcome or await _own_receipt(door, principal, receipt_id)
+        receipt = outcome or await own_receipt(door, principal, receipt_id)
     headers = {"Preference-Applied": waiting.applied} if waiting.applied else {}
     return json_response(receipt_json(receipt, runs_url=door.settings.runs_url), headers)
 
@@ -118,7 +118,7 @@ async def list_records(
     door = front_door(request)
     principal = await door.authenticate(request)
     offset = number_cursor(cursor)
-    receipt = await _own_receipt(door, principal, receipt_id)
+    receipt = await own_receipt(door, principal, receipt_id)
     async with ledger_needed():
         found = await ledger.record_outcomes(door.async_engine, receipt.id, offset=offset, limit=limit + 1)
     outcomes = found or []
@@ -126,7 +126,8 @@ async def list_records(
     return json_response({"items": outcomes[:limit], "next": encode_cursor(following)})
 
 
-async def _own_receipt(door: FrontDoor, principal: Principal, receipt_id: UUID) -> Receipt:
+async def own_receipt(door: FrontDoor, principal: Principal, receipt_id: UUID) -> Receipt:
+    """A receipt that these may read. Raises `Problem` 404, 503."""
     async with ledger_needed():
         receipt = await door.late_rows.receipt(receipt_id)
     if receipt is None or (receipt.principal != principal.name and not principal.may("read")):
