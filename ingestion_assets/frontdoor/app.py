@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketState
 
 from ingestion_assets.frontdoor import (
     drift,
@@ -30,7 +30,7 @@ from ingestion_assets.frontdoor.envelope import Endpoint, Envelope
 from ingestion_assets.frontdoor.openapi import describe, docs_page
 from ingestion_assets.frontdoor.problems import Problem, unexpected
 from ingestion_assets.frontdoor.query import known_parameters
-from ingestion_assets.frontdoor.websockets import refuse
+from ingestion_assets.frontdoor.websockets import close_for
 
 Work = Callable[[FrontDoor], Coroutine[Any, Any, None]]
 
@@ -129,11 +129,12 @@ async def _unexpected(_: Request, __: Exception) -> Response:
     return unexpected().response()
 
 
-async def _problem(asked: HTTPConnection, error: Exception) -> Response:
+async def _problem(asked: HTTPConnection, error: Exception) -> Response | None:
     if not isinstance(error, Problem):
         raise error
-    if isinstance(asked, WebSocket):
-        await refuse(asked, error)
+    if isinstance(asked, WebSocket) and asked.application_state is not WebSocketState.CONNECTING:
+        await close_for(asked, error)
+        return None
     return error.response()
 
 

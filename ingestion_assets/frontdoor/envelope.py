@@ -117,7 +117,11 @@ class Envelope:
             nonlocal status, closed
             kind = message["type"]
             if not status:
-                status = {"websocket.accept": 101, "websocket.close": 403}.get(kind) or message["status"]
+                if kind == "websocket.close":  # nobody is there who would take it
+                    missing = Problem(404, "There is no WebSocket at this address.")
+                    await missing.response()(scope, receive, sending)
+                    return
+                status = 101 if kind == "websocket.accept" else message["status"]
                 seconds = time.perf_counter() - started
                 self._metrics.count("GET", _template(scope), status, seconds)
                 if access.isEnabledFor(logging.INFO):

@@ -17,6 +17,11 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self._since = self.loop.time()
 
+    async def send(self, message: Any) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True  # with a refusal: nothing more is to be said, or logged, of it
+
     @property
     def idle_since(self) -> float | None:
         return None if self.handshake_complete else self._since

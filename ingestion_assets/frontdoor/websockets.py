@@ -75,10 +75,8 @@ async def client_gone(websocket: WebSocket) -> None:
         pass
 
 
-async def refuse(websocket: WebSocket, problem: Problem) -> None:
-    """Answer the handshake with a problem, or close the socket that is open already."""
-    if websocket.application_state is WebSocketState.CONNECTING:
-        await websocket.send_denial_response(problem.response())
-        return
+async def close_for(websocket: WebSocket, problem: Problem) -> None:
+    """Close a socket that is open with what is wrong."""
     reason = problem.detail.encode()[:LONGEST_REASON].decode(errors="ignore")
-    await websocket.close(TRY_LATER if problem.status in {429, 503} else REFUSED, reason)
+    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+        await websocket.close(TRY_LATER if problem.status in {429, 503} else REFUSED, reason)

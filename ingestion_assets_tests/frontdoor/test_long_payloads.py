@@ -254,7 +254,7 @@ def test_what_is_not_there_or_not_theirs_is_refused_at_the_handshake(front: Fron
         (f"{RECEIPTS}/{uuid.uuid4()}/events", {}, 404),
         (f"{RECEIPTS}/{drop}/events", other, 404),
         (f"{RECEIPTS}/{drop}/events?unknown=1", {}, 422),
-        ("/api/v1/nothing", {}, 403),
+        ("/api/v1/nothing", {}, 404),
     ):
         with pytest.raises(InvalidStatus) as denied:
             websocket(front, path, **options)
