@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -28,14 +29,12 @@ from ingestion_assets.frontdoor.problems import Problem, retry_after_header, una
 from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.frontdoor.waiting import ReceiptWatch
 from ingestion_assets.landing import ledger
-from ingestion_assets.landing.dispatch import LANE_CHANNEL
+from ingestion_assets.landing.channels import FINISHED, LANE_FREE, PROGRESS
 from ingestion_assets.landing.drops import LandingUnavailableError
-from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.flows import Flow, at_once
 from ingestion_assets.landing.intake import Intake
-from ingestion_assets.landing.progress import PROGRESS_CHANNEL
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.landing.waking import Waker
-from ingestion_assets.landing.wanted import FINISHED_CHANNEL
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores import disk
 from ingestion_assets.stores.postgres import async_engine, driver_url, engine
@@ -77,7 +76,7 @@ class FrontDoor:
         self.late_rows = LateRows(
             engine=self.engine, async_engine=self.async_engine, storage=storage, clock=self.clock
         )
-        self.metrics = RequestMetrics()
+        self.metrics = RequestMetrics({name: flow.tally for name, flow in flows.items()})
         self.budget = InflightBudget(limit_bytes=settings.max_inflight_bytes)
         self.bodies = BodyReader(settings)
         self.keyring = Keyring(
@@ -87,10 +86,10 @@ class FrontDoor:
             now=self.clock.now,
         )
         self.limits = RateLimits(policy=settings.rate_limit, store_url=settings.redis_url)
+        behind_s = min(BEHIND_S, (settings.backlog_limit_s or math.inf) / 10)
         self.backlog = Backlog(
-            read=lambda: ledger.statistics(
-                self.async_engine, behind_s=min(BEHIND_S, settings.backlog_limit_s / 10)
-            ),
+            read=lambda: ledger.statistics(self.async_engine, behind_s=behind_s, at_once=at_once(flows)),
+            flows=flows,
             limit_s=settings.backlog_limit_s,
         )
         self.dependencies = Dependencies(settings=settings, engine=self.async_engine, storage=storage)
@@ -98,11 +97,11 @@ class FrontDoor:
             conninfo=driver_url(url, "psycopg")
             .set(drivername="postgresql")
             .render_as_string(hide_password=False),
-            channels=(FINISHED_CHANNEL, LANE_CHANNEL, PROGRESS_CHANNEL, *channels),
+            channels=(FINISHED, LANE_FREE, PROGRESS, *channels),
             on_listening=lambda: waker.wake_all(flows),
         )
-        self.notifications.observe(FINISHED_CHANNEL, self._note_finished)
-        self.notifications.observe(LANE_CHANNEL, waker.lane_freed)
+        self.notifications.observe(FINISHED, self._note_finished)
+        self.notifications.observe(LANE_FREE, waker.lane_freed)
         self.finished = ReceiptWatch(
             notifications=self.notifications, read=lambda ids: ledger.receipts(self.async_engine, ids)
         )

@@ -10,9 +10,8 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.frontdoor.notifications import Notifications
+from ingestion_assets.landing.channels import FINISHED, PROGRESS
 from ingestion_assets.landing.drops import Receipt
-from ingestion_assets.landing.progress import PROGRESS_CHANNEL
-from ingestion_assets.landing.wanted import FINISHED_CHANNEL
 
 TERMINAL = frozenset({"done", "failed", "held"})  # nothing more comes by itself
 OVER = frozenset({"done", "failed"})  # nothing more comes at all
@@ -46,7 +45,7 @@ class ReceiptWatch:
         """
         self.waiting += 1
         try:
-            with self._notifications.subscribe((FINISHED_CHANNEL, str(drop_id))) as news:
+            with self._notifications.subscribe((FINISHED, str(drop_id))) as news:
                 async with asyncio.timeout(timeout_s):
                     if not known and not self._stopping:
                         await news.wait(RECHECK_S)
@@ -66,9 +65,10 @@ class ReceiptWatch:
     ) -> AsyncIterator[Receipt | None]:
         """The receipt now and whenever it or its progress has changed, until it is over or the process stops.
 
-        The `version` that was `seen` already is left out. None after `quiet_s` seconds without a change. Who takes long to take one gets the newest next: none is kept for it.
+        The `version` that was `seen` already is left out. None after `quiet_s` seconds without a change. Who takes long to take
+        one gets the newest next: none is kept for it.
         """
-        places = [(channel, str(drop_id)) for channel in (FINISHED_CHANNEL, PROGRESS_CHANNEL)]
+        places = [(channel, str(drop_id)) for channel in (FINISHED, PROGRESS)]
         told = seen
         told_at = asyncio.get_running_loop().time()
         with self._notifications.subscribe(*places) as news:

@@ -7,24 +7,18 @@ whatever reason, gets its next one ever later. `lanes_to_dispatch` decides; the 
 makes the decision hold when several processes take it at once.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
 
 from ingestion_assets.landing.drops import Lane
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, PARTITION_TAG
 from ingestion_assets.landing.tables import dispatches
-
-LANE_TAG = "ingestion/lane"
-FLOW_TAG = "ingestion/flow"
-DISPATCH_TAG = "ingestion/dispatch"
-PARTITION_TAG = "dagster/partition"
-LANE_CHANNEL = "ingestion_lane_free"
 
 IN_VAIN_AT_ONCE = 3
 IN_VAIN_FIRST_S = 5.0
@@ -177,13 +171,6 @@ def lane_states(
         )
         for row in rows
     ]
-
-
-def announce(connection: sa.Connection, lanes: Iterable[tuple[str, str]]) -> None:
-    """Tell the front doors that these lanes, (flow, name) each, may want a run. The sensor finds out by itself."""
-    for flow, name in sorted(set(lanes)):
-        payload = msgspec.json.encode({"flow": flow, "lane": name}).decode()
-        connection.execute(sa.select(sa.func.pg_notify(LANE_CHANNEL, payload)))
 
 
 def request(connection: sa.Connection, lanes: Sequence[Lane]) -> list[Dispatch]:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingestion_assets.landing.drops import Receipt
-from ingestion_assets.landing.pace import expected_waits
+from ingestion_assets.landing.pace import NO_BOUND, expected_waits
 from ingestion_assets.landing.record_outcomes import FIELDS, unpack
 from ingestion_assets.landing.tables import drops, progress, receipt_records, unreadable_segments
 
@@ -111,7 +111,8 @@ async def record_outcomes(
 class LedgerStatistics:
     """Figures for `/metrics`, `/health` and admission.
 
-    `waiting_s`: by flow, for how long its first payload has been waiting; `expected_wait_s`: how long the next one will.
+    `waiting_s`: by flow, for how long its first payload has been waiting for a run (what a run works on does not wait, however
+    long that takes); `expected_wait_s`: how long the next one will.
     """
 
     unfinished: dict[tuple[str, str], int]
@@ -124,7 +125,7 @@ class LedgerStatistics:
 
     @property
     def oldest_unprocessed_s(self) -> float | None:
-        """None when all is done."""
+        """Of the payload that waits longest; None when none does."""
         return max(self.waiting_s.values(), default=None)
 
 
@@ -132,7 +133,7 @@ _STATISTICS = sa.text("""
     SELECT 'unfinished' AS what, flow, state AS key, count(*) AS n, min(coalesce(queued_at, received_at)) AS oldest
     FROM ingestion.drops WHERE state = 'landed' GROUP BY flow, state
     UNION ALL
-    SELECT 'unfinished', flow, state, count(*), min(coalesce(queued_at, received_at))
+    SELECT 'unfinished', flow, state, count(*), NULL
     FROM ingestion.drops WHERE state = 'claimed' GROUP BY flow, state
     UNION ALL
     SELECT 'finished', flow, state, count(*), NULL
@@ -143,9 +144,12 @@ _STATISTICS = sa.text("""
 """)
 
 
-async def statistics(engine: AsyncEngine, *, behind_s: float = 10.0) -> LedgerStatistics:
+async def statistics(
+    engine: AsyncEngine, *, behind_s: float = 10.0, at_once: Mapping[str, int] = NO_BOUND
+) -> LedgerStatistics:
     """The ledger's figures; reads only what is open or recent. A second name of a receipt (an idempotency key that was used
-    before) is no payload. `behind_s`: how long a flow's payloads wait before it is asked for how long new ones will.
+    before) is no payload. `behind_s`: how long a flow's payloads wait before it is asked for how long new ones will;
+    `at_once`: how many runs side by side a flow may have, where that is bounded.
     """
     async with engine.connect() as connection:
         rows = (await connection.execute(_STATISTICS)).all()
@@ -154,7 +158,9 @@ async def statistics(engine: AsyncEngine, *, behind_s: float = 10.0) -> LedgerSt
         unreadable = await connection.execute(sa.select(*columns).order_by(unreadable_segments.c.since))
         waiting = _waiting(rows, now)
         behind = [flow for flow, seconds in waiting.items() if seconds > behind_s]
-        expected = await connection.run_sync(lambda sync: expected_waits(sync, behind)) if behind else {}
+        expected = (
+            await connection.run_sync(lambda sync: expected_waits(sync, behind, at_once)) if behind else {}
+        )
     by_kind: dict[str, dict[tuple[str, str], int]] = {"unfinished": {}, "finished": {}, "rejects": {}}
     for row in rows:
         by_kind[row.what][row.flow, row.key] = row.n
@@ -169,8 +175,8 @@ async def statistics(engine: AsyncEngine, *, behind_s: float = 10.0) -> LedgerSt
 
 
 def _waiting(rows: Sequence[sa.Row[Any]], now: datetime | None) -> dict[str, float]:
-    waiting: dict[str, float] = {}
-    for row in rows:
-        if row.oldest is not None and now is not None:
-            waiting[row.flow] = max(waiting.get(row.flow, 0.0), (now - row.oldest).total_seconds())
-    return waiting
+    return {
+        row.flow: (now - row.oldest).total_seconds()
+        for row in rows
+        if row.oldest is not None and now is not None
+    }

@@ -5,7 +5,7 @@ What a state holds is the flow's; it is a hint for people and never read back by
 
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -14,9 +14,9 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from ingestion_assets.landing.channels import PROGRESS
 from ingestion_assets.stores.error_text import text_of
 
-PROGRESS_CHANNEL = "ingestion_progress"
 EVERY_S = 0.5
 MOST_BYTES = 16 * 1024
 
@@ -28,7 +28,7 @@ _NOTE = sa.text(f"""
         WHERE id = :drop_id AND state = 'claimed' AND claim = :claim_id
         ON CONFLICT (drop_id) DO UPDATE SET number = known.number + 1, at = excluded.at, state = excluded.state
         RETURNING drop_id
-    ) SELECT pg_notify('{PROGRESS_CHANNEL}', drop_id::text) FROM noted
+    ) SELECT pg_notify('{PROGRESS}', drop_id::text) FROM noted
 """)
 
 log = structlog.get_logger(__name__)
@@ -39,14 +39,6 @@ def note_progress(connection: sa.Connection, claim_id: str, states: Mapping[UUID
     for drop_id in sorted(states):
         values = {"drop_id": drop_id, "claim_id": claim_id, "state": states[drop_id].decode()}
         connection.execute(_NOTE, values)
-
-
-def announce_change(connection: sa.Connection, ids: Iterable[UUID]) -> None:
-    """Tell those who follow these payloads to look again. 200 ids at a time, as a notification holds less than 8000 bytes."""
-    every = list(ids)
-    for start in range(0, len(every), 200):
-        payload = ",".join(map(str, every[start : start + 200]))
-        connection.execute(sa.select(sa.func.pg_notify(PROGRESS_CHANNEL, payload)))
 
 
 class ProgressWriter:

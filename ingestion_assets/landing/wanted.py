@@ -5,19 +5,17 @@ payload back unfinished, and the ledger then does what is wanted at that moment.
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
 
-from ingestion_assets.landing.dispatch import announce
-from ingestion_assets.landing.progress import announce_change
+from ingestion_assets.landing.channels import announce, announce_change, announce_finished
 from ingestion_assets.landing.tables import drops
 
 Wanted = Literal["pause", "cancel"]
 
-FINISHED_CHANNEL = "ingestion_finished"
 CANCELLED = {"code": "cancelled", "reason": "it was cancelled on request"}
 PAUSED = {"code": "paused", "reason": "it was paused on request; resume it to have it go on"}
 ERRORS_OF = {
@@ -69,7 +67,7 @@ def cancel(connection: sa.Connection, drop_id: UUID) -> bool:
     """End a payload as failed, at once or at its run's next safe point. False where it was over before."""
     cancelled = connection.execute(_CANCEL, {"id": drop_id}).one_or_none()
     if cancelled is not None and cancelled.state == "failed":
-        connection.execute(sa.select(sa.func.pg_notify(FINISHED_CHANNEL, str(drop_id))))
+        announce_finished(connection, [drop_id])
     announce_change(connection, [drop_id] if cancelled else [])
     return cancelled is not None
 
@@ -88,5 +86,5 @@ def resume(connection: sa.Connection, drop_id: UUID) -> bool:
 def wanted_of(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, Wanted]:
     """What is wanted of payloads that a run works on; those of which nothing is are left out."""
     query = sa.select(drops.c.id, drops.c.wanted).where(drops.c.id.in_(ids), drops.c.wanted.is_not(None))
-    rows: Sequence[sa.Row[Any]] = connection.execute(query).all()
+    rows = connection.execute(query).all()
     return {row.id: row.wanted for row in rows}

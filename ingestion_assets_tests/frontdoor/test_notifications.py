@@ -11,11 +11,10 @@ import pytest
 
 from ingestion_assets.frontdoor.notifications import Notifications
 from ingestion_assets.frontdoor.waiting import ReceiptWatch
+from ingestion_assets.landing.channels import FINISHED, PROGRESS
 from ingestion_assets.landing.drops import Receipt, State
-from ingestion_assets.landing.progress import PROGRESS_CHANNEL
-from ingestion_assets.landing.wanted import FINISHED_CHANNEL
 
-CHANNELS = (FINISHED_CHANNEL, PROGRESS_CHANNEL)
+CHANNELS = (FINISHED, PROGRESS)
 LONG_S = 30.0
 
 
@@ -51,15 +50,15 @@ def test_a_key_among_many_finds_who_waits_for_it_and_nobody_else(postgres_url: s
     async def work() -> None:
         async with listening(postgres_url) as notifications:
             heard: list[str] = []
-            notifications.observe(PROGRESS_CHANNEL, heard.append)
+            notifications.observe(PROGRESS, heard.append)
             loop = asyncio.get_running_loop()
             with (
-                notifications.subscribe((PROGRESS_CHANNEL, "b")) as mine,
-                notifications.subscribe((PROGRESS_CHANNEL, "z"), (FINISHED_CHANNEL, "b")) as other,
+                notifications.subscribe((PROGRESS, "b")) as mine,
+                notifications.subscribe((PROGRESS, "z"), (FINISHED, "b")) as other,
             ):
                 await mine.wait(0)  # that it listens was news
                 await other.wait(0)
-                await notify(postgres_url, PROGRESS_CHANNEL, "a,b,c")
+                await notify(postgres_url, PROGRESS, "a,b,c")
                 began = loop.time()
                 await mine.wait(LONG_S)
                 assert loop.time() - began < LONG_S / 2
@@ -76,7 +75,7 @@ def test_a_key_among_many_finds_who_waits_for_it_and_nobody_else(postgres_url: s
 def test_what_was_missed_while_the_connection_was_away_is_looked_for(postgres_url: str) -> None:
     async def work() -> None:
         async with listening(postgres_url) as notifications:
-            with notifications.subscribe((FINISHED_CHANNEL, "a")) as news:
+            with notifications.subscribe((FINISHED, "a")) as news:
                 await news.wait(0)
                 loop = asyncio.get_running_loop()
                 async with await psycopg.AsyncConnection.connect(postgres_url, autocommit=True) as connection:
@@ -111,7 +110,7 @@ def test_requests_that_wait_together_are_one_look(postgres_url: str) -> None:
             assert watch.waiting == 50
             finished.update(ids)
             looks.clear()
-            await notify(postgres_url, FINISHED_CHANNEL, ",".join(map(str, ids)))
+            await notify(postgres_url, FINISHED, ",".join(map(str, ids)))
             receipts = await asyncio.gather(*waiting)
             assert {receipt.id for receipt in receipts if receipt} == set(ids)
             assert len(looks) <= 2  # the second, should the regular look have come in between
@@ -142,10 +141,10 @@ def test_a_slow_follower_gets_the_newest_and_all_in_order(postgres_url: str) -> 
                     if receipt.state == "landed":  # three changes come while it is not looking
                         for number in (1, 2, 3):
                             now = made(drop, "claimed", number)
-                            await notify(postgres_url, PROGRESS_CHANNEL, str(drop))
+                            await notify(postgres_url, PROGRESS, str(drop))
                     elif receipt.state == "claimed":
                         now = made(drop, "done", 3)
-                        await notify(postgres_url, FINISHED_CHANNEL, str(drop))
+                        await notify(postgres_url, FINISHED, str(drop))
             assert seen == [("landed", None), ("claimed", 3), ("done", 3)]
 
     asyncio.run(work())

@@ -9,9 +9,10 @@ import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.landing import claims, dispatch, ledger, retention, wanted
+from ingestion_assets.landing.channels import PROGRESS
 from ingestion_assets.landing.drops import DropOutcome, Receipt
 from ingestion_assets.landing.holding import let_go
-from ingestion_assets.landing.progress import MOST_BYTES, PROGRESS_CHANNEL, ProgressWriter
+from ingestion_assets.landing.progress import MOST_BYTES, ProgressWriter
 from ingestion_assets.landing.storage import LocalStorage
 from ingestion_assets_tests.landing.test_spine import LANE, NOTES, accept_all, note, take
 
@@ -175,7 +176,7 @@ def test_progress_is_numbered_told_and_bounded_in_time(engine: sa.Engine, drop: 
     address = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
     writer = ProgressWriter(engine, claim.claim_id, every_s=0.2)
     with psycopg.connect(address, autocommit=True) as listening:
-        listening.execute(f"LISTEN {PROGRESS_CHANNEL}")
+        listening.execute(f"LISTEN {PROGRESS}")
         started = time.monotonic()
         steps = 0
         while time.monotonic() - started < 1:
