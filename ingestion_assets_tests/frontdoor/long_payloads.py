@@ -8,7 +8,7 @@ from uuid import UUID
 import httpx
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims
+from ingestion_assets.landing import claims, finishing
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.progress import ProgressWriter
 from ingestion_assets_tests.frontdoor.conftest import Front
@@ -31,7 +31,7 @@ class LongRun:
 
     def end(self, **how: bool) -> None:
         with self._engine.begin() as connection:
-            claims.finish(
+            finishing.finish(
                 connection, self.claim, [DropOutcome(one.id, {}, **how) for one in self.claim.drops]
             )
 
