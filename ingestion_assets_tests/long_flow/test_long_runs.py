@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import httpx
@@ -18,17 +19,20 @@ from ingestion_assets_tests.stacks import RunningStack, running_stack
 
 pytestmark = pytest.mark.slow
 RECEIPTS = "/api/v1/receipts"
+PROJECT = Path(__file__).parents[2]
+FLOW_MODULE = "ingestion_assets_tests.long_flow.flow"
 STEP_S = 0.5
 PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    with running_stack(
-        tmp_path_factory.mktemp("stack"), flows="ingestion_assets_tests.long_flow.flow", workers_default=2, workers_gpu=0,
-        heartbeat_s=0.5,
-    ) as running:  # fmt: skip
-        yield running
+    """With the flow of the tests, which its programs find by `PYTHONPATH`."""
+    chosen = {"flows": FLOW_MODULE, "workers_default": 2, "workers_gpu": 0, "heartbeat_s": 0.5}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(PROJECT))
+        with running_stack(tmp_path_factory.mktemp("stack"), **chosen) as running:
+            yield running
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +140,7 @@ def test_progress_comes_in_order_by_both_ways_and_goes_on_after_a_break(
     assert (last["state"], seen[-1]) == ("done", 14)
 
 
-def test_nobody_is_refused_while_a_long_run_is_at_work(client: httpx.Client, stack: RunningStack) -> None:
+def test_nobody_is_refused_while_a_long_run_is_at_work(client: httpx.Client) -> None:
     drop = begin(client, steps=1000)
     for number in range(20):
         body = {
