@@ -127,6 +127,15 @@ class Settings(BaseSettings):
         "6000/minute",
         description="Requests per API key, in the notation of the `limits` library (`100/second;5000/hour`); empty switches it off.",
     )
+    max_streams: int = Field(
+        500,
+        ge=0,
+        description="WebSockets and event streams of receipts that one front door serves at once; above it 503.",
+    )
+    websocket_origins: str = Field(
+        "",
+        description="Origins of other sites whose pages may open WebSockets here, separated by commas: `https://app.example.com`; `*`: any. A page of the front door's own host may.",
+    )
     body_timeout_s: float = Field(
         30.0,
         description="Seconds without a byte of the request body after which the request is answered 408.",

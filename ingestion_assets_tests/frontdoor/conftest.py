@@ -19,6 +19,7 @@ import uvicorn
 from ingestion_assets.frontdoor.app import FrontDoorApp
 from ingestion_assets.frontdoor.keys import create_key
 from ingestion_assets.frontdoor.protocol import GuardedProtocol
+from ingestion_assets.frontdoor.websocket_protocol import websocket_options
 from ingestion_assets.server import create_app
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import engine
@@ -69,7 +70,12 @@ def serving(settings: Settings) -> Iterator[Front]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         config = uvicorn.Config(
-            app, http=GuardedProtocol, log_config=None, access_log=False, timeout_graceful_shutdown=3
+            app,
+            http=GuardedProtocol,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=3,
+            **websocket_options(),
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
