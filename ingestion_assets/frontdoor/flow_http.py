@@ -54,4 +54,4 @@ def _addresses(http: FlowHttp) -> Iterator[tuple[str, str]]:
     for router in http.routers:
         for context in iter_route_contexts(router.routes):
             for method in context.methods or {"WebSocket"}:
-                yield method, str(context.path)
+                yield method, context.path or ""

@@ -44,7 +44,9 @@ class Health(BaseModel):
     database: str = Field(description="`connected` or `disconnected`.")
     dependencies: dict[str, Any] = Field(description="By name: `up` or `down`, and why.")
     rate_limits: str = Field(description="`shared`, `local` while the shared store is down, or `off`.")
-    backlog: dict[str, Any] = Field(description="Payloads that wait, and the age of the oldest in seconds.")
+    backlog: dict[str, Any] = Field(
+        description="Payloads that wait, for how many seconds the oldest does, payloads that runs work on, flows whose payloads wait for longer than is normal."
+    )
     clock_off_s: float | None = Field(
         description="Seconds by which this machine's clock is ahead of the ledger's."
     )
@@ -111,10 +113,12 @@ async def health(request: Request) -> Response:
     statistics = await door.backlog.refresh()
     unreadable = list(statistics.unreadable) if statistics else []
     off_s = door.clock.off_by()
+    overdue = door.backlog.overdue(statistics) if statistics else []
     degraded = (
         down
         or (limits == "local" and door.settings.redis_url)
         or unreadable
+        or overdue
         or _clock_warnings(door)
         or request.app.state.faults
     )
@@ -131,7 +135,9 @@ async def health(request: Request) -> Response:
         },
         "rate_limits": limits,
         "backlog": {
-            "landed": _landed(statistics.unfinished) if statistics else None,
+            "landed": _number(statistics.unfinished, "landed") if statistics else None,
+            "claimed": _number(statistics.unfinished, "claimed") if statistics else None,
+            "overdue": overdue,
             "oldest_unprocessed_s": statistics.oldest_unprocessed_s if statistics else None,
         },
         "clock_off_s": None if off_s is None else round(off_s, 3),
@@ -160,7 +166,7 @@ async def health(request: Request) -> Response:
 )
 async def metrics(request: Request) -> Response:
     door = front_door(request)
-    door.metrics.show_ledger(await door.backlog.refresh())
+    door.metrics.show_ledger(await door.backlog.refresh(), flows=door.flows)
     door.metrics.show_dependencies({name: error is None for name, error in door.dependencies.known.items()})
     door.metrics.inflight.set(door.budget.used_bytes)
     door.metrics.waiting.set(door.finished.waiting)
@@ -190,5 +196,5 @@ def _clock_warnings(door: FrontDoor) -> list[str]:
     return [f"the clock of this machine is {abs(off_s):.0f} s {side} the ledger's; set it (NTP)"]
 
 
-def _landed(unfinished: dict[tuple[str, str], int]) -> int:
-    return sum(number for (_, state), number in unfinished.items() if state == "landed")
+def _number(unfinished: dict[tuple[str, str], int], wanted: str) -> int:
+    return sum(number for (_, state), number in unfinished.items() if state == wanted)

@@ -11,6 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.utils import floatToGoString
 
 from ingestion_assets.landing.drops import Receipt
+from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.ledger import LedgerStatistics
 from ingestion_assets.landing.tallies import BY_OUTCOME, Tally
 from ingestion_assets.stores.disk import Disk
@@ -69,13 +70,14 @@ class RequestMetrics:
             for (entity, status), number in tally(receipt).items():
                 self._messages.labels(receipt.flow, entity, status).inc(number)
 
-    def show_ledger(self, statistics: LedgerStatistics | None) -> None:
-        """The ledger's figures; None while the ledger is down."""
+    def show_ledger(self, statistics: LedgerStatistics | None, *, flows: Mapping[str, Flow]) -> None:
+        """The ledger's figures, and what of them is normal; None while the ledger is down."""
         if statistics is None:
             for name in (
                 "ingestion_drops",
                 "ingestion_queue_depth",
                 "ingestion_oldest_unprocessed_seconds",
+                "ingestion_normal_wait_seconds",
                 "ingestion_expected_wait_seconds",
                 "ingestion_rejects",
                 "ingestion_unreadable_segments",
@@ -91,9 +93,17 @@ class RequestMetrics:
             depth[(flow,)] = depth.get((flow,), 0) + (number if state == "landed" else 0)
         self._show("ingestion_queue_depth", "Payloads that no run has claimed yet.", ("flow",), depth)
         self._show(
-            "ingestion_oldest_unprocessed_seconds", "Age of the oldest unprocessed payload.", (),
-            {(): statistics.oldest_unprocessed_s or 0.0},
-        )  # fmt: skip
+            "ingestion_oldest_unprocessed_seconds",
+            "For how long a flow's oldest payload has been waiting for its run.",
+            ("flow",),
+            {(name,): statistics.waiting_s.get(name, 0.0) for name in flows},
+        )
+        self._show(
+            "ingestion_normal_wait_seconds",
+            "For how long a flow's payload may wait before that counts as a fault.",
+            ("flow",),
+            {(name,): flow.runs.waits_normally_s for name, flow in flows.items()},
+        )
         waits = {(flow,): seconds for flow, seconds in statistics.expected_wait_s.items()}
         self._show(
             "ingestion_expected_wait_seconds",

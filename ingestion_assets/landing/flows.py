@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 
 from ingestion_assets.landing.tallies import BY_OUTCOME, Tally
 
+LONGEST_S = 24 * 3600
+TOO_LONG = 3  # times what is normal for the flow
+
 
 @dataclass(frozen=True, slots=True)
 class Body:
@@ -32,9 +35,9 @@ class Runs:
     """How a flow's runs are executed.
 
     `queue` is the Celery queue whose workers take them, `at_once` how many of them run side by side (as many as the queue
-    has workers where it is None), `longest_s` after how many seconds Dagster ends a run, `waits_normally_s` how many seconds
-    a payload may wait for its run before waiting counts as a fault, `priority` what goes first where several wait (higher
-    first, then the oldest).
+    has workers where it is None), `longest_s` after how many seconds Dagster ends a run (a day at most), `waits_normally_s`
+    how many seconds a payload may wait for its run before waiting counts as a fault (new ones are turned away from
+    `TOO_LONG` times that on), `priority` what goes first where several wait (higher first, then the oldest).
     """
 
     queue: str = "default"
@@ -42,6 +45,12 @@ class Runs:
     longest_s: float = 3600.0
     waits_normally_s: float = 300.0
     priority: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.longest_s <= LONGEST_S:
+            raise ValueError(f"a run may take {LONGEST_S} s at most, not {self.longest_s} s")
+        if self.at_once is not None and self.at_once < 1:
+            raise ValueError(f"at least one run must be able to go on at once, not {self.at_once}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +153,8 @@ class Flow:
     commands: Sequence[Command] = ()
     settings: str | None = None
     migrations: str | None = None
+
+
+def at_once(flows: Mapping[str, Flow]) -> dict[str, int]:
+    """How many runs side by side a flow may have, of those where that is bounded."""
+    return {name: flow.runs.at_once for name, flow in flows.items() if flow.runs.at_once is not None}

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from ingestion_assets.landing.dispatch import announce
+from ingestion_assets.landing.channels import announce
 from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.landing.flows import Compose, Flow
 from ingestion_assets.landing.intake import Intake

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims
+from ingestion_assets.landing import leases
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.flows import Flow, Keys
 from ingestion_assets.landing.storage import LandingStorage
@@ -114,7 +114,7 @@ def delete_finished(
             while (gone := _delete_rows(engine, lane, before=before, holder=holder)).payloads:
                 deleted.payloads += gone.payloads
                 deleted.bytes += gone.bytes
-        except claims.LaneBusyError:
+        except leases.LaneBusyError:
             deleted.busy_lanes += 1
     deleted.segments = _remove_retired(engine, storage)
     for flow in flows:
@@ -132,9 +132,9 @@ def _delete_rows(engine: sa.Engine, lane: Lane, *, before: datetime, holder: str
     """Delete some rows of a lane. Nobody sees the lease: whoever wants the lane meanwhile waits for the transaction."""
     values = {"flows": [lane.flow], "partition": lane.partition, "lane": lane.name, "before": before}
     with engine.begin() as connection:
-        claims.take_lease(connection, lane, run_id=holder, lease_s=0)
+        leases.take_lease(connection, lane, run_id=holder, lease_s=0)
         gone = connection.execute(_DELETE, values).one()
-        claims.release(connection, holder)
+        leases.release(connection, holder)
     return gone
 
 

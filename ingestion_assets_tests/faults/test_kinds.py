@@ -35,11 +35,7 @@ def _clean(running: Campaign) -> None:
     assert found.is_clean, found
 
 
-# In the short form late writes are conversations/test_late_writes.py's matter: a project that was deleted meanwhile comes back with
-# such a write and stays until the next run, which one round need not bring.
-@pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS if LONG or kind != "late writes" for _ in range(ROUNDS)]
-)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS for _ in range(ROUNDS)])
 def test_kind_under_load(proxied: Campaign, kind: str) -> None:
     silent = KINDS[kind](proxied, PAYLOADS)
     assert silent == []

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.event import listen
 
-from ingestion_assets.landing import claims, late_segments, rejects, retention
+from ingestion_assets.landing import claims, late_segments, leases, rejects, retention
 from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, Reject
 from ingestion_assets.landing.flows import Body, Flow, Keys
 from ingestion_assets.landing.registration import Landed, register
@@ -160,7 +160,7 @@ def test_a_lane_at_work_is_left_for_the_next_time(engine: sa.Engine, storage: Lo
     land(engine, storage, [drop(day="2026-01-02")])
     reconciled(engine, storage)
     with engine.begin() as connection:
-        claims.take_lease(connection, Lane("notes", "2026-01-01", "2026-01-01"), run_id="rebuild", lease_s=60)
+        leases.take_lease(connection, Lane("notes", "2026-01-01", "2026-01-01"), run_id="rebuild", lease_s=60)
     assert delete(engine, storage).busy_lanes == 1
     assert present(engine) == set(busy)
 

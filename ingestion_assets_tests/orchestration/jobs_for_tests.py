@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from bson.errors import InvalidDocument
 from pymongo.errors import AutoReconnect
 
-from ingestion_assets.landing.claims import LaneBusyError
 from ingestion_assets.landing.drops import DropOutcome
 from ingestion_assets.landing.flows import Body, Flow
+from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.orchestration.jobs import flow_job
 from ingestion_assets.orchestration.stages import Stages
 
