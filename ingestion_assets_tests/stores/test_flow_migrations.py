@@ -31,7 +31,9 @@ def upgrade() -> None:
 def _versions(url: str) -> dict[str, str]:
     with engine(url).connect() as connection:
         tables = connection.scalars(
-            sa.text("SELECT relname FROM pg_class WHERE relname LIKE 'ingestion_schema_version%' AND relkind = 'r'")
+            sa.text(
+                "SELECT relname FROM pg_class WHERE relname LIKE 'ingestion_schema_version%' AND relkind = 'r'"
+            )
         ).all()
         return {name: connection.scalar(sa.text(f"SELECT version_num FROM {name}")) for name in tables}
 
@@ -50,5 +52,8 @@ def test_a_flow_counts_its_own_revisions(fresh_postgres_url: str, tmp_path: Path
         migrate(fresh_postgres_url)
     assert _versions(fresh_postgres_url) == before | {"ingestion_schema_version_notes": "2"}
     with engine(fresh_postgres_url).connect() as connection:
-        assert connection.execute(sa.text("SELECT count(*), count(body) FROM ingestion.notes")).one() == (1, 0)
+        assert connection.execute(sa.text("SELECT count(*), count(body) FROM ingestion.notes")).one() == (
+            1,
+            0,
+        )
     engine(fresh_postgres_url).dispose()
