@@ -19,7 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 from ingestion_assets.stores.embedded import embedded_mongodb, embedded_postgres, embedded_valkey, free_port
 from ingestion_assets.stores.postgres import engine, migrate
 from ingestion_assets_tests.servers import running
-from ingestion_assets_tests.stacks import RunningStack, running_stack
+from ingestion_assets_tests.stacks import SHORT_REST, RunningStack, running_stack
 
 PROJECT = Path(__file__).parent.parent
 WHOLE_STACKS = (
@@ -161,5 +161,5 @@ def _with_database(url: str, name: str) -> str:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """The whole system, started by `ingestion up` on free ports, for the session."""
-    with running_stack(tmp_path_factory.mktemp("stack") / "home") as running:
+    with running_stack(tmp_path_factory.mktemp("stack") / "home", **SHORT_REST) as running:
         yield running

@@ -4,18 +4,16 @@ nothing acknowledged is lost, doubled or beaten by what was sent before it, and 
 The long version is `soak.py`.
 """
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
-from ingestion_assets_tests.faults.campaign import Campaign, campaign_with_late_writes
-from ingestion_assets_tests.faults.conftest import SEED
+from ingestion_assets_tests.faults.campaign import LONG, Campaign, campaign_with_late_writes
+from ingestion_assets_tests.faults.conftest import SEED, Cramped
 from ingestion_assets_tests.faults.kinds import KINDS
 from ingestion_assets_tests.faults.stopping import STOPPABLE, STOPPED_S, stop_each
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 ROUNDS = 20 if LONG else 1
 PAYLOADS = 12 if LONG else 4
 STOPPED = [(target,) for target in STOPPABLE] if LONG else [("front door", "worker child", "PostgreSQL")]
@@ -23,9 +21,14 @@ STOP_S = STOPPED_S if LONG else (5.0, 6.0)
 
 
 @pytest.fixture(scope="module")
-def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
-    with campaign_with_late_writes(tmp_path_factory.mktemp("proxied") / "home", seed=SEED) as running:
-        yield running
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
+    """Late writes want a stack of their own; without them, that of the tests beside does."""
+    if LONG:
+        with campaign_with_late_writes(tmp_path_factory.mktemp("proxied") / "home", seed=SEED) as proxied:
+            yield proxied
+    else:
+        cramped: Cramped = request.getfixturevalue("cramped")
+        yield cramped.campaign
 
 
 def _clean(running: Campaign) -> None:
@@ -40,13 +43,13 @@ def _clean(running: Campaign) -> None:
 @pytest.mark.parametrize(
     "kind", [kind for kind in KINDS if LONG or kind != "late writes" for _ in range(ROUNDS)]
 )
-def test_kind_under_load(proxied: Campaign, kind: str) -> None:
-    silent = KINDS[kind](proxied, PAYLOADS)
+def test_kind_under_load(running: Campaign, kind: str) -> None:
+    silent = KINDS[kind](running, PAYLOADS)
     assert silent == []
-    _clean(proxied)
+    _clean(running)
 
 
 @pytest.mark.parametrize("targets", [targets for targets in STOPPED for _ in range(ROUNDS)], ids=", ".join)
-def test_stopped_under_load(proxied: Campaign, targets: tuple[str, ...]) -> None:
-    stop_each(proxied, *targets, payloads=PAYLOADS, seconds=STOP_S)
-    _clean(proxied)
+def test_stopped_under_load(running: Campaign, targets: tuple[str, ...]) -> None:
+    stop_each(running, *targets, payloads=PAYLOADS, seconds=STOP_S)
+    _clean(running)
