@@ -135,6 +135,10 @@ class Settings(BaseSettings):
         8.0, description="Seconds that a stopping front door gives its requests to finish."
     )
 
+    flows: str = Field(
+        "",
+        description="Flows of other packages beside those that name themselves by an entry point: modules that have a `FLOW`, separated by commas.",
+    )
     entities: str = Field(
         "tpch",
         description="Entity definitions: YAML files or folders of them, separated by `:`; `tpch` is the one that ships. Files in `<home>/entities` count too.",
@@ -165,9 +169,10 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         4, ge=1, description="Times a payload may make a run fail before it is `failed`."
     )
-    backlog_limit_s: float = Field(
-        900.0,
-        description="Seconds that a payload may wait for its run, or has to expect to by the pace of the last minutes, before new ones of its flow get 503 with Retry-After.",
+    backlog_limit_s: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds that a payload may wait for its run, or has to expect to by the pace of the last minutes, before new ones of its flow get 503 with Retry-After; default: three times what is normal for the flow, 15 minutes where it says nothing else.",
     )
     retention_days: int | None = Field(
         None,

@@ -24,12 +24,20 @@ from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_b
 from ingestion_assets.conversations.flow import session_attribute
 from ingestion_assets.frontdoor.bodies import too_deep
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors, schema_of
 from ingestion_assets.frontdoor.problems import Problem, unavailable
 from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.frontdoor.receiving import Arrival, take_in
 from ingestion_assets.landing.drops import NewDrop
-from ingestion_assets.stores.mongo import INGESTION_LOGS, MESSAGES, PROJECTS, SESSIONS, async_database
+from ingestion_assets.stores.mongo import (
+    INGESTION_LOGS,
+    MESSAGES,
+    NOT_REMOVED,
+    PROJECTS,
+    SESSIONS,
+    async_database,
+)
 
 _numbers = itertools.count()  # spread payloads over the lanes
 NEWEST = 10
@@ -40,11 +48,13 @@ router = APIRouter(prefix="/api/v1/ingest", tags=[FLOW])
 class FlowStatus(BaseModel):
     """The state of the flow."""
 
-    status: str = Field(description="`operational`, or `degraded` while payloads wait for long.")
+    status: str = Field(
+        description="`operational`, or `degraded` while payloads wait for longer than is normal."
+    )
     statistics: dict[str, int] = Field(description="Totals of messages, sessions and projects.")
     recent_ingestions: list[dict[str, Any]] = Field(description="The ten newest batches.")
     backlog: dict[str, Any] = Field(
-        description="Payloads by state, and the age of the oldest unprocessed in seconds."
+        description="Payloads by state, and for how many seconds the oldest has been waiting for its run."
     )
 
 
@@ -62,7 +72,7 @@ class FlowStatus(BaseModel):
 )
 async def ingest_batch(request: Request) -> Response:
     make_drop = _drop_maker(front_door(request), "batch", messages_in_batch, level=2)
-    return await take_in(request, scopes=(FLOW,), make_drop=make_drop)
+    return await take_in(request, flow=FLOW, scopes=(FLOW,), make_drop=make_drop)
 
 
 @router.post(
@@ -76,7 +86,7 @@ async def ingest_batch(request: Request) -> Response:
 )
 async def ingest_message(request: Request) -> Response:
     make_drop = _drop_maker(front_door(request), "message", single_message, level=0)
-    return await take_in(request, scopes=(FLOW,), make_drop=make_drop)
+    return await take_in(request, flow=FLOW, scopes=(FLOW,), make_drop=make_drop)
 
 
 DIRECT = {("POST", "/api/v1/ingest/batch"): ingest_batch, ("POST", "/api/v1/ingest/message"): ingest_message}
@@ -104,19 +114,23 @@ async def ingestion_status(request: Request) -> Response:
         if statistics
         else {}
     )
-    oldest = statistics.oldest_unprocessed_s if statistics else None
     return json_response(
         {
-            "status": "operational" if statistics and (oldest or 0) < 60 else "degraded",
+            "status": "operational"
+            if statistics and FLOW not in door.backlog.overdue(statistics)
+            else "degraded",
             "statistics": totals,
             "recent_ingestions": newest,
             "backlog": {
                 "landed": states.get("landed", 0),
                 "claimed": states.get("claimed", 0),
-                "oldest_unprocessed_s": oldest,
+                "oldest_unprocessed_s": statistics.waiting_s.get(FLOW) if statistics else None,
             },
         }
     )
+
+
+HTTP = FlowHttp(routers=[router], direct=DIRECT)
 
 
 async def _totals(door: FrontDoor) -> tuple[dict[str, int], list[dict[str, Any]]]:
@@ -126,9 +140,9 @@ async def _totals(door: FrontDoor) -> tuple[dict[str, int], list[dict[str, Any]]
         lambda opened: opened.client.close(),
     )
     totals = {
-        f"total_{name}": await database[name].estimated_document_count()
-        for name in (MESSAGES, SESSIONS, PROJECTS)
+        f"total_{name}": await database[name].estimated_document_count() for name in (MESSAGES, SESSIONS)
     }
+    totals[f"total_{PROJECTS}"] = await database[PROJECTS].count_documents(NOT_REMOVED)
     # The ids are the receipts', which come in order of arrival.
     logs = (
         await database[INGESTION_LOGS]

@@ -75,7 +75,9 @@ async def ingest_message(request: Request) -> Response:
         )
 
     try:
-        return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
+        return await take_in(
+            request, flow=NAME, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer
+        )
     except _NotOneMessageError as error:
         return answer_json(_refused(str(error), error.line), 400, {})
 
@@ -126,7 +128,9 @@ async def ingest_batch(
         status = {"success": 200, "superseded": 200, "partial": 207}.get(result["status"], 400)
         return answer_json(result, status, headers)
 
-    return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
+    return await take_in(
+        request, flow=NAME, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer
+    )
 
 
 class _NotOneMessageError(Exception):

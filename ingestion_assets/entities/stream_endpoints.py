@@ -94,7 +94,7 @@ async def ingest_stream(
     ] = "buffer",
 ) -> Response:
     door = front_door(request)
-    arrival = await let_in(request, scopes=(NAME,), media_types=PLAIN_TEXT)
+    arrival = await let_in(request, flow=NAME, scopes=(NAME,), media_types=PLAIN_TEXT)
     coding = _coding(arrival)
     name = StreamName(stream or str(door.clock.new_id()), channel)
     after = await _acknowledged(door, arrival.principal, name) if stream else Acknowledged()

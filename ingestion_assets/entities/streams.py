@@ -14,8 +14,9 @@ from uuid import UUID
 import sqlalchemy as sa
 import zstandard
 
-from ingestion_assets.entities.flow import REST_OF_LINE, SEGMENT_BYTES, lines_in, partition_of
+from ingestion_assets.entities.flow import REST_OF_LINE, SEGMENT_BYTES, lines_in
 from ingestion_assets.entities.lines import LONGEST_LINE
+from ingestion_assets.landing.flows import day_of_arrival
 
 _LINE_OPEN = "line_open"
 """The attribute of a part that ends within a line that is too long."""
@@ -82,11 +83,11 @@ def day_of(stream: str, *, now: datetime) -> str:
     try:
         made = UUID(stream)
     except ValueError:
-        return partition_of(now)
+        return day_of_arrival(now)
     if made.version != 7:
-        return partition_of(now)
+        return day_of_arrival(now)
     began = datetime.fromtimestamp((made.int >> 80) / 1000, UTC)
-    return partition_of(began) if timedelta() <= now - began <= LONGEST_STREAM else partition_of(now)
+    return day_of_arrival(began) if timedelta() <= now - began <= LONGEST_STREAM else day_of_arrival(now)
 
 
 def acknowledged(connection: sa.Connection, *, principal: str, name: StreamName) -> Acknowledged:

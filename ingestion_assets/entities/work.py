@@ -15,10 +15,11 @@ from ingestion_assets.entities.refused_rows import refusal_of
 from ingestion_assets.entities.results import outcome_of, settled
 from ingestion_assets.entities.tables import LOCK
 from ingestion_assets.landing import claims
-from ingestion_assets.landing.claims import Claim, ClaimLostError, DropRef, LaneBusyError
+from ingestion_assets.landing.claims import Claim, ClaimLostError, DropRef
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.late_segments import register_late
+from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.record_outcomes import revise
 from ingestion_assets.landing.storage import LandingStorage
 

@@ -1,13 +1,14 @@
 """The ASGI application: routers, error answers, documentation, start and stop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
@@ -17,11 +18,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ingestion_assets.frontdoor import drift, health, receipts, rejects
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.envelope import Endpoint, Envelope
+from ingestion_assets.frontdoor.flow_http import FlowHttp, Work
 from ingestion_assets.frontdoor.openapi import describe, docs_page
 from ingestion_assets.frontdoor.problems import Problem, unexpected
 from ingestion_assets.frontdoor.query import known_parameters
-
-Work = Callable[[FrontDoor], Coroutine[Any, Any, None]]
 
 SERVICE = "ingestion"
 PAUSE_S = 5.0
@@ -53,18 +53,15 @@ class FrontDoorApp(FastAPI):
 def build_app(
     door: FrontDoor,
     *,
-    routers: Sequence[APIRouter],
-    direct: Mapping[tuple[str, str], Endpoint],
-    entities: Callable[[], Sequence[str]],
-    schemas: Callable[[], Mapping[str, Any]],
-    background: Sequence[Work] = (),
+    flows: Collection[FlowHttp],
+    faults: Sequence[str] = (),
 ) -> FrontDoorApp:
-    """The application around a front door that is not started yet.
+    """The application around a front door that is not started yet, with what the flows have at it.
 
-    `routers` are the flows'; `direct` names those of their endpoints that are called past the router, by method and path.
-    `entities` names what `/health` lists, `schemas` are those of the API document that change with them. `background` is what flows keep doing beside requests; it is started again
-    where it fails, and cancelled before the front door stops.
+    `faults` say which flows are left out and why; `/health` tells them.
     """
+    background = [work for flow in flows for work in flow.background]
+    direct = dict(ChainMap(*(dict(flow.direct) for flow in flows)))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -82,15 +79,17 @@ def build_app(
         title=SERVICE, version=version("ingestion-assets"), description=DESCRIPTION, lifespan=lifespan,
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, dependencies=[Depends(known_parameters)],
     )  # fmt: skip
-    app.state.entities = entities
+    app.state.health_of_flows = lambda: ChainMap(*(dict(flow.health()) for flow in flows))
+    app.state.faults = faults
     app.surround(direct=direct, door=door)
     app.add_exception_handler(Exception, _unexpected)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for router in (*routers, receipts.router, rejects.router, drift.router, health.router):
+    of_flows = [router for flow in flows for router in flow.routers]
+    for router in (*of_flows, receipts.router, rejects.router, drift.router, health.router):
         app.include_router(router)
-    app.openapi = lambda: describe(app, schemas())
+    app.openapi = lambda: describe(app, ChainMap(*(dict(flow.schemas()) for flow in flows)))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_document() -> Response:

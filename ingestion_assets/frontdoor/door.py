@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import UUID
@@ -22,12 +23,14 @@ from ingestion_assets.frontdoor.keyring import Keyring
 from ingestion_assets.frontdoor.late_rows import LateRows
 from ingestion_assets.frontdoor.limits import RateLimits
 from ingestion_assets.frontdoor.metrics import RequestMetrics
+from ingestion_assets.frontdoor.notifications import Notifications
 from ingestion_assets.frontdoor.problems import Problem, retry_after_header, unavailable
 from ingestion_assets.frontdoor.tokens import Principal
-from ingestion_assets.frontdoor.waiting import FinishedDrops
+from ingestion_assets.frontdoor.waiting import ReceiptWatch
 from ingestion_assets.landing import ledger
+from ingestion_assets.landing.channels import FINISHED, LANE_FREE, PROGRESS
 from ingestion_assets.landing.drops import LandingUnavailableError
-from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.flows import Flow, at_once
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.landing.waking import Waker
@@ -47,7 +50,7 @@ log = structlog.get_logger(__name__)
 
 
 class FrontDoor:
-    """One front door. `flows` are those whose rejects can be redriven here."""
+    """One front door. `flows` are those whose rejects can be redriven here, `channels` what flows notify of beside the spine."""
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class FrontDoor:
         storage: LandingStorage,
         flows: Mapping[str, Flow],
         waker: Waker,
+        channels: Collection[str] = (),
     ) -> None:
         url = settings.require("postgres_url")
         self.settings = settings
@@ -71,7 +75,7 @@ class FrontDoor:
         self.late_rows = LateRows(
             engine=self.engine, async_engine=self.async_engine, storage=storage, clock=self.clock
         )
-        self.metrics = RequestMetrics()
+        self.metrics = RequestMetrics({name: flow.tally for name, flow in flows.items()})
         self.budget = InflightBudget(limit_bytes=settings.max_inflight_bytes)
         self.bodies = BodyReader(settings)
         self.keyring = Keyring(
@@ -81,21 +85,24 @@ class FrontDoor:
             now=self.clock.now,
         )
         self.limits = RateLimits(policy=settings.rate_limit, store_url=settings.redis_url)
+        behind_s = min(BEHIND_S, (settings.backlog_limit_s or math.inf) / 10)
         self.backlog = Backlog(
-            read=lambda: ledger.statistics(
-                self.async_engine, behind_s=min(BEHIND_S, settings.backlog_limit_s / 10)
-            ),
+            read=lambda: ledger.statistics(self.async_engine, behind_s=behind_s, at_once=at_once(flows)),
+            flows=flows,
             limit_s=settings.backlog_limit_s,
         )
         self.dependencies = Dependencies(settings=settings, engine=self.async_engine, storage=storage)
-        self.finished = FinishedDrops(
+        self.notifications = Notifications(
             conninfo=driver_url(url, "psycopg")
             .set(drivername="postgresql")
             .render_as_string(hide_password=False),
-            read=lambda ids: ledger.receipts(self.async_engine, ids),
-            observe=self._note_finished,
-            lane_free=waker.wake,
-            deaf=lambda: waker.wake_all(flows),
+            channels=(FINISHED, LANE_FREE, PROGRESS, *channels),
+            on_listening=lambda: waker.wake_all(flows),
+        )
+        self.notifications.observe(FINISHED, self._note_finished)
+        self.notifications.observe(LANE_FREE, waker.lane_freed)
+        self.finished = ReceiptWatch(
+            notifications=self.notifications, read=lambda ids: ledger.receipts(self.async_engine, ids)
         )
         self._finished_ids: set[UUID] = set()
         self._watch: asyncio.Task[None] | None = None
@@ -104,7 +111,7 @@ class FrontDoor:
     async def start(self) -> None:
         self.waker.start()
         await self.intake.start()
-        await self.finished.start()
+        await self.notifications.start()
         self._watch = asyncio.create_task(self._keep_watch())
 
     async def stop(self) -> None:
@@ -113,7 +120,7 @@ class FrontDoor:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-        await self.finished.stop()
+        await self.notifications.stop()
         await self.intake.stop()
         await asyncio.to_thread(self.waker.stop)
         await self.limits.stop()
@@ -169,9 +176,9 @@ class FrontDoor:
         async with ledger_needed():
             return await asyncio.get_running_loop().run_in_executor(self.threads, run)
 
-    def _note_finished(self, ids: Sequence[UUID]) -> None:
+    def _note_finished(self, payload: str) -> None:
         if len(self._finished_ids) < 100_000:
-            self._finished_ids.update(ids)
+            self._finished_ids.update(map(UUID, payload.split(",")))
 
     async def _keep_watch(self) -> None:
         turn = 0

@@ -47,7 +47,7 @@ class Launch(Protocol):
 
 
 class GraphqlLauncher:
-    """Launches a flow's job through the webserver at `url`. `jobs` names each flow's job.
+    """Launches a flow's job, which has the flow's name, through the webserver at `url`.
 
     `dynamic_partitions` names the dynamic partitions of the flows that have those: a key is added before its first run here.
     """
@@ -56,12 +56,10 @@ class GraphqlLauncher:
         self,
         *,
         url: str,
-        jobs: Mapping[str, str],
         dynamic_partitions: Mapping[str, str] | None = None,
         login: tuple[str, str] | None = None,
     ) -> None:
         self._client = httpx.Client(base_url=url, timeout=10, auth=login)
-        self._jobs = jobs
         self._dynamic_partitions = dynamic_partitions or {}
         self._added: set[tuple[str, str]] = set()
 
@@ -69,7 +67,7 @@ class GraphqlLauncher:
         """Raises `LaunchError`, `httpx.HTTPError`."""
         self._add_partition(dispatch)
         params = {
-            "selector": {**_REPOSITORY, "jobName": self._jobs[dispatch.lane.flow]},
+            "selector": {**_REPOSITORY, "jobName": dispatch.lane.flow},
             "runConfigData": {},
             "executionMetadata": {
                 "tags": [{"key": key, "value": value} for key, value in dispatch.tags().items()]

@@ -15,7 +15,7 @@ _REFERENCE = "#/components/schemas/{model}"
 _WORDS = {
     400: ("Bad Request", "The request body is not well-formed JSON (invalid character (byte 7))."),
     401: ("Unauthorized", "An API key is needed: send it as `X-API-Key` or as `Authorization: Bearer`."),
-    403: ("Forbidden", "This API key lacks the scope conversations."),
+    403: ("Forbidden", "This API key lacks the scope read."),
     404: ("Not Found", "There is no such receipt."),
     405: ("Method Not Allowed", "This address does not take that method."),
     408: ("Request Timeout", "The request body did not arrive within 30 s."),

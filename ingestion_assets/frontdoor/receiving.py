@@ -48,8 +48,10 @@ MakeDrop = Callable[[Arrival, bytes], NewDrop]
 Answer = Callable[[Receipt, dict[str, str]], Response]
 
 
-async def let_in(request: Request, *, scopes: tuple[str, ...], media_types: frozenset[str]) -> Arrival:
-    """Who sends this and what comes with it, before the body is read. Raises `Problem`."""
+async def let_in(
+    request: Request, *, flow: str, scopes: tuple[str, ...], media_types: frozenset[str]
+) -> Arrival:
+    """Who sends this to the flow and what comes with it, before the body is read. Raises `Problem`."""
     door = front_door(request)
     principal = await door.authenticate(request, *scopes)
     headers = request.scope["state"]["headers"]
@@ -60,7 +62,7 @@ async def let_in(request: Request, *, scopes: tuple[str, ...], media_types: froz
         preferences.idempotency_key(_header(headers, b"idempotency-key")),
         _attributes(request, headers),
     )
-    door.backlog.admit(scopes[0].partition(":")[0])  # a scope is a flow, or a part of one
+    door.backlog.admit(flow)
     return arrival
 
 
@@ -74,6 +76,7 @@ def waiting_for(request: Request) -> preferences.Waiting:
 async def take_in(
     request: Request,
     *,
+    flow: str,
     scopes: tuple[str, ...],
     media_types: frozenset[str] = JSON,
     make_drop: MakeDrop,
@@ -81,7 +84,7 @@ async def take_in(
     answer: Answer | None = None,
 ) -> Response:
     """Let a request in, take its payload and answer for it: `let_in`, then `take`."""
-    arrival = await let_in(request, scopes=scopes, media_types=media_types)
+    arrival = await let_in(request, flow=flow, scopes=scopes, media_types=media_types)
     return await take(request, arrival, make_drop=make_drop, at_once_above=at_once_above, answer=answer)
 
 

@@ -7,24 +7,18 @@ whatever reason, gets its next one ever later. `lanes_to_dispatch` decides; the 
 makes the decision hold when several processes take it at once.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
 
 from ingestion_assets.landing.drops import Lane
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, PARTITION_TAG
 from ingestion_assets.landing.tables import dispatches
-
-LANE_TAG = "ingestion/lane"
-FLOW_TAG = "ingestion/flow"
-DISPATCH_TAG = "ingestion/dispatch"
-PARTITION_TAG = "dagster/partition"
-LANE_CHANNEL = "ingestion_lane_free"
 
 IN_VAIN_AT_ONCE = 3
 IN_VAIN_FIRST_S = 5.0
@@ -46,7 +40,7 @@ class LaneState:
     in_vain_s: float = 0.0
     """Seconds since the last of those was lost."""
     rest_s: float = 0.0
-    """Seconds until its rest is over: none where much has gathered, or where what is oldest was given back by a run."""
+    """Seconds until its rest is over: none where much has gathered, or where what is oldest was in a run before."""
 
     @property
     def paused_s(self) -> float:
@@ -118,7 +112,7 @@ _STATES = """
                    WHERE d.flow = l.flow AND d.lane = l.lane AND d.state = 'pending') AS pending,
            vain.in_vain, vain.in_vain_s, coalesce(resting.rest_s, 0)::float8 AS rest_s
     FROM ({lanes}) l CROSS JOIN LATERAL (
-        SELECT partition, received_at, deferrals FROM ingestion.drops
+        SELECT partition, received_at, claimed_at FROM ingestion.drops
         WHERE state = 'landed' AND flow = l.flow AND lane = l.lane
           AND (not_before IS NULL OR not_before <= clock_timestamp())
         ORDER BY id LIMIT 1
@@ -137,7 +131,7 @@ _STATES = """
             WHERE d.flow = l.flow AND d.lane = l.lane AND d.state = 'finished'
               AND d.requested_at > clock_timestamp() - make_interval(secs => :rest_s)
             ORDER BY requested_at DESC LIMIT 1
-        ) newest WHERE rest_s > 0 AND oldest.deferrals = 0 AND NOT (
+        ) newest WHERE rest_s > 0 AND oldest.claimed_at IS NULL AND NOT (
             SELECT count(*) >= {drops} OR coalesce(sum(size_bytes), 0) >= {bytes} FROM (
                 SELECT size_bytes FROM ingestion.drops
                 WHERE state = 'landed' AND flow = l.flow AND lane = l.lane ORDER BY id LIMIT {drops}
@@ -177,13 +171,6 @@ def lane_states(
         )
         for row in rows
     ]
-
-
-def announce(connection: sa.Connection, lanes: Iterable[tuple[str, str]]) -> None:
-    """Tell the front doors that these lanes, (flow, name) each, may want a run. The sensor finds out by itself."""
-    for flow, name in sorted(set(lanes)):
-        payload = msgspec.json.encode({"flow": flow, "lane": name}).decode()
-        connection.execute(sa.select(sa.func.pg_notify(LANE_CHANNEL, payload)))
 
 
 def request(connection: sa.Connection, lanes: Sequence[Lane]) -> list[Dispatch]:

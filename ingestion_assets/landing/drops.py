@@ -86,6 +86,9 @@ class Receipt:
     run_id: str | None
     result: dict[str, Any] | None
     errors: list[dict[str, Any]] | None
+    wanted: Literal["pause", "cancel"] | None = None
+    progress: dict[str, Any] | None = None
+    """The newest state that its run told: `number` (from 1), `at`, `state`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +121,8 @@ class Reject:
 class DropOutcome:
     """Everything a run has to say of one drop. `errors` go into the receipt, `failed` ends the drop as failed.
 
-    `held`: nothing was done; the drop waits until somebody says that it may go on.
+    `held`: nothing was done; the drop waits until somebody says that it may go on. `unfinished`: the run stops at a safe
+    point; the drop goes back, which costs it no attempt, and the next run goes on where this one was.
     """
 
     drop_id: UUID
@@ -128,10 +132,13 @@ class DropOutcome:
     errors: Sequence[Mapping[str, Any]] = ()
     failed: bool = False
     held: bool = False
+    unfinished: bool = False
 
     @property
     def state(self) -> State:
-        """The state that the drop gets."""
+        """The state that the drop gets; one that is unfinished, unless something else is wanted of it."""
+        if self.unfinished:
+            return "landed"
         return "failed" if self.failed else "held" if self.held else "done"
 
 

@@ -32,6 +32,7 @@ drops = sa.Table(
     sa.Column("claimed_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("finished_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("run_id", sa.Text),
+    sa.Column("wanted", sa.Text),
     sa.Column("result", JSONB(none_as_null=True)),
     sa.Column("errors", JSONB(none_as_null=True)),
 )
@@ -72,6 +73,15 @@ unreadable_segments = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("since", sa.TIMESTAMP(timezone=True)),
     sa.Column("looked_at", sa.TIMESTAMP(timezone=True)),
+)
+
+progress = sa.Table(
+    "progress",
+    metadata,
+    sa.Column("drop_id", UUID, primary_key=True),
+    sa.Column("number", sa.BigInteger),
+    sa.Column("at", sa.TIMESTAMP(timezone=True)),
+    sa.Column("state", JSONB),
 )
 
 receipt_records = sa.Table(

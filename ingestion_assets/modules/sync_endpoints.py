@@ -81,7 +81,7 @@ async def sync(
     door = front_door(request)
     started = door.clock.now()
     async with audited(request, site_id=site_id) as attempted:
-        arrival = await let_in(request, scopes=(scope(site_id),), media_types=JSON)
+        arrival = await let_in(request, flow=NAME, scopes=(scope(site_id),), media_types=JSON)
         await desk(door).require_active(site_id)
         verdict = await desk(door).limit(site_id)
         more = {"next_sync_after": (started + timedelta(seconds=verdict.next_after_s or 0.0)).isoformat()}

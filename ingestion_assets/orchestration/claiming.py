@@ -16,19 +16,15 @@ import dagster as dg
 import sqlalchemy as sa
 from dagster._core.execution.plan.step import IExecutionStep
 
-from ingestion_assets.landing import claims
-from ingestion_assets.landing.claims import Claim, LaneBusyError
-from ingestion_assets.landing.dispatch import (
-    DISPATCH_TAG,
-    FLOW_TAG,
-    LANE_TAG,
-    PARTITION_TAG,
-    announce,
-    lose,
-)
+from ingestion_assets.landing import claims, finishing, leases
+from ingestion_assets.landing.channels import announce
+from ingestion_assets.landing.claims import Claim
+from ingestion_assets.landing.dispatch import lose
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.pauses import pause_lane
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, PARTITION_TAG
 from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Ending
@@ -69,13 +65,13 @@ class Working:
     def finish(self, outcomes: list[DropOutcome]) -> None:
         """Write the outcomes into the ledger and free the lanes."""
         with self.engine.begin() as connection:
-            claims.finish(connection, self.claim, outcomes)
+            finishing.finish(connection, self.claim, outcomes)
         self._open.close()
 
     def give_back(self, failure: FailureOf, *, pause_s: float = 0.0) -> None:
         """Return the drops to the ledger, which decides when they are tried again, but not within `pause_s`."""
         with self.engine.begin() as connection:
-            claims.give_back(
+            finishing.give_back(
                 connection,
                 self.claim.claim_id,
                 error=failure.as_error(),
@@ -85,7 +81,7 @@ class Working:
                 pause_s=pause_s,
                 alone=failure.alone,
             )
-            claims.release(connection, self.claim.run_id)
+            leases.release(connection, self.claim.run_id)
         self._open.close()
 
 
@@ -97,7 +93,7 @@ _said: dict[str, FailureOf] = {}  # of a run that may not have been able to tell
 def renew_leases(run_ids: Sequence[str]) -> None:
     """A run keeps its lanes as long as its worker beats."""
     with postgres.engine().begin() as connection:
-        claims.renew(connection, run_ids=run_ids, lease_s=load_settings().lease_s)
+        leases.renew(connection, run_ids=run_ids, lease_s=load_settings().lease_s)
 
 
 @heartbeats.on_end
@@ -115,7 +111,7 @@ def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None
     failure = _said.pop(run_id, None) or _failure_by(ending, run_id)
     pause_s = settings.cancel_pause_s if failure.code == CANCELLED else 0.0
     with postgres.engine().begin() as connection:
-        claims.give_back(
+        finishing.give_back(
             connection,
             run_id,
             error=failure.as_error(),
@@ -125,7 +121,7 @@ def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None
             pause_s=pause_s,
             alone=failure.alone,
         )
-        claims.release(connection, run_id)
+        leases.release(connection, run_id)
         if lose(connection, [UUID(tags[DISPATCH_TAG])]):
             lane = Lane(tags[FLOW_TAG], tags[PARTITION_TAG], tags[LANE_TAG])
             if failure.code == CANCELLED:
@@ -207,12 +203,12 @@ def _is_last_step(context: dg.AssetExecutionContext, flow: Flow) -> bool:
 
 def _ends_drops(context: dg.AssetExecutionContext, flow: Flow) -> bool:
     """Whether this run has the step that writes outcomes; a run of some assets alone leaves the ledger as it is."""
-    return f"{flow.name}__ingestion_log" in _steps(context, flow)
+    return f"{flow.name}__{flow.assets[1]}" in _steps(context, flow)
 
 
 def _free(work: Working) -> None:
     with work.engine.begin() as connection:
-        claims.release(connection, work.claim.run_id)
+        leases.release(connection, work.claim.run_id)
     work._open.close()
 
 

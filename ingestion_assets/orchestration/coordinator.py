@@ -13,11 +13,10 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._serdes import ConfigurableClassData
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
+from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration.broker_watch import BrokerWatch
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
 from ingestion_assets.settings import load_settings
-
-DISPATCH_TAG = "ingestion/dispatch"
 
 
 class LaneRunCoordinator(QueuedRunCoordinator):

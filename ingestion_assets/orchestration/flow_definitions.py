@@ -13,7 +13,7 @@ def flow_definitions(
     flow: Flow,
     *,
     assets: Sequence[dg.AssetsDefinition],
-    audits: Sequence[dg.AssetChecksDefinition],
+    audits: Sequence[dg.AssetChecksDefinition] = (),
     apart: Sequence[dg.AssetsDefinition] = (),
 ) -> dg.Definitions:
     """The flow's definitions. `audits` are checks that read more than one claim, `apart` those of `assets` that do not
@@ -25,5 +25,5 @@ def flow_definitions(
             jobs=[flow_job(flow, audits=audits, apart=apart)],
             sensors=[flow_sensor(flow)],
         ),
-        audit(flow, audits=audits),
+        *([audit(flow, audits=audits)] if audits else []),
     )

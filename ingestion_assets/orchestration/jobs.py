@@ -25,7 +25,7 @@ def flow_job(
     if apart:
         assets -= dg.AssetSelection.assets(*apart)
     return dg.define_asset_job(
-        flow.job,
+        flow.name,
         selection=assets,
         executor_def=dg.in_process_executor,
         tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},

@@ -10,7 +10,7 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.events import JobFailureData, RunFailureReason
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
-from ingestion_assets.landing.dispatch import DISPATCH_TAG
+from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.celery_app import KEY_PREFIX, QUEUES
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.flows import Flow, Keys
 
 if TYPE_CHECKING:
     from ingestion_assets.landing.dispatch import LaneState
@@ -21,7 +21,7 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
 
     @dg.sensor(
         name=f"{flow.name}_landed",
-        job_name=flow.job,
+        job_name=flow.name,
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts runs for landed {flow.name}, should the front door's wake not have done so.",
@@ -76,9 +76,9 @@ def _partitions_to_add(
     flow: Flow, keys: set[str]
 ) -> list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]:
     """The partitions of runs asked for; adding one that is there changes nothing."""
-    if flow.dynamic_partitions is None:
+    if not isinstance(flow.partitions, Keys):
         return []
-    return [dg.AddDynamicPartitionsRequest(flow.dynamic_partitions, sorted(keys))]
+    return [dg.AddDynamicPartitionsRequest(flow.partitions.name, sorted(keys))]
 
 
 def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:

@@ -118,7 +118,7 @@ class Stages(Generic[WorkT]):
                     )
                 )
 
-        return self._asset("raw_batches", body, kinds=kinds, deps=(), description=description)
+        return self._asset(self.flow.assets[0], body, kinds=kinds, deps=(), description=description)
 
     def ingestion_log(
         self,
@@ -147,7 +147,12 @@ class Stages(Generic[WorkT]):
                 )
 
         return self._asset(
-            "ingestion_log", body, kinds=kinds, deps=deps, description=description, check_specs=check_specs
+            self.flow.assets[1],
+            body,
+            kinds=kinds,
+            deps=deps,
+            description=description,
+            check_specs=check_specs,
         )
 
     def _asset(self, name: str, body: _Body, **more: Any) -> dg.AssetsDefinition:

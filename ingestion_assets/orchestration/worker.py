@@ -18,6 +18,7 @@ import celery.signals
 import psutil
 from dagster import DagsterInstance
 
+from ingestion_assets.flows import all_flows
 from ingestion_assets.orchestration.celery_app import EXECUTE_RUN, GPU_QUEUE, QUEUES, make_app
 from ingestion_assets.orchestration.heartbeats import Worker
 from ingestion_assets.orchestration.run_execution import execute_run
@@ -34,6 +35,11 @@ PR_SET_PDEATHSIG = 1
 _warm_up: dict[str, list[Callable[[], object]]] = defaultdict(list)
 
 
+def work_on(queue: str) -> list[str]:
+    """The modules that the flows whose runs go to `queue` work with."""
+    return [name for flow in all_flows().values() if flow.runs.queue == queue for name in flow.work]
+
+
 def on_child_start(queue: str, callback: Callable[[], object]) -> None:
     """Call `callback` in each child of a worker on `queue`, right after the fork.
 
@@ -48,7 +54,7 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
     app = make_app(settings)
     worker = Worker.here()
     engine = postgres.engine()
-    preload(module)
+    preload(module, work=work_on(queue))
     instance = DagsterInstance.get()
     warden = RunWarden(
         instance=instance,

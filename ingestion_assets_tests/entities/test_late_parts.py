@@ -10,9 +10,10 @@ import uuid_utils
 
 from ingestion_assets.entities.flow import NAME, partition_of
 from ingestion_assets.entities.work import EntitiesWork
-from ingestion_assets.landing import claims
-from ingestion_assets.landing.claims import ClaimLostError, LaneBusyError
+from ingestion_assets.landing import claims, finishing, leases
+from ingestion_assets.landing.claims import ClaimLostError
 from ingestion_assets.landing.drops import Lane
+from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.storage import minute_folder, open_storage
 from ingestion_assets_tests.entities.conftest import rows
 from ingestion_assets_tests.entities.definitions import TPCH
@@ -42,10 +43,10 @@ def test_the_end_of_a_stream_waits_for_a_part_without_a_row(
         with pytest.raises(LaneBusyError):
             work.outcomes()
         with front.engine.begin() as connection:
-            claims.give_back(
+            finishing.give_back(
                 connection, claim.claim_id, error={}, transient=True, delay_s=0.0, max_attempts=4
             )
-            claims.release(connection, claim.run_id)
+            leases.release(connection, claim.run_id)
         claim, work = _run(front)
         assert [outcome.result["failed"] for outcome in work.outcomes()] == [0, 0, 0]
     assert [row[0] for row in rows(database, TPCH, "Order")] == [1, 2]
@@ -87,13 +88,13 @@ def test_a_worker_that_was_stalled_until_others_took_its_payload_writes_nothing(
             assert client.get(landed.headers["location"]).json()["state"] == "landed", "its row is there"
         _, stalled = _run(front)
         with front.engine.begin() as connection:
-            claims.give_back(
+            finishing.give_back(
                 connection, stalled.claim.claim_id, error={}, transient=True, delay_s=0.0, max_attempts=4
             )
-            claims.release(connection, stalled.claim.run_id)
+            leases.release(connection, stalled.claim.run_id)
         claim, work = _run(front)
         with front.engine.begin() as connection:
-            claims.finish(connection, claim, work.outcomes())
+            finishing.finish(connection, claim, work.outcomes())
         database.execute("UPDATE entities.customers SET name = 'newer'")
         with pytest.raises(ClaimLostError):
             stalled.outcomes()

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from ingestion_assets_tests.faults.campaign import LONG, Campaign, campaign_with_late_writes
-from ingestion_assets_tests.faults.conftest import SEED, Cramped
+from ingestion_assets_tests.faults.conftest import SEED
 from ingestion_assets_tests.faults.kinds import KINDS
 from ingestion_assets_tests.faults.stopping import STOPPABLE, STOPPED_S, stop_each
 
@@ -21,14 +21,9 @@ STOP_S = STOPPED_S if LONG else (5.0, 6.0)
 
 
 @pytest.fixture(scope="module")
-def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
-    """Late writes want a stack of their own; without them, that of the tests beside does."""
-    if LONG:
-        with campaign_with_late_writes(tmp_path_factory.mktemp("proxied") / "home", seed=SEED) as proxied:
-            yield proxied
-    else:
-        cramped: Cramped = request.getfixturevalue("cramped")
-        yield cramped.campaign
+def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
+    with campaign_with_late_writes(tmp_path_factory.mktemp("proxied") / "home", seed=SEED) as running:
+        yield running
 
 
 def _clean(running: Campaign) -> None:
@@ -38,18 +33,14 @@ def _clean(running: Campaign) -> None:
     assert found.is_clean, found
 
 
-# In the short form late writes are conversations/test_late_writes.py's matter: a project that was deleted meanwhile comes back with
-# such a write and stays until the next run, which one round need not bring.
-@pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS if LONG or kind != "late writes" for _ in range(ROUNDS)]
-)
-def test_kind_under_load(running: Campaign, kind: str) -> None:
-    silent = KINDS[kind](running, PAYLOADS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS for _ in range(ROUNDS)])
+def test_kind_under_load(proxied: Campaign, kind: str) -> None:
+    silent = KINDS[kind](proxied, PAYLOADS)
     assert silent == []
-    _clean(running)
+    _clean(proxied)
 
 
 @pytest.mark.parametrize("targets", [targets for targets in STOPPED for _ in range(ROUNDS)], ids=", ".join)
-def test_stopped_under_load(running: Campaign, targets: tuple[str, ...]) -> None:
-    stop_each(running, *targets, payloads=PAYLOADS, seconds=STOP_S)
-    _clean(running)
+def test_stopped_under_load(proxied: Campaign, targets: tuple[str, ...]) -> None:
+    stop_each(proxied, *targets, payloads=PAYLOADS, seconds=STOP_S)
+    _clean(proxied)

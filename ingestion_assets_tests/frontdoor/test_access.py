@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ingestion_assets.frontdoor.cli import app
+from ingestion_assets.frontdoor.keys import known_scopes
 from ingestion_assets.frontdoor.rejects import PAGE_BYTES
 from ingestion_assets.frontdoor.tokens import allows, is_well_formed, new_token, parse_scopes
 from ingestion_assets.landing.drops import Reject
@@ -47,10 +48,12 @@ def test_scopes(held: set[str], wanted: str, answer: bool) -> None:
     assert allows(frozenset(held), wanted) is answer
 
 
-@pytest.mark.parametrize("scope", ["", "modules", "modules:", "modules:a b", "everything", "admin:*"])
+@pytest.mark.parametrize(
+    "scope", ["", "modules", "modules:", "modules:a b", "everything", "admin:*", "entities:x"]
+)
 def test_unknown_scopes_are_refused(scope: str) -> None:
     with pytest.raises(ValueError, match="scope"):
-        parse_scopes([scope])
+        parse_scopes([scope], known_scopes())
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,17 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ingestion_assets.landing import claims, dispatch, late_segments, ledger, redriving, registering, rejects
+from ingestion_assets.landing import (
+    claims,
+    dispatch,
+    finishing,
+    late_segments,
+    leases,
+    ledger,
+    redriving,
+    registering,
+    rejects,
+)
 from ingestion_assets.landing import intake as intake_module
 from ingestion_assets.landing.drops import (
     Accepted,
@@ -58,9 +68,6 @@ def read_inbox(name: str, content: bytes) -> list[tuple[Body, dict[str, str]]]:
 
 NOTES = Flow(
     name="notes",
-    job="notes",
-    partition_of=lambda at, _subject: f"{at:%Y-%m-%d}",
-    lane_of=lambda partition, _id: partition,
     read_inbox=read_inbox,
     compose=lambda records, _attributes: Body(b"".join(records), len(records)),
 )
@@ -256,30 +263,30 @@ def test_two_runs_never_hold_one_lane_and_a_lease_that_ended_is_taken_over(
 ) -> None:
     accept_all(engine, storage, [note()])
     first = take(engine, "first")
-    with pytest.raises(claims.LaneBusyError, match="first"):
+    with pytest.raises(leases.LaneBusyError, match="first"):
         take(engine, "second")
     assert take(engine, "first") == first
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE ingestion.leases SET expires_at = now() - interval '1 s'"))
     assert take(engine, "second").drops == ()
     with engine.begin() as connection:
-        claims.finish(connection, first, done(first))
+        finishing.finish(connection, first, done(first))
 
 
 def test_a_run_whose_claim_was_given_away_writes_nothing(engine: sa.Engine, storage: LocalStorage) -> None:
     accept_all(engine, storage, [note()])
     claim = take(engine, "slow")
     with engine.begin() as connection:
-        claims.give_back(
+        finishing.give_back(
             connection, "slow", error={"code": "lost"}, transient=True, delay_s=0, max_attempts=3
         )
-        claims.release(connection, "slow")
+        leases.release(connection, "slow")
     taken = take(engine, "quick")
     assert [drop.id for drop in taken.drops] == [drop.id for drop in claim.drops]
     with pytest.raises(claims.ClaimLostError), engine.begin() as connection:
-        claims.finish(connection, claim, done(claim))
+        finishing.finish(connection, claim, done(claim))
     with engine.begin() as connection:
-        claims.finish(connection, taken, done(taken))
+        finishing.finish(connection, taken, done(taken))
     assert set(states(engine).values()) == {"done"}
 
 
@@ -299,10 +306,10 @@ def test_a_drop_that_was_in_failing_runs_is_taken_alone_and_ends_as_failed(
         claim = take(engine, f"run {attempt}")
         sizes.append(len(claim.drops))
         with engine.begin() as connection:
-            claims.give_back(
+            finishing.give_back(
                 connection, claim.run_id, error=error, transient=False, delay_s=0, max_attempts=3
             )
-            claims.release(connection, claim.run_id)
+            leases.release(connection, claim.run_id)
     assert sizes == [3, 3, 1, 1]
     assert sorted(states(engine).values()) == ["failed", "failed", "landed"]
     with engine.connect() as connection:
@@ -319,7 +326,7 @@ def test_a_drop_that_was_in_failing_runs_is_taken_alone_and_ends_as_failed(
     with engine.begin() as connection:
         assert rejects.list_rejects(connection, open_only=True).items == []
         error["reason"] = "and again"
-        claims.give_back(connection, "again", error=error, transient=False, delay_s=0, max_attempts=1)
+        finishing.give_back(connection, "again", error=error, transient=False, delay_s=0, max_attempts=1)
         opened = rejects.list_rejects(connection, open_only=True).items
     assert {reject.receipt for reject in opened} == {drop.id for drop in again.drops}
     assert {reject.reason for reject in opened} == {"and again"}
@@ -334,7 +341,7 @@ def test_drops_that_are_taken_alone_do_not_wait_for_ever(engine: sa.Engine, stor
     while (claim := take(engine, f"run {len(taken)}")).drops:
         taken.append([drop.id for drop in claim.drops])
         with engine.begin() as connection:
-            claims.finish(connection, claim, done(claim))
+            finishing.finish(connection, claim, done(claim))
     assert taken == [[drop_id] for drop_id in sorted(old)] + [sorted(new)]
 
 
@@ -350,7 +357,7 @@ def test_finishing_keeps_outcomes_and_rejects_and_frees_the_lane(
         [Reject(1, "invalid", "no_type", "type is missing", b"2")],
     )
     with engine.begin() as connection:
-        claims.finish(connection, claim, [outcome])
+        finishing.finish(connection, claim, [outcome])
     assert take(engine, "next").drops == ()
 
     async def look(asynchronous: AsyncEngine) -> None:
@@ -417,7 +424,7 @@ def test_one_pending_dispatch_per_lane(engine: sa.Engine, storage: LocalStorage)
     accept_all(engine, storage, [note()])
     with engine.begin() as connection:
         assert [state.leased for state in dispatch.lane_states(connection, flows=["notes"])] == [True]
-        claims.finish(connection, claim, done(claim))
+        finishing.finish(connection, claim, done(claim))
         lanes = dispatch.lanes_to_dispatch(dispatch.lane_states(connection, flows=["notes"]), at_most=9)
         assert len(dispatch.request(connection, lanes)) == 1
 

@@ -8,7 +8,7 @@ from threading import Event
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims, waking
+from ingestion_assets.landing import finishing, leases, waking
 from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, request
 from ingestion_assets.landing.storage import LocalStorage
 from ingestion_assets.landing.waking import Waker
@@ -74,7 +74,7 @@ def test_drops_given_back_may_be_taken_at_once_and_then_ever_later(engine: sa.En
             connection.execute(sa.text("UPDATE ingestion.drops SET not_before = NULL"))
         assert len(take(engine, f"run {number}").drops) == 1
         with engine.begin() as connection:
-            claims.give_back(
+            finishing.give_back(
                 connection,
                 f"run {number}",
                 error={"code": "away"},
@@ -82,7 +82,7 @@ def test_drops_given_back_may_be_taken_at_once_and_then_ever_later(engine: sa.En
                 delay_s=10,
                 max_attempts=2,
             )
-            claims.release(connection, f"run {number}")
+            leases.release(connection, f"run {number}")
         with engine.connect() as connection:
             left = "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM ingestion.drops"
             delays.append(float(connection.scalar(sa.text(left)) or 0))

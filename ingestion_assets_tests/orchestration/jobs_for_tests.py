@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from bson.errors import InvalidDocument
 from pymongo.errors import AutoReconnect
 
-from ingestion_assets.landing.claims import LaneBusyError
 from ingestion_assets.landing.drops import DropOutcome
 from ingestion_assets.landing.flows import Body, Flow
+from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.orchestration.jobs import flow_job
 from ingestion_assets.orchestration.stages import Stages
 
@@ -127,9 +127,6 @@ def failing() -> None:
 SECRET = "not-to-be-shown"
 PLANNED = Flow(
     name="planned",
-    job="planned",
-    partition_of=lambda at, _subject: f"{at:%Y-%m-%d}",
-    lane_of=lambda partition, _id: partition,
     read_inbox=lambda _name, content: [(Body(content, 1), {})],
     compose=lambda records, _attributes: Body(b"".join(records), len(records)),
 )

@@ -19,9 +19,9 @@ from dagster import DagsterEventType, DagsterRunStatus
 from dagster._core.launcher import WorkerStatus
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
+from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration import heartbeats, lost_launches
 from ingestion_assets.orchestration.celery_app import celery_settings, make_app, send_run
-from ingestion_assets.orchestration.coordinator import DISPATCH_TAG
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import engine
@@ -344,7 +344,7 @@ def test_a_dispatched_run_that_was_never_submitted_is_found(
 ) -> None:
     monkeypatch.setattr(lost_launches, "GRACE", timedelta(seconds=-5))
     monkeypatch.setattr(heartbeats, "_on_end", [])  # what other tests have imported looks for a stack
-    forgotten = runs.create("chain", tags={**DAY, "ingestion/dispatch": "landed"})
+    forgotten = runs.create("chain", tags={**DAY, DISPATCH_TAG: "landed"})
     somebodys = runs.create("chain", tags=DAY)
     with redis.Redis.from_url(broker.server.url) as client:
         assert lost_launches.suspects(runs.instance, engine(postgres_url), client) == {forgotten}
