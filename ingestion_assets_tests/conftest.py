@@ -31,7 +31,7 @@ WHOLE_STACKS = (
     "entities/test_stack.py",
     "modules/test_stack.py",
 )
-"""What starts a whole stack. With several processes (`pytest -n 2`) all of it runs in one: the machine carries one stack at a time."""
+"""What starts whole stacks. With several processes (`pytest -n 2`) all of it runs in one: a small machine carries few at once."""
 _TEMPLATE = "migrated_template"
 
 hypothesis.settings.register_profile(
