@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ingestion_assets.stack.environment_file import read_environment
 from ingestion_assets.stack.places import Places
+from ingestion_assets.stack.ready_file import ready_stack
 from ingestion_assets.stack.supervision import Supervisor
-from ingestion_assets.stack.up import ready_stack
 from ingestion_assets.stores.embedded import free_port
 from ingestion_assets.stores.privileges import bound_to_parent
 

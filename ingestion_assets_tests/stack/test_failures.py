@@ -93,6 +93,14 @@ def test_a_command_that_needs_a_stack_says_how_to_get_one(tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+def test_a_dagster_yaml_of_the_users_own_that_is_not_yaml(tmp_path: Path) -> None:
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "dagster.yaml").write_text("run_launcher: {password: hunter2", encoding="utf-8")
+    done = _ingestion(tmp_path, "up", "--quiet")
+    _is_a_sentence(done, "dagster.yaml is not YAML at line 1", "correct it, or remove it")
+    assert "hunter2" not in done.stderr
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A home with room for little."""
