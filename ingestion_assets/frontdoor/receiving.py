@@ -136,13 +136,13 @@ async def _take(
     answer: Answer,
 ) -> Response:
     accepted = await _land(door, request, arrival, make_drop, early=waiting.seconds == 0)
-    door.metrics.count_accepted(accepted.flow)
+    door.metrics.count_accepted(accepted.header.flow)
     known = await _known(door, accepted) if accepted.replayed else None
     if known is not None and known.state in TERMINAL and waiting.applied != "respond-async":
         return answer(known, _answer_headers(accepted, waiting.applied))
     if known is not None and waiting.seconds > 0:
         door.waker.asked_after(known.flow, known.lane)
-    if accepted.registered and _waits(waiting, accepted.records, at_once_above):
+    if accepted.registered and _waits(waiting, accepted.header.records, at_once_above):
         outcome = await _outcome(door, request.receive, accepted, waiting.seconds)
         if outcome is not None:
             return answer(outcome, _answer_headers(accepted, waiting.applied))
@@ -157,6 +157,7 @@ class _LandedResponse(Response):
     """The receipt of a payload that is durable. Made where throughput counts: its headers are bytes from the start."""
 
     def __init__(self, accepted: Accepted, applied: str | None) -> None:
+        header = accepted.header
         receipt_id = _encode(accepted.id)[1:-1].decode()  # a sixth of what `str` takes
         address = receipt_url(receipt_id)
         self.status_code = 202
@@ -165,12 +166,12 @@ class _LandedResponse(Response):
             {
                 "id": receipt_id,
                 "state": "landed",
-                "flow": accepted.flow,
-                "partition": accepted.partition,
-                "subject": accepted.subject,
-                "records": accepted.records,
-                "size_bytes": accepted.size_bytes,
-                "received_at": accepted.received_at,
+                "flow": header.flow,
+                "partition": header.partition,
+                "subject": header.subject,
+                "records": header.records,
+                "size_bytes": header.size,
+                "received_at": header.received_at,
                 "url": address,
                 "registered": accepted.registered,
             }

@@ -1,6 +1,5 @@
 """Waking runs at once: a thread that asks for a run as soon as a lane has work, so that nobody waits for a sensor."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
@@ -119,11 +118,6 @@ class Waker:
         with self._lock:
             self._asked_after.add((flow, lane))
         self._places.put((flow, lane))
-
-    def lane_freed(self, payload: str) -> None:
-        """Take a notification on the channel `ingestion_lane_free`."""
-        freed = json.loads(payload)
-        self._places.put((freed["flow"], freed["lane"]))
 
     def _run(self) -> None:
         due: dict[Place, float] = {}

@@ -40,9 +40,10 @@ from ingestion_assets.landing.drops import (
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
 from ingestion_assets.landing.inbox import Inboxes, Taken
 from ingestion_assets.landing.intake import Intake
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.segments import encode, pack
-from ingestion_assets.landing.storage import LocalStorage, segment_path
+from ingestion_assets.landing.storage import segment_path
 from ingestion_assets.stores.postgres import async_engine
 
 LANE = Lane("notes", "2026-01-31", "2026-01-31")
@@ -155,7 +156,7 @@ def test_payloads_that_cannot_be_made_are_refused_alone(engine: sa.Engine, stora
             assert answer.args == (number,)
         else:
             assert isinstance(answer, Accepted)
-            assert (answer.records, answer.size_bytes) == (1, len(str(number)))
+            assert (answer.header.records, answer.header.size) == (1, len(str(number)))
     bodies = [drop.body for drop in claims.load(storage, take(engine, "run").drops)]
     assert sorted(bodies) == sorted(b"%d" % number for number in range(100) if number % 3)
 
