@@ -13,7 +13,7 @@ from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_di
 from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.stores.postgres import driver_url
-from ingestion_assets_tests.landing.test_spine import LANE, accept_all, note, take
+from ingestion_assets_tests.landing.ledger_for_tests import LANE, accept_all, note, take
 from ingestion_assets_tests.servers import wait_until
 
 
