@@ -15,7 +15,7 @@ from ingestion_assets.landing.flows import Runs
 from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.stores.postgres import driver_url
-from ingestion_assets_tests.landing.test_spine import LANE, accept_all, done, note, take
+from ingestion_assets_tests.landing.ledger_for_tests import LANE, accept_all, done, note, take
 from ingestion_assets_tests.servers import wait_until
 
 
