@@ -19,10 +19,10 @@ def announce(connection: sa.Connection, lanes: Iterable[tuple[str, str]]) -> Non
         connection.execute(sa.select(sa.func.pg_notify(LANE_FREE, payload)))
 
 
-def lane_in(payload: str) -> tuple[str, str]:
-    """The lane, (flow, name), that such a notification names."""
-    told = msgspec.json.decode(payload)
-    return told["flow"], told["lane"]
+def freed_lane(payload: str) -> tuple[str, str]:
+    """Flow and name of the lane that a notification of `LANE_FREE` names."""
+    freed = msgspec.json.decode(payload)
+    return freed["flow"], freed["lane"]
 
 
 def announce_finished(connection: sa.Connection, ids: Sequence[UUID]) -> None:
