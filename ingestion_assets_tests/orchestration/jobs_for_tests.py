@@ -17,7 +17,7 @@ from bson.errors import InvalidDocument
 from pymongo.errors import AutoReconnect
 
 from ingestion_assets.landing.claims import LaneBusyError
-from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.drops import DropOutcome, LandingUnavailableError
 from ingestion_assets.landing.flows import Body, Flow
 from ingestion_assets.orchestration.jobs import flow_job
 from ingestion_assets.orchestration.stages import Stages
@@ -141,10 +141,17 @@ class PlannedWork:
     def __init__(self, run: "Working") -> None:
         self.run = run
         self.claim = run.claim
-        self.plan = run.claim.drops[0].attributes.get("plan")
+        self.plan = next((drop.attributes.get("plan") for drop in run.claim.drops), None)
+        self.tries = 0
 
     def outcomes(self) -> list[DropOutcome]:
         return [DropOutcome(drop.id, {}) for drop in self.claim.drops]
+
+    def come_back_after(self, tries: int) -> None:
+        """A store that is away for a moment."""
+        self.tries += 1
+        if self.tries <= tries:
+            raise LandingUnavailableError("planted")
 
     def overrun(self) -> None:
         """What Dagster does to a run that took longer than it may."""
@@ -208,6 +215,8 @@ _stages = Stages(flow=PLANNED, partitions_def=DAYS, start=PlannedWork)
 )
 def stored(work: PlannedWork) -> dg.MaterializeResult:
     """The stage at which runs end."""
+    if work.plan == "come back":
+        work.come_back_after(2)
     if work.plan == "overrun":
         work.overrun()
     if work.plan == "lose the ledger":
@@ -223,15 +232,20 @@ def stored(work: PlannedWork) -> dg.MaterializeResult:
     if work.plan == "grow":
         work.grow()
     passed = work.plan != "fail the check"
-    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="as_planned", passed=passed)])
+    return dg.MaterializeResult(
+        metadata={"tries": work.tries},
+        check_results=[dg.AssetCheckResult(check_name="as_planned", passed=passed)],
+    )
 
 
 PLANNED_ASSETS = [
-    _stages.raw_batches("The payloads.", kinds=set()),
-    stored,
-    _stages.ingestion_log(
-        "The outcomes.", kinds=set(), deps=["stored"], check_specs=[], check=lambda _outcomes: []
-    ),
+    _stages.in_one_step(
+        _stages.raw_batches("The payloads.", kinds=set()),
+        stored,
+        _stages.ingestion_log(
+            "The outcomes.", kinds=set(), deps=["stored"], check_specs=[], check=lambda _outcomes: []
+        ),
+    )
 ]
 
 
