@@ -51,7 +51,7 @@ _TO_RECEIPT = """
     FROM ingestion.drops JOIN ingestion.dispatches USING (run_id) WHERE drops.flow = %s AND drops.finished_at > %s
 """
 _KINDS = """
-    SELECT coalesce(dagster_event_type, 'a log message'), count(*), sum(octet_length(event)) FROM public.event_logs
+    SELECT coalesce(dagster_event_type, 'a log message'), count(*), sum(pg_column_size(event)) FROM public.event_logs
     WHERE run_id IN (SELECT run_id FROM public.runs WHERE pipeline_name = %s) GROUP BY 1 ORDER BY 3 DESC
 """
 _BY_TABLE = """
@@ -178,7 +178,7 @@ def events_of(stack: RunningStack, flow: str) -> None:
             "SELECT count(*) FROM public.runs WHERE pipeline_name = %s", (flow,)
         ).fetchall()[0][0]
     rows = [(kind, f"{count / runs:.1f}", f"{size / runs / 1000:.2f}") for kind, count, size in kinds]
-    table(f"what a run of {flow} says", ("", "a run", "kB a run, as text"), rows)
+    table(f"what a run of {flow} says", ("", "a run", "kB a run"), rows)
 
 
 def beside(python: str, number: int) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 OWNERS = ["team:ingestion"]
 INGESTION_LOG = "ingestion_log"
+CLAIM = "_claim"  # how the names of the steps end that work through claims
 
 
 class Work(Protocol):
@@ -173,7 +174,7 @@ class Stages(Generic[WorkT]):
         """The assets: a step that works through a claim, stage by stage in this order, or through those that are selected."""
 
         @dg.multi_asset(
-            name=f"{self.flow.name}_claim",
+            name=f"{self.flow.name}{CLAIM}",
             description="Works through the run's claim, stage by stage; each reports its asset when it ends.",
             specs=[stage.spec for stage in stages],
             check_specs=[check for stage in stages for check in stage.check_specs],
