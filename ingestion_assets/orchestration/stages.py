@@ -224,7 +224,7 @@ _MADE_WITH_THEIR_ASSETS = (
 
 
 def _reported(result: dg.MaterializeResult, stage: Stage, *, seconds: float) -> dg.MaterializeResult:
-    return dg.MaterializeResult(
+    return result._replace(
         asset_key=stage.spec.key,
         metadata={**(result.metadata or {}), "seconds": round(seconds, 3)},
         check_results=[check._replace(asset_key=stage.spec.key) for check in result.check_results or ()],
