@@ -21,7 +21,7 @@ def retention(
     """Show what is old enough to be deleted, and what stays because a reject of it is open. Deletes nothing."""
     from dagster import DagsterInstance  # noqa: PLC0415
 
-    from ingestion_assets.flows import FLOWS  # noqa: PLC0415
+    from ingestion_assets.flows import all_flows  # noqa: PLC0415
     from ingestion_assets.landing.clock import ledger_now  # noqa: PLC0415
     from ingestion_assets.landing.retention import plan  # noqa: PLC0415
     from ingestion_assets.orchestration.expired_runs import due  # noqa: PLC0415
@@ -40,7 +40,7 @@ def retention(
     before = now - timedelta(days=days)
     table = Table("flow", "", "payloads", "bytes", "finished from", "to")
     with engine().connect() as connection:
-        for old in plan(connection, FLOWS.values(), before=before):
+        for old in plan(connection, all_flows().values(), before=before):
             what = "kept: open rejects" if old.kept else "goes"
             table.add_row(
                 old.flow, what, f"{old.payloads:,}", f"{old.bytes:,}", f"{old.oldest:%Y-%m-%d}", f"{old.newest:%Y-%m-%d}"

@@ -148,4 +148,4 @@ ingestion_log = stages.ingestion_log(
     check=checks.check_log,
 )
 
-ASSETS = [stages.in_one_step(raw_batches, messages, todos, configs, sessions, projects, ingestion_log)]
+ASSETS = [raw_batches, messages, todos, configs, sessions, projects, ingestion_log]

@@ -43,8 +43,8 @@ def _column(entity: Entity, field: EntityField) -> dg.TableColumn:
     )
 
 
-def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
-    """`raw_batches`, one asset an entity, and `ingestion_log`, all written by one step."""
+def assets_of(entities: EntitySet) -> list[Stage]:
+    """`raw_batches`, one asset an entity, and `ingestion_log`."""
 
     def start(run: "Working") -> "EntitiesWork":
         from ingestion_assets.entities.registry import current_entities  # noqa: PLC0415
@@ -78,7 +78,7 @@ def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
         check_specs=[checks.log_spec(dg.AssetKey([NAME, "ingestion_log"]))],
         check=lambda outcomes: [checks.check_log(outcomes)],
     )
-    return [stages.in_one_step(raw_batches, *made, ingestion_log)]
+    return [raw_batches, *made, ingestion_log]
 
 
 def _entity_asset(stages: "Stages[EntitiesWork]", entity: Entity, *, deps: list[str]) -> Stage:

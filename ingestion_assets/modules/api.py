@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.modules import (
     inventory_endpoints,
     security_endpoints,
@@ -9,7 +10,11 @@ from ingestion_assets.modules import (
     sync_endpoints,
 )
 from ingestion_assets.modules.flow import NAME
+from ingestion_assets.modules.queue_intake import take_jobs
+from ingestion_assets.modules.webhook_delivery import send_webhooks
 
 router = APIRouter(prefix="/api/v1", tags=[NAME])
 for part in (site_endpoints, sync_endpoints, inventory_endpoints, security_endpoints):
     router.include_router(part.router)
+
+HTTP = FlowHttp(routers=[router], background=[take_jobs, send_webhooks])

@@ -165,7 +165,4 @@ def drupal_releases(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     )
 
 
-ASSETS = [
-    stages.in_one_step(raw_batches, module_inventory, version_history, security_status, ingestion_log),
-    drupal_releases,
-]
+ASSETS = [raw_batches, module_inventory, version_history, drupal_releases, security_status, ingestion_log]

@@ -16,22 +16,19 @@ import dagster as dg
 import sqlalchemy as sa
 import tenacity
 
-from ingestion_assets.landing import claims
-from ingestion_assets.landing.claims import Claim, LaneBusyError
-from ingestion_assets.landing.dispatch import (
-    DISPATCH_TAG,
-    FLOW_TAG,
-    LANE_TAG,
-    PARTITION_TAG,
-    announce,
-    lose,
-)
+from ingestion_assets.landing import claims, finishing, leases
+from ingestion_assets.landing.channels import announce
+from ingestion_assets.landing.claims import Claim, DropRef
+from ingestion_assets.landing.dispatch import lose
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.pauses import pause_lane
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, PARTITION_TAG
 from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Ending
+from ingestion_assets.orchestration.long_work import LongWork, SafePoint
 from ingestion_assets.orchestration.retries import (
     CANCELLED,
     REDISPATCH_DELAY_S,
@@ -60,6 +57,10 @@ class BlockedError(Exception):
         super().__init__(f"{asset} failed {', '.join(checks)}, so nothing after it was done")
 
 
+class RebuildUnfinishedError(Exception):
+    """A run that rebuilds a partition was asked to stop before it had worked through all of it."""
+
+
 @dataclass(slots=True)
 class Working:
     """A run at work: its partition, its claim, the stores, and the flow's work on it, kept between the stages."""
@@ -72,19 +73,35 @@ class Working:
     seconds_claiming: float
     patiently: tenacity.Retrying
     """Calls a stage, again after what will pass by itself."""
+    long: LongWork
     work: Any = None
     _open: ExitStack = field(default_factory=ExitStack)
 
+    def safe_point(self, drop: DropRef) -> SafePoint:
+        """Whether to go on with a drop, for work that takes long; see `LongWork.safe_point`."""
+        return self.long.safe_point(drop)
+
+    def progress(self, drop: DropRef, state: Mapping[str, Any]) -> None:
+        """Tell how far a drop is, for work that takes long; see `LongWork.progress`."""
+        self.long.progress(drop, state)
+
     def finish(self, outcomes: list[DropOutcome]) -> None:
-        """Write the outcomes into the ledger and free the lanes."""
+        """Write the outcomes into the ledger and free the lanes. Raises `RebuildUnfinishedError` afterwards."""
+        self.long.flush()
         with self.engine.begin() as connection:
-            claims.finish(connection, self.claim, outcomes)
+            finishing.finish(connection, self.claim, outcomes)
         self._open.close()
+        left = {outcome.drop_id for outcome in outcomes if outcome.unfinished}
+        if left := [drop for drop in self.claim.drops if drop.state == "done" and drop.id in left]:
+            raise RebuildUnfinishedError(
+                f"the run was asked to stop before {len(left)} payloads of the partition were worked through again; "
+                "what they gave before stays; run it again to rebuild all of it"
+            )
 
     def give_back(self, failure: FailureOf, *, pause_s: float = 0.0) -> None:
         """Return the drops to the ledger, which decides when they are tried again, but not within `pause_s`."""
         with self.engine.begin() as connection:
-            claims.give_back(
+            finishing.give_back(
                 connection,
                 self.claim.claim_id,
                 error=failure.as_error(),
@@ -94,7 +111,7 @@ class Working:
                 pause_s=pause_s,
                 alone=failure.alone,
             )
-            claims.release(connection, self.claim.run_id)
+            leases.release(connection, self.claim.run_id)
         self._open.close()
 
 
@@ -105,7 +122,7 @@ _said: dict[str, FailureOf] = {}  # of a run that may not have been able to tell
 def renew_leases(run_ids: Sequence[str]) -> None:
     """A run keeps its lanes as long as its worker beats."""
     with postgres.engine().begin() as connection:
-        claims.renew(connection, run_ids=run_ids, lease_s=load_settings().lease_s)
+        leases.renew(connection, run_ids=run_ids, lease_s=load_settings().lease_s)
 
 
 @heartbeats.on_end
@@ -123,7 +140,7 @@ def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None
     failure = _said.pop(run_id, None) or _failure_by(ending, run_id)
     pause_s = settings.cancel_pause_s if failure.code == CANCELLED else 0.0
     with postgres.engine().begin() as connection:
-        claims.give_back(
+        finishing.give_back(
             connection,
             run_id,
             error=failure.as_error(),
@@ -133,7 +150,7 @@ def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None
             pause_s=pause_s,
             alone=failure.alone,
         )
-        claims.release(connection, run_id)
+        leases.release(connection, run_id)
         if lose(connection, [UUID(tags[DISPATCH_TAG])]):
             lane = Lane(tags[FLOW_TAG], tags[PARTITION_TAG], tags[LANE_TAG])
             if failure.code == CANCELLED:
@@ -198,7 +215,7 @@ def _failure_by_error(context: dg.AssetExecutionContext, error: BaseException) -
 
 def _free(run: Working) -> None:
     with run.engine.begin() as connection:
-        claims.release(connection, run.claim.run_id)
+        leases.release(connection, run.claim.run_id)
     run._open.close()
 
 
@@ -210,6 +227,9 @@ def _start(context: dg.AssetExecutionContext, flow: Flow, *, take_open: bool) ->
     with ExitStack() as stack:
         stack.enter_context(heartbeats.beating(context.run.run_id))
         claim = patiently(_claim, context, flow, engine, settings, take_open=take_open)
+        claim = _claim(context, flow, engine, settings)
+        long = LongWork(engine, claim, say=context.log.info)
+        stack.callback(long.flush)
         return Working(
             partition=context.partition_key,
             claim=claim,
@@ -218,6 +238,7 @@ def _start(context: dg.AssetExecutionContext, flow: Flow, *, take_open: bool) ->
             settings=settings,
             seconds_claiming=time.monotonic() - started,
             patiently=patiently,
+            long=long,
             _open=stack.pop_all(),
         )
 

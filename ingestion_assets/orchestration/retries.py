@@ -26,9 +26,10 @@ import pymongo.errors
 import tenacity
 from sqlalchemy import exc as sql
 
-from ingestion_assets.landing.claims import ClaimLostError, LaneBusyError
+from ingestion_assets.landing.claims import ClaimLostError
 from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.landing.isolation import OUT_OF_MEMORY
+from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.memory import out_of_memory
 from ingestion_assets.stores.error_text import text_of
 

@@ -21,7 +21,7 @@ from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ingestion_assets.landing.dispatch import DISPATCH_TAG
+from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import OVER, Ending, Worker
 from ingestion_assets.orchestration.kept_events import sparing

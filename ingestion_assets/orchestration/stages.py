@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from ingestion_assets.orchestration.claiming import Working
 
 OWNERS = ["team:ingestion"]
-INGESTION_LOG = "ingestion_log"
 CLAIM = "_claim"  # how the names of the steps end that work through claims
 
 
@@ -139,7 +138,7 @@ class Stages(Generic[WorkT]):
                 )
             )
 
-        return self._stage("raw_batches", write, kinds=kinds, description=description)
+        return self._stage(self.flow.assets[0], write, kinds=kinds, description=description)
 
     def ingestion_log(
         self,
@@ -167,37 +166,13 @@ class Stages(Generic[WorkT]):
             )
 
         return self._stage(
-            INGESTION_LOG, write, kinds=kinds, deps=deps, description=description, check_specs=check_specs
+            self.flow.assets[1],
+            write,
+            kinds=kinds,
+            deps=deps,
+            description=description,
+            check_specs=check_specs,
         )
-
-    def in_one_step(self, *stages: Stage) -> dg.AssetsDefinition:
-        """The assets: a step that works through a claim, stage by stage in this order, or through those that are selected."""
-
-        @dg.multi_asset(
-            name=f"{self.flow.name}{CLAIM}",
-            description="Works through the run's claim, stage by stage; each reports its asset when it ends.",
-            specs=[stage.spec for stage in stages],
-            check_specs=[check for stage in stages for check in stage.check_specs],
-            can_subset=True,
-        )
-        def claim(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
-            from ingestion_assets.orchestration.claiming import BlockedError, working  # noqa: PLC0415
-
-            chosen = [stage for stage in stages if stage.spec.key in context.selected_asset_keys]
-            if not chosen:
-                context.log.warning(_MADE_WITH_THEIR_ASSETS)
-                return
-            ends = any(stage.spec.key.path[-1] == INGESTION_LOG for stage in chosen)
-            with working(context, self.flow, ends=ends) as run:
-                for stage in chosen:
-                    started = time.monotonic()
-                    result = run.patiently(lambda stage=stage: stage.write(run))
-                    yield _reported(result, stage, seconds=time.monotonic() - started)
-                    if failed := _failed_blocking(result, stage):
-                        # Dagster would heed it before the next step only, and the stages are one.
-                        raise BlockedError(stage.spec.key.to_user_string(), failed)
-
-        return claim
 
     def _stage(
         self,
@@ -216,6 +191,37 @@ class Stages(Generic[WorkT]):
         if run.work is None:
             run.work = self.start(run)
         return run.work
+
+
+def claim_step(flow: Flow, stages: Sequence[Stage]) -> dg.AssetsDefinition:
+    """The assets of these stages: one step, which works through a claim stage by stage in this order, or through those that are
+    selected."""
+
+    @dg.multi_asset(
+        name=f"{flow.name}{CLAIM}",
+        description="Works through the run's claim, stage by stage; each reports its asset when it ends.",
+        specs=[stage.spec for stage in stages],
+        check_specs=[check for stage in stages for check in stage.check_specs],
+        can_subset=True,
+    )
+    def claim(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        from ingestion_assets.orchestration.claiming import BlockedError, working  # noqa: PLC0415
+
+        chosen = [stage for stage in stages if stage.spec.key in context.selected_asset_keys]
+        if not chosen:
+            context.log.warning(_MADE_WITH_THEIR_ASSETS)
+            return
+        ends = any(stage.spec.key.path[-1] == flow.assets[1] for stage in chosen)
+        with working(context, flow, ends=ends) as run:
+            for stage in chosen:
+                started = time.monotonic()
+                result = run.patiently(stage.write, run)
+                yield _reported(result, stage, seconds=time.monotonic() - started)
+                if failed := _failed_blocking(result, stage):
+                    # Dagster would heed it before the next step only, and the stages are one.
+                    raise BlockedError(stage.spec.key.to_user_string(), failed)
+
+    return claim
 
 
 _MADE_WITH_THEIR_ASSETS = (

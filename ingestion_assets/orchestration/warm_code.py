@@ -38,12 +38,7 @@ MODULES = (
     "sqlalchemy",
     # What the assets import where they start to work.
     "ingestion_assets.orchestration.claiming",
-    "ingestion_assets.conversations.work",
-    "ingestion_assets.conversations.audit",
-    "ingestion_assets.entities.work",
     "ingestion_assets.landing.storage",
-    "ingestion_assets.modules.feed",
-    "ingestion_assets.modules.work",
 )
 
 
@@ -90,10 +85,15 @@ class WarmJob(IJob):
         return self._definition.asset_check_selection
 
 
-def preload(module: str) -> RepositoryDefinition:
-    """Load the one code location that `module` defines, with all its jobs, and keep it."""
+def preload(module: str, *, work: Iterable[str] = ()) -> RepositoryDefinition:
+    """Load the one code location that `module` defines, with all its jobs, and keep it; the flows' `work` before."""
     for name in MODULES:
         importlib.import_module(name)
+    for name in work:
+        try:
+            importlib.import_module(name)
+        except Exception:  # one flow's fault; its runs will fail with it, and say so
+            logger.exception("The module %s, which a flow names as its work, cannot be loaded", name)
     loaded = _load(module)
     gc.collect()
     gc.freeze()  # forked children share these pages as long as nobody's collector touches them

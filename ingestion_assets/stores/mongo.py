@@ -20,6 +20,8 @@ TODOS = "todos"
 CONFIGS = "configs"
 CONFIG_HISTORY = "config_history"
 INGESTION_LOGS = "ingestion_logs"
+NOT_REMOVED: Mapping[str, Any] = {"removedAt": None}
+"""The filter for projects that have sessions. One that lost its last stays for a day, marked with the time."""
 
 DURABLE = WriteConcern(w="majority", j=True, wtimeout=60_000)
 _OPTIONS: Mapping[str, Any] = {

@@ -17,6 +17,7 @@ from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.records import original
 from ingestion_assets.conversations.statistics import refresh_projects, refresh_sessions
 from ingestion_assets.landing.drops import LandedDrop
+from ingestion_assets.stores.mongo import NOT_REMOVED
 from ingestion_assets_tests.conversations.oracle import Tables, lines_of
 
 Line = tuple[Any, str | None]
@@ -81,7 +82,7 @@ def tables(database: Database[Any]) -> Tables:
         found.owners[session, identity] = document["sessionId"]
         assert document["_id"].split("/", 1)[1] == document["uuid"]
     paths = {}
-    for document in database.projects.find():
+    for document in database.projects.find(NOT_REMOVED):
         stats = document["stats"]
         paths[document["_id"]] = document["path"]
         found.projects[document["path"]] = {

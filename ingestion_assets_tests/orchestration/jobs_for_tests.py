@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from bson.errors import InvalidDocument
 from pymongo.errors import AutoReconnect
 
-from ingestion_assets.landing.claims import LaneBusyError
 from ingestion_assets.landing.drops import DropOutcome, LandingUnavailableError
 from ingestion_assets.landing.flows import Body, Flow
+from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.orchestration.jobs import flow_job
-from ingestion_assets.orchestration.stages import Stages
+from ingestion_assets.orchestration.stages import Stages, claim_step
 
 if TYPE_CHECKING:
     from ingestion_assets.orchestration.claiming import Working
@@ -94,6 +94,25 @@ def keep_memory() -> None:
     _kept.append(os.urandom(40 * 2**20))
 
 
+_model: list[bytes] = []
+
+
+def load_model() -> None:
+    _model.append(b"weights!" * (500 * 2**17))
+
+
+def load_nothing() -> None:
+    raise OSError("planted: no such model")
+
+
+@dg.op
+def ask_model() -> None:
+    """Take memory for a while, as an answer of the model does, and give it back."""
+    assert len(_model) == 1
+    assert _model[0].endswith(b"weights!")
+    assert len(bytearray(os.urandom(20 * 2**20))) == 20 * 2**20
+
+
 @dg.op
 def fail() -> None:
     raise ValueError("planted")
@@ -120,6 +139,11 @@ def hoarding() -> None:
 
 
 @dg.job(executor_def=dg.in_process_executor)
+def asking() -> None:
+    ask_model()
+
+
+@dg.job(executor_def=dg.in_process_executor)
 def failing() -> None:
     fail()
 
@@ -127,12 +151,17 @@ def failing() -> None:
 SECRET = "not-to-be-shown"
 PLANNED = Flow(
     name="planned",
-    job="planned",
-    partition_of=lambda at, _subject: f"{at:%Y-%m-%d}",
-    lane_of=lambda partition, _id: partition,
     read_inbox=lambda _name, content: [(Body(content, 1), {})],
     compose=lambda records, _attributes: Body(b"".join(records), len(records)),
 )
+
+
+MODELLED = Flow(
+    name="modelled",
+    definitions=f"{__name__}:defs",
+    warm=(f"{__name__}:load_nothing", f"{__name__}:load_model"),
+)
+"""Its runs need a model that each process of a worker loads once."""
 
 
 class PlannedWork:
@@ -239,12 +268,15 @@ def stored(work: PlannedWork) -> dg.MaterializeResult:
 
 
 PLANNED_ASSETS = [
-    _stages.in_one_step(
-        _stages.raw_batches("The payloads.", kinds=set()),
-        stored,
-        _stages.ingestion_log(
-            "The outcomes.", kinds=set(), deps=["stored"], check_specs=[], check=lambda _outcomes: []
-        ),
+    claim_step(
+        PLANNED,
+        [
+            _stages.raw_batches("The payloads.", kinds=set()),
+            stored,
+            _stages.ingestion_log(
+                "The outcomes.", kinds=set(), deps=["stored"], check_specs=[], check=lambda _outcomes: []
+            ),
+        ],
     )
 ]
 
@@ -257,6 +289,7 @@ defs = dg.Definitions(
         failing,
         computing,
         hoarding,
+        asking,
         dg.define_asset_job("chain", selection=CHAIN),
         flow_job(PLANNED, audits=[]),
     ],
