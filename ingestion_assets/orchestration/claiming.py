@@ -6,7 +6,7 @@ kept in memory; a step re-executed elsewhere takes it up again from the ledger.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,17 +17,15 @@ import sqlalchemy as sa
 from dagster._core.execution.plan.step import IExecutionStep
 
 from ingestion_assets.landing import claims, finishing, leases
-from ingestion_assets.landing.channels import announce
 from ingestion_assets.landing.claims import Claim
 from ingestion_assets.landing.dispatch import lose
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.leases import LaneBusyError
-from ingestion_assets.landing.pauses import pause_lane
-from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, PARTITION_TAG
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, LANE_TAG
 from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.orchestration import heartbeats
-from ingestion_assets.orchestration.heartbeats import Ending
+from ingestion_assets.orchestration.heartbeats import Worker
 from ingestion_assets.orchestration.retries import (
     CANCELLED,
     REDISPATCH_DELAY_S,
@@ -35,12 +33,11 @@ from ingestion_assets.orchestration.retries import (
     cancelled,
     failed,
     failure_of,
-    killed_for_memory,
-    lost,
     retry_in_step,
     stalled,
     what_failed,
 )
+from ingestion_assets.orchestration.worker_runs import WorkerRuns, worker_at_work
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets.stores.error_text import as_told
@@ -86,59 +83,6 @@ class Working:
 
 
 _working: dict[str, Working] = {}
-_said: dict[str, FailureOf] = {}  # of a run that may not have been able to tell the ledger
-
-
-@heartbeats.on_beat
-def renew_leases(run_ids: Sequence[str]) -> None:
-    """A run keeps its lanes as long as its worker beats."""
-    with postgres.engine().begin() as connection:
-        leases.renew(connection, run_ids=run_ids, lease_s=load_settings().lease_s)
-
-
-@heartbeats.on_end
-def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None:
-    """Whatever a dispatched run still holds when nobody executes it any more goes back at once.
-
-    A lost process may be the payloads' fault, and so may be a failed run: that costs them an attempt. A run that could not
-    even give back was cut off from the ledger, and what it had to say of them still counts. A run that was cancelled before
-    it claimed anything was about to claim what its lane has: that waits. What a person's run holds waits for its retries: the
-    sensor gives that back.
-    """
-    if DISPATCH_TAG not in tags:
-        return
-    settings = load_settings()
-    failure = _said.pop(run_id, None) or _failure_by(ending, run_id)
-    pause_s = settings.cancel_pause_s if failure.code == CANCELLED else 0.0
-    with postgres.engine().begin() as connection:
-        finishing.give_back(
-            connection,
-            run_id,
-            error=failure.as_error(),
-            transient=failure.transient,
-            delay_s=REDISPATCH_DELAY_S,
-            max_attempts=settings.max_attempts,
-            pause_s=pause_s,
-            alone=failure.alone,
-        )
-        leases.release(connection, run_id)
-        if lose(connection, [UUID(tags[DISPATCH_TAG])]):
-            lane = Lane(tags[FLOW_TAG], tags[PARTITION_TAG], tags[LANE_TAG])
-            if failure.code == CANCELLED:
-                pause_lane(connection, lane, error=failure.as_error(), seconds=pause_s)
-            announce(connection, [(lane.flow, lane.name)])
-
-
-def _failure_by(ending: Ending, run_id: str) -> FailureOf:
-    if ending.how == "cancelled":
-        return cancelled(run_id)
-    if ending.how == "failed":
-        return failed(run_id, ending.reason)
-    if ending.how == "stalled":
-        return stalled(run_id, ending.reason)
-    if ending.how == "out of memory":
-        return killed_for_memory(run_id, ending.reason)
-    return lost(run_id, ending.reason, cut_off=ending.how == "over")
 
 
 @contextmanager
@@ -153,7 +97,6 @@ def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False
         work = _working.get(run_id)
         if work is None:
             _working.clear()
-            _said.clear()
             work = _working[run_id] = _start(context, flow)
         yield work
         if last or _is_last_step(context, flow):
@@ -165,7 +108,9 @@ def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False
             raise again from as_told(error)
         work = _working.pop(run_id, None)
         if work is not None:
-            failure = _said[run_id] = _failure_by_error(context, error)
+            failure = _failure_by_error(context, error)
+            if (worker := worker_at_work()) is not None:
+                worker.note_failure(run_id, failure)
             pause_s = work.settings.cancel_pause_s if failure.code == CANCELLED else 0.0
             work.give_back(failure, pause_s=pause_s)
         raise as_told(error)  # noqa: B904  # what led to it is not told
@@ -217,7 +162,9 @@ def _start(context: dg.AssetExecutionContext, flow: Flow) -> Working:
     engine = postgres.engine()
     started = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(heartbeats.beating(context.run.run_id))
+        if worker_at_work() is None:
+            itself = WorkerRuns(worker=Worker.here(), engine=engine, settings=settings)
+            stack.enter_context(itself.beating(context.run.run_id))
         claim = _claim(context, flow, engine, settings)
         return Working(
             partition=context.partition_key,
