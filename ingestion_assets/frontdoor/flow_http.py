@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.routing import iter_route_contexts
 
 from ingestion_assets.frontdoor.door import FrontDoor
-from ingestion_assets.frontdoor.envelope import Endpoint
+from ingestion_assets.frontdoor.middleware import Endpoint
 from ingestion_assets.landing.flows import Flow
 
 Work = Callable[[FrontDoor], Coroutine[Any, Any, None]]
@@ -54,4 +54,4 @@ def _addresses(http: FlowHttp) -> Iterator[tuple[str, str]]:
     for router in http.routers:
         for context in iter_route_contexts(router.routes):
             for method in context.methods or {"WebSocket"}:
-                yield method, context.path
+                yield method, context.path or ""

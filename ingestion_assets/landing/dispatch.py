@@ -47,7 +47,7 @@ class LaneState:
     in_vain_s: float = 0.0
     """Seconds since the last of those was lost."""
     rest_s: float = 0.0
-    """Seconds until its rest is over: none where much has gathered, or where what is oldest was given back by a run."""
+    """Seconds until its rest is over: none where much has gathered, or where what is oldest was in a run before."""
 
     @property
     def paused_s(self) -> float:
@@ -161,7 +161,7 @@ _STATES = """
                    WHERE d.flow = l.flow AND d.lane = l.lane AND d.state = 'pending') AS pending,
            vain.in_vain, vain.in_vain_s, coalesce(resting.rest_s, 0)::float8 AS rest_s
     FROM ({lanes}) l CROSS JOIN LATERAL (
-        SELECT partition, received_at, deferrals FROM ingestion.drops
+        SELECT partition, received_at, claimed_at FROM ingestion.drops
         WHERE state = 'landed' AND flow = l.flow AND lane = l.lane
           AND (not_before IS NULL OR not_before <= clock_timestamp())
         ORDER BY id LIMIT 1
@@ -180,7 +180,7 @@ _STATES = """
             WHERE d.flow = l.flow AND d.lane = l.lane AND d.state = 'finished'
               AND d.requested_at > clock_timestamp() - make_interval(secs => :rest_s)
             ORDER BY requested_at DESC LIMIT 1
-        ) newest WHERE rest_s > 0 AND oldest.deferrals = 0 AND NOT (
+        ) newest WHERE rest_s > 0 AND oldest.claimed_at IS NULL AND NOT (
             SELECT count(*) >= {drops} OR coalesce(sum(size_bytes), 0) >= {bytes} FROM (
                 SELECT size_bytes FROM ingestion.drops
                 WHERE state = 'landed' AND flow = l.flow AND lane = l.lane ORDER BY id LIMIT {drops}

@@ -11,18 +11,36 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from ingestion_assets.landing.channels import announce_finished
+from ingestion_assets.landing.channels import announce_change, announce_finished
 from ingestion_assets.landing.claims import ISOLATE_FROM_ATTEMPT, Claim, ClaimLostError
 from ingestion_assets.landing.drops import DropOutcome, Reject
 from ingestion_assets.landing.leases import release
 from ingestion_assets.landing.record_outcomes import pack
 from ingestion_assets.landing.rejects import insert_rejects
+from ingestion_assets.landing.wanted import ERRORS_BACK, ERRORS_OF, STATE_BACK
+
+_GOES_BACK = "(outcome.state = 'landed' OR outcome.state = 'held' AND drops.wanted = 'cancel')"
+_FINISH = sa.text(f"""
+    UPDATE ingestion.drops SET
+        state = CASE WHEN {_GOES_BACK} THEN {STATE_BACK} ELSE outcome.state END,
+        wanted = CASE WHEN {_GOES_BACK} THEN wanted END,
+        claim = CASE WHEN {_GOES_BACK} THEN NULL ELSE claim END,
+        queued_at = CASE WHEN {_GOES_BACK} THEN clock_timestamp() ELSE queued_at END,
+        finished_at = CASE WHEN outcome.state IN ('done', 'failed') OR {_GOES_BACK} AND wanted = 'cancel'
+                      THEN clock_timestamp() END,
+        result = outcome.result,
+        errors = CASE WHEN {_GOES_BACK} THEN {ERRORS_BACK} ELSE outcome.errors END
+    FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS outcome (id uuid, state text, result jsonb, errors jsonb)
+    WHERE drops.id = outcome.id AND drops.state = 'claimed' AND drops.claim = :claim_id
+    RETURNING drops.id, drops.state
+""")
 
 
 def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutcome]) -> None:
     """End the drops of a claim, keep their outcomes, free the lanes and tell the waiting.
 
-    Drops of a rebuild that were done before keep the receipt they gave. Raises `ClaimLostError`, and then writes nothing.
+    Those that are unfinished go back, to be taken again at once, unless somebody wants them to pause or be cancelled. Drops of
+    a rebuild that were done before keep the receipt they gave. Raises `ClaimLostError`, and then writes nothing.
     """
     expected = {drop.id for drop in claim.drops if not (claim.rebuild and drop.state == "done")}
     ended = [outcome for outcome in outcomes if outcome.drop_id in expected]
@@ -32,28 +50,24 @@ def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutco
         {
             "id": str(outcome.drop_id),
             "state": outcome.state,
-            "result": outcome.result,
+            "result": None if outcome.unfinished else outcome.result,
             "errors": list(outcome.errors) or None,
         }
         for outcome in ended
     ]
     updated = connection.execute(
-        sa.text("""
-            UPDATE ingestion.drops SET state = outcome.state, result = outcome.result, errors = outcome.errors,
-                   finished_at = CASE WHEN outcome.state <> 'held' THEN clock_timestamp() END
-            FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS outcome (id uuid, state text, result jsonb, errors jsonb)
-            WHERE drops.id = outcome.id AND drops.state = 'claimed' AND drops.claim = :claim_id
-        """),
-        {"rows": msgspec.json.encode(rows).decode(), "claim_id": claim.claim_id},
-    ).rowcount
-    if updated != len(rows):
+        _FINISH,
+        {"rows": msgspec.json.encode(rows).decode(), "claim_id": claim.claim_id, **ERRORS_OF},
+    ).all()
+    if len(updated) != len(rows):
         raise ClaimLostError(
-            f"{len(rows) - updated} of {len(rows)} drops are no longer held by run {claim.run_id}"
+            f"{len(rows) - len(updated)} of {len(rows)} drops are no longer held by run {claim.run_id}"
         )
     _insert_records(connection, ended)
     insert_rejects(connection, {drop.id: drop.flow for drop in claim.drops}, ended)
     release(connection, claim.run_id)
-    announce_finished(connection, [outcome.drop_id for outcome in ended])
+    announce_finished(connection, [row.id for row in updated if row.state != "landed"])
+    announce_change(connection, [row.id for row in updated if row.state == "landed"])
 
 
 def _insert_records(connection: sa.Connection, outcomes: Sequence[DropOutcome]) -> None:
@@ -89,26 +103,27 @@ def give_back(
 
     `transient` errors are nobody's fault and do not count as an attempt. The first time they may be taken again at
     once, then after `delay_s`, 3, 7, 15… times that, up to a minute; in any case not within `pause_s`. While a run worked on them
-    they did not wait: they count as queued that much later. A failed drop is kept whole as a reject of kind `payload`. The lanes stay held: `release` frees them.
+    they did not wait: they count as queued that much later. A failed drop is kept whole as a reject of kind `payload`; one that was to be paused or cancelled is now. The lanes stay held: `release` frees them.
     """
     rows = connection.execute(
-        sa.text("""
+        sa.text(f"""
             UPDATE ingestion.drops SET
                 attempts = CASE WHEN :alone THEN GREATEST(attempts + :counted, :isolate_from) ELSE attempts + :counted END,
                 deferrals = deferrals + 1,
-                state = CASE WHEN ended.for_good THEN 'failed' ELSE 'landed' END,
-                finished_at = CASE WHEN ended.for_good THEN clock_timestamp() END,
+                state = CASE WHEN ended.for_good THEN 'failed' ELSE {STATE_BACK} END,
+                wanted = CASE WHEN wanted = 'cancel' OR NOT ended.for_good THEN wanted END,
+                finished_at = CASE WHEN ended.for_good OR wanted = 'cancel' THEN clock_timestamp() END,
                 not_before = clock_timestamp()
                     + make_interval(secs => GREATEST(:pause_s, LEAST(60, :delay_s * (2 ^ LEAST(deferrals, 10) - 1)))),
                 queued_at = coalesce(queued_at, received_at) + (clock_timestamp() - claimed_at),
                 claim = NULL,
-                errors = CAST(:errors AS jsonb)
+                errors = CAST(CASE WHEN wanted = 'cancel' THEN :cancelled ELSE :errors END AS jsonb)
             FROM (
                 SELECT id AS drop_id, attempts + :counted >= :max_attempts OR :alone AND attempts >= :isolate_from AS for_good
                 FROM ingestion.drops WHERE claim = :claim_id AND state = 'claimed'
             ) ended
             WHERE id = ended.drop_id AND claim = :claim_id AND state = 'claimed'
-            RETURNING id, flow, state
+            RETURNING id, flow, state, wanted
         """),
         {
             "claim_id": claim_id,
@@ -119,9 +134,12 @@ def give_back(
             "alone": alone,
             "isolate_from": ISOLATE_FROM_ATTEMPT,
             "errors": msgspec.json.encode([error]).decode(),
+            **ERRORS_OF,
         },
     ).all()
-    end_as_rejects(connection, {row.id: row.flow for row in rows if row.state == "failed"}, error)
+    faulty = {row.id: row.flow for row in rows if row.state == "failed" and row.wanted is None}
+    end_as_rejects(connection, faulty, error)
+    announce_finished(connection, [row.id for row in rows if row.wanted is not None])
     return len(rows)
 
 

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from ingestion_assets.landing.channels import announce
 
 _LET_GO = sa.text("""
-    UPDATE ingestion.drops SET state = 'landed', claim = NULL, attributes = attributes || CAST(:attributes AS jsonb),
+    UPDATE ingestion.drops SET state = 'landed', claim = NULL, wanted = NULL, attributes = attributes || CAST(:attributes AS jsonb),
            result = NULL, errors = NULL, not_before = NULL, queued_at = clock_timestamp()
     WHERE id = :id AND flow = :flow AND state = 'held'
     RETURNING flow, lane

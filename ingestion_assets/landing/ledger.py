@@ -12,12 +12,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ingestion_assets.landing.drops import Receipt
 from ingestion_assets.landing.pace import NO_BOUND, expected_waits
 from ingestion_assets.landing.record_outcomes import FIELDS, unpack
-from ingestion_assets.landing.tables import drops, receipt_records, unreadable_segments
+from ingestion_assets.landing.tables import drops, progress, receipt_records, unreadable_segments
 
 Item = TypeVar("Item")
 
-_RECEIPT = [drops.c[name] for name in Receipt.__dataclass_fields__]
-_ALIAS_OF = drops.c.attributes["alias_of"].astext
+_TOLD = sa.func.json_build_object("number", progress.c.number, "at", progress.c.at, "state", progress.c.state)
+_RECEIPT = [
+    *(drops.c[name] for name in Receipt.__struct_fields__ if name != "progress"),
+    sa.case((progress.c.drop_id.is_not(None), _TOLD)).label("progress"),
+]
+_WITH_PROGRESS = drops.outerjoin(progress, progress.c.drop_id == drops.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +45,20 @@ async def receipts(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[UUID, Recei
 
 def read_receipts(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, Receipt]:
     rows = connection.execute(
-        sa.select(*_RECEIPT, _ALIAS_OF.label("alias_of")).where(
-            drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID)))
-        )
-    ).all()
-    found = {row.id: Receipt(**_without_alias(row)) for row in rows}
-    aliases = {row.id: UUID(row.alias_of) for row in rows if row.alias_of and row.state == "done"}
+        sa.select(*_RECEIPT)
+        .select_from(_WITH_PROGRESS)
+        .where(drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID))))
+    )
+    found = {row.id: Receipt(**row._mapping) for row in rows}
+    aliases = {
+        one.id: UUID(one.attributes["alias_of"])
+        for one in found.values()
+        if one.state == "done" and "alias_of" in one.attributes
+    }
     if aliases:
         originals = read_receipts(connection, list(aliases.values()))
         found |= {alias: originals[target] for alias, target in aliases.items() if target in originals}
     return found
-
-
-def _without_alias(row: Any) -> dict[str, Any]:
-    values = dict(row._mapping)
-    del values["alias_of"]
-    return values
 
 
 async def list_receipts(
@@ -69,7 +71,7 @@ async def list_receipts(
     cursor: str | None = None,
 ) -> Page[Receipt]:
     """Receipts, newest first."""
-    query = sa.select(*_RECEIPT).order_by(drops.c.id.desc()).limit(limit + 1)
+    query = sa.select(*_RECEIPT).select_from(_WITH_PROGRESS).order_by(drops.c.id.desc()).limit(limit + 1)
     for column, value in ((drops.c.flow, flow), (drops.c.state, state), (drops.c.principal, principal)):
         if value is not None:
             query = query.where(column == value)

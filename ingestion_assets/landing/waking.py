@@ -1,6 +1,5 @@
 """Waking runs at once: a thread that asks for a run as soon as a lane has work, so that nobody waits for a sensor."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -15,6 +14,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from ingestion_assets.landing.channels import freed_lane
 from ingestion_assets.landing.dispatch import (
     Dispatch,
     LaneState,
@@ -111,6 +111,10 @@ class Waker:
         for lane in lanes:
             self._places.put((lane.flow, lane.name))
 
+    def lane_freed(self, payload: str) -> None:
+        """Take a notification of `channels.LANE_FREE`."""
+        self._places.put(freed_lane(payload))
+
     def wake_all(self, flows: Iterable[str]) -> None:
         """Any lane of these flows may have work: for whoever may have missed that. Returns at once."""
         for flow in flows:
@@ -125,11 +129,6 @@ class Waker:
         with self._lock:
             self._asked_after.add((flow, lane))
         self._places.put((flow, lane))
-
-    def lane_freed(self, payload: str) -> None:
-        """Take a notification on the channel `ingestion_lane_free`."""
-        freed = json.loads(payload)
-        self._places.put((freed["flow"], freed["lane"]))
 
     def _run(self) -> None:
         due: dict[Place, float] = {}

@@ -60,7 +60,7 @@ class RunWarden(threading.Thread):
         self._ended = threading.Event()
 
     def drain(self) -> None:
-        """The worker takes no new runs; those that do not end within `drain_s` are cut off."""
+        """The worker takes no new runs; its runs are asked to end at a safe point, and cut off after `drain_s`."""
         self._stop_at = self._stop_at or time.monotonic() + self._drain_s
 
     def run(self) -> None:
@@ -71,6 +71,8 @@ class RunWarden(threading.Thread):
                 rows = self._runs.live()
                 alive = [row for row in rows if not self._is_lost(row)]
                 self._memory.look({row.run_id: row.pid for row in rows})
+                if self._stop_at is not None:
+                    heartbeats.ask_to_stop(self._engine, worker=self._worker)
                 self._end_stalled(alive)
                 if now >= next_beat:
                     moving = [row.run_id for row in alive if row.run_id not in self._stalled]

@@ -127,6 +127,7 @@ class WorkerRuns:
             yield
             return
         stop = threading.Event()
+        _heed_interrupts()
         beats = threading.Thread(
             target=self._keep_beating,
             args=(run_id, threading.get_native_id(), stop),
@@ -177,3 +178,12 @@ def _failure_by(ending: Ending, run_id: str) -> FailureOf:
     if ending.how == "out of memory":
         return killed_for_memory(run_id, ending.reason)
     return lost(run_id, ending.reason, cut_off=ending.how == "over")
+
+
+def _heed_interrupts() -> None:
+    """A shell's background job is started deaf to SIGINT, by which a run is ended."""
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,10 +12,10 @@ import sqlalchemy as sa
 from ingestion_assets.landing import finishing, leases, waking
 from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, request
 from ingestion_assets.landing.flows import Runs
-from ingestion_assets.landing.storage import LocalStorage
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.stores.postgres import driver_url
-from ingestion_assets_tests.landing.test_spine import LANE, accept_all, done, note, take
+from ingestion_assets_tests.landing.ledger_for_tests import LANE, accept_all, done, note, take
 from ingestion_assets_tests.servers import wait_until
 
 
