@@ -36,6 +36,13 @@ Seen = Annotated[
 ]
 
 
+_EVENT = {
+    "type": "object",
+    "description": "A Server-Sent Event; `data` is a receipt as JSON.",
+    "properties": {"id": {"type": "string"}, "event": {"const": "receipt"}, "data": {"type": "string"}},
+}
+
+
 @router.get(
     "/{receipt_id}/events",
     operation_id="followReceipt",
@@ -50,7 +57,7 @@ Seen = Annotated[
         **keyed_errors(404),
         200: {
             "description": "The events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         },
         204: {"description": "The receipt's end was seen before."},
     },
