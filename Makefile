@@ -33,7 +33,7 @@ test: lint ## Lint, then run the tests (a browser test needs Debian's chromium, 
 
 bench: $(STAMP) ## Measure speed, as ratios against floors and peers (installs those peers first)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
-	status=0; for script in latency throughput accept growth disk modules entities import_time; do \
+	status=0; for script in latency backfill throughput accept growth disk modules entities import_time; do \
 		$(BIN)/python benchmarks/$$script.py || status=1; \
 	done; exit $$status
 
