@@ -128,7 +128,7 @@ async def _unexpected(_: Request, __: Exception) -> Response:
     return unexpected().response()
 
 
-async def _problem(asked: HTTPConnection, error: Exception) -> Response | None:
+async def _problem(asked: HTTPConnection, error: Exception) -> Any:
     if not isinstance(error, Problem):
         raise error
     if isinstance(asked, WebSocket) and asked.application_state is not WebSocketState.CONNECTING:
