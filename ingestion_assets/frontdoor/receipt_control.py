@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ingestion_assets.frontdoor.door import front_door
-from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
+from ingestion_assets.frontdoor.openapi import keyed_errors, secured
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receipt_view import ReceiptView, receipt_json
 from ingestion_assets.frontdoor.receipts import ReceiptId, json_response, own_receipt
@@ -26,7 +26,7 @@ _DOCUMENTED: dict[str, Any] = {
             "description": "The run at work on it comes to it at its next safe point.",
         },
     },
-    "openapi_extra": {"security": SECURITY},
+    "openapi_extra": secured(),
 }
 
 

@@ -15,7 +15,7 @@ from starlette.types import Receive
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.event_stream import EventStream, event_bytes
 from ingestion_assets.frontdoor.open_streams import until_gone
-from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
+from ingestion_assets.frontdoor.openapi import keyed_errors, secured
 from ingestion_assets.frontdoor.receipt_view import receipt_json
 from ingestion_assets.frontdoor.receipts import ReceiptId, own_receipt
 from ingestion_assets.frontdoor.waiting import OVER, version
@@ -36,6 +36,13 @@ Seen = Annotated[
 ]
 
 
+_EVENT = {
+    "type": "object",
+    "description": "A Server-Sent Event; `data` is a receipt as JSON.",
+    "properties": {"id": {"type": "string"}, "event": {"const": "receipt"}, "data": {"type": "string"}},
+}
+
+
 @router.get(
     "/{receipt_id}/events",
     operation_id="followReceipt",
@@ -50,11 +57,11 @@ Seen = Annotated[
         **keyed_errors(404),
         200: {
             "description": "The events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         },
         204: {"description": "The receipt's end was seen before."},
     },
-    openapi_extra={"security": SECURITY},
+    openapi_extra=secured(),
 )
 async def follow_receipt(
     request: Request,

@@ -78,27 +78,19 @@ class RecordOutcomePage(BaseModel):
     next: str | None = Field(description="Cursor of the next page, null at the end.")
 
 
+_SHOWN = [name for name in ReceiptView.model_fields if name in Receipt.__struct_fields__]
+
+
+def receipt_url(drop_id: UUID | str) -> str:
+    """Where a receipt is read."""
+    return f"/api/v1/receipts/{drop_id}"
+
+
 def receipt_json(receipt: Receipt, *, runs_url: str) -> dict[str, Any]:
     """The receipt as JSON."""
-    address = f"/api/v1/receipts/{receipt.id}"
-    return {
-        "id": receipt.id,
-        "state": receipt.state,
-        "flow": receipt.flow,
-        "partition": receipt.partition,
-        "subject": receipt.subject,
-        "records": receipt.records,
-        "size_bytes": receipt.size_bytes,
-        "attempts": receipt.attempts,
-        "received_at": receipt.received_at,
-        "claimed_at": receipt.claimed_at,
-        "finished_at": receipt.finished_at,
-        "run_id": receipt.run_id,
+    address = receipt_url(receipt.id)
+    return {name: getattr(receipt, name) for name in _SHOWN} | {
         "run_url": f"{runs_url}/{receipt.run_id}" if receipt.run_id else None,
-        "result": receipt.result,
-        "errors": receipt.errors,
-        "wanted": receipt.wanted,
-        "progress": receipt.progress,
         "url": address,
         "records_url": f"{address}/records",
         "registered": True,

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
-from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
+from ingestion_assets.frontdoor.openapi import keyed_errors, secured
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.frontdoor.tokens import Principal, digest
@@ -52,7 +52,7 @@ class Ticket(BaseModel):
     status_code=201,
     response_model=Ticket,
     responses=keyed_errors(),
-    openapi_extra={"security": SECURITY},
+    openapi_extra=secured(),
 )
 async def create_ticket(request: Request) -> Response:
     door = front_door(request)

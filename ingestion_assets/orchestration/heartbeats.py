@@ -274,6 +274,15 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def _heed_interrupts() -> None:
+    """A shell's background job is started deaf to SIGINT, by which a run is ended."""
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def beating(run_id: str) -> Iterator[None]:
     """Beat for a run that this process executes outside the workers, unless somebody does already."""
@@ -284,6 +293,7 @@ def beating(run_id: str) -> Iterator[None]:
         yield
         return
     stop = threading.Event()
+    _heed_interrupts()
     working_thread = threading.get_native_id()
     progress = Progress()
 

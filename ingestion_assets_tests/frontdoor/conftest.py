@@ -67,6 +67,13 @@ def serving(settings: Settings) -> Iterator[Front]:
     own = engine(settings.require("postgres_url"))
     runs = InstantRuns(engine=own)
     app = create_app(settings, launch=runs)
+    with served(app) as url:
+        yield Front(url=url, engine=own, runs=runs, settings=settings, app=app)
+
+
+@contextmanager
+def served(app: FrontDoorApp) -> Iterator[str]:
+    """The address at which a thread of this process serves `app`, as the front door's process would."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         config = uvicorn.Config(
@@ -84,7 +91,7 @@ def serving(settings: Settings) -> Iterator[Front]:
             wait_until(
                 lambda: server.started or not thread.is_alive(), seconds=20, what="the front door to start"
             )
-            yield Front(url=f"http://127.0.0.1:{port}", engine=own, runs=runs, settings=settings, app=app)
+            yield f"http://127.0.0.1:{port}"
         finally:
             server.should_exit = True
             thread.join()
