@@ -5,6 +5,7 @@ from collections import ChainMap
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request
