@@ -3,7 +3,7 @@
 An event is the whole receipt, so that a client that comes again, or is slow, is up to date with the next one.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -115,7 +115,9 @@ async def follow_receipt_by_websocket(
                 await websocket.send_text(msgspec.json.encode(message).decode())
 
 
-async def _changes(door: FrontDoor, receipt: Receipt, seen: str | None) -> AsyncIterator[Receipt | None]:
+async def _changes(
+    door: FrontDoor, receipt: Receipt, seen: str | None
+) -> AsyncGenerator[Receipt | None, None]:
     with door.waker.demand() as demand:
         demand.add(receipt.flow, receipt.lane)
         async with aclosing(door.finished.follow(receipt.id, seen=seen, quiet_s=KEEP_ALIVE_S)) as changes:
