@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pymongo.collection import Collection
 from pymongo.database import Database
 
-from ingestion_assets.stores.mongo import MESSAGES
+from ingestion_assets.conversations.collections import MESSAGES
 
 IN_FLIGHT_S = 5.0
 
