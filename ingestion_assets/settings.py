@@ -127,6 +127,15 @@ class Settings(BaseSettings):
         "6000/minute",
         description="Requests per API key, in the notation of the `limits` library (`100/second;5000/hour`); empty switches it off.",
     )
+    max_streams: int = Field(
+        500,
+        ge=0,
+        description="WebSockets and event streams of receipts that one front door serves at once; above it 503.",
+    )
+    websocket_origins: str = Field(
+        "",
+        description="Origins of other sites whose pages may open WebSockets here, separated by commas: `https://app.example.com`; `*`: any. A page of the front door's own host may.",
+    )
     body_timeout_s: float = Field(
         30.0,
         description="Seconds without a byte of the request body after which the request is answered 408.",
@@ -195,7 +204,7 @@ class Settings(BaseSettings):
     worker_spare_mb: int = Field(
         128,
         ge=1,
-        description="A worker process that holds this many MB more after a run than at its start is replaced.",
+        description="A worker process that holds this many MB more after a run than when it was warm is replaced.",
     )
     heartbeat_s: float = Field(2.0, description="Seconds between heartbeats of a run's worker.")
     conversation_lanes: int = Field(

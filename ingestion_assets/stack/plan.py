@@ -191,8 +191,10 @@ def _runs_in_code_server(places: Places) -> bool:
     place = places.dagster_home / "dagster.yaml"
     if not place.exists() or place.is_symlink():
         return False
-    launcher = (yaml.safe_load(place.read_text(encoding="utf-8")) or {}).get("run_launcher") or {}
-    return not str(launcher.get("module", "")).startswith("ingestion_assets.")
+    read = yaml.safe_load(place.read_bytes())
+    launcher = read.get("run_launcher") if isinstance(read, dict) else None
+    module = launcher.get("module") if isinstance(launcher, dict) else None
+    return not str(module).startswith("ingestion_assets.")
 
 
 def install_dagster_configuration(places: Places) -> None:

@@ -1,5 +1,6 @@
 """Rounds of load, kill and rest against one stack, and what they came to."""
 
+import os
 import random
 import time
 from collections import Counter
@@ -15,9 +16,10 @@ from ingestion_assets_tests.faults.convergence import Audit, audit, come_to_rest
 from ingestion_assets_tests.faults.late_writes import LateWrites, late_writes
 from ingestion_assets_tests.faults.load import Acknowledged, Client, Load, Send, Senders
 from ingestion_assets_tests.faults.targets import SUPERVISORD, UP, kill
-from ingestion_assets_tests.stacks import RunningStack, launch, running_stack, until_ready
+from ingestion_assets_tests.stacks import SHORT_REST, RunningStack, launch, running_stack, until_ready
 
 DEADLINE_S = 120.0
+LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 
 
 def loads_of_flows() -> dict[str, Load]:
@@ -29,7 +31,8 @@ def loads_of_flows() -> dict[str, Load]:
 
 def settings_of(loads: Mapping[str, Load]) -> dict[str, object]:
     """The settings of a stack under these loads."""
-    return {name: value for load in loads.values() for name, value in load.settings.items()}
+    of_flows = {name: value for load in loads.values() for name, value in load.settings.items()}
+    return of_flows | ({} if LONG else dict(SHORT_REST))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
