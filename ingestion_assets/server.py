@@ -21,6 +21,7 @@ from ingestion_assets.frontdoor.flow_http import without_clashes
 from ingestion_assets.frontdoor.launching import GraphqlLauncher
 from ingestion_assets.frontdoor.logs import configure_logging
 from ingestion_assets.frontdoor.protocol import GuardedProtocol
+from ingestion_assets.frontdoor.uvicorn_internals import raise_at_end
 from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.flows import Keys
 from ingestion_assets.landing.storage import open_storage
@@ -51,7 +52,12 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
                 if isinstance(flow.partitions, Keys)
             },
         )
-    waker = Waker(engine=engine(settings.require("postgres_url")), launch=launch, rest_s=settings.lane_rest_s)
+    waker = Waker(
+        engine=engine(settings.require("postgres_url")),
+        launch=launch,
+        rest_s=settings.lane_rest_s,
+        runs={name: flow.runs for name, flow in flows.items()},
+    )
     door = FrontDoor(settings=settings, storage=open_storage(settings), flows=flows, waker=waker)
     return build_app(door, flows=https.values(), faults=[*found.faults, *faults])
 
@@ -68,7 +74,7 @@ class DrainingServer(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._door.stopping = True
-        self._captured_signals.append(sig)
+        raise_at_end(self, sig)
         threading.Timer(NOTICE_S, self._close).start()
 
     def _close(self) -> None:

@@ -195,7 +195,7 @@ class Settings(BaseSettings):
     worker_spare_mb: int = Field(
         128,
         ge=1,
-        description="A worker process that holds this many MB more after a run than at its start is replaced.",
+        description="A worker process that holds this many MB more after a run than when it was warm is replaced.",
     )
     heartbeat_s: float = Field(2.0, description="Seconds between heartbeats of a run's worker.")
     conversation_lanes: int = Field(

@@ -17,17 +17,22 @@ from ingestion_assets.conversations.documented import (
     LINE,
     MESSAGE,
     Batch,
-    BatchIngestResponse,
-    described,
 )
 from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_batch, single_message
 from ingestion_assets.conversations.flow import session_attribute
-from ingestion_assets.frontdoor.bodies import too_deep
+from ingestion_assets.conversations.schema import BatchIngestResponse
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.flow_http import FlowHttp
-from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors, schema_of
+from ingestion_assets.frontdoor.openapi import (
+    IDEMPOTENCY_KEY,
+    PREFER,
+    keyed_errors,
+    schema_of,
+    secured,
+    takes,
+)
 from ingestion_assets.frontdoor.problems import Problem, unavailable
-from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.frontdoor.receiving import Arrival, take_in
 from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.stores.mongo import (
@@ -68,7 +73,7 @@ class FlowStatus(BaseModel):
     ),
     response_model=BatchIngestResponse,
     responses=ANSWERS,
-    openapi_extra=described(schema_of(Batch), {"messages": [MESSAGE]}),
+    openapi_extra=takes(schema_of(Batch), PREFER, IDEMPOTENCY_KEY, example={"messages": [MESSAGE]}),
 )
 async def ingest_batch(request: Request) -> Response:
     make_drop = _drop_maker(front_door(request), "batch", messages_in_batch, level=2)
@@ -82,7 +87,7 @@ async def ingest_batch(request: Request) -> Response:
     description="A single transcript line as the body; otherwise as a batch of one.",
     response_model=BatchIngestResponse,
     responses=ANSWERS,
-    openapi_extra=described(LINE, MESSAGE),
+    openapi_extra=takes(LINE, PREFER, IDEMPOTENCY_KEY, example=MESSAGE),
 )
 async def ingest_message(request: Request) -> Response:
     make_drop = _drop_maker(front_door(request), "message", single_message, level=0)
@@ -99,7 +104,7 @@ DIRECT = {("POST", "/api/v1/ingest/batch"): ingest_batch, ("POST", "/api/v1/inge
     description="Totals, the ten newest batches, and what waits. Needs the scope `conversations` or `read`.",
     response_model=FlowStatus,
     responses=keyed_errors(),
-    openapi_extra={"security": SECURITY},
+    openapi_extra=secured(),
 )
 async def ingestion_status(request: Request) -> Response:
     door = front_door(request)
@@ -169,7 +174,7 @@ def _drop_maker(
         except EnvelopeError as error:
             raise Problem(error.status, error.detail, errors=error.errors) from error
         except RecursionError:
-            raise too_deep(door.bodies.max_depth) from None
+            raise door.bodies.too_deep() from None
         door.bodies.check_depth(body, parts=messages, level=level)
         flow = door.flows[FLOW]
         partition = flow.partition_of(door.clock.now(), None)

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from pymongo.database import Database
 
 from ingestion_assets.conversations.batches import BatchOutcome
@@ -56,9 +55,7 @@ def outcome_of(
         errors=batch.errors or None,
         warnings=warnings or None,
     )
-    return DropOutcome(
-        batch.drop.id, msgspec.to_builtins(response), batch.records, batch.rejects, batch.errors
-    )
+    return DropOutcome(batch.drop.id, response.model_dump(), batch.records, batch.rejects, batch.errors)
 
 
 def _message(stats: IngestStats, *, parts_failed: int, parts_superseded: int) -> str:

@@ -1,18 +1,15 @@
-"""Streams as they land: decoding, cutting into durable parts, and what the ledger knows of a stream. No HTTP here.
+"""Streams as they land: cut into durable parts, and what the ledger knows of a stream. No HTTP here.
 
 A stream is a sequence of payloads (parts), each made durable as soon as it is full or a moment old. Its parts carry
 idempotency keys that count up, so that two senders of one stream cannot both go on, and a lost answer doubles nothing.
 """
 
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-import zstandard
 
 from ingestion_assets.entities.flow import NAME, REST_OF_LINE, SEGMENT_BYTES, lines_in
 from ingestion_assets.entities.lines import LONGEST_LINE
@@ -24,12 +21,7 @@ _LINE_OPEN = "line_open"
 _KEYS_AT_ONCE = 100
 _STEPS = (_KEYS_AT_ONCE**3, _KEYS_AT_ONCE**2, _KEYS_AT_ONCE, 1)
 LONGEST_STREAM = timedelta(days=7)
-_FEED = 1024  # compressed bytes decoded at a time: what they may swell to is bounded
 TOTALS = ("processed", "resolved", "inserted", "updated", "unchanged", "superseded", "failed", "waiting")
-
-
-class BrokenStreamError(Exception):
-    """Bytes that are not what their encoding says; says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,44 +176,3 @@ class Cutter:
         self.lines += count
         self.bytes += len(body)
         return segment
-
-
-Decode = Callable[[bytes], Iterator[bytes]]
-
-
-def decoder(coding: str) -> tuple[Decode, Callable[[], None]]:
-    """A function from arriving bytes to text, and one that raises `BrokenStreamError` if the text ended too early."""
-    if coding == "identity":
-        return lambda data: iter([data] if data else []), lambda: None
-    make: Callable[[], Any] = (
-        (lambda: zlib.decompressobj(wbits=31))
-        if coding == "gzip"
-        else zstandard.ZstdDecompressor(max_window_size=8 * 2**20).decompressobj
-    )
-    current = make()
-    begun = False
-
-    def decode(data: bytes) -> Iterator[bytes]:
-        nonlocal current, begun
-        pending = memoryview(data)
-        while pending:
-            if current.eof:
-                current, begun = make(), False
-            feed, pending = bytes(pending[:_FEED]), pending[_FEED:]
-            while feed:
-                begun = True
-                try:
-                    text = current.decompress(feed)
-                except (zlib.error, zstandard.ZstdError) as error:
-                    raise BrokenStreamError(f"the text is not valid {coding}: {error}") from error
-                if text:
-                    yield text
-                feed = current.unused_data if current.eof else b""
-                if feed:
-                    current = make()
-
-    def check() -> None:
-        if begun and not current.eof:
-            raise BrokenStreamError(f"the text is not valid {coding}: it ends too early")
-
-    return decode, check

@@ -5,7 +5,6 @@ from collections import ChainMap
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request
@@ -16,11 +15,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingestion_assets.frontdoor import drift, health, receipts, rejects
+from ingestion_assets.frontdoor.answers import json_response
+from ingestion_assets.frontdoor.docs_page import docs_page
 from ingestion_assets.frontdoor.door import FrontDoor
-from ingestion_assets.frontdoor.envelope import Endpoint, Envelope
 from ingestion_assets.frontdoor.flow_http import FlowHttp, Work
-from ingestion_assets.frontdoor.openapi import describe, docs_page
-from ingestion_assets.frontdoor.problems import Problem, unexpected
+from ingestion_assets.frontdoor.middleware import Endpoint, OuterLayer
+from ingestion_assets.frontdoor.openapi import describe
+from ingestion_assets.frontdoor.problems import Problem, error_item, invalid, unexpected
 from ingestion_assets.frontdoor.query import known_parameters
 
 SERVICE = "ingestion"
@@ -34,20 +35,20 @@ log = structlog.get_logger(__name__)
 
 
 class FrontDoorApp(FastAPI):
-    """FastAPI with the envelope as its outermost layer."""
+    """FastAPI within a layer of our own, which even its own error handling lies in."""
 
     door: FrontDoor
-    _envelope: ASGIApp
+    _outermost: ASGIApp
 
     def surround(self, *, direct: Mapping[tuple[str, str], Endpoint], door: FrontDoor) -> None:
-        """Put the envelope around everything."""
+        """Put the outer layer around everything."""
         self.door = door
-        self._envelope = Envelope(
+        self._outermost = OuterLayer(
             super().__call__, owner=self, direct=direct, metrics=door.metrics, stopping=lambda: door.stopping
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._envelope(scope, receive, send)
+        await self._outermost(scope, receive, send)
 
 
 def build_app(
@@ -93,7 +94,7 @@ def build_app(
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_document() -> Response:
-        return receipts.json_response(app.openapi())
+        return json_response(app.openapi())
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
@@ -146,8 +147,6 @@ def _methods_at(request: Request) -> set[str]:
 async def _invalid(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    items: list[dict[str, Any]] = [
-        {"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()
-    ]
-    where = ", ".join(".".join(map(str, item["loc"])) for item in items[:5])
-    return Problem(422, f"The request is not valid: {where}.", errors=items).response()
+    return invalid(
+        [error_item(*one["loc"], msg=one["msg"], type=one["type"]) for one in error.errors()]
+    ).response()

@@ -17,14 +17,14 @@ from starlette.requests import Request
 
 from ingestion_assets.frontdoor.admission import Backlog
 from ingestion_assets.frontdoor.bodies import BodyReader
-from ingestion_assets.frontdoor.budget import InflightBudget
+from ingestion_assets.frontdoor.body_memory import BodyMemory
 from ingestion_assets.frontdoor.dependencies import Dependencies
 from ingestion_assets.frontdoor.keyring import Keyring
-from ingestion_assets.frontdoor.late_rows import LateRows
 from ingestion_assets.frontdoor.limits import RateLimits
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.frontdoor.notifications import Notifications
-from ingestion_assets.frontdoor.problems import Problem, retry_after_header, unavailable
+from ingestion_assets.frontdoor.problems import Problem, too_many_requests, unavailable
+from ingestion_assets.frontdoor.receipt_lookup import ReceiptLookup
 from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.frontdoor.waiting import ReceiptWatch
 from ingestion_assets.landing import ledger
@@ -72,11 +72,11 @@ class FrontDoor:
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="frontdoor")
         self.intake = Intake(storage=storage, engine=self.engine, on_registered=waker.wake)
         self.clock = self.intake.clock
-        self.late_rows = LateRows(
+        self.receipts = ReceiptLookup(
             engine=self.engine, async_engine=self.async_engine, storage=storage, clock=self.clock
         )
         self.metrics = RequestMetrics({name: flow.tally for name, flow in flows.items()})
-        self.budget = InflightBudget(limit_bytes=settings.max_inflight_bytes)
+        self.body_memory = BodyMemory(limit_bytes=settings.max_inflight_bytes)
         self.bodies = BodyReader(settings)
         self.keyring = Keyring(
             engine=self.engine,
@@ -130,7 +130,7 @@ class FrontDoor:
         with contextlib.suppress(SQLAlchemyError, OSError):
             await self.async_engine.dispose()
         self.threads.shutdown(wait=False, cancel_futures=True)
-        self.late_rows.stop()
+        self.receipts.stop()
 
     def stop_waiting(self) -> None:
         """Not ready any more; those who wait for an outcome get their receipt now."""
@@ -157,10 +157,8 @@ class FrontDoor:
                 (name.lower().encode(), value.encode()) for name, value in verdict.headers
             )
         if not verdict.allowed:
-            raise Problem(
-                429,
-                f"The rate limit of this API key is used up; try again in {retry_after_header(verdict.retry_after_s)} s.",
-                headers={"Retry-After": retry_after_header(verdict.retry_after_s)},
+            raise too_many_requests(
+                "The rate limit of this API key is used up", retry_after_s=verdict.retry_after_s
             )
         if scopes and not principal.may(*scopes):
             raise Problem(403, f"This API key lacks the scope {' or '.join(scopes)}.")

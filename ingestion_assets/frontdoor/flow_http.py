@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.routing import iter_route_contexts
 
 from ingestion_assets.frontdoor.door import FrontDoor
-from ingestion_assets.frontdoor.envelope import Endpoint
+from ingestion_assets.frontdoor.middleware import Endpoint
 from ingestion_assets.landing.flows import Flow
 
 Work = Callable[[FrontDoor], Coroutine[Any, Any, None]]

@@ -7,10 +7,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.metrics import CONTENT_TYPE
 from ingestion_assets.frontdoor.openapi import errors
-from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.landing.clock import OFF_S
 
 router = APIRouter(tags=["operations"])
@@ -90,11 +90,7 @@ async def ready(request: Request) -> Response:
         "reasons": reasons,
         "warnings": _clock_warnings(door),
     }
-    response = json_response(body)
-    if reasons:
-        response.status_code = 503
-        response.headers["Retry-After"] = "2"
-    return response
+    return json_response(body, 503, headers={"Retry-After": "2"}) if reasons else json_response(body)
 
 
 @router.get(
@@ -146,11 +142,9 @@ async def health(request: Request) -> Response:
         "left_out": list(request.app.state.faults),
         **request.app.state.health_of_flows(),
     }
-    response = json_response(body)
     if status == "unhealthy":
-        response.status_code = 503
-        response.headers["Retry-After"] = "5"
-    return response
+        return json_response(body, 503, headers={"Retry-After": "5"})
+    return json_response(body)
 
 
 @router.get(
@@ -168,7 +162,7 @@ async def metrics(request: Request) -> Response:
     door = front_door(request)
     door.metrics.show_ledger(await door.backlog.refresh(), flows=door.flows)
     door.metrics.show_dependencies({name: error is None for name, error in door.dependencies.known.items()})
-    door.metrics.inflight.set(door.budget.used_bytes)
+    door.metrics.inflight.set(door.body_memory.used_bytes)
     door.metrics.waiting.set(door.finished.waiting)
     door.metrics.limiter.set(door.limits.mode == "shared")
     door.metrics.show_clock(door.clock.off_by())

@@ -68,9 +68,14 @@ class RecordOutcomePage(BaseModel):
 _SHOWN = [name for name in ReceiptView.model_fields if name in Receipt.__struct_fields__]
 
 
+def receipt_url(drop_id: UUID | str) -> str:
+    """Where a receipt is read."""
+    return f"/api/v1/receipts/{drop_id}"
+
+
 def receipt_json(receipt: Receipt, *, runs_url: str) -> dict[str, Any]:
     """The receipt as JSON."""
-    address = f"/api/v1/receipts/{receipt.id}"
+    address = receipt_url(receipt.id)
     return {name: getattr(receipt, name) for name in _SHOWN} | {
         "run_url": f"{runs_url}/{receipt.run_id}" if receipt.run_id else None,
         "url": address,

@@ -56,7 +56,7 @@ def known_keys(connection: sa.Connection, *, flow: str, principal: str, keys: It
     return connection.scalars(query).all()
 
 
-def by_key(connection: sa.Connection, *, flow: str, principal: str, key: str) -> sa.Row[Any]:
+def by_key(connection: sa.Connection, *, flow: str, principal: str, key: str) -> sa.Row[Any, Any, Any]:
     """Partition, size and attributes of the payload that a sender sent with this idempotency key. Raises `NoResultFound`."""
     query = sa.select(drops.c.partition, drops.c.size_bytes, drops.c.attributes).where(
         drops.c.principal == principal, drops.c.flow == flow, drops.c.idempotency_key == key

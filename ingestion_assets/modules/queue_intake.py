@@ -22,9 +22,9 @@ import uuid_utils
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from ingestion_assets.frontdoor import preferences
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.request_headers import idempotency_key
 from ingestion_assets.landing.drops import IdempotencyConflictError, LandingUnavailableError
 from ingestion_assets.modules.attempts import Attempt
 from ingestion_assets.modules.desk import desk
@@ -167,7 +167,7 @@ async def _land(door: FrontDoor, client: Redis, raw: bytes) -> None:
 
 def _key(job_id: str) -> str:
     try:
-        return preferences.idempotency_key(job_id) or ""
+        return idempotency_key(job_id) or ""
     except Problem as error:
         raise RequestError("job_id must be 1 to 255 visible ASCII characters", errors=[]) from error
 

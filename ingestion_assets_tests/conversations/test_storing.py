@@ -277,25 +277,20 @@ def test_drift_is_seen_once_and_listed_newest_first(engine: sa.Engine, fresh_pos
     assert seen(second, new) == 2
     assert seen(second, new) == 0
 
-    async def listed() -> list[dict[str, Any]]:
+    async def listed() -> list[Any]:
         made = postgres.async_engine(fresh_postgres_url)
-        found: list[dict[str, Any]] = []
-        cursor = None
-        while True:
-            page = await drift.report(made, flow="f", limit=3, cursor=cursor)
-            found += page["items"]
-            cursor = page["next"]
-            if cursor is None:
-                break
-        with pytest.raises(ValueError, match="cursor"):
-            await drift.report(made, cursor="nonsense")
+        found: list[Any] = []
+        while rows := await drift.report(
+            made, flow="f", limit=3, after=drift.position_of(found[-1]) if found else None
+        ):
+            found += rows
         await made.dispose()
         return found
 
     items = asyncio.run(listed())
-    assert [(item["version"], item["path"]) for item in items] == [
+    assert [(item.version, item.path) for item in items] == [
         ("2.1", "user.b"), ("2.1", "user"), ("2.0", "user.a"), ("2.0", "user"),
     ]  # fmt: skip
-    assert items[0]["first_receipt"] == str(second.id)
+    assert items[0].first_drop == second.id
     assert paths_of([]) == {}
     msgspec.json.encode(items)

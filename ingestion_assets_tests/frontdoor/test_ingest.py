@@ -250,4 +250,17 @@ def test_a_client_that_goes_away_frees_its_place(front: Front) -> None:
         wait_until(lambda: finished.waiting == before, seconds=5, what="the waiter to be released")
     finally:
         front.runs.paused.clear()
-    assert front.app.door.budget.used_bytes == 0
+    assert front.app.door.body_memory.used_bytes == 0
+
+
+def test_a_reader_that_goes_away_frees_its_place(front: Front, client: httpx.Client) -> None:
+    front.runs.paused.set()
+    finished = front.app.door.finished
+    try:
+        address = client.post(BATCH, json=batch(), headers=ASYNC).headers["location"]
+        before = finished.waiting
+        with front.client() as impatient, pytest.raises(httpx.ReadTimeout):
+            impatient.get(address, headers={"Prefer": "wait=60"}, timeout=0.5)
+        wait_until(lambda: finished.waiting == before, seconds=5, what="the waiter to be released")
+    finally:
+        front.runs.paused.clear()

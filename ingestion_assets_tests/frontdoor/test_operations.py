@@ -13,6 +13,7 @@ from ingestion_assets.conversations.flow import CONVERSATIONS
 from ingestion_assets.flows import all_flows
 from ingestion_assets.frontdoor.app import kept_going
 from ingestion_assets.frontdoor.metrics import RequestMetrics
+from ingestion_assets.landing import drift
 from ingestion_assets.landing.drops import Lane, Receipt, State
 from ingestion_assets.modules.schema import SyncResponse
 from ingestion_assets_tests.frontdoor.conftest import Front
@@ -111,6 +112,35 @@ def test_openapi_and_docs(client: httpx.Client) -> None:
 def test_drift_is_reported(client: httpx.Client) -> None:
     assert client.get("/api/v1/drift").json() == {"items": [], "next": None}
     assert client.get("/api/v1/drift", params={"cursor": "zz"}).status_code == 422
+
+
+def test_drift_is_read_page_by_page(front: Front, client: httpx.Client) -> None:
+    paths = {"1.0": ["a", "a.b"], "": ["é"]}
+    older, newer = uuid7(), uuid7()
+    for drop_id, flow in ((older, "paged"), (newer, "paged_too")):
+        drift.observe(front.engine, flow=flow, drop_id=drop_id, paths=paths)
+    found: list[tuple[str, str | None, str]] = []
+    cursor = None
+    while True:
+        page = client.get("/api/v1/drift", params={"limit": 1, **({"cursor": cursor} if cursor else {})})
+        answer = page.json()
+        found += [(one["flow"], one["version"], one["path"]) for one in answer["items"]]
+        if (cursor := answer["next"]) is None:
+            break
+    of_one = [("1.0", "a.b"), ("1.0", "a"), (None, "é")]
+    assert found == [(flow, *one) for flow in ("paged_too", "paged") for one in of_one]
+
+
+@pytest.mark.parametrize(
+    "address", ["/api/v1/rejects?since=", "/api/v1/sites/1/modules?as_of="], ids=["since", "as_of"]
+)
+def test_a_time_without_a_zone_is_refused_everywhere(client: httpx.Client, address: str) -> None:
+    answer = client.get(f"{address}2026-01-31T00:00:00")
+    assert answer.status_code == 422
+    assert "the time needs a zone, such as Z" in answer.json()["detail"]
+    assert answer.json()["errors"][0]["type"] == "timezone_aware"
+    assert client.get(f"{address}2026-01-31T00:00:00Z").status_code in {200, 404}
+    assert client.get(f"{address}2026-01-31T01:00:00%2B01:00").status_code in {200, 404}
 
 
 def test_lanes_are_those_of_the_flow(front: Front, client: httpx.Client) -> None:

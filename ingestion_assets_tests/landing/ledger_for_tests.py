@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from ingestion_assets.landing import claims
-from ingestion_assets.landing.drops import Lane, NewDrop
+from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, RecordOutcome
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.local_storage import LocalStorage
@@ -80,3 +80,7 @@ def take(
             max_bytes=max_bytes,
             lease_s=30,
         )
+
+
+def done(claim: claims.Claim) -> list[DropOutcome]:
+    return [DropOutcome(drop.id, {"fine": True}, [RecordOutcome("stored", "a")]) for drop in claim.drops]

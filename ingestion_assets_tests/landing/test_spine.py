@@ -31,10 +31,12 @@ from ingestion_assets.landing.drops import (
     DropOutcome,
     IdempotencyConflictError,
     LandingUnavailableError,
+    Lane,
     NewDrop,
     RecordOutcome,
     Reject,
 )
+from ingestion_assets.landing.flows import Runs
 from ingestion_assets.landing.inbox import Inboxes, Taken
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.local_storage import LocalStorage
@@ -46,14 +48,11 @@ from ingestion_assets_tests.landing.ledger_for_tests import (
     LANE,
     NOTES,
     accept_all,
+    done,
     note,
     take,
     with_intake,
 )
-
-
-def done(claim: claims.Claim) -> list[DropOutcome]:
-    return [DropOutcome(drop.id, {"fine": True}, [RecordOutcome("stored", "a")]) for drop in claim.drops]
 
 
 def states(engine: sa.Engine) -> dict[UUID, str]:
@@ -369,6 +368,50 @@ def test_one_pending_dispatch_per_lane(engine: sa.Engine, storage: LocalStorage)
         finishing.finish(connection, claim, done(claim))
         lanes = dispatch.lanes_to_dispatch(dispatch.lane_states(connection, flows=["notes"]), at_most=9)
         assert len(dispatch.request(connection, lanes)) == 1
+
+
+def test_no_more_runs_are_asked_for_than_the_flow_allows(engine: sa.Engine, storage: LocalStorage) -> None:
+    """A run that a person started counts too; the oldest lane is next, wherever room came from."""
+    lanes = [Lane("notes", "2026-01-31", f"job {number}") for number in range(5)]
+    accept_all(engine, storage, [note(lane=lane.name) for lane in lanes])
+    runs = {"notes": Runs(at_once=3, priority=7)}
+
+    def asked_for() -> list[dispatch.Dispatch]:
+        with engine.begin() as connection:
+            states_now = dispatch.lane_states(connection, flows=["notes"])
+            room = dispatch.room(connection, runs)
+            wanted = dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs, room=room)
+            return dispatch.request(connection, wanted, runs)
+
+    with engine.begin() as connection:
+        for lane in lanes[:2]:
+            leases.take_lease(connection, lane, run_id="a person's", lease_s=60)
+    first, second = asked_for()
+    assert (first.lane, second.lane) == (lanes[2], lanes[3])
+    assert first.tags()["dagster/priority"] == "1007"
+    assert asked_for() == []
+    claim = take(engine, "run", lane=first.lane, dispatch_id=first.id)
+    assert asked_for() == []
+    with engine.begin() as connection:
+        finishing.finish(connection, claim, done(claim))
+    assert [one.lane for one in asked_for()] == [lanes[4]]
+    with engine.begin() as connection:
+        leases.release(connection, "a person's")
+    assert [one.lane for one in asked_for()] == [lanes[0]]
+    assert asked_for() == []
+
+
+def test_flows_of_a_higher_priority_go_first() -> None:
+    now = datetime.now(UTC)
+    early, late, urgent = (Lane(flow, "", name) for flow, name in [("a", "1"), ("a", "2"), ("b", "3")])
+    states_now = [
+        dispatch.LaneState(lane, now + timedelta(seconds=second), leased=False, pending=False)
+        for second, lane in enumerate([early, late, urgent])
+    ]
+    runs = {"a": Runs(at_once=1), "b": Runs(priority=1)}
+    assert dispatch.lanes_to_dispatch(states_now, at_most=9) == [early, late, urgent]
+    assert dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs) == [urgent, early, late]
+    assert dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs, room={"a": 1}) == [urgent, early]
 
 
 def test_a_segment_without_rows_is_registered_once(engine: sa.Engine, storage: LocalStorage) -> None:

@@ -1,4 +1,4 @@
-"""What surrounds every request: its id, security headers, the access line, counts, and the answer of last resort."""
+"""The outermost ASGI layer: ids of requests, security headers, the access line, counts, and the answer of last resort."""
 
 import itertools
 import logging
@@ -13,9 +13,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ingestion_assets.frontdoor.exchange import answer, end_gently, exchange_of
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.frontdoor.problems import Problem, unexpected
-from ingestion_assets.frontdoor.protocol import REFUSED, answer, end_gently, exchange_of
+from ingestion_assets.frontdoor.protocol import REFUSED
 from ingestion_assets.frontdoor.query import check_parameters
 
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -36,8 +37,8 @@ access = logging.getLogger("ingestion.access")
 log = structlog.get_logger(__name__)
 
 
-class Envelope:
-    """Outermost ASGI layer, around `app`. `direct` endpoints are called here, past the framework's own layers and
+class OuterLayer:
+    """Surrounds `app`. `direct` endpoints are called here, past the framework's own layers and
     router, which cost more than all the rest: these are the endpoints where throughput counts. `owner` is what
     `request.app` gives.
     """

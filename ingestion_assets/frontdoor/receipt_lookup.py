@@ -1,4 +1,4 @@
-"""Receipts that are asked for before their row is there: payloads that nobody waits for are acknowledged without."""
+"""Finding a receipt, also one that is asked for before its row is there: payloads that nobody waits for are acknowledged without."""
 
 import asyncio
 import time
@@ -23,8 +23,8 @@ FARTHEST_AHEAD = timedelta(days=1)  # of the ledger's clock: that of a front doo
 RECHECK_S = 0.02
 
 
-class LateRows:
-    """Waits for rows that are on their way, and writes those that do not come."""
+class ReceiptLookup:
+    """Reads receipts; waits for rows that are on their way, and writes those that do not come."""
 
     def __init__(
         self, *, engine: sa.Engine, async_engine: AsyncEngine, storage: LandingStorage, clock: LedgerClock
@@ -33,10 +33,10 @@ class LateRows:
         self._async_engine = async_engine
         self._storage = storage
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="late-rows")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="receipt-lookup")
         self._looked_at = 0.0
 
-    async def receipt(self, receipt_id: UUID) -> Receipt | None:
+    async def find(self, receipt_id: UUID) -> Receipt | None:
         """The receipt, None if it was never given out.
 
         Raises `LandingUnavailableError`, `SQLAlchemyError`; `Problem` 503 where it may lie in a segment that cannot be read.
@@ -74,7 +74,7 @@ class LateRows:
                     503,
                     f"This receipt is not known, but may belong to the segment {segment.path}, which cannot be read as a whole since "
                     f"{segment.since:%Y-%m-%d %H:%M:%S} UTC. Once that is restored or discarded, there is an answer.",
-                    headers={"Retry-After": "60"},
+                    retry_after_s=60,
                     dependency="landing",
                 )
 
