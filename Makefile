@@ -28,7 +28,7 @@ lint: $(STAMP) ## Check style, types and import contracts
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: lint ## Lint, then run the tests (a browser test needs Debian's chromium, else it is skipped)
+test: lint ## Lint, then run the tests, two at a time (a browser test needs Debian's chromium, else it is skipped)
 	$(BIN)/pytest -n 2
 
 bench: $(STAMP) ## Measure speed, as ratios against floors and peers (installs those peers first)
