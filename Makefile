@@ -29,7 +29,7 @@ lint: $(STAMP) ## Check style, types and import contracts
 	$(BIN)/lint-imports
 
 test: lint ## Lint, then run the tests (a browser test needs Debian's chromium, else it is skipped)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2
 
 bench: $(STAMP) ## Measure speed, as ratios against floors and peers (installs those peers first)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

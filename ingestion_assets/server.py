@@ -22,6 +22,7 @@ from ingestion_assets.frontdoor.launching import GraphqlLauncher
 from ingestion_assets.frontdoor.logs import configure_logging
 from ingestion_assets.frontdoor.protocol import GuardedProtocol
 from ingestion_assets.frontdoor.uvicorn_internals import raise_at_end
+from ingestion_assets.frontdoor.websocket_protocol import websocket_options
 from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.flows import Keys
 from ingestion_assets.landing.storage import open_storage
@@ -52,7 +53,12 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
                 if isinstance(flow.partitions, Keys)
             },
         )
-    waker = Waker(engine=engine(settings.require("postgres_url")), launch=launch, rest_s=settings.lane_rest_s)
+    waker = Waker(
+        engine=engine(settings.require("postgres_url")),
+        launch=launch,
+        rest_s=settings.lane_rest_s,
+        runs={name: flow.runs for name, flow in flows.items()},
+    )
     door = FrontDoor(settings=settings, storage=open_storage(settings), flows=flows, waker=waker)
     return build_app(door, flows=https.values(), faults=[*found.faults, *faults])
 
@@ -95,7 +101,8 @@ def serve(settings: Settings, *, launch: Callable[[Dispatch], None] | None = Non
     config = uvicorn.Config(
         app, host=settings.host, port=settings.port, http=GuardedProtocol, loop="uvloop", lifespan="on",
         timeout_keep_alive=75, timeout_graceful_shutdown=max(1, int(settings.drain_s - NOTICE_S - 1)),
-        access_log=False, log_config=None, server_header=False, proxy_headers=False, backlog=2048, ws="none",
+        access_log=False, log_config=None, server_header=False, proxy_headers=False, backlog=2048,
+        **websocket_options(),
     )  # fmt: skip
     gc.freeze()
     gc.set_threshold(

@@ -4,19 +4,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingestion_assets.stack.environment_file import read_environment
 from ingestion_assets.stack.places import Places
+from ingestion_assets.stack.ready_file import ready_stack
 from ingestion_assets.stack.supervision import Supervisor
-from ingestion_assets.stack.up import ready_stack
 from ingestion_assets.stores.embedded import free_port
 from ingestion_assets.stores.privileges import bound_to_parent
 
 READY_TIMEOUT_S = 180
+SHORT_REST: Mapping[str, object] = {"lane_rest_s": 2}
+"""For stacks whose tests are not about rests: lanes rest, but nobody waits 20 s for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,15 +11,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
-import msgspec
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive
 
 from ingestion_assets.entities.streams import TOTALS, Cutter, Segment
 from ingestion_assets.frontdoor.answers import unless
 from ingestion_assets.frontdoor.body_memory import Reservation
 from ingestion_assets.frontdoor.decoding import BrokenEncodingError, Decoder
 from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.frontdoor.event_stream import event_bytes
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receiving import Arrival, intake_refusals
 from ingestion_assets.landing import ledger
@@ -163,13 +162,13 @@ class StreamIntake:
             while True:
                 if self.lines != told:
                     told = self.lines
-                    yield _event({"type": "acknowledged", **self.position()}, number=self.lines)
+                    yield event_bytes({"type": "acknowledged", **self.position()}, number=self.lines)
                 if self._landed:
                     drop_id, _ = self._landed[0]
                     receipt = await self._outcome(drop_id)
                     if receipt is None:
                         if self._door.stopping:
-                            yield _event(
+                            yield event_bytes(
                                 {
                                     "type": "interrupted",
                                     "message": "the server is stopping",
@@ -193,10 +192,10 @@ class StreamIntake:
                             yield b": listening\n\n"
             await reading
             if self._problem is not None:
-                yield _event(self._problem | self.position())
+                yield event_bytes(self._problem | self.position())
                 return
             duration = round((time.monotonic() - started) * 1000)
-            yield _event(
+            yield event_bytes(
                 {
                     "type": "total",
                     "total": sums["processed"],
@@ -247,7 +246,7 @@ class StreamIntake:
             )
         if receipt.state == "failed":
             event |= {"status": "error", "errors": receipt.errors or []}
-        yield _event(event)
+        yield event_bytes(event)
 
     async def _lines_of(self, receipt: Receipt, before: int, errors: list[Any]) -> AsyncIterator[bytes]:
         outcomes = (
@@ -268,33 +267,4 @@ class StreamIntake:
                 event["status"] = "waiting" if waits else "error"
                 event["message"] = outcome.get("reason")
                 event["entity"] = entities.get(event["message"]) if not waits else None
-            yield _event(event)
-
-
-class EventStream(Response):
-    """The answer that carries the events. Unlike Starlette's own, it leaves the request's body alone."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, events: AsyncIterator[bytes], headers: dict[str, str]) -> None:
-        unbuffered = {
-            "Cache-Control": "no-cache",
-            "X-Accel-Buffering": "no",
-        }  # by caches and proxies on the way
-        super().__init__(headers=headers | unbuffered)
-        del self.headers["content-length"]
-        self._events = events
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        try:
-            async for event in self._events:
-                await send({"type": "http.response.body", "body": event, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            await self._events.aclose()  # type: ignore[attr-defined]
-
-
-def _event(content: Event, *, number: int | None = None) -> bytes:
-    head = b"" if number is None else b"id: %d\n" % number
-    return head + b"data: " + msgspec.json.encode(content) + b"\n\n"
+            yield event_bytes(event)

@@ -14,7 +14,7 @@ from ingestion_assets.entities.documented import (
     PLAIN_TEXT,
     STRING,
 )
-from ingestion_assets.entities.event_stream import EventStream, StreamIntake
+from ingestion_assets.entities.event_stream import StreamIntake
 from ingestion_assets.entities.flow import NAME
 from ingestion_assets.entities.schema import StreamPosition
 from ingestion_assets.entities.streams import (
@@ -28,6 +28,7 @@ from ingestion_assets.entities.streams import (
 from ingestion_assets.frontdoor.answers import json_response, waiting_for
 from ingestion_assets.frontdoor.decoding import Decoder
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.event_stream import EventStream
 from ingestion_assets.frontdoor.openapi import PREFER, keyed_errors, secured, takes
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receiving import let_in

@@ -11,8 +11,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from ingestion_assets.entities.flow import REST_OF_LINE, SEGMENT_BYTES, lines_in
+from ingestion_assets.entities.flow import NAME, REST_OF_LINE, SEGMENT_BYTES, lines_in
 from ingestion_assets.entities.lines import LONGEST_LINE
+from ingestion_assets.landing import drop_queries
 from ingestion_assets.landing.flows import day_of_arrival
 
 _LINE_OPEN = "line_open"
@@ -21,16 +22,6 @@ _KEYS_AT_ONCE = 100
 _STEPS = (_KEYS_AT_ONCE**3, _KEYS_AT_ONCE**2, _KEYS_AT_ONCE, 1)
 LONGEST_STREAM = timedelta(days=7)
 TOTALS = ("processed", "resolved", "inserted", "updated", "unchanged", "superseded", "failed", "waiting")
-_OF_SENDER = "FROM ingestion.drops WHERE principal = :principal AND flow = 'entities' AND idempotency_key"
-_KNOWN = sa.text(f"SELECT idempotency_key {_OF_SENDER} = ANY(:keys)")
-_PART = sa.text(f"SELECT partition, size_bytes, attributes {_OF_SENDER} = :key")
-_PROGRESS = sa.text(f"""
-    SELECT count(*) FILTER (WHERE state NOT IN ('done', 'failed')),
-        {", ".join(f"coalesce(sum({name}), 0)::bigint" for name in TOTALS)}
-    FROM generate_series(0, CAST(:parts AS integer) - 1) AS number
-    JOIN ingestion.drops ON principal = :principal AND flow = 'entities' AND idempotency_key = :before || number
-    LEFT JOIN LATERAL jsonb_to_record(result) AS of_part ({", ".join(f"{name} bigint" for name in TOTALS)}) ON true
-""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +78,11 @@ def acknowledged(connection: sa.Connection, *, principal: str, name: StreamName)
     parts = 0
     for step in _STEPS:  # parts have no gaps: the last one is looked for in ever smaller steps
         keys = [name.key(parts + step * count - 1) for count in range(1, _KEYS_AT_ONCE + 1)]
-        known = connection.scalars(_KNOWN, {"principal": principal, "keys": keys})
+        known = drop_queries.known_keys(connection, flow=NAME, principal=principal, keys=keys)
         parts = max((int(key.rpartition(":")[2]) + 1 for key in known), default=parts)
     if not parts:
         return Acknowledged()
-    last = connection.execute(_PART, {"principal": principal, "key": name.key(parts - 1)}).one()
+    last = drop_queries.by_key(connection, flow=NAME, principal=principal, key=name.key(parts - 1))
     given = last.attributes
     return Acknowledged(
         parts=parts,
@@ -107,9 +98,9 @@ def progress(
     connection: sa.Connection, *, principal: str, name: StreamName, parts: int
 ) -> tuple[int, dict[str, int]]:
     """How many of a channel's parts no run has ended yet, and the sums of what became of the others' records."""
-    given = {"principal": principal, "before": name.key(0)[:-1], "parts": parts}
-    unfinished, *sums = connection.execute(_PROGRESS, given).one()
-    return unfinished, dict(zip(TOTALS, sums, strict=True))
+    return drop_queries.sums_of_results(
+        connection, flow=NAME, principal=principal, key_prefix=name.key(0)[:-1], number=parts, figures=TOTALS
+    )
 
 
 class Cutter:

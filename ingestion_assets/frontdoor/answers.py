@@ -36,6 +36,7 @@ class LandedResponse(Response):
     """The receipt of a payload that is durable. Made where throughput counts: its headers are bytes from the start."""
 
     def __init__(self, accepted: Accepted, applied: str | None) -> None:
+        header = accepted.header
         receipt_id = _encode(accepted.id)[1:-1].decode()  # a sixth of what `str` takes
         address = receipt_url(receipt_id)
         self.status_code = 202
@@ -44,12 +45,12 @@ class LandedResponse(Response):
             {
                 "id": receipt_id,
                 "state": "landed",
-                "flow": accepted.flow,
-                "partition": accepted.partition,
-                "subject": accepted.subject,
-                "records": accepted.records,
-                "size_bytes": accepted.size_bytes,
-                "received_at": accepted.received_at,
+                "flow": header.flow,
+                "partition": header.partition,
+                "subject": header.subject,
+                "records": header.records,
+                "size_bytes": header.size,
+                "received_at": header.received_at,
                 "url": address,
                 "registered": accepted.registered,
             }

@@ -11,10 +11,20 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketState
 
-from ingestion_assets.frontdoor import drift, health, receipts, rejects
+from ingestion_assets.frontdoor import (
+    drift,
+    health,
+    receipt_control,
+    receipt_events,
+    receipts,
+    rejects,
+    tickets,
+)
 from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.docs_page import docs_page
 from ingestion_assets.frontdoor.door import FrontDoor
@@ -23,6 +33,7 @@ from ingestion_assets.frontdoor.middleware import Endpoint, OuterLayer
 from ingestion_assets.frontdoor.openapi import describe
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid, unexpected
 from ingestion_assets.frontdoor.query import known_parameters
+from ingestion_assets.frontdoor.websockets import close_for
 
 SERVICE = "ingestion"
 PAUSE_S = 5.0
@@ -88,7 +99,8 @@ def build_app(
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid)
     of_flows = [router for flow in flows for router in flow.routers]
-    for router in (*of_flows, receipts.router, rejects.router, drift.router, health.router):
+    own = (receipts, receipt_control, receipt_events, tickets, rejects, drift, health)
+    for router in (*of_flows, *(module.router for module in own)):
         app.include_router(router)
     app.openapi = lambda: describe(app, ChainMap(*(dict(flow.schemas()) for flow in flows)))
 
@@ -117,9 +129,12 @@ async def _unexpected(_: Request, __: Exception) -> Response:
     return unexpected().response()
 
 
-async def _problem(_: Request, error: Exception) -> Response:
+async def _problem(asked: HTTPConnection, error: Exception) -> Response | None:
     if not isinstance(error, Problem):
         raise error
+    if isinstance(asked, WebSocket) and asked.application_state is not WebSocketState.CONNECTING:
+        await close_for(asked, error)
+        return None
     return error.response()
 
 

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from ingestion_assets.frontdoor.admission import Backlog
 from ingestion_assets.frontdoor.bodies import BodyReader
@@ -23,6 +23,7 @@ from ingestion_assets.frontdoor.keyring import Keyring
 from ingestion_assets.frontdoor.limits import RateLimits
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.frontdoor.notifications import Notifications
+from ingestion_assets.frontdoor.open_streams import OpenStreams
 from ingestion_assets.frontdoor.problems import Problem, too_many_requests, unavailable
 from ingestion_assets.frontdoor.receipt_lookup import ReceiptLookup
 from ingestion_assets.frontdoor.tokens import Principal
@@ -104,6 +105,7 @@ class FrontDoor:
         self.finished = ReceiptWatch(
             notifications=self.notifications, read=lambda ids: ledger.receipts(self.async_engine, ids)
         )
+        self.streams = OpenStreams(most=settings.max_streams)
         self._finished_ids: set[UUID] = set()
         self._watch: asyncio.Task[None] | None = None
         self._resources: dict[str, tuple[Any, Callable[[], Awaitable[None]]]] = {}
@@ -146,10 +148,14 @@ class FrontDoor:
             self._resources[name] = (made, lambda: close(made))
         return self._resources[name][0]
 
-    async def authenticate(self, request: Request, *scopes: str) -> Principal:
+    async def authenticate(self, request: HTTPConnection, *scopes: str) -> Principal:
         """Who sends this and whether they may, at this rate. Raises `Problem` 401, 403, 429, 503."""
+        principal = await self.keyring.principal(request.scope["state"]["headers"])
+        return await self.admit(request, principal, *scopes)
+
+    async def admit(self, request: HTTPConnection, principal: Principal, *scopes: str) -> Principal:
+        """Whether they may, at this rate. Raises `Problem` 403, 429."""
         state = request.scope["state"]
-        principal = await self.keyring.principal(state["headers"])
         state["principal"] = principal.name
         verdict = await self.limits.judge(principal.name)
         if verdict.headers:
@@ -224,6 +230,6 @@ async def ledger_needed(*, within_s: float = LEDGER_S) -> AsyncIterator[None]:
         raise unavailable("landing") from error
 
 
-def front_door(request: Request) -> FrontDoor:
-    """The front door that serves this request."""
+def front_door(request: HTTPConnection) -> FrontDoor:
+    """The front door that serves this request, or WebSocket."""
     return request.scope["app"].door

@@ -140,7 +140,7 @@ class RequestMetrics:
         )
         if disk.bytes_a_day is not None and disk.days_left is not None:
             self._show(
-                "ingestion_disk_growth_bytes_per_day", "How much more of that disk is used each day, by the last 24 hours at most.",
+                "ingestion_disk_growth_bytes_per_day", "How much more of that disk is used each day, by the last days, without their fullest two hours.",
                 (), {(): disk.bytes_a_day},
             )  # fmt: skip
             self._show(

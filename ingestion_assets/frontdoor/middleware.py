@@ -12,6 +12,7 @@ import uuid_utils
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
 from ingestion_assets.frontdoor.exchange import answer, end_gently, exchange_of
 from ingestion_assets.frontdoor.metrics import RequestMetrics
@@ -62,16 +63,11 @@ class OuterLayer:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await (self._refuse if scope["type"] == REFUSED else self._app)(scope, receive, send)
+            other = {REFUSED: self._refuse, "websocket": self._websocket}.get(scope["type"], self._app)
+            await other(scope, receive, send)
             return
         started = time.perf_counter()
-        scope["app"] = self._owner
-        state: MutableMapping[str, Any] = scope.setdefault("state", {})
-        headers = state["headers"] = dict(scope["headers"])
-        request_id = headers.get(b"x-request-id")
-        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
-            request_id = b"%b-%x" % (self._request_prefix, next(self._request_numbers))
-        state["response_headers"] = [(b"x-request-id", request_id)]
+        request_id = self._identified(scope)
         answering = _Answering(scope, receive, send, self._stopping)
         method = scope["method"]
         if method == "HEAD":  # as GET; the server leaves out the body, as it goes by the scope that it made
@@ -100,6 +96,53 @@ class OuterLayer:
             self._metrics.count(method, path, answering.status, seconds)
             if access.isEnabledFor(logging.INFO):
                 _log_access(scope, method, answering.status, seconds, request_id)
+
+    def _identified(self, scope: Scope) -> bytes:
+        """The request's id; what everybody wants of its head goes into its scope."""
+        scope["app"] = self._owner
+        state: MutableMapping[str, Any] = scope.setdefault("state", {})
+        headers = state["headers"] = dict(scope["headers"])
+        request_id = headers.get(b"x-request-id")
+        if request_id is None or not _REQUEST_ID.fullmatch(request_id):
+            request_id = b"%b-%x" % (self._request_prefix, next(self._request_numbers))
+        state["response_headers"] = [(b"x-request-id", request_id)]
+        return request_id
+
+    async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A handshake counts and is logged like a request; how long the socket is open afterwards is no answering time."""
+        started = time.perf_counter()
+        request_id = self._identified(scope)
+        status, closed = 0, False
+
+        async def sending(message: Message) -> None:
+            nonlocal status, closed
+            kind = message["type"]
+            if not status:
+                if kind == "websocket.close":  # nobody is there who would take it
+                    missing = Problem(404, "There is no WebSocket at this address.")
+                    await missing.response()(scope, receive, sending)
+                    return
+                status = 101 if kind == "websocket.accept" else message["status"]
+                seconds = time.perf_counter() - started
+                self._metrics.count("GET", _template(scope), status, seconds)
+                if access.isEnabledFor(logging.INFO):
+                    _log_access(scope, "WEBSOCKET", status, seconds, request_id)
+            if kind in {"websocket.accept", "websocket.http.response.start"}:
+                own = scope["state"]["response_headers"]
+                message["headers"] = [*message.get("headers", ()), *own, *SECURITY_HEADERS]
+            closed = closed or kind not in {"websocket.accept", "websocket.send"}
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except WebSocketDisconnect:
+            pass  # the client left while it was spoken to
+        except Exception:
+            log.exception("websocket_failed", request_id=request_id.decode(), path=scope["path"])
+            if not status:
+                await unexpected().response()(scope, receive, sending)
+            elif not closed:
+                await sending({"type": "websocket.close", "code": 1011, "reason": ""})
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what the server could not take for a request."""

@@ -92,6 +92,9 @@ class GuardedProtocol(HttpToolsProtocol):
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
+                if self._opens_websocket():
+                    self._go_on_as_websocket(data[upgrade.args[0] :])
+                    return
                 self._go_on_after(upgrade, data)
         except httptools.HttpParserError as error:
             self._refuse(refusal_of(error, data))
@@ -118,6 +121,24 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as another:
                 upgrade = another
+
+    def _opens_websocket(self) -> bool:
+        """Not among requests that are still being answered: those are no browser's."""
+        answered = not self.pipeline and (self.cycle is None or self.cycle.response_complete)
+        return answered and self.parser.get_method() == b"GET" and self._should_upgrade()
+
+    def _go_on_as_websocket(self, rest: bytes) -> None:
+        """Hand the connection over with the head that was read, as uvicorn does, and `rest`, which came with it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._deadline = None
+        self.connections.discard(self)
+        websocket: Any = self.ws_protocol_class
+        protocol = websocket(config=self.config, server_state=self.server_state, app_state=self.app_state)
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        lines = [b"%b: %b\r\n" % header for header in self.headers]
+        protocol.data_received(b"GET %b HTTP/1.1\r\n%b\r\n%b" % (self.url, b"".join(lines), rest))
 
     def on_headers_complete(self) -> None:
         fits = self._head_bytes is None and self._read_bytes <= HEAD_BYTES

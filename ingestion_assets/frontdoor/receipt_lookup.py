@@ -19,6 +19,7 @@ from ingestion_assets.landing.tables import unreadable_segments
 
 ROW_WITHIN = timedelta(seconds=1)  # as a rule: else the ledger was down, or the front door was killed
 WRITTEN_WITHIN = timedelta(minutes=15)  # of its acceptance; a payload may lie in a segment of these minutes
+FARTHEST_AHEAD = timedelta(days=1)  # of the ledger's clock: that of a front door which has never reached it
 RECHECK_S = 0.02
 
 
@@ -60,7 +61,7 @@ class ReceiptLookup:
         if self._looked_at > asked:
             return
         began = time.monotonic()
-        around = made if made < self._clock.now() + WRITTEN_WITHIN else None
+        around = made if made < self._clock.now() + FARTHEST_AHEAD else None
         register_late(self._engine, self._storage, around=around, settled=ROW_WITHIN)
         self._looked_at = began
 

@@ -77,7 +77,7 @@ async def list_receipts(
 async def read_receipt(request: Request, receipt_id: ReceiptId) -> Response:
     door = front_door(request)
     principal = await door.authenticate(request)
-    receipt = await _own_receipt(door, principal, receipt_id)
+    receipt = await own_receipt(door, principal, receipt_id)
     waiting = waiting_for(request, default_s=0)
     if receipt.state == "landed":
         door.waker.asked_after(receipt.flow, receipt.lane)
@@ -104,7 +104,7 @@ async def list_records(
     door = front_door(request)
     principal = await door.authenticate(request)
     offset = number_cursor(cursor)
-    receipt = await _own_receipt(door, principal, receipt_id)
+    receipt = await own_receipt(door, principal, receipt_id)
     async with ledger_needed():
         found = await ledger.record_outcomes(door.async_engine, receipt.id, offset=offset, limit=limit + 1)
     outcomes = found or []
@@ -112,7 +112,8 @@ async def list_records(
     return listed(outcomes[:limit], following)
 
 
-async def _own_receipt(door: FrontDoor, principal: Principal, receipt_id: UUID) -> Receipt:
+async def own_receipt(door: FrontDoor, principal: Principal, receipt_id: UUID) -> Receipt:
+    """A receipt that these may read. Raises `Problem` 404, 503."""
     async with ledger_needed():
         receipt = await door.receipts.find(receipt_id)
     if receipt is None or (receipt.principal != principal.name and not principal.may("read")):

@@ -130,8 +130,8 @@ async def _take(
 ) -> Response:
     door = front_door(request)
     accepted = await _land(door, request, arrival, make_drop, early=waiting.seconds == 0)
-    door.metrics.count_accepted(accepted.flow)
-    waits = _waits(waiting, accepted.records, at_once_above)
+    door.metrics.count_accepted(accepted.header.flow)
+    waits = _waits(waiting, accepted.header.records, at_once_above)
     if accepted.replayed:
         async with ledger_needed():
             known = await ledger.receipt(door.async_engine, accepted.id)

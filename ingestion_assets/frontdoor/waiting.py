@@ -60,13 +60,16 @@ class ReceiptWatch:
             self.waiting -= 1
         return None
 
-    async def follow(self, drop_id: UUID, *, quiet_s: float) -> AsyncIterator[Receipt | None]:
+    async def follow(
+        self, drop_id: UUID, *, quiet_s: float, seen: str | None = None
+    ) -> AsyncIterator[Receipt | None]:
         """The receipt now and whenever it or its progress has changed, until it is over or the process stops.
 
-        None after `quiet_s` seconds without a change. Who takes long to take one gets the newest next: none is kept for it.
+        The `version` that was `seen` already is left out. None after `quiet_s` seconds without a change. Who takes long to take
+        one gets the newest next: none is kept for it.
         """
         places = [(channel, str(drop_id)) for channel in (FINISHED, PROGRESS)]
-        told: str | None = None
+        told = seen
         told_at = asyncio.get_running_loop().time()
         with self._notifications.subscribe(*places) as news:
             while not self._stopping:
@@ -75,9 +78,9 @@ class ReceiptWatch:
                 if receipt is not None and version(receipt) != told:
                     told, told_at = version(receipt), now
                     yield receipt
-                    if receipt.state in OVER:
-                        return
-                elif now - told_at >= quiet_s:
+                if receipt is not None and receipt.state in OVER:
+                    return
+                if now - told_at >= quiet_s:
                     told_at = now
                     yield None
                 await news.wait(RECHECK_S)

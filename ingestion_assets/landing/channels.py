@@ -19,6 +19,12 @@ def announce(connection: sa.Connection, lanes: Iterable[tuple[str, str]]) -> Non
         connection.execute(sa.select(sa.func.pg_notify(LANE_FREE, payload)))
 
 
+def freed_lane(payload: str) -> tuple[str, str]:
+    """Flow and name of the lane that a notification of `LANE_FREE` names."""
+    freed = msgspec.json.decode(payload)
+    return freed["flow"], freed["lane"]
+
+
 def announce_finished(connection: sa.Connection, ids: Sequence[UUID]) -> None:
     """Tell the front doors that these payloads have outcomes."""
     _announce(connection, FINISHED, ids)

@@ -4,16 +4,15 @@ A claim belongs to the *root* run, so that Dagster's retries and re-executions g
 that lives.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from ingestion_assets.landing.clock import Sample, take_sample
-from ingestion_assets.landing.drops import LandedDrop, Lane
+from ingestion_assets.landing.drops import AcceptedFacts, LandedDrop, Lane, accepted_facts
 from ingestion_assets.landing.leases import take_lease
 from ingestion_assets.landing.segments import unpack
 from ingestion_assets.landing.storage import LandingStorage
@@ -27,19 +26,9 @@ class ClaimLostError(Exception):
     """The claim is no longer this run's: its lease ended and the drops were given to another run."""
 
 
-@dataclass(frozen=True, slots=True)
-class DropRef:
-    """A claimed drop without its bytes."""
+class DropRef(AcceptedFacts, frozen=True):
+    """A claimed drop without its bytes, and where they lie."""
 
-    id: UUID
-    flow: str
-    partition: str
-    lane: str
-    principal: str
-    subject: str | None
-    received_at: datetime
-    attributes: dict[str, str]
-    records: int
     size_bytes: int
     body_sha256: bytes
     segment: str
@@ -76,11 +65,11 @@ class Claim:
             yield tuple(group)
 
 
-_REF = [drops.c[name] for name in DropRef.__dataclass_fields__]
+_REF = [drops.c[name] for name in DropRef.__struct_fields__]
 
 
 def _refs(rows: Sequence[sa.Row[Any]]) -> tuple[DropRef, ...]:
-    return tuple(sorted((DropRef(*row) for row in rows), key=lambda drop: drop.id))
+    return tuple(sorted((DropRef(**row._mapping) for row in rows), key=lambda drop: drop.id))
 
 
 def claim_landed(
@@ -193,6 +182,17 @@ def claim_partition(
     return Claim(claim_id, run_id, tuple(lanes), _refs(rows), take_sample(connection), rebuild=True)
 
 
+def check_held(connection: sa.Connection, claim: Claim, ids: Collection[UUID]) -> None:
+    """Raises `ClaimLostError` unless the claim still holds these drops."""
+    among = drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID)))
+    mine = sa.select(sa.func.count()).where(
+        among, drops.c.state == "claimed", drops.c.claim == claim.claim_id
+    )
+    held = connection.execute(mine).scalar_one()
+    if held != len(ids):
+        raise ClaimLostError(f"{len(ids) - held} payloads are no longer held by run {claim.run_id}")
+
+
 def load(storage: LandingStorage, refs: Sequence[DropRef]) -> list[LandedDrop]:
     """The drops with their bytes, verified.
 
@@ -200,15 +200,7 @@ def load(storage: LandingStorage, refs: Sequence[DropRef]) -> list[LandedDrop]:
     """
     return [
         LandedDrop(
-            id=ref.id,
-            flow=ref.flow,
-            partition=ref.partition,
-            lane=ref.lane,
-            principal=ref.principal,
-            subject=ref.subject,
-            received_at=ref.received_at,
-            attributes=ref.attributes,
-            records=ref.records,
+            **accepted_facts(ref),
             body=unpack(
                 storage.read(ref.segment, offset=ref.offset, length=ref.length),
                 digest=ref.body_sha256,

@@ -131,7 +131,8 @@ class Flow:
 
     Parts by name: `definitions` is a `dagster.Definitions` or makes one, and `definitions_version` gives what changes when it
     would make another; `http` is a `frontdoor.flow_http.FlowHttp` or makes one; `work` are the modules that workers load
-    before their first run; `settings` is a class of the flow's own settings; `migrations` is the folder, within a package,
+    before their first run, `warm` the functions (`"package.module:function"`) that each process of a worker calls then, for
+    what must not be forked, such as a model on a GPU; `settings` is a class of the flow's own settings; `migrations` is the folder, within a package,
     of the Alembic revisions of its tables (`"package:folder"`).
     """
 
@@ -150,6 +151,7 @@ class Flow:
     definitions_version: str | None = None
     http: str | None = None
     work: Sequence[str] = ()
+    warm: Sequence[str] = ()
     commands: Sequence[Command] = ()
     settings: str | None = None
     migrations: str | None = None

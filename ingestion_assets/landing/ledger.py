@@ -18,11 +18,10 @@ Item = TypeVar("Item")
 
 _TOLD = sa.func.json_build_object("number", progress.c.number, "at", progress.c.at, "state", progress.c.state)
 _RECEIPT = [
-    *(drops.c[name] for name in Receipt.__dataclass_fields__ if name != "progress"),
+    *(drops.c[name] for name in Receipt.__struct_fields__ if name != "progress"),
     sa.case((progress.c.drop_id.is_not(None), _TOLD)).label("progress"),
 ]
 _WITH_PROGRESS = drops.outerjoin(progress, progress.c.drop_id == drops.c.id)
-_ALIAS_OF = drops.c.attributes["alias_of"].astext
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +45,20 @@ async def receipts(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[UUID, Recei
 
 def read_receipts(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, Receipt]:
     rows = connection.execute(
-        sa.select(*_RECEIPT, _ALIAS_OF.label("alias_of"))
+        sa.select(*_RECEIPT)
         .select_from(_WITH_PROGRESS)
         .where(drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID))))
-    ).all()
-    found = {row.id: Receipt(**_without_alias(row)) for row in rows}
-    aliases = {row.id: UUID(row.alias_of) for row in rows if row.alias_of and row.state == "done"}
+    )
+    found = {row.id: Receipt(**row._mapping) for row in rows}
+    aliases = {
+        one.id: UUID(one.attributes["alias_of"])
+        for one in found.values()
+        if one.state == "done" and "alias_of" in one.attributes
+    }
     if aliases:
         originals = read_receipts(connection, list(aliases.values()))
         found |= {alias: originals[target] for alias, target in aliases.items() if target in originals}
     return found
-
-
-def _without_alias(row: Any) -> dict[str, Any]:
-    values = dict(row._mapping)
-    del values["alias_of"]
-    return values
 
 
 async def list_receipts(

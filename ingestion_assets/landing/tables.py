@@ -1,7 +1,15 @@
 """The ledger's tables as SQLAlchemy sees them; the migrations define them."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+from ingestion_assets.landing.drops import DropFacts
+
+_TYPES: dict[Any, Any] = {str: sa.Text, str | None: sa.Text, int: sa.Integer, Mapping[str, str]: JSONB}
 
 metadata = sa.MetaData(schema="ingestion")
 
@@ -9,19 +17,12 @@ drops = sa.Table(
     "drops",
     metadata,
     sa.Column("id", UUID, primary_key=True),
-    sa.Column("flow", sa.Text),
-    sa.Column("partition", sa.Text),
-    sa.Column("lane", sa.Text),
-    sa.Column("subject", sa.Text),
-    sa.Column("principal", sa.Text),
-    sa.Column("idempotency_key", sa.Text),
+    *(sa.Column(fact.name, _TYPES[fact.type]) for fact in msgspec.structs.fields(DropFacts)),
     sa.Column("body_sha256", sa.LargeBinary),
     sa.Column("size_bytes", sa.BigInteger),
-    sa.Column("records", sa.Integer),
     sa.Column("segment", sa.Text),
     sa.Column("offset", sa.BigInteger),
     sa.Column("length", sa.BigInteger),
-    sa.Column("attributes", JSONB),
     sa.Column("state", sa.Text),
     sa.Column("attempts", sa.Integer),
     sa.Column("deferrals", sa.Integer),

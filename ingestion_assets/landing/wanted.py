@@ -4,7 +4,6 @@ Where no run works on it, that takes effect at once. A run that does finds it at
 payload back unfinished, and the ledger then does what is wanted at that moment. What a run finished before stays finished.
 """
 
-from collections.abc import Sequence
 from typing import Literal
 from uuid import UUID
 
@@ -12,6 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from ingestion_assets.landing.channels import announce, announce_change, announce_finished
+from ingestion_assets.landing.claims import Claim, ClaimLostError, DropRef
 from ingestion_assets.landing.tables import drops
 
 Wanted = Literal["pause", "cancel"]
@@ -83,8 +83,14 @@ def resume(connection: sa.Connection, drop_id: UUID) -> bool:
     return True
 
 
-def wanted_of(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, Wanted]:
-    """What is wanted of payloads that a run works on; those of which nothing is are left out."""
-    query = sa.select(drops.c.id, drops.c.wanted).where(drops.c.id.in_(ids), drops.c.wanted.is_not(None))
-    rows = connection.execute(query).all()
-    return {row.id: row.wanted for row in rows}
+def wanted_of(connection: sa.Connection, claim: Claim, drop: DropRef) -> Wanted | None:
+    """What is wanted of a drop that a run works on. Raises `ClaimLostError`."""
+    if claim.rebuild and drop.state == "done":
+        return None  # its receipt stays as it is
+    query = sa.select(drops.c.wanted).where(
+        drops.c.id == drop.id, drops.c.state == "claimed", drops.c.claim == claim.claim_id
+    )
+    held = connection.execute(query).one_or_none()
+    if held is None:
+        raise ClaimLostError(f"drop {drop.id} is no longer held by run {claim.run_id}")
+    return held.wanted

@@ -18,7 +18,7 @@ from dagster._core.execution.plan.step import IExecutionStep
 
 from ingestion_assets.landing import claims, finishing, leases
 from ingestion_assets.landing.channels import announce
-from ingestion_assets.landing.claims import Claim
+from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.landing.dispatch import lose
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
@@ -28,6 +28,7 @@ from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, 
 from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Ending
+from ingestion_assets.orchestration.long_work import LongWork, SafePoint
 from ingestion_assets.orchestration.retries import (
     CANCELLED,
     REDISPATCH_DELAY_S,
@@ -49,6 +50,10 @@ DISPATCHED_WAIT_S = 25.0
 REBUILD_WAIT_S = 900.0
 
 
+class RebuildUnfinishedError(Exception):
+    """A run that rebuilds a partition was asked to stop before it had worked through all of it."""
+
+
 @dataclass(slots=True)
 class Working:
     """A run at work: its partition, its claim, the stores, and the flow's work on it, kept between the steps."""
@@ -59,14 +64,30 @@ class Working:
     engine: sa.Engine
     settings: Settings
     seconds_claiming: float
+    long: LongWork
     work: Any = None
     _open: ExitStack = field(default_factory=ExitStack)
 
+    def safe_point(self, drop: DropRef) -> SafePoint:
+        """Whether to go on with a drop, for work that takes long; see `LongWork.safe_point`."""
+        return self.long.safe_point(drop)
+
+    def progress(self, drop: DropRef, state: Mapping[str, Any]) -> None:
+        """Tell how far a drop is, for work that takes long; see `LongWork.progress`."""
+        self.long.progress(drop, state)
+
     def finish(self, outcomes: list[DropOutcome]) -> None:
-        """Write the outcomes into the ledger and free the lanes."""
+        """Write the outcomes into the ledger and free the lanes. Raises `RebuildUnfinishedError` afterwards."""
+        self.long.flush()
         with self.engine.begin() as connection:
             finishing.finish(connection, self.claim, outcomes)
         self._open.close()
+        left = {outcome.drop_id for outcome in outcomes if outcome.unfinished}
+        if left := [drop for drop in self.claim.drops if drop.state == "done" and drop.id in left]:
+            raise RebuildUnfinishedError(
+                f"the run was asked to stop before {len(left)} payloads of the partition were worked through again; "
+                "what they gave before stays; run it again to rebuild all of it"
+            )
 
     def give_back(self, failure: FailureOf, *, pause_s: float = 0.0) -> None:
         """Return the drops to the ledger, which decides when they are tried again, but not within `pause_s`."""
@@ -219,6 +240,8 @@ def _start(context: dg.AssetExecutionContext, flow: Flow) -> Working:
     with ExitStack() as stack:
         stack.enter_context(heartbeats.beating(context.run.run_id))
         claim = _claim(context, flow, engine, settings)
+        long = LongWork(engine, claim, say=context.log.info)
+        stack.callback(long.flush)
         return Working(
             partition=context.partition_key,
             claim=claim,
@@ -226,6 +249,7 @@ def _start(context: dg.AssetExecutionContext, flow: Flow) -> Working:
             engine=engine,
             settings=settings,
             seconds_claiming=time.monotonic() - started,
+            long=long,
             _open=stack.pop_all(),
         )
 

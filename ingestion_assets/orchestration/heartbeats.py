@@ -39,7 +39,8 @@ INSERT INTO ingestion.run_heartbeats AS h (run_id, worker, host, worker_pid, pid
 VALUES (:run_id, :worker, :host, :worker_pid, :pid)
 ON CONFLICT (run_id) DO UPDATE SET
     worker = excluded.worker, host = excluded.host, worker_pid = excluded.worker_pid, pid = excluded.pid,
-    started_at = now(), beat_at = now(), cancel_requested_at = NULL, ended_at = NULL, interrupt_reason = NULL
+    started_at = now(), beat_at = now(), cancel_requested_at = NULL, ended_at = NULL, interrupt_reason = NULL,
+    stop_requested_at = NULL
 WHERE h.ended_at IS NOT NULL OR h.beat_at < now() - make_interval(secs => :lease_s)
 RETURNING run_id
 """)
@@ -58,6 +59,13 @@ _CANCEL = sa.text("""
 UPDATE ingestion.run_heartbeats SET cancel_requested_at = coalesce(cancel_requested_at, now())
 WHERE run_id = :run_id AND ended_at IS NULL RETURNING run_id
 """)
+_ASK_TO_STOP = sa.text("""
+UPDATE ingestion.run_heartbeats SET stop_requested_at = now()
+WHERE worker = :worker AND ended_at IS NULL AND stop_requested_at IS NULL
+""")
+_IS_ASKED_TO_STOP = sa.text(
+    "SELECT stop_requested_at IS NOT NULL FROM ingestion.run_heartbeats WHERE run_id = :run_id AND ended_at IS NULL"
+)
 _INTERRUPT = sa.text("UPDATE ingestion.run_heartbeats SET interrupt_reason = :reason WHERE run_id = :run_id")
 _INTERRUPT_REASON = sa.text("SELECT interrupt_reason FROM ingestion.run_heartbeats WHERE run_id = :run_id")
 _ON_HOST = sa.text(f"SELECT {_COLUMNS} FROM ingestion.run_heartbeats WHERE host = :host AND ended_at IS NULL")
@@ -201,6 +209,17 @@ def request_cancel(engine: sa.Engine, *, run_id: str) -> bool:
         return connection.execute(_CANCEL, {"run_id": run_id}).first() is not None
 
 
+def ask_to_stop(engine: sa.Engine, *, worker: Worker) -> None:
+    """Ask the worker's runs to end at their next safe point: it is about to stop."""
+    with engine.begin() as connection:
+        connection.execute(_ASK_TO_STOP, {"worker": worker.id})
+
+
+def is_asked_to_stop(connection: sa.Connection, *, run_id: str) -> bool:
+    """Whether the run is to end at its next safe point."""
+    return bool(connection.scalar(_IS_ASKED_TO_STOP, {"run_id": run_id}))
+
+
 def note_interrupt(engine: sa.Engine, *, run_id: str, reason: str) -> None:
     """Say why the run's process is about to be interrupted, where that is not a person's wish."""
     with engine.begin() as connection:
@@ -255,6 +274,15 @@ def is_running(pid: int) -> bool:
         return False
 
 
+def _heed_interrupts() -> None:
+    """A shell's background job is started deaf to SIGINT, by which a run is ended."""
+    if (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def beating(run_id: str) -> Iterator[None]:
     """Beat for a run that this process executes outside the workers, unless somebody does already."""
@@ -265,6 +293,7 @@ def beating(run_id: str) -> Iterator[None]:
         yield
         return
     stop = threading.Event()
+    _heed_interrupts()
     working_thread = threading.get_native_id()
     progress = Progress()
 

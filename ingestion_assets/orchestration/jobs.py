@@ -6,6 +6,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from ingestion_assets.landing.flows import Flow
+from ingestion_assets.orchestration.queues import job_tags
 
 MAX_RUNTIME_S = 3600
 
@@ -28,7 +29,7 @@ def flow_job(
         flow.name,
         selection=assets,
         executor_def=dg.in_process_executor,
-        tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},
+        tags=job_tags(flow),
         description=f"Work on what has landed for {flow.name}; started by hand, rebuild a whole partition.",
     )
 

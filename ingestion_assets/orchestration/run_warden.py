@@ -14,11 +14,11 @@ from collections.abc import Sequence
 import psutil
 import redis
 import sqlalchemy as sa
-from celery.worker import state
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.events import JobFailureData, RunFailureReason
 
 from ingestion_assets.orchestration import heartbeats, lost_launches
+from ingestion_assets.orchestration.celery_internals import tasks_held_by_worker
 from ingestion_assets.orchestration.heartbeats import OVER, Ending, Heartbeat, Worker
 from ingestion_assets.orchestration.memory_watch import MemoryWatch
 from ingestion_assets.orchestration.progress import Progress, is_stopped
@@ -62,13 +62,13 @@ class RunWarden(threading.Thread):
         self._memory = MemoryWatch()
         self._stalled: dict[str, tuple[str, float]] = {}
         self._broker = redis.Redis.from_url(broker_url, socket_timeout=5, socket_connect_timeout=2)
-        self._suspects: set[str] = set()
+        self._suspects: dict[str, float] = {}
         self._interrupted: dict[str, list[float]] = {}
         self._stop_at: float | None = None
         self._ended = threading.Event()
 
     def drain(self) -> None:
-        """The worker takes no new runs; those that do not end within `drain_s` are cut off."""
+        """The worker takes no new runs; its runs are asked to end at a safe point, and cut off after `drain_s`."""
         self._stop_at = self._stop_at or time.monotonic() + self._drain_s
 
     def run(self) -> None:
@@ -79,6 +79,8 @@ class RunWarden(threading.Thread):
                 rows = heartbeats.live(self._engine, worker=self._worker)
                 alive = [row for row in rows if not self._is_lost(row)]
                 self._memory.look({row.run_id: row.pid for row in rows})
+                if self._stop_at is not None:
+                    heartbeats.ask_to_stop(self._engine, worker=self._worker)
                 self._end_stalled(alive)
                 if now >= next_beat:
                     moving = [row.run_id for row in alive if row.run_id not in self._stalled]
@@ -94,8 +96,7 @@ class RunWarden(threading.Thread):
                     self._cut_off(alive)
                 if now >= next_hold:
                     next_hold = now + self._heartbeat_s
-                    tasks = [task.id for task in list(state.reserved_requests)]
-                    lost_launches.hold(self._broker, tasks, seconds=3 * self._heartbeat_s)
+                    lost_launches.hold(self._broker, tasks_held_by_worker(), seconds=3 * self._heartbeat_s)
             except redis.RedisError as error:  # that it is away is said by the consumer, once
                 logger.debug("The broker does not answer: %s", error)
             except Exception:
@@ -204,9 +205,11 @@ class RunWarden(threading.Thread):
             )
         heartbeats.prune(self._engine)
         suspects = lost_launches.suspects(self._instance, self._engine, self._broker)
-        for run_id in suspects & self._suspects:
-            lost_launches.fail(self._instance, run_id)
-        self._suspects = suspects
+        now = time.monotonic()
+        self._suspects = {run_id: self._suspects.get(run_id, now) for run_id in suspects}
+        for run_id, since in self._suspects.items():
+            if now - since >= lost_launches.GRACE_S:
+                lost_launches.fail(self._instance, run_id)
 
     def _cut_off(self, rows: Sequence[Heartbeat]) -> None:
         """Report what is still executed as failed, so that its work is dispatched again, and leave."""

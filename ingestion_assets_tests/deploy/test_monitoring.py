@@ -13,7 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from uuid_utils.compat import uuid7
 
-from ingestion_assets.flows import FLOWS
+from ingestion_assets.flows import all_flows
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.landing.drops import Receipt
 from ingestion_assets.landing.ledger import LedgerStatistics
@@ -54,7 +54,7 @@ def exported() -> dict[str, set[str]]:
             open_rejects={("conversations", "message"): 1}, waiting_s={"conversations": 1.0},
             expected_wait_s={"conversations": 1.0},
         ),
-        flows=FLOWS,
+        flows=all_flows(),
     )  # fmt: skip
     metrics.show_dependencies({"postgresql": True})
     metrics.show_clock(0.0)

@@ -1,5 +1,6 @@
 """Rounds of load, kill and rest against one stack, and what they came to."""
 
+import os
 import random
 import time
 from collections import Counter
@@ -16,12 +17,14 @@ from ingestion_assets_tests.faults.late_writes import LateWrites, late_writes
 from ingestion_assets_tests.faults.load import Acknowledged, Client, Load, Send, Senders
 from ingestion_assets_tests.faults.modules import ModuleSyncs
 from ingestion_assets_tests.faults.targets import SUPERVISORD, UP, kill
-from ingestion_assets_tests.stacks import RunningStack, launch, running_stack, until_ready
+from ingestion_assets_tests.stacks import SHORT_REST, RunningStack, launch, running_stack, until_ready
 
 DEADLINE_S = 120.0
+LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 SETTINGS: Mapping[str, object] = {
     "sync_rate_limit": "1000000/hour",  # counted as ever, and never reached
     "release_history_url": "http://127.0.0.1:9",  # nobody is asked
+    **({} if LONG else SHORT_REST),
 }
 
 

@@ -4,18 +4,16 @@ nothing acknowledged is lost, doubled or beaten by what was sent before it, and 
 The long version is `soak.py`.
 """
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
-from ingestion_assets_tests.faults.campaign import Campaign, campaign_with_late_writes
+from ingestion_assets_tests.faults.campaign import LONG, Campaign, campaign_with_late_writes
 from ingestion_assets_tests.faults.conftest import SEED
 from ingestion_assets_tests.faults.kinds import KINDS
 from ingestion_assets_tests.faults.stopping import STOPPABLE, STOPPED_S, stop_each
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 ROUNDS = 20 if LONG else 1
 PAYLOADS = 12 if LONG else 4
 STOPPED = [(target,) for target in STOPPABLE] if LONG else [("front door", "worker child", "PostgreSQL")]

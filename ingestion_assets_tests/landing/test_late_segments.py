@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from ingestion_assets.landing import claims, late_segments, rejects, unknown_flows
 from ingestion_assets.landing.drops import LandingUnavailableError, Lane, NewDrop
 from ingestion_assets.landing.late_segments import Sweep, register_late
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.segments import Packed, contents, encode, pack
-from ingestion_assets.landing.storage import LandingStorage, LocalStorage, open_storage, segment_path
+from ingestion_assets.landing.storage import LandingStorage, open_storage, segment_path
 from ingestion_assets.landing.tables import drops
 from ingestion_assets.settings import Settings
 

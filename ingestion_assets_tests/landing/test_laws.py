@@ -21,9 +21,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ingestion_assets.landing import claims, finishing, late_segments, leases, registration, rejects
 from ingestion_assets.landing.clock import LedgerClock
 from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, RecordOutcome
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.redriving import take_again
 from ingestion_assets.landing.segments import encode, pack
-from ingestion_assets.landing.storage import LocalStorage, segment_path
+from ingestion_assets.landing.storage import segment_path
 
 LONG = bool(os.environ.get("INGESTION_LONG_TESTS"))
 LANES = [Lane("notes", "2026-01-31", name) for name in ("a", "b")]

@@ -8,13 +8,13 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims, dispatch, ledger, retention, wanted
+from ingestion_assets.landing import claims, dispatch, finishing, ledger, retention, wanted
 from ingestion_assets.landing.channels import PROGRESS
 from ingestion_assets.landing.drops import DropOutcome, Receipt
 from ingestion_assets.landing.holding import let_go
 from ingestion_assets.landing.progress import MOST_BYTES, ProgressWriter
 from ingestion_assets.landing.storage import LocalStorage
-from ingestion_assets_tests.landing.test_spine import LANE, NOTES, accept_all, note, take
+from ingestion_assets_tests.landing.ledger_for_tests import LANE, NOTES, accept_all, note, take
 
 GIVEN_BACK = {"error": {"code": "run_lost", "reason": "lost"}, "delay_s": 0, "max_attempts": 4}
 Ask = Callable[[sa.Connection, UUID], bool]
@@ -38,7 +38,7 @@ def ask(engine: sa.Engine, what: Ask, drop: UUID) -> bool:
 
 def end(engine: sa.Engine, claim: claims.Claim, **how: bool) -> None:
     with engine.begin() as connection:
-        claims.finish(connection, claim, [DropOutcome(one.id, {}, **how) for one in claim.drops])
+        finishing.finish(connection, claim, [DropOutcome(one.id, {}, **how) for one in claim.drops])
 
 
 def attempts(engine: sa.Engine) -> int:
@@ -73,7 +73,7 @@ def test_a_pause_reaches_the_run_holds_what_it_gives_back_and_a_resume_ends_it(
     assert ask(engine, wanted.pause, drop)
     assert (receipt(engine, drop).state, receipt(engine, drop).wanted) == ("claimed", "pause")
     with engine.connect() as connection:
-        assert wanted.wanted_of(connection, [drop]) == {drop: "pause"}
+        assert wanted.wanted_of(connection, claim, claim.drops[0]) == "pause"
     end(engine, claim, unfinished=True)
     held = receipt(engine, drop)
     assert (held.state, held.wanted, held.finished_at) == ("held", "pause", None)
@@ -102,6 +102,8 @@ def test_a_run_that_finishes_first_has_the_last_word(engine: sa.Engine, drop: UU
     ask(engine, wanted.cancel, drop)
     end(engine, claim)
     assert (receipt(engine, drop).state, receipt(engine, drop).wanted) == ("done", None)
+    with engine.connect() as connection, pytest.raises(claims.ClaimLostError):
+        wanted.wanted_of(connection, claim, claim.drops[0])
 
 
 @pytest.mark.parametrize("how", ["unfinished", "held", "lost", "lost for good"])
@@ -115,7 +117,7 @@ def test_a_cancel_ends_whatever_the_run_does_not_finish(engine: sa.Engine, drop:
     else:
         most = 1 if how == "lost for good" else 4
         with engine.begin() as connection:
-            claims.give_back(connection, "run", transient=False, **GIVEN_BACK | {"max_attempts": most})
+            finishing.give_back(connection, "run", transient=False, **GIVEN_BACK | {"max_attempts": most})
             claims.release(connection, "run")
     cancelled = receipt(engine, drop)
     assert (cancelled.state, cancelled.errors) == ("failed", [wanted.CANCELLED])
@@ -129,7 +131,7 @@ def test_a_lost_run_does_not_undo_a_pause(engine: sa.Engine, drop: UUID) -> None
     take(engine, "run")
     ask(engine, wanted.pause, drop)
     with engine.begin() as connection:
-        claims.give_back(connection, "run", transient=False, **GIVEN_BACK)
+        finishing.give_back(connection, "run", transient=False, **GIVEN_BACK)
         claims.release(connection, "run")
     assert (receipt(engine, drop).state, attempts(engine)) == ("held", 1)
 

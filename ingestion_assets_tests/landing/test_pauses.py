@@ -6,8 +6,8 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing import dispatch, finishing, leases, pauses
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.landing.storage import LocalStorage
-from ingestion_assets_tests.landing.test_spine import LANE, accept_all, note, take
+from ingestion_assets.landing.local_storage import LocalStorage
+from ingestion_assets_tests.landing.ledger_for_tests import LANE, accept_all, note, take
 
 ERROR = {"code": "run_cancelled", "reason": "run 1 was cancelled"}
 

@@ -18,9 +18,10 @@ from sqlalchemy.event import listen
 from ingestion_assets.landing import claims, late_segments, leases, rejects, retention
 from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, Reject
 from ingestion_assets.landing.flows import Body, Flow, Keys
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.segments import encode, pack
-from ingestion_assets.landing.storage import LocalStorage, segment_path
+from ingestion_assets.landing.storage import segment_path
 
 NOW = datetime.now(UTC)
 OLD = NOW - timedelta(days=60)

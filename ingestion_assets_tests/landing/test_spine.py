@@ -3,7 +3,6 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -32,86 +31,27 @@ from ingestion_assets.landing.drops import (
     DropOutcome,
     IdempotencyConflictError,
     LandingUnavailableError,
-    Lane,
     NewDrop,
     RecordOutcome,
     Reject,
 )
-from ingestion_assets.landing.flows import Body, Flow, RefusedError
+from ingestion_assets.landing.flows import Runs
 from ingestion_assets.landing.inbox import Inboxes, Taken
 from ingestion_assets.landing.intake import Intake
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.segments import encode, pack
-from ingestion_assets.landing.storage import LocalStorage, segment_path
+from ingestion_assets.landing.storage import segment_path
 from ingestion_assets.stores.postgres import async_engine
-
-LANE = Lane("notes", "2026-01-31", "2026-01-31")
-
-
-def note(body: bytes = b"[1]", key: str | None = None) -> NewDrop:
-    return NewDrop(
-        flow="notes",
-        partition=LANE.partition,
-        lane=LANE.name,
-        principal="test",
-        body=body,
-        records=1,
-        idempotency_key=key,
-    )
-
-
-def read_inbox(name: str, content: bytes) -> list[tuple[Body, dict[str, str]]]:
-    if name.endswith(".bad"):
-        raise RefusedError("not a note")
-    return [(Body(line, 1), {}) for line in content.splitlines()]
-
-
-NOTES = Flow(
-    name="notes",
-    read_inbox=read_inbox,
-    compose=lambda records, _attributes: Body(b"".join(records), len(records)),
+from ingestion_assets_tests.landing.ledger_for_tests import (
+    LANE,
+    NOTES,
+    accept_all,
+    done,
+    note,
+    take,
+    with_intake,
 )
-
-
-def with_intake(engine: sa.Engine, storage: LocalStorage, work: Callable):
-    """Run `work(intake)` in an event loop and give its result and the lanes that were woken."""
-    woken: set[Lane] = set()
-
-    async def run():
-        intake = Intake(storage=storage, engine=engine, on_registered=woken.update)
-        await intake.start()
-        try:
-            return await work(intake)
-        finally:
-            await intake.stop()
-
-    return asyncio.run(run()), woken
-
-
-def accept_all(engine: sa.Engine, storage: LocalStorage, drops: list[NewDrop]) -> list[UUID]:
-    async def work(intake: Intake) -> list[UUID]:
-        return [accepted.id for accepted in await asyncio.gather(*map(intake.accept, drops))]
-
-    return with_intake(engine, storage, work)[0]
-
-
-def take(
-    engine: sa.Engine, run_id: str, *, max_bytes: int = 2**20, dispatch_id: UUID | None = None
-) -> claims.Claim:
-    with engine.begin() as connection:
-        return claims.claim_landed(
-            connection,
-            LANE,
-            claim_id=run_id,
-            run_id=run_id,
-            dispatch_id=dispatch_id,
-            max_bytes=max_bytes,
-            lease_s=30,
-        )
-
-
-def done(claim: claims.Claim) -> list[DropOutcome]:
-    return [DropOutcome(drop.id, {"fine": True}, [RecordOutcome("stored", "a")]) for drop in claim.drops]
 
 
 def states(engine: sa.Engine) -> dict[UUID, str]:
@@ -155,7 +95,7 @@ def test_payloads_that_cannot_be_made_are_refused_alone(engine: sa.Engine, stora
             assert answer.args == (number,)
         else:
             assert isinstance(answer, Accepted)
-            assert (answer.records, answer.size_bytes) == (1, len(str(number)))
+            assert (answer.header.records, answer.header.size) == (1, len(str(number)))
     bodies = [drop.body for drop in claims.load(storage, take(engine, "run").drops)]
     assert sorted(bodies) == sorted(b"%d" % number for number in range(100) if number % 3)
 
@@ -427,6 +367,50 @@ def test_one_pending_dispatch_per_lane(engine: sa.Engine, storage: LocalStorage)
         finishing.finish(connection, claim, done(claim))
         lanes = dispatch.lanes_to_dispatch(dispatch.lane_states(connection, flows=["notes"]), at_most=9)
         assert len(dispatch.request(connection, lanes)) == 1
+
+
+def test_no_more_runs_are_asked_for_than_the_flow_allows(engine: sa.Engine, storage: LocalStorage) -> None:
+    """A run that a person started counts too; the oldest lane is next, wherever room came from."""
+    lanes = [Lane("notes", "2026-01-31", f"job {number}") for number in range(5)]
+    accept_all(engine, storage, [note(lane=lane.name) for lane in lanes])
+    runs = {"notes": Runs(at_once=3, priority=7)}
+
+    def asked_for() -> list[dispatch.Dispatch]:
+        with engine.begin() as connection:
+            states_now = dispatch.lane_states(connection, flows=["notes"])
+            room = dispatch.room(connection, runs)
+            wanted = dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs, room=room)
+            return dispatch.request(connection, wanted, runs)
+
+    with engine.begin() as connection:
+        for lane in lanes[:2]:
+            leases.take_lease(connection, lane, run_id="a person's", lease_s=60)
+    first, second = asked_for()
+    assert (first.lane, second.lane) == (lanes[2], lanes[3])
+    assert first.tags()["dagster/priority"] == "1007"
+    assert asked_for() == []
+    claim = take(engine, "run", lane=first.lane, dispatch_id=first.id)
+    assert asked_for() == []
+    with engine.begin() as connection:
+        finishing.finish(connection, claim, done(claim))
+    assert [one.lane for one in asked_for()] == [lanes[4]]
+    with engine.begin() as connection:
+        leases.release(connection, "a person's")
+    assert [one.lane for one in asked_for()] == [lanes[0]]
+    assert asked_for() == []
+
+
+def test_flows_of_a_higher_priority_go_first() -> None:
+    now = datetime.now(UTC)
+    early, late, urgent = (Lane(flow, "", name) for flow, name in [("a", "1"), ("a", "2"), ("b", "3")])
+    states_now = [
+        dispatch.LaneState(lane, now + timedelta(seconds=second), leased=False, pending=False)
+        for second, lane in enumerate([early, late, urgent])
+    ]
+    runs = {"a": Runs(at_once=1), "b": Runs(priority=1)}
+    assert dispatch.lanes_to_dispatch(states_now, at_most=9) == [early, late, urgent]
+    assert dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs) == [urgent, early, late]
+    assert dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs, room={"a": 1}) == [urgent, early]
 
 
 def test_a_segment_without_rows_is_registered_once(engine: sa.Engine, storage: LocalStorage) -> None:

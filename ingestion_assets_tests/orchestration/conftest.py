@@ -18,6 +18,7 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import SubmitRunContext
 
+from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets.stores.embedded import EmbeddedServer, embedded_valkey, free_port
@@ -67,7 +68,7 @@ class Runs:
         return self.instance.create_run_for_job(
             jobs_for_tests.defs.get_repository_def().get_job(job),
             run_config=run_config,
-            tags=tags,
+            tags={QUEUE_TAG: DEFAULT_QUEUE, **(tags or {})},  # as the coordinator sees to
             asset_selection=asset_selection,
             job_code_origin=JobPythonOrigin(job, repository),
             remote_job_origin=RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job),
@@ -187,7 +188,6 @@ def dagster_home(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, br
     coordinator = {
         "module": f"{PACKAGE}.coordinator",
         "class": "LaneRunCoordinator",
-        "config": {"max_concurrent_runs": 2},
     }
     logs = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
     config = {

@@ -94,6 +94,25 @@ def keep_memory() -> None:
     _kept.append(os.urandom(40 * 2**20))
 
 
+_model: list[bytes] = []
+
+
+def load_model() -> None:
+    _model.append(b"weights!" * (500 * 2**17))
+
+
+def load_nothing() -> None:
+    raise OSError("planted: no such model")
+
+
+@dg.op
+def ask_model() -> None:
+    """Take memory for a while, as an answer of the model does, and give it back."""
+    assert len(_model) == 1
+    assert _model[0].endswith(b"weights!")
+    assert len(bytearray(os.urandom(20 * 2**20))) == 20 * 2**20
+
+
 @dg.op
 def fail() -> None:
     raise ValueError("planted")
@@ -120,6 +139,11 @@ def hoarding() -> None:
 
 
 @dg.job(executor_def=dg.in_process_executor)
+def asking() -> None:
+    ask_model()
+
+
+@dg.job(executor_def=dg.in_process_executor)
 def failing() -> None:
     fail()
 
@@ -130,6 +154,14 @@ PLANNED = Flow(
     read_inbox=lambda _name, content: [(Body(content, 1), {})],
     compose=lambda records, _attributes: Body(b"".join(records), len(records)),
 )
+
+
+MODELLED = Flow(
+    name="modelled",
+    definitions=f"{__name__}:defs",
+    warm=(f"{__name__}:load_nothing", f"{__name__}:load_model"),
+)
+"""Its runs need a model that each process of a worker loads once."""
 
 
 class PlannedWork:
@@ -240,6 +272,7 @@ defs = dg.Definitions(
         failing,
         computing,
         hoarding,
+        asking,
         dg.define_asset_job("chain", selection=CHAIN),
         flow_job(PLANNED, audits=[]),
     ],

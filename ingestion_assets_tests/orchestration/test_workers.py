@@ -8,7 +8,6 @@ import signal
 import ssl
 import time
 from collections.abc import Sequence
-from datetime import timedelta
 
 import dagster as dg
 import psutil
@@ -25,10 +24,12 @@ from ingestion_assets.orchestration.celery_app import celery_settings, make_app,
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import engine
+from ingestion_assets_tests.orchestration import jobs_for_tests
 from ingestion_assets_tests.orchestration.conftest import Broker, Runs, WorkerProcess
 from ingestion_assets_tests.servers import wait_until
 
 DAY = {"dagster/partition": "2026-01-02"}
+LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 
 
 def _launcher(runs: Runs) -> WarmRunLauncher:
@@ -158,6 +159,24 @@ def test_runs_do_not_wait_for_a_child_that_was_replaced(runs: Runs, worker_proce
     worker_process.terminate()
     assert len(processes) >= 4, "children were not replaced"
     assert max(durations) < 2, durations
+
+
+def test_a_warm_model_stays_loaded(runs: Runs, worker_process: WorkerProcess) -> None:
+    """500 MB, four times what a process may come to hold beside it."""
+    worker_process.terminate()
+    worker_process.start(concurrency=1, flows=f"{jobs_for_tests.__name__}:MODELLED")
+    held, processes = list[int](), set[int]()
+    for _ in range(100 if LONG else 10):
+        run_id = runs.launch("asking")
+        runs.wait_for(run_id, DagsterRunStatus.SUCCESS)
+        [pid] = re.findall(r"Executing steps in process \(pid: (\d+)\)", runs.messages(run_id))
+        processes.add(int(pid))
+        held.append(psutil.Process(int(pid)).memory_info().rss >> 20)
+    worker_process.terminate()
+    assert len(processes) == 1, "a process was replaced"
+    assert min(held) >= 500
+    assert held[-1] - held[2] < 20, held
+    assert "the flow modelled wants loaded" in worker_process.log.read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("worker")
@@ -312,12 +331,8 @@ def test_a_run_whose_task_the_broker_lost_is_found(
     worker_process: WorkerProcess,
     broker: Broker,
     postgres_url: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     worker_process.terminate()
-    monkeypatch.setattr(
-        lost_launches, "GRACE", timedelta(seconds=-5)
-    )  # clocks aside: every starting run is due
     kept, lost = runs.launch("chain", tags=DAY), runs.launch("chain", tags=DAY)
     with redis.Redis.from_url(broker.server.url) as client:
         assert not lost_launches.suspects(runs.instance, engine(postgres_url), client)
@@ -342,7 +357,6 @@ def test_a_run_whose_task_the_broker_lost_is_found(
 def test_a_dispatched_run_that_was_never_submitted_is_found(
     runs: Runs, broker: Broker, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lost_launches, "GRACE", timedelta(seconds=-5))
     monkeypatch.setattr(heartbeats, "_on_end", [])  # what other tests have imported looks for a stack
     forgotten = runs.create("chain", tags={**DAY, DISPATCH_TAG: "landed"})
     somebodys = runs.create("chain", tags=DAY)

@@ -1,0 +1,64 @@
+"""Answers that stay open for as long as there is something to tell: how many at once, and that they end with their client."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import TypeVar
+
+from ingestion_assets.frontdoor.problems import Problem
+
+Item = TypeVar("Item")
+
+
+class OpenStreams:
+    """The WebSockets and event streams of one front door, `most` at a time."""
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self.open = 0
+
+    def check(self) -> None:
+        """Raises `Problem` 503 where there are as many as there may be."""
+        if self.open >= self._most:
+            raise Problem(
+                503,
+                f"This front door serves {self._most} WebSockets and event streams, as many as it may; try again later, or "
+                "read the receipt instead.",
+                headers={"Retry-After": "5"},
+            )
+
+    @contextlib.contextmanager
+    def one_more(self) -> Iterator[None]:
+        """Counts a stream until the end of the block. Raises `Problem` 503 where there are too many."""
+        self.check()
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
+
+
+async def until_gone(gone: Awaitable[object], items: AsyncIterator[Item]) -> AsyncIterator[Item]:
+    """The items, until there are no more or `gone` is over: the client has left."""
+    leaving = asyncio.ensure_future(gone)
+    try:
+        while True:
+            following = asyncio.ensure_future(anext(items))
+            try:
+                await asyncio.wait({following, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                if not following.done():
+                    return
+                item = following.result()
+            except StopAsyncIteration:
+                return
+            finally:
+                await _end(following)
+            yield item
+    finally:
+        await _end(leaving)
+
+
+async def _end(task: asyncio.Future[object]) -> None:
+    task.cancel()
+    with contextlib.suppress(BaseException):
+        await task
