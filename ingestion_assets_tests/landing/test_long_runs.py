@@ -12,8 +12,8 @@ from ingestion_assets.landing import claims, dispatch, finishing, ledger, retent
 from ingestion_assets.landing.channels import PROGRESS
 from ingestion_assets.landing.drops import DropOutcome, Receipt
 from ingestion_assets.landing.holding import let_go
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.progress import MOST_BYTES, ProgressWriter
-from ingestion_assets.landing.storage import LocalStorage
 from ingestion_assets_tests.landing.ledger_for_tests import LANE, NOTES, accept_all, note, take
 
 GIVEN_BACK = {"error": {"code": "run_lost", "reason": "lost"}, "delay_s": 0, "max_attempts": 4}

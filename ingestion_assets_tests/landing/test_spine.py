@@ -31,6 +31,7 @@ from ingestion_assets.landing.drops import (
     DropOutcome,
     IdempotencyConflictError,
     LandingUnavailableError,
+    Lane,
     NewDrop,
     RecordOutcome,
     Reject,
