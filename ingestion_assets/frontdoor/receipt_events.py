@@ -12,6 +12,7 @@ from fastapi import APIRouter, Header, Query, Request, WebSocket
 from starlette.responses import Response
 from starlette.types import Receive
 
+from ingestion_assets.frontdoor.answers import disconnected
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.event_stream import EventStream, event_bytes
 from ingestion_assets.frontdoor.open_streams import until_gone
@@ -80,7 +81,7 @@ async def _event_stream(
 ) -> AsyncIterator[bytes]:
     with door.streams.one_more():
         yield b"retry: %d\n\n" % RETRY_MS
-        async with aclosing(until_gone(_disconnected(receive), _changes(door, receipt, seen))) as changes:
+        async with aclosing(until_gone(disconnected(receive), _changes(door, receipt, seen))) as changes:
             async for change in changes:
                 if change is None:
                     yield b": nothing new\n\n"
@@ -114,11 +115,6 @@ async def _changes(door: FrontDoor, receipt: Receipt, seen: str | None) -> Async
         async with aclosing(door.finished.follow(receipt.id, seen=seen, quiet_s=KEEP_ALIVE_S)) as changes:
             async for change in changes:
                 yield change
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _view(door: FrontDoor, receipt: Receipt) -> dict[str, Any]:
