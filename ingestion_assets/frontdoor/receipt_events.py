@@ -16,7 +16,7 @@ from ingestion_assets.frontdoor.answers import disconnected
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.event_stream import EventStream, event_bytes
 from ingestion_assets.frontdoor.open_streams import until_gone
-from ingestion_assets.frontdoor.openapi import keyed_errors, secured
+from ingestion_assets.frontdoor.openapi import events, keyed_errors, secured
 from ingestion_assets.frontdoor.receipt_view import receipt_json
 from ingestion_assets.frontdoor.receipts import ReceiptId, own_receipt
 from ingestion_assets.frontdoor.waiting import OVER, version
@@ -49,10 +49,7 @@ Seen = Annotated[
     response_class=Response,
     responses={
         **keyed_errors(404),
-        200: {
-            "description": "The events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        },
+        200: events("The events.", "`data` is the receipt, `id` goes into `Last-Event-ID`."),
         204: {"description": "The receipt's end was seen before."},
     },
     openapi_extra=secured(),
