@@ -8,7 +8,7 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims, dispatch, finishing, ledger, retention, wanted
+from ingestion_assets.landing import claims, dispatch, finishing, leases, ledger, retention, wanted
 from ingestion_assets.landing.channels import PROGRESS
 from ingestion_assets.landing.drops import DropOutcome, Receipt
 from ingestion_assets.landing.holding import let_go
@@ -118,7 +118,7 @@ def test_a_cancel_ends_whatever_the_run_does_not_finish(engine: sa.Engine, drop:
         most = 1 if how == "lost for good" else 4
         with engine.begin() as connection:
             finishing.give_back(connection, "run", transient=False, **GIVEN_BACK | {"max_attempts": most})
-            claims.release(connection, "run")
+            leases.release(connection, "run")
     cancelled = receipt(engine, drop)
     assert (cancelled.state, cancelled.errors) == ("failed", [wanted.CANCELLED])
     assert cancelled.finished_at is not None
@@ -132,7 +132,7 @@ def test_a_lost_run_does_not_undo_a_pause(engine: sa.Engine, drop: UUID) -> None
     ask(engine, wanted.pause, drop)
     with engine.begin() as connection:
         finishing.give_back(connection, "run", transient=False, **GIVEN_BACK)
-        claims.release(connection, "run")
+        leases.release(connection, "run")
     assert (receipt(engine, drop).state, attempts(engine)) == ("held", 1)
 
 
