@@ -132,8 +132,8 @@ async def settled(request: Request, receipt: Receipt, seconds: float) -> Receipt
     if seconds <= 0 or receipt.state in TERMINAL:
         return receipt
     door = front_door(request)
-    with door.waker.waiter() as waiter:
-        waiter.waits_for(receipt.flow, receipt.lane)
+    with door.waker.demand() as demand:
+        demand.add(receipt.flow, receipt.lane)
         outcome = await wait_for_outcome(request, receipt.id, seconds, known=True)
     if outcome is not None:
         return outcome

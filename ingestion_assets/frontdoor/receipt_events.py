@@ -107,8 +107,8 @@ async def follow_receipt_by_websocket(
 
 
 async def _changes(door: FrontDoor, receipt: Receipt, seen: str | None) -> AsyncIterator[Receipt | None]:
-    with door.waker.waiter() as waiter:
-        waiter.waits_for(receipt.flow, receipt.lane)
+    with door.waker.demand() as demand:
+        demand.add(receipt.flow, receipt.lane)
         async with aclosing(door.finished.follow(receipt.id, seen=seen, quiet_s=KEEP_ALIVE_S)) as changes:
             async for change in changes:
                 yield change

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from bson.errors import InvalidDocument
 from pymongo.errors import AutoReconnect
 
-from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.drops import DropOutcome, LandingUnavailableError
 from ingestion_assets.landing.flows import Body, Flow
 from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.orchestration.jobs import flow_job
-from ingestion_assets.orchestration.stages import Stages
+from ingestion_assets.orchestration.stages import Stages, claim_step
 
 if TYPE_CHECKING:
     from ingestion_assets.orchestration.claiming import Working
@@ -170,10 +170,17 @@ class PlannedWork:
     def __init__(self, run: "Working") -> None:
         self.run = run
         self.claim = run.claim
-        self.plan = run.claim.drops[0].attributes.get("plan")
+        self.plan = next((drop.attributes.get("plan") for drop in run.claim.drops), None)
+        self.tries = 0
 
     def outcomes(self) -> list[DropOutcome]:
         return [DropOutcome(drop.id, {}) for drop in self.claim.drops]
+
+    def come_back_after(self, tries: int) -> None:
+        """A store that is away for a moment."""
+        self.tries += 1
+        if self.tries <= tries:
+            raise LandingUnavailableError("planted")
 
     def overrun(self) -> None:
         """What Dagster does to a run that took longer than it may."""
@@ -237,6 +244,8 @@ _stages = Stages(flow=PLANNED, partitions_def=DAYS, start=PlannedWork)
 )
 def stored(work: PlannedWork) -> dg.MaterializeResult:
     """The stage at which runs end."""
+    if work.plan == "come back":
+        work.come_back_after(2)
     if work.plan == "overrun":
         work.overrun()
     if work.plan == "lose the ledger":
@@ -252,15 +261,23 @@ def stored(work: PlannedWork) -> dg.MaterializeResult:
     if work.plan == "grow":
         work.grow()
     passed = work.plan != "fail the check"
-    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="as_planned", passed=passed)])
+    return dg.MaterializeResult(
+        metadata={"tries": work.tries},
+        check_results=[dg.AssetCheckResult(check_name="as_planned", passed=passed)],
+    )
 
 
 PLANNED_ASSETS = [
-    _stages.raw_batches("The payloads.", kinds=set()),
-    stored,
-    _stages.ingestion_log(
-        "The outcomes.", kinds=set(), deps=["stored"], check_specs=[], check=lambda _outcomes: []
-    ),
+    claim_step(
+        PLANNED,
+        [
+            _stages.raw_batches("The payloads.", kinds=set()),
+            stored,
+            _stages.ingestion_log(
+                "The outcomes.", kinds=set(), deps=["stored"], check_specs=[], check=lambda _outcomes: []
+            ),
+        ],
+    )
 ]
 
 
