@@ -78,6 +78,12 @@ class Sample:
         return datetime.fromtimestamp(self.bounds(since_boot())[0], UTC)
 
 
+def ledger_now(engine: sa.Engine) -> datetime:
+    """The ledger's time, asked for: what is old is old by the clock that dated it, whatever that of this machine says."""
+    with engine.connect() as connection:
+        return take_sample(connection).time()
+
+
 def take_sample(connection: sa.Connection) -> Sample:
     """Read the ledger's clock."""
     asked = since_boot()
