@@ -227,7 +227,6 @@ def _start(context: dg.AssetExecutionContext, flow: Flow, *, take_open: bool) ->
     with ExitStack() as stack:
         stack.enter_context(heartbeats.beating(context.run.run_id))
         claim = patiently(_claim, context, flow, engine, settings, take_open=take_open)
-        claim = _claim(context, flow, engine, settings)
         long = LongWork(engine, claim, say=context.log.info)
         stack.callback(long.flush)
         return Working(
