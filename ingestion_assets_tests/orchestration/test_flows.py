@@ -65,14 +65,14 @@ def test_a_payload_goes_through_all_assets_in_one_step(
     result = job.execute_in_process(
         instance=runs.instance, partition_key=asked.lane.partition, tags=asked.tags()
     )
-    said = [event for event in result.all_events if event.event_type == Kind.STEP_START]
-    assert [event.step_key for event in said] == [f"{name}_claim"]
+    with engine.connect() as connection:
+        row = connection.execute(sa.text("SELECT state, errors FROM ingestion.drops")).one()
+        held = connection.scalar(sa.text("SELECT count(*) FROM ingestion.leases"))
+    assert (row.state, held) == ("done", 0), row.errors
+    begun = [event.step_key for event in result.all_events if event.event_type == Kind.STEP_START]
+    assert begun == [f"{name}_claim"]
     written = [event.asset_key for event in result.get_asset_materialization_events()]
     assert set(written) == job.asset_layer.executable_asset_keys
     assert written[-1] == dg.AssetKey([name, "ingestion_log"])
     evaluated = {one.asset_check_key for one in result.get_asset_check_evaluations() if one.passed}
     assert evaluated == job.asset_layer.asset_graph.asset_check_keys
-    with engine.connect() as connection:
-        states = connection.scalars(sa.text("SELECT state FROM ingestion.drops")).all()
-        held = connection.scalar(sa.text("SELECT count(*) FROM ingestion.leases"))
-    assert (states, held) == (["done"], 0)
