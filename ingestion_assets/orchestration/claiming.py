@@ -17,17 +17,15 @@ import sqlalchemy as sa
 import tenacity
 
 from ingestion_assets.landing import claims, finishing, leases
-from ingestion_assets.landing.channels import announce
 from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.landing.dispatch import lose
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.leases import LaneBusyError
-from ingestion_assets.landing.pauses import pause_lane
-from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, PARTITION_TAG
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, LANE_TAG
 from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.orchestration import heartbeats
-from ingestion_assets.orchestration.heartbeats import Ending
+from ingestion_assets.orchestration.heartbeats import Worker
 from ingestion_assets.orchestration.long_work import LongWork, SafePoint
 from ingestion_assets.orchestration.retries import (
     CANCELLED,
@@ -36,12 +34,11 @@ from ingestion_assets.orchestration.retries import (
     cancelled,
     failed,
     failure_of,
-    killed_for_memory,
-    lost,
     retrying,
     stalled,
     what_failed,
 )
+from ingestion_assets.orchestration.worker_runs import WorkerRuns, worker_at_work
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets.stores.error_text import as_told
@@ -115,61 +112,6 @@ class Working:
         self._open.close()
 
 
-_said: dict[str, FailureOf] = {}  # of a run that may not have been able to tell the ledger
-
-
-@heartbeats.on_beat
-def renew_leases(run_ids: Sequence[str]) -> None:
-    """A run keeps its lanes as long as its worker beats."""
-    with postgres.engine().begin() as connection:
-        leases.renew(connection, run_ids=run_ids, lease_s=load_settings().lease_s)
-
-
-@heartbeats.on_end
-def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None:
-    """Whatever a dispatched run still holds when nobody executes it any more goes back at once.
-
-    A lost process may be the payloads' fault, and so may be a failed run: that costs them an attempt. A run that could not
-    even give back was cut off from the ledger, and what it had to say of them still counts. A run that was cancelled before
-    it claimed anything was about to claim what its lane has: that waits. What a person's run holds waits for its retries: the
-    sensor gives that back.
-    """
-    if DISPATCH_TAG not in tags:
-        return
-    settings = load_settings()
-    failure = _said.pop(run_id, None) or _failure_by(ending, run_id)
-    pause_s = settings.cancel_pause_s if failure.code == CANCELLED else 0.0
-    with postgres.engine().begin() as connection:
-        finishing.give_back(
-            connection,
-            run_id,
-            error=failure.as_error(),
-            transient=failure.transient,
-            delay_s=REDISPATCH_DELAY_S,
-            max_attempts=settings.max_attempts,
-            pause_s=pause_s,
-            alone=failure.alone,
-        )
-        leases.release(connection, run_id)
-        if lose(connection, [UUID(tags[DISPATCH_TAG])]):
-            lane = Lane(tags[FLOW_TAG], tags[PARTITION_TAG], tags[LANE_TAG])
-            if failure.code == CANCELLED:
-                pause_lane(connection, lane, error=failure.as_error(), seconds=pause_s)
-            announce(connection, [(lane.flow, lane.name)])
-
-
-def _failure_by(ending: Ending, run_id: str) -> FailureOf:
-    if ending.how == "cancelled":
-        return cancelled(run_id)
-    if ending.how == "failed":
-        return failed(run_id, ending.reason)
-    if ending.how == "stalled":
-        return stalled(run_id, ending.reason)
-    if ending.how == "out of memory":
-        return killed_for_memory(run_id, ending.reason)
-    return lost(run_id, ending.reason, cut_off=ending.how == "over")
-
-
 @contextmanager
 def working(context: dg.AssetExecutionContext, flow: Flow, *, ends: bool) -> Iterator[Working]:
     """The run's claim. `ends`: the block ends it by `finish`; else the ledger stays as it is.
@@ -177,7 +119,6 @@ def working(context: dg.AssetExecutionContext, flow: Flow, *, ends: bool) -> Ite
     Any exception gives the drops back and fails the run. What of it Dagster gets to see, and so shows and keeps, holds
     nothing of a payload.
     """
-    _said.clear()
     run: Working | None = None
     try:
         run = _start(context, flow, take_open=ends)
@@ -190,7 +131,9 @@ def working(context: dg.AssetExecutionContext, flow: Flow, *, ends: bool) -> Ite
         raise
     except BaseException as error:
         if run is not None:
-            failure = _said[context.run.run_id] = _failure_by_error(context, error)
+            failure = _failure_by_error(context, error)
+            if (worker := worker_at_work()) is not None:
+                worker.note_failure(context.run.run_id, failure)
             pause_s = run.settings.cancel_pause_s if failure.code == CANCELLED else 0.0
             run.give_back(failure, pause_s=pause_s)
         raise as_told(error)  # noqa: B904  # what led to it is not told
@@ -225,7 +168,9 @@ def _start(context: dg.AssetExecutionContext, flow: Flow, *, take_open: bool) ->
     patiently = retrying(context.log.warning)
     started = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(heartbeats.beating(context.run.run_id))
+        if worker_at_work() is None:
+            itself = WorkerRuns(worker=Worker.here(), engine=engine, settings=settings)
+            stack.enter_context(itself.beating(context.run.run_id))
         claim = patiently(_claim, context, flow, engine, settings, take_open=take_open)
         long = LongWork(engine, claim, say=context.log.info)
         stack.callback(long.flush)

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from uuid import UUID
 
 import httpx
@@ -27,7 +29,14 @@ SEEN_WITHIN_S = 0.3  # what the files say is looked at ten times a second
 
 @contextmanager
 def faulty(
-    home: Path, postgres_url: str, folder: Path, *, clock: str = "0", syncs: str = "0 0", **environment: str
+    home: Path,
+    postgres_url: str,
+    folder: Path,
+    *,
+    clock: str = "0",
+    syncs: str = "0 0",
+    health: str = "ready",
+    **environment: str,
 ) -> Iterator[str]:
     """The address of a front door whose wall clock is off by so many seconds, and whose syncs do as `syncs` says."""
     folder.mkdir()
@@ -36,7 +45,7 @@ def faulty(
     preloaded = {
         "LD_PRELOAD": str(built("faulty")), "FAULTY_CLOCK": str(folder / "clock"), "FAULTY_SYNCS": str(folder / "syncs"),
     }  # fmt: skip
-    with process(home=home, postgres_url=postgres_url, **preloaded, **environment) as (_, url):
+    with process(home=home, postgres_url=postgres_url, health=health, **preloaded, **environment) as (_, url):
         yield url
 
 
@@ -68,7 +77,7 @@ def test_what_a_clock_that_is_off_files_under_a_wrong_minute_is_found(
     sweep = Sweep(storage)
     register_late(healthy.engine, storage, sweep=sweep)  # the first look goes back for days; this is not it
     nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nowhere"
-    with faulty(tmp_path / "home", nowhere, tmp_path / "faulty", clock=str(off_s)) as url:
+    with faulty(tmp_path / "home", nowhere, tmp_path / "faulty", clock=str(off_s), health="live") as url:
         answer = send(url)
         assert (answer.status_code, answer.json()["registered"]) == (202, False)
         (folder,) = {path.parent for path in (storage.root / "segments").rglob("*.seg")}
@@ -89,7 +98,7 @@ def test_a_segment_that_was_damaged_and_restored_late_is_registered(healthy: Fro
     """Written while the ledger was away, then damaged; it is whole again long after anybody looks at its minute."""
     storage = LocalStorage(tmp_path / "home" / "landing")
     nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nowhere"
-    with faulty(tmp_path / "home", nowhere, tmp_path / "faulty") as url:
+    with faulty(tmp_path / "home", nowhere, tmp_path / "faulty", health="live") as url:
         receipt = send(url).json()["id"]
     (segment,) = (storage.root / "segments").rglob("*.seg")
     whole = segment.read_bytes()
@@ -160,6 +169,43 @@ def test_a_failing_sync_accepts_nothing_or_says_that_it_does_not_know(
         wait_until(lambda: len(_ids(own)) >= accepted, seconds=20, what="what was accepted to have rows")
         register_late(own, storage, now=datetime.now(UTC) + timedelta(minutes=2), sweep=Sweep(storage))
         assert accepted <= len(_ids(own)) <= accepted + len(unknown)
+
+
+def test_what_was_refused_for_certain_is_found_by_nobody(fresh_postgres_url: str, tmp_path: Path) -> None:
+    """Syncs are slow, then fail, while others register whatever lies there: a payload found before it is taken back stays."""
+    storage = LocalStorage(tmp_path / "home" / "landing")
+    own = engine(fresh_postgres_url)
+    looking, over = Event(), Event()
+
+    def look() -> None:
+        while not over.is_set():
+            register_late(own, storage)
+            looking.set()
+
+    with (
+        faulty(
+            tmp_path / "home", fresh_postgres_url, tmp_path / "faulty", INGESTION_TEST_NO_RUNS="1"
+        ) as url,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert send(url).status_code == 202
+        others = pool.submit(look)
+        try:
+            assert looking.wait(30)
+            say(tmp_path / "faulty" / "syncs", "150 0.5")
+            time.sleep(SEEN_WITHIN_S)
+            answers = [send(url) for _ in range(12)]
+        finally:
+            over.set()
+        others.result()
+    accepted = sum(answer.status_code == 202 for answer in answers)
+    unknown = sum(answer.json().get("accepted") == "unknown" for answer in answers)
+    assert accepted + unknown < len(answers), "some were refused for certain"
+    register_late(own, storage, now=datetime.now(UTC) + timedelta(minutes=2), sweep=Sweep(storage))
+    with own.connect() as connection:
+        segments = connection.scalars(sa.text("SELECT segment FROM ingestion.drops")).all()
+    assert [path for path in segments if not (storage.root / path).exists()] == []
+    assert 1 + accepted <= len(segments) <= 1 + accepted + unknown
 
 
 def _ids(own: sa.Engine) -> set[str]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from bson.errors import InvalidDocument
 from pymongo.errors import AutoReconnect
 
+from ingestion_assets.landing.claims import DropRef
 from ingestion_assets.landing.drops import DropOutcome, LandingUnavailableError
 from ingestion_assets.landing.flows import Body, Flow
 from ingestion_assets.landing.leases import LaneBusyError
@@ -98,6 +99,7 @@ _model: list[bytes] = []
 
 
 def load_model() -> None:
+    time.sleep(5)  # longer than Celery waits for a process by itself
     _model.append(b"weights!" * (500 * 2**17))
 
 
@@ -149,6 +151,7 @@ def failing() -> None:
 
 
 SECRET = "not-to-be-shown"
+STEPS, STEP_S = 20, 0.4
 PLANNED = Flow(
     name="planned",
     read_inbox=lambda _name, content: [(Body(content, 1), {})],
@@ -174,6 +177,8 @@ class PlannedWork:
         self.tries = 0
 
     def outcomes(self) -> list[DropOutcome]:
+        if self.plan == "many steps":
+            return [self.step_by_step(drop) for drop in self.claim.drops]
         return [DropOutcome(drop.id, {}) for drop in self.claim.drops]
 
     def come_back_after(self, tries: int) -> None:
@@ -181,6 +186,20 @@ class PlannedWork:
         self.tries += 1
         if self.tries <= tries:
             raise LandingUnavailableError("planted")
+
+    def step_by_step(self, drop: DropRef) -> DropOutcome:
+        """Steps that leave a line in a file when they begin, another when they are done, and go on after the last of those."""
+        lines = Path(drop.attributes["lines"])
+        done = lines.read_text().count("done") if lines.exists() else 0
+        for step in range(done, STEPS):
+            if self.run.safe_point(drop) != "continue":
+                return DropOutcome(drop.id, {}, unfinished=True)
+            for line in (f"begun {step}", f"done {step}"):
+                with lines.open("a") as written:
+                    written.write(f"{line}\n")
+                time.sleep(STEP_S / 2)
+            self.run.progress(drop, {"step": step + 1, "of": STEPS})
+        return DropOutcome(drop.id, {})
 
     def overrun(self) -> None:
         """What Dagster does to a run that took longer than it may."""

@@ -12,10 +12,8 @@ from dagster._serdes import deserialize_value, serialize_value
 
 from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.orchestration.heartbeats import Worker
 from ingestion_assets.orchestration.kept_events import compact
-from ingestion_assets.orchestration.run_execution import execute_run
-from ingestion_assets_tests.orchestration.conftest import Runs
+from ingestion_assets_tests.orchestration.conftest import Runs, execute, runs_of_a_worker
 from ingestion_assets_tests.orchestration.one_payload import land_one
 
 LANE = Lane("planned", "2026-01-31", "2026-01-31")
@@ -33,7 +31,7 @@ def _run(runs: Runs, engine: sa.Engine, *, dispatched: bool, plan: str = "") -> 
         if dispatched:
             tags = dispatch.request(connection, [LANE])[0].tags()
     run_id = runs.create("planned", tags=tags)
-    assert execute_run(run_id, instance=runs.instance, engine=engine, worker=Worker.here(), lease_s=20)
+    assert execute(runs.instance, run_id, runs_of_a_worker(engine))
     return run_id
 
 

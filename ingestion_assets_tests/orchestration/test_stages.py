@@ -12,7 +12,7 @@ from dagster._core.origin import JobPythonOrigin
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.orchestration.heartbeats import Worker
 from ingestion_assets.orchestration.run_execution import execute_run
-from ingestion_assets.orchestration.warm_code import warm_job
+from ingestion_assets.orchestration.warm_code import WarmCode
 from ingestion_assets_tests.orchestration import jobs_for_tests
 from ingestion_assets_tests.orchestration.conftest import Runs
 from ingestion_assets_tests.orchestration.one_payload import land_one
@@ -140,7 +140,7 @@ def _until_the_first_report(runs: Runs, run_id: str) -> Iterator[None]:
     run = runs.instance.get_run_by_id(run_id)
     assert run is not None
     assert isinstance(run.job_code_origin, JobPythonOrigin)
-    events = execute_run_iterator(warm_job(run.job_code_origin), run, runs.instance)
+    events = execute_run_iterator(WarmCode().job(run.job_code_origin), run, runs.instance)
     for event in events:
         if event.event_type == Kind.ASSET_MATERIALIZATION:
             break
