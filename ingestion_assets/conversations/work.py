@@ -1,11 +1,12 @@
 """What a run does with its claim, stage by stage; each stage may be repeated, by the same process or another."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from msgspec.structs import replace
 from pymongo.database import Database
 
 from ingestion_assets.conversations import statistics

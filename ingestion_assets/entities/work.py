@@ -71,15 +71,16 @@ class EntitiesWork:
             # A worker that stood still until others took its payloads must not write. Under the lock: while it is held nobody else loads,
             # and whoever comes next finds what was said of these payloads.
             claims.check_held(connection, self.claim, counted)
-            forget_told(connection)
             try:
-                return load(raw, self.entities(), drops, counted=counted)
+                loaded = load(raw, self.entities(), drops, counted=counted)
             except psycopg.Error as error:
                 if self.is_transient(error):
                     raise
                 raise NotLoadedError(
                     refusal_of(error)
                 ) from None  # what PostgreSQL says may quote the payload
+            forget_told(connection)  # the load has made the tables where there were none
+            return loaded
 
     def _check_earlier_parts(self, connection: sa.Connection, drop: LandedDrop) -> None:
         """What waits in a stream is settled when all its parts are in. Raises `LaneBusyError`, which will pass."""
