@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 from msgspec.structs import replace
 from pymongo.database import Database
@@ -65,7 +66,7 @@ class ConversationsWork:
         )
         for batch in batches:
             drift.observe(self.engine, flow=NAME, drop_id=batch.drop.id, paths=paths_of(batch.shapes))
-            batch.drop = replace(batch.drop, body=b"")
+            batch.drop = msgspec.structs.replace(batch.drop, body=b"")
         return batches
 
     def todos(self) -> dict[UUID, Kept]:
