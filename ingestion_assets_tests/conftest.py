@@ -29,6 +29,7 @@ WHOLE_STACKS = (
     "stack/",
     "entities/test_own_definitions.py",
     "entities/test_stack.py",
+    "long_flow/",
     "modules/test_stack.py",
 )
 """What starts whole stacks. With several processes (`pytest -n 2`) all of it runs in one: a small machine carries few at once."""
