@@ -10,6 +10,7 @@ import dagster as dg
 from ingestion_assets.flows import installed, parts
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.orchestration import landing_assets
+from ingestion_assets.orchestration.key_retention import key_retention_definitions
 from ingestion_assets.orchestration.retention import retention_definitions
 from ingestion_assets.orchestration.run_retention import run_retention_definitions
 from ingestion_assets.orchestration.sensors import reconciliation_sensor
@@ -27,6 +28,7 @@ def _merged(flows: Collection[str], of_flow: dict[str, dg.Definitions]) -> dg.De
         *(of_flow[name] for name in flows),
         landing_assets.definitions,
         retention_definitions(known),
+        key_retention_definitions(known),
         run_retention_definitions(),
         dg.Definitions(sensors=[reconciliation_sensor(known)], executor=dg.in_process_executor),
     )

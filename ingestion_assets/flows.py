@@ -24,7 +24,7 @@ BUILT_IN = (
     "ingestion_assets.modules.flow:MODULES",
 )
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_TAKEN = frozenset({"landing", "retention", "run_retention", "default"})
+_TAKEN = frozenset({"landing", "retention", "run_retention", "key_retention", "default"})
 """Names of the spine's own jobs and asset groups."""
 _TAKEN_SCOPES = frozenset({"read", "admin"})
 

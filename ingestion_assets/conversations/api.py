@@ -11,6 +11,13 @@ from pymongo import DESCENDING
 from pymongo.errors import PyMongoError
 from starlette.responses import Response
 
+from ingestion_assets.conversations.collections import (
+    INGESTION_LOGS,
+    MESSAGES,
+    NOT_REMOVED,
+    PROJECTS,
+    SESSIONS,
+)
 from ingestion_assets.conversations.documented import (
     ANSWERS,
     FLOW,
@@ -35,14 +42,7 @@ from ingestion_assets.frontdoor.openapi import (
 from ingestion_assets.frontdoor.problems import Problem, unavailable
 from ingestion_assets.frontdoor.receiving import Arrival, take_in
 from ingestion_assets.landing.drops import NewDrop
-from ingestion_assets.stores.mongo import (
-    INGESTION_LOGS,
-    MESSAGES,
-    NOT_REMOVED,
-    PROJECTS,
-    SESSIONS,
-    async_database,
-)
+from ingestion_assets.stores.mongo import async_database
 
 _numbers = itertools.count()  # spread payloads over the lanes
 NEWEST = 10

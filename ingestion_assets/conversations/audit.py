@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from pymongo.collection import Collection
 from pymongo.database import Database
 
+from ingestion_assets.conversations.collections import MESSAGES
 from ingestion_assets.landing.drop_queries import partitions_of
-from ingestion_assets.stores.mongo import MESSAGES
 
 IN_FLIGHT_S = 5.0
 

@@ -92,5 +92,6 @@ CONVERSATIONS = Flow(
     tally=tally_by(_OUTCOMES, counts=lambda result: {KIND: result.get("stats") or {}}),
     definitions="ingestion_assets.conversations.definitions:definitions",
     http="ingestion_assets.conversations.api:HTTP",
+    prepare="ingestion_assets.conversations.collections:prepare",
     work=("ingestion_assets.conversations.work", "ingestion_assets.conversations.audit"),
 )

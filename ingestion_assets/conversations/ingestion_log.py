@@ -8,13 +8,13 @@ from uuid import UUID
 from pymongo.database import Database
 
 from ingestion_assets.conversations.batches import BatchOutcome
+from ingestion_assets.conversations.collections import INGESTION_LOGS
 from ingestion_assets.conversations.parts import CONFIG
 from ingestion_assets.conversations.schema import BatchIngestResponse, IngestStats
 from ingestion_assets.conversations.statistics import Created
 from ingestion_assets.conversations.todos import Kept
 from ingestion_assets.landing.drops import DropOutcome
 from ingestion_assets.stores.fencing import replace_unless_newer
-from ingestion_assets.stores.mongo import INGESTION_LOGS
 
 _SUPERSEDED = "What is stored arrived later, with another receipt, and stays."
 

@@ -29,13 +29,13 @@ from pymongo.errors import BulkWriteError
 from sqlalchemy.exc import DataError
 
 from ingestion_assets.conversations import statistics_sql as sql
+from ingestion_assets.conversations.collections import MESSAGES, PROJECTS, SESSIONS
 from ingestion_assets.conversations.facts import USAGE
 from ingestion_assets.conversations.facts_table import retry_on_deadlock
 from ingestion_assets.conversations.projects import Project, project_at, project_of
 from ingestion_assets.conversations.records import message_id
 from ingestion_assets.stores.error_text import text_of
 from ingestion_assets.stores.fencing import unless_newer, update_fenced, write_fenced
-from ingestion_assets.stores.mongo import MESSAGES, PROJECTS, SESSIONS
 
 SESSIONS_AT_ONCE = 500
 MOST_ENTRIES = 1000  # of a list or mapping in a document: what is more only counts in its sums

@@ -1,11 +1,14 @@
 """Starting the run of a dispatch, through Dagster's webserver."""
 
+import time
 from collections.abc import Mapping
 
 import httpx
 
 from ingestion_assets.frontdoor.dagster_graphql import TIMEOUT_S, add_partition, ask, launch_run
 from ingestion_assets.landing.dispatch import Dispatch
+
+ADDED_S = 3600.0  # after which a key is added again: one that was idle for a day may be archived
 
 
 class GraphqlLauncher:
@@ -23,7 +26,7 @@ class GraphqlLauncher:
     ) -> None:
         self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, auth=login)
         self._dynamic_partitions = dynamic_partitions or {}
-        self._added: set[tuple[str, str]] = set()
+        self._added: dict[tuple[str, str], float] = {}
 
     def __call__(self, dispatch: Dispatch) -> None:
         """Raises `DagsterError`, `httpx.HTTPError`."""
@@ -32,7 +35,8 @@ class GraphqlLauncher:
 
     def _add_partition(self, dispatch: Dispatch) -> None:
         name, key = self._dynamic_partitions.get(dispatch.lane.flow), dispatch.lane.partition
-        if name is None or (name, key) in self._added:
+        now = time.monotonic()
+        if name is None or now - self._added.get((name, key), -ADDED_S) < ADDED_S:
             return
         ask(self._client, add_partition(name, key))
-        self._added.add((name, key))
+        self._added[name, key] = now

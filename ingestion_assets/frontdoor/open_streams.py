@@ -24,7 +24,7 @@ class OpenStreams:
                 503,
                 f"This front door serves {self._most} WebSockets and event streams, as many as it may; try again later, or "
                 "read the receipt instead.",
-                headers={"Retry-After": "5"},
+                retry_after_s=5,
             )
 
     @contextlib.contextmanager

@@ -75,7 +75,7 @@ def sums_of_results(
 ) -> tuple[int, dict[str, int]]:
     """Of the payloads whose keys end with 0, 1, 2… up to `number`: how many no run has ended yet, and the sums of some figures of
     the others' results."""
-    numbers = sa.func.generate_series(0, number - 1).table_valued("number")
+    numbers = sa.func.generate_series(0, number - 1).table_valued("number").render_derived()
     key = sa.literal(key_prefix).concat(sa.cast(numbers.c.number, sa.Text))
     query = (
         sa.select(

@@ -132,8 +132,9 @@ class Flow:
     Parts by name: `definitions` is a `dagster.Definitions` or makes one, and `definitions_version` gives what changes when it
     would make another; `http` is a `frontdoor.flow_http.FlowHttp` or makes one; `work` are the modules that workers load
     before their first run, `warm` the functions (`"package.module:function"`) that each process of a worker calls then, for
-    what must not be forked, such as a model on a GPU; `settings` is a class of the flow's own settings; `migrations` is the folder, within a package,
-    of the Alembic revisions of its tables (`"package:folder"`).
+    what must not be forked, such as a model on a GPU; `settings` is a class of the flow's own settings; `migrations` is the
+    folder, within a package, of the Alembic revisions of its tables (`"package:folder"`); `prepare` is called once these are
+    there, before anything uses them: indexes in other stores.
     """
 
     name: str
@@ -155,6 +156,7 @@ class Flow:
     commands: Sequence[Command] = ()
     settings: str | None = None
     migrations: str | None = None
+    prepare: str | None = None
 
 
 def at_once(flows: Mapping[str, Flow]) -> dict[str, int]:

@@ -13,11 +13,11 @@ import uuid_utils
 from pymongo.database import Database
 
 from ingestion_assets.conversations.batches import BatchOutcome
+from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.records import original
 from ingestion_assets.conversations.statistics import refresh_projects, refresh_sessions
 from ingestion_assets.landing.drops import LandedDrop
-from ingestion_assets.stores.mongo import NOT_REMOVED
 from ingestion_assets_tests.conversations.oracle import Tables, lines_of
 
 Line = tuple[Any, str | None]

@@ -13,8 +13,8 @@ from typing import Any
 import sqlalchemy as sa
 from pymongo.database import Database
 
+from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.statistics import created_by
-from ingestion_assets.stores.mongo import NOT_REMOVED
 from ingestion_assets_tests.conversations.oracle import expected
 from ingestion_assets_tests.conversations.stored import (
     Line,

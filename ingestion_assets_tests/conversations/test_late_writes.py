@@ -12,13 +12,13 @@ import pytest
 import sqlalchemy as sa
 from pymongo.database import Database
 
+from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
 from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.statistics import Created, refresh_projects, refresh_sessions
 from ingestion_assets.conversations.todos import NOTHING, store_configs, store_todos
 from ingestion_assets.landing.drops import LandedDrop
 from ingestion_assets.stores.fencing import next_fence
-from ingestion_assets.stores.mongo import NOT_REMOVED
 from ingestion_assets_tests.conversations.holding_proxy import HoldingProxy, holding_proxy
 from ingestion_assets_tests.conversations.stored import ingest, landed
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
 import sqlalchemy as sa
 from pymongo.database import Database
 
 from ingestion_assets.conversations import facts_table, statistics, statistics_sql
+from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
 from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.records import paths_of
@@ -19,7 +19,6 @@ from ingestion_assets.conversations.statistics import Created, created_by, refre
 from ingestion_assets.conversations.todos import NOTHING, store_configs, store_todos
 from ingestion_assets.landing import drift
 from ingestion_assets.stores import postgres
-from ingestion_assets.stores.mongo import NOT_REMOVED
 from ingestion_assets_tests.conversations.oracle import expected
 from ingestion_assets_tests.conversations.stored import differences, ingest, landed, tables
 
@@ -293,4 +292,3 @@ def test_drift_is_seen_once_and_listed_newest_first(engine: sa.Engine, fresh_pos
     ]  # fmt: skip
     assert items[0].first_drop == second.id
     assert paths_of([]) == {}
-    msgspec.json.encode(items)

@@ -12,9 +12,9 @@ import pytest
 import sqlalchemy as sa
 from pymongo.database import Database
 
+from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.statistics import refresh_projects, refresh_sessions
-from ingestion_assets.stores.mongo import NOT_REMOVED
 from ingestion_assets_tests.conversations.stored import ingest, landed
 
 Stores = tuple[Database[Any], sa.Engine]

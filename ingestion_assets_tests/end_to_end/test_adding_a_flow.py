@@ -1,6 +1,7 @@
 """`docs/adding-a-flow.md`, followed literally: its files become a package outside the project, whose flow a stack takes on."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -55,7 +56,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack_with_notes(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(site))
+        patch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
         patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         home = tmp_path_factory.mktemp("stack") / "home"
         with running_stack(home, flows="example_broken", notes_longest=20) as running:

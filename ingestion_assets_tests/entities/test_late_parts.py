@@ -41,7 +41,7 @@ def front(fresh_postgres_url: str, tmp_path: Path) -> Iterator[Front]:
 def client(front: Front) -> Iterator[httpx.Client]:
     """A client that does not wait for what becomes of its messages."""
     with front.client() as client:
-        client.headers |= {"Content-Type": "text/plain", "Prefer": "respond-async"}
+        client.headers.update({"Content-Type": "text/plain", "Prefer": "respond-async"})
         yield client
 
 

@@ -11,8 +11,8 @@ import httpx
 
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.supervision import Supervisor
+from ingestion_assets_tests.entities.load import Stream
 from ingestion_assets_tests.faults.campaign import DEADLINE_S, LONG, Campaign
-from ingestion_assets_tests.faults.entities import Stream
 from ingestion_assets_tests.faults.load import Acknowledged, Client, Send, Senders, held_back, unwaiting
 from ingestion_assets_tests.faults.stores import rows
 from ingestion_assets_tests.servers import wait_until

@@ -32,7 +32,11 @@ SYNC = SyncResponse(
 
 
 def test_the_front_door_does_not_import_dagster() -> None:
-    code = "import sys, ingestion_assets.server; sys.exit(any(m.split('.')[0] in ('dagster', 'torch', 'pandas') for m in sys.modules))"
+    code = (
+        "import sys, ingestion_assets.server; from ingestion_assets.flows import installed, parts; "
+        "loaded, _ = parts(installed(), 'http', lambda flow, part: part); assert len(loaded) >= 3; "
+        "sys.exit(any(m.split('.')[0] in ('dagster', 'torch', 'pandas') for m in sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

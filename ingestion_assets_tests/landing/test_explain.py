@@ -16,7 +16,7 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ingestion_assets.conversations import messages, statistics
+from ingestion_assets.conversations import collections, messages, statistics
 from ingestion_assets.landing import (
     claims,
     dispatch,
@@ -302,7 +302,7 @@ def _with_async_engine(engine: sa.Engine, work: Callable[[AsyncEngine], Any]) ->
 
 def test_messages_and_their_statistics(filled: sa.Engine, mongodb_url: str, mongodb_database: str) -> None:
     database = mongo.database(mongodb_url, name=mongodb_database)
-    mongo.ensure_indexes(database)
+    collections.ensure_indexes(database)
     body = msgspec.json.encode({"messages": list(synthetic.messages(lines=100, seed=5))})
     drop = LandedDrop(
         id=uuid_utils.compat.uuid7(), flow="conversations", partition=LANE.partition, lane=LANE.name, principal="test",

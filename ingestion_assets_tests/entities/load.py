@@ -138,6 +138,8 @@ class _Progress:
 class Messages:
     """Customers, products, orders and their lines, all new in each round; a few customers change again and again."""
 
+    settings: Mapping[str, object] = {}
+
     def __init__(self) -> None:
         self._rows: dict[tuple[str, ...], Row] = {}
         self._streams: list[Stream] = []
@@ -274,3 +276,6 @@ def _money(rng: random.Random) -> str:
 
 def _day(rng: random.Random) -> str:
     return (date(1996, 1, 1) + timedelta(days=rng.randrange(700))).isoformat()
+
+
+LOAD = Messages

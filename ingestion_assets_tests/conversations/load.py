@@ -34,6 +34,8 @@ class Conversations:
     """Batches over several new sessions a round, whose lines come again the same, in any order; configurations and todo lists that
     change again and again, of which the last one sent is kept."""
 
+    settings: Mapping[str, object] = {}
+
     def __init__(self) -> None:
         self._lines: list[tuple[dict[str, Any], str]] = []
         self._latest: dict[str, int] = {}
@@ -127,3 +129,6 @@ class Conversations:
         return Findings(
             doubled=told["stored"] - wanted.stored, different=different + differences(found, wanted)
         )
+
+
+LOAD = Conversations

@@ -57,6 +57,11 @@ class Job:
 class ModuleSyncs:
     """Snapshots of a few sites, their times counting up while senders mix them; some come twice, some remove much."""
 
+    settings: Mapping[str, object] = {
+        "sync_rate_limit": "1000000/hour",  # counted as ever, and never reached
+        "release_history_url": "http://127.0.0.1:9",  # nobody is asked
+    }
+
     def __init__(self) -> None:
         self._sites: list[int] = []
         self._sent: dict[str, Incoming] = {}
@@ -199,3 +204,6 @@ def _reported(rng: random.Random, kind: str) -> list[dict[str, Any]]:
 def _dead_jobs(stack: RunningStack) -> list[str]:
     with redis.Redis.from_url(stack.environment["INGESTION_REDIS_URL"]) as queues:
         return [f"a job was given up: {job[:200]!r}" for job in queues.lrange(DEAD, 0, -1)]
+
+
+LOAD = ModuleSyncs
