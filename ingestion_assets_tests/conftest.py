@@ -28,7 +28,7 @@ WHOLE_STACKS = (
     "end_to_end/",
     "entities/test_own_definitions.py",
     "entities/test_stack.py",
-    "long_flow/",
+    "long_flow/test_long_runs.py",
     "modules/test_stack.py",
     "stack/",  # last: it kills the programs of the session's stack
 )

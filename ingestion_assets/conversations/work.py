@@ -1,11 +1,12 @@
 """What a run does with its claim, stage by stage; each stage may be repeated, by the same process or another."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from msgspec import structs
 from pymongo.database import Database
 
 from ingestion_assets.conversations import statistics
@@ -64,7 +65,7 @@ class ConversationsWork:
         )
         for batch in batches:
             drift.observe(self.engine, flow=NAME, drop_id=batch.drop.id, paths=paths_of(batch.shapes))
-            batch.drop = replace(batch.drop, body=b"")
+            batch.drop = structs.replace(batch.drop, body=b"")
         return batches
 
     def todos(self) -> dict[UUID, Kept]:

@@ -19,7 +19,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.landing import registering
 from ingestion_assets.landing.clock import LedgerClock
-from ingestion_assets.landing.drops import Accepted, Header, LandingUnavailableError, Lane, NewDrop
+from ingestion_assets.landing.drops import (
+    Accepted,
+    Header,
+    LandingUnavailableError,
+    Lane,
+    NewDrop,
+    UncertainLandingError,
+)
 from ingestion_assets.landing.registering import (
     Answer,
     Registrar,
@@ -200,8 +207,10 @@ class Intake:
         try:
             self._storage.write(path, data)
         except LandingUnavailableError as error:
+            taken_back = isinstance(error, UncertainLandingError) and self._taken_back(path)
+            told = LandingUnavailableError(str(error)) if taken_back else error
             log.error("landing_unavailable", error=str(error), drops=len(packed))
-            self._resolve([(one.answered, error) for one in offered])
+            self._resolve([(one.answered, told) for one in offered])
             return
         self.clock.wait_past_ids()
         behind = self._registering.is_behind()
@@ -212,6 +221,13 @@ class Intake:
         if early:
             self._resolve(unregistered(early))
         self._registering.put([Landed(path, entry) for entry in entries], waiting)
+
+    def _taken_back(self, path: str) -> bool:
+        try:
+            taken_back = self._askers.submit(self._registrar.take_back, self._storage, path)
+            return taken_back.result(registering.LEDGER_WAIT_S)
+        except TimeoutError:  # nobody knows, then
+            return False
 
     def _packed(self, group: list[_Offered]) -> tuple[list[Packed], list[_Offered]]:
         """The payloads, and what they were offered as; those that cannot be made are told so."""

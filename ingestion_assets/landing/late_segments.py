@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ingestion_assets.landing.channels import announce
 from ingestion_assets.landing.drops import LandingUnavailableError
-from ingestion_assets.landing.registration import Landed, register
+from ingestion_assets.landing.registration import Landed, hold_segment, is_registered, register
 from ingestion_assets.landing.segments import contents
 from ingestion_assets.landing.storage import LandingStorage, minute_folder, written_at
 from ingestion_assets.landing.tables import drops, landing_watermark, unreadable_segments
@@ -192,27 +192,29 @@ class _Look:
                 self.at(path)
 
     def at(self, path: str) -> None:
-        """Register what can be read of a segment, and note whether that was all."""
-        try:
-            data = self._storage.read(path)
-        except FileNotFoundError:
-            with self._engine.begin() as connection:
+        """Register what can be read of a segment, and note whether that was all.
+
+        It is held from before it is read: whoever wrote it may be about to take it back.
+        """
+        with self._engine.begin() as connection:
+            hold_segment(connection, path)
+            try:
+                data = self._storage.read(path)
+            except FileNotFoundError:
                 _note(connection, path, "it is gone", only_known=True)  # somebody may still put it back
-            return
-        except LandingUnavailableError as error:
-            self._storage.probe()
-            log.error("segment_unreadable", segment=path, error=str(error))
-            self.unreadable_now.append(path)
-            faults = [f"it cannot be read: {error}"]
-        else:
-            found = contents(data, path)
-            faults = [f"corrupt: {fault}" for fault in found.faults]
-            with self._engine.begin() as connection:
+                return
+            except LandingUnavailableError as error:
+                self._storage.probe()
+                log.error("segment_unreadable", segment=path, error=str(error))
+                self.unreadable_now.append(path)
+                faults = [f"it cannot be read: {error}"]
+            else:
+                found = contents(data, path)
+                faults = [f"corrupt: {fault}" for fault in found.faults]
                 ids = [entry.header.id for entry in found.entries]
                 known = set(connection.scalars(sa.select(drops.c.id).where(drops.c.id.in_(ids))))
                 landed = [Landed(path, entry) for entry in found.entries if entry.header.id not in known]
                 self.registered += register_payloads(connection, landed, faults)
-        with self._engine.begin() as connection:
             if faults:
                 self.unreadable.append(path)
                 _note(
@@ -271,7 +273,7 @@ def discard(connection: sa.Connection, storage: LandingStorage, path: str) -> bo
     gone = sa.delete(unreadable_segments).where(unreadable_segments.c.path == path)
     if not connection.execute(gone).rowcount:
         return False
-    if connection.scalar(sa.select(sa.exists().where(drops.c.segment == path))):
+    if is_registered(connection, path):
         return True
     with suppress(FileNotFoundError):
         storage.move(path, f"discarded/{path}")

@@ -8,12 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
 
-from ingestion_assets.landing.clock import since_boot
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
 from ingestion_assets.landing.storage import InboxFile, still_written
 from ingestion_assets.stores.durable_files import sync_folder
-
-TAKE_BACK_S = 0.5  # after a rename; segments without rows are left alone until they are older than that
 
 
 class LocalStorage:
@@ -27,7 +24,7 @@ class LocalStorage:
     def write(self, path: str, data: bytes) -> None:
         target = self.root / path
         temporary = target.with_name(f".{target.name}.part")
-        renamed_at = None
+        renamed = False
         try:
             folder = self._open_folder(target.parent)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_DSYNC, 0o640)
@@ -37,27 +34,26 @@ class LocalStorage:
                     view = view[os.write(descriptor, view) :]
             finally:
                 os.close(descriptor)
-            before = since_boot()
             temporary.rename(target)
-            renamed_at = before
+            renamed = True
             os.fsync(folder)
         except OSError as error:
             self._close_folder()
-            certain = renamed_at is None or self._taken_back(target, temporary, renamed_at)
             with suppress(OSError):
                 temporary.unlink()
-            kind = LandingUnavailableError if certain else UncertainLandingError
+            kind = UncertainLandingError if renamed else LandingUnavailableError
             raise kind(f"landing storage {self.root}: {error.strerror}") from error
 
-    def _taken_back(self, target: Path, temporary: Path, renamed_at: float) -> bool:
-        """Whether a file that may not be durable is certainly gone: renamed back, durably, before anybody looked for it."""
+    def take_back(self, path: str) -> bool:
+        target = self.root / path
+        temporary = target.with_name(f".{target.name}.part")
         try:
-            if since_boot() - renamed_at > TAKE_BACK_S:
-                return False
             target.rename(temporary)
             sync_folder(target.parent)
         except OSError:
             return False
+        with suppress(OSError):
+            temporary.unlink()
         return True
 
     def _open_folder(self, folder: Path) -> int:

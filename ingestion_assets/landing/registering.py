@@ -19,7 +19,15 @@ import structlog
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from ingestion_assets.landing.drops import Accepted, Header, IdempotencyConflictError, Lane
-from ingestion_assets.landing.registration import Known, Landed, known_key, register
+from ingestion_assets.landing.registration import (
+    Known,
+    Landed,
+    hold_segment,
+    is_registered,
+    known_key,
+    register,
+)
+from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.stores.error_text import text_of
 
 LEDGER_WAIT_S = 5.0  # a ledger that neither takes nor refuses the row must not hold up the answer
@@ -92,6 +100,18 @@ class Registrar:
         """The payload that used the same idempotency key before. Raises `SQLAlchemyError`."""
         with self._engine.connect() as connection:
             return known_key(connection, header)
+
+    def take_back(self, storage: LandingStorage, path: str) -> bool:
+        """Whether a segment that may not be durable is gone for certain: nobody has found it, and nobody will."""
+        if self.is_down():
+            return False
+        try:
+            with self._engine.begin() as connection:
+                hold_segment(connection, path)
+                return not is_registered(connection, path) and storage.take_back(path)
+        except SQLAlchemyError as error:
+            self.went_down(error)
+            return False
 
     def register(self, landed: Sequence[Landed]) -> dict[UUID, Known] | None:
         """As `registration.register`; None while the ledger is down."""

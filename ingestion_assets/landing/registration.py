@@ -93,6 +93,16 @@ def register(connection: sa.Connection, landed: Sequence[Landed]) -> dict[UUID, 
     return known
 
 
+def hold_segment(connection: sa.Connection, path: str) -> None:
+    """Until the transaction's end nobody else registers the segment from what lies on landing storage, or takes it back."""
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtextextended(:path, 0))"), {"path": path})
+
+
+def is_registered(connection: sa.Connection, path: str) -> bool:
+    """Whether a payload of the segment has a row."""
+    return bool(connection.scalar(sa.select(sa.exists().where(drops.c.segment == path))))
+
+
 def _insert(connection: sa.Connection, rows: list[bytes]) -> int:
     """The number of rows that were new."""
     if not rows:

@@ -34,6 +34,13 @@ class LandingStorage(Protocol):
         """
         ...
 
+    def take_back(self, path: str) -> bool:
+        """Undo a `write` that ended in `UncertainLandingError`: whether nothing of it is there, now and after a crash.
+
+        Nobody else may look at the segment meanwhile (`registration.take_back`).
+        """
+        ...
+
     def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
         """Bytes of an object. Raises `FileNotFoundError` if the storage is there and the object isn't, for ever.
 

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from uuid import UUID
 
 import httpx
@@ -167,6 +169,41 @@ def test_a_failing_sync_accepts_nothing_or_says_that_it_does_not_know(
         wait_until(lambda: len(_ids(own)) >= accepted, seconds=20, what="what was accepted to have rows")
         register_late(own, storage, now=datetime.now(UTC) + timedelta(minutes=2), sweep=Sweep(storage))
         assert accepted <= len(_ids(own)) <= accepted + len(unknown)
+
+
+def test_what_was_refused_for_certain_is_found_by_nobody(fresh_postgres_url: str, tmp_path: Path) -> None:
+    """Syncs are slow, then fail, while others register whatever lies there: a payload found before it is taken back stays."""
+    storage = LocalStorage(tmp_path / "home" / "landing")
+    own = engine(fresh_postgres_url)
+    looking, over = Event(), Event()
+
+    def look() -> None:
+        while not over.is_set():
+            register_late(own, storage)
+            looking.set()
+
+    with (
+        faulty(tmp_path / "home", fresh_postgres_url, tmp_path / "faulty", INGESTION_TEST_NO_RUNS="1") as url,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert send(url).status_code == 202
+        others = pool.submit(look)
+        try:
+            assert looking.wait(30)
+            say(tmp_path / "faulty" / "syncs", "150 0.5")
+            time.sleep(SEEN_WITHIN_S)
+            answers = [send(url) for _ in range(12)]
+        finally:
+            over.set()
+        others.result()
+    accepted = sum(answer.status_code == 202 for answer in answers)
+    unknown = sum(answer.json().get("accepted") == "unknown" for answer in answers)
+    assert accepted + unknown < len(answers), "some were refused for certain"
+    register_late(own, storage, now=datetime.now(UTC) + timedelta(minutes=2), sweep=Sweep(storage))
+    with own.connect() as connection:
+        segments = connection.scalars(sa.text("SELECT segment FROM ingestion.drops")).all()
+    assert [path for path in segments if not (storage.root / path).exists()] == []
+    assert 1 + accepted <= len(segments) <= 1 + accepted + unknown
 
 
 def _ids(own: sa.Engine) -> set[str]:
