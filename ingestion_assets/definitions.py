@@ -38,7 +38,7 @@ def _build() -> dg.Definitions:
     """All that can be merged. A foreign flow whose definitions do not go with the others is left out."""
     of_flow, _ = parts(found, "definitions", _made)
     taken = [name for name in of_flow if name not in found.foreign]
-    for name in of_flow.keys() & found.foreign:
+    for name in (name for name in of_flow if name in found.foreign):
         try:
             _merged([*taken, name], of_flow).get_repository_def()
         except Exception as error:  # whatever Dagster finds in the definitions of others

@@ -1,5 +1,7 @@
 """Finding flows: ours, those of other packages, and what is said of one that cannot be taken."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +10,7 @@ import pytest
 
 from ingestion_assets.flows import Offered, parts, read
 
+PROJECT = Path(__file__).parents[1]
 FLOW = """
 from ingestion_assets.landing.flows import Flow, Scope
 
@@ -83,3 +86,52 @@ def test_a_part_that_cannot_be_loaded_leaves_the_others(packages: Path) -> None:
     loaded, [fault] = parts(found, "http", lambda flow, _part: flow.name)
     assert list(loaded) == ["conversations", "entities", "modules"]
     assert fault.startswith("The http of the flow notes (notes:absent) cannot be used: AttributeError: ")
+
+
+CLASHING = """
+import dagster as dg
+
+from ingestion_assets.landing.flows import Flow
+
+FLOW = Flow(name="clashing", definitions="clashing:made")
+
+
+@dg.job(name="conversations")
+def twin() -> None: ...
+
+
+made = dg.Definitions(jobs=[twin])
+"""
+WHOLE = """
+import dagster as dg
+
+from ingestion_assets.landing.flows import Flow
+
+FLOW = Flow(name="whole", definitions="whole:make")
+
+
+def make() -> dg.Definitions:
+    @dg.job
+    def whole() -> None: ...
+
+    return dg.Definitions(jobs=[whole])
+"""
+
+
+def test_definitions_that_do_not_go_with_the_others_are_left_out_of_the_code_location(tmp_path: Path) -> None:
+    (tmp_path / "clashing.py").write_text(CLASHING, encoding="utf-8")
+    (tmp_path / "whole.py").write_text(WHOLE, encoding="utf-8")
+    code = (
+        "from ingestion_assets.definitions import definitions; "
+        "print(*sorted(job.name for job in definitions.get_repository_def().get_all_jobs()))"
+    )
+    environment = {
+        **os.environ, "INGESTION_HOME": str(tmp_path / "home"), "INGESTION_FLOWS": "clashing,whole",
+        "PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))),
+    }  # fmt: skip
+    done = subprocess.run(
+        (sys.executable, "-c", code), env=environment, cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert {"whole", "conversations", "entities", "modules"} <= set(done.stdout.split())
+    assert "The definitions of the flow clashing do not go with the others; it is left out" in done.stderr
+    assert "whole" not in done.stderr
