@@ -26,12 +26,15 @@ WHOLE_STACKS = (
     "faults/",  # first: its stack ends with it, the session's lives on
     "browser/",
     "end_to_end/",
-    "stack/",
     "entities/test_own_definitions.py",
     "entities/test_stack.py",
     "modules/test_stack.py",
+    "stack/",  # last: it kills the programs of the session's stack
 )
 """What starts whole stacks. With several processes (`pytest -n 2`) all of it runs in one: a small machine carries few at once."""
+RUN_BY_ONE_PROCESS = ("orchestration/",)
+"""Folders of which no two files run at once: the system counts its kills for memory, not whom they hit, and tests of lost processes
+would take those of the file beside for theirs."""
 _TEMPLATE = "migrated_template"
 
 hypothesis.settings.register_profile(
@@ -61,10 +64,13 @@ def _whole_stack(test: str) -> int:
 
 
 class _ByFile(LoadScopeScheduling):
-    """Gives a process a file at a time, all whole stacks as if they were one file, in the order of `items`."""
+    """Gives a process a file at a time, what belongs together as if it were one file, in the order of `items`."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "whole stacks" if _whole_stack(nodeid) < len(WHOLE_STACKS) else nodeid.partition("::")[0]
+        if _whole_stack(nodeid) < len(WHOLE_STACKS):
+            return "whole stacks"
+        path = nodeid.partition("::")[0]
+        return next((folder for folder in RUN_BY_ONE_PROCESS if f"/{folder}" in path), path)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:

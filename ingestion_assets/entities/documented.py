@@ -9,11 +9,6 @@ STRING = {"schema": {"type": "string"}}
 ENTITY_LINES = reference("EntityLines")
 LATER = receipt_to_come(flow=NAME, partition="2026-01-31")
 ANY_LINES = {"type": "string", "description": "Lines, as `EntityLines` has them."}
-EVENT = {
-    "type": "object",
-    "description": "A Server-Sent Event; `data` is a JSON object with `type` (or, of a single line, `status`), `id` a count of lines.",
-    "properties": {"data": {"type": "string"}, "id": {"type": "string"}, "event": {"type": "string"}},
-}
 REFUSED = {
     "description": "Nothing was stored: the lines are wrong, or the request is.",
     "content": {

@@ -153,8 +153,8 @@ class StreamIntake:
     async def events(self) -> AsyncIterator[bytes]:
         """What becomes of the stream, from its first part to its totals."""
         started = time.monotonic()
-        waiter = self._door.waker.waiter()
-        waiter.waits_for("entities", self._partition)
+        demand = self._door.waker.demand()
+        demand.add("entities", self._partition)
         reading = asyncio.create_task(self._read_to_end())
         sums: dict[str, int] = dict.fromkeys(TOTALS, 0)
         told = -1
@@ -206,7 +206,7 @@ class StreamIntake:
                 }
             )
         finally:
-            waiter.end()
+            demand.end()
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reading

@@ -9,7 +9,6 @@ from starlette.responses import Response
 
 from ingestion_assets.entities.documented import (
     ANY_LINES,
-    EVENT,
     ORDER,
     PLAIN_TEXT,
     STRING,
@@ -29,7 +28,7 @@ from ingestion_assets.frontdoor.answers import json_response, waiting_for
 from ingestion_assets.frontdoor.decoding import Decoder
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.event_stream import EventStream
-from ingestion_assets.frontdoor.openapi import PREFER, keyed_errors, secured, takes
+from ingestion_assets.frontdoor.openapi import PREFER, events, keyed_errors, secured, takes
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receiving import let_in
 from ingestion_assets.frontdoor.request_headers import content_coding
@@ -71,11 +70,11 @@ Channel = Annotated[
     response_class=Response,
     responses={
         **keyed_errors(400, 408, 409, 413, 415),
-        200: {
-            "description": "Events while the stream is being ingested.",
-            "headers": {"X-Stream-Id": {"description": "Name of the stream.", **STRING}},
-            "content": {"text/event-stream": {"schema": EVENT}},
-        },
+        200: events(
+            "Events while the stream is being ingested.",
+            "`data` is a JSON object with `type` (or, of a single line, `status`), `id` a count of lines.",
+            headers={"X-Stream-Id": {"description": "Name of the stream.", **STRING}},
+        ),
         202: {"model": StreamPosition, "description": "All that was sent is durable."},
     },
     openapi_extra=takes(ANY_LINES, PREFER, example=ORDER + "\n", media_type="text/plain"),

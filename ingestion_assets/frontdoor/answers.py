@@ -132,8 +132,8 @@ async def settled(request: Request, receipt: Receipt, seconds: float) -> Receipt
     if seconds <= 0 or receipt.state in TERMINAL:
         return receipt
     door = front_door(request)
-    with door.waker.waiter() as waiter:
-        waiter.waits_for(receipt.flow, receipt.lane)
+    with door.waker.demand() as demand:
+        demand.add(receipt.flow, receipt.lane)
         outcome = await wait_for_outcome(request, receipt.id, seconds, known=True)
     if outcome is not None:
         return outcome
@@ -148,13 +148,17 @@ async def wait_for_outcome(
 
     Raises `ClientDisconnect` when nobody waits for it any more.
     """
+
+    async def gone() -> None:
+        await disconnected(request.receive)
+        raise ClientDisconnect
+
     finished = front_door(request).finished
-    outcome = finished.outcome(drop_id, timeout_s=seconds, known=known)
-    return await unless(_gone(request.receive), outcome)
+    return await unless(gone(), finished.outcome(drop_id, timeout_s=seconds, known=known))
 
 
 async def unless(event: Awaitable[object], awaited: Awaitable[Value]) -> Value | None:
-    """What is awaited, or None where `event` happens before; what that raises, is raised."""
+    """What is awaited, or None where `event` happens before; what that raises is raised."""
     tasks = asyncio.ensure_future(awaited), asyncio.ensure_future(event)
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -168,7 +172,7 @@ async def unless(event: Awaitable[object], awaited: Awaitable[Value]) -> Value |
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _gone(receive: Receive) -> None:
+async def disconnected(receive: Receive) -> None:
+    """Returns when the client has gone away; what it still sends is passed over."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    raise ClientDisconnect

@@ -5,6 +5,7 @@ from collections import ChainMap
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request
@@ -129,7 +130,7 @@ async def _unexpected(_: Request, __: Exception) -> Response:
     return unexpected().response()
 
 
-async def _problem(asked: HTTPConnection, error: Exception) -> Response | None:
+async def _problem(asked: HTTPConnection, error: Exception) -> Any:
     if not isinstance(error, Problem):
         raise error
     if isinstance(asked, WebSocket) and asked.application_state is not WebSocketState.CONNECTING:

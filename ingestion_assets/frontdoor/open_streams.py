@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Iterator
-from typing import TypeVar
+from collections.abc import AsyncGenerator, Awaitable, Iterator
+from typing import Any, TypeVar
 
 from ingestion_assets.frontdoor.problems import Problem
 
@@ -24,7 +24,7 @@ class OpenStreams:
                 503,
                 f"This front door serves {self._most} WebSockets and event streams, as many as it may; try again later, or "
                 "read the receipt instead.",
-                headers={"Retry-After": "5"},
+                retry_after_s=5,
             )
 
     @contextlib.contextmanager
@@ -38,8 +38,10 @@ class OpenStreams:
             self.open -= 1
 
 
-async def until_gone(gone: Awaitable[object], items: AsyncIterator[Item]) -> AsyncIterator[Item]:
-    """The items, until there are no more or `gone` is over: the client has left."""
+async def until_gone(
+    gone: Awaitable[object], items: AsyncGenerator[Item, None]
+) -> AsyncGenerator[Item, None]:
+    """The items, until there are no more or `gone` is over: the client has left. Then both are ended."""
     leaving = asyncio.ensure_future(gone)
     try:
         while True:
@@ -56,9 +58,9 @@ async def until_gone(gone: Awaitable[object], items: AsyncIterator[Item]) -> Asy
             yield item
     finally:
         await _end(leaving)
+        await items.aclose()
 
 
-async def _end(task: asyncio.Future[object]) -> None:
+async def _end(task: asyncio.Future[Any]) -> None:
     task.cancel()
-    with contextlib.suppress(BaseException):
-        await task
+    await asyncio.gather(task, return_exceptions=True)

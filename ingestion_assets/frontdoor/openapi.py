@@ -118,6 +118,13 @@ def receipt_to_come(
     }
 
 
+def events(description: str, data: str, **more: Any) -> dict[str, Any]:
+    """A `responses` entry for Server-Sent Events; `data` says what they carry."""
+    texts = {name: {"type": "string"} for name in ("data", "id", "event")}
+    schema = {"type": "object", "description": f"A Server-Sent Event; {data}", "properties": texts}
+    return {"description": description, "content": {"text/event-stream": {"schema": schema}}, **more}
+
+
 def secured(*parameters: dict[str, Any]) -> dict[str, Any]:
     """The `openapi_extra` of an endpoint that asks for a key, with the headers that it reads itself."""
     return {"security": _SECURITY} | ({"parameters": [*parameters]} if parameters else {})

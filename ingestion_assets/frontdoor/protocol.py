@@ -41,17 +41,13 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
-        self._deadline: float | None = (
-            None  # loop time at which a head that goes on, or silence, has lasted too long
-        )
+        self._deadline: float | None = None  # loop time at which a head or silence has lasted too long
         self._since = 0.0  # loop time of the last answer, or of the connection
         self._read_bytes = 0  # of the last read
         self._head_bytes: int | None = None  # of a head that goes on, but for the read in which it began
         self._framing: list[tuple[bytes, bytes]] | None = None  # headers that were found in order last
         self._body_came = False  # in the last read
-        self._between_bytes = (
-            0  # of a body's framing and trailers, since a read that brought some of the body
-        )
+        self._between_bytes = 0  # of framing and trailers since a read that brought some of the body
         self._lingering: Lingering | None = None
         self._leaving = False
 

@@ -8,11 +8,12 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.openapi import keyed_errors, secured
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receipt_view import ReceiptView, receipt_json
-from ingestion_assets.frontdoor.receipts import ReceiptId, json_response, own_receipt
+from ingestion_assets.frontdoor.receipts import ReceiptId, own_receipt
 from ingestion_assets.landing import wanted
 
 router = APIRouter(prefix="/api/v1/receipts", tags=["receipts"])
@@ -83,7 +84,6 @@ async def _ask(
     if not await door.in_thread(lambda connection: change(connection, receipt.id)):
         raise Problem(409, f"That cannot be done to this payload. {why_not}")
     receipt = await own_receipt(door, principal, receipt_id)
-    response = json_response(receipt_json(receipt, runs_url=door.settings.runs_url))
-    if receipt.state == "claimed" and receipt.wanted is not None:
-        response.status_code = 202
-    return response
+    still_to_come = receipt.state == "claimed" and receipt.wanted is not None
+    view = receipt_json(receipt, runs_url=door.settings.runs_url)
+    return json_response(view, 202 if still_to_come else 200)

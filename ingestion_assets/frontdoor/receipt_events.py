@@ -3,7 +3,7 @@
 An event is the whole receipt, so that a client that comes again, or is slow, is up to date with the next one.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -12,10 +12,11 @@ from fastapi import APIRouter, Header, Query, Request, WebSocket
 from starlette.responses import Response
 from starlette.types import Receive
 
+from ingestion_assets.frontdoor.answers import disconnected
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.event_stream import EventStream, event_bytes
 from ingestion_assets.frontdoor.open_streams import until_gone
-from ingestion_assets.frontdoor.openapi import keyed_errors, secured
+from ingestion_assets.frontdoor.openapi import events, keyed_errors, secured
 from ingestion_assets.frontdoor.receipt_view import receipt_json
 from ingestion_assets.frontdoor.receipts import ReceiptId, own_receipt
 from ingestion_assets.frontdoor.waiting import OVER, version
@@ -48,10 +49,7 @@ Seen = Annotated[
     response_class=Response,
     responses={
         **keyed_errors(404),
-        200: {
-            "description": "The events.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
-        },
+        200: events("The events.", "`data` is the receipt, `id` goes into `Last-Event-ID`."),
         204: {"description": "The receipt's end was seen before."},
     },
     openapi_extra=secured(),
@@ -80,7 +78,7 @@ async def _event_stream(
 ) -> AsyncIterator[bytes]:
     with door.streams.one_more():
         yield b"retry: %d\n\n" % RETRY_MS
-        async with aclosing(until_gone(_disconnected(receive), _changes(door, receipt, seen))) as changes:
+        async with aclosing(until_gone(disconnected(receive), _changes(door, receipt, seen))) as changes:
             async for change in changes:
                 if change is None:
                     yield b": nothing new\n\n"
@@ -108,17 +106,14 @@ async def follow_receipt_by_websocket(
                 await websocket.send_text(msgspec.json.encode(message).decode())
 
 
-async def _changes(door: FrontDoor, receipt: Receipt, seen: str | None) -> AsyncIterator[Receipt | None]:
-    with door.waker.waiter() as waiter:
-        waiter.waits_for(receipt.flow, receipt.lane)
+async def _changes(
+    door: FrontDoor, receipt: Receipt, seen: str | None
+) -> AsyncGenerator[Receipt | None, None]:
+    with door.waker.demand() as demand:
+        demand.add(receipt.flow, receipt.lane)
         async with aclosing(door.finished.follow(receipt.id, seen=seen, quiet_s=KEEP_ALIVE_S)) as changes:
             async for change in changes:
                 yield change
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def _view(door: FrontDoor, receipt: Receipt) -> dict[str, Any]:

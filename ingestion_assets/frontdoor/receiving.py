@@ -103,12 +103,12 @@ async def take(
     if waiting.seconds == 0:
         return await _take(request, arrival, make_drop, waiting, at_once_above, answer)
 
-    with front_door(request).waker.waiter() as waiter:
+    with front_door(request).waker.demand() as demand:
 
         def make_and_wait(arrival: Arrival, body: bytes) -> NewDrop:
             drop = make_drop(arrival, body)
             if _waits(waiting, drop.records, at_once_above):
-                waiter.waits_for(drop.flow, drop.lane)
+                demand.add(drop.flow, drop.lane)
             return drop
 
         return await _take(request, arrival, make_and_wait, waiting, at_once_above, answer)

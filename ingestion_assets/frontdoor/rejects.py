@@ -16,7 +16,6 @@ from ingestion_assets.frontdoor.openapi import keyed_errors, secured
 from ingestion_assets.frontdoor.paging import IdCursor, id_cursor, listed
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.landing import redriving, rejects
-from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.landing.ledger import Page
 from ingestion_assets.landing.redriving import Redriven, UnknownFlowError
 from ingestion_assets.landing.rejects import StoredReject
@@ -185,10 +184,6 @@ async def _redrive(door: FrontDoor, chosen: list[StoredReject]) -> list[Redriven
             return await redriving.redrive(door.engine, door.intake, door.flows, chosen)
     except UnknownFlowError as error:
         raise Problem(409, f"{str(error).capitalize()}; nothing of it was sent.") from error
-    except LandingUnavailableError as error:
-        raise Problem(
-            503, "landing storage cannot take payloads now; try again later.", retry_after_s=5
-        ) from error
 
 
 def reject_json(reject: StoredReject) -> dict[str, Any]:

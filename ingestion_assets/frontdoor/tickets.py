@@ -12,10 +12,10 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.openapi import keyed_errors, secured
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.frontdoor.tokens import Principal, digest
 
 TICKET_S = 30
@@ -65,9 +65,7 @@ async def create_ticket(request: Request) -> Response:
         "seconds": TICKET_S,
     }
     expires_at = await door.in_thread(lambda connection: connection.execute(_ISSUE, values).scalar_one())
-    response = json_response({"ticket": ticket, "expires_at": expires_at})
-    response.status_code = 201
-    return response
+    return json_response({"ticket": ticket, "expires_at": expires_at}, 201)
 
 
 async def redeem(door: FrontDoor, ticket: str) -> Principal:

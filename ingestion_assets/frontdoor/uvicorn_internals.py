@@ -3,12 +3,14 @@
 import uvicorn
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 __all__ = [
     "HIGH_WATER_LIMIT",
     "STATUS_LINE",
     "HttpToolsProtocol",
     "RequestResponseCycle",
+    "WebSocketsSansIOProtocol",
     "raise_at_end",
 ]
 

@@ -4,7 +4,7 @@ Each looks at the ledger when it hears of a change, and every `RECHECK_S` to mak
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from uuid import UUID
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -62,7 +62,7 @@ class ReceiptWatch:
 
     async def follow(
         self, drop_id: UUID, *, quiet_s: float, seen: str | None = None
-    ) -> AsyncIterator[Receipt | None]:
+    ) -> AsyncGenerator[Receipt | None, None]:
         """The receipt now and whenever it or its progress has changed, until it is over or the process stops.
 
         The `version` that was `seen` already is left out. None after `quiet_s` seconds without a change. Who takes long to take

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, cast
 
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from ingestion_assets.frontdoor.uvicorn_internals import WebSocketsSansIOProtocol
 
 PING_EVERY_S = 20.0
 PONG_WITHIN_S = 20.0

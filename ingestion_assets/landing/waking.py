@@ -38,16 +38,16 @@ Place = tuple[str, str | None]
 """A flow and one of its lanes; None for all of them."""
 
 
-class Waiter:
-    """Somebody who waits for what is in lanes, which do not rest meanwhile; until `end`, or the end of the block."""
+class LaneDemand:
+    """Somebody waits for the outcomes of some lanes, which do not rest meanwhile; until `end`, or the end of the block."""
 
     def __init__(self, waited_for: "Counter[Place]", lock: Lock) -> None:
         self._waited_for = waited_for
         self._lock = lock
         self._places: list[Place] | None = []
 
-    def waits_for(self, flow: str, lane: str) -> None:
-        """From now on; may be called in any thread, and after the end."""
+    def add(self, flow: str, lane: str) -> None:
+        """This lane too, from now on; may be called in any thread, and after the end."""
         with self._lock:
             if self._places is not None:
                 self._places.append((flow, lane))
@@ -120,9 +120,9 @@ class Waker:
         for flow in flows:
             self._places.put((flow, None))
 
-    def waiter(self) -> Waiter:
-        """Somebody who waits, for nothing yet."""
-        return Waiter(self._waited_for, self._lock)
+    def demand(self) -> LaneDemand:
+        """For no lane yet."""
+        return LaneDemand(self._waited_for, self._lock)
 
     def asked_after(self, flow: str, lane: str) -> None:
         """Somebody wants to know what became of a payload that has landed there: its next run comes without a rest."""

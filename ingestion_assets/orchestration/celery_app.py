@@ -14,6 +14,7 @@ EXECUTE_RUN = "ingestion.execute_run"
 
 VISIBILITY_TIMEOUT_S = 26 * 3600  # above the longest run (`dagster/max_runtime` is at most a day)
 LOST_CHILD_WAIT_S = 1.0
+WARM_UP_S = 600.0  # until then a process must have loaded what its flows want warm; Celery kills it after 4 s otherwise
 
 
 def celery_settings(settings: Settings) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "worker_consumer": "ingestion_assets.orchestration.celery_internals:PromptConsumer",
         "worker_pool": "ingestion_assets.orchestration.celery_internals:PromptTaskPool",
         "worker_prefetch_multiplier": 1,
+        "worker_proc_alive_timeout": WARM_UP_S,
         "worker_max_tasks_per_child": 500,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_lost_wait": LOST_CHILD_WAIT_S,

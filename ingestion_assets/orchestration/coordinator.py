@@ -18,10 +18,8 @@ from ingestion_assets.flows import all_flows
 from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration.broker_watch import BrokerWatch
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
-from ingestion_assets.orchestration.queues import limits, tags_at_submission
+from ingestion_assets.orchestration.queues import limits, slots, tags_at_submission
 from ingestion_assets.settings import load_settings
-
-UNLIMITED = -1
 
 
 class LaneRunCoordinator(QueuedRunCoordinator):
@@ -33,7 +31,9 @@ class LaneRunCoordinator(QueuedRunCoordinator):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
-        return super().from_config_value(inst_data, {"max_concurrent_runs": UNLIMITED, **config_value})
+        # Above what the limits of the queues allow together: it holds for runs that were queued by a release without those.
+        at_most = {"max_concurrent_runs": 2 * sum(slots(load_settings()).values())}
+        return super().from_config_value(inst_data, {**at_most, **config_value})
 
     def get_run_queue_config(self) -> RunQueueConfig:
         """What the daemon goes by, too: nothing is taken from the queue while the broker is away."""
@@ -63,13 +63,13 @@ class LaneRunCoordinator(QueuedRunCoordinator):
         return super().submit_run(context)
 
     def _has_room(self, *, run: DagsterRun) -> bool:
-        limits = self.get_run_queue_config()
-        if limits.max_concurrent_runs == 0:
+        config = self.get_run_queue_config()
+        if config.max_concurrent_runs == 0:
             return False
         in_progress = self._instance.get_runs(RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES))
-        if 0 < limits.max_concurrent_runs <= len(in_progress):
+        if 0 < config.max_concurrent_runs <= len(in_progress):
             return False
-        tags = TagConcurrencyLimitsCounter(limits.tag_concurrency_limits, in_progress)
+        tags = TagConcurrencyLimitsCounter(config.tag_concurrency_limits, in_progress)
         return not tags.is_blocked(run)
 
 

@@ -20,13 +20,21 @@ LOG_EVERY_S = 60.0
 
 
 class LongWork:
-    """One run's view of what is wanted of it. `say` writes into the run's log."""
+    """One run's view of what is wanted of it. `say` writes into the run's log, every `log_every_s` seconds at most."""
 
-    def __init__(self, engine: sa.Engine, claim: Claim, *, say: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        claim: Claim,
+        *,
+        say: Callable[[str], object],
+        log_every_s: float = LOG_EVERY_S,
+    ) -> None:
         self._engine = engine
         self._claim = claim
         self._say = say
         self._progress = ProgressWriter(engine, claim.claim_id)
+        self._log_every_s = log_every_s
         self._said_at = time.monotonic()
 
     def safe_point(self, drop: DropRef) -> SafePoint:
@@ -45,7 +53,7 @@ class LongWork:
     def progress(self, drop: DropRef, state: Mapping[str, Any]) -> None:
         """Tell how far the drop is: its receipt and those who follow it show the newest state, the run's log one a minute."""
         self._progress.note(drop.id, state)
-        if time.monotonic() - self._said_at >= LOG_EVERY_S:
+        if time.monotonic() - self._said_at >= self._log_every_s:
             self._said_at = time.monotonic()
             self._say(f"Payload {drop.id}: {', '.join(f'{name} {value}' for name, value in state.items())}")
 

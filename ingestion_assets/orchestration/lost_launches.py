@@ -13,6 +13,7 @@ from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.celery_app import KEY_PREFIX
 from ingestion_assets.orchestration.celery_internals import tasks_in_broker
 from ingestion_assets.orchestration.queues import QUEUES
+from ingestion_assets.orchestration.worker_runs import WorkerRuns
 
 GRACE_S = 8.0  # for which a run must be seen without a task: until the broker has it a launch takes less
 NOT_SENT = (DagsterRunStatus.NOT_STARTED, DagsterRunStatus.STARTING)
@@ -53,7 +54,7 @@ def suspects(instance: DagsterInstance, engine: sa.Engine, broker: redis.Redis) 
     return {run_id for run_id in waiting if heartbeats.heartbeat(engine, run_id=run_id, lease_s=0) is None}
 
 
-def fail(instance: DagsterInstance, run_id: str) -> None:
+def fail(instance: DagsterInstance, run_id: str, runs: WorkerRuns) -> None:
     """Report the run as failed, unless it has gone on since. A task of it that comes after all is ignored."""
     run = instance.get_run_by_id(run_id)
     if run is not None and run.status in NOT_SENT:
@@ -61,4 +62,4 @@ def fail(instance: DagsterInstance, run_id: str) -> None:
         instance.report_run_failed(
             run, "The run was never sent, or the broker lost its task before a worker took it.", failure
         )
-        heartbeats.tell_end(run_id, run.tags, heartbeats.OVER)
+        runs.give_back(run_id, run.tags, heartbeats.OVER)

@@ -24,7 +24,8 @@ from ingestion_assets.orchestration.memory_watch import Growth
 from ingestion_assets.orchestration.queues import QUEUES, slots
 from ingestion_assets.orchestration.run_execution import execute_run
 from ingestion_assets.orchestration.run_warden import RunWarden
-from ingestion_assets.orchestration.warm_code import preload
+from ingestion_assets.orchestration.warm_code import WarmCode
+from ingestion_assets.orchestration.worker_runs import WorkerRuns
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 
@@ -53,30 +54,24 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
     """Execute runs of `queue`, `concurrency` at a time, until SIGTERM; then give them `drain_s` to end."""
     settings = load_settings()
     app = make_app(settings)
-    worker = Worker.here()
     engine = postgres.engine()
-    preload(module, work=work_on(queue))
+    runs = WorkerRuns(worker=Worker.here(), engine=engine, settings=settings)
+    code = WarmCode()
+    code.preload(module, work=work_on(queue))
     instance = DagsterInstance.get()
     growth = Growth()
     warden = RunWarden(
-        instance=instance,
-        engine=engine,
-        worker=worker,
-        heartbeat_s=settings.heartbeat_s,
-        drain_s=drain_s,
-        stalled_s=settings.run_stalled_s,
-        lease_s=settings.lease_s,
-        broker_url=settings.require("redis_url"),
+        instance=instance, runs=runs, drain_s=drain_s, broker_url=settings.require("redis_url")
     )
 
     @app.task(name=EXECUTE_RUN, bind=False)
     def _execute(run_id: str) -> None:
-        execute_run(run_id, instance=instance, engine=engine, worker=worker, lease_s=settings.lease_s)
+        execute_run(run_id, instance=instance, runs=runs, code=code)
         _return_memory()
 
     @celery.signals.worker_process_init.connect(weak=False)
     def _start_child(**_: object) -> None:
-        _die_with_parent(worker.pid)
+        _die_with_parent(runs.worker.pid)
         engine.dispose(close=False)  # the parent's connections are the parent's
         warm_up(queue)
         gc.collect()
@@ -104,7 +99,7 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
             "worker",
             f"--queues={queue}",
             f"--concurrency={concurrency}",
-            f"--hostname={queue}-{worker.pid}@%h",
+            f"--hostname={queue}-{runs.worker.pid}@%h",
             f"--loglevel={settings.log_level}",
             "--optimization=fair",
             "--without-gossip",

@@ -20,9 +20,8 @@ _ADD = sa.text("""
         SELECT FROM ingestion.disk_usage WHERE place = :place AND at > now() - :every
     ) ON CONFLICT DO NOTHING
 """)
-_FORGET = sa.text(
-    "DELETE FROM ingestion.disk_usage WHERE place = :place AND at < now() - CAST(:longest AS interval)"
-)
+# Of all places: a container that is started anew has another name, and nobody looks at its old one again.
+_FORGET = sa.text("DELETE FROM ingestion.disk_usage WHERE at < now() - CAST(:longest AS interval)")
 _GROWTH = sa.text("""
     WITH seen AS (
         SELECT at, used_bytes FROM ingestion.disk_usage WHERE place = :place
@@ -62,7 +61,7 @@ def look(connection: sa.Connection, folder: Path) -> Disk:
     usage = shutil.disk_usage(folder)
     place = f"{socket.gethostname()} {folder}"
     connection.execute(_ADD, {"place": place, "used": usage.used, "free": usage.free, "every": EVERY})
-    connection.execute(_FORGET, {"place": place, "longest": LONGEST})
+    connection.execute(_FORGET, {"longest": LONGEST})
     seen = connection.execute(_GROWTH, {"place": place, "used": usage.used, "burst": BURST}).one()
     if seen.seconds < SHORTEST.total_seconds():
         return Disk(usage.free, None)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
 import sqlalchemy as sa
 from pymongo.database import Database
@@ -293,4 +292,3 @@ def test_drift_is_seen_once_and_listed_newest_first(engine: sa.Engine, fresh_pos
     ]  # fmt: skip
     assert items[0].first_drop == second.id
     assert paths_of([]) == {}
-    msgspec.json.encode(items)

@@ -113,9 +113,17 @@ def client(front: Front) -> Iterator[httpx.Client]:
 
 @contextmanager
 def process(
-    *, home: Path, postgres_url: str, limits: tuple[int, int] | None = None, **environment: str
+    *,
+    home: Path,
+    postgres_url: str,
+    limits: tuple[int, int] | None = None,
+    health: str = "ready",
+    **environment: str,
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A front door as a process of its own, with instant runs; its address. `limits`: of open files, soft and hard."""
+    """A front door as a process of its own, with instant runs; its address. `limits`: of open files, soft and hard.
+
+    `health`: what it is waited for to say, `ready` or, where there is no ledger, `live`.
+    """
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     variables = {
@@ -134,7 +142,7 @@ def process(
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until(
-            lambda: child.poll() is not None or ready(url), seconds=30, what="the front door to be ready"
+            lambda: child.poll() is not None or ready(url, health), seconds=60, what="the front door to start"
         )
         assert child.poll() is None, (home / "server.log").read_text()
         yield child, url
@@ -144,9 +152,9 @@ def process(
         child.wait()
 
 
-def ready(url: str) -> bool:
+def ready(url: str, health: str = "ready") -> bool:
     try:
-        return httpx.get(f"{url}/health/ready", timeout=2).status_code == 200
+        return httpx.get(f"{url}/health/{health}", timeout=2).status_code == 200
     except httpx.HTTPError:
         return False
 

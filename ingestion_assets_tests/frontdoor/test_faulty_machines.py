@@ -27,7 +27,14 @@ SEEN_WITHIN_S = 0.3  # what the files say is looked at ten times a second
 
 @contextmanager
 def faulty(
-    home: Path, postgres_url: str, folder: Path, *, clock: str = "0", syncs: str = "0 0", **environment: str
+    home: Path,
+    postgres_url: str,
+    folder: Path,
+    *,
+    clock: str = "0",
+    syncs: str = "0 0",
+    health: str = "ready",
+    **environment: str,
 ) -> Iterator[str]:
     """The address of a front door whose wall clock is off by so many seconds, and whose syncs do as `syncs` says."""
     folder.mkdir()
@@ -36,7 +43,7 @@ def faulty(
     preloaded = {
         "LD_PRELOAD": str(built("faulty")), "FAULTY_CLOCK": str(folder / "clock"), "FAULTY_SYNCS": str(folder / "syncs"),
     }  # fmt: skip
-    with process(home=home, postgres_url=postgres_url, **preloaded, **environment) as (_, url):
+    with process(home=home, postgres_url=postgres_url, health=health, **preloaded, **environment) as (_, url):
         yield url
 
 
@@ -68,7 +75,7 @@ def test_what_a_clock_that_is_off_files_under_a_wrong_minute_is_found(
     sweep = Sweep(storage)
     register_late(healthy.engine, storage, sweep=sweep)  # the first look goes back for days; this is not it
     nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nowhere"
-    with faulty(tmp_path / "home", nowhere, tmp_path / "faulty", clock=str(off_s)) as url:
+    with faulty(tmp_path / "home", nowhere, tmp_path / "faulty", clock=str(off_s), health="live") as url:
         answer = send(url)
         assert (answer.status_code, answer.json()["registered"]) == (202, False)
         (folder,) = {path.parent for path in (storage.root / "segments").rglob("*.seg")}
@@ -89,7 +96,7 @@ def test_a_segment_that_was_damaged_and_restored_late_is_registered(healthy: Fro
     """Written while the ledger was away, then damaged; it is whole again long after anybody looks at its minute."""
     storage = LocalStorage(tmp_path / "home" / "landing")
     nowhere = f"postgresql://nobody@127.0.0.1:{free_port()}/nowhere"
-    with faulty(tmp_path / "home", nowhere, tmp_path / "faulty") as url:
+    with faulty(tmp_path / "home", nowhere, tmp_path / "faulty", health="live") as url:
         receipt = send(url).json()["id"]
     (segment,) = (storage.root / "segments").rglob("*.seg")
     whole = segment.read_bytes()

@@ -15,6 +15,7 @@ from ingestion_assets.frontdoor.uvicorn_internals import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
+    WebSocketsSansIOProtocol,
     raise_at_end,
 )
 
@@ -34,9 +35,20 @@ def test_a_protocol_has_what_the_guard_uses() -> None:
 
     assert asyncio.run(attributes()) >= {
         "access_logger", "app", "app_state", "client", "connections", "cycle", "flow", "headers", "logger", "loop", "parser",
-        "pipeline", "scope", "server_state", "timeout_keep_alive", "transport",
+        "pipeline", "scope", "server_state", "timeout_keep_alive", "transport", "ws_protocol_class",
     }  # fmt: skip
     assert callable(HttpToolsProtocol._start_asgi_task)
+    assert callable(HttpToolsProtocol._should_upgrade)
+
+
+def test_a_websocket_has_what_is_used_of_it() -> None:
+    assert "handshake_complete" in inspect.getsource(WebSocketsSansIOProtocol.__init__)
+    assert list(inspect.signature(WebSocketsSansIOProtocol).parameters)[:3] == [
+        "config",
+        "server_state",
+        "app_state",
+    ]
+    assert callable(WebSocketsSansIOProtocol.send)
 
 
 def test_an_exchange_is_made_and_written_to_as_before() -> None:
@@ -55,6 +67,11 @@ WRITTEN_ANEW: list[tuple[Callable[..., Any], str, str]] = [
     (HttpToolsProtocol.on_body, "GuardedProtocol.on_body", "dba9c32aeba35b6a"),
     (HttpToolsProtocol.on_message_complete, "GuardedProtocol.on_message_complete", "1fbad42dc31fc01f"),
     (HttpToolsProtocol.on_response_complete, "GuardedProtocol.on_response_complete", "64e254f28e389e76"),
+    (
+        HttpToolsProtocol.handle_websocket_upgrade,
+        "GuardedProtocol._go_on_as_websocket",
+        "179c4f769386ab89",
+    ),
     (RequestResponseCycle.send, "exchange.answer", "abdd8601b326a8da"),
     (RequestResponseCycle.receive, "exchange.arrived_body", "8124ae006be71184"),
 ]

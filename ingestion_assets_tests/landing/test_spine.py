@@ -526,6 +526,7 @@ def test_payloads_that_nobody_waits_for_get_their_rows_later(
 ) -> None:
     """While the ledger hangs they are acknowledged, but not without end; keyed ones are not."""
     monkeypatch.setattr(registering, "MOST_BEHIND", 5)
+    monkeypatch.setattr(registering, "GATHER_S", 2.0)
 
     async def work(intake: Intake) -> list[UUID]:
         with engine.begin() as connection:

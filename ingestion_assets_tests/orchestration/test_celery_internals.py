@@ -10,6 +10,7 @@ from celery.concurrency.asynpool import AsynPool
 from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 
 from ingestion_assets.orchestration.celery_app import KEY_PREFIX, make_app, send_run
 from ingestion_assets.orchestration.celery_internals import (
@@ -23,7 +24,6 @@ from ingestion_assets_tests.orchestration.conftest import Broker
 
 SIGNATURES = {
     kombu_redis.QoS.ack: "(self, delivery_tag)",
-    kombu_redis.QoS._quick_ack: "(self, delivery_tag)",
     Consumer.ensure_connected: "(self, conn)",
     AsynPool._event_process_exit: "(self, hub, proc)",
     state.maybe_shutdown: "()",
@@ -33,6 +33,7 @@ PASSAGES = {
         kombu_redis.QoS.ack,
         "super().ack(delivery_tag)",
     ),
+    "a place is given back by itself": (virtual.QoS.__init__, "self._quick_ack = self._dirty.add"),
     "the pool looks once, without waiting": (AsynPool._event_process_exit, "self.maintain_pool()"),
     "the longest wait between tries to connect cannot be set": (
         Consumer.ensure_connected,
@@ -63,11 +64,10 @@ def test_what_is_replaced_is_still_done_that_way(what: str) -> None:
 
 def test_what_is_named_in_the_settings_is_what_a_worker_takes() -> None:
     app = make_app(Settings(redis_url="redis://broker.example.com", _env_file=None))  # pyright: ignore[reportCallIssue]
-    assert app.connection_for_write().transport_cls is Transport
+    assert app.connection_for_write().get_transport_cls() is Transport
     assert Transport.Channel.QoS.__bases__ == (kombu_redis.QoS,)
     assert issubclass(PromptConsumer, Consumer)
     assert PromptTaskPool.Pool.__bases__ == (prefork.TaskPool.Pool,)
-    assert isinstance(state.reserved_requests, object)
     assert callable(billiard.pool.mem_rss)
 
 

@@ -1,7 +1,10 @@
 """Runs of one queue hold up nobody else's, dispatched ones go before backfills, and none waits where its time to start runs out."""
 
 import logging
+import time
 from dataclasses import replace
+from statistics import median
+from threading import Event, Thread
 
 import dagster as dg
 import pytest
@@ -83,6 +86,40 @@ def test_a_queued_backfill_leaves_a_place_to_what_is_dispatched(runs: RunsOfTest
     assert runs.instance.run_launcher.terminate(taken[1])
     runs.wait_for(taken[1], DagsterRunStatus.CANCELED)
     assert to_be_started(runs) == [late, backfill[1]]
+
+
+@pytest.mark.usefixtures("worker", "nothing_else")
+def test_a_message_behind_a_backfill_of_forty_days_takes_its_usual_time(runs: RunsOfTests) -> None:
+    """In first-in-first-out order it took the time of forty runs. `benchmarks/backfill.py` measures it on a whole stack."""
+
+    def seconds_of_a_message() -> float:
+        run_id = runs.create("chain", tags=DISPATCHED)
+        started = time.monotonic()
+        runs.submit(run_id)
+        runs.wait_for(run_id, DagsterRunStatus.SUCCESS, seconds=120)
+        return time.monotonic() - started
+
+    usual = median([seconds_of_a_message() for _ in range(5)])
+    backfill = [runs.create("chain", tags=DAY | {"dagster/backfill": "b"}) for _ in range(40)]
+    for run_id in backfill:
+        runs.submit(run_id)
+    enough = Event()
+
+    def start_what_may_start() -> None:
+        while not enough.wait(0.1):
+            for run_id in to_be_started(runs):
+                runs.instance.launch_run(run_id, None)  # pyright: ignore[reportArgumentType]
+
+    daemon = Thread(target=start_what_may_start)
+    daemon.start()
+    try:
+        behind = median([seconds_of_a_message() for _ in range(5)])
+        left = sum(runs.status(run_id) == DagsterRunStatus.QUEUED for run_id in backfill)
+    finally:
+        enough.set()
+        daemon.join()
+    assert left > 10, "the backfill was still waiting"
+    assert behind < 3 * usual, (behind, usual)
 
 
 def test_who_submits_a_run_says_nothing_of_queues(runs: RunsOfTests) -> None:

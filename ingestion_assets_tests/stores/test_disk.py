@@ -68,6 +68,8 @@ def test_what_was_seen_is_kept_once_in_a_while_and_for_days(
     connection: sa.Connection, tmp_path: Path
 ) -> None:
     filled(connection, tmp_path, hours=80, to_come=lambda _ago: 0)
+    gone = "INSERT INTO ingestion.disk_usage VALUES ('a container that is gone', now() - interval '4 days', 1, 1)"
+    connection.execute(sa.text(gone))
     look(connection, tmp_path)
     kept = connection.execute(sa.text("SELECT count(*), now() - min(at) FROM ingestion.disk_usage")).one()
     assert kept[0] == 72 * 6 + 1
