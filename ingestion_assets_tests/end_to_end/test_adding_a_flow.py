@@ -94,7 +94,7 @@ def test_a_flow_of_another_package_goes_the_whole_way(stack_with_notes: RunningS
         assert client.post("/api/v1/ingest/message", json={}).status_code == 403, "the key is for notes alone"
 
         inbox = stack.home / "landing" / "notes" / "inbox"
-        inbox.mkdir(parents=True)
+        inbox.mkdir(parents=True, exist_ok=True)
         (inbox / "some.json").write_text(json.dumps([note()]), encoding="utf-8")
         (inbox / "none.json").write_text("{}", encoding="utf-8")
         wait_until(lambda: _stored(stack) == 2, seconds=240, what="the inbox file to be stored")
