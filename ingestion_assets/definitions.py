@@ -1,7 +1,6 @@
 """The one Definitions object, merged from the flows, and what says when to make it again; nothing else."""
 
 import logging
-import pkgutil
 from collections.abc import Collection
 from typing import Any
 
@@ -56,8 +55,5 @@ definitions = _build()
 
 def definitions_version() -> tuple[object, ...]:
     """Changes when the definitions do: warm workers then load this module again."""
-    return tuple(
-        pkgutil.resolve_name(flow.definitions_version)()
-        for flow in found.flows.values()
-        if flow.definitions_version is not None
-    )
+    versions, _ = parts(found, "definitions_version", lambda _flow, version: version())
+    return tuple(versions.values())
