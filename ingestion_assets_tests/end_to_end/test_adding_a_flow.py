@@ -103,13 +103,8 @@ def test_a_flow_of_another_package_goes_the_whole_way(stack_with_notes: RunningS
             lambda: list(refused.rglob("none.json.reason.txt")), seconds=120, what="the other to be refused"
         )
 
-        seen = {
-            (sample.labels["entity"], sample.labels["status"]): sample.value
-            for family in text_string_to_metric_families(client.get("/metrics").text)
-            for sample in family.samples
-            if sample.name == "ingestion_messages_total" and sample.labels["flow"] == "notes"
-        }
-        assert seen == {("message", "stored"): 2, ("message", "duplicate"): 1, ("message", "rejected"): 1}
+        outcomes = {("message", "stored"): 2, ("message", "duplicate"): 1, ("message", "rejected"): 1}
+        wait_until(lambda: _counted(client) == outcomes, seconds=60, what=f"the metrics to count {outcomes}")
         assert "/api/v1/notes" in client.get("/openapi.json").json()["paths"]
         health = client.get("/health").json()
         assert "notes" in health["flows"]
@@ -123,6 +118,15 @@ def test_a_flow_of_another_package_goes_the_whole_way(stack_with_notes: RunningS
     assert ingestion(stack, "notes").strip() == "2"
     assert "notes" in ingestion(stack, "retention", "--days", "0")
     assert "| `INGESTION_NOTES_LONGEST` | `2000` |" in ingestion(stack, "settings")
+
+
+def _counted(client: httpx.Client) -> dict[tuple[str, str], float]:
+    return {
+        (sample.labels["entity"], sample.labels["status"]): sample.value
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == "ingestion_messages_total" and sample.labels["flow"] == "notes"
+    }
 
 
 def _stored(stack: RunningStack) -> int:
