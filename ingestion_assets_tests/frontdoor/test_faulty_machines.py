@@ -183,9 +183,7 @@ def test_what_was_refused_for_certain_is_found_by_nobody(fresh_postgres_url: str
             looking.set()
 
     with (
-        faulty(
-            tmp_path / "home", fresh_postgres_url, tmp_path / "faulty", INGESTION_TEST_NO_RUNS="1"
-        ) as url,
+        faulty(tmp_path / "home", fresh_postgres_url, tmp_path / "faulty", INGESTION_TEST_NO_RUNS="1") as url,
         ThreadPoolExecutor(1) as pool,
     ):
         assert send(url).status_code == 202
