@@ -36,7 +36,7 @@ class _OnUse(TyperCommand):
 
     def __init__(self, *, name: str, module: str, help: str) -> None:  # noqa: A002
         super().__init__(name=name, help=help)
-        self._module = module
+        self.module = module
 
     def make_context(self, info_name: Any, args: Any, parent: Any = None, **extra: Any) -> Any:
         return self._real().make_context(info_name, args, parent=parent, **extra)
@@ -45,7 +45,7 @@ class _OnUse(TyperCommand):
         return self._real().shell_complete(ctx, incomplete)
 
     def _real(self) -> Any:
-        module = import_module(self._module)
+        module = import_module(self.module)
         found = getattr(module, str(self.name), None)
         command = typer.main.get_command(found if isinstance(found, typer.Typer) else module.app)
         members = getattr(command, "commands", {})
@@ -75,7 +75,12 @@ class _LazyGroup(TyperGroup):
         from ingestion_assets.flows import all_flows  # noqa: PLC0415
 
         for one in (command for flow in all_flows().values() for command in flow.commands):
-            if one.name not in self.commands:
+            known = self.commands.get(one.name)
+            if known is not None and getattr(known, "module", None) != one.module:
+                typer.echo(
+                    f"The command {one.name} of {one.module} is left out: the name is taken.", err=True
+                )
+            elif known is None:
                 self.add_command(_OnUse(name=one.name, module=one.module, help=one.help))
 
 

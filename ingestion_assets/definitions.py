@@ -1,7 +1,6 @@
 """The one Definitions object, merged from the flows, and what says when to make it again; nothing else."""
 
 import logging
-import pkgutil
 from collections.abc import Collection
 from typing import Any
 
@@ -38,7 +37,7 @@ def _build() -> dg.Definitions:
     """All that can be merged. A foreign flow whose definitions do not go with the others is left out."""
     of_flow, _ = parts(found, "definitions", _made)
     taken = [name for name in of_flow if name not in found.foreign]
-    for name in of_flow.keys() & found.foreign:
+    for name in (name for name in of_flow if name in found.foreign):
         try:
             _merged([*taken, name], of_flow).get_repository_def()
         except Exception as error:  # whatever Dagster finds in the definitions of others
@@ -56,8 +55,5 @@ definitions = _build()
 
 def definitions_version() -> tuple[object, ...]:
     """Changes when the definitions do: warm workers then load this module again."""
-    return tuple(
-        pkgutil.resolve_name(flow.definitions_version)()
-        for flow in found.flows.values()
-        if flow.definitions_version is not None
-    )
+    versions, _ = parts(found, "definitions_version", lambda _flow, version: version())
+    return tuple(versions.values())

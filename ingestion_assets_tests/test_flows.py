@@ -1,5 +1,7 @@
 """Finding flows: ours, those of other packages, and what is said of one that cannot be taken."""
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from ingestion_assets.flows import Offered, parts, read
+from ingestion_assets.frontdoor.flow_http import told
 
+PROJECT = Path(__file__).parents[1]
 FLOW = """
 from ingestion_assets.landing.flows import Flow, Scope
 
@@ -83,3 +87,80 @@ def test_a_part_that_cannot_be_loaded_leaves_the_others(packages: Path) -> None:
     loaded, [fault] = parts(found, "http", lambda flow, _part: flow.name)
     assert list(loaded) == ["conversations", "entities", "modules"]
     assert fault.startswith("The http of the flow notes (notes:absent) cannot be used: AttributeError: ")
+
+
+CLASHING = """
+import dagster as dg
+
+from ingestion_assets.landing.flows import Flow
+
+FLOW = Flow(name="clashing", definitions="clashing:made")
+
+
+@dg.job(name="conversations")
+def twin() -> None: ...
+
+
+made = dg.Definitions(jobs=[twin])
+"""
+WHOLE = """
+import dagster as dg
+
+from ingestion_assets.landing.flows import Flow
+
+FLOW = Flow(name="whole", definitions="whole:make")
+
+
+def make() -> dg.Definitions:
+    @dg.job
+    def whole() -> None: ...
+
+    return dg.Definitions(jobs=[whole])
+"""
+
+
+def test_definitions_that_do_not_go_with_the_others_are_left_out_of_the_code_location(tmp_path: Path) -> None:
+    (tmp_path / "clashing.py").write_text(CLASHING, encoding="utf-8")
+    (tmp_path / "whole.py").write_text(WHOLE, encoding="utf-8")
+    code = (
+        "from ingestion_assets.definitions import definitions; "
+        "print(*sorted(job.name for job in definitions.get_repository_def().get_all_jobs()))"
+    )
+    environment = {
+        **os.environ, "INGESTION_HOME": str(tmp_path / "home"), "INGESTION_FLOWS": "clashing,whole",
+        "PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))),
+    }  # fmt: skip
+    done = subprocess.run(
+        (sys.executable, "-c", code), env=environment, cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    assert {"whole", "conversations", "entities", "modules"} <= set(done.stdout.split())
+    assert "The definitions of the flow clashing do not go with the others; it is left out" in done.stderr
+    assert "whole" not in done.stderr
+
+
+def test_what_one_flow_cannot_say_is_left_out_and_none_overrides_another() -> None:
+    def fails() -> dict[str, str]:
+        raise RuntimeError("not now")
+
+    assert told([lambda: {"one": "first"}, fails, lambda: {"one": "second", "two": "2"}]) == {
+        "one": "first",
+        "two": "2",
+    }
+
+
+def test_a_command_whose_name_is_taken_is_left_out_with_a_sentence(tmp_path: Path) -> None:
+    text = (
+        "from ingestion_assets.landing.flows import Command, Flow\n\n"
+        "COMMANDS = (Command(name='up', module='greedy', help='x'), Command(name='fine', module='greedy', help='Fine.'))\n"
+        "FLOW = Flow(name='greedy', definitions='greedy:made', commands=COMMANDS)\n"
+    )
+    (tmp_path / "greedy.py").write_text(text, encoding="utf-8")
+    environment = {
+        **os.environ, "INGESTION_HOME": str(tmp_path / "home"), "INGESTION_FLOWS": "greedy",
+        "PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))),
+    }  # fmt: skip
+    command = (sys.executable, "-m", "ingestion_assets.cli", "--help")
+    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert "The command up of greedy is left out: the name is taken." in done.stderr
+    assert "Start the whole stack" in done.stdout
+    assert "Fine." in done.stdout

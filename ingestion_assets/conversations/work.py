@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from msgspec.structs import replace
+from msgspec import structs
 from pymongo.database import Database
 
 from ingestion_assets.conversations import statistics
@@ -65,7 +65,7 @@ class ConversationsWork:
         )
         for batch in batches:
             drift.observe(self.engine, flow=NAME, drop_id=batch.drop.id, paths=paths_of(batch.shapes))
-            batch.drop = replace(batch.drop, body=b"")
+            batch.drop = structs.replace(batch.drop, body=b"")
         return batches
 
     def todos(self) -> dict[UUID, Kept]:

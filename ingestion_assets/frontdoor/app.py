@@ -1,7 +1,6 @@
 """The ASGI application: routers, error answers, documentation, start and stop."""
 
 import asyncio
-from collections import ChainMap
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -29,7 +28,7 @@ from ingestion_assets.frontdoor import (
 from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.docs_page import docs_page
 from ingestion_assets.frontdoor.door import FrontDoor
-from ingestion_assets.frontdoor.flow_http import FlowHttp, Work
+from ingestion_assets.frontdoor.flow_http import FlowHttp, Work, told
 from ingestion_assets.frontdoor.middleware import Endpoint, OuterLayer
 from ingestion_assets.frontdoor.openapi import describe
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid, unexpected
@@ -74,7 +73,7 @@ def build_app(
     `faults` say which flows are left out and why; `/health` tells them.
     """
     background = [work for flow in flows for work in flow.background]
-    direct = dict(ChainMap(*(dict(flow.direct) for flow in flows)))
+    direct = {address: endpoint for flow in flows for address, endpoint in flow.direct.items()}
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -92,7 +91,7 @@ def build_app(
         title=SERVICE, version=version("ingestion-assets"), description=DESCRIPTION, lifespan=lifespan,
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, dependencies=[Depends(known_parameters)],
     )  # fmt: skip
-    app.state.health_of_flows = lambda: ChainMap(*(dict(flow.health()) for flow in flows))
+    app.state.health_of_flows = lambda: told(flow.health for flow in flows)
     app.state.faults = faults
     app.surround(direct=direct, door=door)
     app.add_exception_handler(Exception, _unexpected)
@@ -103,7 +102,7 @@ def build_app(
     own = (receipts, receipt_control, receipt_events, tickets, rejects, drift, health)
     for router in (*of_flows, *(module.router for module in own)):
         app.include_router(router)
-    app.openapi = lambda: describe(app, ChainMap(*(dict(flow.schemas()) for flow in flows)))
+    app.openapi = lambda: describe(app, told(flow.schemas for flow in flows))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_document() -> Response:

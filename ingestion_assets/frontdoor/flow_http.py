@@ -1,15 +1,18 @@
 """What a flow has at the front door: its endpoints, and what it keeps doing beside requests."""
 
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from fastapi import APIRouter
 from fastapi.routing import iter_route_contexts
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.middleware import Endpoint
 from ingestion_assets.landing.flows import Flow
+
+log = structlog.get_logger(__name__)
 
 Work = Callable[[FrontDoor], Coroutine[Any, Any, None]]
 
@@ -28,6 +31,17 @@ class FlowHttp:
     background: Sequence[Work] = ()
     schemas: Callable[[], Mapping[str, Any]] = dict
     health: Callable[[], Mapping[str, Any]] = dict
+
+
+def told(parts: Iterable[Callable[[], Mapping[str, Any]]]) -> dict[str, Any]:
+    """What flows say, such as their `health`, in one; the first counts. Of one that fails, the log says so."""
+    said: dict[str, Any] = {}
+    for part in parts:
+        try:
+            said = {**part(), **said}
+        except Exception:
+            log.exception("flow_says_nothing", part=getattr(part, "__qualname__", str(part)))
+    return said
 
 
 class ClashError(Exception):

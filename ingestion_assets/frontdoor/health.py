@@ -120,6 +120,7 @@ async def health(request: Request) -> Response:
     )
     status = "unhealthy" if "landing" in down or door.stopping else "degraded" if degraded else "healthy"
     body = {
+        **request.app.state.health_of_flows(),
         "status": status,
         "service": request.app.title,
         "version": request.app.version,
@@ -140,7 +141,6 @@ async def health(request: Request) -> Response:
         "unreadable_segments": unreadable[:10],
         "flows": sorted(door.flows),
         "left_out": list(request.app.state.faults),
-        **request.app.state.health_of_flows(),
     }
     if status == "unhealthy":
         return json_response(body, 503, headers={"Retry-After": "5"})

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.utils import floatToGoString
@@ -17,6 +18,7 @@ from ingestion_assets.landing.tallies import BY_OUTCOME, Tally
 from ingestion_assets.stores.disk import Disk
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+log = structlog.get_logger(__name__)
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 120)
 
 
@@ -66,9 +68,15 @@ class RequestMetrics:
                 continue
             seconds = (receipt.finished_at - receipt.received_at).total_seconds()
             self._outcome_seconds.labels(receipt.flow).observe(max(0.0, seconds))
-            tally = self._tallies.get(receipt.flow, BY_OUTCOME)
-            for (entity, status), number in tally(receipt).items():
+            for (entity, status), number in self._tallied(receipt).items():
                 self._messages.labels(receipt.flow, entity, status).inc(number)
+
+    def _tallied(self, receipt: Receipt) -> Mapping[tuple[str, str], int]:
+        try:
+            return self._tallies.get(receipt.flow, BY_OUTCOME)(receipt)
+        except Exception:
+            log.exception("tally_failed", flow=receipt.flow, receipt=str(receipt.id))
+            return BY_OUTCOME(receipt)
 
     def show_ledger(self, statistics: LedgerStatistics | None, *, flows: Mapping[str, Flow]) -> None:
         """The ledger's figures, and what of them is normal; None while the ledger is down."""

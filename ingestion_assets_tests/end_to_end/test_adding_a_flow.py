@@ -81,7 +81,7 @@ def test_a_flow_of_another_package_goes_the_whole_way(stack_with_notes: RunningS
     stack = stack_with_notes
     token = ingestion(stack, "keys", "create", "notes-key", "--scope", "notes", "--quiet").strip()
     with httpx.Client(
-        base_url=stack.url, headers={"X-API-Key": token, "Prefer": "wait=60"}, timeout=90
+        base_url=stack.url, headers={"X-API-Key": token, "Prefer": "wait=120"}, timeout=150
     ) as client:
         first, too_long = note(), note("x" * 21)
         answer = client.post("/api/v1/notes", json=[first, first, too_long])
@@ -94,13 +94,13 @@ def test_a_flow_of_another_package_goes_the_whole_way(stack_with_notes: RunningS
         assert client.post("/api/v1/ingest/message", json={}).status_code == 403, "the key is for notes alone"
 
         inbox = stack.home / "landing" / "notes" / "inbox"
-        inbox.mkdir(parents=True)
+        inbox.mkdir(parents=True, exist_ok=True)
         (inbox / "some.json").write_text(json.dumps([note()]), encoding="utf-8")
         (inbox / "none.json").write_text("{}", encoding="utf-8")
-        wait_until(lambda: _stored(stack) == 2, seconds=120, what="the inbox file to be stored")
+        wait_until(lambda: _stored(stack) == 2, seconds=240, what="the inbox file to be stored")
         refused = stack.home / "landing" / "notes" / "refused"
         wait_until(
-            lambda: list(refused.rglob("none.json.reason.txt")), seconds=60, what="the other to be refused"
+            lambda: list(refused.rglob("none.json.reason.txt")), seconds=120, what="the other to be refused"
         )
 
         seen = {

@@ -228,6 +228,17 @@ def test_only_finished_payloads_are_counted_by_their_outcomes_where_the_flow_say
     assert seen == counted
 
 
+def test_a_tally_that_fails_harms_no_other_count() -> None:
+    def fails(_receipt: Receipt) -> dict[tuple[str, str], int]:
+        raise RuntimeError("not now")
+
+    metrics = RequestMetrics({"bad": fails})
+    metrics.count_outcomes([_finished("bad", "done", None), _finished("f", "done", None)])
+    [family] = [one for one in metrics.registry.collect() if one.name == "ingestion_messages"]
+    counted = {one.labels["flow"]: one.value for one in family.samples if one.name.endswith("_total")}
+    assert counted == {"bad": 9.0, "f": 9.0}
+
+
 def _finished(flow: str, state: State, result: dict[str, object] | None) -> Receipt:
     now = datetime.now(UTC)
     return Receipt(

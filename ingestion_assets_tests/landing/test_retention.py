@@ -32,7 +32,8 @@ NOTES = Flow(
     compose=lambda records, _attributes: Body(b"".join(records), len(records)),
 )
 SITES = replace(NOTES, name="sites", partitions=Keys(name="sites", needs_all=True))
-FLOWS = (NOTES, SITES)
+REPOSITORIES = replace(NOTES, name="repositories", partitions=Keys(name="repositories"))
+FLOWS = (NOTES, SITES, REPOSITORIES)
 _FINISH = sa.text("UPDATE ingestion.drops SET state = :state, finished_at = :at WHERE id = ANY(:ids)")
 
 
@@ -110,6 +111,19 @@ def test_what_is_finished_and_old_goes_with_its_file_and_folders(
     assert storage.folders("notes/accepted") == [f"{NOW:%Y-%m-%d}"]
     assert not present(engine) & set(gone)
     assert delete(engine, storage) == retention.Deleted()
+
+
+def test_in_partitions_that_never_close_payloads_go_by_their_age_unless_a_rebuild_needs_them_all(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    needed = land(engine, storage, [drop("sites", day="7")])
+    land(engine, storage, [drop("repositories", day="example.com/one")])
+    recent = land(engine, storage, [drop("repositories", day="example.com/one")], at=NOW)
+    with engine.connect() as connection:
+        planned = retention.plan(connection, FLOWS, before=LIMIT)
+    assert [(old.flow, old.payloads) for old in planned] == [("repositories", 1)]
+    assert delete(engine, storage).payloads == 1
+    assert present(engine) == {*needed, *recent}
 
 
 def test_a_shared_segment_stays_until_the_last_of_its_payloads_goes(

@@ -6,7 +6,7 @@ import dagster as dg
 
 from ingestion_assets.orchestration.flow_definitions import flow_definitions
 from ingestion_assets.orchestration.partitions import DAYS
-from ingestion_assets.orchestration.stages import Stages
+from ingestion_assets.orchestration.stages import Stages, claim_step
 from ingestion_assets_tests.long_flow.flow import FLOW
 
 if TYPE_CHECKING:
@@ -33,4 +33,4 @@ def steps(work: "LongTestsWork") -> dg.MaterializeResult:
 _ingestion_log = _stages.ingestion_log(
     "The receipts.", deps=["steps"], kinds=set(), check_specs=[], check=lambda _outcomes: []
 )
-definitions = flow_definitions(FLOW, assets=[_raw_batches, steps, _ingestion_log])
+definitions = flow_definitions(FLOW, assets=[claim_step(FLOW, [_raw_batches, steps, _ingestion_log])])

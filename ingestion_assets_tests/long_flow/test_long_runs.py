@@ -76,7 +76,8 @@ def run_process(ledger: sa.Engine, run_id: str) -> tuple[int, int]:
         "SELECT worker_pid, pid FROM ingestion.run_heartbeats WHERE run_id = :run AND ended_at IS NULL"
     )
     with ledger.connect() as connection:
-        return connection.execute(query, {"run": run_id}).one()._tuple()
+        worker_pid, pid = connection.execute(query, {"run": run_id}).one()
+        return worker_pid, pid
 
 
 def until_state(client: httpx.Client, drop: str, state: str) -> dict:

@@ -10,11 +10,9 @@ from dagster._core.execution.api import execute_run_iterator
 from dagster._core.origin import JobPythonOrigin
 
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.orchestration.heartbeats import Worker
-from ingestion_assets.orchestration.run_execution import execute_run
 from ingestion_assets.orchestration.warm_code import WarmCode
 from ingestion_assets_tests.orchestration import jobs_for_tests
-from ingestion_assets_tests.orchestration.conftest import Runs
+from ingestion_assets_tests.orchestration.conftest import Runs, execute, runs_of_a_worker
 from ingestion_assets_tests.orchestration.one_payload import land_one
 
 LANE = Lane("planned", "2026-02-01", "2026-02-01")
@@ -32,7 +30,7 @@ def _by_a_person(runs: Runs, engine: sa.Engine, *assets: dg.AssetKey, plan: str 
 
 
 def _execute(runs: Runs, engine: sa.Engine, run_id: str) -> None:
-    assert execute_run(run_id, instance=runs.instance, engine=engine, worker=Worker.here(), lease_s=20)
+    assert execute(runs.instance, run_id, runs_of_a_worker(engine))
 
 
 def _materialized(runs: Runs, run_id: str) -> list[dg.AssetKey]:

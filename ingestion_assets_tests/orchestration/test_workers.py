@@ -169,7 +169,7 @@ def test_a_warm_model_stays_loaded(runs: Runs, worker_process: WorkerProcess) ->
     held, processes = list[int](), set[int]()
     for _ in range(100 if LONG else 10):
         run_id = runs.launch("asking")
-        runs.wait_for(run_id, DagsterRunStatus.SUCCESS)
+        runs.wait_for(run_id, DagsterRunStatus.SUCCESS, seconds=120)  # the first waits for the model, too
         [pid] = re.findall(r"Executing steps in process \(pid: (\d+)\)", runs.messages(run_id))
         processes.add(int(pid))
         held.append(psutil.Process(int(pid)).memory_info().rss >> 20)
