@@ -1,0 +1,203 @@
+"""Jobs from Redis land as they are, once each, and what the run refuses of them is a reject; all against real servers."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+import sqlalchemy as sa
+
+from ingestion_assets.modules.checks import check_inventory
+from ingestion_assets.modules.queue_intake import QUEUE, TAKEN
+from ingestion_assets_tests.modules.front import Front, serving
+from ingestion_assets_tests.modules.replay import body, module, stored
+from ingestion_assets_tests.servers import wait_until
+
+
+@pytest.fixture
+def front(fresh_postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[Front]:
+    with serving(
+        home=tmp_path, postgres_url=fresh_postgres_url, redis_url=redis_url, lane_rest_s=0
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def queues(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def job(site_id: object, data: object, *, job_id: str = "one") -> bytes:
+    return json.dumps({"job_id": job_id, "site_id": site_id, "data": data, "status": "pending"}).encode()
+
+
+def landed(front: Front, *, count: int) -> list[dict[str, Any]]:
+    """The payloads of the queue in the order in which they landed, once there are so many and all are done or failed."""
+    found: list[dict[str, Any]] = []
+    query = sa.text(
+        "SELECT id, partition, state, errors, attributes, records FROM ingestion.drops WHERE principal = 'queue' ORDER BY id"
+    )
+
+    def are_there() -> bool:
+        with front.engine.connect() as connection:
+            found[:] = [dict(row._mapping) for row in connection.execute(query)]
+        return len(found) >= count and all(one["state"] in {"done", "failed"} for one in found)
+
+    wait_until(are_there, seconds=20, what=f"{count} payloads of the queue to be finished")
+    assert len(found) == count
+    return found
+
+
+def status(queues: redis.Redis, job_id: str) -> dict[str, str]:
+    wait_until(lambda: queues.exists(f"job_status:{job_id}"), seconds=20, what=f"word of {job_id}")
+    return json.loads(queues.get(f"job_status:{job_id}") or b"")
+
+
+def at_rest(queues: redis.Redis) -> None:
+    """Nothing is queued and nobody has a job in hand."""
+    wait_until(
+        lambda: not queues.llen(QUEUE) and not queues.keys(f"{TAKEN}:*"), seconds=20, what="all jobs to land"
+    )
+
+
+def test_jobs_land_once(front: Front, queues: redis.Redis) -> None:
+    site_id, _ = front.site()
+    one = job(site_id, body([module("a"), module("b")]))
+    queues.rpush(f"{TAKEN}:killed", one)  # a consumer was killed with this in hand
+    queues.lpush(QUEUE, one, one)
+    at_rest(queues)
+    (drop,) = landed(front, count=1)
+    assert (drop["partition"], drop["state"], drop["records"]) == (str(site_id), "done", 2)
+    assert status(queues, "one") == {"status": "landed", "receipt": str(drop["id"])}
+    assert stored(front.engine, site_id).keys() == {"a", "b"}
+
+
+def test_a_job_that_cannot_land_stays_in_hand(front: Front, queues: redis.Redis) -> None:
+    site_id, _ = front.site()
+    landing = Path(front.settings.home) / "landing"
+    landing.chmod(0o500)
+    try:
+        queues.lpush(QUEUE, job(site_id, body([module("a")])))
+        wait_until(lambda: queues.keys(f"{TAKEN}:*"), seconds=10, what="the job to be taken")
+    finally:
+        landing.chmod(0o755)
+    at_rest(queues)
+    assert [one["state"] for one in landed(front, count=1)] == ["done"]
+
+
+def tomorrow_and_more() -> dict[str, Any]:
+    return body([module("a")]) | {"sync_timestamp": (datetime.now(UTC) + timedelta(hours=25)).isoformat()}
+
+
+INVALID: Sequence[tuple[Any, str]] = [
+    ("text", "The request is not valid"),
+    (body([]), "modules"),
+    (body([module("a"), module("a")]), "reported twice"),
+    (body([module("a\0")]), "machine_name"),
+    (tomorrow_and_more(), "more than a day in the future"),
+]
+
+
+def test_a_request_that_is_not_valid_is_a_reject_and_holds_up_no_other(
+    front: Front, queues: redis.Redis
+) -> None:
+    site_id, _ = front.site()
+    bad = [job(site_id, data, job_id=str(n)) for n, (data, _) in enumerate(INVALID)]
+    queues.lpush(QUEUE, *bad, job(site_id, body([module("a")]), job_id="good"))
+    *refused, applied = landed(front, count=len(bad) + 1)
+    assert applied["state"] == "done"
+    for one, (_, why) in zip(refused, INVALID, strict=True):
+        assert (one["state"], one["errors"][0]["code"]) == ("failed", "invalid")
+        assert why in one["errors"][0]["reason"]
+    with front.client() as admin:
+        rejects = admin.get("/rejects").json()["items"]
+        attempts = admin.get(f"/sites/{site_id}/attempts").json()["items"]
+    assert [(one["kind"], one["code"], one["reason"]) for one in rejects] == [
+        ("payload", "invalid", one["errors"][0]["reason"]) for one in refused
+    ]
+    assert {(one["receipt"], one["via"], one["status"], one["outcome"]) for one in attempts} == {
+        (str(applied["id"]), "queue", 202, "accepted"),
+        *((str(one["id"]), "queue", 422, "invalid") for one in refused),
+    }
+
+
+NO_JOBS = [b"not json", b"", b"\xff\0", b"7", b'{"site_id": 1}', job("1", {}), job(0, {}), job(2**63, {}), job(-1, {}), b'{"site_id": 1, "data": ' + b"[" * 5000 + b"]" * 5000 + b"}"]  # fmt: skip
+
+
+def test_what_is_no_job_is_kept_as_a_reject_of_no_site(front: Front, queues: redis.Redis) -> None:
+    queues.lpush(QUEUE, *NO_JOBS, *NO_JOBS)
+    for _ in ("as they came", "as a person materializes the partition"):
+        for kept in landed(front, count=len(NO_JOBS)):
+            assert (kept["partition"], kept["state"]) == ("0", "failed")
+            assert kept["errors"][0]["reason"].startswith("it is no job: ")
+        front.runs.rebuild(0)
+    with front.engine.connect() as connection:
+        assert all(one.passed for one in check_inventory(connection, site_id=0, done=[]))
+
+
+def test_a_site_that_is_not_there_or_is_switched_off_takes_no_job_until_it_does(
+    front: Front, queues: redis.Redis
+) -> None:
+    site_id, _ = front.site()
+    with front.client() as admin:
+        admin.patch(f"/sites/{site_id}", json={"active": False}).raise_for_status()
+        queues.lpush(QUEUE, job(site_id, body([module("a")])), job(99, body([module("a")])))
+        off, missing = landed(front, count=2)
+        assert [off["errors"][0]["code"], missing["errors"][0]["code"]] == ["no_such_site"] * 2
+        assert stored(front.engine, site_id) == {}
+        admin.patch(f"/sites/{site_id}", json={"active": True}).raise_for_status()
+        redriven(admin, off["id"])
+        _, again = sorted(landed(front, count=2), key=lambda one: one["id"] == off["id"])
+    assert (again["id"], again["state"]) == (off["id"], "done")
+    assert stored(front.engine, site_id).keys() == {"a"}
+
+
+def redriven(admin: httpx.Client, receipt: object) -> None:
+    [reject] = admin.get("/rejects", params={"receipt": str(receipt)}).json()["items"]
+    admin.post(f"/rejects/{reject['id']}/redrive").raise_for_status()
+
+
+def test_a_job_that_fails_in_an_unknown_way_is_sent_again_once_that_is_repaired(
+    front: Front, queues: redis.Redis
+) -> None:
+    site_id, _ = front.site()
+    with front.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE ingestion.sites RENAME COLUMN php_version TO mislaid"))
+    queues.lpush(QUEUE, job(site_id, body([module("a")])))
+    (drop,) = landed(front, count=1)
+    assert (drop["state"], drop["errors"][0]["code"]) == ("failed", "processing_failed")
+    with front.engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE ingestion.sites RENAME COLUMN mislaid TO php_version"))
+    with front.client() as admin:
+        redriven(admin, drop["id"])
+    wait_until(
+        lambda: stored(front.engine, site_id).keys() == {"a"}, seconds=20, what="the job to be applied"
+    )
+
+
+def test_a_job_id_stands_for_one_request_of_its_site(front: Front, queues: redis.Redis) -> None:
+    one, two = (front.site()[0] for _ in range(2))
+    first, other = job(one, body([module("a")])), job(one, body([module("b")]))
+    queues.lpush(QUEUE, first, job(two, body([module("a")])), first, other, other)
+    at_rest(queues)
+    mine, _, again = landed(front, count=3)
+    assert (mine["state"], again["state"]) == ("done", "failed")
+    assert again["errors"] == [{"code": "invalid", "reason": "the job_id was used before with other data"}]
+    assert stored(front.engine, one).keys() == stored(front.engine, two).keys() == {"a"}
+    told = status(queues, "one")
+    assert told == {"status": "failed", "reason": again["errors"][0]["reason"], "receipt": str(again["id"])}
+
+
+def test_a_job_may_be_called_anything(front: Front, queues: redis.Redis) -> None:
+    site_id, _ = front.site()
+    names = ["nul\0", "x" * 256, "", "mit Umläuten"]
+    jobs = [job(site_id, body([module("a")]), job_id=name) for name in names]
+    queues.lpush(QUEUE, *jobs, *jobs)
+    at_rest(queues)
+    assert [one["state"] for one in landed(front, count=len(names))] == ["done"] * len(names)
+    assert [status(queues, name)["status"] for name in names if name] == ["landed"] * 3
