@@ -30,8 +30,6 @@ from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.modules import api as modules
-from ingestion_assets.modules.queue_intake import take_jobs
-from ingestion_assets.modules.webhook_delivery import send_webhooks
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores.postgres import engine
 
@@ -64,7 +62,7 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
         direct=conversations.DIRECT,
         entities=lambda: [entity.entity for entity in defined_entities().entities],
         schemas=lambda: line_schemas(defined_entities()),
-        background=[take_jobs, send_webhooks, follow_definitions],
+        background=[*modules.BACKGROUND, follow_definitions],
     )
 
 

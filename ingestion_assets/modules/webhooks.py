@@ -1,4 +1,4 @@
-"""What sites' webhooks are to be told: written with the sync, so that none is lost, and taken by whoever sends it (`webhook_delivery`).
+"""What sites' webhooks are to be told: written with the sync, so that none is lost, and taken by whoever sends it (`web.webhook_delivery`).
 
 One may be sent twice. How a call went is noted only by whoever made the newest try.
 """

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ingestion_assets.modules.queue_intake import QUEUE
 from ingestion_assets.modules.sync import Incoming
+from ingestion_assets.modules.web.queue_intake import QUEUE
 from ingestion_assets.stores import postgres
 from ingestion_assets_tests.faults.load import (
     Acknowledged,

@@ -19,6 +19,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from ingestion_assets.modules import feed
 from ingestion_assets.modules.feed import Feed, Question, ask_all, due
+from ingestion_assets.modules.web.webhook_delivery import signed
 from ingestion_assets.modules.webhook_addresses import (
     Allowed,
     ForbiddenAddressError,
@@ -26,7 +27,6 @@ from ingestion_assets.modules.webhook_addresses import (
     check_address,
     is_public,
 )
-from ingestion_assets.modules.webhook_delivery import signed
 from ingestion_assets.modules.webhooks import Call, announce, end, take_due
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.sealing import sealer

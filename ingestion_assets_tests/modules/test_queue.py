@@ -12,7 +12,7 @@ import redis
 import sqlalchemy as sa
 
 from ingestion_assets.modules.checks import check_inventory
-from ingestion_assets.modules.queue_intake import QUEUE, TAKEN
+from ingestion_assets.modules.web.queue_intake import QUEUE, TAKEN
 from ingestion_assets_tests.modules.front import Front, serving
 from ingestion_assets_tests.modules.replay import body, module, stored
 from ingestion_assets_tests.servers import wait_until

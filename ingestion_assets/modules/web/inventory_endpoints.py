@@ -9,10 +9,10 @@ from ingestion_assets.frontdoor.cursors import NumberCursor, TextCursor, number_
 from ingestion_assets.frontdoor.instants import Instant
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.modules import views
-from ingestion_assets.modules.desk import site_to_read
 from ingestion_assets.modules.inventory import history_of, modules_of
-from ingestion_assets.modules.parameters import SECURED, Limit, SiteId, aware, page
+from ingestion_assets.modules.web import views
+from ingestion_assets.modules.web.admission import site_to_read
+from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId, aware, page
 
 router = APIRouter()
 

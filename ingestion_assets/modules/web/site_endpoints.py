@@ -15,10 +15,10 @@ from ingestion_assets.frontdoor.json_bodies import described, json_body
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.receipts import json_response
-from ingestion_assets.modules import views
-from ingestion_assets.modules.desk import no_site, site_to_read
-from ingestion_assets.modules.parameters import SECURED, Limit, SiteId, page
 from ingestion_assets.modules.sites import create_site, list_sites, set_active
+from ingestion_assets.modules.web import views
+from ingestion_assets.modules.web.admission import no_site, site_to_read
+from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId, page
 from ingestion_assets.modules.webhook_addresses import ForbiddenAddressError, allowed_by, check_address
 from ingestion_assets.stores.sealing import sealer
 
