@@ -11,8 +11,10 @@ import pytest
 import redis
 import sqlalchemy as sa
 
+from ingestion_assets.landing.inbox import Inboxes
 from ingestion_assets.modules.checks import check_inventory
-from ingestion_assets.modules.web.queue_intake import QUEUE, TAKEN
+from ingestion_assets.modules.flow import MODULES
+from ingestion_assets.modules.web.queue_intake import ALIVE, QUEUE, TAKEN
 from ingestion_assets_tests.modules.front import Front, serving
 from ingestion_assets_tests.modules.replay import body, module, stored
 from ingestion_assets_tests.servers import wait_until
@@ -77,15 +79,19 @@ def test_jobs_land_once(front: Front, queues: redis.Redis) -> None:
     assert stored(front.engine, site_id).keys() == {"a", "b"}
 
 
-def test_a_job_that_cannot_land_stays_in_hand(front: Front, queues: redis.Redis) -> None:
+def test_a_job_that_cannot_land_stays_in_hand_until_it_can(front: Front, queues: redis.Redis) -> None:
     site_id, _ = front.site()
-    landing = Path(front.settings.home) / "landing"
-    landing.chmod(0o500)
-    try:
-        queues.lpush(QUEUE, job(site_id, body([module("a")])))
-        wait_until(lambda: queues.keys(f"{TAKEN}:*"), seconds=10, what="the job to be taken")
-    finally:
-        landing.chmod(0o755)
+    landing = front.settings.home / "landing"
+    away = landing.rename(landing.with_name("away"))
+    landing.touch()  # no folder can be made in its place
+    queues.lpush(QUEUE, job(site_id, body([module("a")])))
+    wait_until(lambda: queues.keys(f"{TAKEN}:*"), seconds=20, what="the job to be taken")
+    [sign_of_life] = queues.keys(f"{ALIVE}:*")
+    before = queues.pttl(sign_of_life)
+    wait_until(lambda: queues.pttl(sign_of_life) > before, seconds=20, what="the next try")
+    assert queues.keys(f"{TAKEN}:*")
+    landing.unlink()
+    away.rename(landing)
     at_rest(queues)
     assert [one["state"] for one in landed(front, count=1)] == ["done"]
 
@@ -155,6 +161,20 @@ def test_a_site_that_is_not_there_or_is_switched_off_takes_no_job_until_it_does(
         _, again = sorted(landed(front, count=2), key=lambda one: one["id"] == off["id"])
     assert (again["id"], again["state"]) == (off["id"], "done")
     assert stored(front.engine, site_id).keys() == {"a"}
+
+
+def test_a_file_of_the_inbox_is_judged_by_the_ledgers_clock_in_its_run(front: Front) -> None:
+    site_id, _ = front.site()
+    file = front.settings.home / "landing" / "modules" / "inbox" / str(site_id) / "today.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(tomorrow_and_more()), encoding="utf-8")
+    inboxes = Inboxes(front.engine, front.runs.storage, settled_s=0)
+    wait_until(lambda: inboxes.take(MODULES, max_bytes=2**20).landed, seconds=20, what="the file to land")
+    front.runs.rebuild(site_id)
+    with front.engine.connect() as connection:
+        [(state, errors)] = connection.execute(sa.text("SELECT state, errors FROM ingestion.drops")).all()
+    assert (state, errors[0]["code"]) == ("failed", "invalid")
+    assert "more than a day in the future" in errors[0]["reason"]
 
 
 def redriven(admin: httpx.Client, receipt: object) -> None:
