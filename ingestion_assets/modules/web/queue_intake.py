@@ -12,6 +12,7 @@ applied twice; `job_status:<job_id>` names its receipt for an hour.
 import asyncio
 import json
 import re
+import time
 from collections.abc import Mapping
 from hashlib import sha256
 
@@ -37,6 +38,7 @@ ALIVE_S = 15
 STATUS_S = 3600
 POLL_S = 2.0
 RETRY_S = 1.0
+LOOK_S = 5.0
 PRINCIPAL = "queue"
 
 _KEY = re.compile(r"[!-~]{1,255}")
@@ -60,9 +62,15 @@ async def take_jobs(door: FrontDoor) -> None:
         return
     own = f"{TAKEN}:{uuid_utils.uuid7().hex}"
     client = Redis.from_url(door.settings.redis_url, socket_timeout=POLL_S + 5, socket_connect_timeout=2)
+    look_at = 0.0
     try:
         while True:
             try:
+                if (
+                    time.monotonic() >= look_at
+                ):  # not at each job: it goes through all the names that Redis has
+                    await _put_back_lost(client, own)
+                    look_at = time.monotonic() + LOOK_S
                 await _take_next(door, client, own)
             except (RedisError, OSError) as error:
                 log.debug("queue_unavailable", error=str(error))
@@ -76,7 +84,6 @@ async def take_jobs(door: FrontDoor) -> None:
 
 async def _take_next(door: FrontDoor, client: Redis, own: str) -> None:
     await client.set(own.replace(TAKEN, ALIVE), "1", ex=ALIVE_S)
-    await _put_back_lost(client, own)
     job = await client.lindex(own, -1)  # pyright: ignore[reportGeneralTypeIssues]
     if job is None:
         job = await client.blmove(QUEUE, own, POLL_S, "RIGHT", "LEFT")  # pyright: ignore[reportGeneralTypeIssues,reportArgumentType]

@@ -38,7 +38,7 @@ class NewSiteRequest(BaseModel):
     url: Text | None = None
     webhook_url: Text | None = Field(
         None,
-        description="Called when a sync is done; see the documentation for its signature. None in a private network, unless a setting allows it.",
+        description="Called when a sync is done, in the format of Standard Webhooks. None in a private network, unless a setting allows it.",
         json_schema_extra={
             "pattern": r"^https?://([A-Za-z0-9-]+\.)*[A-Za-z0-9-]+(:[0-9]{1,5})?([/?]\S*)?$",
             "examples": ["https://example.com/hook"],

@@ -34,8 +34,11 @@ async def send_webhooks(door: FrontDoor) -> None:
             if calls:
                 own = await loop.run_in_executor(door.threads, sealer, door.settings)
                 await asyncio.gather(*(_send(door, call, own, allowed) for call in calls))
-        except (SQLAlchemyError, OSError) as error:
+        except SQLAlchemyError as error:
             log.debug("webhooks_unavailable", error=str(error).splitlines()[:1])
+            calls = []
+        except OSError as error:  # the key that the secrets are sealed with
+            log.warning("webhooks_wait", error=str(error))
             calls = []
         if not calls:
             await asyncio.sleep(POLL_S)
