@@ -43,6 +43,7 @@ _STILL_HELD = sa.select(leases.c.holder).where(
     leases.c.flow == NAME, leases.c.lane == sa.bindparam("held_lane"), leases.c.holder == sa.bindparam("run")
 )
 NAMED_AT_MOST = 20
+COUNTED = ("new", "updated", "removed", "returned", "enabled", "disabled", "modified", "unchanged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,19 +243,9 @@ def _outcome(done: Done, *, site_id: int, known: Standing, now: datetime) -> Dro
     )
     records: Sequence[RecordOutcome] = ()
     if applied.state == "applied":
-        response = response.model_copy(
-            update={
-                "new_modules": counts.new,
-                "updated_modules": counts.updated,
-                "removed_modules": counts.removed,
-                "returned_modules": counts.returned,
-                "enabled_modules": counts.enabled,
-                "disabled_modules": counts.disabled,
-                "modified_modules": counts.modified,
-                "unchanged_modules": counts.unchanged,
-                "security_updates_found": known.updates_found(done.names),
-            }
-        )
+        counted = {f"{name}_modules": getattr(counts, name) for name in COUNTED}
+        found = known.updates_found(done.names)
+        response = response.model_copy(update={**counted, "security_updates_found": found})
         records = [
             RecordOutcome("stored", id=name)
             if name in applied.changed

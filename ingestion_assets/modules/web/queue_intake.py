@@ -13,7 +13,6 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Mapping
 from hashlib import sha256
 
 import msgspec
@@ -24,7 +23,6 @@ from redis.exceptions import RedisError
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.drops import (
-    Accepted,
     IdempotencyConflictError,
     LandingUnavailableError,
     NewDrop,
@@ -110,7 +108,10 @@ async def _land(door: FrontDoor, client: Redis, raw: bytes) -> None:
     except IdempotencyConflictError:
         drop = _refused(drop, "the job_id was used before with other data")
         accepted = await door.intake.accept(drop)
-    await client.set(f"job_status:{job_id}", json.dumps(_status(accepted, drop.attributes)), ex=STATUS_S)
+    reason = drop.attributes.get(REFUSED)
+    status = {"status": "failed", "reason": reason} if reason else {"status": "landed"}
+    said = json.dumps({**status, "receipt": str(accepted.id)})
+    await client.set(f"job_status:{job_id}", said, ex=STATUS_S)
 
 
 def job_drop(raw: bytes) -> tuple[NewDrop, str]:
@@ -147,10 +148,3 @@ def _refused(drop: NewDrop, reason: str) -> NewDrop:
     attributes = {**drop.attributes, REFUSED: reason}
     key = f"{drop.idempotency_key}:{digest}"
     return msgspec.structs.replace(drop, idempotency_key=key, attributes=attributes)
-
-
-def _status(accepted: Accepted, attributes: Mapping[str, str]) -> dict[str, str]:
-    receipt = {"receipt": str(accepted.id)}
-    if REFUSED in attributes:
-        return {"status": "failed", "reason": attributes[REFUSED], **receipt}
-    return {"status": "landed", **receipt}
