@@ -1,6 +1,8 @@
 """Jobs from Redis land as they are, once each, and what the run refuses of them is a reject; all against real servers."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +18,7 @@ from ingestion_assets.modules.checks import check_inventory
 from ingestion_assets.modules.flow import MODULES
 from ingestion_assets.modules.web.queue_intake import ALIVE, QUEUE, TAKEN
 from ingestion_assets_tests.modules.front import Front, serving
-from ingestion_assets_tests.modules.replay import body, module, stored
+from ingestion_assets_tests.modules.replay import body, make_site, module, stored
 from ingestion_assets_tests.servers import wait_until
 
 
@@ -94,6 +96,39 @@ def test_a_job_that_cannot_land_stays_in_hand_until_it_can(front: Front, queues:
     away.rename(landing)
     at_rest(queues)
     assert [one["state"] for one in landed(front, count=1)] == ["done"]
+
+
+SERVES = """
+import sys
+from pathlib import Path
+from ingestion_assets_tests.modules.front import serving
+home, postgres_url, redis_url = sys.argv[1:]
+with serving(home=Path(home), postgres_url=postgres_url, redis_url=redis_url):
+    sys.stdin.read()
+"""
+
+
+def test_a_job_that_a_killed_front_door_had_in_hand_lands_by_another(
+    engine: sa.Engine, fresh_postgres_url: str, redis_url: str, queues: redis.Redis, tmp_path: Path
+) -> None:
+    site_id, landing = make_site(engine), tmp_path / "landing"
+    command = [sys.executable, "-c", SERVES, str(tmp_path), fresh_postgres_url, redis_url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as killed:
+        wait_until(lambda: queues.keys(f"{ALIVE}:*"), seconds=60, what="the front door to look for jobs")
+        away = landing.rename(tmp_path / "away")
+        landing.touch()  # so that the job is in hand for as long as it takes to kill
+        queues.lpush(QUEUE, job(site_id, body([module("a")])))
+        wait_until(lambda: queues.keys(f"{TAKEN}:*"), seconds=20, what="the job to be taken")
+        killed.kill()
+    landing.unlink()
+    away.rename(landing)
+    assert queues.llen(QUEUE) == 0
+    with serving(home=tmp_path, postgres_url=fresh_postgres_url, redis_url=redis_url) as front:
+        wait_until(
+            lambda: not queues.keys(f"{TAKEN}:*"), seconds=40, what="the job to be put back and to land"
+        )
+        assert [one["state"] for one in landed(front, count=1)] == ["done"]
+    assert stored(engine, site_id).keys() == {"a"}
 
 
 def tomorrow_and_more() -> dict[str, Any]:
