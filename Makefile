@@ -28,12 +28,12 @@ lint: $(STAMP) ## Check style, types and import contracts
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: lint ## Lint, then run the tests (a browser test needs Debian's chromium, else it is skipped)
-	$(BIN)/pytest
+test: lint ## Lint, then run the tests, two at a time (a browser test needs Debian's chromium, else it is skipped)
+	$(BIN)/pytest -n 2
 
 bench: $(STAMP) ## Measure speed, as ratios against floors and peers (installs those peers first)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
-	status=0; for script in latency throughput accept growth disk modules entities import_time; do \
+	status=0; for script in latency backfill throughput accept growth disk modules entities import_time; do \
 		$(BIN)/python benchmarks/$$script.py || status=1; \
 	done; exit $$status
 

@@ -15,7 +15,7 @@ from typing import Any
 import uuid_utils
 import uvicorn
 
-from ingestion_assets.landing.storage import LocalStorage
+from ingestion_assets.landing.local_storage import LocalStorage
 
 Waiting = tuple[bytes, "asyncio.Future[None]"]
 

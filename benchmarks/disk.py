@@ -1,5 +1,8 @@
-"""What a run costs on disk, flow by flow; what a day at a payload a second costs, with a waiting client and without; and what
-deleting runs gives back.
+"""What a run costs on disk and until its receipt, flow by flow; what a day at a payload a second costs, with a waiting client and
+without; and what deleting runs gives back.
+
+`--beside PYTHON` has another release (its interpreter) do the same runs in turns with this one, and nothing else: a run is to write
+half as much as there, and to be no slower.
 
 Sizes are those of PostgreSQL's relations with indexes and of the files in the stack's home. PostgreSQL's log of changes is left
 out: it is reused, up to `max_wal_size`; so are the ticks of sensors, of which Dagster keeps a day.
@@ -8,7 +11,7 @@ out: it is reused, up to `max_wal_size`; so are the ticks of sensors, of which D
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +26,8 @@ from modules import request_body
 from ingestion_assets_tests.stacks import RunningStack
 
 DAY_S = 86_400
+HALF = 0.5
+NOT_SLOWER = 1.05  # the noise of two medians
 SETTLE_S = 3.0
 MESSAGES = 3
 MODULES = 50
@@ -40,6 +45,14 @@ _RELATIONS = """
 _COUNTS = """
     SELECT (SELECT count(*) FROM public.runs WHERE pipeline_name = %(flow)s),
            (SELECT count(*) FROM public.event_logs), (SELECT count(*) FROM public.asset_check_executions)
+"""
+_TO_RECEIPT = """
+    SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM finished_at - requested_at))
+    FROM ingestion.drops JOIN ingestion.dispatches USING (run_id) WHERE drops.flow = %s AND drops.finished_at > %s
+"""
+_KINDS = """
+    SELECT coalesce(dagster_event_type, 'a log message'), count(*), sum(pg_column_size(event)) FROM public.event_logs
+    WHERE run_id IN (SELECT run_id FROM public.runs WHERE pipeline_name = %s) GROUP BY 1 ORDER BY 3 DESC
 """
 _BY_TABLE = """
     SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables
@@ -100,21 +113,90 @@ def senders(stack: RunningStack, number: int) -> dict[str, Send]:
     }
 
 
-def a_run(stack: RunningStack, flow: str, send: Send, number: int) -> tuple[str, ...]:
-    """What a run costs, over so many with a payload each."""
-    before = look(stack, flow)
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run of a flow costs, on the average: rows of Dagster, kB by part; the median of seconds from its dispatch on."""
+
+    runs: int
+    events: float
+    checks: float
+    kilobytes: dict[str, float]
+    to_receipt_s: float
+
+    @property
+    def written(self) -> float:
+        """kB that Dagster writes, in tables and files."""
+        return sum(self.kilobytes[part] for part in ("runs", "files of runs", "logs"))
+
+    def row(self) -> tuple[str, ...]:
+        of = self.kilobytes
+        return (
+            str(self.runs), f"{self.events:.0f}", f"{self.checks:.0f}", f"{of['runs']:.1f}",
+            f"{of['files of runs'] + of['logs']:.1f}", f"{of['ledger']:.1f}", f"{of['landed bytes']:.1f}",
+            f"{of['data']:.1f}", f"{self.to_receipt_s:.3f}",
+        )  # fmt: skip
+
+
+COLUMNS = (
+    "", "runs", "events", "checks", "kB of Dagster", "kB of files", "kB of ledger", "kB landed", "kB of data",
+    "s to receipt",
+)  # fmt: skip
+
+
+def costs(
+    flow: str, stacks: Sequence[RunningStack], posts: Sequence[dict[str, Send]], number: int
+) -> list[Cost]:
+    """What a run costs in each of the stacks, over so many with a payload each, in turns."""
+    for post in posts:
+        post[flow](0, None)
+    begun = datetime.now(UTC)
+    before = [look(stack, flow) for stack in stacks]
     for n in range(1, number + 1):
-        send(n, None)
+        for post in posts:
+            post[flow](n, None)
     time.sleep(SETTLE_S)
-    after = look(stack, flow)
-    runs = after.runs - before.runs
-    of = {part: (size - before.size[part]) / runs / 1000 for part, size in after.size.items()}
-    rows = (after.events - before.events, after.checks - before.checks)
-    return (
-        flow, str(runs), *(f"{count / runs:.0f}" for count in rows), f"{of['runs']:.1f}",
-        f"{of['files of runs'] + of['logs']:.1f}", f"{of['ledger']:.1f}", f"{of['landed bytes']:.1f}",
-        f"{of['data']:.1f}",
-    )  # fmt: skip
+    found = []
+    for stack, was in zip(stacks, before, strict=True):
+        now = look(stack, flow)
+        runs = now.runs - was.runs
+        with psycopg.connect(stack.environment["INGESTION_POSTGRES_URL"], autocommit=True) as connection:
+            (to_receipt,) = connection.execute(_TO_RECEIPT, (flow, begun)).fetchall()
+        found.append(
+            Cost(
+                runs, (now.events - was.events) / runs, (now.checks - was.checks) / runs,
+                {part: (size - was.size[part]) / runs / 1000 for part, size in now.size.items()}, to_receipt[0],
+            )
+        )  # fmt: skip
+    return found
+
+
+def events_of(stack: RunningStack, flow: str) -> None:
+    """What the runs of a flow say, kind by kind."""
+    with psycopg.connect(stack.environment["INGESTION_POSTGRES_URL"], autocommit=True) as connection:
+        kinds = connection.execute(_KINDS, (flow,)).fetchall()
+        runs = connection.execute(
+            "SELECT count(*) FROM public.runs WHERE pipeline_name = %s", (flow,)
+        ).fetchall()[0][0]
+    rows = [(kind, f"{count / runs:.1f}", f"{size / runs / 1000:.2f}") for kind, count, size in kinds]
+    table(f"what a run of {flow} says", ("", "a run", "kB a run"), rows)
+
+
+def beside(python: str, number: int) -> int:
+    """This release and another in turns."""
+    targets = Targets()
+    with bench_stack(sync_rate_limit="") as ours, bench_stack(python=python, sync_rate_limit="") as theirs:
+        posts = [senders(stack, number + 2) for stack in (ours, theirs)]
+        rows = []
+        for flow in posts[0]:
+            here, there = costs(flow, (ours, theirs), posts, number)
+            rows += [(flow, *here.row()), ("  the other release", *there.row())]
+            targets.at_most(f"{flow}: events of a run, against the other", here.events / there.events, HALF)
+            targets.at_most(f"{flow}: bytes of a run, against the other", here.written / there.written, HALF)
+            slower = here.to_receipt_s / there.to_receipt_s
+            targets.at_most(f"{flow}: dispatch to receipt, against the other", slower, NOT_SLOWER)
+            events_of(ours, flow)
+        table("a run of one small payload, in turns", COLUMNS, rows)
+    return targets.verdict()
 
 
 def a_day(
@@ -181,20 +263,17 @@ def giving_back(stack: RunningStack) -> None:
 
 def main() -> int:
     """Measure and judge."""
-    options = arguments(__doc__)
+    options = arguments(__doc__, beside="interpreter of another release, to compare the runs with")
     number, seconds = (40, 100) if options.quick else (150, 240)
+    if options.beside:
+        return beside(options.beside, number)
     targets = Targets()
     with bench_stack(sync_rate_limit="") as stack:
         posts = senders(stack, 1 + number + 2 * seconds + 1)
-        rows = []
-        for flow, send in posts.items():
-            send(0, None)
-            rows.append(a_run(stack, flow, send, number))
-        table(
-            "a run of one small payload",
-            ("", "runs", "events", "checks", "kB of Dagster", "kB of files", "kB of ledger", "kB landed", "kB of data"),
-            rows,
-        )  # fmt: skip
+        rows = [(flow, *costs(flow, [stack], [posts], number)[0].row()) for flow in posts]
+        table("a run of one small payload", COLUMNS, rows)
+        for flow in posts:
+            events_of(stack, flow)
         send = posts["conversations"]
         days = []
         for name, prefer, first, limit in (

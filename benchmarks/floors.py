@@ -7,6 +7,7 @@ from uuid import UUID
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
+from ingestion_assets.conversations import collections
 from ingestion_assets.conversations.messages import CHUNK_RECORDS
 from ingestion_assets.conversations.records import Record, parse, stamped
 from ingestion_assets.conversations.schema import decode_body
@@ -33,8 +34,8 @@ def insert_bare(url: str, stored: Sequence[bytes], *, chunk: int = CHUNK_RECORDS
     with MongoClient(url) as client:
         client.drop_database(FLOOR)
     database = mongo.database(url, name=FLOOR)
-    mongo.ensure_indexes(database)
-    messages = database[mongo.MESSAGES]
+    collections.ensure_indexes(database)
+    messages = database[collections.MESSAGES]
     spent = 0.0
     for start in range(0, len(stored), chunk):
         raw = [RawBSONDocument(document) for document in stored[start : start + chunk]]

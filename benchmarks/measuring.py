@@ -27,9 +27,11 @@ DAGSTER_YAML = ROOT / "ingestion_assets" / "stack" / "dagster.yaml"
 console = Console(width=130, highlight=False)
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """The command line that all benchmarks take."""
+def arguments(description: str | None, **more: str) -> argparse.Namespace:
+    """The command line that all benchmarks take, and options with a value that one has beside it: name and help."""
     parser = argparse.ArgumentParser(description=description)
+    for name, said in more.items():
+        parser.add_argument(f"--{name}", help=said)
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, smaller amounts")
     return parser.parse_args()
 
@@ -46,15 +48,17 @@ def temporary_home() -> Iterator[Path]:
 
 
 @contextmanager
-def bench_stack(*, dagster_yaml: str | None = None, **settings: object) -> Iterator[RunningStack]:
-    """A whole stack without rate limits, in a temporary home. `dagster_yaml` replaces the one that ships."""
+def bench_stack(
+    *, dagster_yaml: str | None = None, python: str = sys.executable, **settings: object
+) -> Iterator[RunningStack]:
+    """A whole stack without rate limits, in a temporary home. `dagster_yaml` replaces the one that ships, `python` the release."""
     with temporary_home() as folder:
         home = folder / "home"
         if dagster_yaml is not None:
             (home / "dagster").mkdir(parents=True)
             (home / "dagster" / "dagster.yaml").write_text(dagster_yaml, encoding="utf-8")
         with running_stack(
-            home, **{"rate_limit": "", "workers_gpu": 0, "log_level": "WARNING", **settings}
+            home, python=python, **{"rate_limit": "", "workers_gpu": 0, "log_level": "WARNING", **settings}
         ) as stack:
             yield stack
 

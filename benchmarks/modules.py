@@ -23,7 +23,7 @@ from measuring import ROOT, Targets, arguments, bench_stack, median, quantile, t
 
 sys.path.insert(0, str(ROOT))
 
-from ingestion_assets.landing import claims
+from ingestion_assets.landing import claims, finishing
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.storage import open_storage
@@ -136,7 +136,7 @@ class Runs:
         seconds = time.perf_counter() - started
         assert [one.failed for one in outcomes] == [False], outcomes
         with self.engine.begin() as connection:
-            claims.finish(connection, claim, outcomes)
+            finishing.finish(connection, claim, outcomes)
         return seconds
 
     def floor(self, body: bytes, minute: int) -> float:

@@ -18,7 +18,7 @@ _DROP = """
     WHERE drop.id = %s
 """
 _EVENTS = """
-    SELECT dagster_event_type, step_key, extract(epoch FROM timestamp AT TIME ZONE 'UTC')::float8
+    SELECT dagster_event_type, asset_key::json ->> 1, extract(epoch FROM timestamp AT TIME ZONE 'UTC')::float8
     FROM public.event_logs WHERE run_id = %s AND dagster_event_type IS NOT NULL ORDER BY id
 """
 
@@ -37,9 +37,8 @@ def parts(connection: psycopg.Connection, answer: Answer, drop_id: UUID) -> list
     assert row is not None, "no such drop"
     received, requested, claimed, finished, run_id, beat = row
     events = connection.execute(_EVENTS, (run_id,)).fetchall()
-    at = {kind: moment for kind, step, moment in events if step is None}
-    begun = {step: moment for kind, step, moment in events if kind == "STEP_START"}
-    done = {step: moment for kind, step, moment in events if kind == "STEP_SUCCESS"}
+    at = {kind: moment for kind, asset, moment in events if asset is None}
+    done = {asset: moment for kind, asset, moment in events if kind == "ASSET_MATERIALIZATION"}
     marks: list[tuple[str, float]] = [("read the request", received.timestamp())]
     if requested is not None:
         marks.append(("sync to disk, ledger row, decide to wake", requested.timestamp()))
@@ -50,18 +49,17 @@ def parts(connection: psycopg.Connection, answer: Answer, drop_id: UUID) -> list
         marks.append(("broker, worker takes the run", beat.timestamp()))
     marks.append(("worker prepares the run", at["PIPELINE_START"]))
     marks.append(("claim", claimed.timestamp()))
-    for step in sorted(done, key=lambda step: done[step]):
-        name = step.removeprefix("conversations__")
+    for name in sorted(done, key=lambda name: done[name]):
         if name == "ingestion_log":
-            marks.append((f"step {name}, up to the receipt", finished.timestamp()))
+            marks.append((f"stage {name}, up to the receipt", finished.timestamp()))
             continue
-        marks.append((f"step {name}", done[step]))
+        marks.append((f"stage {name}", done[name]))
     marks.append(("receipt to answer", answer.ended))
     result, last = [], answer.begun
     for name, moment in marks:
         result.append(Part(name, moment - last))
         last = moment
-    assert begun
+    assert done
     return result
 
 

@@ -2,7 +2,6 @@
 
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -10,7 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 _STACK = "ingestion_assets.stack.cli"
 _LANDING = "ingestion_assets.landing.cli"
-# Sub-command → the module that has it as, or within, its Typer `app`; and the line shown in the list.
+# The spine's own sub-commands; those of flows come beside them. Sub-command → the module that has it as, or within, its Typer `app`; and the line shown in the list.
 COMMANDS = {
     "up": (_STACK, "Start the whole stack and keep it running until Ctrl-C."),
     "down": (_STACK, "Stop the stack of this home."),
@@ -28,8 +27,6 @@ COMMANDS = {
         "List and give up what cannot be read on landing storage.",
     ),
     "retention": ("ingestion_assets.retention", "Show what is old enough to be deleted."),
-    "sites": ("ingestion_assets.modules.cli", "Create, list and show Drupal sites."),
-    "entities": ("ingestion_assets.entities.cli", "Check and show entity definitions."),
     "settings": ("ingestion_assets.settings_table", "Print every setting as a Markdown table."),
 }
 
@@ -61,8 +58,25 @@ class _LazyGroup(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         for name, (module, line) in COMMANDS.items():
-            if find_spec(module) is not None:
-                self.add_command(_OnUse(name=name, module=module, help=line))
+            self.add_command(_OnUse(name=name, module=module, help=line))
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """All, in the order in which they were added; those of flows last."""
+        self._add_those_of_flows()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """A sub-command. Flows are looked at only where the spine has none of that name."""
+        if cmd_name not in self.commands:
+            self._add_those_of_flows()
+        return super().get_command(ctx, cmd_name)
+
+    def _add_those_of_flows(self) -> None:
+        from ingestion_assets.flows import all_flows  # noqa: PLC0415
+
+        for one in (command for flow in all_flows().values() for command in flow.commands):
+            if one.name not in self.commands:
+                self.add_command(_OnUse(name=one.name, module=one.module, help=one.help))
 
 
 app = typer.Typer(cls=_LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False)

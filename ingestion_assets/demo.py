@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ingestion_assets.frontdoor.launching import LOCATION, REPOSITORY
+from ingestion_assets.frontdoor.dagster_graphql import DagsterError, Question, ask, launch_run
 from ingestion_assets.settings import Settings, load_settings
 
 SESSIONS = 24
@@ -32,10 +32,6 @@ _ASSETS = """
 
 # What otherwise happens by the hour: a look at the ledger, a comparison of MongoDB with what was ever stored.
 _HOURLY_JOBS = ("landing", "conversations_audit")
-_LAUNCH = """
-mutation Launch($params: ExecutionParams!) {
-  launchRun(executionParams: $params) { __typename ... on LaunchRunSuccess { run { runId } } } }
-"""
 _STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 _ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 _RUN_TIMEOUT_S = 120.0
@@ -63,7 +59,7 @@ def demo(
             console.rule("Starting the stack")
             _ingestion("up", "--detach")
         _show(load_settings())
-    except DemoError as error:
+    except (DemoError, DagsterError) as error:
         console.print(f"[red]The demonstration failed:[/red] {error}")
         raise typer.Exit(1) from None
     finally:
@@ -87,9 +83,12 @@ def _show(settings: Settings) -> None:
             raise DemoError(f"sending again changed the tables: {before} before, {after} after")
         console.print("[green]0 new:[/green] every line was recognised.")
     console.rule("What there is now")
-    _run_jobs(settings, _HOURLY_JOBS)
-    with _client(settings) as client:
-        failed = _print_assets(settings, rows=_totals(client))
+    with (
+        httpx.Client(base_url=settings.dagster_url, timeout=30, auth=settings.dagster_login) as dagster,
+        _client(settings) as client,
+    ):
+        _run_jobs(dagster, _HOURLY_JOBS)
+        failed = _print_assets(dagster, rows=_totals(client))
         _print_latency(client)
     console.print(f"\nDagster UI   {settings.dagster_url}/asset-groups")
     console.print(f"API docs     http://{settings.host}:{settings.port}/docs")
@@ -122,40 +121,28 @@ def _totals(client: httpx.Client) -> dict[str, int]:
     return answer.json()["statistics"]
 
 
-def _graphql(settings: Settings, query: str, **variables: Any) -> dict[str, Any]:
-    answer = httpx.post(
-        f"{settings.dagster_url}/graphql",
-        json={"query": query, "variables": variables},
-        timeout=30,
-        auth=settings.dagster_login,
-    )
-    answer.raise_for_status()
-    return answer.json()["data"]
-
-
-def _run_jobs(settings: Settings, names: Iterable[str]) -> None:
+def _run_jobs(dagster: httpx.Client, names: Iterable[str]) -> None:
     """Run jobs in Dagster and wait until they have ended."""
     runs: dict[str, str] = {}
     for name in names:
-        selector = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY, "jobName": name}
-        params = {"selector": selector, "runConfigData": {}}
-        launched = _graphql(settings, _LAUNCH, params=params)["launchRun"]
-        if "run" not in launched:
-            raise DemoError(f"Dagster does not start the job {name}: {launched['__typename']}")
+        try:
+            launched = ask(dagster, launch_run(name))
+        except DagsterError as error:
+            raise DemoError(f"the job {name} does not start: {error}") from None
         runs[launched["run"]["runId"]] = name
     deadline = time.monotonic() + _RUN_TIMEOUT_S
     while runs:
         for run_id in [*runs]:
-            if _graphql(settings, _STATUS, id=run_id)["runOrError"]["status"] in _ENDED:
+            if ask(dagster, Question(_STATUS, "runOrError", {"id": run_id}))["status"] in _ENDED:
                 del runs[run_id]
         if runs and time.monotonic() > deadline:
             raise DemoError(f"did not end within {_RUN_TIMEOUT_S:.0f} s: {', '.join(runs.values())}")
         time.sleep(0.2)
 
 
-def _print_assets(settings: Settings, *, rows: dict[str, int]) -> list[str]:
+def _print_assets(dagster: httpx.Client, *, rows: dict[str, int]) -> list[str]:
     """Print the assets of the flows that were used, with rows and checks; returns the names of checks that failed."""
-    nodes = _graphql(settings, _ASSETS)["assetNodes"]
+    nodes = ask(dagster, Question(_ASSETS, "assetNodes", {}))
     used = {node["groupName"] for node in nodes if node["assetMaterializations"]}
     unused = sorted({node["groupName"] for node in nodes} - used)
     table = Table("asset", "rows", "at (UTC)", "checks")

@@ -21,25 +21,26 @@ def retention(
     """Show what is old enough to be deleted, and what stays because a reject of it is open. Deletes nothing."""
     from dagster import DagsterInstance  # noqa: PLC0415
 
-    from ingestion_assets.flows import FLOWS  # noqa: PLC0415
+    from ingestion_assets.flows import all_flows  # noqa: PLC0415
+    from ingestion_assets.landing.clock import ledger_now  # noqa: PLC0415
     from ingestion_assets.landing.retention import plan  # noqa: PLC0415
     from ingestion_assets.orchestration.expired_runs import due  # noqa: PLC0415
-    from ingestion_assets.orchestration.retention import NOT_SET, ledger_now  # noqa: PLC0415
+    from ingestion_assets.orchestration.retention import NOT_SET  # noqa: PLC0415
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
     settings = load_settings()
-    console = Console()
+    console, now = Console(), ledger_now(engine())
     with DagsterInstance.from_config(str(settings.home / "dagster")) as instance:
-        runs = len(due(instance, ledger_now()))
+        runs = len(due(instance, now))
     console.print(f"Dagster's superseded runs that are old enough or too much: {runs:,}.", highlight=False)
     days = settings.retention_days if days is None else days
     if days is None:
         console.print(f"{NOT_SET} `--days N` shows what would go.", soft_wrap=True, highlight=False)
         return
-    before = ledger_now() - timedelta(days=days)
+    before = now - timedelta(days=days)
     table = Table("flow", "", "payloads", "bytes", "finished from", "to")
     with engine().connect() as connection:
-        for old in plan(connection, FLOWS.values(), before=before):
+        for old in plan(connection, all_flows().values(), before=before):
             what = "kept: open rejects" if old.kept else "goes"
             table.add_row(
                 old.flow, what, f"{old.payloads:,}", f"{old.bytes:,}", f"{old.oldest:%Y-%m-%d}", f"{old.newest:%Y-%m-%d}"

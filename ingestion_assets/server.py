@@ -8,28 +8,25 @@ import ctypes
 import gc
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from types import FrameType
 
 import uvicorn
 
-from ingestion_assets.conversations import api as conversations
-from ingestion_assets.entities import api as entities
-from ingestion_assets.entities.following import follow_definitions
-from ingestion_assets.entities.line_schemas import line_schemas
-from ingestion_assets.entities.registry import defined_entities
-from ingestion_assets.flows import FLOWS
+from ingestion_assets.flows import installed, parts
 from ingestion_assets.frontdoor.app import FrontDoorApp, build_app
 from ingestion_assets.frontdoor.connections import raise_descriptor_limit
 from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.frontdoor.flow_http import without_clashes
 from ingestion_assets.frontdoor.launching import GraphqlLauncher
 from ingestion_assets.frontdoor.logs import configure_logging
 from ingestion_assets.frontdoor.protocol import GuardedProtocol
+from ingestion_assets.frontdoor.uvicorn_internals import raise_at_end
+from ingestion_assets.frontdoor.websocket_protocol import websocket_options
 from ingestion_assets.landing.dispatch import Dispatch
-from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.flows import Keys
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.waking import Waker
-from ingestion_assets.modules import api as modules
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores.postgres import engine
 
@@ -43,27 +40,27 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
 
     `launch` starts the run of a dispatch; without it the Dagster webserver is asked.
     """
-    defined_entities()  # faulty definitions, without any that were good before, are an error of the start
-    flows: Mapping[str, Flow] = FLOWS
+    found = installed()
+    flows = found.flows
+    https, faults = parts(found, "http", without_clashes())
     if launch is None:
         launch = GraphqlLauncher(
             url=settings.dagster_url,
             login=settings.dagster_login,
-            jobs={name: flow.job for name, flow in flows.items()},
             dynamic_partitions={
-                name: flow.dynamic_partitions for name, flow in flows.items() if flow.dynamic_partitions
+                name: flow.partitions.name
+                for name, flow in flows.items()
+                if isinstance(flow.partitions, Keys)
             },
         )
-    waker = Waker(engine=engine(settings.require("postgres_url")), launch=launch, rest_s=settings.lane_rest_s)
-    door = FrontDoor(settings=settings, storage=open_storage(settings), flows=flows, waker=waker)
-    return build_app(
-        door,
-        routers=[conversations.router, entities.router, entities.prefixed, modules.router],
-        direct=conversations.DIRECT,
-        entities=lambda: [entity.entity for entity in defined_entities().entities],
-        schemas=lambda: line_schemas(defined_entities()),
-        background=[*modules.BACKGROUND, follow_definitions],
+    waker = Waker(
+        engine=engine(settings.require("postgres_url")),
+        launch=launch,
+        rest_s=settings.lane_rest_s,
+        runs={name: flow.runs for name, flow in flows.items()},
     )
+    door = FrontDoor(settings=settings, storage=open_storage(settings), flows=flows, waker=waker)
+    return build_app(door, flows=https.values(), faults=[*found.faults, *faults])
 
 
 class DrainingServer(uvicorn.Server):
@@ -78,7 +75,7 @@ class DrainingServer(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._door.stopping = True
-        self._captured_signals.append(sig)
+        raise_at_end(self, sig)
         threading.Timer(NOTICE_S, self._close).start()
 
     def _close(self) -> None:
@@ -104,7 +101,8 @@ def serve(settings: Settings, *, launch: Callable[[Dispatch], None] | None = Non
     config = uvicorn.Config(
         app, host=settings.host, port=settings.port, http=GuardedProtocol, loop="uvloop", lifespan="on",
         timeout_keep_alive=75, timeout_graceful_shutdown=max(1, int(settings.drain_s - NOTICE_S - 1)),
-        access_log=False, log_config=None, server_header=False, proxy_headers=False, backlog=2048, ws="none",
+        access_log=False, log_config=None, server_header=False, proxy_headers=False, backlog=2048,
+        **websocket_options(),
     )  # fmt: skip
     gc.freeze()
     gc.set_threshold(

@@ -8,7 +8,7 @@ running stack; the programs of the stack itself do without), and from the defaul
 import ipaddress
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -127,6 +127,15 @@ class Settings(BaseSettings):
         "6000/minute",
         description="Requests per API key, in the notation of the `limits` library (`100/second;5000/hour`); empty switches it off.",
     )
+    max_streams: int = Field(
+        500,
+        ge=0,
+        description="WebSockets and event streams of receipts that one front door serves at once; above it 503.",
+    )
+    websocket_origins: str = Field(
+        "",
+        description="Origins of other sites whose pages may open WebSockets here, separated by commas: `https://app.example.com`; `*`: any. A page of the front door's own host may.",
+    )
     body_timeout_s: float = Field(
         30.0,
         description="Seconds without a byte of the request body after which the request is answered 408.",
@@ -135,6 +144,10 @@ class Settings(BaseSettings):
         8.0, description="Seconds that a stopping front door gives its requests to finish."
     )
 
+    flows: str = Field(
+        "",
+        description="Flows of other packages beside those that name themselves by an entry point: modules that have a `FLOW`, separated by commas.",
+    )
     entities: str = Field(
         "tpch",
         description="Entity definitions: YAML files or folders of them, separated by `:`; `tpch` is the one that ships. Files in `<home>/entities` count too.",
@@ -165,9 +178,10 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         4, ge=1, description="Times a payload may make a run fail before it is `failed`."
     )
-    backlog_limit_s: float = Field(
-        900.0,
-        description="Seconds that a payload may wait for its run, or has to expect to by the pace of the last minutes, before new ones of its flow get 503 with Retry-After.",
+    backlog_limit_s: float | None = Field(
+        None,
+        gt=0,
+        description="Seconds that a payload may wait for its run, or has to expect to by the pace of the last minutes, before new ones of its flow get 503 with Retry-After; default: three times what is normal for the flow, 15 minutes where it says nothing else.",
     )
     retention_days: int | None = Field(
         None,
@@ -190,7 +204,7 @@ class Settings(BaseSettings):
     worker_spare_mb: int = Field(
         128,
         ge=1,
-        description="A worker process that holds this many MB more after a run than at its start is replaced.",
+        description="A worker process that holds this many MB more after a run than when it was warm is replaced.",
     )
     heartbeat_s: float = Field(2.0, description="Seconds between heartbeats of a run's worker.")
     conversation_lanes: int = Field(
@@ -274,6 +288,18 @@ class Settings(BaseSettings):
         return value
 
 
+class FlowSettings(BaseSettings):
+    """What the settings of a flow derive from. It gives its own prefix: `class Notes(FlowSettings, env_prefix="INGESTION_NOTES_")`.
+
+    Read them with `load_flow_settings`.
+    """
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+
+FlowSettingsT = TypeVar("FlowSettingsT", bound=FlowSettings)
+
+
 class _Supervised(BaseSettings):
     """What `ingestion up` tells the programs that it runs: whose they are."""
 
@@ -284,10 +310,12 @@ class _Supervised(BaseSettings):
 
 def wrong_settings(error: ValueError) -> str | None:
     """Which settings are wrong, as a sentence without their values; None if `error` is about something else."""
-    if not isinstance(error, ValidationError) or error.title != Settings.__name__:
+    kinds = {kind.__name__: kind for kind in (Settings, *FlowSettings.__subclasses__())}
+    if not isinstance(error, ValidationError) or error.title not in kinds:
         return None
+    prefix = kinds[error.title].model_config.get("env_prefix", "")
     return "; ".join(
-        f"INGESTION_{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}" for wrong in error.errors()
+        f"{prefix}{'_'.join(map(str, wrong['loc'])).upper()}: {wrong['msg']}" for wrong in error.errors()
     )
 
 
@@ -300,3 +328,20 @@ def load_settings() -> Settings:
     own = _Supervised().stack is not None
     settings = given if own else Settings(_env_file=home / STACK_ENV_FILE)  # pyright: ignore[reportCallIssue]
     return settings.model_copy(update={"home": home})
+
+
+@lru_cache(maxsize=64)
+def load_flow_settings(kind: type[FlowSettingsT]) -> FlowSettingsT:
+    """A flow's own settings, from where ours come from, read once."""
+    own = _Supervised().stack is not None
+    return kind() if own else kind(_env_file=load_settings().home / STACK_ENV_FILE)  # pyright: ignore[reportCallIssue]
+
+
+def as_environment(settings: BaseSettings) -> dict[str, str]:
+    """The variables of what is not left to the defaults."""
+    given = settings.model_dump(exclude_unset=True, exclude_none=True)
+    prefix = settings.model_config.get("env_prefix", "")
+    return {
+        f"{prefix}{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        for name, value in given.items()
+    }

@@ -13,13 +13,28 @@ import pytest
 import redis
 import structlog
 from pymongo import MongoClient
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from ingestion_assets.stores.embedded import embedded_mongodb, embedded_postgres, embedded_valkey, free_port
 from ingestion_assets.stores.postgres import engine, migrate
 from ingestion_assets_tests.servers import running
-from ingestion_assets_tests.stacks import RunningStack, running_stack
+from ingestion_assets_tests.stacks import SHORT_REST, RunningStack, running_stack
 
 PROJECT = Path(__file__).parent.parent
+WHOLE_STACKS = (
+    "faults/",  # first: its stack ends with it, the session's lives on
+    "browser/",
+    "end_to_end/",
+    "entities/test_own_definitions.py",
+    "entities/test_stack.py",
+    "modules/test_stack.py",
+    "stack/",  # last: it kills the programs of the session's stack
+)
+"""What starts whole stacks. With several processes (`pytest -n 2`) all of it runs in one: a small machine carries few at once."""
+RUN_BY_ONE_PROCESS = ("orchestration/",)
+"""Folders of which no two files run at once: the system counts its kills for memory, not whom they hit, and tests of lost processes
+would take those of the file beside for theirs."""
 _TEMPLATE = "migrated_template"
 
 hypothesis.settings.register_profile(
@@ -27,6 +42,40 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("shared machine")
 structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))  # what pytest has put there
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole stacks come first, being the longest; who shares one must be listed."""
+    items.sort(key=lambda item: _whole_stack(item.nodeid))
+    unlisted = {
+        item.nodeid.partition("::")[0]
+        for item in items
+        if "stack" in getattr(item, "fixturenames", ()) and _whole_stack(item.nodeid) == len(WHOLE_STACKS)
+    }
+    if unlisted:
+        raise pytest.UsageError(f"{', '.join(sorted(unlisted))}: name them in {__name__}.WHOLE_STACKS")
+
+
+def _whole_stack(test: str) -> int:
+    """The place of a test, or of its file, in `WHOLE_STACKS`; the length of that if it is not there."""
+    path = test.partition("/")[2]
+    places = (place for place, of_stacks in enumerate(WHOLE_STACKS) if path.startswith(of_stacks))
+    return next(places, len(WHOLE_STACKS))
+
+
+class _ByFile(LoadScopeScheduling):
+    """Gives a process a file at a time, what belongs together as if it were one file, in the order of `items`."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        if _whole_stack(nodeid) < len(WHOLE_STACKS):
+            return "whole stacks"
+        path = nodeid.partition("::")[0]
+        return next((folder for folder in RUN_BY_ONE_PROCESS if f"/{folder}" in path), path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False
+    return _ByFile(config, log)
 
 
 @pytest.fixture(scope="session")
@@ -118,5 +167,5 @@ def _with_database(url: str, name: str) -> str:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """The whole system, started by `ingestion up` on free ports, for the session."""
-    with running_stack(tmp_path_factory.mktemp("stack") / "home") as running:
+    with running_stack(tmp_path_factory.mktemp("stack") / "home", **SHORT_REST) as running:
         yield running

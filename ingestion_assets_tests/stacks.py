@@ -4,19 +4,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingestion_assets.stack.environment_file import read_environment
 from ingestion_assets.stack.places import Places
+from ingestion_assets.stack.ready_file import ready_stack
 from ingestion_assets.stack.supervision import Supervisor
-from ingestion_assets.stack.up import ready_stack
 from ingestion_assets.stores.embedded import free_port
 from ingestion_assets.stores.privileges import bound_to_parent
 
 READY_TIMEOUT_S = 180
+SHORT_REST: Mapping[str, object] = {"lane_rest_s": 2}
+"""For stacks whose tests are not about rests: lanes rest, but nobody waits 20 s for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +50,10 @@ def clean_environment(home: Path, **settings: object) -> dict[str, str]:
     return kept | given | {"INGESTION_HOME": str(home)}
 
 
-def launch(home: Path, **settings: object) -> subprocess.Popen[bytes]:
+def launch(home: Path, *, python: str = sys.executable, **settings: object) -> subprocess.Popen[bytes]:
     """Begin `ingestion up` in `home`; a killed test run takes it along."""
     home.mkdir(parents=True, exist_ok=True)
-    command = (sys.executable, "-m", "ingestion_assets.cli", "up", "--quiet")
+    command = (python, "-m", "ingestion_assets.cli", "up", "--quiet")
     with (home / "up.txt").open("wb") as output:
         return subprocess.Popen(
             bound_to_parent(command, signal="TERM"), cwd=home, stdin=subprocess.DEVNULL, stdout=output,
@@ -80,10 +82,10 @@ def until_ready(home: Path, process: subprocess.Popen[bytes]) -> RunningStack:
 
 
 @contextmanager
-def running_stack(home: Path, **settings: object) -> Iterator[RunningStack]:
-    """A stack in `home` on free ports, ready, within the block."""
+def running_stack(home: Path, *, python: str = sys.executable, **settings: object) -> Iterator[RunningStack]:
+    """A stack in `home` on free ports, ready, within the block; `python` is the interpreter of the release that it is of."""
     ports = {"port": free_port(), "webserver_port": free_port()}
-    process = launch(home, **ports | settings)
+    process = launch(home, python=python, **ports | settings)
     try:
         yield until_ready(home, process)
     finally:

@@ -11,25 +11,38 @@ from pymongo import DESCENDING
 from pymongo.errors import PyMongoError
 from starlette.responses import Response
 
+from ingestion_assets.conversations.collections import (
+    INGESTION_LOGS,
+    MESSAGES,
+    NOT_REMOVED,
+    PROJECTS,
+    SESSIONS,
+)
 from ingestion_assets.conversations.documented import (
     ANSWERS,
     FLOW,
     LINE,
     MESSAGE,
     Batch,
-    BatchIngestResponse,
-    described,
 )
 from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_batch, single_message
 from ingestion_assets.conversations.flow import session_attribute
-from ingestion_assets.frontdoor.bodies import too_deep
+from ingestion_assets.conversations.schema import BatchIngestResponse
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
-from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors, schema_of
+from ingestion_assets.frontdoor.flow_http import FlowHttp
+from ingestion_assets.frontdoor.openapi import (
+    IDEMPOTENCY_KEY,
+    PREFER,
+    keyed_errors,
+    schema_of,
+    secured,
+    takes,
+)
 from ingestion_assets.frontdoor.problems import Problem, unavailable
-from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.frontdoor.receiving import Arrival, take_in
 from ingestion_assets.landing.drops import NewDrop
-from ingestion_assets.stores.mongo import INGESTION_LOGS, MESSAGES, PROJECTS, SESSIONS, async_database
+from ingestion_assets.stores.mongo import async_database
 
 _numbers = itertools.count()  # spread payloads over the lanes
 NEWEST = 10
@@ -40,11 +53,13 @@ router = APIRouter(prefix="/api/v1/ingest", tags=[FLOW])
 class FlowStatus(BaseModel):
     """The state of the flow."""
 
-    status: str = Field(description="`operational`, or `degraded` while payloads wait for long.")
+    status: str = Field(
+        description="`operational`, or `degraded` while payloads wait for longer than is normal."
+    )
     statistics: dict[str, int] = Field(description="Totals of messages, sessions and projects.")
     recent_ingestions: list[dict[str, Any]] = Field(description="The ten newest batches.")
     backlog: dict[str, Any] = Field(
-        description="Payloads by state, and the age of the oldest unprocessed in seconds."
+        description="Payloads by state, and for how many seconds the oldest has been waiting for its run."
     )
 
 
@@ -58,11 +73,11 @@ class FlowStatus(BaseModel):
     ),
     response_model=BatchIngestResponse,
     responses=ANSWERS,
-    openapi_extra=described(schema_of(Batch), {"messages": [MESSAGE]}),
+    openapi_extra=takes(schema_of(Batch), PREFER, IDEMPOTENCY_KEY, example={"messages": [MESSAGE]}),
 )
 async def ingest_batch(request: Request) -> Response:
     make_drop = _drop_maker(front_door(request), "batch", messages_in_batch, level=2)
-    return await take_in(request, scopes=(FLOW,), make_drop=make_drop)
+    return await take_in(request, flow=FLOW, scopes=(FLOW,), make_drop=make_drop)
 
 
 @router.post(
@@ -72,11 +87,11 @@ async def ingest_batch(request: Request) -> Response:
     description="A single transcript line as the body; otherwise as a batch of one.",
     response_model=BatchIngestResponse,
     responses=ANSWERS,
-    openapi_extra=described(LINE, MESSAGE),
+    openapi_extra=takes(LINE, PREFER, IDEMPOTENCY_KEY, example=MESSAGE),
 )
 async def ingest_message(request: Request) -> Response:
     make_drop = _drop_maker(front_door(request), "message", single_message, level=0)
-    return await take_in(request, scopes=(FLOW,), make_drop=make_drop)
+    return await take_in(request, flow=FLOW, scopes=(FLOW,), make_drop=make_drop)
 
 
 DIRECT = {("POST", "/api/v1/ingest/batch"): ingest_batch, ("POST", "/api/v1/ingest/message"): ingest_message}
@@ -89,7 +104,7 @@ DIRECT = {("POST", "/api/v1/ingest/batch"): ingest_batch, ("POST", "/api/v1/inge
     description="Totals, the ten newest batches, and what waits. Needs the scope `conversations` or `read`.",
     response_model=FlowStatus,
     responses=keyed_errors(),
-    openapi_extra={"security": SECURITY},
+    openapi_extra=secured(),
 )
 async def ingestion_status(request: Request) -> Response:
     door = front_door(request)
@@ -104,19 +119,23 @@ async def ingestion_status(request: Request) -> Response:
         if statistics
         else {}
     )
-    oldest = statistics.oldest_unprocessed_s if statistics else None
     return json_response(
         {
-            "status": "operational" if statistics and (oldest or 0) < 60 else "degraded",
+            "status": "operational"
+            if statistics and FLOW not in door.backlog.overdue(statistics)
+            else "degraded",
             "statistics": totals,
             "recent_ingestions": newest,
             "backlog": {
                 "landed": states.get("landed", 0),
                 "claimed": states.get("claimed", 0),
-                "oldest_unprocessed_s": oldest,
+                "oldest_unprocessed_s": statistics.waiting_s.get(FLOW) if statistics else None,
             },
         }
     )
+
+
+HTTP = FlowHttp(routers=[router], direct=DIRECT)
 
 
 async def _totals(door: FrontDoor) -> tuple[dict[str, int], list[dict[str, Any]]]:
@@ -126,9 +145,9 @@ async def _totals(door: FrontDoor) -> tuple[dict[str, int], list[dict[str, Any]]
         lambda opened: opened.client.close(),
     )
     totals = {
-        f"total_{name}": await database[name].estimated_document_count()
-        for name in (MESSAGES, SESSIONS, PROJECTS)
+        f"total_{name}": await database[name].estimated_document_count() for name in (MESSAGES, SESSIONS)
     }
+    totals[f"total_{PROJECTS}"] = await database[PROJECTS].count_documents(NOT_REMOVED)
     # The ids are the receipts', which come in order of arrival.
     logs = (
         await database[INGESTION_LOGS]
@@ -155,7 +174,7 @@ def _drop_maker(
         except EnvelopeError as error:
             raise Problem(error.status, error.detail, errors=error.errors) from error
         except RecursionError:
-            raise too_deep(door.bodies.max_depth) from None
+            raise door.bodies.too_deep() from None
         door.bodies.check_depth(body, parts=messages, level=level)
         flow = door.flows[FLOW]
         partition = flow.partition_of(door.clock.now(), None)

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from pymongo.collection import Collection
 from pymongo.database import Database
 
-from ingestion_assets.stores.mongo import MESSAGES
+from ingestion_assets.conversations.collections import MESSAGES
+from ingestion_assets.landing.drop_queries import partitions_of
 
 IN_FLIGHT_S = 5.0
 
@@ -24,12 +25,10 @@ _STORED = sa.text("""
         SELECT owner FROM ingestion.conversation_facts WHERE owner = ANY(CAST(:ids AS text[]))
     ) fact GROUP BY session_id
 """)
-_DAYS = sa.text("""
-    SELECT DISTINCT "partition" FROM ingestion.drops WHERE id IN (
-        SELECT drop_id FROM ingestion.conversation_facts WHERE session_id = ANY(CAST(:ids AS text[]))
-        UNION
-        SELECT drop_id FROM ingestion.conversation_facts WHERE owner = ANY(CAST(:ids AS text[]))
-    ) ORDER BY 1
+_DROPS = sa.text("""
+    SELECT drop_id FROM ingestion.conversation_facts WHERE session_id = ANY(CAST(:ids AS text[]))
+    UNION
+    SELECT drop_id FROM ingestion.conversation_facts WHERE owner = ANY(CAST(:ids AS text[]))
 """)
 
 
@@ -69,7 +68,8 @@ def audit(*, engine: sa.Engine, database: Database[Any], sessions: int) -> Audit
     days: Sequence[str] = ()
     if wrong:
         with engine.connect() as connection:
-            days = connection.scalars(_DAYS, {"ids": list(wrong)}).all()
+            drops = connection.scalars(_DROPS, {"ids": list(wrong)}).all()
+            days = partitions_of(connection, drops)
     return Audit(counts, wrong, days)
 
 

@@ -116,13 +116,13 @@ def stored_once() -> dg.AssetCheckResult:
 
 def check_sessions(*, database: Database[Any], ids: Sequence[str]) -> list[dg.AssetCheckResult]:
     """The checks on `sessions`; at most 20 of those refreshed are read."""
-    from ingestion_assets.stores import mongo  # noqa: PLC0415
+    from ingestion_assets.conversations import collections  # noqa: PLC0415
 
     some = list(ids)[:SESSIONS_READ]
     wrong = [
         document["sessionId"]
         for session in some
-        for document in database[mongo.SESSIONS].find(
+        for document in database[collections.SESSIONS].find(
             {"_id": session}, {"sessionId": 1, "messageCount": 1, "messageCountByType": 1}
         )
         if document["messageCount"] != sum(document["messageCountByType"].values())

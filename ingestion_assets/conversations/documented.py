@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ingestion_assets.conversations.envelope import MAX_SESSION_ID, MAX_TODO_FILES
 from ingestion_assets.conversations.records import MAX_UUID
 from ingestion_assets.conversations.schema import MAX_MESSAGES
-from ingestion_assets.frontdoor.openapi import SECURITY, header_parameter, keyed_errors, reference
-from ingestion_assets.frontdoor.receipt_view import ReceiptView
+from ingestion_assets.frontdoor.openapi import keyed_errors, outcome, receipt_to_come, reference
 
 FLOW = "conversations"
 
@@ -117,42 +116,6 @@ class Batch(BaseModel):
     )
 
 
-class IngestStats(BaseModel):
-    """Counts of one batch; received = processed + skipped + failed."""
-
-    messages_received: int
-    messages_processed: int
-    messages_skipped: int = Field(description="Duplicates of what was stored before.")
-    messages_failed: int
-    sessions_created: int
-    sessions_updated: int
-    todos_processed: int
-    todos_superseded: int = Field(0, description="Todo lists older than what is stored.")
-    todos_failed: int = Field(0, description="Todo lists that cannot be stored; kept as rejects.")
-    config_updated: bool
-    config_superseded: bool = Field(False, description="The configuration is older than what is stored.")
-    config_failed: bool = Field(False, description="The configuration cannot be stored; kept as a reject.")
-    projects_created: list[str]
-    duration_ms: int
-
-
-class BatchIngestResponse(BaseModel):
-    """What became of one batch."""
-
-    success: bool
-    stats: IngestStats
-    message: str
-    errors: list[dict[str, Any]] | None = Field(
-        None,
-        description="Failed messages: index, uuid, code, reason. Todo lists and a configuration that cannot be stored: part, code, reason.",
-    )
-    warnings: list[dict[str, Any]] | None = Field(
-        None,
-        description="What was stored although odd, and conflicts. Todo lists and a configuration older than what is stored: part, code "
-        "`superseded`, superseded_by (a receipt).",
-    )
-
-
 MESSAGE = {
     "type": "user", "uuid": "0b5c7d8e-6a0f-4d0b-9c39-4e1f6a2b7c11", "sessionId": "f3f1c9a0-8f4e-4c67-9a65-1b2a3c4d5e6f",
     "timestamp": "2026-01-31T09:30:00.000Z", "cwd": "/home/ada/projects/engine",
@@ -165,47 +128,8 @@ _STATS = {
     "config_superseded": False, "config_failed": False, "projects_created": ["0197b0c0"], "duration_ms": 840,
 }  # fmt: skip
 _RESULT = {"success": True, "stats": _STATS, "message": "Batch ingestion completed successfully"}
-_RECEIPT = "0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"
-_LANDED = {
-    "id": _RECEIPT, "state": "landed", "flow": FLOW, "partition": "2026-01-31", "subject": None, "records": 1,
-    "size_bytes": 281, "received_at": "2026-01-31T09:30:01Z", "url": f"/api/v1/receipts/{_RECEIPT}", "registered": False,
-}  # fmt: skip
-_PARAMETERS = [
-    header_parameter(
-        "Prefer", "`respond-async` answers with the receipt at once; `wait=N` waits at most N seconds (RFC 7240).", "wait=10"
-    ),
-    header_parameter(
-        "Idempotency-Key", "The same key with the same body gives the same receipt, never a second ingestion.",
-        "8e03978e-40d5-43dd-bc93-6894a57f9324", minLength=1, maxLength=255, pattern=r"^[!-~]+$",
-    ),
-]  # fmt: skip
-_TEXT = {"schema": {"type": "string"}}
-_COMMON_HEADERS = {
-    "X-Receipt-Id": {"description": "Id of the receipt.", **_TEXT},
-    "Preference-Applied": {"description": "What of `Prefer` was followed.", **_TEXT},
-    "Idempotent-Replayed": {"description": "`true` if this key and body were accepted before.", **_TEXT},
-}
 ANSWERS: dict[int | str, dict[str, Any]] = {
     **keyed_errors(400, 408, 413, 415),
-    200: {
-        "description": "Ingested; the result.",
-        "headers": _COMMON_HEADERS,
-        "content": {"application/json": {"example": _RESULT}},
-    },
-    202: {
-        "model": ReceiptView,
-        "description": "On durable storage, the outcome is still to come; the receipt.",
-        "headers": {**_COMMON_HEADERS, "Location": {"description": "Address of the receipt.", **_TEXT}},
-        "content": {"application/json": {"example": _LANDED}},
-    },
+    200: outcome("Ingested; the result.", content={"application/json": {"example": _RESULT}}),
+    202: receipt_to_come(flow=FLOW, partition="2026-01-31"),
 }
-
-
-def described(schema: dict[str, Any], example: Any) -> dict[str, Any]:
-    """What the API document says of an endpoint that takes a payload of this schema."""
-    content = {"application/json": {"schema": schema, "example": example}}
-    return {
-        "security": SECURITY,
-        "parameters": _PARAMETERS,
-        "requestBody": {"required": True, "content": content},
-    }

@@ -2,24 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from functools import lru_cache
 
 import msgspec
 
 from ingestion_assets.conversations.json_values import clean
 from ingestion_assets.conversations.schema import decode_body, is_part
-from ingestion_assets.landing.flows import Body, Flow, RefusedError
+from ingestion_assets.landing.flows import Body, Flow, RefusedError, Scope
 from ingestion_assets.landing.json_text import decode
+from ingestion_assets.landing.tallies import KIND, tally_by
 
 NAME = "conversations"
 MAX_MESSAGES = 1000
+_OUTCOMES = {"messages_processed": "stored", "messages_skipped": "duplicate", "messages_failed": "rejected"}
 _ANY = msgspec.json.Decoder(msgspec.Raw)
-
-
-def partition_of(received_at: datetime, _subject: str | None = None) -> str:
-    """The UTC day of arrival."""
-    return received_at.astimezone(UTC).date().isoformat()
 
 
 def lane_of(partition: str, number: int) -> str:
@@ -88,10 +84,14 @@ def _is_json(message: bytes | msgspec.Raw) -> bool:
 
 CONVERSATIONS = Flow(
     name=NAME,
-    job=NAME,
-    partition_of=partition_of,
+    scope=Scope(name=NAME),
     lane_of=lane_of,
     read_inbox=read_inbox,
     compose=compose,
     alone=lambda record: is_part(record) or not _is_json(record),
+    tally=tally_by(_OUTCOMES, counts=lambda result: {KIND: result.get("stats") or {}}),
+    definitions="ingestion_assets.conversations.definitions:definitions",
+    http="ingestion_assets.conversations.api:HTTP",
+    prepare="ingestion_assets.conversations.collections:prepare",
+    work=("ingestion_assets.conversations.work", "ingestion_assets.conversations.audit"),
 )

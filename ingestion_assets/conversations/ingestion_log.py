@@ -5,17 +5,16 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from pymongo.database import Database
 
 from ingestion_assets.conversations.batches import BatchOutcome
+from ingestion_assets.conversations.collections import INGESTION_LOGS
 from ingestion_assets.conversations.parts import CONFIG
 from ingestion_assets.conversations.schema import BatchIngestResponse, IngestStats
 from ingestion_assets.conversations.statistics import Created
 from ingestion_assets.conversations.todos import Kept
 from ingestion_assets.landing.drops import DropOutcome
 from ingestion_assets.stores.fencing import replace_unless_newer
-from ingestion_assets.stores.mongo import INGESTION_LOGS
 
 _SUPERSEDED = "What is stored arrived later, with another receipt, and stays."
 
@@ -56,9 +55,7 @@ def outcome_of(
         errors=batch.errors or None,
         warnings=warnings or None,
     )
-    return DropOutcome(
-        batch.drop.id, msgspec.to_builtins(response), batch.records, batch.rejects, batch.errors
-    )
+    return DropOutcome(batch.drop.id, response.model_dump(), batch.records, batch.rejects, batch.errors)
 
 
 def _message(stats: IngestStats, *, parts_failed: int, parts_superseded: int) -> str:

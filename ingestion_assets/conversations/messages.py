@@ -29,6 +29,7 @@ from ingestion_assets.conversations.batches import (
     note_stored,
     note_warnings,
 )
+from ingestion_assets.conversations.collections import MESSAGES
 from ingestion_assets.conversations.facts_table import Fact, Key, Origin
 from ingestion_assets.conversations.parts import parts_of
 from ingestion_assets.conversations.records import (
@@ -42,7 +43,6 @@ from ingestion_assets.conversations.records import (
 from ingestion_assets.conversations.schema import decode_body
 from ingestion_assets.landing.drops import LandedDrop, RecordOutcome
 from ingestion_assets.stores.fencing import next_fence, only_taken, overtake, unless_newer
-from ingestion_assets.stores.mongo import MESSAGES
 
 CHUNK_RECORDS = 1000
 FIRST_CHUNK_RECORDS = 256  # the server gets to work early, then chunks grow

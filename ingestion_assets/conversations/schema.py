@@ -3,6 +3,7 @@
 from typing import Any
 
 import msgspec
+from pydantic import BaseModel, Field
 
 from ingestion_assets.conversations.json_values import NotJsonError
 from ingestion_assets.conversations.json_values import decode as decode_value
@@ -51,41 +52,40 @@ class Envelope(msgspec.Struct, kw_only=True):
         )
 
 
-class IngestStats(msgspec.Struct, kw_only=True):
-    """Counts of one batch; always received = processed + skipped + failed.
+class IngestStats(BaseModel):
+    """Counts of one batch; received = processed + skipped + failed."""
 
-    A todo list or configuration that is older than what is stored is superseded and not processed; one that no document can
-    hold has failed.
-    """
-
-    messages_received: int = 0
-    messages_processed: int = 0
-    messages_skipped: int = 0
-    messages_failed: int = 0
-    sessions_created: int = 0
-    sessions_updated: int = 0
-    todos_processed: int = 0
-    todos_superseded: int = 0
-    todos_failed: int = 0
-    config_updated: bool = False
-    config_superseded: bool = False
-    config_failed: bool = False
-    projects_created: list[str] = []
-    duration_ms: int = 0
+    messages_received: int
+    messages_processed: int
+    messages_skipped: int = Field(description="Duplicates of what was stored before.")
+    messages_failed: int
+    sessions_created: int
+    sessions_updated: int
+    todos_processed: int
+    todos_superseded: int = Field(0, description="Todo lists older than what is stored.")
+    todos_failed: int = Field(0, description="Todo lists that cannot be stored; kept as rejects.")
+    config_updated: bool
+    config_superseded: bool = Field(False, description="The configuration is older than what is stored.")
+    config_failed: bool = Field(False, description="The configuration cannot be stored; kept as a reject.")
+    projects_created: list[str]
+    duration_ms: int
 
 
-class BatchIngestResponse(msgspec.Struct, kw_only=True):
-    """The result body of one batch.
-
-    `errors` lists failed messages (index, uuid, code, reason) and parts (part, code, reason); `warnings` what was stored
-    although odd, conflicts, and superseded parts (part, code, superseded_by: the receipt).
-    """
+class BatchIngestResponse(BaseModel):
+    """What became of one batch."""
 
     success: bool
     stats: IngestStats
     message: str
-    errors: list[dict[str, Any]] | None = None
-    warnings: list[dict[str, Any]] | None = None
+    errors: list[dict[str, Any]] | None = Field(
+        None,
+        description="Failed messages: index, uuid, code, reason. Todo lists and a configuration that cannot be stored: part, code, reason.",
+    )
+    warnings: list[dict[str, Any]] | None = Field(
+        None,
+        description="What was stored although odd, and conflicts. Todo lists and a configuration older than what is stored: part, code "
+        "`superseded`, superseded_by (a receipt).",
+    )
 
 
 class _Parts(msgspec.Struct):

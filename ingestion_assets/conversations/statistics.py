@@ -29,13 +29,13 @@ from pymongo.errors import BulkWriteError
 from sqlalchemy.exc import DataError
 
 from ingestion_assets.conversations import statistics_sql as sql
+from ingestion_assets.conversations.collections import MESSAGES, PROJECTS, SESSIONS
 from ingestion_assets.conversations.facts import USAGE
 from ingestion_assets.conversations.facts_table import retry_on_deadlock
 from ingestion_assets.conversations.projects import Project, project_at, project_of
 from ingestion_assets.conversations.records import message_id
 from ingestion_assets.stores.error_text import text_of
 from ingestion_assets.stores.fencing import unless_newer, update_fenced, write_fenced
-from ingestion_assets.stores.mongo import MESSAGES, PROJECTS, SESSIONS
 
 SESSIONS_AT_ONCE = 500
 MOST_ENTRIES = 1000  # of a list or mapping in a document: what is more only counts in its sums
@@ -100,7 +100,11 @@ def refresh_sessions(*, database: Database[Any], engine: sa.Engine, worktrees: b
 
 
 def refresh_projects(*, database: Database[Any], engine: sa.Engine) -> Refreshed:
-    """Compute every stale project anew and write it to `projects`; remove those that lost their last session."""
+    """Compute every stale project anew and write it to `projects`.
+
+    One that lost its last session is marked as removed, and deleted a day later: were it deleted at once, a write of a dead
+    run that arrives late would bring it back, for nothing would be there to lose against.
+    """
     with _exclusively(engine) as (connection, fence):
         stale = connection.execute(sql.STALE_PROJECTS).all()
         if not stale:
@@ -117,20 +121,20 @@ def refresh_projects(*, database: Database[Any], engine: sa.Engine) -> Refreshed
         now = datetime.now(UTC)
         documents = [
             _project_document(row, totals[row.project_id], corrections.get(row.project_id, ()), now)
-            for row in stale
             if row.project_id in totals
+            else _removed_document(row, now)
+            for row in stale
         ]
-        removed = [row.project_id for row in stale if row.project_id not in totals]
-        gone = sorted({*removed, *stale[0].removed}.difference(totals))
         write_fenced(connection, database[PROJECTS], documents, fence=fence)
-        if gone:
-            database[PROJECTS].bulk_write(
-                [DeleteOne(unless_newer(str(one), fence)) for one in gone], ordered=False
-            )
         connection.execute(sql.PROJECTS_DONE, {"ids": ids})
-        if gone:
+        removed = [row.project_id for row in stale if row.project_id not in totals]
+        if removed:
             connection.execute(sql.REMOVE_PROJECTS, {"ids": removed})
-            connection.execute(sql.FORGET_PROJECTS)
+        forgotten = connection.execute(sql.FORGET_PROJECTS).scalars().all()
+        if forgotten:
+            database[PROJECTS].bulk_write(
+                [DeleteOne(unless_newer(str(one), fence)) for one in forgotten], ordered=False
+            )
     return Refreshed([str(one) for one in ids if one in totals], [str(one) for one in removed])
 
 
@@ -284,6 +288,10 @@ def _project_document(
         "createdAt": row.created_at,
         "updatedAt": now,
     }
+
+
+def _removed_document(row: sa.Row[Any], now: datetime) -> dict[str, Any]:
+    return {"_id": str(row.project_id), "name": project_at(row.path).name, "path": row.path, "removedAt": now}
 
 
 def _tokens_by_model(tokens: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:

@@ -215,10 +215,7 @@ SESSIONS_DONE = sa.text("""
 """)
 
 STALE_PROJECTS = sa.text("""
-    SELECT project_id, path, created_by, created_at, ARRAY(
-        SELECT project_id FROM ingestion.conversation_projects
-        WHERE removed_at > clock_timestamp() - interval '1 hour' ORDER BY removed_at DESC LIMIT 200
-    ) AS removed
+    SELECT project_id, path, created_by, created_at
     FROM ingestion.conversation_projects WHERE stale ORDER BY project_id FOR UPDATE
 """)
 
@@ -310,13 +307,13 @@ PROJECTS_DONE = sa.text("""
     UPDATE ingestion.conversation_projects SET stale = false WHERE project_id = ANY(CAST(:ids AS uuid[]))
 """)
 
-# Kept for a while: what a dead run may yet write to MongoDB is deleted there again.
 REMOVE_PROJECTS = sa.text("""
     UPDATE ingestion.conversation_projects SET removed_at = clock_timestamp() WHERE project_id = ANY(CAST(:ids AS uuid[]))
 """)
 
 FORGET_PROJECTS = sa.text("""
     DELETE FROM ingestion.conversation_projects WHERE removed_at < clock_timestamp() - interval '1 day'
+    RETURNING project_id
 """)
 
 CREATORS = sa.text("""

@@ -14,9 +14,9 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 
 from ingestion_assets.conversations.batches import BatchOutcome
+from ingestion_assets.conversations.collections import CONFIG_HISTORY, CONFIGS, TODOS
 from ingestion_assets.conversations.parts import Part
 from ingestion_assets.stores.fencing import only_taken
-from ingestion_assets.stores.mongo import CONFIG_HISTORY, CONFIGS, TODOS
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,11 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
 from ingestion_assets.entities import message_endpoints, statistics, stream_endpoints
+from ingestion_assets.entities.flow import NAME
+from ingestion_assets.entities.following import follow_definitions
+from ingestion_assets.entities.line_schemas import line_schemas
+from ingestion_assets.entities.registry import defined_entities
+from ingestion_assets.frontdoor.flow_http import FlowHttp
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -19,3 +24,14 @@ for part in (message_endpoints, stream_endpoints, statistics):
 
 prefixed = APIRouter(generate_unique_id_function=_operation_id)
 prefixed.include_router(router, prefix="/api/v1/entities")
+
+
+def http() -> FlowHttp:
+    """All of it. Faulty definitions, without any that were good before, are an error of the start."""
+    defined_entities()
+    return FlowHttp(
+        routers=[router, prefixed],
+        background=[follow_definitions],
+        schemas=lambda: line_schemas(defined_entities()),
+        health=lambda: {NAME: [entity.entity for entity in defined_entities().entities]},
+    )

@@ -10,7 +10,7 @@ from ingestion_assets.entities.definition import Entity, EntityField
 from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.flow import ENTITIES, NAME
 from ingestion_assets.orchestration.partitions import DAYS
-from ingestion_assets.orchestration.stages import Stages
+from ingestion_assets.orchestration.stages import Stage, Stages
 
 if TYPE_CHECKING:
     from ingestion_assets.entities.loaded import Counts
@@ -43,7 +43,7 @@ def _column(entity: Entity, field: EntityField) -> dg.TableColumn:
     )
 
 
-def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
+def assets_of(entities: EntitySet) -> list[Stage]:
     """`raw_batches`, one asset an entity, and `ingestion_log`."""
 
     def start(run: "Working") -> "EntitiesWork":
@@ -65,7 +65,7 @@ def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
         "Payloads of messages that landed on a day, as they were sent. A run works on its claim of them.",
         kinds={"csv"},
     )
-    made: list[dg.AssetsDefinition] = []
+    made: list[Stage] = []
     earlier: dict[str, str] = {}
     for entity in entities.entities:
         references = sorted({reference.entity for reference in entity.references} & earlier.keys())
@@ -81,7 +81,7 @@ def assets_of(entities: EntitySet) -> list[dg.AssetsDefinition]:
     return [raw_batches, *made, ingestion_log]
 
 
-def _entity_asset(stages: "Stages[EntitiesWork]", entity: Entity, *, deps: list[str]) -> dg.AssetsDefinition:
+def _entity_asset(stages: "Stages[EntitiesWork]", entity: Entity, *, deps: list[str]) -> Stage:
     @stages.asset(
         name=entity.asset_name,
         description=f"{entity.description} Messages that begin with `{entity.prefix}|`.".strip(),

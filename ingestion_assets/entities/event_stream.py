@@ -7,17 +7,18 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
-import msgspec
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive
 
-from ingestion_assets.entities.streams import TOTALS, BrokenStreamError, Cutter, Decode, Segment
-from ingestion_assets.frontdoor.budget import Hold
+from ingestion_assets.entities.streams import TOTALS, Cutter, Segment
+from ingestion_assets.frontdoor.answers import unless
+from ingestion_assets.frontdoor.body_memory import Reservation
+from ingestion_assets.frontdoor.decoding import BrokenEncodingError, Decoder
 from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.frontdoor.event_stream import event_bytes
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receiving import Arrival, intake_refusals
 from ingestion_assets.landing import ledger
@@ -36,6 +37,10 @@ class _GoneError(Exception):
     pass
 
 
+class _SilentError(Exception):
+    pass
+
+
 class StreamIntake:
     """One request's part of a stream: lands it and follows what becomes of it."""
 
@@ -46,8 +51,7 @@ class StreamIntake:
         arrival: Arrival,
         receive: Receive,
         cutter: Cutter,
-        decode: Decode,
-        check_end: Callable[[], None],
+        decoder: Decoder,
         partition: str,
         more: bool,
         by_line: bool,
@@ -56,8 +60,7 @@ class StreamIntake:
         self._arrival = arrival
         self._receive = receive
         self._cutter = cutter
-        self._decode = decode
-        self._check_end = check_end
+        self._decoder = decoder
         self._partition = partition
         self._more = more
         self._by_line = by_line
@@ -72,15 +75,16 @@ class StreamIntake:
     async def take_in(self) -> None:
         """Land all of the body. Raises `Problem`; a client that goes away leaves what it had sent in whole lines."""
         try:
-            with self._door.budget.hold() as hold:
-                await self._read(hold)
+            with self._door.body_memory.reserve() as reservation:
+                await self._read(reservation)
         except _GoneError:
             with contextlib.suppress(Problem):
                 await self._land(self._cutter.flush(), None)
             raise
-        except BrokenStreamError as error:
+        except (BrokenEncodingError, _SilentError) as error:
             await self._land(self._cutter.flush(), None)
-            raise Problem(400, f"The stream ends here: {error}.", acknowledged=self.position()) from error
+            said = f"the text is {error}" if isinstance(error, BrokenEncodingError) else error
+            raise Problem(400, f"The stream ends here: {said}.", acknowledged=self.position()) from error
         finally:
             self._complete = True
             self._changed.set()
@@ -89,7 +93,7 @@ class StreamIntake:
         """How far the stream is durable."""
         return {"lines": self.lines, "bytes": self.bytes}
 
-    async def _read(self, hold: Hold) -> None:
+    async def _read(self, reservation: Reservation) -> None:
         message: asyncio.Future[Any] = asyncio.ensure_future(self._receive())
         first_held = last_heard = time.monotonic()
         try:
@@ -103,24 +107,26 @@ class StreamIntake:
                     last_heard = now
                     if not self._cutter.held:
                         first_held = now
-                    for text in self._decode(arrived.get("body", b"")):
-                        await hold.grow(len(text))
+                    for text in self._decoder.pieces(arrived.get("body", b"")):
+                        await reservation.grow(len(text))
                         for segment in self._cutter.add(text):
-                            await self._land(segment, hold)
+                            await self._land(segment, reservation)
                             first_held = time.monotonic()
                     if not arrived.get("more_body", False):
-                        self._check_end()
-                        await self._land(self._cutter.rest() if self._more else self._cutter.end(), hold)
+                        self._decoder.end()
+                        await self._land(
+                            self._cutter.rest() if self._more else self._cutter.end(), reservation
+                        )
                         return
                     message = asyncio.ensure_future(self._receive())
                 elif now - last_heard > IDLE_S:
-                    raise BrokenStreamError(f"nothing was heard for {IDLE_S:.0f} s")
+                    raise _SilentError(f"nothing was heard for {IDLE_S:.0f} s")
                 if self._cutter.has_lines and now - first_held > LINGER_S:
-                    await self._land(self._cutter.flush(), hold)
+                    await self._land(self._cutter.flush(), reservation)
         finally:
             message.cancel()
 
-    async def _land(self, segment: Segment | None, hold: Hold | None) -> None:
+    async def _land(self, segment: Segment | None, reservation: Reservation | None) -> None:
         if segment is None:
             return
         drop = NewDrop(
@@ -136,8 +142,8 @@ class StreamIntake:
         with intake_refusals:
             accepted = await self._door.intake.accept(drop)
         self._door.metrics.count_accepted("entities")
-        if hold is not None:
-            hold.shrink(len(segment.body))
+        if reservation is not None:
+            reservation.shrink(len(segment.body))
         self.lines += segment.lines
         self.bytes += len(segment.body)
         self.parts += 1
@@ -147,8 +153,8 @@ class StreamIntake:
     async def events(self) -> AsyncIterator[bytes]:
         """What becomes of the stream, from its first part to its totals."""
         started = time.monotonic()
-        waiter = self._door.waker.waiter()
-        waiter.waits_for("entities", self._partition)
+        demand = self._door.waker.demand()
+        demand.add("entities", self._partition)
         reading = asyncio.create_task(self._read_to_end())
         sums: dict[str, int] = dict.fromkeys(TOTALS, 0)
         told = -1
@@ -156,13 +162,13 @@ class StreamIntake:
             while True:
                 if self.lines != told:
                     told = self.lines
-                    yield _event({"type": "acknowledged", **self.position()}, number=self.lines)
+                    yield event_bytes({"type": "acknowledged", **self.position()}, number=self.lines)
                 if self._landed:
                     drop_id, _ = self._landed[0]
                     receipt = await self._outcome(drop_id)
                     if receipt is None:
                         if self._door.stopping:
-                            yield _event(
+                            yield event_bytes(
                                 {
                                     "type": "interrupted",
                                     "message": "the server is stopping",
@@ -186,10 +192,10 @@ class StreamIntake:
                             yield b": listening\n\n"
             await reading
             if self._problem is not None:
-                yield _event(self._problem | self.position())
+                yield event_bytes(self._problem | self.position())
                 return
             duration = round((time.monotonic() - started) * 1000)
-            yield _event(
+            yield event_bytes(
                 {
                     "type": "total",
                     "total": sums["processed"],
@@ -200,7 +206,7 @@ class StreamIntake:
                 }
             )
         finally:
-            waiter.end()
+            demand.end()
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reading
@@ -215,19 +221,9 @@ class StreamIntake:
 
     async def _outcome(self, drop_id: UUID) -> Receipt | None:
         """The receipt once it is finished; None when new lines were acknowledged meanwhile, or after some seconds."""
-        outcome = asyncio.ensure_future(
-            self._door.finished.outcome(drop_id, timeout_s=KEEP_ALIVE_S, known=True)
-        )
         self._changed.clear()
-        changed = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait({outcome, changed}, return_when=asyncio.FIRST_COMPLETED)
-            return outcome.result() if outcome.done() else None
-        finally:
-            for task in (outcome, changed):
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        outcome = self._door.finished.outcome(drop_id, timeout_s=KEEP_ALIVE_S, known=True)
+        return await unless(self._changed.wait(), outcome)
 
     async def _of_receipt(self, receipt: Receipt, sums: dict[str, int]) -> AsyncIterator[bytes]:
         result = receipt.result or {}
@@ -250,7 +246,7 @@ class StreamIntake:
             )
         if receipt.state == "failed":
             event |= {"status": "error", "errors": receipt.errors or []}
-        yield _event(event)
+        yield event_bytes(event)
 
     async def _lines_of(self, receipt: Receipt, before: int, errors: list[Any]) -> AsyncIterator[bytes]:
         outcomes = (
@@ -271,33 +267,4 @@ class StreamIntake:
                 event["status"] = "waiting" if waits else "error"
                 event["message"] = outcome.get("reason")
                 event["entity"] = entities.get(event["message"]) if not waits else None
-            yield _event(event)
-
-
-class EventStream(Response):
-    """The answer that carries the events. Unlike Starlette's own, it leaves the request's body alone."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, events: AsyncIterator[bytes], headers: dict[str, str]) -> None:
-        unbuffered = {
-            "Cache-Control": "no-cache",
-            "X-Accel-Buffering": "no",
-        }  # by caches and proxies on the way
-        super().__init__(headers=headers | unbuffered)
-        del self.headers["content-length"]
-        self._events = events
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        try:
-            async for event in self._events:
-                await send({"type": "http.response.body", "body": event, "more_body": True})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        finally:
-            await self._events.aclose()  # type: ignore[attr-defined]
-
-
-def _event(content: Event, *, number: int | None = None) -> bytes:
-    head = b"" if number is None else b"id: %d\n" % number
-    return head + b"data: " + msgspec.json.encode(content) + b"\n\n"
+            yield event_bytes(event)

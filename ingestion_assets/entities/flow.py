@@ -1,29 +1,22 @@
 """The entities flow's face towards the spine: daily partitions, one lane a day, files in the inbox, redriving."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from hashlib import sha256
 from itertools import islice
 
 from ingestion_assets.entities.lines import records
 from ingestion_assets.entities.registry import defined_entities
-from ingestion_assets.landing.flows import Body, Flow, RefusedError
+from ingestion_assets.landing.flows import Body, Command, Flow, RefusedError, Scope
+from ingestion_assets.landing.tallies import tally_by
 
 NAME = "entities"
 SEGMENT_BYTES = 4 * 2**20
 LOOKED_AT = 100
+_OUTCOMES = {
+    "inserted": "success", "updated": "success", "unchanged": "success", "superseded": "superseded", "failed": "error",
+}  # fmt: skip
 REST_OF_LINE = "rest_of_line"
 """The attribute of a part of a stream that is the rest of a line that is too long; the part before it has its beginning."""
-
-
-def partition_of(received_at: datetime, _subject: str | None = None) -> str:
-    """The UTC day of arrival."""
-    return received_at.astimezone(UTC).strftime("%Y-%m-%d")
-
-
-def lane_of(partition: str, _number: int) -> str:
-    """The day: rows of one day reference each other, so one run at a time writes them."""
-    return partition
 
 
 def read_inbox(name: str, content: bytes) -> Sequence[tuple[Body, Mapping[str, str]]]:
@@ -75,5 +68,18 @@ def _parts(content: bytes) -> Sequence[bytes]:
 
 
 ENTITIES = Flow(
-    name=NAME, job=NAME, partition_of=partition_of, lane_of=lane_of, read_inbox=read_inbox, compose=compose
+    name=NAME,
+    scope=Scope(name=NAME),
+    read_inbox=read_inbox,
+    compose=compose,
+    tally=tally_by(
+        _OUTCOMES, counts=lambda result: result.get("by_entity") or {}, stored="success", rejected="error"
+    ),
+    definitions="ingestion_assets.entities.definitions:current",
+    definitions_version="ingestion_assets.entities.registry:current_version",
+    http="ingestion_assets.entities.api:http",
+    work=("ingestion_assets.entities.work",),
+    commands=(
+        Command(name=NAME, module="ingestion_assets.entities.cli", help="Check and show entity definitions."),
+    ),
 )

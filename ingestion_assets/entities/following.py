@@ -16,7 +16,7 @@ from ingestion_assets.entities.flow import NAME
 from ingestion_assets.entities.in_force import Note
 from ingestion_assets.entities.reading import FaultyDefinitionsError, places, stamps
 from ingestion_assets.entities.registry import current_version, defined_entities
-from ingestion_assets.frontdoor.code_location import ReloadError, defined_metadata, reload_code_location
+from ingestion_assets.frontdoor.dagster_graphql import DagsterError, defined_metadata, reload_code_location
 from ingestion_assets.frontdoor.door import FrontDoor
 
 POLL_S = 1.0
@@ -125,7 +125,7 @@ class _Following:
             if known != {entity.version for entity in defined_entities().entities}:
                 await reload_code_location(self._dagster)
                 log.info("code_location_reloaded", definitions=version)
-        except ReloadError as error:
+        except DagsterError as error:
             log.warning("code_location_not_reloaded", error=str(error))
             self._not_before = time.monotonic() + RELOAD_AGAIN_S
         else:

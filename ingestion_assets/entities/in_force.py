@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ingestion_assets.entities.definition import Entity
 from ingestion_assets.entities.entity_set import DefinitionError, EntitySet
 from ingestion_assets.entities.reading import FaultyDefinitionsError, digest, read_entities
+from ingestion_assets.stores.durable_files import write_durably
 
 NOTE = "entities.json"
 
@@ -39,10 +40,8 @@ def read_note(home: Path) -> Note | None:
 
 
 def write_note(home: Path, note: Note) -> None:
-    """Replace the note at once."""
-    draft = home / f"{NOTE}.draft"
-    draft.write_text(note.model_dump_json(), encoding="utf-8")
-    draft.replace(home / NOTE)
+    """Replace the note, durably: without it, the definitions that were good before faulty ones came are lost."""
+    write_durably(home / NOTE, note.model_dump_json())
 
 
 def note_stamp(home: Path) -> int:

@@ -8,24 +8,20 @@ from starlette.responses import Response
 
 from ingestion_assets.entities.documented import (
     ENTITY_LINES,
-    HEADERS,
-    KEY,
     LATER,
     ORDER,
     PLAIN_TEXT,
-    PREFER,
     REFUSED,
-    answer_json,
-    described,
 )
 from ingestion_assets.entities.flow import NAME, lines_in
 from ingestion_assets.entities.lines import GLUED, Line, Row, read_line, records
 from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer
+from ingestion_assets.frontdoor.answers import json_response, outcome_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
-from ingestion_assets.frontdoor.openapi import keyed_errors
+from ingestion_assets.frontdoor.openapi import IDEMPOTENCY_KEY, PREFER, keyed_errors, outcome, takes
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.receiving import Arrival, outcome_response, take_in
+from ingestion_assets.frontdoor.receiving import Arrival, take_in
 from ingestion_assets.landing.drops import NewDrop, Receipt
 
 router = APIRouter(tags=[NAME])
@@ -39,11 +35,11 @@ router = APIRouter(tags=[NAME])
     response_model=MessageAnswer,
     responses={
         **keyed_errors(408, 413, 415),
-        200: {"description": "Stored.", "headers": HEADERS},
+        200: outcome("Stored."),
         202: LATER,
         400: REFUSED,
     },
-    openapi_extra=described(ORDER, PREFER, KEY, schema=ENTITY_LINES),
+    openapi_extra=takes(ENTITY_LINES, PREFER, IDEMPOTENCY_KEY, example=ORDER, media_type="text/plain"),
 )
 async def ingest_message(request: Request) -> Response:
     door = front_door(request)
@@ -67,17 +63,18 @@ async def ingest_message(request: Request) -> Response:
             }  # fmt: skip
             if result["status"] == "superseded":
                 body["superseded_by"] = next(iter(result["superseded_by"]))
-            return answer_json(body, 200, headers)
+            return json_response(body, headers=headers)
         error = (result.get("errors") or [{}])[0]
         body = _refused(error.get("message") or result.get("message"), sent, entity=error.get("entity"))
-        return answer_json(
-            body | {key: error[key] for key in ("field", "code") if key in error}, 400, headers
-        )
+        where = {key: error[key] for key in ("field", "code") if key in error}
+        return json_response(body | where, 400, headers=headers)
 
     try:
-        return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
+        return await take_in(
+            request, flow=NAME, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer
+        )
     except _NotOneMessageError as error:
-        return answer_json(_refused(str(error), error.line), 400, {})
+        return json_response(_refused(str(error), error.line), 400)
 
 
 @router.post(
@@ -91,16 +88,12 @@ async def ingest_message(request: Request) -> Response:
     response_model=BatchAnswer,
     responses={
         **keyed_errors(408, 413, 415),
-        200: {"description": "All stored.", "headers": HEADERS},
+        200: outcome("All stored."),
         202: LATER,
-        207: {
-            "model": BatchAnswer,
-            "description": "Some stored; `errors` lists the others.",
-            "headers": HEADERS,
-        },
+        207: outcome("Some stored; `errors` lists the others.", model=BatchAnswer),
         400: REFUSED,
     },
-    openapi_extra=described(ORDER + "\n", PREFER, KEY, schema=ENTITY_LINES),
+    openapi_extra=takes(ENTITY_LINES, PREFER, IDEMPOTENCY_KEY, example=ORDER + "\n", media_type="text/plain"),
 )
 async def ingest_batch(
     request: Request,
@@ -124,9 +117,11 @@ async def ingest_batch(
         if "status" not in result:
             return outcome_response(door, receipt, headers)
         status = {"success": 200, "superseded": 200, "partial": 207}.get(result["status"], 400)
-        return answer_json(result, status, headers)
+        return json_response(result, status, headers=headers)
 
-    return await take_in(request, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer)
+    return await take_in(
+        request, flow=NAME, scopes=(NAME,), media_types=PLAIN_TEXT, make_drop=make, answer=answer
+    )
 
 
 class _NotOneMessageError(Exception):

@@ -7,27 +7,30 @@ from uuid import UUID
 
 import msgspec
 import psycopg
+import sqlalchemy as sa
 import zstandard
 from psycopg.types.json import Jsonb
 
 from ingestion_assets.entities.loaded import Loaded
+from ingestion_assets.landing import drop_queries
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Loaded).decode
 
 
 def known_loads(connection: "psycopg.Connection[Any]", ids: Sequence[UUID]) -> dict[UUID, Loaded]:
-    """What was said of these payloads before. Forgets what the receipts have by now."""
-    connection.execute(
-        """
-        DELETE FROM entities._loads USING ingestion.drops
-        WHERE drops.id = _loads.drop_id AND drops.state = 'done'
-        """
-    )
+    """What was said of these payloads before."""
     rows = connection.execute(
         "SELECT drop_id, outcome FROM entities._loads WHERE drop_id = ANY(%s)", (list(ids),)
     )
     return {drop_id: _decode(zstandard.decompress(outcome)) for drop_id, outcome in rows}
+
+
+def forget_told(connection: sa.Connection) -> None:
+    """Forget what the receipts have by now."""
+    remembered = connection.scalars(sa.text("SELECT drop_id FROM entities._loads")).all()
+    told = drop_queries.done_among(connection, remembered)
+    connection.execute(sa.text("DELETE FROM entities._loads WHERE drop_id = ANY(:ids)"), {"ids": list(told)})
 
 
 def remember(connection: "psycopg.Connection[Any]", loaded: Sequence[Loaded]) -> None:

@@ -9,9 +9,9 @@ from starlette.responses import Response
 from ingestion_assets.entities.flow import NAME
 from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.entities.schema import Statistics
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
-from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
-from ingestion_assets.frontdoor.receipts import json_response
+from ingestion_assets.frontdoor.openapi import keyed_errors, secured
 
 router = APIRouter(tags=[NAME])
 _STARTED = time.time()
@@ -24,7 +24,7 @@ _STARTED = time.time()
     description="Messages by entity and errors since the beginning. Needs the scope `entities` or `read`.",
     response_model=Statistics,
     responses=keyed_errors(),
-    openapi_extra={"security": SECURITY},
+    openapi_extra=secured(),
 )
 async def statistics(request: Request) -> Response:
     door = front_door(request)

@@ -8,15 +8,12 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ingestion_assets.entities.documented import (
-    EVENT,
+    ANY_LINES,
     ORDER,
     PLAIN_TEXT,
-    PREFER,
     STRING,
-    answer_json,
-    described,
 )
-from ingestion_assets.entities.event_stream import EventStream, StreamIntake
+from ingestion_assets.entities.event_stream import StreamIntake
 from ingestion_assets.entities.flow import NAME
 from ingestion_assets.entities.schema import StreamPosition
 from ingestion_assets.entities.streams import (
@@ -25,15 +22,16 @@ from ingestion_assets.entities.streams import (
     StreamName,
     acknowledged,
     day_of,
-    decoder,
     progress,
 )
-from ingestion_assets.frontdoor.bodies import ENCODINGS
+from ingestion_assets.frontdoor.answers import json_response, waiting_for
+from ingestion_assets.frontdoor.decoding import Decoder
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
-from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
-from ingestion_assets.frontdoor.problems import Problem, error_item
-from ingestion_assets.frontdoor.receipts import json_response
-from ingestion_assets.frontdoor.receiving import Arrival, let_in, waiting_for
+from ingestion_assets.frontdoor.event_stream import EventStream
+from ingestion_assets.frontdoor.openapi import PREFER, events, keyed_errors, secured, takes
+from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.receiving import let_in
+from ingestion_assets.frontdoor.request_headers import content_coding
 from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.landing.late_segments import register_late
 
@@ -72,14 +70,14 @@ Channel = Annotated[
     response_class=Response,
     responses={
         **keyed_errors(400, 408, 409, 413, 415),
-        200: {
-            "description": "Events while the stream is being ingested.",
-            "headers": {"X-Stream-Id": {"description": "Name of the stream.", **STRING}},
-            "content": {"text/event-stream": {"schema": EVENT}},
-        },
+        200: events(
+            "Events while the stream is being ingested.",
+            "`data` is a JSON object with `type` (or, of a single line, `status`), `id` a count of lines.",
+            headers={"X-Stream-Id": {"description": "Name of the stream.", **STRING}},
+        ),
         202: {"model": StreamPosition, "description": "All that was sent is durable."},
     },
-    openapi_extra=described(ORDER + "\n", PREFER),
+    openapi_extra=takes(ANY_LINES, PREFER, example=ORDER + "\n", media_type="text/plain"),
 )
 async def ingest_stream(
     request: Request,
@@ -94,8 +92,8 @@ async def ingest_stream(
     ] = "buffer",
 ) -> Response:
     door = front_door(request)
-    arrival = await let_in(request, scopes=(NAME,), media_types=PLAIN_TEXT)
-    coding = _coding(arrival)
+    arrival = await let_in(request, flow=NAME, scopes=(NAME,), media_types=PLAIN_TEXT)
+    decoder = Decoder(content_coding(arrival.headers))
     name = StreamName(stream or str(door.clock.new_id()), channel)
     after = await _acknowledged(door, arrival.principal, name) if stream else Acknowledged()
     if (offset is not None and offset != after.bytes) or (after.ended):
@@ -107,11 +105,10 @@ async def ingest_stream(
         raise Problem(
             409, detail, acknowledged={"lines": after.lines, "bytes": after.bytes}, ended=after.ended
         )
-    decode, check_end = decoder(coding)
     by_line = progress == "line"
     cutter = Cutter(name, after, **({"segment_bytes": LINES_EACH} if by_line else {}))
     intake = StreamIntake(
-        door=door, arrival=arrival, receive=request.receive, cutter=cutter, decode=decode, check_end=check_end,
+        door=door, arrival=arrival, receive=request.receive, cutter=cutter, decoder=decoder,
         partition=after.partition or day_of(name.stream, now=door.clock.now()), more=more, by_line=by_line,
     )  # fmt: skip
     headers = {"X-Stream-Id": name.stream}
@@ -120,7 +117,7 @@ async def ingest_stream(
         await intake.take_in()
         position = {"stream": name.stream, "channel": channel, **intake.position(), "ended": not more}
         position |= {"unfinished": intake.parts, "totals": {}}
-        return answer_json(position, 202, headers | {"Preference-Applied": "respond-async"})
+        return json_response(position, 202, headers=headers | {"Preference-Applied": "respond-async"})
     return EventStream(intake.events(), headers)
 
 
@@ -131,7 +128,7 @@ async def ingest_stream(
     description="Lines and bytes that are durable, and what became of them so far. A stream belongs to the key that sent it.",
     response_model=StreamPosition,
     responses=keyed_errors(404),
-    openapi_extra={"security": SECURITY},
+    openapi_extra=secured(),
 )
 async def stream_position(request: Request, stream: str, channel: Channel = "0") -> Response:
     door = front_door(request)
@@ -162,16 +159,3 @@ async def _acknowledged(door: FrontDoor, principal: Principal, name: StreamName)
         return acknowledged(connection, principal=principal.name, name=name)
 
     return await door.in_thread(look)
-
-
-def _coding(arrival: Arrival) -> str:
-    given = arrival.headers.get(b"content-encoding", b"identity").strip().lower().decode("latin-1")
-    coding = {"": "identity", "x-gzip": "gzip"}.get(given, given)
-    if coding not in {"identity", "gzip", "zstd"}:
-        raise Problem(
-            415,
-            f"Content-Encoding must be one of {ENCODINGS}.",
-            headers={"Accept-Encoding": ENCODINGS},
-            errors=[error_item("header", "Content-Encoding", msg="not supported", type="content_encoding")],
-        )
-    return coding

@@ -1,43 +1,27 @@
-"""Streams as they land: decoding, cutting into durable parts, and what the ledger knows of a stream. No HTTP here.
+"""Streams as they land: cut into durable parts, and what the ledger knows of a stream. No HTTP here.
 
 A stream is a sequence of payloads (parts), each made durable as soon as it is full or a moment old. Its parts carry
 idempotency keys that count up, so that two senders of one stream cannot both go on, and a lost answer doubles nothing.
 """
 
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-import zstandard
 
-from ingestion_assets.entities.flow import REST_OF_LINE, SEGMENT_BYTES, lines_in, partition_of
+from ingestion_assets.entities.flow import NAME, REST_OF_LINE, SEGMENT_BYTES, lines_in
 from ingestion_assets.entities.lines import LONGEST_LINE
+from ingestion_assets.landing import drop_queries
+from ingestion_assets.landing.flows import day_of_arrival
 
 _LINE_OPEN = "line_open"
 """The attribute of a part that ends within a line that is too long."""
 _KEYS_AT_ONCE = 100
 _STEPS = (_KEYS_AT_ONCE**3, _KEYS_AT_ONCE**2, _KEYS_AT_ONCE, 1)
 LONGEST_STREAM = timedelta(days=7)
-_FEED = 1024  # compressed bytes decoded at a time: what they may swell to is bounded
 TOTALS = ("processed", "resolved", "inserted", "updated", "unchanged", "superseded", "failed", "waiting")
-_OF_SENDER = "FROM ingestion.drops WHERE principal = :principal AND flow = 'entities' AND idempotency_key"
-_KNOWN = sa.text(f"SELECT idempotency_key {_OF_SENDER} = ANY(:keys)")
-_PART = sa.text(f"SELECT partition, size_bytes, attributes {_OF_SENDER} = :key")
-_PROGRESS = sa.text(f"""
-    SELECT count(*) FILTER (WHERE state NOT IN ('done', 'failed')),
-        {", ".join(f"coalesce(sum({name}), 0)::bigint" for name in TOTALS)}
-    FROM generate_series(0, CAST(:parts AS integer) - 1) AS number
-    JOIN ingestion.drops ON principal = :principal AND flow = 'entities' AND idempotency_key = :before || number
-    LEFT JOIN LATERAL jsonb_to_record(result) AS of_part ({", ".join(f"{name} bigint" for name in TOTALS)}) ON true
-""")
-
-
-class BrokenStreamError(Exception):
-    """Bytes that are not what their encoding says; says which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +66,11 @@ def day_of(stream: str, *, now: datetime) -> str:
     try:
         made = UUID(stream)
     except ValueError:
-        return partition_of(now)
+        return day_of_arrival(now)
     if made.version != 7:
-        return partition_of(now)
+        return day_of_arrival(now)
     began = datetime.fromtimestamp((made.int >> 80) / 1000, UTC)
-    return partition_of(began) if timedelta() <= now - began <= LONGEST_STREAM else partition_of(now)
+    return day_of_arrival(began) if timedelta() <= now - began <= LONGEST_STREAM else day_of_arrival(now)
 
 
 def acknowledged(connection: sa.Connection, *, principal: str, name: StreamName) -> Acknowledged:
@@ -94,11 +78,11 @@ def acknowledged(connection: sa.Connection, *, principal: str, name: StreamName)
     parts = 0
     for step in _STEPS:  # parts have no gaps: the last one is looked for in ever smaller steps
         keys = [name.key(parts + step * count - 1) for count in range(1, _KEYS_AT_ONCE + 1)]
-        known = connection.scalars(_KNOWN, {"principal": principal, "keys": keys})
+        known = drop_queries.known_keys(connection, flow=NAME, principal=principal, keys=keys)
         parts = max((int(key.rpartition(":")[2]) + 1 for key in known), default=parts)
     if not parts:
         return Acknowledged()
-    last = connection.execute(_PART, {"principal": principal, "key": name.key(parts - 1)}).one()
+    last = drop_queries.by_key(connection, flow=NAME, principal=principal, key=name.key(parts - 1))
     given = last.attributes
     return Acknowledged(
         parts=parts,
@@ -114,9 +98,9 @@ def progress(
     connection: sa.Connection, *, principal: str, name: StreamName, parts: int
 ) -> tuple[int, dict[str, int]]:
     """How many of a channel's parts no run has ended yet, and the sums of what became of the others' records."""
-    given = {"principal": principal, "before": name.key(0)[:-1], "parts": parts}
-    unfinished, *sums = connection.execute(_PROGRESS, given).one()
-    return unfinished, dict(zip(TOTALS, sums, strict=True))
+    return drop_queries.sums_of_results(
+        connection, flow=NAME, principal=principal, key_prefix=name.key(0)[:-1], number=parts, figures=TOTALS
+    )
 
 
 class Cutter:
@@ -192,44 +176,3 @@ class Cutter:
         self.lines += count
         self.bytes += len(body)
         return segment
-
-
-Decode = Callable[[bytes], Iterator[bytes]]
-
-
-def decoder(coding: str) -> tuple[Decode, Callable[[], None]]:
-    """A function from arriving bytes to text, and one that raises `BrokenStreamError` if the text ended too early."""
-    if coding == "identity":
-        return lambda data: iter([data] if data else []), lambda: None
-    make: Callable[[], Any] = (
-        (lambda: zlib.decompressobj(wbits=31))
-        if coding == "gzip"
-        else zstandard.ZstdDecompressor(max_window_size=8 * 2**20).decompressobj
-    )
-    current = make()
-    begun = False
-
-    def decode(data: bytes) -> Iterator[bytes]:
-        nonlocal current, begun
-        pending = memoryview(data)
-        while pending:
-            if current.eof:
-                current, begun = make(), False
-            feed, pending = bytes(pending[:_FEED]), pending[_FEED:]
-            while feed:
-                begun = True
-                try:
-                    text = current.decompress(feed)
-                except (zlib.error, zstandard.ZstdError) as error:
-                    raise BrokenStreamError(f"the text is not valid {coding}: {error}") from error
-                if text:
-                    yield text
-                feed = current.unused_data if current.eof else b""
-                if feed:
-                    current = make()
-
-    def check() -> None:
-        if begun and not current.eof:
-            raise BrokenStreamError(f"the text is not valid {coding}: it ends too early")
-
-    return decode, check

@@ -1,8 +1,7 @@
 """What a run does with its claim: loads it, a bounded piece at a time; may be repeated, by the same process or another."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from uuid import UUID
 
 import psycopg
 import sqlalchemy as sa
@@ -12,24 +11,17 @@ from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.loading import load
 from ingestion_assets.entities.payload import stream_of
 from ingestion_assets.entities.refused_rows import refusal_of
+from ingestion_assets.entities.remembering import forget_told
 from ingestion_assets.entities.results import outcome_of, settled
 from ingestion_assets.entities.tables import LOCK
-from ingestion_assets.landing import claims
-from ingestion_assets.landing.claims import Claim, ClaimLostError, DropRef, LaneBusyError
+from ingestion_assets.landing import claims, drop_queries
+from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.late_segments import register_late
+from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.record_outcomes import revise
 from ingestion_assets.landing.storage import LandingStorage
-
-_HELD = sa.text(
-    "SELECT count(*) FROM ingestion.drops WHERE id = ANY(:ids) AND state = 'claimed' AND claim = :claim_id"
-)
-_EARLIER_PARTS = sa.text("""
-    SELECT count(*) FROM ingestion.drops
-    WHERE flow = 'entities' AND partition = :partition AND state IN ('landed', 'claimed') AND principal = :principal
-      AND id < :id AND id <> ALL(:mine) AND attributes ->> 'stream' = :stream AND NOT attributes ? 'redrive_of'
-""")
 
 
 class NotLoadedError(Exception):
@@ -76,7 +68,10 @@ class EntitiesWork:
             if raw is None:
                 raise RuntimeError("the connection is closed")
             raw.execute(LOCK)  # after which the tables and what is in force agree until the end
-            self._check_claim(connection, counted)
+            # A worker that stood still until others took its payloads must not write. Under the lock: while it is held nobody else loads,
+            # and whoever comes next finds what was said of these payloads.
+            claims.check_held(connection, self.claim, counted)
+            forget_told(connection)
             try:
                 return load(raw, self.entities(), drops, counted=counted)
             except psycopg.Error as error:
@@ -86,31 +81,12 @@ class EntitiesWork:
                     refusal_of(error)
                 ) from None  # what PostgreSQL says may quote the payload
 
-    def _check_claim(self, connection: sa.Connection, counted: Collection[UUID]) -> None:
-        """A worker that was stalled until others took its payloads must not write: what it would say is said. Raises `ClaimLostError`.
-
-        Under the lock: while it is held nobody else loads, and whoever comes next finds what was said of these payloads.
-        """
-        held = connection.scalar(_HELD, {"ids": list(counted), "claim_id": self.claim.claim_id})
-        if held != len(counted):
-            raise ClaimLostError(
-                f"{len(counted) - (held or 0)} payloads are no longer held by run {self.claim.run_id}"
-            )
-
     def _check_earlier_parts(self, connection: sa.Connection, drop: LandedDrop) -> None:
         """What waits in a stream is settled when all its parts are in. Raises `LaneBusyError`, which will pass."""
         if stream_of(drop) is None:
             return
-        open_parts = connection.scalar(
-            _EARLIER_PARTS,
-            {
-                "partition": drop.partition,
-                "principal": drop.principal,
-                "id": drop.id,
-                "mine": [ref.id for ref in self.claim.drops],
-                "stream": drop.attributes["stream"],
-            },
-        )
+        mine = [ref.id for ref in self.claim.drops]
+        open_parts = drop_queries.count_open_before(connection, drop, attribute="stream", apart_from=mine)
         if open_parts:
             raise LaneBusyError(
                 f"{open_parts} earlier parts of the stream {drop.attributes['stream']} are not in yet"

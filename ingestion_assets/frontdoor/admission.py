@@ -1,13 +1,17 @@
-"""Whether a flow's new payloads are still let in: not while one has been waiting for too long, or a new one would."""
+"""Whether a flow's new payloads are still let in: not while one has been waiting for too long, or a new one would.
+
+What is too long, the flow says. What a run works on does not wait: a run of hours closes nothing.
+"""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.frontdoor.problems import Problem, retry_after_header
+from ingestion_assets.landing.flows import TOO_LONG, Flow
 from ingestion_assets.landing.ledger import LedgerStatistics
 
 FRESH_S = 2.0
@@ -18,10 +22,20 @@ log = structlog.get_logger(__name__)
 
 
 class Backlog:
-    """The ledger's figures, read at most every `FRESH_S` seconds however often they are asked for."""
+    """The ledger's figures, read at most every `FRESH_S` seconds however often they are asked for.
 
-    def __init__(self, *, read: Callable[[], Awaitable[LedgerStatistics]], limit_s: float) -> None:
+    `limit_s`: from when on payloads of any flow are turned away, instead of what follows from each flow's normal wait.
+    """
+
+    def __init__(
+        self,
+        *,
+        read: Callable[[], Awaitable[LedgerStatistics]],
+        flows: Mapping[str, Flow],
+        limit_s: float | None = None,
+    ) -> None:
         self._read = read
+        self._flows = flows
         self._limit_s = limit_s
         self._statistics: LedgerStatistics | None = None
         self._read_at = -STALE_S
@@ -38,12 +52,20 @@ class Backlog:
             self._read_at = time.monotonic()
         return self._statistics
 
+    def overdue(self, statistics: LedgerStatistics) -> list[str]:
+        """The flows that have a payload waiting for longer than is normal."""
+        return sorted(
+            name
+            for name, flow in self._flows.items()
+            if statistics.waiting_s.get(name, 0.0) > flow.runs.waits_normally_s
+        )
+
     def admit(self, flow: str) -> None:
         """Raises `Problem` 503 while the flow is too far behind. Reads nothing."""
         known = self._statistics
         if known is None or time.monotonic() - self._read_at > STALE_S:
             return
-        limit = self._limit_s
+        limit = self._limit_s or TOO_LONG * self._flows[flow].runs.waits_normally_s
         age = known.waiting_s.get(flow, 0.0)
         if age > limit:
             why = f"has been waiting for {age:.0f} s (limit {limit:.0f} s): its runs are behind, or fail"

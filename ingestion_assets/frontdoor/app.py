@@ -1,27 +1,40 @@
 """The ASGI application: routers, error answers, documentation, start and stop."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
 import structlog
-from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketState
 
-from ingestion_assets.frontdoor import drift, health, receipts, rejects
+from ingestion_assets.frontdoor import (
+    drift,
+    health,
+    receipt_control,
+    receipt_events,
+    receipts,
+    rejects,
+    tickets,
+)
+from ingestion_assets.frontdoor.answers import json_response
+from ingestion_assets.frontdoor.docs_page import docs_page
 from ingestion_assets.frontdoor.door import FrontDoor
-from ingestion_assets.frontdoor.envelope import Endpoint, Envelope
-from ingestion_assets.frontdoor.openapi import describe, docs_page
-from ingestion_assets.frontdoor.problems import Problem, unexpected
+from ingestion_assets.frontdoor.flow_http import FlowHttp, Work
+from ingestion_assets.frontdoor.middleware import Endpoint, OuterLayer
+from ingestion_assets.frontdoor.openapi import describe
+from ingestion_assets.frontdoor.problems import Problem, error_item, invalid, unexpected
 from ingestion_assets.frontdoor.query import known_parameters
-
-Work = Callable[[FrontDoor], Coroutine[Any, Any, None]]
+from ingestion_assets.frontdoor.websockets import close_for
 
 SERVICE = "ingestion"
 PAUSE_S = 5.0
@@ -34,37 +47,34 @@ log = structlog.get_logger(__name__)
 
 
 class FrontDoorApp(FastAPI):
-    """FastAPI with the envelope as its outermost layer."""
+    """FastAPI within a layer of our own, which even its own error handling lies in."""
 
     door: FrontDoor
-    _envelope: ASGIApp
+    _outermost: ASGIApp
 
     def surround(self, *, direct: Mapping[tuple[str, str], Endpoint], door: FrontDoor) -> None:
-        """Put the envelope around everything."""
+        """Put the outer layer around everything."""
         self.door = door
-        self._envelope = Envelope(
+        self._outermost = OuterLayer(
             super().__call__, owner=self, direct=direct, metrics=door.metrics, stopping=lambda: door.stopping
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._envelope(scope, receive, send)
+        await self._outermost(scope, receive, send)
 
 
 def build_app(
     door: FrontDoor,
     *,
-    routers: Sequence[APIRouter],
-    direct: Mapping[tuple[str, str], Endpoint],
-    entities: Callable[[], Sequence[str]],
-    schemas: Callable[[], Mapping[str, Any]],
-    background: Sequence[Work] = (),
+    flows: Collection[FlowHttp],
+    faults: Sequence[str] = (),
 ) -> FrontDoorApp:
-    """The application around a front door that is not started yet.
+    """The application around a front door that is not started yet, with what the flows have at it.
 
-    `routers` are the flows'; `direct` names those of their endpoints that are called past the router, by method and path.
-    `entities` names what `/health` lists, `schemas` are those of the API document that change with them. `background` is what flows keep doing beside requests; it is started again
-    where it fails, and cancelled before the front door stops.
+    `faults` say which flows are left out and why; `/health` tells them.
     """
+    background = [work for flow in flows for work in flow.background]
+    direct = dict(ChainMap(*(dict(flow.direct) for flow in flows)))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -82,19 +92,22 @@ def build_app(
         title=SERVICE, version=version("ingestion-assets"), description=DESCRIPTION, lifespan=lifespan,
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, dependencies=[Depends(known_parameters)],
     )  # fmt: skip
-    app.state.entities = entities
+    app.state.health_of_flows = lambda: ChainMap(*(dict(flow.health()) for flow in flows))
+    app.state.faults = faults
     app.surround(direct=direct, door=door)
     app.add_exception_handler(Exception, _unexpected)
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid)
-    for router in (*routers, receipts.router, rejects.router, drift.router, health.router):
+    of_flows = [router for flow in flows for router in flow.routers]
+    own = (receipts, receipt_control, receipt_events, tickets, rejects, drift, health)
+    for router in (*of_flows, *(module.router for module in own)):
         app.include_router(router)
-    app.openapi = lambda: describe(app, schemas())
+    app.openapi = lambda: describe(app, ChainMap(*(dict(flow.schemas()) for flow in flows)))
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_document() -> Response:
-        return receipts.json_response(app.openapi())
+        return json_response(app.openapi())
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
@@ -117,9 +130,12 @@ async def _unexpected(_: Request, __: Exception) -> Response:
     return unexpected().response()
 
 
-async def _problem(_: Request, error: Exception) -> Response:
+async def _problem(asked: HTTPConnection, error: Exception) -> Any:
     if not isinstance(error, Problem):
         raise error
+    if isinstance(asked, WebSocket) and asked.application_state is not WebSocketState.CONNECTING:
+        await close_for(asked, error)
+        return None
     return error.response()
 
 
@@ -147,8 +163,6 @@ def _methods_at(request: Request) -> set[str]:
 async def _invalid(_: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
-    items: list[dict[str, Any]] = [
-        {"loc": list(item["loc"]), "msg": item["msg"], "type": item["type"]} for item in error.errors()
-    ]
-    where = ", ".join(".".join(map(str, item["loc"])) for item in items[:5])
-    return Problem(422, f"The request is not valid: {where}.", errors=items).response()
+    return invalid(
+        [error_item(*one["loc"], msg=one["msg"], type=one["type"]) for one in error.errors()]
+    ).response()

@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ingestion_assets.frontdoor.keys import ApiKey, create_key, list_keys, revoke_key
+from ingestion_assets.frontdoor.keys import ApiKey, create_key, known_scopes, list_keys, revoke_key
+from ingestion_assets.frontdoor.tokens import scopes_help
 from ingestion_assets.stores.postgres import engine
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
@@ -21,8 +22,7 @@ def create(
         typer.Option(
             "--scope",
             "-s",
-            help="What it may do; repeatable: conversations, modules:<site>, modules:*, repos, documents:<user>, "
-            "documents:*, entities, read, admin.",
+            help=f"What it may do; repeatable: {scopes_help(known_scopes())}.",
         ),
     ],
     days: Annotated[

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import UUID
@@ -12,22 +13,25 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.requests import Request
+from starlette.requests import HTTPConnection
 
 from ingestion_assets.frontdoor.admission import Backlog
 from ingestion_assets.frontdoor.bodies import BodyReader
-from ingestion_assets.frontdoor.budget import InflightBudget
+from ingestion_assets.frontdoor.body_memory import BodyMemory
 from ingestion_assets.frontdoor.dependencies import Dependencies
 from ingestion_assets.frontdoor.keyring import Keyring
-from ingestion_assets.frontdoor.late_rows import LateRows
 from ingestion_assets.frontdoor.limits import RateLimits
 from ingestion_assets.frontdoor.metrics import RequestMetrics
-from ingestion_assets.frontdoor.problems import Problem, retry_after_header, unavailable
+from ingestion_assets.frontdoor.notifications import Notifications
+from ingestion_assets.frontdoor.open_streams import OpenStreams
+from ingestion_assets.frontdoor.problems import Problem, too_many_requests, unavailable
+from ingestion_assets.frontdoor.receipt_lookup import ReceiptLookup
 from ingestion_assets.frontdoor.tokens import Principal
-from ingestion_assets.frontdoor.waiting import FinishedDrops
+from ingestion_assets.frontdoor.waiting import ReceiptWatch
 from ingestion_assets.landing import ledger
+from ingestion_assets.landing.channels import FINISHED, LANE_FREE, PROGRESS
 from ingestion_assets.landing.drops import LandingUnavailableError
-from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.flows import Flow, at_once
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.landing.waking import Waker
@@ -47,7 +51,7 @@ log = structlog.get_logger(__name__)
 
 
 class FrontDoor:
-    """One front door. `flows` are those whose rejects can be redriven here."""
+    """One front door. `flows` are those whose rejects can be redriven here, `channels` what flows notify of beside the spine."""
 
     def __init__(
         self,
@@ -56,6 +60,7 @@ class FrontDoor:
         storage: LandingStorage,
         flows: Mapping[str, Flow],
         waker: Waker,
+        channels: Collection[str] = (),
     ) -> None:
         url = settings.require("postgres_url")
         self.settings = settings
@@ -68,11 +73,11 @@ class FrontDoor:
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="frontdoor")
         self.intake = Intake(storage=storage, engine=self.engine, on_registered=waker.wake)
         self.clock = self.intake.clock
-        self.late_rows = LateRows(
+        self.receipts = ReceiptLookup(
             engine=self.engine, async_engine=self.async_engine, storage=storage, clock=self.clock
         )
-        self.metrics = RequestMetrics()
-        self.budget = InflightBudget(limit_bytes=settings.max_inflight_bytes)
+        self.metrics = RequestMetrics({name: flow.tally for name, flow in flows.items()})
+        self.body_memory = BodyMemory(limit_bytes=settings.max_inflight_bytes)
         self.bodies = BodyReader(settings)
         self.keyring = Keyring(
             engine=self.engine,
@@ -81,22 +86,26 @@ class FrontDoor:
             now=self.clock.now,
         )
         self.limits = RateLimits(policy=settings.rate_limit, store_url=settings.redis_url)
+        behind_s = min(BEHIND_S, (settings.backlog_limit_s or math.inf) / 10)
         self.backlog = Backlog(
-            read=lambda: ledger.statistics(
-                self.async_engine, behind_s=min(BEHIND_S, settings.backlog_limit_s / 10)
-            ),
+            read=lambda: ledger.statistics(self.async_engine, behind_s=behind_s, at_once=at_once(flows)),
+            flows=flows,
             limit_s=settings.backlog_limit_s,
         )
         self.dependencies = Dependencies(settings=settings, engine=self.async_engine, storage=storage)
-        self.finished = FinishedDrops(
+        self.notifications = Notifications(
             conninfo=driver_url(url, "psycopg")
             .set(drivername="postgresql")
             .render_as_string(hide_password=False),
-            read=lambda ids: ledger.receipts(self.async_engine, ids),
-            observe=self._note_finished,
-            lane_free=waker.wake,
-            deaf=lambda: waker.wake_all(flows),
+            channels=(FINISHED, LANE_FREE, PROGRESS, *channels),
+            on_listening=lambda: waker.wake_all(flows),
         )
+        self.notifications.observe(FINISHED, self._note_finished)
+        self.notifications.observe(LANE_FREE, waker.lane_freed)
+        self.finished = ReceiptWatch(
+            notifications=self.notifications, read=lambda ids: ledger.receipts(self.async_engine, ids)
+        )
+        self.streams = OpenStreams(most=settings.max_streams)
         self._finished_ids: set[UUID] = set()
         self._watch: asyncio.Task[None] | None = None
         self._resources: dict[str, tuple[Any, Callable[[], Awaitable[None]]]] = {}
@@ -104,7 +113,7 @@ class FrontDoor:
     async def start(self) -> None:
         self.waker.start()
         await self.intake.start()
-        await self.finished.start()
+        await self.notifications.start()
         self._watch = asyncio.create_task(self._keep_watch())
 
     async def stop(self) -> None:
@@ -113,7 +122,7 @@ class FrontDoor:
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)
-        await self.finished.stop()
+        await self.notifications.stop()
         await self.intake.stop()
         await asyncio.to_thread(self.waker.stop)
         await self.limits.stop()
@@ -123,7 +132,7 @@ class FrontDoor:
         with contextlib.suppress(SQLAlchemyError, OSError):
             await self.async_engine.dispose()
         self.threads.shutdown(wait=False, cancel_futures=True)
-        self.late_rows.stop()
+        self.receipts.stop()
 
     def stop_waiting(self) -> None:
         """Not ready any more; those who wait for an outcome get their receipt now."""
@@ -139,10 +148,14 @@ class FrontDoor:
             self._resources[name] = (made, lambda: close(made))
         return self._resources[name][0]
 
-    async def authenticate(self, request: Request, *scopes: str) -> Principal:
+    async def authenticate(self, request: HTTPConnection, *scopes: str) -> Principal:
         """Who sends this and whether they may, at this rate. Raises `Problem` 401, 403, 429, 503."""
+        principal = await self.keyring.principal(request.scope["state"]["headers"])
+        return await self.admit(request, principal, *scopes)
+
+    async def admit(self, request: HTTPConnection, principal: Principal, *scopes: str) -> Principal:
+        """Whether they may, at this rate. Raises `Problem` 403, 429."""
         state = request.scope["state"]
-        principal = await self.keyring.principal(state["headers"])
         state["principal"] = principal.name
         verdict = await self.limits.judge(principal.name)
         if verdict.headers:
@@ -150,10 +163,8 @@ class FrontDoor:
                 (name.lower().encode(), value.encode()) for name, value in verdict.headers
             )
         if not verdict.allowed:
-            raise Problem(
-                429,
-                f"The rate limit of this API key is used up; try again in {retry_after_header(verdict.retry_after_s)} s.",
-                headers={"Retry-After": retry_after_header(verdict.retry_after_s)},
+            raise too_many_requests(
+                "The rate limit of this API key is used up", retry_after_s=verdict.retry_after_s
             )
         if scopes and not principal.may(*scopes):
             raise Problem(403, f"This API key lacks the scope {' or '.join(scopes)}.")
@@ -169,9 +180,9 @@ class FrontDoor:
         async with ledger_needed():
             return await asyncio.get_running_loop().run_in_executor(self.threads, run)
 
-    def _note_finished(self, ids: Sequence[UUID]) -> None:
+    def _note_finished(self, payload: str) -> None:
         if len(self._finished_ids) < 100_000:
-            self._finished_ids.update(ids)
+            self._finished_ids.update(map(UUID, payload.split(",")))
 
     async def _keep_watch(self) -> None:
         turn = 0
@@ -219,6 +230,6 @@ async def ledger_needed(*, within_s: float = LEDGER_S) -> AsyncIterator[None]:
         raise unavailable("landing") from error
 
 
-def front_door(request: Request) -> FrontDoor:
-    """The front door that serves this request."""
+def front_door(request: HTTPConnection) -> FrontDoor:
+    """The front door that serves this request, or WebSocket."""
     return request.scope["app"].door

@@ -1,17 +1,17 @@
 """`GET /api/v1/drift`: message types and fields seen for the first time, by client version."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from ingestion_assets.frontdoor.door import front_door, ledger_needed
-from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
-from ingestion_assets.frontdoor.problems import Problem, error_item
-from ingestion_assets.frontdoor.receipts import json_response
+from ingestion_assets.frontdoor.openapi import keyed_errors, secured
+from ingestion_assets.frontdoor.paging import IdAndTextsCursor, id_and_texts_cursor, page
 from ingestion_assets.landing import drift
 
 router = APIRouter(prefix="/api/v1", tags=["operations"])
@@ -44,7 +44,7 @@ class DriftPage(BaseModel):
     ),
     response_model=DriftPage,
     responses=keyed_errors(),
-    openapi_extra={"security": SECURITY},
+    openapi_extra=secured(),
 )
 async def read_drift(
     request: Request,
@@ -52,21 +52,21 @@ async def read_drift(
         str | None, Query(max_length=64, pattern="^[a-z_]+$", description="Only of this flow.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Most items in one page.")] = 100,
-    cursor: Annotated[
-        str | None,
-        Query(
-            max_length=4000,
-            description="`next` of the page before.",
-            json_schema_extra={"pattern": drift.CURSOR},
-        ),
-    ] = None,
+    cursor: IdAndTextsCursor = None,
 ) -> Response:
     door = front_door(request)
     await door.authenticate(request, "read")
-    try:
-        async with ledger_needed():
-            page = await drift.report(door.async_engine, flow=flow, limit=limit, cursor=cursor)
-    except ValueError as error:
-        item = error_item("query", "cursor", msg="not a cursor of this list", type="cursor")
-        raise Problem(422, str(error), errors=[item]) from error
-    return json_response(page)
+    after = id_and_texts_cursor(cursor)
+    async with ledger_needed():
+        found = await drift.report(door.async_engine, flow=flow, limit=limit + 1, after=after)
+    return page(found, limit=limit, position=drift.position_of, item=_first_sight)
+
+
+def _first_sight(row: sa.Row[Any]) -> dict[str, Any]:
+    return {
+        "flow": row.flow,
+        "version": row.version or None,
+        "path": row.path,
+        "first_receipt": row.first_drop,
+        "first_seen": row.first_seen,
+    }

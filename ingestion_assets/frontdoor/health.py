@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter, Request
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.metrics import CONTENT_TYPE
 from ingestion_assets.frontdoor.openapi import errors
-from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.landing.clock import OFF_S
 
 router = APIRouter(tags=["operations"])
@@ -33,7 +33,9 @@ class Ready(BaseModel):
 
 
 class Health(BaseModel):
-    """The whole picture."""
+    """The whole picture; flows add what is theirs."""
+
+    model_config = ConfigDict(extra="allow")
 
     status: Literal["healthy", "degraded", "unhealthy"]
     service: str
@@ -42,14 +44,17 @@ class Health(BaseModel):
     database: str = Field(description="`connected` or `disconnected`.")
     dependencies: dict[str, Any] = Field(description="By name: `up` or `down`, and why.")
     rate_limits: str = Field(description="`shared`, `local` while the shared store is down, or `off`.")
-    backlog: dict[str, Any] = Field(description="Payloads that wait, and the age of the oldest in seconds.")
+    backlog: dict[str, Any] = Field(
+        description="Payloads that wait, for how many seconds the oldest does, payloads that runs work on, flows whose payloads wait for longer than is normal."
+    )
     clock_off_s: float | None = Field(
         description="Seconds by which this machine's clock is ahead of the ledger's."
     )
     unreadable_segments: list[dict[str, Any]] = Field(
         description="Segments on landing storage that cannot be read as a whole (the first ten): path, reason, since when."
     )
-    entities: list[str]
+    flows: list[str] = Field(description="The flows whose payloads are taken here.")
+    left_out: list[str] = Field(description="Flows that cannot be used, and why.")
 
 
 _UNAVAILABLE = {
@@ -85,11 +90,7 @@ async def ready(request: Request) -> Response:
         "reasons": reasons,
         "warnings": _clock_warnings(door),
     }
-    response = json_response(body)
-    if reasons:
-        response.status_code = 503
-        response.headers["Retry-After"] = "2"
-    return response
+    return json_response(body, 503, headers={"Retry-After": "2"}) if reasons else json_response(body)
 
 
 @router.get(
@@ -108,7 +109,15 @@ async def health(request: Request) -> Response:
     statistics = await door.backlog.refresh()
     unreadable = list(statistics.unreadable) if statistics else []
     off_s = door.clock.off_by()
-    degraded = down or (limits == "local" and door.settings.redis_url) or unreadable or _clock_warnings(door)
+    overdue = door.backlog.overdue(statistics) if statistics else []
+    degraded = (
+        down
+        or (limits == "local" and door.settings.redis_url)
+        or unreadable
+        or overdue
+        or _clock_warnings(door)
+        or request.app.state.faults
+    )
     status = "unhealthy" if "landing" in down or door.stopping else "degraded" if degraded else "healthy"
     body = {
         "status": status,
@@ -122,18 +131,20 @@ async def health(request: Request) -> Response:
         },
         "rate_limits": limits,
         "backlog": {
-            "landed": _landed(statistics.unfinished) if statistics else None,
+            "landed": _number(statistics.unfinished, "landed") if statistics else None,
+            "claimed": _number(statistics.unfinished, "claimed") if statistics else None,
+            "overdue": overdue,
             "oldest_unprocessed_s": statistics.oldest_unprocessed_s if statistics else None,
         },
         "clock_off_s": None if off_s is None else round(off_s, 3),
         "unreadable_segments": unreadable[:10],
-        "entities": list(request.app.state.entities()),
+        "flows": sorted(door.flows),
+        "left_out": list(request.app.state.faults),
+        **request.app.state.health_of_flows(),
     }
-    response = json_response(body)
     if status == "unhealthy":
-        response.status_code = 503
-        response.headers["Retry-After"] = "5"
-    return response
+        return json_response(body, 503, headers={"Retry-After": "5"})
+    return json_response(body)
 
 
 @router.get(
@@ -149,9 +160,9 @@ async def health(request: Request) -> Response:
 )
 async def metrics(request: Request) -> Response:
     door = front_door(request)
-    door.metrics.show_ledger(await door.backlog.refresh())
+    door.metrics.show_ledger(await door.backlog.refresh(), flows=door.flows)
     door.metrics.show_dependencies({name: error is None for name, error in door.dependencies.known.items()})
-    door.metrics.inflight.set(door.budget.used_bytes)
+    door.metrics.inflight.set(door.body_memory.used_bytes)
     door.metrics.waiting.set(door.finished.waiting)
     door.metrics.limiter.set(door.limits.mode == "shared")
     door.metrics.show_clock(door.clock.off_by())
@@ -179,5 +190,5 @@ def _clock_warnings(door: FrontDoor) -> list[str]:
     return [f"the clock of this machine is {abs(off_s):.0f} s {side} the ledger's; set it (NTP)"]
 
 
-def _landed(unfinished: dict[tuple[str, str], int]) -> int:
-    return sum(number for (_, state), number in unfinished.items() if state == "landed")
+def _number(unfinished: dict[tuple[str, str], int], wanted: str) -> int:
+    return sum(number for (_, state), number in unfinished.items() if state == wanted)

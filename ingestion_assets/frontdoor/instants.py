@@ -1,12 +1,13 @@
-"""Instants as query parameters: RFC 3339, not the numbers that the validating library would take for times, too."""
+"""Instants as query parameters: RFC 3339, so with an offset. Nobody is left to guess in which zone a time was meant."""
 
 import re
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
+# The validating library takes numbers for times, too.
 _NUMBER = re.compile(r"\s*[+-]?[\d._]+([eE][+-]?\d+)?\s*")
 
 
@@ -16,4 +17,10 @@ def _written_out(value: object) -> object:
     return value
 
 
-Instant = Annotated[datetime, BeforeValidator(_written_out)]
+def _aware(value: datetime) -> datetime:
+    if value.tzinfo is None:
+        raise PydanticCustomError("timezone_aware", "the time needs a zone, such as Z")
+    return value
+
+
+Instant = Annotated[datetime, BeforeValidator(_written_out), AfterValidator(_aware)]

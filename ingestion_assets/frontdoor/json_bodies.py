@@ -1,14 +1,13 @@
 """Small JSON bodies that are no payloads: read under the limits of every body, once the sender is known to be allowed, then checked."""
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from ingestion_assets.frontdoor.door import front_door
-from ingestion_assets.frontdoor.openapi import schema_of
-from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.receiving import check_media_type, received
+from ingestion_assets.frontdoor.problems import Problem, error_item, invalid
+from ingestion_assets.frontdoor.request_headers import check_media_type
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -19,9 +18,10 @@ async def json_body(request: Request, model: type[Model]) -> Model:
     Raises `Problem` 400, 408, 413, 415, 422, 503; `ClientDisconnect`.
     """
     door = front_door(request)
-    check_media_type(request.scope["state"]["headers"])
-    with door.budget.hold() as hold:
-        body = await received(request, hold)
+    headers = request.scope["state"]["headers"]
+    check_media_type(headers)
+    with door.body_memory.reserve() as reservation:
+        body = await door.bodies.read(request.receive, headers, reservation)
         door.bodies.check_depth(body)
         try:
             return model.model_validate_json(body)
@@ -29,22 +29,11 @@ async def json_body(request: Request, model: type[Model]) -> Model:
             raise _refused(error) from error
 
 
-def described(model: type[BaseModel]) -> dict[str, Any]:
-    """The `requestBody` of an endpoint that reads a `json_body`, for its OpenAPI operation."""
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": schema_of(model)}},
-        }
-    }
-
-
 def _refused(error: ValidationError) -> Problem:
     items = [
-        {"loc": ["body", *one["loc"]], "msg": one["msg"], "type": one["type"]}
+        error_item("body", *one["loc"], msg=one["msg"], type=one["type"])
         for one in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     if items[0]["type"] == "json_invalid":
         return Problem(400, f"The request body is not well-formed JSON: {items[0]['msg']}.", errors=items)
-    where = ", ".join(".".join(map(str, item["loc"])) for item in items[:5])
-    return Problem(422, f"The request is not valid: {where}.", errors=items)
+    return invalid(items)

@@ -10,7 +10,9 @@ import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 
+from ingestion_assets.flows import all_flows
 from ingestion_assets.frontdoor.tokens import digest, new_token, parse_scopes
+from ingestion_assets.landing.flows import Scope
 
 RESERVED_NAMES = frozenset({"admin", "inbox"})
 
@@ -48,6 +50,11 @@ class ApiKey:
 _SHOWN = [column for column in api_keys.c if column.name != "token_sha256"]
 
 
+def known_scopes() -> list[Scope]:
+    """Those of the flows there are."""
+    return [flow.scope for flow in all_flows().values() if flow.scope]
+
+
 def create_key(
     connection: sa.Connection, *, name: str, scopes: Iterable[str], expires_at: datetime | None = None
 ) -> tuple[ApiKey, str]:
@@ -69,7 +76,7 @@ def create_key(
                 id=uuid_utils.compat.uuid7(),
                 name=name,
                 token_sha256=digest(token),
-                scopes=parse_scopes(scopes),
+                scopes=parse_scopes(scopes, known_scopes()),
                 expires_at=expires_at,
             )
             .returning(*_SHOWN)

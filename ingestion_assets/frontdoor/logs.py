@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 
 import structlog
 
@@ -48,11 +49,21 @@ def configure_logging(*, level: str, as_json: bool) -> None:
 def _access_handler(*, as_json: bool) -> logging.Handler:
     """Access lines are many; they skip structlog's chain."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLine() if as_json else logging.Formatter("%(asctime)s access %(message)s"))
+    handler.setFormatter(JsonLine() if as_json else TextLine("%(asctime)s access %(message)s"))
     return handler
 
 
-class _JsonLine(logging.Formatter):
+class TextLine(logging.Formatter):
+    """In UTC, and written as structlog writes it: the lines stand among each other."""
+
+    converter = time.gmtime
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+
+class JsonLine(TextLine):
+    """As an object."""
+
     def format(self, record: logging.LogRecord) -> str:
         import msgspec  # noqa: PLC0415
 

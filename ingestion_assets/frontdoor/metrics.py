@@ -11,7 +11,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.utils import floatToGoString
 
 from ingestion_assets.landing.drops import Receipt
+from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.ledger import LedgerStatistics
+from ingestion_assets.landing.tallies import BY_OUTCOME, Tally
 from ingestion_assets.stores.disk import Disk
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -22,11 +24,13 @@ class RequestMetrics:
     """All metrics of one front door.
 
     Counters of outcomes (`ingestion_messages_total`, `ingestion_duration_seconds`) are fed by the notifications that
-    every front door gets of every finished drop: over several front doors take their maximum, not their sum.
+    every front door gets of every finished drop: over several front doors take their maximum, not their sum. `tallies` count
+    the records of a flow's payloads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tallies: Mapping[str, Tally]) -> None:
         self.registry = CollectorRegistry()
+        self._tallies = tallies
         self._requests = _Requests()
         self.registry.register(self._requests)
         self.count = self._requests.count
@@ -58,20 +62,22 @@ class RequestMetrics:
     def count_outcomes(self, receipts: Iterable[Receipt]) -> None:
         """Finished drops: their records by outcome and the time they took. Others, held ones too, count nothing yet."""
         for receipt in receipts:
-            if receipt.state in _FINISHED and receipt.finished_at is not None:
-                self._outcome_seconds.labels(receipt.flow).observe(
-                    max(0.0, (receipt.finished_at - receipt.received_at).total_seconds())
-                )
-            for (entity, status), number in outcome_counts(receipt).items():
+            if receipt.state not in _FINISHED or receipt.finished_at is None:
+                continue
+            seconds = (receipt.finished_at - receipt.received_at).total_seconds()
+            self._outcome_seconds.labels(receipt.flow).observe(max(0.0, seconds))
+            tally = self._tallies.get(receipt.flow, BY_OUTCOME)
+            for (entity, status), number in tally(receipt).items():
                 self._messages.labels(receipt.flow, entity, status).inc(number)
 
-    def show_ledger(self, statistics: LedgerStatistics | None) -> None:
-        """The ledger's figures; None while the ledger is down."""
+    def show_ledger(self, statistics: LedgerStatistics | None, *, flows: Mapping[str, Flow]) -> None:
+        """The ledger's figures, and what of them is normal; None while the ledger is down."""
         if statistics is None:
             for name in (
                 "ingestion_drops",
                 "ingestion_queue_depth",
                 "ingestion_oldest_unprocessed_seconds",
+                "ingestion_normal_wait_seconds",
                 "ingestion_expected_wait_seconds",
                 "ingestion_rejects",
                 "ingestion_unreadable_segments",
@@ -87,9 +93,17 @@ class RequestMetrics:
             depth[(flow,)] = depth.get((flow,), 0) + (number if state == "landed" else 0)
         self._show("ingestion_queue_depth", "Payloads that no run has claimed yet.", ("flow",), depth)
         self._show(
-            "ingestion_oldest_unprocessed_seconds", "Age of the oldest unprocessed payload.", (),
-            {(): statistics.oldest_unprocessed_s or 0.0},
-        )  # fmt: skip
+            "ingestion_oldest_unprocessed_seconds",
+            "For how long a flow's oldest payload has been waiting for its run.",
+            ("flow",),
+            {(name,): statistics.waiting_s.get(name, 0.0) for name in flows},
+        )
+        self._show(
+            "ingestion_normal_wait_seconds",
+            "For how long a flow's payload may wait before that counts as a fault.",
+            ("flow",),
+            {(name,): flow.runs.waits_normally_s for name, flow in flows.items()},
+        )
         waits = {(flow,): seconds for flow, seconds in statistics.expected_wait_s.items()}
         self._show(
             "ingestion_expected_wait_seconds",
@@ -126,7 +140,7 @@ class RequestMetrics:
         )
         if disk.bytes_a_day is not None and disk.days_left is not None:
             self._show(
-                "ingestion_disk_growth_bytes_per_day", "How much more of that disk is used each day, by the last 24 hours at most.",
+                "ingestion_disk_growth_bytes_per_day", "How much more of that disk is used each day, by the last days, without their fullest two hours.",
                 (), {(): disk.bytes_a_day},
             )  # fmt: skip
             self._show(
@@ -149,40 +163,6 @@ class RequestMetrics:
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _FINISHED = frozenset({"done", "failed"})
-_OF_A_SYNC = {
-    "new_modules": "stored", "returned_modules": "stored", "modified_modules": "stored",
-    "unchanged_modules": "duplicate",
-}  # fmt: skip
-_STATUS = {
-    "stored": "stored", "messages_processed": "stored", "inserted": "stored", "updated": "stored",
-    "messages_skipped": "duplicate", "unchanged": "duplicate",
-    "messages_failed": "rejected", "failed": "rejected", "superseded": "superseded", **_OF_A_SYNC,
-}  # fmt: skip
-_NAMES = {"entities": {"stored": "success", "duplicate": "success", "rejected": "error"}}
-"""What a flow's specification calls the outcomes in metrics, where it has names of its own."""
-
-
-def outcome_counts(receipt: Receipt) -> dict[tuple[str, str], int]:
-    """Records of a finished drop by entity and outcome; nothing of one that is not.
-
-    Outcomes are `stored`, `duplicate`, `superseded` and `rejected`, or what the flow calls them. A result that counts by
-    entity says which; the records of others are `message`s.
-    """
-    named = _NAMES.get(receipt.flow, {})
-    result = receipt.result or {}
-    if receipt.state not in _FINISHED:
-        return {}
-    if receipt.state == "failed" and not result.get("by_entity"):
-        return {("message", named.get("rejected", "rejected")): receipt.records}
-    counted = result.get("stats") or {name: result[name] for name in _OF_A_SYNC if name in result}
-    by_entity = result.get("by_entity") or {"message": counted or {"stored": receipt.records}}
-    counts: dict[tuple[str, str], int] = {}
-    for entity, numbers in by_entity.items():
-        for name, status in _STATUS.items():
-            if number := int(numbers.get(name) or 0):
-                outcome = named.get(status, status)
-                counts[entity, outcome] = counts.get((entity, outcome), 0) + number
-    return counts
 
 
 class _Requests:

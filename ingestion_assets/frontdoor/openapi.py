@@ -1,21 +1,20 @@
-"""How answers are described in the OpenAPI document, and a page that shows the document without outside help."""
+"""How endpoints and their answers are described in the OpenAPI document."""
 
 from collections.abc import Mapping
-from html import escape
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
-from starlette.responses import HTMLResponse
 
 from ingestion_assets.frontdoor.problems import MEDIA_TYPE, ErrorItem, ProblemDetails
+from ingestion_assets.frontdoor.receipt_view import ReceiptView
 
 _REFERENCE = "#/components/schemas/{model}"
 _WORDS = {
     400: ("Bad Request", "The request body is not well-formed JSON (invalid character (byte 7))."),
     401: ("Unauthorized", "An API key is needed: send it as `X-API-Key` or as `Authorization: Bearer`."),
-    403: ("Forbidden", "This API key lacks the scope conversations."),
+    403: ("Forbidden", "This API key lacks the scope read."),
     404: ("Not Found", "There is no such receipt."),
     405: ("Method Not Allowed", "This address does not take that method."),
     408: ("Request Timeout", "The request body did not arrive within 30 s."),
@@ -44,7 +43,7 @@ _HEADERS: dict[int, dict[str, Any]] = {
     503: {"Retry-After": {"description": "Seconds until another try makes sense.", **_TEXT}},
 }
 
-SECURITY = [{"ApiKey": []}, {"Bearer": []}]
+_SECURITY = [{"ApiKey": []}, {"Bearer": []}]
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -81,6 +80,62 @@ def header_parameter(name: str, description: str, example: str, **schema: Any) -
         "name": name, "in": "header", "required": False, "description": description,
         "schema": {"type": "string", **schema}, "example": example,
     }  # fmt: skip
+
+
+PREFER = header_parameter(
+    "Prefer", "`respond-async` answers with the receipt at once; `wait=N` waits at most N seconds (RFC 7240).", "wait=10"
+)  # fmt: skip
+IDEMPOTENCY_KEY = header_parameter(
+    "Idempotency-Key", "The same key with the same body and options gives the same receipt, never a second ingestion.",
+    "8e03978e-40d5-43dd-bc93-6894a57f9324", minLength=1, maxLength=255, pattern=r"^[!-~]+$",
+)  # fmt: skip
+_RECEIPT_HEADERS = {
+    "X-Receipt-Id": {"description": "Id of the receipt.", **_TEXT},
+    "Preference-Applied": {"description": "What of `Prefer` was followed.", **_TEXT},
+    "Idempotent-Replayed": {"description": "`true` if this key and body were accepted before.", **_TEXT},
+}
+_RECEIPT = "0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"
+
+
+def outcome(description: str, **more: Any) -> dict[str, Any]:
+    """A `responses` entry for what became of a payload: `description`, the headers of such answers, and `more`."""
+    return {"description": description, "headers": _RECEIPT_HEADERS, **more}
+
+
+def receipt_to_come(
+    *, flow: str, partition: str, subject: str | None = None, or_else: str = ""
+) -> dict[str, Any]:
+    """The `responses` entry of 202. `or_else`: what it may mean beside that the outcome is still to come."""
+    landed = {
+        "id": _RECEIPT, "state": "landed", "flow": flow, "partition": partition, "subject": subject, "records": 1,
+        "size_bytes": 281, "received_at": "2026-01-31T09:30:01Z", "url": f"/api/v1/receipts/{_RECEIPT}", "registered": False,
+    }  # fmt: skip
+    return {
+        "model": ReceiptView,
+        "description": f"On durable storage, the outcome is still to come{or_else}; the receipt.",
+        "headers": {**_RECEIPT_HEADERS, "Location": {"description": "Address of the receipt.", **_TEXT}},
+        "content": {"application/json": {"example": landed}},
+    }
+
+
+def events(description: str, data: str, **more: Any) -> dict[str, Any]:
+    """A `responses` entry for Server-Sent Events; `data` says what they carry."""
+    texts = {name: {"type": "string"} for name in ("data", "id", "event")}
+    schema = {"type": "object", "description": f"A Server-Sent Event; {data}", "properties": texts}
+    return {"description": description, "content": {"text/event-stream": {"schema": schema}}, **more}
+
+
+def secured(*parameters: dict[str, Any]) -> dict[str, Any]:
+    """The `openapi_extra` of an endpoint that asks for a key, with the headers that it reads itself."""
+    return {"security": _SECURITY} | ({"parameters": [*parameters]} if parameters else {})
+
+
+def takes(
+    schema: dict[str, Any], *parameters: dict[str, Any], example: Any = None, media_type: str = "application/json"
+) -> dict[str, Any]:  # fmt: skip
+    """As `secured`, of an endpoint that takes a body of this schema."""
+    content = {"schema": schema} if example is None else {"schema": schema, "example": example}
+    return secured(*parameters) | {"requestBody": {"required": True, "content": {media_type: content}}}
 
 
 def reference(name: str) -> dict[str, Any]:
@@ -135,42 +190,3 @@ def _name_schema(content: dict[str, Any], schemas: dict[str, Any]) -> None:
         schemas.update(schema.get("$defs", {}))
         schemas[name] = {key: value for key, value in schema.items() if key != "$defs"}
         content["schema"] = reference(name)
-
-
-def docs_page(document: dict[str, Any]) -> HTMLResponse:
-    """The document as one plain page: no scripts, nothing fetched from elsewhere."""
-    parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
-        f"<title>{escape(document['info']['title'])}</title><style>{_STYLE}</style><main>",
-        f"<h1>{escape(document['info']['title'])} {escape(document['info']['version'])}</h1>",
-        f"<p>{escape(document['info'].get('description', ''))}</p>",
-        "<p>Machine-readable: <a href='/openapi.json'>/openapi.json</a></p>",
-    ]
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            parts.append(_operation(path, method, operation))
-    return HTMLResponse("".join(parts) + "</main></html>")
-
-
-def _operation(path: str, method: str, operation: dict[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><td><code>{escape(one['name'])}</code><td>{escape(one['in'])}<td>{escape(one.get('description', ''))}"
-        for one in operation.get("parameters", [])
-    )
-    answers = "".join(
-        f"<tr><td>{escape(str(status))}<td>{escape(answer.get('description', ''))}<td>{escape(', '.join(answer.get('content', {})))}"
-        for status, answer in sorted(operation.get("responses", {}).items())
-    )
-    return (
-        f"<details><summary><b>{method.upper()}</b> <code>{escape(path)}</code> {escape(operation.get('summary', ''))}"
-        f"</summary><p>{escape(operation.get('description', ''))}</p>"
-        + (f"<h4>Parameters</h4><table>{rows}</table>" if rows else "")
-        + f"<h4>Answers</h4><table>{answers}</table></details>"
-    )
-
-
-_STYLE = (
-    "body{font:16px/1.5 system-ui,sans-serif;margin:0;color:#1b1f24;background:#fff}main{max-width:60rem;margin:2rem auto;"
-    "padding:0 1rem}details{border-top:1px solid #d0d7de;padding:.6rem 0}summary{cursor:pointer}b{display:inline-block;"
-    "min-width:4.5rem}td{padding:.15rem 1rem .15rem 0;vertical-align:top}code{background:#f3f4f6;padding:.1rem .3rem}"
-)

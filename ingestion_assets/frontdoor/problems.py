@@ -39,12 +39,15 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         *,
         headers: Mapping[str, str] | None = None,
         errors: Sequence[Mapping[str, Any]] | None = None,
+        retry_after_s: float | None = None,
         **members: Any,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.headers = dict(headers or {})
+        if retry_after_s is not None:
+            self.headers["Retry-After"] = retry_after_header(retry_after_s)
         self.errors = errors
         self.members = members
 
@@ -66,6 +69,12 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         return Response(msgspec.json.encode(body), self.status, media_type=MEDIA_TYPE, headers=self.headers)
 
 
+def invalid(errors: Sequence[Mapping[str, Any]]) -> Problem:
+    """422 that names what is wrong by its place; `errors` as `error_item` makes them."""
+    places = [f"{'.'.join(map(str, item['loc']))} ({item['msg']})" for item in errors[:5]]
+    return Problem(422, f"The request is not valid: {', '.join(places)}.", errors=errors)
+
+
 def unexpected() -> Problem:
     """500 that gives nothing away."""
     return Problem(500, "Something went wrong on the server; the request id finds it in the log.")
@@ -76,9 +85,15 @@ def unavailable(dependency: str, *, retry_after_s: float = 5, why: str = "is not
     return Problem(
         503,
         f"{dependency} {why}; try again later.",
-        headers={"Retry-After": retry_after_header(retry_after_s)},
+        retry_after_s=retry_after_s,
         dependency=dependency,
     )
+
+
+def too_many_requests(why: str, *, retry_after_s: float, headers: Mapping[str, str] | None = None) -> Problem:
+    """429 that says when to come again."""
+    detail = f"{why}; try again in {retry_after_header(retry_after_s)} s."
+    return Problem(429, detail, headers=headers, retry_after_s=retry_after_s)
 
 
 def retry_after_header(seconds: float) -> str:

@@ -1,13 +1,9 @@
-"""HTTP/1.1 connections with limits on what comes before the body, time and bytes, and with answers written in one go."""
+"""HTTP/1.1 connections with limits on what comes before the body, in time and bytes. How answers are written: `exchange`."""
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 import httptools
-from starlette.types import Receive
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ingestion_assets.frontdoor.connections import bounds
 from ingestion_assets.frontdoor.heads import (
@@ -22,6 +18,11 @@ from ingestion_assets.frontdoor.heads import (
 )
 from ingestion_assets.frontdoor.lingering import Lingering
 from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.uvicorn_internals import (
+    HIGH_WATER_LIMIT,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 HEAD_S = 15.0
 REFUSED = "http.refused"
@@ -40,17 +41,13 @@ class GuardedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
-        self._deadline: float | None = (
-            None  # loop time at which a head that goes on, or silence, has lasted too long
-        )
+        self._deadline: float | None = None  # loop time at which a head or silence has lasted too long
         self._since = 0.0  # loop time of the last answer, or of the connection
         self._read_bytes = 0  # of the last read
         self._head_bytes: int | None = None  # of a head that goes on, but for the read in which it began
         self._framing: list[tuple[bytes, bytes]] | None = None  # headers that were found in order last
         self._body_came = False  # in the last read
-        self._between_bytes = (
-            0  # of a body's framing and trailers, since a read that brought some of the body
-        )
+        self._between_bytes = 0  # of framing and trailers since a read that brought some of the body
         self._lingering: Lingering | None = None
         self._leaving = False
 
@@ -91,6 +88,9 @@ class GuardedProtocol(HttpToolsProtocol):
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
+                if self._opens_websocket():
+                    self._go_on_as_websocket(data[upgrade.args[0] :])
+                    return
                 self._go_on_after(upgrade, data)
         except httptools.HttpParserError as error:
             self._refuse(refusal_of(error, data))
@@ -117,6 +117,24 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as another:
                 upgrade = another
+
+    def _opens_websocket(self) -> bool:
+        """Not among requests that are still being answered: those are no browser's."""
+        answered = not self.pipeline and (self.cycle is None or self.cycle.response_complete)
+        return answered and self.parser.get_method() == b"GET" and self._should_upgrade()
+
+    def _go_on_as_websocket(self, rest: bytes) -> None:
+        """Hand the connection over with the head that was read, as uvicorn does, and `rest`, which came with it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._deadline = None
+        self.connections.discard(self)
+        websocket: Any = self.ws_protocol_class
+        protocol = websocket(config=self.config, server_state=self.server_state, app_state=self.app_state)
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        lines = [b"%b: %b\r\n" % header for header in self.headers]
+        protocol.data_received(b"GET %b HTTP/1.1\r\n%b\r\n%b" % (self.url, b"".join(lines), rest))
 
     def on_headers_complete(self) -> None:
         fits = self._head_bytes is None and self._read_bytes <= HEAD_BYTES
@@ -279,56 +297,3 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(too_slow(HEAD_S))
         else:
             self.transport.close()
-
-
-def exchange_of(receive: Receive) -> RequestResponseCycle | None:
-    """uvicorn's cycle of one request and its answer, whose ASGI `receive` this is; None where another server serves."""
-    owner = getattr(receive, "__self__", None)
-    return owner if isinstance(owner, RequestResponseCycle) else None
-
-
-class _Gently:
-    """The transport of an exchange that ends its connection while its request still comes in."""
-
-    def __init__(self, transport: asyncio.Transport, protocol: GuardedProtocol) -> None:
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-        self.close = protocol.linger
-
-
-def end_gently(exchange: RequestResponseCycle) -> None:
-    """The answer of `exchange` will end the connection: if not all of the request is there, only after the rest."""
-    protocol = exchange.transport.get_protocol() if exchange.more_body else None
-    if isinstance(protocol, GuardedProtocol):
-        exchange.transport = _Gently(exchange.transport, protocol)  # type: ignore[assignment]
-
-
-async def answer(
-    exchange: RequestResponseCycle,
-    *,
-    status: int,
-    headers: Iterable[tuple[bytes, bytes]],
-    lines: bytes,
-    body: bytes | memoryview,
-    close: bool,
-) -> None:
-    """Write a whole answer. `headers`, that of the length among them, and `lines`, which are headers too, are ours and
-    well-formed; `close` ends the connection.
-
-    The same as ASGI's two messages to uvicorn, in a quarter of the time: those are checked and put together header by header.
-    """
-    if exchange.flow.write_paused and not exchange.disconnected:
-        await exchange.flow.drain()
-    if exchange.disconnected:
-        return
-    exchange.response_started = exchange.response_complete = True
-    exchange.waiting_for_100_continue = False
-    ends = close or not exchange.keep_alive
-    head = b"\r\n".join([b": ".join(header) for header in (*exchange.default_headers, *headers)])
-    last = b"connection: close\r\n\r\n" if ends else b"\r\n"
-    exchange.transport.write(b"".join((STATUS_LINE[status], head, b"\r\n", lines, last, body)))
-    exchange.message_event.set()
-    if ends:
-        end_gently(exchange)
-        exchange.transport.close()
-    exchange.on_response()

@@ -6,10 +6,10 @@ A misspelt filter that is passed over answers with everything, a misspelt `atomi
 from collections.abc import Collection, Sequence
 from urllib.parse import parse_qsl
 
-from fastapi import Request
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.params import Query
 from fastapi.routing import APIRoute
+from starlette.requests import HTTPConnection
 
 from ingestion_assets.frontdoor.problems import Problem, error_item
 
@@ -18,7 +18,7 @@ LONGEST = 100  # characters of a name that an answer repeats
 _known: dict[object, frozenset[str]] = {}  # by endpoint
 
 
-async def known_parameters(request: Request) -> None:
+async def known_parameters(request: HTTPConnection) -> None:
     """A dependency of every route: raises `Problem` 422 for parameters that the route's endpoint does not have."""
     check_parameters(request.scope["query_string"], _parameters_of(request.scope["route"]))
 

@@ -9,6 +9,14 @@ from pydantic import BaseModel, Field
 from ingestion_assets.landing.drops import Receipt
 
 
+class ProgressView(BaseModel):
+    """How far the run at work on a payload has come."""
+
+    number: int = Field(description="Counts what the payload's runs have told, from 1.")
+    at: datetime
+    state: dict[str, Any] = Field(description="What the flow says of it.")
+
+
 class ReceiptView(BaseModel):
     """One accepted payload and what became of it."""
 
@@ -31,6 +39,11 @@ class ReceiptView(BaseModel):
     run_url: str | None = Field(None, description="That run in the Dagster UI.")
     result: dict[str, Any] | None = Field(None, description="The flow's result body, once done.")
     errors: list[dict[str, Any]] | None = None
+    wanted: Literal["pause", "cancel"] | None = Field(
+        None,
+        description="What was asked for: of a payload at work, the run comes to it at its next safe point.",
+    )
+    progress: ProgressView | None = Field(None, description="How far it is, in flows whose runs take long.")
     registered: bool = Field(
         True,
         description="False while only landing storage knows of it: at first, where nobody waits, or as long as the ledger is down.",
@@ -65,25 +78,19 @@ class RecordOutcomePage(BaseModel):
     next: str | None = Field(description="Cursor of the next page, null at the end.")
 
 
+_SHOWN = [name for name in ReceiptView.model_fields if name in Receipt.__struct_fields__]
+
+
+def receipt_url(drop_id: UUID | str) -> str:
+    """Where a receipt is read."""
+    return f"/api/v1/receipts/{drop_id}"
+
+
 def receipt_json(receipt: Receipt, *, runs_url: str) -> dict[str, Any]:
     """The receipt as JSON."""
-    address = f"/api/v1/receipts/{receipt.id}"
-    return {
-        "id": receipt.id,
-        "state": receipt.state,
-        "flow": receipt.flow,
-        "partition": receipt.partition,
-        "subject": receipt.subject,
-        "records": receipt.records,
-        "size_bytes": receipt.size_bytes,
-        "attempts": receipt.attempts,
-        "received_at": receipt.received_at,
-        "claimed_at": receipt.claimed_at,
-        "finished_at": receipt.finished_at,
-        "run_id": receipt.run_id,
+    address = receipt_url(receipt.id)
+    return {name: getattr(receipt, name) for name in _SHOWN} | {
         "run_url": f"{runs_url}/{receipt.run_id}" if receipt.run_id else None,
-        "result": receipt.result,
-        "errors": receipt.errors,
         "url": address,
         "records_url": f"{address}/records",
         "registered": True,

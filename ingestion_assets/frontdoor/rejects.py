@@ -9,14 +9,13 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.cursors import IdCursor, encode_cursor, id_cursor
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
 from ingestion_assets.frontdoor.instants import Instant
-from ingestion_assets.frontdoor.openapi import SECURITY, keyed_errors
+from ingestion_assets.frontdoor.openapi import keyed_errors, secured
+from ingestion_assets.frontdoor.paging import IdCursor, id_cursor, listed
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.landing import redriving, rejects
-from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.landing.ledger import Page
 from ingestion_assets.landing.redriving import Redriven, UnknownFlowError
 from ingestion_assets.landing.rejects import StoredReject
@@ -28,7 +27,6 @@ PAGE_BYTES = 16 * 2**20
 """Records of one page are so long together at most, unless the first alone is longer."""
 REDRIVE_S = 120.0
 
-_SECURED: dict[str, Any] = {"security": SECURITY}
 RejectId = Annotated[
     UUID, Path(description="The reject's id.", examples=["0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"])
 ]
@@ -83,7 +81,7 @@ class RedrivenPage(BaseModel):
     description="Records that were kept because they could not be stored, oldest first; fewer to a page where they are large. Needs the scope `read`.",
     response_model=RejectPage,
     responses=keyed_errors(),
-    openapi_extra=_SECURED,
+    openapi_extra=secured(),
 )
 async def list_rejects(
     request: Request,
@@ -103,18 +101,13 @@ async def list_rejects(
             flow=flow,
             receipt=receipt,
             kind=kind,
-            since=_aware(since),
+            since=since,
             limit=limit,
             max_bytes=PAGE_BYTES,
             cursor=position,
         )
     )
-    return json_response(
-        {
-            "items": [reject_json(one) for one in page.items],
-            "next": encode_cursor(page.next and UUID(page.next)),
-        }
-    )
+    return listed([reject_json(one) for one in page.items], UUID(page.next) if page.next else None)
 
 
 @router.post(
@@ -124,7 +117,7 @@ async def list_rejects(
     description=f"Sends the rejects that match and were not sent again before, at most {REDRIVEN_AT_ONCE} at a time. Needs the scope `admin`.",
     response_model=RedrivenPage,
     responses=keyed_errors(409),
-    openapi_extra=_SECURED,
+    openapi_extra=secured(),
 )
 async def redrive_by_filter(
     request: Request, flow: OfFlow = None, receipt: OfReceipt = None, kind: OfKind = None, since: Since = None
@@ -137,14 +130,14 @@ async def redrive_by_filter(
             flow=flow,
             receipt=receipt,
             kind=kind,
-            since=_aware(since),
+            since=since,
             open_only=True,
             limit=REDRIVEN_AT_ONCE,
             max_bytes=PAGE_BYTES,
         )
     )
     redriven = await _redrive(door, page.items)
-    return json_response({"items": redriven, "next": encode_cursor(page.next and UUID(page.next))})
+    return listed(redriven, UUID(page.next) if page.next else None)
 
 
 @router.get(
@@ -154,7 +147,7 @@ async def redrive_by_filter(
     description="One record that could not be stored, whole. Needs the scope `read`.",
     response_model=RejectView,
     responses=keyed_errors(404),
-    openapi_extra=_SECURED,
+    openapi_extra=secured(),
 )
 async def read_reject(request: Request, reject_id: RejectId) -> Response:
     door = front_door(request)
@@ -169,7 +162,7 @@ async def read_reject(request: Request, reject_id: RejectId) -> Response:
     description="Sends one record or payload on its way again and answers with the receipt of that try. Needs the scope `admin`.",
     response_model=RedrivenItem,
     responses=keyed_errors(404, 409),
-    openapi_extra=_SECURED,
+    openapi_extra=secured(),
 )
 async def redrive(request: Request, reject_id: RejectId) -> Response:
     door = front_door(request)
@@ -191,10 +184,6 @@ async def _redrive(door: FrontDoor, chosen: list[StoredReject]) -> list[Redriven
             return await redriving.redrive(door.engine, door.intake, door.flows, chosen)
     except UnknownFlowError as error:
         raise Problem(409, f"{str(error).capitalize()}; nothing of it was sent.") from error
-    except LandingUnavailableError as error:
-        raise Problem(
-            503, "landing storage cannot take payloads now; try again later.", headers={"Retry-After": "5"}
-        ) from error
 
 
 def reject_json(reject: StoredReject) -> dict[str, Any]:
@@ -207,14 +196,3 @@ def reject_json(reject: StoredReject) -> dict[str, Any]:
     except UnicodeDecodeError:
         view["record_base64"] = base64.b64encode(reject.record).decode()
     return view
-
-
-def _aware(since: datetime | None) -> datetime | None:
-    if since is not None and since.tzinfo is None:
-        item = {
-            "loc": ["query", "since"],
-            "msg": "the time needs a zone, such as Z",
-            "type": "timezone_aware",
-        }
-        raise Problem(422, "The time in `since` needs a zone, such as Z.", errors=[item])
-    return since

@@ -3,15 +3,15 @@
 import re
 import secrets
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
+from ingestion_assets.landing.flows import Scope
+
 PREFIX = "ing_"
 _SHAPE = re.compile(r"ing_([A-Za-z0-9_-]{43})([0-9a-f]{8})")
-_SCOPE = re.compile(
-    r"(conversations|repos|entities|read|admin|(modules|documents):(\*|[A-Za-z0-9][A-Za-z0-9._@-]{0,127}))"
-)
+_OF_ALL = ("read", "admin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Principal:
     scopes: frozenset[str]
 
     def may(self, *wanted: str) -> bool:
-        """Whether one of the wanted scopes is held; `admin` holds all, `modules:*` every `modules:<site>`."""
+        """Whether one of the wanted scopes is held; `admin` holds all, `sites:*` every `sites:<one>`."""
         return any(allows(self.scopes, scope) for scope in wanted)
 
 
@@ -34,17 +34,20 @@ def allows(held: frozenset[str], wanted: str) -> bool:
     return bool(colon) and f"{family}:*" in held
 
 
-def parse_scopes(scopes: Iterable[str]) -> list[str]:
-    """The scopes, sorted and without repetitions. Raises `ValueError` for one that does not exist."""
+def scopes_help(known: Iterable[Scope]) -> str:
+    """What scopes there are, for a person: those of flows, and those that go beyond one flow."""
+    return ", ".join([*(one for scope in known for one in scope.help()), *_OF_ALL])
+
+
+def parse_scopes(scopes: Iterable[str], known: Collection[Scope]) -> list[str]:
+    """The scopes, sorted and without repetitions. Raises `ValueError` for one that is not `known` and not for all flows."""
+    grammar = re.compile("|".join([*(scope.grammar() for scope in known), *_OF_ALL]))
     wanted = sorted({scope.strip() for scope in scopes})
     if not wanted:
         raise ValueError("a key needs at least one scope")
     for scope in wanted:
-        if not _SCOPE.fullmatch(scope):
-            raise ValueError(
-                f"unknown scope {scope!r}: use conversations, modules:<site>, modules:*, repos, documents:<user>, "
-                "documents:*, entities, read or admin"
-            )
+        if not grammar.fullmatch(scope):
+            raise ValueError(f"unknown scope {scope!r}: use {scopes_help(known)}")
     return wanted
 
 

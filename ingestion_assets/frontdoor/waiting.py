@@ -1,173 +1,118 @@
-"""Requests that wait for an outcome: one LISTEN connection for all, and a look at the ledger to make sure."""
+"""Receipts as they change: requests that wait for an outcome, and streams that follow a payload to its end.
+
+Each looks at the ledger when it hears of a change, and every `RECHECK_S` to make sure; looks at the same time are one query.
+"""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from uuid import UUID
 
-import msgspec
-import psycopg
-import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingestion_assets.landing.drops import Lane, Receipt
-from ingestion_assets.stores.postgres import KEEPALIVE
+from ingestion_assets.frontdoor.notifications import Notifications
+from ingestion_assets.landing.channels import FINISHED, PROGRESS
+from ingestion_assets.landing.drops import Receipt
 
-FINISHED = "ingestion_finished"
-LANE_FREE = "ingestion_lane_free"
 TERMINAL = frozenset({"done", "failed", "held"})  # nothing more comes by itself
+OVER = frozenset({"done", "failed"})  # nothing more comes at all
 RECHECK_S = 1.0
 READ_S = 5.0
-RECONNECT_S = 0.5
-
-log = structlog.get_logger(__name__)
 
 ReadReceipts = Callable[[Sequence[UUID]], Awaitable[dict[UUID, Receipt]]]
 
 
-class _LaneFree(msgspec.Struct):
-    flow: str
-    lane: str
+class ReceiptWatch:
+    """Watches the receipts that somebody here waits for. `read` gives those of the ledger by the ids asked for."""
 
-
-class FinishedDrops:
-    """Tells waiting requests when their drop is done or failed.
-
-    `observe` is called with every id that finishes, waited for or not; `lane_free` with lanes that a run has left,
-    which the same connection hears of; `deaf` each time it begins to listen, as it may have missed something.
-    """
-
-    def __init__(
-        self,
-        *,
-        conninfo: str,
-        read: ReadReceipts,
-        observe: Callable[[Sequence[UUID]], None],
-        lane_free: Callable[[set[Lane]], None],
-        deaf: Callable[[], None],
-    ) -> None:
-        self._conninfo = conninfo
+    def __init__(self, *, notifications: Notifications, read: ReadReceipts) -> None:
+        self._notifications = notifications
         self._read = read
-        self._observe = observe
-        self._lane_free = lane_free
-        self._deaf = deaf
-        self._waiting: dict[UUID, set[asyncio.Future[Receipt | None]]] = {}
-        self._announced: set[UUID] = set()
-        self._wake = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._asked: dict[UUID, asyncio.Future[Receipt | None]] = {}
+        self._reading: asyncio.Task[None] | None = None
         self._stopping = False
-        self.listening = False
-
-    async def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._resolve())]
-
-    async def stop(self) -> None:
-        self.release()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.waiting = 0
+        """How many requests wait for an outcome."""
 
     def release(self) -> None:
         """Let all who wait go on without an outcome, now and from now on: the process is about to stop."""
         self._stopping = True
-        for futures in self._waiting.values():
-            for future in futures:
-                if not future.done():
-                    future.set_result(None)
-
-    @property
-    def waiting(self) -> int:
-        """How many requests wait."""
-        return sum(map(len, self._waiting.values()))
+        self._notifications.tell_all()
 
     async def outcome(self, drop_id: UUID, *, timeout_s: float, known: bool = False) -> Receipt | None:
-        """The receipt once the drop is done or failed; None if that takes longer or the process stops.
+        """The receipt once nothing more comes by itself; None if that takes longer or the process stops.
 
         `known`: the drop was there before, so that it may be finished already.
         """
-        if self._stopping:
-            return None
-        future: asyncio.Future[Receipt | None] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(drop_id, set()).add(future)
-        if known:
-            self._announce([drop_id])
+        self.waiting += 1
         try:
-            async with asyncio.timeout(timeout_s):
-                return await future
+            with self._notifications.subscribe((FINISHED, str(drop_id))) as news:
+                async with asyncio.timeout(timeout_s):
+                    if not known and not self._stopping:
+                        await news.wait(RECHECK_S)
+                    while not self._stopping:
+                        receipt = await self._look(drop_id)
+                        if receipt is not None and receipt.state in TERMINAL:
+                            return receipt
+                        await news.wait(RECHECK_S)
         except TimeoutError:
-            return None
+            pass
         finally:
-            futures = self._waiting.get(drop_id)
-            if futures is not None:
-                futures.discard(future)
-                if not futures:
-                    del self._waiting[drop_id]
+            self.waiting -= 1
+        return None
 
-    def _announce(self, ids: Iterable[UUID]) -> None:
-        self._announced.update(ids)
-        self._wake.set()
+    async def follow(
+        self, drop_id: UUID, *, quiet_s: float, seen: str | None = None
+    ) -> AsyncGenerator[Receipt | None, None]:
+        """The receipt now and whenever it or its progress has changed, until it is over or the process stops.
 
-    async def _listen(self) -> None:
-        while True:
-            try:
-                connection = await psycopg.AsyncConnection.connect(
-                    self._conninfo, autocommit=True, connect_timeout=3, application_name="ingestion-listen", **KEEPALIVE
-                )  # fmt: skip
-                async with connection:
-                    await connection.execute(f"LISTEN {FINISHED}")
-                    await connection.execute(f"LISTEN {LANE_FREE}")
-                    self.listening = True
-                    self._deaf()
-                    async for notification in connection.notifies():
-                        if notification.channel == FINISHED:
-                            self._notified(notification.payload)
-                        else:
-                            self._left(notification.payload)
-            except (psycopg.Error, OSError) as error:
-                if self.listening:
-                    log.warning("listening_interrupted", error=str(error).strip())
-            finally:
-                self.listening = False
-            await asyncio.sleep(RECONNECT_S)
+        The `version` that was `seen` already is left out. None after `quiet_s` seconds without a change. Who takes long to take
+        one gets the newest next: none is kept for it.
+        """
+        places = [(channel, str(drop_id)) for channel in (FINISHED, PROGRESS)]
+        told = seen
+        told_at = asyncio.get_running_loop().time()
+        with self._notifications.subscribe(*places) as news:
+            while not self._stopping:
+                receipt = await self._look(drop_id)
+                now = asyncio.get_running_loop().time()
+                if receipt is not None and version(receipt) != told:
+                    told, told_at = version(receipt), now
+                    yield receipt
+                if receipt is not None and receipt.state in OVER:
+                    return
+                if now - told_at >= quiet_s:
+                    told_at = now
+                    yield None
+                await news.wait(RECHECK_S)
 
-    def _notified(self, payload: str) -> None:
-        ids: list[UUID] = []
-        for part in payload.split(","):
-            with contextlib.suppress(ValueError):
-                ids.append(UUID(part))
-        self._observe(ids)
-        waited_for = [drop_id for drop_id in ids if drop_id in self._waiting]
-        if waited_for:
-            self._announce(waited_for)
+    async def _look(self, drop_id: UUID) -> Receipt | None:
+        """The receipt, None where the ledger does not answer or does not know it (yet)."""
+        asked = self._asked.get(drop_id)
+        if asked is None:
+            asked = self._asked[drop_id] = asyncio.get_running_loop().create_future()
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_asked())
+        return await asyncio.shield(asked)
 
-    def _left(self, payload: str) -> None:
+    async def _read_asked(self) -> None:
         try:
-            lane = msgspec.json.decode(payload, type=_LaneFree)
-        except msgspec.MsgspecError:
-            return
-        self._lane_free({Lane(lane.flow, "", lane.lane)})
+            while self._asked:
+                asked, self._asked = self._asked, {}
+                receipts: dict[UUID, Receipt] = {}
+                try:
+                    async with asyncio.timeout(READ_S):
+                        receipts = await self._read(list(asked))
+                except (SQLAlchemyError, OSError, TimeoutError):
+                    pass  # looked at again in RECHECK_S
+                finally:
+                    for drop_id, future in asked.items():
+                        if not future.done():
+                            future.set_result(receipts.get(drop_id))
+        finally:
+            self._reading = None
 
-    async def _resolve(self) -> None:
-        while True:
-            try:
-                async with asyncio.timeout(RECHECK_S):
-                    await self._wake.wait()
-            except TimeoutError:
-                self._announced.update(self._waiting)
-            self._wake.clear()
-            asked, self._announced = [one for one in self._announced if one in self._waiting], set()
-            if asked:
-                await self._answer(asked)
 
-    async def _answer(self, asked: list[UUID]) -> None:
-        try:
-            async with asyncio.timeout(READ_S):
-                receipts = await self._read(asked)
-        except (SQLAlchemyError, OSError, TimeoutError):
-            return  # looked at again in RECHECK_S
-        for drop_id, receipt in receipts.items():
-            if receipt.state not in TERMINAL:
-                continue
-            for future in self._waiting.get(drop_id, ()):
-                if not future.done():
-                    future.set_result(receipt)
+def version(receipt: Receipt) -> str:
+    """Tells one state of a receipt from another; the id of the event that shows it."""
+    number = receipt.progress["number"] if receipt.progress else 0
+    return "-".join([str(number), receipt.state, *([receipt.wanted] if receipt.wanted else [])])

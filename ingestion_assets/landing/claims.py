@@ -1,53 +1,34 @@
-"""Which drops a run works on: taking them under the lane's lease, finishing them, giving them back.
+"""Which drops a run works on: taking them under the lane's lease, and their bytes. How a claim ends: `finishing`.
 
-A claim belongs to the *root* run, so that Dagster's retries and re-executions go on with the same drops. The lease is
-what keeps two runs out of one lane; it belongs to the run that lives, is renewed by its worker's heartbeat and ends
-by itself when the worker does.
+A claim belongs to the *root* run, so that Dagster's retries and re-executions go on with the same drops; the lease, to the run
+that lives.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 
 from ingestion_assets.landing.clock import Sample, take_sample
-from ingestion_assets.landing.dispatch import announce
-from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Lane, Reject
-from ingestion_assets.landing.record_outcomes import pack
-from ingestion_assets.landing.rejects import insert_rejects
+from ingestion_assets.landing.drops import AcceptedFacts, LandedDrop, Lane, accepted_facts
+from ingestion_assets.landing.leases import take_lease
 from ingestion_assets.landing.segments import unpack
 from ingestion_assets.landing.storage import LandingStorage
-from ingestion_assets.landing.tables import dispatches, drops, leases
+from ingestion_assets.landing.tables import dispatches, drops
 
 MAX_DROPS = 5000
 ISOLATE_FROM_ATTEMPT = 2
-
-
-class LaneBusyError(Exception):
-    """Another live run holds the lane."""
 
 
 class ClaimLostError(Exception):
     """The claim is no longer this run's: its lease ended and the drops were given to another run."""
 
 
-@dataclass(frozen=True, slots=True)
-class DropRef:
-    """A claimed drop without its bytes."""
+class DropRef(AcceptedFacts, frozen=True):
+    """A claimed drop without its bytes, and where they lie."""
 
-    id: UUID
-    flow: str
-    partition: str
-    lane: str
-    principal: str
-    subject: str | None
-    received_at: datetime
-    attributes: dict[str, str]
-    records: int
     size_bytes: int
     body_sha256: bytes
     segment: str
@@ -84,31 +65,11 @@ class Claim:
             yield tuple(group)
 
 
-_REF = [drops.c[name] for name in DropRef.__dataclass_fields__]
+_REF = [drops.c[name] for name in DropRef.__struct_fields__]
 
 
 def _refs(rows: Sequence[sa.Row[Any]]) -> tuple[DropRef, ...]:
-    return tuple(sorted((DropRef(*row) for row in rows), key=lambda drop: drop.id))
-
-
-def take_lease(connection: sa.Connection, lane: Lane, *, run_id: str, lease_s: float) -> None:
-    """Hold the lane for a run, for `lease_s` from now unless it is renewed. Raises `LaneBusyError`."""
-    taken = connection.execute(
-        sa.text("""
-            INSERT INTO ingestion.leases AS lease (flow, lane, holder, expires_at)
-            VALUES (:flow, :lane, :run_id, clock_timestamp() + make_interval(secs => :lease_s))
-            ON CONFLICT (flow, lane) DO UPDATE
-                SET holder = excluded.holder, expires_at = excluded.expires_at
-                WHERE lease.holder = excluded.holder OR lease.expires_at < clock_timestamp()
-            RETURNING holder
-        """),
-        {"flow": lane.flow, "lane": lane.name, "run_id": run_id, "lease_s": lease_s},
-    ).one_or_none()
-    if taken is None:
-        holder = connection.scalar(
-            sa.select(leases.c.holder).where(leases.c.flow == lane.flow, leases.c.lane == lane.name)
-        )
-        raise LaneBusyError(f"run {holder} is working on the lane {lane.name} of {lane.flow}")
+    return tuple(sorted((DropRef(**row._mapping) for row in rows), key=lambda drop: drop.id))
 
 
 def claim_landed(
@@ -195,8 +156,8 @@ def claim_partition(
 ) -> Claim:
     """Take a whole partition to rebuild it. Raises `LaneBusyError`.
 
-    With `take_open` the drops that wait or failed are claimed too, so that this run ends them; without, only
-    those that are done are looked at, and the ledger stays as it is.
+    With `take_open` the drops that wait or failed are claimed too, so that this run ends them, but for those that somebody
+    cancelled; without, only those that are done are looked at, and the ledger stays as it is.
     """
     for lane in lanes:
         take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
@@ -204,7 +165,7 @@ def claim_partition(
     if take_open:
         connection.execute(
             sa.update(drops)
-            .where(mine, drops.c.state.in_(("landed", "failed")))
+            .where(mine, drops.c.state.in_(("landed", "failed")), drops.c.wanted.is_(None))
             .values(
                 state="claimed",
                 claim=claim_id,
@@ -221,6 +182,17 @@ def claim_partition(
     return Claim(claim_id, run_id, tuple(lanes), _refs(rows), take_sample(connection), rebuild=True)
 
 
+def check_held(connection: sa.Connection, claim: Claim, ids: Collection[UUID]) -> None:
+    """Raises `ClaimLostError` unless the claim still holds these drops."""
+    among = drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID)))
+    mine = sa.select(sa.func.count()).where(
+        among, drops.c.state == "claimed", drops.c.claim == claim.claim_id
+    )
+    held = connection.execute(mine).scalar_one()
+    if held != len(ids):
+        raise ClaimLostError(f"{len(ids) - held} payloads are no longer held by run {claim.run_id}")
+
+
 def load(storage: LandingStorage, refs: Sequence[DropRef]) -> list[LandedDrop]:
     """The drops with their bytes, verified.
 
@@ -228,15 +200,7 @@ def load(storage: LandingStorage, refs: Sequence[DropRef]) -> list[LandedDrop]:
     """
     return [
         LandedDrop(
-            id=ref.id,
-            flow=ref.flow,
-            partition=ref.partition,
-            lane=ref.lane,
-            principal=ref.principal,
-            subject=ref.subject,
-            received_at=ref.received_at,
-            attributes=ref.attributes,
-            records=ref.records,
+            **accepted_facts(ref),
             body=unpack(
                 storage.read(ref.segment, offset=ref.offset, length=ref.length),
                 digest=ref.body_sha256,
@@ -245,149 +209,3 @@ def load(storage: LandingStorage, refs: Sequence[DropRef]) -> list[LandedDrop]:
         )
         for ref in refs
     ]
-
-
-def renew(connection: sa.Connection, *, run_ids: Sequence[str], lease_s: float) -> None:
-    """Keep the leases of live runs; the workers' heartbeat calls it."""
-    connection.execute(
-        sa.text("""
-            UPDATE ingestion.leases SET expires_at = clock_timestamp() + make_interval(secs => :lease_s)
-            WHERE holder = ANY(:run_ids)
-        """),
-        {"run_ids": list(run_ids), "lease_s": lease_s},
-    )
-
-
-def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutcome]) -> None:
-    """End the drops of a claim, keep their outcomes, free the lanes and tell the waiting.
-
-    Drops of a rebuild that were done before keep the receipt they gave. Raises `ClaimLostError`, and then writes nothing.
-    """
-    expected = {drop.id for drop in claim.drops if not (claim.rebuild and drop.state == "done")}
-    ended = [outcome for outcome in outcomes if outcome.drop_id in expected]
-    if missing := expected - {outcome.drop_id for outcome in ended}:
-        raise ValueError(f"no outcome for {len(missing)} drops of the claim, {min(missing)} among them")
-    rows = [
-        {
-            "id": str(outcome.drop_id),
-            "state": outcome.state,
-            "result": outcome.result,
-            "errors": list(outcome.errors) or None,
-        }
-        for outcome in ended
-    ]
-    updated = connection.execute(
-        sa.text("""
-            UPDATE ingestion.drops SET state = outcome.state, result = outcome.result, errors = outcome.errors,
-                   finished_at = CASE WHEN outcome.state <> 'held' THEN clock_timestamp() END
-            FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS outcome (id uuid, state text, result jsonb, errors jsonb)
-            WHERE drops.id = outcome.id AND drops.state = 'claimed' AND drops.claim = :claim_id
-        """),
-        {"rows": msgspec.json.encode(rows).decode(), "claim_id": claim.claim_id},
-    ).rowcount
-    if updated != len(rows):
-        raise ClaimLostError(
-            f"{len(rows) - updated} of {len(rows)} drops are no longer held by run {claim.run_id}"
-        )
-    _insert_records(connection, ended)
-    insert_rejects(connection, {drop.id: drop.flow for drop in claim.drops}, ended)
-    release(connection, claim.run_id)
-    _notify_finished(connection, [outcome.drop_id for outcome in ended])
-
-
-def _insert_records(connection: sa.Connection, outcomes: Sequence[DropOutcome]) -> None:
-    rows = [
-        {"drop_id": outcome.drop_id, "outcomes": pack(outcome.records)}
-        for outcome in outcomes
-        if outcome.records
-    ]
-    if rows:
-        connection.execute(
-            sa.text("""
-                INSERT INTO ingestion.receipt_records (drop_id, outcomes) VALUES (:drop_id, :outcomes)
-                ON CONFLICT (drop_id) DO UPDATE SET outcomes = excluded.outcomes
-            """),
-            rows,
-        )
-
-
-def release(connection: sa.Connection, run_id: str) -> None:
-    """End the run's leases and dispatch, and tell whoever starts the next run that its lanes are free."""
-    lanes = connection.execute(
-        sa.delete(leases).where(leases.c.holder == run_id).returning(leases.c.flow, leases.c.lane)
-    ).all()
-    connection.execute(
-        sa.update(dispatches)
-        .where(dispatches.c.run_id == run_id, dispatches.c.state == "claimed")
-        .values(state="finished", ended_at=sa.func.clock_timestamp())
-    )
-    announce(connection, [(lane.flow, lane.lane) for lane in lanes])
-
-
-def _notify_finished(connection: sa.Connection, ids: Sequence[UUID]) -> None:
-    """Tell the waiting front doors. A notification holds less than 8000 bytes, so 200 ids at a time."""
-    for start in range(0, len(ids), 200):
-        payload = ",".join(map(str, ids[start : start + 200]))
-        connection.execute(sa.select(sa.func.pg_notify("ingestion_finished", payload)))
-
-
-def give_back(
-    connection: sa.Connection,
-    claim_id: str,
-    *,
-    error: dict[str, Any],
-    transient: bool,
-    delay_s: float,
-    max_attempts: int,
-    pause_s: float = 0.0,
-    alone: bool = False,
-) -> int:
-    """Return the drops of a claim that was not finished; the last attempt makes them `failed`. Gives their number.
-
-    `alone`: they were too much together, so each is taken alone the next time; one that already was is `failed`.
-
-    `transient` errors are nobody's fault and do not count as an attempt. The first time they may be taken again at
-    once, then after `delay_s`, 3, 7, 15… times that, up to a minute; in any case not within `pause_s`. A failed drop is kept whole as a reject of kind `payload`. The lanes stay held: `release` frees them.
-    """
-    rows = connection.execute(
-        sa.text("""
-            UPDATE ingestion.drops SET
-                attempts = CASE WHEN :alone THEN GREATEST(attempts + :counted, :isolate_from) ELSE attempts + :counted END,
-                deferrals = deferrals + 1,
-                state = CASE WHEN ended.for_good THEN 'failed' ELSE 'landed' END,
-                finished_at = CASE WHEN ended.for_good THEN clock_timestamp() END,
-                not_before = clock_timestamp()
-                    + make_interval(secs => GREATEST(:pause_s, LEAST(60, :delay_s * (2 ^ LEAST(deferrals, 10) - 1)))),
-                claim = NULL,
-                errors = CAST(:errors AS jsonb)
-            FROM (
-                SELECT id AS drop_id, attempts + :counted >= :max_attempts OR :alone AND attempts >= :isolate_from AS for_good
-                FROM ingestion.drops WHERE claim = :claim_id AND state = 'claimed'
-            ) ended
-            WHERE id = ended.drop_id AND claim = :claim_id AND state = 'claimed'
-            RETURNING id, flow, state
-        """),
-        {
-            "claim_id": claim_id,
-            "counted": 0 if transient else 1,
-            "delay_s": delay_s,
-            "pause_s": pause_s,
-            "max_attempts": max_attempts,
-            "alone": alone,
-            "isolate_from": ISOLATE_FROM_ATTEMPT,
-            "errors": msgspec.json.encode([error]).decode(),
-        },
-    ).all()
-    end_as_rejects(connection, {row.id: row.flow for row in rows if row.state == "failed"}, error)
-    return len(rows)
-
-
-def end_as_rejects(connection: sa.Connection, failed: Mapping[UUID, str], error: dict[str, Any]) -> None:
-    """Keep failed drops (with their flows) as rejects of kind `payload`, and tell those who wait for them."""
-    insert_rejects(connection, failed, [_payload_reject(drop_id, error) for drop_id in failed])
-    _notify_finished(connection, list(failed))
-
-
-def _payload_reject(drop_id: UUID, error: dict[str, Any]) -> DropOutcome:
-    reason = str(error.get("reason", "the run failed"))
-    return DropOutcome(drop_id, {}, rejects=[Reject(-1, "payload", str(error.get("code")), reason, b"")])

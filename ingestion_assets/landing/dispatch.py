@@ -2,35 +2,36 @@
 
 A run is started for a lane iff the lane has landed drops whose time has come, no run holds the lane, and no run that
 was asked for is still to claim them. A lane rests for a while after each start, as every run costs disk, unless somebody
-waits for what is in it or much has gathered. A lane whose runs end one after the other before they claim anything, for
+waits for what is in it or much has gathered. Of a flow that allows only so many runs at once no more are asked for; the others
+wait in the ledger, where what is urgent can still overtake. A lane whose runs end one after the other before they claim anything, for
 whatever reason, gets its next one ever later. `lanes_to_dispatch` decides; the ledger's unique index on pending dispatches
 makes the decision hold when several processes take it at once.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
 
 from ingestion_assets.landing.drops import Lane
+from ingestion_assets.landing.flows import Runs
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, PARTITION_TAG
 from ingestion_assets.landing.tables import dispatches
-
-LANE_TAG = "ingestion/lane"
-FLOW_TAG = "ingestion/flow"
-DISPATCH_TAG = "ingestion/dispatch"
-PARTITION_TAG = "dagster/partition"
-LANE_CHANNEL = "ingestion_lane_free"
 
 IN_VAIN_AT_ONCE = 3
 IN_VAIN_FIRST_S = 5.0
 IN_VAIN_LONGEST_S = 300.0
 GATHERED_DROPS = 100  # or so many bytes: more than a run's start costs, so that a lane under load never rests
 GATHERED_BYTES = 2**20
+DISPATCHED_FIRST = 1000  # added to a flow's priority: dispatched runs go before backfills in Dagster's queue
+
+_NO_RUNS: Mapping[str, Runs] = MappingProxyType({})
+_NO_BOUND: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class LaneState:
     in_vain_s: float = 0.0
     """Seconds since the last of those was lost."""
     rest_s: float = 0.0
-    """Seconds until its rest is over: none where much has gathered, or where what is oldest was given back by a run."""
+    """Seconds until its rest is over: none where much has gathered, or where what is oldest was in a run before."""
 
     @property
     def paused_s(self) -> float:
@@ -67,6 +68,7 @@ class Dispatch:
 
     id: UUID
     lane: Lane
+    priority: int = 0
 
     def tags(self) -> dict[str, str]:
         """Run tags. The ledger re-dispatches lost runs, so Dagster's own retries stay off."""
@@ -76,13 +78,23 @@ class Dispatch:
             DISPATCH_TAG: str(self.id),
             PARTITION_TAG: self.lane.partition,
             "dagster/max_retries": "0",
+            "dagster/priority": str(DISPATCHED_FIRST + self.priority),
         }
 
 
 def lanes_to_dispatch(
-    states: Collection[LaneState], *, at_most: int, waited_for: Collection[tuple[str, str | None]] = ()
+    states: Collection[LaneState],
+    *,
+    at_most: int,
+    waited_for: Collection[tuple[str, str | None]] = (),
+    runs: Mapping[str, Runs] = _NO_RUNS,
+    room: Mapping[str, int] = _NO_BOUND,
 ) -> list[Lane]:
-    """The lanes that need a run, longest waiting first. `waited_for`: flow and name of those that do not rest."""
+    """The lanes that need a run, by priority, then longest waiting first.
+
+    `waited_for`: flow and name of those that do not rest; `runs`: what flows say of theirs; `room`: how many more of a
+    flow may go on, where that is bounded.
+    """
     waiting = [
         state
         for state in states
@@ -90,7 +102,38 @@ def lanes_to_dispatch(
         and not state.pending
         and not state.due_in_s(waited_for=(state.lane.flow, state.lane.name) in waited_for)
     ]
-    return [state.lane for state in sorted(waiting, key=lambda state: (state.oldest, state.lane))[:at_most]]
+    left = dict(room)
+    chosen: list[Lane] = []
+    for state in sorted(waiting, key=lambda state: (-_priority(runs, state.lane), state.oldest, state.lane)):
+        flow = state.lane.flow
+        if flow in left:
+            if left[flow] <= 0:
+                continue
+            left[flow] -= 1
+        chosen.append(state.lane)
+    return chosen[:at_most]
+
+
+def _priority(runs: Mapping[str, Runs], lane: Lane) -> int:
+    return runs[lane.flow].priority if lane.flow in runs else 0
+
+
+_BUSY = sa.text("""
+    SELECT flow, count(*) AS runs FROM (
+        SELECT flow, holder AS run FROM ingestion.leases
+        WHERE flow = ANY(:flows) AND expires_at > clock_timestamp() GROUP BY flow, holder
+        UNION ALL SELECT flow, id::text FROM ingestion.dispatches WHERE flow = ANY(:flows) AND state = 'pending'
+    ) run GROUP BY flow
+""")
+
+
+def room(connection: sa.Connection, runs: Mapping[str, Runs]) -> dict[str, int]:
+    """How many more runs may go on, of those of these flows that allow only so many at once. Reads nothing where none does."""
+    bounds = {flow: one.at_once for flow, one in runs.items() if one.at_once is not None}
+    if not bounds:
+        return {}
+    busy = {row.flow: row.runs for row in connection.execute(_BUSY, {"flows": list(bounds)})}
+    return {flow: max(0, at_once - busy.get(flow, 0)) for flow, at_once in bounds.items()}
 
 
 # From lane to lane by the index, then the oldest of each: a long backlog costs no more to look at than a short one.
@@ -118,7 +161,7 @@ _STATES = """
                    WHERE d.flow = l.flow AND d.lane = l.lane AND d.state = 'pending') AS pending,
            vain.in_vain, vain.in_vain_s, coalesce(resting.rest_s, 0)::float8 AS rest_s
     FROM ({lanes}) l CROSS JOIN LATERAL (
-        SELECT partition, received_at, deferrals FROM ingestion.drops
+        SELECT partition, received_at, claimed_at FROM ingestion.drops
         WHERE state = 'landed' AND flow = l.flow AND lane = l.lane
           AND (not_before IS NULL OR not_before <= clock_timestamp())
         ORDER BY id LIMIT 1
@@ -137,7 +180,7 @@ _STATES = """
             WHERE d.flow = l.flow AND d.lane = l.lane AND d.state = 'finished'
               AND d.requested_at > clock_timestamp() - make_interval(secs => :rest_s)
             ORDER BY requested_at DESC LIMIT 1
-        ) newest WHERE rest_s > 0 AND oldest.deferrals = 0 AND NOT (
+        ) newest WHERE rest_s > 0 AND oldest.claimed_at IS NULL AND NOT (
             SELECT count(*) >= {drops} OR coalesce(sum(size_bytes), 0) >= {bytes} FROM (
                 SELECT size_bytes FROM ingestion.drops
                 WHERE state = 'landed' AND flow = l.flow AND lane = l.lane ORDER BY id LIMIT {drops}
@@ -179,18 +222,13 @@ def lane_states(
     ]
 
 
-def announce(connection: sa.Connection, lanes: Iterable[tuple[str, str]]) -> None:
-    """Tell the front doors that these lanes, (flow, name) each, may want a run. The sensor finds out by itself."""
-    for flow, name in sorted(set(lanes)):
-        payload = msgspec.json.encode({"flow": flow, "lane": name}).decode()
-        connection.execute(sa.select(sa.func.pg_notify(LANE_CHANNEL, payload)))
-
-
-def request(connection: sa.Connection, lanes: Sequence[Lane]) -> list[Dispatch]:
+def request(
+    connection: sa.Connection, lanes: Sequence[Lane], runs: Mapping[str, Runs] = _NO_RUNS
+) -> list[Dispatch]:
     """Write down that runs are being asked for; lanes that somebody else just asked for are left out."""
     dispatched = []
     for lane in lanes:
-        dispatch = Dispatch(uuid_utils.compat.uuid7(), lane)
+        dispatch = Dispatch(uuid_utils.compat.uuid7(), lane, _priority(runs, lane))
         inserted = connection.execute(
             insert(dispatches)
             .values(id=dispatch.id, flow=lane.flow, lane=lane.name, partition=lane.partition, state="pending")

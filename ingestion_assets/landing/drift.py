@@ -1,6 +1,6 @@
 """Format drift: which types and fields a flow has seen, by client version, and which receipt brought them first."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 LONGEST_PATH = 200
 MOST_NEW_PATHS = 500  # of one drop: keys made of data must not flood the table
 _MOST_REMEMBERED = 50_000
+
+Position = tuple[UUID, str, str, str]
 
 _seen: set[tuple[str, str, str]] = set()
 
@@ -68,43 +70,15 @@ def observe(engine: sa.Engine, *, flow: str, drop_id: UUID, paths: Mapping[str, 
 
 
 async def report(
-    engine: AsyncEngine, *, flow: str | None = None, limit: int = 100, cursor: str | None = None
-) -> dict[str, Any]:
-    """The newest first: `{"items": [{flow, version, path, first_receipt, first_seen}], "next": cursor or null}`.
-
-    Raises `ValueError` for a cursor that is none of ours.
-    """
-    after: dict[str, Any] = {"after": None, "a_flow": None, "a_version": None, "a_path": None}
-    if cursor is not None:
-        after = _opened(cursor)
+    engine: AsyncEngine, *, flow: str | None = None, limit: int = 100, after: Position | None = None
+) -> Sequence[sa.Row[Any]]:
+    """The newest first, those after a position: flow, version ('' where the client names none), path, first_drop, first_seen."""
+    drop, a_flow, a_version, a_path = after or (None, None, None, None)
+    place = {"after": drop, "a_flow": a_flow, "a_version": a_version, "a_path": a_path}
     async with engine.connect() as connection:
-        rows = (await connection.execute(_LIST, {"flow": flow, "limit": limit + 1, **after})).all()
-    items = [
-        {
-            "flow": row.flow,
-            "version": row.version or None,
-            "path": row.path,
-            "first_receipt": str(row.first_drop),
-            "first_seen": row.first_seen.isoformat(),
-        }
-        for row in rows[:limit]
-    ]
-    return {"items": items, "next": _closed(rows[limit - 1]) if len(rows) > limit else None}
+        return (await connection.execute(_LIST, {"flow": flow, "limit": limit, **place})).all()
 
 
-CURSOR = "^([0-9a-f]{2}){16,}$"
-"""What a cursor looks like; every text that looks so is one."""
-
-
-def _closed(row: Any) -> str:
-    return (row.first_drop.bytes + "\0".join((row.flow, row.version, row.path)).encode()).hex()
-
-
-def _opened(cursor: str) -> dict[str, Any]:
-    try:
-        place = bytes.fromhex(cursor)
-        drop = UUID(bytes=place[:16])
-    except ValueError as error:
-        raise ValueError("The cursor is not one of this listing.") from error
-    flow, version, path = [*place[16:].decode(errors="replace").split("\0"), "", "", ""][:3]
-    return {"after": drop, "a_flow": flow, "a_version": version, "a_path": path}
+def position_of(row: sa.Row[Any]) -> Position:
+    """Where a row of the report stands."""
+    return row.first_drop, row.flow, row.version, row.path

@@ -1,6 +1,8 @@
 """The spine's vocabulary: what a payload is called on its way from acceptance to outcome. No I/O here.
 
-What is made for each request is a `msgspec.Struct`, which takes a fifth of the time that a frozen dataclass takes.
+The facts of a payload are written once, in `DropFacts`: what stands before its body on landing storage, its row, and all that is
+made of the row have them from there. What is made for each request is a `msgspec.Struct`, which takes a fifth of the time
+that a frozen dataclass takes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,25 +16,50 @@ import msgspec
 State = Literal["landed", "claimed", "held", "done", "failed"]
 
 
-class NewDrop(msgspec.Struct, frozen=True, kw_only=True):
-    """A payload as the front door hands it over: decoded, authenticated, not yet durable.
+class DropFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a payload when it comes.
 
-    `body` is what is kept untouched; `records` counts the records inside; `attributes` are small facts that later
-    stages want (content type, client version, remote address…).
+    `records` counts the records inside; `attributes` are small facts that later stages want (content type, client version, remote
+    address…). One more fact is a field here, None by default for the payloads that lack it, and a migration that adds the column.
     """
 
     flow: str
     partition: str
     lane: str
     principal: str
-    body: bytes
     records: int
     subject: str | None = None
     idempotency_key: str | None = None
-    attributes: Mapping[str, str] = msgspec.field(default_factory=dict)
+    attributes: Mapping[str, str] = {}
 
 
-class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+class NewDrop(DropFacts, frozen=True, kw_only=True):
+    """A payload as the front door hands it over: decoded, authenticated, not yet durable. `body` is kept untouched."""
+
+    body: bytes
+
+
+class AcceptedFacts(DropFacts, frozen=True):
+    """What is known of a payload from its acceptance on: the id of its receipt, and when it came."""
+
+    id: UUID
+    received_at: datetime
+
+
+def accepted_facts(drop: AcceptedFacts) -> dict[str, Any]:
+    """These facts alone, to make something else of."""
+    return {name: getattr(drop, name) for name in AcceptedFacts.__struct_fields__}
+
+
+class Header(AcceptedFacts, frozen=True, omit_defaults=True):
+    """What stands before a body in a segment: all that the ledger must know. `length`: of the body as it stands there."""
+
+    sha256: bytes
+    size: int
+    length: int
+
+
+class Accepted(msgspec.Struct, frozen=True):
     """The answer to a `NewDrop` once its bytes are durable.
 
     `replayed`: the idempotency key was known, `id` is the first receipt. `registered` is False while the ledger
@@ -40,52 +67,31 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: UUID
-    flow: str
-    partition: str
-    subject: str | None
-    records: int
-    size_bytes: int
-    received_at: datetime
+    header: Header
     replayed: bool = False
     registered: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LandedDrop:
+class LandedDrop(AcceptedFacts, frozen=True):
     """A drop as a run sees it, with its bytes."""
 
-    id: UUID
-    flow: str
-    partition: str
-    lane: str
-    principal: str
-    subject: str | None
-    received_at: datetime
-    attributes: Mapping[str, str]
-    records: int
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
+class Receipt(AcceptedFacts, frozen=True):
     """The ledger's word on one accepted payload."""
 
-    id: UUID
     state: State
-    flow: str
-    partition: str
-    lane: str
-    subject: str | None
-    principal: str
-    records: int
     size_bytes: int
     attempts: int
-    received_at: datetime
     claimed_at: datetime | None
     finished_at: datetime | None
     run_id: str | None
     result: dict[str, Any] | None
     errors: list[dict[str, Any]] | None
+    wanted: Literal["pause", "cancel"] | None = None
+    progress: dict[str, Any] | None = None
+    """The newest state that its run told: `number` (from 1), `at`, `state`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,8 @@ class Reject:
 class DropOutcome:
     """Everything a run has to say of one drop. `errors` go into the receipt, `failed` ends the drop as failed.
 
-    `held`: nothing was done; the drop waits until somebody says that it may go on.
+    `held`: nothing was done; the drop waits until somebody says that it may go on. `unfinished`: the run stops at a safe
+    point; the drop goes back, which costs it no attempt, and the next run goes on where this one was.
     """
 
     drop_id: UUID
@@ -128,10 +135,13 @@ class DropOutcome:
     errors: Sequence[Mapping[str, Any]] = ()
     failed: bool = False
     held: bool = False
+    unfinished: bool = False
 
     @property
     def state(self) -> State:
-        """The state that the drop gets."""
+        """The state that the drop gets; one that is unfinished, unless something else is wanted of it."""
+        if self.unfinished:
+            return "landed"
         return "failed" if self.failed else "held" if self.held else "done"
 
 

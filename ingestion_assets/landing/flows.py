@@ -1,8 +1,17 @@
-"""What the spine must know of a flow: how its payloads are named, cut and put together again."""
+"""A flow: all that the spine must know of one kind of payload.
+
+What would import Dagster or FastAPI is named (`"package.module:attribute"`) and loaded by the process that needs it. How
+flows are found is not said here but in `ingestion_assets/flows.py`.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+
+from ingestion_assets.landing.tallies import BY_OUTCOME, Tally
+
+LONGEST_S = 24 * 3600
+TOO_LONG = 3  # times what is normal for the flow
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,6 +23,9 @@ class Body:
     subject: str | None = None
 
 
+Compose = Callable[[Sequence[bytes], Mapping[str, str]], Body]
+
+
 class RefusedError(Exception):
     """A file in the inbox that is no payload of the flow; says why."""
 
@@ -23,9 +35,9 @@ class Runs:
     """How a flow's runs are executed.
 
     `queue` is the Celery queue whose workers take them, `at_once` how many of them run side by side (as many as the queue
-    has workers where it is None), `longest_s` after how many seconds Dagster ends a run, `waits_normally_s` how many seconds
-    a payload may wait for its run before waiting counts as a fault, `priority` what goes first where several wait (higher
-    first, then the oldest).
+    has workers where it is None), `longest_s` after how many seconds Dagster ends a run (a day at most), `waits_normally_s`
+    how many seconds a payload may wait for its run before waiting counts as a fault (new ones are turned away from
+    `TOO_LONG` times that on), `priority` what goes first where several wait (higher first, then the oldest).
     """
 
     queue: str = "default"
@@ -34,24 +46,119 @@ class Runs:
     waits_normally_s: float = 300.0
     priority: int = 0
 
+    def __post_init__(self) -> None:
+        if not 0 < self.longest_s <= LONGEST_S:
+            raise ValueError(f"a run may take {LONGEST_S} s at most, not {self.longest_s} s")
+        if self.at_once is not None and self.at_once < 1:
+            raise ValueError(f"at least one run must be able to go on at once, not {self.at_once}")
+
+
+@dataclass(frozen=True, slots=True)
+class Days:
+    """A partition is the UTC day of arrival. It closes: old payloads may be deleted, and a rebuild may find fewer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flow:
-    """A flow's face towards the spine.
+class Keys:
+    """A partition is a key, such as a site or a repository, that is added to Dagster's dynamic partitions `name` when a run
+    first needs it. It never closes.
 
-    `partition_of(received_at, subject)` names the Dagster partition; `lane_of(partition, number)` the lane within it, where
-    numbers spread payloads over lanes; `read_inbox(name, content)` cuts an inbox file into payloads (raises `RefusedError`);
-    `compose(records, attributes)` puts rejected records of one payload together for another try, but for those that must
-    go `alone` lest they spoil it for the others. `dynamic_partitions` names the flow's dynamic partitions in Dagster, where
-    it has those: their keys are added when a run first needs them.
+    Beyond `at_most` keys, those that were idle the longest are archived: they leave Dagster's list, and come back with their
+    next payload. `needs_all`: a rebuild needs every payload since the first, so none is ever deleted; without it they go by
+    their age, as everywhere.
     """
 
     name: str
-    job: str
-    partition_of: Callable[[datetime, str | None], str]
-    lane_of: Callable[[str, int], str]
-    read_inbox: Callable[[str, bytes], Sequence[tuple[Body, Mapping[str, str]]]]
-    compose: Callable[[Sequence[bytes], Mapping[str, str]], Body]
-    alone: Callable[[bytes], bool] = lambda _record: False
-    dynamic_partitions: str | None = None
+    at_most: int = 5000
+    needs_all: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What an API key must be allowed to send to a flow: `name`, or `name:<of>` where each key is for a part of the flow
+    (`of` says in a word for what). `pattern` is the grammar of that part; `name:*` allows all of them."""
+
+    name: str
+    of: str | None = None
+    pattern: str = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}"
+
+    def grammar(self) -> str:
+        """A regular expression of the scopes that a key may hold."""
+        return self.name if self.of is None else rf"{self.name}:(\*|{self.pattern})"
+
+    def help(self) -> list[str]:
+        """What a person may write."""
+        return [self.name] if self.of is None else [f"{self.name}:<{self.of}>", f"{self.name}:*"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A sub-command of `ingestion`: the module whose Typer `app` it is, and the line shown in the list."""
+
+    name: str
+    module: str
+    help: str
+
+
+def day_of_arrival(received_at: datetime, _subject: str | None = None) -> str:
+    """The UTC day."""
+    return received_at.astimezone(UTC).date().isoformat()
+
+
+def partition_itself(partition: str, _number: int) -> str:
+    """One lane a partition: its runs come one after the other."""
+    return partition
+
+
+def no_inbox(name: str, _content: bytes) -> Sequence[tuple[Body, Mapping[str, str]]]:
+    """Raises `RefusedError`: the flow takes no files."""
+    raise RefusedError(f"{name} cannot be taken: this flow takes no files")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """A flow's face towards the spine. Its assets, its job and the metrics go by its `name`.
+
+    Where payloads go: `partition_of(received_at, subject)` names the Dagster partition, `lane_of(partition, number)` the lane
+    within it, where numbers spread payloads over lanes.
+
+    Other ways in: `read_inbox(name, content)` cuts an inbox file into payloads (raises `RefusedError`); `compose(records,
+    attributes)` puts rejected records of one payload together for another try, but for those that must go `alone` lest they
+    spoil it for the others. A flow without `compose` has only whole payloads redriven.
+
+    `tally(receipt)` counts the records of a finished payload by kind and outcome. `assets` are the names of the first and
+    last asset: the one that claims payloads, the one that writes their outcomes.
+
+    Parts by name: `definitions` is a `dagster.Definitions` or makes one, and `definitions_version` gives what changes when it
+    would make another; `http` is a `frontdoor.flow_http.FlowHttp` or makes one; `work` are the modules that workers load
+    before their first run, `warm` the functions (`"package.module:function"`) that each process of a worker calls then, for
+    what must not be forked, such as a model on a GPU; `settings` is a class of the flow's own settings; `migrations` is the
+    folder, within a package, of the Alembic revisions of its tables (`"package:folder"`); `prepare` is called once these are
+    there, before anything uses them: indexes in other stores.
+    """
+
+    name: str
+    scope: Scope | None = None
+    partitions: Days | Keys = Days()
+    partition_of: Callable[[datetime, str | None], str] = day_of_arrival
+    lane_of: Callable[[str, int], str] = partition_itself
     runs: Runs = Runs()
+    read_inbox: Callable[[str, bytes], Sequence[tuple[Body, Mapping[str, str]]]] = no_inbox
+    compose: Compose | None = None
+    alone: Callable[[bytes], bool] = lambda _record: False
+    tally: Tally = BY_OUTCOME
+    assets: tuple[str, str] = ("raw_batches", "ingestion_log")
+    definitions: str | None = None
+    definitions_version: str | None = None
+    http: str | None = None
+    work: Sequence[str] = ()
+    warm: Sequence[str] = ()
+    commands: Sequence[Command] = ()
+    settings: str | None = None
+    migrations: str | None = None
+    prepare: str | None = None
+
+
+def at_once(flows: Mapping[str, Flow]) -> dict[str, int]:
+    """How many runs side by side a flow may have, of those where that is bounded."""
+    return {name: flow.runs.at_once for name, flow in flows.items() if flow.runs.at_once is not None}

@@ -13,11 +13,11 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ingestion_assets.landing.clock import LedgerClock, since_boot
-from ingestion_assets.landing.drops import NewDrop
+from ingestion_assets.landing.drops import Header, NewDrop
 from ingestion_assets.landing.flows import Flow, RefusedError
 from ingestion_assets.landing.late_segments import register_payloads
 from ingestion_assets.landing.registration import Landed, known_key
-from ingestion_assets.landing.segments import Header, Packed, encode, pack
+from ingestion_assets.landing.segments import Packed, encode, pack
 from ingestion_assets.landing.storage import InboxFile, LandingStorage, segment_path
 from ingestion_assets.stores.error_text import text_of
 

@@ -18,12 +18,18 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.landing import registering
-from ingestion_assets.landing.acknowledgement import Answer, Waiting, answer_all, replayed, unregistered
 from ingestion_assets.landing.clock import LedgerClock
-from ingestion_assets.landing.drops import Accepted, LandingUnavailableError, Lane, NewDrop
-from ingestion_assets.landing.registrar import Registrar
+from ingestion_assets.landing.drops import Accepted, Header, LandingUnavailableError, Lane, NewDrop
+from ingestion_assets.landing.registering import (
+    Answer,
+    Registrar,
+    Waiting,
+    answer_all,
+    replayed,
+    unregistered,
+)
 from ingestion_assets.landing.registration import Known, Landed
-from ingestion_assets.landing.segments import Header, Packed, encode, pack
+from ingestion_assets.landing.segments import Packed, encode, pack
 from ingestion_assets.landing.storage import LandingStorage, segment_path
 
 GROUP_BYTES = 16 * 2**20

@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError
 
-from ingestion_assets.landing.dispatch import announce
+from ingestion_assets.landing.channels import announce
 from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.segments import contents

@@ -10,14 +10,18 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ingestion_assets.landing.drops import Receipt
-from ingestion_assets.landing.pace import expected_waits
+from ingestion_assets.landing.pace import NO_BOUND, expected_waits
 from ingestion_assets.landing.record_outcomes import FIELDS, unpack
-from ingestion_assets.landing.tables import drops, receipt_records, unreadable_segments
+from ingestion_assets.landing.tables import drops, progress, receipt_records, unreadable_segments
 
 Item = TypeVar("Item")
 
-_RECEIPT = [drops.c[name] for name in Receipt.__dataclass_fields__]
-_ALIAS_OF = drops.c.attributes["alias_of"].astext
+_TOLD = sa.func.json_build_object("number", progress.c.number, "at", progress.c.at, "state", progress.c.state)
+_RECEIPT = [
+    *(drops.c[name] for name in Receipt.__struct_fields__ if name != "progress"),
+    sa.case((progress.c.drop_id.is_not(None), _TOLD)).label("progress"),
+]
+_WITH_PROGRESS = drops.outerjoin(progress, progress.c.drop_id == drops.c.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +45,20 @@ async def receipts(engine: AsyncEngine, ids: Sequence[UUID]) -> dict[UUID, Recei
 
 def read_receipts(connection: sa.Connection, ids: Sequence[UUID]) -> dict[UUID, Receipt]:
     rows = connection.execute(
-        sa.select(*_RECEIPT, _ALIAS_OF.label("alias_of")).where(
-            drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID)))
-        )
-    ).all()
-    found = {row.id: Receipt(**_without_alias(row)) for row in rows}
-    aliases = {row.id: UUID(row.alias_of) for row in rows if row.alias_of and row.state == "done"}
+        sa.select(*_RECEIPT)
+        .select_from(_WITH_PROGRESS)
+        .where(drops.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.UUID))))
+    )
+    found = {row.id: Receipt(**row._mapping) for row in rows}
+    aliases = {
+        one.id: UUID(one.attributes["alias_of"])
+        for one in found.values()
+        if one.state == "done" and "alias_of" in one.attributes
+    }
     if aliases:
         originals = read_receipts(connection, list(aliases.values()))
         found |= {alias: originals[target] for alias, target in aliases.items() if target in originals}
     return found
-
-
-def _without_alias(row: Any) -> dict[str, Any]:
-    values = dict(row._mapping)
-    del values["alias_of"]
-    return values
 
 
 async def list_receipts(
@@ -69,7 +71,7 @@ async def list_receipts(
     cursor: str | None = None,
 ) -> Page[Receipt]:
     """Receipts, newest first."""
-    query = sa.select(*_RECEIPT).order_by(drops.c.id.desc()).limit(limit + 1)
+    query = sa.select(*_RECEIPT).select_from(_WITH_PROGRESS).order_by(drops.c.id.desc()).limit(limit + 1)
     for column, value in ((drops.c.flow, flow), (drops.c.state, state), (drops.c.principal, principal)):
         if value is not None:
             query = query.where(column == value)
@@ -106,7 +108,8 @@ async def record_outcomes(
 class LedgerStatistics:
     """Figures for `/metrics`, `/health` and admission.
 
-    `waiting_s`: by flow, for how long its first payload has been waiting; `expected_wait_s`: how long the next one will.
+    `waiting_s`: by flow, for how long its first payload has been waiting for a run (what a run works on does not wait, however
+    long that takes); `expected_wait_s`: how long the next one will.
     """
 
     unfinished: dict[tuple[str, str], int]
@@ -119,7 +122,7 @@ class LedgerStatistics:
 
     @property
     def oldest_unprocessed_s(self) -> float | None:
-        """None when all is done."""
+        """Of the payload that waits longest; None when none does."""
         return max(self.waiting_s.values(), default=None)
 
 
@@ -127,7 +130,7 @@ _STATISTICS = sa.text("""
     SELECT 'unfinished' AS what, flow, state AS key, count(*) AS n, min(coalesce(queued_at, received_at)) AS oldest
     FROM ingestion.drops WHERE state = 'landed' GROUP BY flow, state
     UNION ALL
-    SELECT 'unfinished', flow, state, count(*), min(coalesce(queued_at, received_at))
+    SELECT 'unfinished', flow, state, count(*), NULL
     FROM ingestion.drops WHERE state = 'claimed' GROUP BY flow, state
     UNION ALL
     SELECT 'finished', flow, state, count(*), NULL
@@ -138,9 +141,12 @@ _STATISTICS = sa.text("""
 """)
 
 
-async def statistics(engine: AsyncEngine, *, behind_s: float = 10.0) -> LedgerStatistics:
+async def statistics(
+    engine: AsyncEngine, *, behind_s: float = 10.0, at_once: Mapping[str, int] = NO_BOUND
+) -> LedgerStatistics:
     """The ledger's figures; reads only what is open or recent. A second name of a receipt (an idempotency key that was used
-    before) is no payload. `behind_s`: how long a flow's payloads wait before it is asked for how long new ones will.
+    before) is no payload. `behind_s`: how long a flow's payloads wait before it is asked for how long new ones will;
+    `at_once`: how many runs side by side a flow may have, where that is bounded.
     """
     async with engine.connect() as connection:
         rows = (await connection.execute(_STATISTICS)).all()
@@ -149,7 +155,9 @@ async def statistics(engine: AsyncEngine, *, behind_s: float = 10.0) -> LedgerSt
         unreadable = await connection.execute(sa.select(*columns).order_by(unreadable_segments.c.since))
         waiting = _waiting(rows, now)
         behind = [flow for flow, seconds in waiting.items() if seconds > behind_s]
-        expected = await connection.run_sync(lambda sync: expected_waits(sync, behind)) if behind else {}
+        expected = (
+            await connection.run_sync(lambda sync: expected_waits(sync, behind, at_once)) if behind else {}
+        )
     by_kind: dict[str, dict[tuple[str, str], int]] = {"unfinished": {}, "finished": {}, "rejects": {}}
     for row in rows:
         by_kind[row.what][row.flow, row.key] = row.n
@@ -164,8 +172,8 @@ async def statistics(engine: AsyncEngine, *, behind_s: float = 10.0) -> LedgerSt
 
 
 def _waiting(rows: Sequence[sa.Row[Any]], now: datetime | None) -> dict[str, float]:
-    waiting: dict[str, float] = {}
-    for row in rows:
-        if row.oldest is not None and now is not None:
-            waiting[row.flow] = max(waiting.get(row.flow, 0.0), (now - row.oldest).total_seconds())
-    return waiting
+    return {
+        row.flow: (now - row.oldest).total_seconds()
+        for row in rows
+        if row.oldest is not None and now is not None
+    }

@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
-from ingestion_assets.landing.dispatch import announce
+from ingestion_assets.landing.channels import announce
 from ingestion_assets.landing.drops import Lane
 
 _PAUSE = sa.text("""

@@ -10,16 +10,16 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from ingestion_assets.landing.dispatch import announce
+from ingestion_assets.landing.channels import announce
 from ingestion_assets.landing.drops import NewDrop
-from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.flows import Compose, Flow
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.rejects import StoredReject
 from ingestion_assets.landing.tables import drops, rejects
 
 
 class UnknownFlowError(Exception):
-    """A reject of a flow that is not there, so that nobody can say how its records become a payload."""
+    """Nobody can say how the records of a reject become a payload: its flow is not there, or does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,8 @@ async def redrive(
     The same try made twice, at once or because its first answer was lost, gives the same receipt. Raises `UnknownFlowError`.
     """
     for reject in chosen:
-        if reject.position >= 0 and reject.flow not in flows:
-            raise UnknownFlowError(
-                f"there is no flow {reject.flow} here, to which reject {reject.id} belongs"
-            )
+        if reject.position >= 0:
+            _composer(flows, reject.flow, of=reject)
     records: dict[tuple[UUID, int], list[StoredReject]] = defaultdict(list)
     done: list[Redriven] = []
     for reject in chosen:
@@ -58,6 +56,17 @@ async def redrive(
     return done
 
 
+def _composer(flows: Mapping[str, Flow], name: str, *, of: StoredReject) -> Compose:
+    flow = flows.get(name)
+    if flow is None:
+        raise UnknownFlowError(f"there is no flow {name} here, to which reject {of.id} belongs")
+    if flow.compose is None:
+        raise UnknownFlowError(
+            f"the flow {name} does not say how a record such as reject {of.id} becomes a payload"
+        )
+    return flow.compose
+
+
 async def _redrive_records(
     engine: sa.Engine,
     intake: Intake,
@@ -68,7 +77,7 @@ async def _redrive_records(
     origin = await asyncio.to_thread(_origin, engine, drop_id)
     flow = flows[origin.flow]
     group = sorted(group, key=lambda reject: reject.position)
-    body = flow.compose([reject.record for reject in group], origin.attributes)
+    body = _composer(flows, origin.flow, of=group[0])([reject.record for reject in group], origin.attributes)
     partition = flow.partition_of(intake.clock.now(), origin.subject)
     accepted = await intake.accept(
         NewDrop(

@@ -6,21 +6,24 @@ from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
-from ingestion_assets.landing.segments import Entry, Header
+from ingestion_assets.landing.drops import AcceptedFacts, Header
+from ingestion_assets.landing.segments import Entry
 from ingestion_assets.landing.tables import drops
 
-_INSERT = sa.text("""
-    INSERT INTO ingestion.drops (
-        id, flow, partition, lane, subject, principal, idempotency_key, body_sha256, size_bytes, records,
-        segment, "offset", length, attributes, received_at, state, errors, finished_at)
-    SELECT id, flow, partition, lane, subject, principal, idempotency_key, decode(sha256, 'base64'), size, records,
-           segment, "offset", length, coalesce(attributes, '{}'), received_at, state, errors,
+_POSTGRESQL = postgresql.dialect()
+_NAMED_ALIKE = [
+    drops.c[name]
+    for name in (*AcceptedFacts.__struct_fields__, "segment", "offset", "length", "state", "errors")
+]
+_NAMES = ", ".join(f'"{column.name}"' for column in _NAMED_ALIKE)
+_TYPED = ", ".join(f'"{column.name}" {column.type.compile(_POSTGRESQL)}' for column in _NAMED_ALIKE)
+_INSERT = sa.text(f"""
+    INSERT INTO ingestion.drops ({_NAMES}, body_sha256, size_bytes, finished_at)
+    SELECT {_NAMES.replace('"attributes"', "coalesce(attributes, '{}')")}, decode(sha256, 'base64'), size,
            CASE WHEN state IN ('done', 'failed') THEN clock_timestamp() END
-    FROM json_to_recordset(CAST(:rows AS json)) AS incoming (
-        id uuid, flow text, partition text, lane text, subject text, principal text, idempotency_key text,
-        sha256 text, size bigint, records int, segment text, "offset" bigint, length bigint,
-        attributes jsonb, received_at timestamptz, state text, errors jsonb)
+    FROM json_to_recordset(CAST(:rows AS json)) AS incoming ({_TYPED}, sha256 text, size bigint)
     ON CONFLICT DO NOTHING
 """)
 _encode = msgspec.json.Encoder().encode
@@ -106,7 +109,7 @@ def _row(one: Landed) -> bytes:
 def _alias(one: Landed, known: Known) -> bytes:
     same = known.body_sha256 == one.header.sha256
     row = msgspec.json.decode(_row(one)) | {"idempotency_key": None, "state": "done" if same else "failed"}
-    row["attributes"] = one.header.attributes | {"alias_of": str(known.id)}
+    row["attributes"] = {**one.header.attributes, "alias_of": str(known.id)}
     if not same:
         reason = "the Idempotency-Key was used before with another body"
         row["errors"] = [{"code": "idempotency_conflict", "reason": reason, "receipt": str(known.id)}]

@@ -13,9 +13,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims
+from ingestion_assets.landing import leases
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.flows import Flow, Keys
 from ingestion_assets.landing.storage import LandingStorage
 
 ROWS_AT_ONCE = 1000
@@ -88,14 +88,16 @@ class Deleted:
     busy_lanes: int = 0
 
 
-def closing(flows: Collection[Flow]) -> list[str]:
-    """The flows whose payloads may go. A partition that never closes (a site) is rebuilt from its first payload on."""
-    return sorted(flow.name for flow in flows if flow.dynamic_partitions is None)
+def deletable(flows: Collection[Flow]) -> list[str]:
+    """The flows whose payloads may go: all but those that need every payload of a partition to rebuild it."""
+    return sorted(
+        flow.name for flow in flows if not (isinstance(flow.partitions, Keys) and flow.partitions.needs_all)
+    )
 
 
 def plan(connection: sa.Connection, flows: Collection[Flow], *, before: datetime) -> list[Old]:
     """What finished before then, by flow; changes nothing."""
-    rows = connection.execute(_PLAN, {"flows": closing(flows), "before": before})
+    rows = connection.execute(_PLAN, {"flows": deletable(flows), "before": before})
     return [Old(**row._mapping) for row in rows]
 
 
@@ -104,7 +106,7 @@ def delete_finished(
 ) -> Deleted:
     """Delete what finished before then. `holder` is the run that does it, in whose name lanes are taken."""
     deleted = Deleted()
-    scope = {"flows": closing(flows), "before": before}
+    scope = {"flows": deletable(flows), "before": before}
     with engine.connect() as connection:
         lanes = [Lane(*row) for row in connection.execute(_LANES, scope)]
     for lane in lanes:
@@ -112,7 +114,7 @@ def delete_finished(
             while (gone := _delete_rows(engine, lane, before=before, holder=holder)).payloads:
                 deleted.payloads += gone.payloads
                 deleted.bytes += gone.bytes
-        except claims.LaneBusyError:
+        except leases.LaneBusyError:
             deleted.busy_lanes += 1
     deleted.segments = _remove_retired(engine, storage)
     for flow in flows:
@@ -130,9 +132,9 @@ def _delete_rows(engine: sa.Engine, lane: Lane, *, before: datetime, holder: str
     """Delete some rows of a lane. Nobody sees the lease: whoever wants the lane meanwhile waits for the transaction."""
     values = {"flows": [lane.flow], "partition": lane.partition, "lane": lane.name, "before": before}
     with engine.begin() as connection:
-        claims.take_lease(connection, lane, run_id=holder, lease_s=0)
+        leases.take_lease(connection, lane, run_id=holder, lease_s=0)
         gone = connection.execute(_DELETE, values).one()
-        claims.release(connection, holder)
+        leases.release(connection, holder)
     return gone
 
 

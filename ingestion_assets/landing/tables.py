@@ -1,7 +1,15 @@
 """The ledger's tables as SQLAlchemy sees them; the migrations define them."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+from ingestion_assets.landing.drops import DropFacts
+
+_TYPES: dict[Any, Any] = {str: sa.Text, str | None: sa.Text, int: sa.Integer, Mapping[str, str]: JSONB}
 
 metadata = sa.MetaData(schema="ingestion")
 
@@ -9,19 +17,12 @@ drops = sa.Table(
     "drops",
     metadata,
     sa.Column("id", UUID, primary_key=True),
-    sa.Column("flow", sa.Text),
-    sa.Column("partition", sa.Text),
-    sa.Column("lane", sa.Text),
-    sa.Column("subject", sa.Text),
-    sa.Column("principal", sa.Text),
-    sa.Column("idempotency_key", sa.Text),
+    *(sa.Column(fact.name, _TYPES[fact.type]) for fact in msgspec.structs.fields(DropFacts)),
     sa.Column("body_sha256", sa.LargeBinary),
     sa.Column("size_bytes", sa.BigInteger),
-    sa.Column("records", sa.Integer),
     sa.Column("segment", sa.Text),
     sa.Column("offset", sa.BigInteger),
     sa.Column("length", sa.BigInteger),
-    sa.Column("attributes", JSONB),
     sa.Column("state", sa.Text),
     sa.Column("attempts", sa.Integer),
     sa.Column("deferrals", sa.Integer),
@@ -32,6 +33,7 @@ drops = sa.Table(
     sa.Column("claimed_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("finished_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("run_id", sa.Text),
+    sa.Column("wanted", sa.Text),
     sa.Column("result", JSONB(none_as_null=True)),
     sa.Column("errors", JSONB(none_as_null=True)),
 )
@@ -72,6 +74,15 @@ unreadable_segments = sa.Table(
     sa.Column("reason", sa.Text),
     sa.Column("since", sa.TIMESTAMP(timezone=True)),
     sa.Column("looked_at", sa.TIMESTAMP(timezone=True)),
+)
+
+progress = sa.Table(
+    "progress",
+    metadata,
+    sa.Column("drop_id", UUID, primary_key=True),
+    sa.Column("number", sa.BigInteger),
+    sa.Column("at", sa.TIMESTAMP(timezone=True)),
+    sa.Column("state", JSONB),
 )
 
 receipt_records = sa.Table(

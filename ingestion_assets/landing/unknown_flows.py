@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 import sqlalchemy as sa
 
-from ingestion_assets.landing.claims import end_as_rejects
+from ingestion_assets.landing.finishing import end_as_rejects
 
 CODE = "unknown_flow"
 GRACE_S = 600.0  # a front door may know a new flow before the code location does

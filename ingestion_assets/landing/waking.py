@@ -1,13 +1,12 @@
 """Waking runs at once: a thread that asks for a run as soon as a lane has work, so that nobody waits for a sensor."""
 
-import json
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Self
 from uuid import UUID
 
@@ -15,19 +14,23 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from ingestion_assets.landing.channels import freed_lane
 from ingestion_assets.landing.dispatch import (
     Dispatch,
     LaneState,
     lane_states,
     lanes_to_dispatch,
     request,
+    room,
     withdraw,
 )
 from ingestion_assets.landing.drops import Lane
+from ingestion_assets.landing.flows import Runs
 from ingestion_assets.stores.error_text import text_of
 
 RETRY_S = 1.0
 BREATH_S = 0.03
+_NO_RUNS: Mapping[str, Runs] = MappingProxyType({})
 
 log = structlog.get_logger(__name__)
 
@@ -35,16 +38,16 @@ Place = tuple[str, str | None]
 """A flow and one of its lanes; None for all of them."""
 
 
-class Waiter:
-    """Somebody who waits for what is in lanes, which do not rest meanwhile; until `end`, or the end of the block."""
+class LaneDemand:
+    """Somebody waits for the outcomes of some lanes, which do not rest meanwhile; until `end`, or the end of the block."""
 
     def __init__(self, waited_for: "Counter[Place]", lock: Lock) -> None:
         self._waited_for = waited_for
         self._lock = lock
         self._places: list[Place] | None = []
 
-    def waits_for(self, flow: str, lane: str) -> None:
-        """From now on; may be called in any thread, and after the end."""
+    def add(self, flow: str, lane: str) -> None:
+        """This lane too, from now on; may be called in any thread, and after the end."""
         with self._lock:
             if self._places is not None:
                 self._places.append((flow, lane))
@@ -71,7 +74,8 @@ class Waker:
     """Decides like the sensor does and has `launch` start the runs. What fails is tried again after `RETRY_S`.
 
     A call to wake is followed at once; those that come within `BREATH_S` of a look share the next one. Who waits for an outcome
-    here is known here: lanes rest for `rest_s`, but not those. The sensor need not know, it is only later by that rest.
+    here is known here: lanes rest for `rest_s`, but not those. The sensor need not know, it is only later by that rest. `runs`: what
+    flows say of theirs; where only so many go on at once, a lane that is free again lets any other of its flow go on.
     """
 
     def __init__(
@@ -81,11 +85,13 @@ class Waker:
         launch: Callable[[Dispatch], None],
         rest_s: float = 0.0,
         at_most: int = 16,
+        runs: Mapping[str, Runs] = _NO_RUNS,
     ) -> None:
         self._engine = engine
         self._launch = launch
         self._rest_s = rest_s
         self._at_most = at_most
+        self._runs = runs
         self._places: SimpleQueue[Place | None] = SimpleQueue()
         self._failed: list[UUID] = []
         self._lock = Lock()
@@ -105,25 +111,24 @@ class Waker:
         for lane in lanes:
             self._places.put((lane.flow, lane.name))
 
+    def lane_freed(self, payload: str) -> None:
+        """Take a notification of `channels.LANE_FREE`."""
+        self._places.put(freed_lane(payload))
+
     def wake_all(self, flows: Iterable[str]) -> None:
         """Any lane of these flows may have work: for whoever may have missed that. Returns at once."""
         for flow in flows:
             self._places.put((flow, None))
 
-    def waiter(self) -> Waiter:
-        """Somebody who waits, for nothing yet."""
-        return Waiter(self._waited_for, self._lock)
+    def demand(self) -> LaneDemand:
+        """For no lane yet."""
+        return LaneDemand(self._waited_for, self._lock)
 
     def asked_after(self, flow: str, lane: str) -> None:
         """Somebody wants to know what became of a payload that has landed there: its next run comes without a rest."""
         with self._lock:
             self._asked_after.add((flow, lane))
         self._places.put((flow, lane))
-
-    def lane_freed(self, payload: str) -> None:
-        """Take a notification on the channel `ingestion_lane_free`."""
-        freed = json.loads(payload)
-        self._places.put((freed["flow"], freed["lane"]))
 
     def _run(self) -> None:
         due: dict[Place, float] = {}
@@ -146,12 +151,15 @@ class Waker:
 
     def _dispatch(self, places: Collection[Place]) -> dict[Place, float]:
         """Start what must be started; gives the places to look at again, and when: where that failed, and where lanes rest."""
-        flows, names = {flow for flow, _ in places}, {name for _, name in places if name is not None}
-        everywhere = any(name is None for _, name in places)
+        runs = {flow: self._runs[flow] for flow, _ in places if flow in self._runs}
         try:
             with self._engine.begin() as connection:
                 if self._failed:
                     withdraw(connection, self._failed)
+                left = room(connection, runs)
+                places = {(flow, name) for flow, name in places if left.get(flow) != 0}
+                flows, names = {flow for flow, _ in places}, {name for _, name in places if name is not None}
+                everywhere = any(name is None or flow in left for flow, name in places)
                 states = lane_states(
                     connection,
                     flows=sorted(flows),
@@ -159,8 +167,14 @@ class Waker:
                     rest_s=self._rest_s,
                 )
                 waited_for = self._waited_for_now(places, states)
-                lanes = lanes_to_dispatch(states, at_most=self._at_most, waited_for=waited_for)
-                dispatched = request(connection, lanes)
+                lanes = lanes_to_dispatch(
+                    states,
+                    at_most=self._at_most,
+                    waited_for=waited_for,
+                    runs=runs,
+                    room=left,
+                )
+                dispatched = request(connection, lanes, runs)
         except SQLAlchemyError as error:
             log.warning("wake_failed", error=text_of(error))
             return dict.fromkeys(places, time.monotonic() + RETRY_S)

@@ -2,6 +2,7 @@
 
 from fastapi import APIRouter
 
+from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.modules.flow import NAME
 from ingestion_assets.modules.web import (
     inventory_endpoints,
@@ -12,8 +13,8 @@ from ingestion_assets.modules.web import (
 from ingestion_assets.modules.web.queue_intake import take_jobs
 from ingestion_assets.modules.web.webhook_delivery import send_webhooks
 
-BACKGROUND = (take_jobs, send_webhooks)
-
 router = APIRouter(prefix="/api/v1", tags=[NAME])
 for part in (site_endpoints, sync_endpoints, inventory_endpoints, security_endpoints):
     router.include_router(part.router)
+
+HTTP = FlowHttp(routers=[router], background=[take_jobs, send_webhooks])

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from ingestion_assets.landing.drops import NewDrop
-from ingestion_assets.landing.flows import Body, Flow, RefusedError
+from ingestion_assets.landing.flows import Body, Command, Flow, Keys, RefusedError, Scope
+from ingestion_assets.landing.tallies import tally_by
 
 NAME = "modules"
 SITES = "sites"
@@ -15,6 +16,9 @@ UNJUDGED = frozenset(
     {"queue", "inbox"}
 )  # ways in (`via`) on which no front door judges a payload before it lands
 REFUSED = "refused"  # the attribute of a payload that can only become a reject: why
+_OUTCOMES = {
+    "new_modules": "stored", "returned_modules": "stored", "modified_modules": "stored", "unchanged_modules": "duplicate",
+}  # fmt: skip
 
 
 def partition_of(_received_at: datetime, subject: str | None = None) -> str:
@@ -22,11 +26,6 @@ def partition_of(_received_at: datetime, subject: str | None = None) -> str:
     if subject is None:
         raise ValueError("a sync needs its site")
     return subject
-
-
-def lane_of(partition: str, _number: int) -> str:
-    """The site: its syncs come one after the other."""
-    return partition
 
 
 def site_drop(
@@ -69,10 +68,18 @@ def compose(records: Sequence[bytes], _attributes: Mapping[str, str]) -> Body:
 
 MODULES = Flow(
     name=NAME,
-    job=NAME,
+    scope=Scope(name=NAME, of="site"),
+    partitions=Keys(name=SITES, needs_all=True),
     partition_of=partition_of,
-    lane_of=lane_of,
     read_inbox=read_inbox,
     compose=compose,
-    dynamic_partitions=SITES,
+    tally=tally_by(_OUTCOMES),
+    definitions="ingestion_assets.modules.definitions:definitions",
+    http="ingestion_assets.modules.api:HTTP",
+    work=("ingestion_assets.modules.feed", "ingestion_assets.modules.work"),
+    commands=(
+        Command(
+            name="sites", module="ingestion_assets.modules.cli", help="Create, list and show Drupal sites."
+        ),
+    ),
 )

@@ -6,16 +6,15 @@ from typing import Any
 from celery import Celery
 from kombu.entity import Queue
 
+from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUES
 from ingestion_assets.settings import Settings
 
-DEFAULT_QUEUE = "default"
-GPU_QUEUE = "gpu"
-QUEUES = (DEFAULT_QUEUE, GPU_QUEUE)
 KEY_PREFIX = "ingestion:"
 EXECUTE_RUN = "ingestion.execute_run"
 
 VISIBILITY_TIMEOUT_S = 26 * 3600  # above the longest run (`dagster/max_runtime` is at most a day)
 LOST_CHILD_WAIT_S = 1.0
+WARM_UP_S = 600.0  # until then a process must have loaded what its flows want warm; Celery kills it after 4 s otherwise
 
 
 def celery_settings(settings: Settings) -> dict[str, Any]:
@@ -28,7 +27,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
     return {
         "broker_url": settings.require("redis_url"),
         "broker_use_ssl": _encryption(settings.require("redis_url")),
-        "broker_transport": "ingestion_assets.orchestration.transport:Transport",
+        "broker_transport": "ingestion_assets.orchestration.celery_internals:Transport",
         "broker_connection_timeout": 3,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,  # workers try for ever
@@ -54,9 +53,10 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "task_publish_retry_policy": {
             "max_retries": 3, "interval_start": 0.1, "interval_step": 0.4, "interval_max": 1.0
         },
-        "worker_consumer": "ingestion_assets.orchestration.consumer:PromptConsumer",
-        "worker_pool": "ingestion_assets.orchestration.pool:PromptTaskPool",
+        "worker_consumer": "ingestion_assets.orchestration.celery_internals:PromptConsumer",
+        "worker_pool": "ingestion_assets.orchestration.celery_internals:PromptTaskPool",
         "worker_prefetch_multiplier": 1,
+        "worker_proc_alive_timeout": WARM_UP_S,
         "worker_max_tasks_per_child": 500,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         "worker_lost_wait": LOST_CHILD_WAIT_S,

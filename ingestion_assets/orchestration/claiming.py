@@ -1,8 +1,8 @@
-"""How a run gets its drops: the claim is taken by the first step, shared by the others, ended by the last.
+"""How a run gets its drops: its step takes the claim, works through it, and ends it or gives it back.
 
 A run that wake or sensor dispatched claims what has landed in its lane. Any other run (a person in the UI, a backfill, the
-CLI) works on the whole partition and rebuilds it from the landed bytes. Steps of one run share the process, so the claim is
-kept in memory; a step re-executed elsewhere takes it up again from the ledger.
+CLI) works on the whole partition and rebuilds it from the landed bytes. Executed again, elsewhere too, it repeats all stages:
+what was written is written again, and so is the same.
 """
 
 import time
@@ -14,24 +14,19 @@ from uuid import UUID
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.execution.plan.step import IExecutionStep
+import tenacity
 
-from ingestion_assets.landing import claims
-from ingestion_assets.landing.claims import Claim, LaneBusyError
-from ingestion_assets.landing.dispatch import (
-    DISPATCH_TAG,
-    FLOW_TAG,
-    LANE_TAG,
-    PARTITION_TAG,
-    announce,
-    lose,
-)
+from ingestion_assets.landing import claims, finishing, leases
+from ingestion_assets.landing.claims import Claim, DropRef
+from ingestion_assets.landing.dispatch import lose
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
-from ingestion_assets.landing.pauses import pause_lane
+from ingestion_assets.landing.leases import LaneBusyError
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, LANE_TAG
 from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.orchestration import heartbeats
-from ingestion_assets.orchestration.heartbeats import Ending
+from ingestion_assets.orchestration.heartbeats import Worker
+from ingestion_assets.orchestration.long_work import LongWork, SafePoint
 from ingestion_assets.orchestration.retries import (
     CANCELLED,
     REDISPATCH_DELAY_S,
@@ -39,12 +34,11 @@ from ingestion_assets.orchestration.retries import (
     cancelled,
     failed,
     failure_of,
-    killed_for_memory,
-    lost,
-    retry_in_step,
+    retrying,
     stalled,
     what_failed,
 )
+from ingestion_assets.orchestration.worker_runs import WorkerRuns, worker_at_work
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets.stores.error_text import as_told
@@ -53,9 +47,20 @@ DISPATCHED_WAIT_S = 25.0
 REBUILD_WAIT_S = 900.0
 
 
+class BlockedError(Exception):
+    """What a stage wrote failed checks that block the stages after it."""
+
+    def __init__(self, asset: str, checks: Sequence[str]) -> None:
+        super().__init__(f"{asset} failed {', '.join(checks)}, so nothing after it was done")
+
+
+class RebuildUnfinishedError(Exception):
+    """A run that rebuilds a partition was asked to stop before it had worked through all of it."""
+
+
 @dataclass(slots=True)
 class Working:
-    """A run at work: its partition, its claim, the stores, and the flow's work on it, kept between the steps."""
+    """A run at work: its partition, its claim, the stores, and the flow's work on it, kept between the stages."""
 
     partition: str
     claim: Claim
@@ -63,19 +68,37 @@ class Working:
     engine: sa.Engine
     settings: Settings
     seconds_claiming: float
+    patiently: tenacity.Retrying
+    """Calls a stage, again after what will pass by itself."""
+    long: LongWork
     work: Any = None
     _open: ExitStack = field(default_factory=ExitStack)
 
+    def safe_point(self, drop: DropRef) -> SafePoint:
+        """Whether to go on with a drop, for work that takes long; see `LongWork.safe_point`."""
+        return self.long.safe_point(drop)
+
+    def progress(self, drop: DropRef, state: Mapping[str, Any]) -> None:
+        """Tell how far a drop is, for work that takes long; see `LongWork.progress`."""
+        self.long.progress(drop, state)
+
     def finish(self, outcomes: list[DropOutcome]) -> None:
-        """Write the outcomes into the ledger and free the lanes."""
+        """Write the outcomes into the ledger and free the lanes. Raises `RebuildUnfinishedError` afterwards."""
+        self.long.flush()
         with self.engine.begin() as connection:
-            claims.finish(connection, self.claim, outcomes)
+            finishing.finish(connection, self.claim, outcomes)
         self._open.close()
+        left = {outcome.drop_id for outcome in outcomes if outcome.unfinished}
+        if left := [drop for drop in self.claim.drops if drop.state == "done" and drop.id in left]:
+            raise RebuildUnfinishedError(
+                f"the run was asked to stop before {len(left)} payloads of the partition were worked through again; "
+                "what they gave before stays; run it again to rebuild all of it"
+            )
 
     def give_back(self, failure: FailureOf, *, pause_s: float = 0.0) -> None:
         """Return the drops to the ledger, which decides when they are tried again, but not within `pause_s`."""
         with self.engine.begin() as connection:
-            claims.give_back(
+            finishing.give_back(
                 connection,
                 self.claim.claim_id,
                 error=failure.as_error(),
@@ -85,102 +108,45 @@ class Working:
                 pause_s=pause_s,
                 alone=failure.alone,
             )
-            claims.release(connection, self.claim.run_id)
+            leases.release(connection, self.claim.run_id)
         self._open.close()
 
 
-_working: dict[str, Working] = {}
-_said: dict[str, FailureOf] = {}  # of a run that may not have been able to tell the ledger
-
-
-@heartbeats.on_beat
-def renew_leases(run_ids: Sequence[str]) -> None:
-    """A run keeps its lanes as long as its worker beats."""
-    with postgres.engine().begin() as connection:
-        claims.renew(connection, run_ids=run_ids, lease_s=load_settings().lease_s)
-
-
-@heartbeats.on_end
-def give_back_held(run_id: str, tags: Mapping[str, str], ending: Ending) -> None:
-    """Whatever a dispatched run still holds when nobody executes it any more goes back at once.
-
-    A lost process may be the payloads' fault, and so may be a failed run: that costs them an attempt. A run that could not
-    even give back was cut off from the ledger, and what it had to say of them still counts. A run that was cancelled before
-    it claimed anything was about to claim what its lane has: that waits. What a person's run holds waits for its retries: the
-    sensor gives that back.
-    """
-    if DISPATCH_TAG not in tags:
-        return
-    settings = load_settings()
-    failure = _said.pop(run_id, None) or _failure_by(ending, run_id)
-    pause_s = settings.cancel_pause_s if failure.code == CANCELLED else 0.0
-    with postgres.engine().begin() as connection:
-        claims.give_back(
-            connection,
-            run_id,
-            error=failure.as_error(),
-            transient=failure.transient,
-            delay_s=REDISPATCH_DELAY_S,
-            max_attempts=settings.max_attempts,
-            pause_s=pause_s,
-            alone=failure.alone,
-        )
-        claims.release(connection, run_id)
-        if lose(connection, [UUID(tags[DISPATCH_TAG])]):
-            lane = Lane(tags[FLOW_TAG], tags[PARTITION_TAG], tags[LANE_TAG])
-            if failure.code == CANCELLED:
-                pause_lane(connection, lane, error=failure.as_error(), seconds=pause_s)
-            announce(connection, [(lane.flow, lane.name)])
-
-
-def _failure_by(ending: Ending, run_id: str) -> FailureOf:
-    if ending.how == "cancelled":
-        return cancelled(run_id)
-    if ending.how == "failed":
-        return failed(run_id, ending.reason)
-    if ending.how == "stalled":
-        return stalled(run_id, ending.reason)
-    if ending.how == "out of memory":
-        return killed_for_memory(run_id, ending.reason)
-    return lost(run_id, ending.reason, cut_off=ending.how == "over")
-
-
 @contextmanager
-def working(context: dg.AssetExecutionContext, flow: Flow, *, last: bool = False) -> Iterator[Working]:
-    """The run's claim, for one step. `last`: this step ends the claim; the block must call `finish`.
+def working(context: dg.AssetExecutionContext, flow: Flow, *, ends: bool) -> Iterator[Working]:
+    """The run's claim. `ends`: the block ends it by `finish`; else the ledger stays as it is.
 
-    An exception that will pass is retried in the step; any other gives the drops back and fails the run. What of it Dagster
-    gets to see, and so shows and keeps, holds nothing of a payload.
+    Any exception gives the drops back and fails the run. What of it Dagster gets to see, and so shows and keeps, holds
+    nothing of a payload.
     """
-    run_id = context.run.run_id
+    run: Working | None = None
     try:
-        work = _working.get(run_id)
-        if work is None:
-            _working.clear()
-            _said.clear()
-            work = _working[run_id] = _start(context, flow)
-        yield work
-        if last or _is_last_step(context, flow):
-            _working.pop(run_id, None)
-            if not last:
-                _free(work)
+        run = _start(context, flow, take_open=ends)
+        yield run
+        if not ends:
+            _free(run)
+    except GeneratorExit:  # Dagster gave up between two stages; its run's end says why and gives back
+        if run is not None:
+            run._open.close()
+        raise
     except BaseException as error:
-        if (again := retry_in_step(error, retry_number=context.retry_number)) is not None:
-            raise again from as_told(error)
-        work = _working.pop(run_id, None)
-        if work is not None:
-            failure = _said[run_id] = _failure_by_error(context, error)
-            pause_s = work.settings.cancel_pause_s if failure.code == CANCELLED else 0.0
-            work.give_back(failure, pause_s=pause_s)
+        if run is not None:
+            failure = _failure_by_error(context, error)
+            if (worker := worker_at_work()) is not None:
+                worker.note_failure(context.run.run_id, failure)
+            pause_s = run.settings.cancel_pause_s if failure.code == CANCELLED else 0.0
+            run.give_back(failure, pause_s=pause_s)
         raise as_told(error)  # noqa: B904  # what led to it is not told
 
 
 def _failure_by_error(context: dg.AssetExecutionContext, error: BaseException) -> FailureOf:
     """An interrupt comes from a person, from Dagster where the run took too long, or from its worker, because it made no
     progress or because the worker stops."""
+    run_id = context.run.run_id
+    if isinstance(error, BlockedError):
+        return failed(run_id, str(error))
     if isinstance(error, Exception):
         return failure_of(error)
-    run_id = context.run.run_id
     run = context.instance.get_run_by_id(run_id)
     if run is not None and run.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED):
         return cancelled(run_id)
@@ -190,39 +156,24 @@ def _failure_by_error(context: dg.AssetExecutionContext, error: BaseException) -
     return failure_of(error) if reason is None else stalled(run_id, reason)
 
 
-def _steps(context: dg.AssetExecutionContext, flow: Flow) -> list[str]:
-    """The run's steps that work on its claim, in order. A check that stands alone is a step too, but has no claim."""
-    plan = context.get_step_execution_context().execution_plan
-    return [key for key in plan.step_keys_to_execute if _writes_asset_of(plan.get_step_by_key(key), flow)]
+def _free(run: Working) -> None:
+    with run.engine.begin() as connection:
+        leases.release(connection, run.claim.run_id)
+    run._open.close()
 
 
-def _writes_asset_of(step: IExecutionStep, flow: Flow) -> bool:
-    written = (output.properties.asset_key for output in step.step_outputs)
-    return any(key is not None and key.path[0] == flow.name for key in written)
-
-
-def _is_last_step(context: dg.AssetExecutionContext, flow: Flow) -> bool:
-    return _steps(context, flow)[-1] == context.get_step_execution_context().step.key
-
-
-def _ends_drops(context: dg.AssetExecutionContext, flow: Flow) -> bool:
-    """Whether this run has the step that writes outcomes; a run of some assets alone leaves the ledger as it is."""
-    return f"{flow.name}__ingestion_log" in _steps(context, flow)
-
-
-def _free(work: Working) -> None:
-    with work.engine.begin() as connection:
-        claims.release(connection, work.claim.run_id)
-    work._open.close()
-
-
-def _start(context: dg.AssetExecutionContext, flow: Flow) -> Working:
+def _start(context: dg.AssetExecutionContext, flow: Flow, *, take_open: bool) -> Working:
     settings = load_settings()
     engine = postgres.engine()
+    patiently = retrying(context.log.warning)
     started = time.monotonic()
     with ExitStack() as stack:
-        stack.enter_context(heartbeats.beating(context.run.run_id))
-        claim = _claim(context, flow, engine, settings)
+        if worker_at_work() is None:
+            itself = WorkerRuns(worker=Worker.here(), engine=engine, settings=settings)
+            stack.enter_context(itself.beating(context.run.run_id))
+        claim = patiently(_claim, context, flow, engine, settings, take_open=take_open)
+        long = LongWork(engine, claim, say=context.log.info)
+        stack.callback(long.flush)
         return Working(
             partition=context.partition_key,
             claim=claim,
@@ -230,11 +181,15 @@ def _start(context: dg.AssetExecutionContext, flow: Flow) -> Working:
             engine=engine,
             settings=settings,
             seconds_claiming=time.monotonic() - started,
+            patiently=patiently,
+            long=long,
             _open=stack.pop_all(),
         )
 
 
-def _claim(context: dg.AssetExecutionContext, flow: Flow, engine: sa.Engine, settings: Settings) -> Claim:
+def _claim(
+    context: dg.AssetExecutionContext, flow: Flow, engine: sa.Engine, settings: Settings, *, take_open: bool
+) -> Claim:
     run = context.run
     claim_id = run.root_run_id or run.run_id
     dispatch = run.tags.get(DISPATCH_TAG)
@@ -269,7 +224,7 @@ def _claim(context: dg.AssetExecutionContext, flow: Flow, engine: sa.Engine, set
             claim_id=claim_id,
             run_id=run.run_id,
             lease_s=settings.lease_s,
-            take_open=_ends_drops(context, flow),
+            take_open=take_open,
         )
 
     return _when_free(context, engine, take_partition, wait_s=REBUILD_WAIT_S)

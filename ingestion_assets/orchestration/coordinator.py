@@ -1,9 +1,10 @@
 """Dagster's run coordinator: launches what the ledger dispatched at once, queues everything else as usual.
 
-While the broker is away whatever it gets waits in the queue, which the daemon looks at every second.
+Each queue of the workers has limits of its own (`queues.py`), so that runs which wait for a GPU hold up nothing else. While the broker is away whatever it gets waits in the queue, which the daemon looks at every second.
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, Self
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
@@ -13,40 +14,47 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._serdes import ConfigurableClassData
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
+from ingestion_assets.flows import all_flows
+from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration.broker_watch import BrokerWatch
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
+from ingestion_assets.orchestration.queues import limits, slots, tags_at_submission
 from ingestion_assets.settings import load_settings
-
-DISPATCH_TAG = "ingestion/dispatch"
 
 
 class LaneRunCoordinator(QueuedRunCoordinator):
     """`QueuedRunCoordinator` without its second of delay for dispatched runs, as long as the limits allow.
 
-    Processes that submit at the same moment may exceed a limit by a run each, which waits in the broker. Without
-    `max_concurrent_runs` in `dagster.yaml` there are as many as the settings have workers.
+    Processes that submit at the same moment may exceed a limit by a run each, which waits in the broker. Limits in `dagster.yaml`
+    hold beside those of the queues.
     """
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
-        settings = load_settings()
-        workers = {"max_concurrent_runs": settings.workers_default + settings.workers_gpu}
-        return super().from_config_value(inst_data, {**workers, **config_value})
+        # Above what the limits of the queues allow together: it holds for runs that were queued by a release without those.
+        at_most = {"max_concurrent_runs": 2 * sum(slots(load_settings()).values())}
+        return super().from_config_value(inst_data, {**at_most, **config_value})
 
     def get_run_queue_config(self) -> RunQueueConfig:
         """What the daemon goes by, too: nothing is taken from the queue while the broker is away."""
         config = super().get_run_queue_config()
+        given = config.tag_concurrency_limits or ()
+        config = config._replace(tag_concurrency_limits=[*self._limits_of_queues, *given])
         watch = _watch(self._instance)
         held_back = watch is not None and watch.holds_back()
         return config._replace(max_concurrent_runs=0) if held_back else config
 
+    @cached_property
+    def _limits_of_queues(self) -> list[dict[str, Any]]:
+        return limits(load_settings(), all_flows().values())
+
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         run = context.dagster_run
-        if (
-            run.status == DagsterRunStatus.NOT_STARTED
-            and DISPATCH_TAG in run.tags
-            and self._has_room(run=run)
-        ):
+        dispatched = DISPATCH_TAG in run.tags
+        if lacking := tags_at_submission(run.tags, dispatched=dispatched):
+            self._instance.add_run_tags(run.run_id, lacking)
+            run = run.with_tags({**run.tags, **lacking})
+        if run.status == DagsterRunStatus.NOT_STARTED and dispatched and self._has_room(run=run):
             self._instance.launch_run(run.run_id, context.workspace)
             launched = self._instance.get_run_by_id(run.run_id)
             if launched is None:
@@ -55,13 +63,13 @@ class LaneRunCoordinator(QueuedRunCoordinator):
         return super().submit_run(context)
 
     def _has_room(self, *, run: DagsterRun) -> bool:
-        limits = self.get_run_queue_config()
-        if limits.max_concurrent_runs == 0:
+        config = self.get_run_queue_config()
+        if config.max_concurrent_runs == 0:
             return False
         in_progress = self._instance.get_runs(RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES))
-        if 0 < limits.max_concurrent_runs <= len(in_progress):
+        if 0 < config.max_concurrent_runs <= len(in_progress):
             return False
-        tags = TagConcurrencyLimitsCounter(limits.tag_concurrency_limits, in_progress)
+        tags = TagConcurrencyLimitsCounter(config.tag_concurrency_limits, in_progress)
         return not tags.is_blocked(run)
 
 

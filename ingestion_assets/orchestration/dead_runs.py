@@ -3,8 +3,10 @@
 import dagster as dg
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims, dispatch
+from ingestion_assets.landing import dispatch, finishing
+from ingestion_assets.landing.leases import release
 from ingestion_assets.landing.pauses import pause_lane
+from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.landing.tables import drops, leases
 from ingestion_assets.orchestration.retries import REDISPATCH_DELAY_S, FailureOf, cancelled
 from ingestion_assets.settings import load_settings
@@ -26,7 +28,7 @@ def give_back_dead_claims(instance: dg.DagsterInstance, engine: sa.Engine) -> in
         reason = f"run {claim_id} {end} before it finished the payload"
         failure = cancelled(claim_id) if end == CANCELED else FailureOf("run_lost", reason, transient=False)
         with engine.begin() as connection:
-            number += claims.give_back(
+            number += finishing.give_back(
                 connection,
                 claim_id,
                 error=failure.as_error(),
@@ -39,7 +41,7 @@ def give_back_dead_claims(instance: dg.DagsterInstance, engine: sa.Engine) -> in
         run = instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             with engine.begin() as connection:
-                claims.release(connection, run_id)
+                release(connection, run_id)
     return number
 
 
@@ -60,7 +62,7 @@ def lose_dead_dispatches(instance: dg.DagsterInstance, engine: sa.Engine) -> int
         rows = dispatch.open_dispatches(connection)
     dead = 0
     for row in rows:
-        runs = instance.get_runs(dg.RunsFilter(tags={dispatch.DISPATCH_TAG: str(row.id)}))
+        runs = instance.get_runs(dg.RunsFilter(tags={DISPATCH_TAG: str(row.id)}))
         is_new = row.age_s < PENDING_GRACE_S
         if not all(run.is_finished for run in runs) or (is_new and not runs):
             continue

@@ -19,16 +19,20 @@ AT_LEAST = timedelta(hours=1)  # that even surplus runs are kept for: a person m
 SAMPLE = 100
 OVERHEAD = 1.8  # of what rows hold, for indexes and pages that are not full: measured
 
-_KINDS = (
-    dg.DagsterEventType.ASSET_MATERIALIZATION,
-    dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
-    dg.DagsterEventType.ASSET_OBSERVATION,
-)
 _TABLES = ("event_logs", "asset_check_executions", "asset_event_tags", "run_tags", "runs")
+# What was planned counts where nothing was written since: that was tried in vain.
 _NEWEST_ON_ASSETS = sa.text("""
+    WITH newest AS (
+        SELECT max(id) FILTER (WHERE dagster_event_type = 'ASSET_MATERIALIZATION') AS written,
+               max(id) FILTER (WHERE dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED') AS planned,
+               max(id) FILTER (WHERE dagster_event_type = 'ASSET_OBSERVATION') AS observed
+        FROM event_logs
+        WHERE dagster_event_type IN ('ASSET_MATERIALIZATION', 'ASSET_MATERIALIZATION_PLANNED', 'ASSET_OBSERVATION')
+            AND asset_key IS NOT NULL
+        GROUP BY asset_key, partition
+    )
     SELECT DISTINCT run_id FROM event_logs WHERE id IN (
-        SELECT max(id) FROM event_logs WHERE dagster_event_type = ANY(:kinds) AND asset_key IS NOT NULL
-        GROUP BY dagster_event_type, asset_key, partition
+        SELECT unnest(ARRAY[written, observed, CASE WHEN planned > coalesce(written, 0) THEN planned END]) FROM newest
     )
 """)
 _NEWEST_ON_CHECKS = sa.text("""
@@ -59,7 +63,7 @@ def expired_runs(instance: dg.DagsterInstance, *, before: datetime, most: int | 
     """Ids of the runs that ended before then and are the newest word on nothing, oldest first, `most` at most."""
     with _log(instance).index_connection() as connection:
         kept = {
-            *connection.scalars(_NEWEST_ON_ASSETS, {"kinds": [kind.value for kind in _KINDS]}),
+            *connection.scalars(_NEWEST_ON_ASSETS),
             *connection.scalars(_NEWEST_ON_CHECKS),
         }
         values = {

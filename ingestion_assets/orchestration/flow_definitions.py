@@ -7,23 +7,26 @@ import dagster as dg
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.orchestration.jobs import audit, flow_job
 from ingestion_assets.orchestration.sensors import flow_sensor
+from ingestion_assets.orchestration.stages import Stage, claim_step
 
 
 def flow_definitions(
     flow: Flow,
     *,
-    assets: Sequence[dg.AssetsDefinition],
-    audits: Sequence[dg.AssetChecksDefinition],
+    assets: Sequence[Stage | dg.AssetsDefinition],
+    audits: Sequence[dg.AssetChecksDefinition] = (),
     apart: Sequence[dg.AssetsDefinition] = (),
 ) -> dg.Definitions:
-    """The flow's definitions. `audits` are checks that read more than one claim, `apart` those of `assets` that do not
-    come from payloads; the flow's job leaves both out."""
+    """The flow's definitions. The stages among the `assets` are one step, in this order. `audits` are checks that read more than
+    one claim, `apart` those of `assets` that do not come from payloads; the flow's job leaves both out."""
+    stages = [one for one in assets if isinstance(one, Stage)]
+    others = [one for one in assets if not isinstance(one, Stage)]
     return dg.Definitions.merge(
         dg.Definitions(
-            assets=assets,
+            assets=[claim_step(flow, stages), *others],
             asset_checks=audits,
             jobs=[flow_job(flow, audits=audits, apart=apart)],
             sensors=[flow_sensor(flow)],
         ),
-        audit(flow, audits=audits),
+        *([audit(flow, audits=audits)] if audits else []),
     )

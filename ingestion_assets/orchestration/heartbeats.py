@@ -1,45 +1,31 @@
 """Which process executes which run, and that it is alive: the table `ingestion.run_heartbeats`.
 
 The worker's parent process beats for the runs of its children that make progress, so a step that holds the GIL for long does
-not look dead, and one that hangs does. Whoever else executes runs (`dagster job execute`, a test) beats for itself with `beating`.
+not look dead, and one that hangs does. What more a beat or an end means for a run is in `worker_runs.py`.
 """
 
 import logging
 import os
-import signal
 import socket
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 import psutil
 import sqlalchemy as sa
-from sqlalchemy.exc import SQLAlchemyError
-
-from ingestion_assets.orchestration.progress import Progress
-from ingestion_assets.settings import load_settings
-from ingestion_assets.stores import postgres
 
 logger = logging.getLogger(__name__)
-
-OnBeat = Callable[[Sequence[str]], object]
-OnEnd = Callable[[str, Mapping[str, str], "Ending"], object]
-_NONE: Mapping[str, str] = MappingProxyType({})
-_on_beat: list[OnBeat] = []
-_on_end: list[OnEnd] = []
 
 _CLAIM = sa.text("""
 INSERT INTO ingestion.run_heartbeats AS h (run_id, worker, host, worker_pid, pid)
 VALUES (:run_id, :worker, :host, :worker_pid, :pid)
 ON CONFLICT (run_id) DO UPDATE SET
     worker = excluded.worker, host = excluded.host, worker_pid = excluded.worker_pid, pid = excluded.pid,
-    started_at = now(), beat_at = now(), cancel_requested_at = NULL, ended_at = NULL, interrupt_reason = NULL
+    started_at = now(), beat_at = now(), cancel_requested_at = NULL, ended_at = NULL, interrupt_reason = NULL,
+    stop_requested_at = NULL
 WHERE h.ended_at IS NOT NULL OR h.beat_at < now() - make_interval(secs => :lease_s)
 RETURNING run_id
 """)
@@ -58,6 +44,13 @@ _CANCEL = sa.text("""
 UPDATE ingestion.run_heartbeats SET cancel_requested_at = coalesce(cancel_requested_at, now())
 WHERE run_id = :run_id AND ended_at IS NULL RETURNING run_id
 """)
+_ASK_TO_STOP = sa.text("""
+UPDATE ingestion.run_heartbeats SET stop_requested_at = now()
+WHERE worker = :worker AND ended_at IS NULL AND stop_requested_at IS NULL
+""")
+_IS_ASKED_TO_STOP = sa.text(
+    "SELECT stop_requested_at IS NOT NULL FROM ingestion.run_heartbeats WHERE run_id = :run_id AND ended_at IS NULL"
+)
 _INTERRUPT = sa.text("UPDATE ingestion.run_heartbeats SET interrupt_reason = :reason WHERE run_id = :run_id")
 _INTERRUPT_REASON = sa.text("SELECT interrupt_reason FROM ingestion.run_heartbeats WHERE run_id = :run_id")
 _ON_HOST = sa.text(f"SELECT {_COLUMNS} FROM ingestion.run_heartbeats WHERE host = :host AND ended_at IS NULL")
@@ -117,32 +110,6 @@ def host_name() -> str:
     return f"{socket.gethostname()} {namespace.readlink() if namespace.exists() else ''}".strip()
 
 
-def on_beat(callback: OnBeat) -> OnBeat:
-    """Call `callback` with the ids of the live runs at each beat, from then on; usable as a decorator.
-
-    It is called in the worker's parent process, from a thread: no state of the run is at hand, only its id.
-    """
-    if callback not in _on_beat:
-        _on_beat.append(callback)
-    return callback
-
-
-def on_end(callback: OnEnd) -> OnEnd:
-    """Call `callback` with a run's id and tags, and how it came to its end, before its heartbeat ends.
-
-    What it raises is raised by `end`, which can be repeated. Usable as a decorator.
-    """
-    if callback not in _on_end:
-        _on_end.append(callback)
-    return callback
-
-
-def tell_end(run_id: str, tags: Mapping[str, str], ending: Ending) -> None:
-    """Have everybody who asked `on_end` for it know that no process executes the run, or ever will."""
-    for callback in _on_end:
-        callback(run_id, tags, ending)
-
-
 def claim(engine: sa.Engine, *, run_id: str, worker: Worker, pid: int, lease_s: float) -> bool:
     """Say that `pid` executes the run from now on. False where a process that is alive does so already."""
     with engine.begin() as connection:
@@ -169,28 +136,13 @@ def live(engine: sa.Engine, *, worker: Worker) -> list[Heartbeat]:
 
 
 def beat(engine: sa.Engine, *, run_ids: Sequence[str]) -> None:
-    """Renew the heartbeats of `run_ids`, then whatever else lives by the same beat."""
-    if not run_ids:
-        return
+    """Renew the heartbeats of these runs."""
     with engine.begin() as connection:
         connection.execute(_BEAT, {"run_ids": list(run_ids)})
-    for callback in _on_beat:
-        try:
-            callback(run_ids)
-        except Exception:
-            logger.exception("%r failed at a beat of %s", callback, run_ids)
 
 
-def end(
-    engine: sa.Engine,
-    *,
-    run_id: str,
-    worker: Worker,
-    tags: Mapping[str, str] = _NONE,
-    ending: Ending = OVER,
-) -> None:
-    """Say that the worker no longer executes the run with these tags."""
-    tell_end(run_id, tags, ending)
+def end(engine: sa.Engine, *, run_id: str, worker: Worker) -> None:
+    """Say that the worker no longer executes the run."""
     with engine.begin() as connection:
         connection.execute(_END, {"run_id": run_id, "worker": worker.id})
 
@@ -199,6 +151,17 @@ def request_cancel(engine: sa.Engine, *, run_id: str) -> bool:
     """Ask the worker of the run to interrupt it. False where no process executes it."""
     with engine.begin() as connection:
         return connection.execute(_CANCEL, {"run_id": run_id}).first() is not None
+
+
+def ask_to_stop(engine: sa.Engine, *, worker: Worker) -> None:
+    """Ask the worker's runs to end at their next safe point: it is about to stop."""
+    with engine.begin() as connection:
+        connection.execute(_ASK_TO_STOP, {"worker": worker.id})
+
+
+def is_asked_to_stop(connection: sa.Connection, *, run_id: str) -> bool:
+    """Whether the run is to end at its next safe point."""
+    return bool(connection.scalar(_IS_ASKED_TO_STOP, {"run_id": run_id}))
 
 
 def note_interrupt(engine: sa.Engine, *, run_id: str, reason: str) -> None:
@@ -253,42 +216,3 @@ def is_running(pid: int) -> bool:
         return psutil.Process(pid).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD}
     except psutil.NoSuchProcess:
         return False
-
-
-@contextmanager
-def beating(run_id: str) -> Iterator[None]:
-    """Beat for a run that this process executes outside the workers, unless somebody does already."""
-    settings = load_settings()
-    engine = postgres.engine()
-    worker = Worker.here()
-    if not claim(engine, run_id=run_id, worker=worker, pid=worker.pid, lease_s=settings.lease_s):
-        yield
-        return
-    stop = threading.Event()
-    working_thread = threading.get_native_id()
-    progress = Progress()
-
-    def keep_beating() -> None:
-        while not stop.wait(settings.heartbeat_s):
-            still_s = progress.still_s(run_id, worker.pid, thread=working_thread)
-            if still_s >= settings.run_stalled_s:
-                logger.error(
-                    "Run %s has made no progress for %.0f s; nobody beats for it any more", run_id, still_s
-                )
-                os.kill(worker.pid, signal.SIGINT)
-                return
-            try:
-                beat(engine, run_ids=[run_id])
-                if any(row.cancel_requested_at for row in live(engine, worker=worker)):
-                    os.kill(worker.pid, signal.SIGINT)  # Dagster's handler ends the run as canceled
-            except SQLAlchemyError as error:
-                logger.warning("The heartbeat of run %s failed: %s", run_id, error)
-
-    thread = threading.Thread(target=keep_beating, name=f"beat-{run_id}", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        end(engine, run_id=run_id, worker=worker)

@@ -1,11 +1,12 @@
-"""The jobs of a flow: one that works on a claim, in one process; one that audits what is stored."""
+"""The jobs: of a flow one that works on a claim and one that audits what is stored; else those of one op, by the clock."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from ingestion_assets.landing.flows import Flow
+from ingestion_assets.orchestration.queues import job_tags
 
 MAX_RUNTIME_S = 3600
 
@@ -25,10 +26,10 @@ def flow_job(
     if apart:
         assets -= dg.AssetSelection.assets(*apart)
     return dg.define_asset_job(
-        flow.job,
+        flow.name,
         selection=assets,
         executor_def=dg.in_process_executor,
-        tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},
+        tags=job_tags(flow),
         description=f"Work on what has landed for {flow.name}; started by hand, rebuild a whole partition.",
     )
 
@@ -49,3 +50,37 @@ def audit(flow: Flow, *, audits: Sequence[dg.AssetChecksDefinition]) -> dg.Defin
         description=f"Audits {flow.name} every hour.",
     )
     return dg.Definitions(jobs=[job], schedules=[schedule])
+
+
+def scheduled_op(
+    op: Callable[[dg.OpExecutionContext], None],
+    *,
+    job: str,
+    description: str,
+    schedule: str,
+    cron_schedule: str,
+    why_not: Callable[[], str | None],
+) -> dg.Definitions:
+    """A job that does `op`, by the clock unless `why_not` gives a reason, and by hand."""
+
+    @dg.job(
+        name=job,
+        tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},
+        executor_def=dg.in_process_executor,
+        description=description,
+    )
+    def one_op() -> None:
+        dg.op(description=description)(op)()
+
+    @dg.schedule(
+        name=schedule,
+        job=one_op,
+        cron_schedule=cron_schedule,
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"{description} Does nothing where that is not set.",
+    )
+    def by_the_clock() -> dg.RunRequest | dg.SkipReason:
+        reason = why_not()
+        return dg.RunRequest() if reason is None else dg.SkipReason(reason)
+
+    return dg.Definitions(jobs=[one_op], schedules=[by_the_clock])

@@ -144,7 +144,7 @@ def rejects() -> dg.MaterializeResult:
         dg.AssetCheckSpec(
             "days_left",
             asset=dg.AssetKey([GROUP, "disk"]),
-            description=f"At the pace of the last hours the disk lasts for {DISK_DAYS:.0f} days or more.",
+            description=f"At the pace of the last days, without their fullest two hours, the disk lasts for {DISK_DAYS:.0f} days or more.",
         )
     ],
 )

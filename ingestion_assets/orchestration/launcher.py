@@ -11,7 +11,6 @@ from dagster._core.run_coordinator import QueuedRunCoordinator
 from dagster._serdes import ConfigurableClassData
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import (
-    DAGSTER_CELERY_QUEUE_TAG,
     DAGSTER_CELERY_RUN_PRIORITY_TAG,
     DAGSTER_CELERY_TASK_ID_TAG,
 )
@@ -19,7 +18,8 @@ from kombu.exceptions import OperationalError
 
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.broker_watch import BrokerWatch
-from ingestion_assets.orchestration.celery_app import DEFAULT_QUEUE, make_app, send_run
+from ingestion_assets.orchestration.celery_app import make_app, send_run
+from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 
@@ -68,7 +68,7 @@ class WarmRunLauncher(CeleryRunLauncher):
         self._queue_again(run.run_id, f"The broker did not take the run, which waits in the queue: {refusal}")
 
     def _send(self, run: DagsterRun) -> OperationalError | None:
-        queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue)
+        queue = run.tags.get(QUEUE_TAG, self.default_queue)
         try:
             send_run(self.celery, run_id=run.run_id, queue=queue, priority=_priority(run))
         except OperationalError as error:

@@ -1,4 +1,4 @@
-"""What the processes that execute runs were seen to hold in memory, and whether the system kills for memory."""
+"""What the processes that execute runs hold in memory, as seen by themselves and by their parent; and whether the system kills for it."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -32,6 +32,26 @@ class MemoryWatch:
     def system_killed_for_it(self) -> bool:
         """Whether the system killed some process within the last looks because memory ran out, in a control group or everywhere."""
         return _kills() > self._kills[0]
+
+
+class Growth:
+    """What this process has come to hold of its own since it was warm."""
+
+    def __init__(self) -> None:
+        self._warm_kb = 0
+
+    def begin(self) -> None:
+        """The process is warm: what it holds now, a model say, is there to stay."""
+        self._warm_kb = _own_kb()
+
+    def kb(self) -> int:
+        return max(1, _own_kb() - self._warm_kb)
+
+
+def _own_kb() -> int:
+    """Without what is mapped from files: a forked child comes to hold more of that with every library that it looks into."""
+    held = psutil.Process().memory_info()
+    return (held.rss - getattr(held, "shared", 0)) // 1024
 
 
 def _resident(pid: int) -> int:

@@ -1,46 +1,32 @@
 """The job that deletes payloads that are finished for long enough, every night. Runs of Dagster go by `run_retention.py`."""
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import dagster as dg
 
 from ingestion_assets.landing.flows import Flow
+from ingestion_assets.orchestration.jobs import scheduled_op
 from ingestion_assets.settings import load_settings
 
-MAX_RUNTIME_S = 3600
 NOT_SET = "INGESTION_RETENTION_DAYS is not set, so all payloads are kept."
-
-
-def limit() -> datetime | None:
-    """What ended before then, by the ledger's clock, is deleted; None where everything is kept."""
-    days = load_settings().retention_days
-    return None if days is None else ledger_now() - timedelta(days=days)
-
-
-def ledger_now() -> datetime:
-    """The ledger's time: what is old is old by the clock that dated it, whatever that of this machine says."""
-    from ingestion_assets.landing.clock import take_sample  # noqa: PLC0415
-    from ingestion_assets.stores import postgres  # noqa: PLC0415
-
-    with postgres.engine().connect() as connection:
-        return take_sample(connection).time()
 
 
 def retention_definitions(flows: Collection[Flow]) -> dg.Definitions:
     """The job and its schedule."""
 
-    @dg.op(description="Deletes finished payloads that are older than INGESTION_RETENTION_DAYS.")
     def delete_expired(context: dg.OpExecutionContext) -> None:
         from ingestion_assets.landing import retention  # noqa: PLC0415
+        from ingestion_assets.landing.clock import ledger_now  # noqa: PLC0415
         from ingestion_assets.landing.storage import open_storage  # noqa: PLC0415
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
-        before = limit()
-        if before is None:
+        settings, engine = load_settings(), postgres.engine()
+        if settings.retention_days is None:
             raise dg.Failure(NOT_SET, allow_retries=False)
+        before = ledger_now(engine) - timedelta(days=settings.retention_days)
         deleted = retention.delete_finished(
-            postgres.engine(), open_storage(load_settings()), flows, before=before, holder=context.run_id
+            engine, open_storage(settings), flows, before=before, holder=context.run_id
         )
         context.log.info(
             f"Before {before:%Y-%m-%d %H:%M} UTC: deleted {deleted.payloads} payloads of {deleted.bytes} bytes, "
@@ -48,23 +34,11 @@ def retention_definitions(flows: Collection[Flow]) -> dg.Definitions:
             f"{deleted.busy_lanes} lanes are at work and left for tomorrow."
         )
 
-    @dg.job(
-        name="retention",
-        tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},
-        executor_def=dg.in_process_executor,
+    return scheduled_op(
+        delete_expired,
+        job="retention",
         description="Delete finished payloads that are older than INGESTION_RETENTION_DAYS.",
-    )
-    def retention_job() -> None:
-        delete_expired()
-
-    @dg.schedule(
-        name="retention_daily",
-        job=retention_job,
+        schedule="retention_daily",
         cron_schedule="15 3 * * *",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Deletes every night what is older than INGESTION_RETENTION_DAYS; nothing where that is not set.",
+        why_not=lambda: NOT_SET if load_settings().retention_days is None else None,
     )
-    def retention_daily() -> dg.RunRequest | dg.SkipReason:
-        return dg.RunRequest() if load_settings().retention_days is not None else dg.SkipReason(NOT_SET)
-
-    return dg.Definitions(jobs=[retention_job], schedules=[retention_daily])

@@ -4,7 +4,7 @@ What is said of a failure, wherever it is kept or logged, is `text_of` it (`stor
 
 | what failed | who tries again | how |
 | --- | --- | --- |
-| a store or the network, for a moment | the step itself | `IN_STEP_RETRIES` times, with backoff and jitter, in the same process |
+| a store or the network, for a moment | the stage itself | `IN_STEP_RETRIES` times, with backoff, in the same process; the stages before it are not repeated |
 | a store or the network, for longer | the ledger | the drops go back, to be taken at once the first time, then after a growing delay; that costs them no attempt |
 | the broker, or it takes no run | Dagster's queue | runs stay `QUEUED` until it is back; see `broker_watch.py` |
 | runs that end before they claim anything | the decision on runs | twice at once, then after 5, 10, 20… s, at most 5 min, until one claims; see `landing/dispatch.py` |
@@ -17,16 +17,19 @@ What is said of a failure, wherever it is kept or logged, is `text_of` it (`stor
 | a run that a person started | Dagster's `run_retries` | for lost processes only; dispatched runs carry `dagster/max_retries: 0` |
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import dagster as dg
 import psycopg
 import pymongo.errors
+import tenacity
 from sqlalchemy import exc as sql
 
-from ingestion_assets.landing.claims import ClaimLostError, LaneBusyError
+from ingestion_assets.landing.claims import ClaimLostError
 from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.landing.isolation import OUT_OF_MEMORY
+from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.memory import out_of_memory
 from ingestion_assets.stores.error_text import text_of
 
@@ -132,8 +135,21 @@ def cancelled(run_id: str) -> FailureOf:
     return FailureOf(CANCELLED, reason, transient=True)
 
 
-def retry_in_step(error: BaseException, *, retry_number: int) -> dg.RetryRequested | None:
-    """The request to try the step again, or None when it is time to give the drops back."""
-    if not is_transient(error) or isinstance(error, LaneBusyError) or retry_number >= IN_STEP_RETRIES:
-        return None
-    return dg.RetryRequested(max_retries=IN_STEP_RETRIES, seconds_to_wait=FIRST_DELAY_S * 2**retry_number)
+def retrying(tell: Callable[[str], object]) -> tenacity.Retrying:
+    """Calls a function, and again after what will pass by itself, until it is time to give the drops back. Each failure is
+    told in a sentence."""
+
+    def tell_failure(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        if error is not None:
+            tell(f"Tried again in {state.upcoming_sleep:.1f} s after {text_of(error)}")
+
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(
+            lambda error: is_transient(error) and not isinstance(error, LaneBusyError)
+        ),
+        wait=tenacity.wait_exponential(multiplier=FIRST_DELAY_S),
+        stop=tenacity.stop_after_attempt(1 + IN_STEP_RETRIES),
+        before_sleep=tell_failure,
+        reraise=True,
+    )

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
-import sqlalchemy as sa
 import tenacity
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.errors import DagsterExecutionInterruptedError
@@ -21,12 +20,12 @@ from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from ingestion_assets.landing.dispatch import DISPATCH_TAG
-from ingestion_assets.orchestration import heartbeats
-from ingestion_assets.orchestration.heartbeats import OVER, Ending, Worker
+from ingestion_assets.landing.run_tags import DISPATCH_TAG
+from ingestion_assets.orchestration.heartbeats import OVER, Ending
 from ingestion_assets.orchestration.kept_events import sparing
 from ingestion_assets.orchestration.retries import what_failed
-from ingestion_assets.orchestration.warm_code import warm_job
+from ingestion_assets.orchestration.warm_code import WarmCode
+from ingestion_assets.orchestration.worker_runs import WorkerRuns
 
 logger = logging.getLogger(__name__)
 
@@ -42,17 +41,13 @@ _patiently = tenacity.retry(
 )
 
 
-def execute_run(
-    run_id: str, *, instance: DagsterInstance, engine: sa.Engine, worker: Worker, lease_s: float
-) -> bool:
+def execute_run(run_id: str, *, instance: DagsterInstance, runs: WorkerRuns, code: WarmCode) -> bool:
     """Execute the run unless it is cancelled, finished, deleted or executed elsewhere; tells whether it was.
 
     How the run ended stands in Dagster's event log, never in an exception. Where not even that can be told, the calling
     process ends: its warden reports the runs of processes that are gone.
     """
-    if not _patiently(heartbeats.claim)(
-        engine, run_id=run_id, worker=worker, pid=os.getpid(), lease_s=lease_s
-    ):
+    if not _patiently(runs.claim)(run_id):
         logger.info("Run %s is executed by another process; this delivery of it is ignored", run_id)
         return False
     run: DagsterRun | None = None
@@ -60,14 +55,13 @@ def execute_run(
         run = _patiently(instance.get_run_by_id)(run_id)
         if run is None or not _may_start(run, instance=instance):
             return False
-        with sparing(run_id, spare=DISPATCH_TAG in run.tags), _interruptible():
-            _drive(run, instance=instance)
+        with sparing(run_id, spare=DISPATCH_TAG in run.tags), runs.at_work(), _interruptible():
+            _drive(run, instance=instance, code=code)
         return True
     finally:
         try:
             ending = _patiently(_settle)(run_id, instance=instance)
-            tags = {} if run is None else run.tags
-            _patiently(heartbeats.end)(engine, run_id=run_id, worker=worker, tags=tags, ending=ending)
+            _patiently(runs.end)(run_id, tags={} if run is None else run.tags, ending=ending)
         except BaseException:
             logger.exception("The end of run %s could not be told; its process ends too", run_id)
             os._exit(1)
@@ -84,11 +78,11 @@ def _may_start(run: DagsterRun, *, instance: DagsterInstance) -> bool:
     return False
 
 
-def _drive(run: DagsterRun, *, instance: DagsterInstance) -> None:
+def _drive(run: DagsterRun, *, instance: DagsterInstance, code: WarmCode) -> None:
     try:
         if not isinstance(run.job_code_origin, JobPythonOrigin):
             raise LookupError(f"Run {run.run_id} doesn't say where its job is defined.")
-        for _event in execute_run_iterator(warm_job(run.job_code_origin), run, instance):
+        for _event in execute_run_iterator(code.job(run.job_code_origin), run, instance):
             pass
     except (KeyboardInterrupt, DagsterExecutionInterruptedError):
         logger.info("Run %s was interrupted", run.run_id)

@@ -13,15 +13,15 @@ from collections.abc import Sequence
 
 import psutil
 import redis
-import sqlalchemy as sa
-from celery.worker import state
 from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.events import JobFailureData, RunFailureReason
 
 from ingestion_assets.orchestration import heartbeats, lost_launches
+from ingestion_assets.orchestration.celery_internals import tasks_held_by_worker
 from ingestion_assets.orchestration.heartbeats import OVER, Ending, Heartbeat, Worker
 from ingestion_assets.orchestration.memory_watch import MemoryWatch
 from ingestion_assets.orchestration.progress import Progress, is_stopped
+from ingestion_assets.orchestration.worker_runs import WorkerRuns
 
 logger = logging.getLogger(__name__)
 
@@ -34,41 +34,33 @@ LOST = Ending("lost")
 
 
 class RunWarden(threading.Thread):
-    """Watches from `start()` on. `drain_s`: seconds that runs get to end once the worker is to stop; `stalled_s`: seconds
-    that one may stand still; `lease_s`: how long its lease holds when it is not renewed any more."""
+    """Watches over the `runs` of a worker from `start()` on; `drain_s`: seconds that they get to end once it is to stop."""
 
     def __init__(
-        self,
-        *,
-        instance: DagsterInstance,
-        engine: sa.Engine,
-        worker: Worker,
-        heartbeat_s: float,
-        drain_s: float,
-        stalled_s: float,
-        lease_s: float,
-        broker_url: str,
+        self, *, instance: DagsterInstance, runs: WorkerRuns, drain_s: float, broker_url: str
     ) -> None:
         super().__init__(name="run-warden", daemon=True)
         self._instance = instance
-        self._engine = engine
-        self._worker = worker
-        self._heartbeat_s = heartbeat_s
+        self._runs = runs
+        self._engine = runs.engine
+        self._worker = runs.worker
+        self._heartbeat_s = runs.settings.heartbeat_s
         self._drain_s = drain_s
-        self._stalled_s = stalled_s
-        self._kill_after_s = min(STALLED_KILL_AFTER_S, lease_s / 2)  # before another run may hold its lane
+        self._stalled_s = runs.settings.run_stalled_s
+        # Before its lease runs out, and another run may hold its lane.
+        self._kill_after_s = min(STALLED_KILL_AFTER_S, runs.settings.lease_s / 2)
         self._progress = Progress()
         self._idle = Progress()
         self._memory = MemoryWatch()
         self._stalled: dict[str, tuple[str, float]] = {}
         self._broker = redis.Redis.from_url(broker_url, socket_timeout=5, socket_connect_timeout=2)
-        self._suspects: set[str] = set()
+        self._suspects: dict[str, float] = {}
         self._interrupted: dict[str, list[float]] = {}
         self._stop_at: float | None = None
         self._ended = threading.Event()
 
     def drain(self) -> None:
-        """The worker takes no new runs; those that do not end within `drain_s` are cut off."""
+        """The worker takes no new runs; its runs are asked to end at a safe point, and cut off after `drain_s`."""
         self._stop_at = self._stop_at or time.monotonic() + self._drain_s
 
     def run(self) -> None:
@@ -76,13 +68,15 @@ class RunWarden(threading.Thread):
         while not self._ended.wait(TICK_S):
             now = time.monotonic()
             try:
-                rows = heartbeats.live(self._engine, worker=self._worker)
+                rows = self._runs.live()
                 alive = [row for row in rows if not self._is_lost(row)]
                 self._memory.look({row.run_id: row.pid for row in rows})
+                if self._stop_at is not None:
+                    heartbeats.ask_to_stop(self._engine, worker=self._worker)
                 self._end_stalled(alive)
                 if now >= next_beat:
                     moving = [row.run_id for row in alive if row.run_id not in self._stalled]
-                    heartbeats.beat(self._engine, run_ids=moving)
+                    self._runs.beat(moving)
                     next_beat = now + self._heartbeat_s
                 self._interrupt_cancelled(alive)
                 self._forget_all_but({row.run_id for row in rows})
@@ -94,8 +88,7 @@ class RunWarden(threading.Thread):
                     self._cut_off(alive)
                 if now >= next_hold:
                     next_hold = now + self._heartbeat_s
-                    tasks = [task.id for task in list(state.reserved_requests)]
-                    lost_launches.hold(self._broker, tasks, seconds=3 * self._heartbeat_s)
+                    lost_launches.hold(self._broker, tasks_held_by_worker(), seconds=3 * self._heartbeat_s)
             except redis.RedisError as error:  # that it is away is said by the consumer, once
                 logger.debug("The broker does not answer: %s", error)
             except Exception:
@@ -136,7 +129,7 @@ class RunWarden(threading.Thread):
             self._instance.report_run_failed(run, message, failure)
         worker = Worker(id=row.worker, host=row.host, pid=row.worker_pid)
         tags = {} if run is None else run.tags
-        heartbeats.end(self._engine, run_id=row.run_id, worker=worker, tags=tags, ending=ending)
+        self._runs.end(row.run_id, tags=tags, ending=ending, worker=worker)
 
     def _interrupt_cancelled(self, rows: Sequence[Heartbeat]) -> None:
         now = time.monotonic()
@@ -204,9 +197,11 @@ class RunWarden(threading.Thread):
             )
         heartbeats.prune(self._engine)
         suspects = lost_launches.suspects(self._instance, self._engine, self._broker)
-        for run_id in suspects & self._suspects:
-            lost_launches.fail(self._instance, run_id)
-        self._suspects = suspects
+        now = time.monotonic()
+        self._suspects = {run_id: self._suspects.get(run_id, now) for run_id in suspects}
+        for run_id, since in self._suspects.items():
+            if now - since >= lost_launches.GRACE_S:
+                lost_launches.fail(self._instance, run_id, self._runs)
 
     def _cut_off(self, rows: Sequence[Heartbeat]) -> None:
         """Report what is still executed as failed, so that its work is dispatched again, and leave."""

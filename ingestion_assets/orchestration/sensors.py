@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.flows import Flow, Keys
 
 if TYPE_CHECKING:
     from ingestion_assets.landing.dispatch import LaneState
@@ -19,9 +19,11 @@ RUNS_A_TICK = 50
 def flow_sensor(flow: Flow) -> dg.SensorDefinition:
     """Starts a run for each lane of the flow that has landed drops and nobody to work on them."""
 
+    runs = {flow.name: flow.runs}
+
     @dg.sensor(
         name=f"{flow.name}_landed",
-        job_name=flow.job,
+        job_name=flow.name,
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Starts runs for landed {flow.name}, should the front door's wake not have done so.",
@@ -33,11 +35,15 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
 
         with postgres.engine().begin() as connection:
             states = dispatch.lane_states(connection, flows=[flow.name], rest_s=load_settings().lane_rest_s)
-            dispatched = dispatch.request(connection, dispatch.lanes_to_dispatch(states, at_most=RUNS_A_TICK))
+            room = dispatch.room(connection, runs)
+            lanes = dispatch.lanes_to_dispatch(states, at_most=RUNS_A_TICK, runs=runs, room=room)
+            dispatched = dispatch.request(connection, lanes, runs)
             waiting = None if states else pauses.why_waiting(connection, flow.name)
         if not dispatched:
             return dg.SkipReason(
-                _why_none_is_started(context.instance, states) if states else waiting or "Nothing has landed."
+                _why_none_is_started(context.instance, states, full=room.get(flow.name) == 0)
+                if states
+                else waiting or "Nothing has landed."
             )
         return dg.SensorResult(
             run_requests=[
@@ -50,7 +56,7 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
     return landed
 
 
-def _why_none_is_started(instance: dg.DagsterInstance, states: "list[LaneState]") -> str:
+def _why_none_is_started(instance: dg.DagsterInstance, states: "list[LaneState]", *, full: bool) -> str:
     """Lanes have work, but none is to get a run now."""
     from ingestion_assets.orchestration.coordinator import why_runs_wait  # noqa: PLC0415
 
@@ -63,6 +69,7 @@ def _why_none_is_started(instance: dg.DagsterInstance, states: "list[LaneState]"
         if resting
         else "",
         why_runs_wait(instance),
+        "As many runs of the flow as may go on at once are at work or asked for." if full else "",
     ]
     said += [
         f"The last {state.in_vain} runs of {state.lane.name} ended before they took anything; look at the newest. "
@@ -76,9 +83,9 @@ def _partitions_to_add(
     flow: Flow, keys: set[str]
 ) -> list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]:
     """The partitions of runs asked for; adding one that is there changes nothing."""
-    if flow.dynamic_partitions is None:
+    if not isinstance(flow.partitions, Keys):
         return []
-    return [dg.AddDynamicPartitionsRequest(flow.dynamic_partitions, sorted(keys))]
+    return [dg.AddDynamicPartitionsRequest(flow.partitions.name, sorted(keys))]
 
 
 def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:

@@ -1,8 +1,11 @@
-"""How the assets of a flow are made: each is a stage of the run's claim, so that a flow only writes what a stage does."""
+"""How the assets of a flow are made: each is a stage of the run's claim, so that a flow only writes what a stage does.
+
+All stages of a claim are one step of its run. Dagster shows them as assets of their own, reported as each of them ends.
+"""
 
 import inspect
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from ingestion_assets.orchestration.claiming import Working
 
 OWNERS = ["team:ingestion"]
+CLAIM = "_claim"  # how the names of the steps end that work through claims
 
 
 class Work(Protocol):
@@ -27,11 +31,18 @@ class Work(Protocol):
 
 
 WorkT = TypeVar("WorkT", bound=Work)
-_Stage = Callable[[WorkT], dg.MaterializeResult]
+_StageOf = Callable[[WorkT], dg.MaterializeResult]
 _Body = Callable[..., dg.MaterializeResult]
 
 
 def asset_of(
+    group: str, name: str, *, check_specs: Sequence[dg.AssetCheckSpec] = (), **more: Any
+) -> Callable[[_Body], dg.AssetsDefinition]:
+    """`dg.asset` with all that every asset says of itself, for one that is no stage of a claim; `more` as in `_said_of`."""
+    return dg.asset(**_said_of(group, name, **more), check_specs=check_specs)
+
+
+def _said_of(
     group: str,
     name: str,
     *,
@@ -40,24 +51,23 @@ def asset_of(
     columns: Mapping[str, str] | dg.TableSchema | None = None,
     metadata: Mapping[str, Any] | None = None,
     code_version: str = "1",
-    **more: Any,
-) -> Callable[[_Body], dg.AssetsDefinition]:
-    """`dg.asset` with all that every asset says of itself; `deps` are names within the group.
-
-    `columns` maps a column's name to "type: what it means".
-    """
+    description: str | None = None,
+    partitions_def: dg.PartitionsDefinition | None = None,
+) -> dict[str, Any]:
+    """What an asset says of itself. `deps` are names within the group, `columns` maps a column's name to "type: what it means"."""
     schema = columns if isinstance(columns, dg.TableSchema) else _schema(columns) if columns else None
     described = {"dagster/column_schema": schema} if schema else {}
-    return dg.asset(
-        key=[group, name],
-        deps=[[group, dep] for dep in deps],
-        group_name=group,
-        kinds=kinds,
-        owners=OWNERS,
-        code_version=code_version,
-        metadata={**described, **(metadata or {})} or None,
-        **more,
-    )
+    return {
+        "key": [group, name],
+        "deps": [[group, dep] for dep in deps],
+        "group_name": group,
+        "kinds": kinds,
+        "owners": OWNERS,
+        "code_version": code_version,
+        "description": description,
+        "partitions_def": partitions_def,
+        "metadata": {**described, **(metadata or {})},
+    }
 
 
 def _schema(columns: Mapping[str, str]) -> dg.TableSchema:
@@ -67,11 +77,20 @@ def _schema(columns: Mapping[str, str]) -> dg.TableSchema:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One asset of a claim: what Dagster is told of it, and what writes it."""
+
+    spec: dg.AssetSpec
+    check_specs: Sequence[dg.AssetCheckSpec]
+    write: "Callable[[Working], dg.MaterializeResult]"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stages(Generic[WorkT]):
-    """The assets of a flow. `start` makes the work on a run's claim, which the run's steps share in memory.
+    """The assets of a flow. `start` makes the work on a run's claim, which the stages share in memory.
 
-    It is called in the first step that needs it and imports what the work needs, so that a code location loads about
+    It is called by the first stage that needs it and imports what the work needs, so that a code location loads about
     as fast as Dagster itself; the workers import it before their first run. Raise `code_version` when the same payloads
     would give other rows.
     """
@@ -88,37 +107,38 @@ class Stages(Generic[WorkT]):
         deps: Sequence[str],
         name: str | None = None,
         description: str | None = None,
+        check_specs: Sequence[dg.AssetCheckSpec] = (),
         **more: Any,
-    ) -> Callable[[_Stage[WorkT]], dg.AssetsDefinition]:
-        """Make an asset of a stage, a function of the work; `more` as in `asset_of`.
+    ) -> Callable[[_StageOf[WorkT]], Stage]:
+        """Make a stage of a function of the work; `more` as in `_said_of`.
 
         The function's name and docstring are those of the asset, unless others are given.
         """
 
-        def decorate(stage: _Stage[WorkT]) -> dg.AssetsDefinition:
-            def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-                with self._working(context) as run:
-                    return stage(self._work(run))
-
-            described = description or inspect.getdoc(stage)
-            return self._asset(
-                name or stage.__name__, body, kinds=kinds, deps=deps, description=described, **more
+        def decorate(stage: _StageOf[WorkT]) -> Stage:
+            return self._stage(
+                name or stage.__name__,
+                lambda run: stage(self._work(run)),
+                kinds=kinds,
+                deps=deps,
+                description=description or inspect.getdoc(stage),
+                check_specs=check_specs,
+                **more,
             )
 
         return decorate
 
-    def raw_batches(self, description: str, *, kinds: set[str]) -> dg.AssetsDefinition:
-        """The first asset: the payloads themselves. A run of it claims them."""
+    def raw_batches(self, description: str, *, kinds: set[str]) -> Stage:
+        """The first stage: the payloads themselves. A run claims them."""
 
-        def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-            with self._working(context) as run:
-                return dg.MaterializeResult(
-                    metadata=claim_metadata(
-                        run.claim, seconds_claiming=run.seconds_claiming, settings=run.settings
-                    )
+        def write(run: "Working") -> dg.MaterializeResult:
+            return dg.MaterializeResult(
+                metadata=claim_metadata(
+                    run.claim, seconds_claiming=run.seconds_claiming, settings=run.settings
                 )
+            )
 
-        return self._asset("raw_batches", body, kinds=kinds, deps=(), description=description)
+        return self._stage(self.flow.assets[0], write, kinds=kinds, description=description)
 
     def ingestion_log(
         self,
@@ -129,45 +149,98 @@ class Stages(Generic[WorkT]):
         check_specs: Sequence[dg.AssetCheckSpec],
         check: "Callable[[list[DropOutcome]], Sequence[dg.AssetCheckResult]]",
         figures: "Callable[[list[DropOutcome]], Mapping[str, Any]]" = lambda _: {},
-    ) -> dg.AssetsDefinition:
-        """The last asset: the claim ends, and clients get their answers. `figures` adds to its metadata."""
+    ) -> Stage:
+        """The last stage: the claim ends, and clients get their answers. `figures` adds to its metadata."""
 
-        def body(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-            with self._working(context, last=True) as run:
-                outcomes = self._work(run).outcomes()
-                run.finish(outcomes)
-                return dg.MaterializeResult(
-                    metadata={
-                        "payloads": len(outcomes),
-                        "failed": sum(outcome.failed for outcome in outcomes),
-                        **figures(outcomes),
-                        **rejects_table(outcomes),
-                    },
-                    check_results=check(outcomes),
-                )
+        def write(run: "Working") -> dg.MaterializeResult:
+            outcomes = self._work(run).outcomes()
+            run.finish(outcomes)
+            return dg.MaterializeResult(
+                metadata={
+                    "payloads": len(outcomes),
+                    "failed": sum(outcome.failed for outcome in outcomes),
+                    **figures(outcomes),
+                    **rejects_table(outcomes),
+                },
+                check_results=check(outcomes),
+            )
 
-        return self._asset(
-            "ingestion_log", body, kinds=kinds, deps=deps, description=description, check_specs=check_specs
+        return self._stage(
+            self.flow.assets[1],
+            write,
+            kinds=kinds,
+            deps=deps,
+            description=description,
+            check_specs=check_specs,
         )
 
-    def _asset(self, name: str, body: _Body, **more: Any) -> dg.AssetsDefinition:
-        make = asset_of(
-            self.flow.name,
-            name,
-            partitions_def=self.partitions_def,
-            code_version=self.code_version,
-            **more,
+    def _stage(
+        self,
+        name: str,
+        write: "Callable[[Working], dg.MaterializeResult]",
+        *,
+        check_specs: Sequence[dg.AssetCheckSpec] = (),
+        **more: Any,
+    ) -> Stage:
+        said = _said_of(
+            self.flow.name, name, partitions_def=self.partitions_def, code_version=self.code_version, **more
         )
-        return make(body)
-
-    @contextmanager
-    def _working(self, context: dg.AssetExecutionContext, *, last: bool = False) -> "Iterator[Working]":
-        from ingestion_assets.orchestration.claiming import working  # noqa: PLC0415
-
-        with working(context, self.flow, last=last) as run:
-            yield run
+        return Stage(dg.AssetSpec(**said), check_specs, write)
 
     def _work(self, run: "Working") -> WorkT:
         if run.work is None:
             run.work = self.start(run)
         return run.work
+
+
+def claim_step(flow: Flow, stages: Sequence[Stage]) -> dg.AssetsDefinition:
+    """The assets of these stages: one step, which works through a claim stage by stage in this order, or through those that are
+    selected."""
+
+    @dg.multi_asset(
+        name=f"{flow.name}{CLAIM}",
+        description="Works through the run's claim, stage by stage; each reports its asset when it ends.",
+        specs=[stage.spec for stage in stages],
+        check_specs=[check for stage in stages for check in stage.check_specs],
+        can_subset=True,
+    )
+    def claim(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        from ingestion_assets.orchestration.claiming import BlockedError, working  # noqa: PLC0415
+
+        chosen = [stage for stage in stages if stage.spec.key in context.selected_asset_keys]
+        if not chosen:
+            context.log.warning(_MADE_WITH_THEIR_ASSETS)
+            return
+        ends = any(stage.spec.key.path[-1] == flow.assets[1] for stage in chosen)
+        with working(context, flow, ends=ends) as run:
+            for stage in chosen:
+                started = time.monotonic()
+                result = run.patiently(stage.write, run)
+                yield _reported(result, stage, seconds=time.monotonic() - started)
+                if failed := _failed_blocking(result, stage):
+                    # Dagster would heed it before the next step only, and the stages are one.
+                    raise BlockedError(stage.spec.key.to_user_string(), failed)
+
+    return claim
+
+
+_MADE_WITH_THEIR_ASSETS = (
+    "These checks are made by the run that writes their assets, of what it wrote: materialize those."
+)
+
+
+def _reported(result: dg.MaterializeResult, stage: Stage, *, seconds: float) -> dg.MaterializeResult:
+    return result._replace(
+        asset_key=stage.spec.key,
+        metadata={**(result.metadata or {}), "seconds": round(seconds, 3)},
+        check_results=[check._replace(asset_key=stage.spec.key) for check in result.check_results or ()],
+    )
+
+
+def _failed_blocking(result: dg.MaterializeResult, stage: Stage) -> list[str]:
+    blocking = {spec.name for spec in stage.check_specs if spec.blocking}
+    return [
+        check.check_name
+        for check in result.check_results or ()
+        if check.check_name in blocking and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
+    ]

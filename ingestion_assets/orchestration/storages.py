@@ -12,13 +12,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from dagster import EventLogEntry, Field, IntSource, StringSource
-from dagster._core.events import ASSET_CHECK_EVENTS, ASSET_EVENTS
 from dagster._core.storage.event_log import SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.sql import create_engine
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 
-from ingestion_assets.orchestration.kept_events import compact, to_keep
+from ingestion_assets.orchestration.kept_events import compact, has_come_true, is_kept
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import KEEPALIVE, driver_url
 
@@ -26,12 +26,30 @@ POOL_SIZE = 2
 POOL_RECYCLE_S = 900
 CONNECT_TIMEOUT_S = 5
 
+_FORGET_PLANS = sa.text(
+    "DELETE FROM event_logs WHERE run_id = :run_id AND dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED'"
+)
+
 CONFIG = {
     "postgres_url": Field(StringSource, is_required=False, description="Default: the URL of the settings."),
     "should_autocreate_tables": Field(bool, is_required=False, default_value=True),
     "pool_size": Field(IntSource, is_required=False, default_value=POOL_SIZE),
     "max_overflow": Field(IntSource, is_required=False, default_value=10),
 }
+
+
+class Compact(sa.TypeDecorator[str]):
+    """Text of a serialized event, which takes less room and is read as it is."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: sa.Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else compact(value)
+
+
+for _column in (SqlEventLogStorageTable.c.event, AssetCheckExecutionsTable.c.evaluation_event):
+    _column.type = Compact()
 
 
 def fork_safe(engine: sa.Engine) -> sa.Engine:
@@ -175,30 +193,16 @@ class PooledPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
     _has_asset_key_col_on_connection = _asked_once("_has_asset_key_col_on_connection")
 
     def store_event(self, event: EventLogEntry) -> None:
-        """Store what is to be kept of an event, as the parent does but for its NOTIFY, which nothing listens to any more."""
-        for one in to_keep(event):
-            self._store(one)
+        """Store an event that is to be kept."""
+        if is_kept(event):
+            super().store_event(event)
+        if has_come_true(event):
+            with self._connect() as connection:
+                connection.execute(_FORGET_PLANS, {"run_id": event.run_id})
 
     def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
-        if kept := [one for event in events for one in to_keep(event)]:
+        if kept := [event for event in events if is_kept(event)]:
             super().store_event_batch(kept)
-
-    def _event_to_row(self, event: EventLogEntry) -> dict[str, Any]:
-        row = super()._event_to_row(event)
-        return row | {"event": compact(row["event"])}
-
-    def _store(self, event: EventLogEntry) -> None:
-        insert = self.prepare_insert_event(event).returning(SqlEventLogStorageTable.c.id)
-        with self._connect() as connection:
-            event_id = int(connection.execute(insert).scalar_one())
-        if event.dagster_event is None:
-            return
-        if event.dagster_event_type in ASSET_EVENTS and event.dagster_event.asset_key:
-            with self.index_transaction() as connection:
-                self._store_asset_event_tags(connection, [event], [event_id])
-                self._store_asset_event(connection, event, event_id)
-        if event.dagster_event_type in ASSET_CHECK_EVENTS:
-            self.store_asset_check_event(event, event_id)
 
 
 class PooledPostgresScheduleStorage(_Pooled, PostgresScheduleStorage):

@@ -26,8 +26,6 @@ class _Loaded(NamedTuple):
     version: object
 
 
-_loaded: dict[object, _Loaded] = {}
-
 # What runs import sooner or later, and what is cheap to hold.
 MODULES = (
     "dagster._core.execution.api",
@@ -38,12 +36,7 @@ MODULES = (
     "sqlalchemy",
     # What the assets import where they start to work.
     "ingestion_assets.orchestration.claiming",
-    "ingestion_assets.conversations.work",
-    "ingestion_assets.conversations.audit",
-    "ingestion_assets.entities.work",
     "ingestion_assets.landing.storage",
-    "ingestion_assets.modules.feed",
-    "ingestion_assets.modules.work",
 )
 
 
@@ -90,44 +83,53 @@ class WarmJob(IJob):
         return self._definition.asset_check_selection
 
 
-def preload(module: str) -> RepositoryDefinition:
-    """Load the one code location that `module` defines, with all its jobs, and keep it."""
-    for name in MODULES:
-        importlib.import_module(name)
-    loaded = _load(module)
-    gc.collect()
-    gc.freeze()  # forked children share these pages as long as nobody's collector touches them
-    return loaded.repository
+class WarmCode:
+    """What a worker has loaded of the code locations that its runs come from."""
 
+    def __init__(self) -> None:
+        self._loaded: dict[object, _Loaded] = {}
 
-def warm_job(origin: JobPythonOrigin) -> WarmJob:
-    """The job that a run's code origin points at; loads its repository where that is not loaded yet, or has changed."""
-    pointer: CodePointer = origin.repository_origin.code_pointer
-    key = pointer.module if isinstance(pointer, ModuleCodePointer) else pointer
-    loaded = _loaded.get(key)
-    if isinstance(pointer, ModuleCodePointer):
-        if loaded is None or loaded.version != _version(pointer.module):
-            loaded = _load(pointer.module)
-    elif loaded is None:
-        loaded = _loaded[key] = _Loaded(reconstruct_repository_def_from_pointer(pointer), None)
-    return WarmJob(repository=loaded.repository, definition=loaded.repository.get_job(origin.job_name))
+    def preload(self, module: str, *, work: Iterable[str] = ()) -> RepositoryDefinition:
+        """Load the one code location that `module` defines, with all its jobs, and keep it; the flows' `work` before."""
+        for name in MODULES:
+            importlib.import_module(name)
+        for name in work:
+            try:
+                importlib.import_module(name)
+            except Exception:  # one flow's fault; its runs will fail with it, and say so
+                logger.exception("The module %s, which a flow names as its work, cannot be loaded", name)
+        loaded = self._load(module)
+        gc.collect()
+        gc.freeze()  # forked children share these pages as long as nobody's collector touches them
+        return loaded.repository
 
+    def job(self, origin: JobPythonOrigin) -> WarmJob:
+        """The job that a run's code origin points at; loads its repository where that is not loaded yet, or has changed."""
+        pointer: CodePointer = origin.repository_origin.code_pointer
+        key = pointer.module if isinstance(pointer, ModuleCodePointer) else pointer
+        loaded = self._loaded.get(key)
+        if isinstance(pointer, ModuleCodePointer):
+            if loaded is None or loaded.version != _version(pointer.module):
+                loaded = self._load(pointer.module)
+        elif loaded is None:
+            loaded = self._loaded[key] = _Loaded(reconstruct_repository_def_from_pointer(pointer), None)
+        return WarmJob(repository=loaded.repository, definition=loaded.repository.get_job(origin.job_name))
 
-def _load(module: str) -> _Loaded:
-    started = time.monotonic()
-    imported = importlib.import_module(module)
-    version = _version(module)
-    if module in _loaded:
-        importlib.reload(imported)
-    target = loadable_targets_from_python_module(module, working_directory=None)[0].target_definition
-    repository = repository_def_from_target_def(target)
-    if repository is None:
-        raise TypeError(f"{module} defines no Definitions object")
-    for job in repository.get_all_jobs():
-        job.get_job_snapshot_id()
-    _loaded[module] = _Loaded(repository, version)
-    logger.info("Loaded %s in %.1f s", module, time.monotonic() - started)
-    return _loaded[module]
+    def _load(self, module: str) -> _Loaded:
+        started = time.monotonic()
+        imported = importlib.import_module(module)
+        version = _version(module)
+        if module in self._loaded:
+            importlib.reload(imported)
+        target = loadable_targets_from_python_module(module, working_directory=None)[0].target_definition
+        repository = repository_def_from_target_def(target)
+        if repository is None:
+            raise TypeError(f"{module} defines no Definitions object")
+        for job in repository.get_all_jobs():
+            job.get_job_snapshot_id()
+        self._loaded[module] = _Loaded(repository, version)
+        logger.info("Loaded %s in %.1f s", module, time.monotonic() - started)
+        return self._loaded[module]
 
 
 def _version(module: str) -> object:

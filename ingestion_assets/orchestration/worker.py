@@ -9,20 +9,23 @@ import ctypes
 import gc
 import logging
 import os
+import pkgutil
 import signal
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-import billiard.pool
 import celery.signals
-import psutil
 from dagster import DagsterInstance
 
-from ingestion_assets.orchestration.celery_app import EXECUTE_RUN, GPU_QUEUE, QUEUES, make_app
+from ingestion_assets.flows import all_flows
+from ingestion_assets.orchestration.celery_app import EXECUTE_RUN, make_app
+from ingestion_assets.orchestration.celery_internals import replace_children_that_grow
 from ingestion_assets.orchestration.heartbeats import Worker
+from ingestion_assets.orchestration.memory_watch import Growth
+from ingestion_assets.orchestration.queues import QUEUES, slots
 from ingestion_assets.orchestration.run_execution import execute_run
 from ingestion_assets.orchestration.run_warden import RunWarden
-from ingestion_assets.orchestration.warm_code import preload
+from ingestion_assets.orchestration.warm_code import WarmCode
+from ingestion_assets.orchestration.worker_runs import WorkerRuns
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 
@@ -31,49 +34,49 @@ logger = logging.getLogger(__name__)
 DEFINITIONS = "ingestion_assets.definitions"
 PR_SET_PDEATHSIG = 1
 
-_warm_up: dict[str, list[Callable[[], object]]] = defaultdict(list)
+
+def work_on(queue: str) -> list[str]:
+    """The modules that the flows whose runs go to `queue` work with."""
+    return [name for flow in all_flows().values() if flow.runs.queue == queue for name in flow.work]
 
 
-def on_child_start(queue: str, callback: Callable[[], object]) -> None:
-    """Call `callback` in each child of a worker on `queue`, right after the fork.
-
-    What must not be forked, such as a model on the GPU, is loaded there and stays loaded between runs.
-    """
-    _warm_up[queue].append(callback)
+def warm_up(queue: str) -> None:
+    """Load, in a child of a worker on `queue`, what its flows want loaded before their first run and what must not be forked."""
+    for flow in all_flows().values():
+        for name in flow.warm if flow.runs.queue == queue else ():
+            try:
+                pkgutil.resolve_name(name)()
+            except Exception:  # one flow's fault; its runs will say so
+                logger.exception("%s, which the flow %s wants loaded, cannot be", name, flow.name)
 
 
 def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain_s: float = 8.0) -> None:
     """Execute runs of `queue`, `concurrency` at a time, until SIGTERM; then give them `drain_s` to end."""
     settings = load_settings()
     app = make_app(settings)
-    worker = Worker.here()
     engine = postgres.engine()
-    preload(module)
+    runs = WorkerRuns(worker=Worker.here(), engine=engine, settings=settings)
+    code = WarmCode()
+    code.preload(module, work=work_on(queue))
     instance = DagsterInstance.get()
+    growth = Growth()
     warden = RunWarden(
-        instance=instance,
-        engine=engine,
-        worker=worker,
-        heartbeat_s=settings.heartbeat_s,
-        drain_s=drain_s,
-        stalled_s=settings.run_stalled_s,
-        lease_s=settings.lease_s,
-        broker_url=settings.require("redis_url"),
+        instance=instance, runs=runs, drain_s=drain_s, broker_url=settings.require("redis_url")
     )
 
     @app.task(name=EXECUTE_RUN, bind=False)
     def _execute(run_id: str) -> None:
-        execute_run(run_id, instance=instance, engine=engine, worker=worker, lease_s=settings.lease_s)
+        execute_run(run_id, instance=instance, runs=runs, code=code)
         _return_memory()
 
     @celery.signals.worker_process_init.connect(weak=False)
     def _start_child(**_: object) -> None:
-        _die_with_parent(worker.pid)
+        _die_with_parent(runs.worker.pid)
         engine.dispose(close=False)  # the parent's connections are the parent's
-        for callback in _warm_up[queue]:
-            callback()
+        warm_up(queue)
         gc.collect()
         gc.freeze()
+        growth.begin()
 
     @celery.signals.worker_process_shutdown.connect(weak=False)
     def _leave(exitcode: int, **_: object) -> None:
@@ -89,15 +92,14 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
         warden.drain()
 
     gc.freeze()
-    # Python keeps some of what a large claim took. billiard looks at the peak, which never goes down again.
-    billiard.pool.mem_rss = _resident_kb
-    app.conf.worker_max_memory_per_child = _resident_kb() + settings.worker_spare_mb * 1024
+    # Python keeps some of what a large claim took.
+    replace_children_that_grow(app, spare_kb=settings.worker_spare_mb * 1024, grown_kb=growth.kb)
     app.worker_main(
         [
             "worker",
             f"--queues={queue}",
             f"--concurrency={concurrency}",
-            f"--hostname={queue}-{worker.pid}@%h",
+            f"--hostname={queue}-{runs.worker.pid}@%h",
             f"--loglevel={settings.log_level}",
             "--optimization=fair",
             "--without-gossip",
@@ -113,11 +115,6 @@ def _return_memory() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):
         libc.malloc_trim(0)
-
-
-def _resident_kb() -> int:
-    """Memory that this process has resident; a forked child begins with its parent's."""
-    return psutil.Process().memory_info().rss // 1024
 
 
 def _die_with_parent(parent: int) -> None:
@@ -138,11 +135,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--drain", type=float, default=8.0, help="seconds that runs get to end at SIGTERM")
     chosen = parser.parse_args(arguments)
-    of_settings = settings.workers_gpu if chosen.queue == GPU_QUEUE else settings.workers_default
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     run_worker(
         queue=chosen.queue,
-        concurrency=chosen.concurrency or of_settings,
+        concurrency=chosen.concurrency or slots(settings)[chosen.queue],
         module=chosen.module,
         drain_s=chosen.drain,
     )

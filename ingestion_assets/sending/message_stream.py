@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from ingestion_assets.sending.files import reason_of, shown
 from ingestion_assets.sending.memory import StateFileError, unusable
 from ingestion_assets.sending.message_files import STDIN, DamagedFileError, MessageFile, parts
 from ingestion_assets.sending.outcomes import UNKNOWN_PATIENCE_S
+from ingestion_assets.stores.durable_files import write_durably
 
 POLL_S = 0.3
 _END = "end"
@@ -82,17 +82,9 @@ class StreamMemory:
                 before = dict(begun)
                 yield begun
                 if begun != before:
-                    self._write(begun)
+                    write_durably(self._path, json.dumps(begun))
         except (OSError, ValueError, TypeError) as error:
             raise StateFileError(unusable(self._path, error)) from error
-
-    def _write(self, begun: dict[str, str]) -> None:
-        temporary = self._path.with_suffix(".part")
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(json.dumps(begun))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)
 
 
 def send_stream(

@@ -90,8 +90,8 @@ def down() -> None:
 def status() -> None:
     """Show the addresses and processes of the stack. Exits with 3 if it does not run or is not ready."""
     from ingestion_assets.stack.home_lock import holder_of  # noqa: PLC0415
+    from ingestion_assets.stack.ready_file import ready_stack  # noqa: PLC0415
     from ingestion_assets.stack.supervision import Supervisor  # noqa: PLC0415
-    from ingestion_assets.stack.up import ready_stack  # noqa: PLC0415
 
     places = Places(_settings().home)
     ready = ready_stack(places.ready)
@@ -190,7 +190,7 @@ class _Screen:
 def _up_detached(places: Places) -> None:
     """Run `ingestion up` in a session of its own and return once it is ready, or exit with what it said."""
     from ingestion_assets.stack.logs import last_lines  # noqa: PLC0415
-    from ingestion_assets.stack.up import ready_stack  # noqa: PLC0415
+    from ingestion_assets.stack.ready_file import ready_stack  # noqa: PLC0415
 
     places.create()
     log = places.logs / "up.log"

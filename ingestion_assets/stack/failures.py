@@ -4,6 +4,8 @@ import errno
 from collections.abc import Sequence
 from pathlib import Path
 
+import yaml
+
 _FULL = "the disk is full: make room, then start again"
 _CLOSED = "this user may not use it: give it the right, or set INGESTION_HOME to another folder"
 _BY_NUMBER = {
@@ -41,6 +43,13 @@ def explained(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     told = advice([text])
     return f"{text} ({told})" if told else text
+
+
+def not_yaml(path: Path, error: yaml.YAMLError) -> str:
+    """Where `path` is not YAML, without the text that stands there."""
+    mark = getattr(error, "problem_mark", None)
+    line = f" at line {mark.line + 1}" if mark else ""
+    return f"{path} is not YAML{line}: correct it, or remove it and get the one that ships"
 
 
 def advice(lines: Sequence[str]) -> str | None:

@@ -1,24 +1,30 @@
-"""Bringing the stores up to date before anything uses them: our schema, Dagster's own tables, MongoDB's indexes."""
+"""Bringing the stores up to date before anything uses them: our schema, Dagster's own tables, what flows bring."""
 
+import logging
+from collections.abc import Callable
 from importlib.metadata import version
+from importlib.resources import as_file, files
 
 import sqlalchemy as sa
 import tenacity
 from pymongo.errors import ConnectionFailure
 
+from ingestion_assets.flows import installed, parts
 from ingestion_assets.settings import Settings, load_settings
-from ingestion_assets.stores import mongo
-from ingestion_assets.stores.postgres import engine, migrate
+from ingestion_assets.stores.error_text import text_of
+from ingestion_assets.stores.postgres import engine, migrate, migrate_flow
 
+log = logging.getLogger(__name__)
 _STATE = sa.text("SELECT obj_description(to_regclass('public.runs'), 'pg_class')")
 
 
 def migrate_stores(settings: Settings) -> None:
-    """Migrate our schema and, if this release of Dagster has not been here yet, Dagster's tables; index MongoDB.
+    """Migrate our schema, what flows bring and, if this release of Dagster has not been here yet, Dagster's tables.
 
     `import dagster` takes seconds, so a comment on the table `runs` remembers what has been done.
     """
     migrate()
+    _migrate_flows()
     wanted = f"dagster {version('dagster')}, gpu {settings.workers_gpu}"
     with engine().connect() as connection:
         done = connection.execute(_STATE).scalar()
@@ -27,7 +33,30 @@ def migrate_stores(settings: Settings) -> None:
         with engine().begin() as connection:
             # COMMENT takes no parameters; the text is made of a version and a number.
             connection.execute(sa.text(f"COMMENT ON TABLE public.runs IS '{wanted}'"))
-    _index_mongodb()
+    _prepare_flows()
+
+
+def _migrate_flows() -> None:
+    """The tables that flows bring. What fails of a foreign flow is said, and fails its runs; the others go on."""
+    found = installed()
+    for name, flow in found.flows.items():
+        if flow.migrations is None:
+            continue
+        package, _, folder = flow.migrations.partition(":")
+        try:
+            with as_file(files(package) / folder) as revisions:
+                migrate_flow(name, revisions)
+        except Exception as error:
+            if name not in found.foreign:
+                raise
+            log.error(
+                "The tables of the flow %s (%s) cannot be migrated: %s", name, flow.migrations, text_of(error)
+            )
+
+
+def _prepare_flows() -> None:
+    """What flows need in other stores, such as indexes."""
+    parts(installed(), "prepare", lambda _flow, prepare: _prepared(prepare))
 
 
 @tenacity.retry(
@@ -36,8 +65,8 @@ def migrate_stores(settings: Settings) -> None:
     wait=tenacity.wait_fixed(0.5),
     reraise=True,
 )
-def _index_mongodb() -> None:
-    mongo.ensure_indexes(mongo.database())
+def _prepared(prepare: Callable[[], None]) -> None:
+    prepare()
 
 
 def _migrate_dagster(*, gpu_slots: int) -> None:

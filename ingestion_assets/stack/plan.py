@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
-from pydantic import SecretStr
 
-from ingestion_assets.settings import Settings
+from ingestion_assets.flows import installed, parts
+from ingestion_assets.settings import Settings, as_environment, load_flow_settings
 from ingestion_assets.stack.leftovers import MARK
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.program_secrets import withheld
@@ -168,11 +168,9 @@ def _environment(
 
 def _given(settings: Settings) -> dict[str, str]:
     """What is not left to the defaults: a command in another shell works on the same data as the stack."""
-    given = settings.model_dump(exclude_unset=True, exclude_none=True)
-    return {
-        f"INGESTION_{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-        for name, value in given.items()
-    }
+    of_flows, _ = parts(installed(), "settings", lambda _flow, kind: as_environment(load_flow_settings(kind)))
+    given = as_environment(settings)
+    return {name: value for variables in (*of_flows.values(), given) for name, value in variables.items()}
 
 
 def child_environment(plan: StackPlan) -> dict[str, str]:
@@ -193,8 +191,10 @@ def _runs_in_code_server(places: Places) -> bool:
     place = places.dagster_home / "dagster.yaml"
     if not place.exists() or place.is_symlink():
         return False
-    launcher = (yaml.safe_load(place.read_text(encoding="utf-8")) or {}).get("run_launcher") or {}
-    return not str(launcher.get("module", "")).startswith("ingestion_assets.")
+    read = yaml.safe_load(place.read_bytes())
+    launcher = read.get("run_launcher") if isinstance(read, dict) else None
+    module = launcher.get("module") if isinstance(launcher, dict) else None
+    return not str(module).startswith("ingestion_assets.")
 
 
 def install_dagster_configuration(places: Places) -> None:

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ingestion_assets.stores.durable_files import write_durably
 from ingestion_assets.stores.embedded import LOOPBACK
 
 # Below what Linux and macOS hand out to outgoing connections, so that a remembered port stays free.
@@ -67,7 +68,5 @@ def choose_ports(path: Path, names: Sequence[str]) -> dict[str, int]:
             port = random.choice(_RANGE)  # noqa: S311
         chosen[name] = port
     if chosen != known:
-        draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps({"ports": known | chosen}, indent=2) + "\n", encoding="utf-8")
-        draft.replace(path)
+        write_durably(path, json.dumps({"ports": known | chosen}, indent=2) + "\n")
     return chosen

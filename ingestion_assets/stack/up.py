@@ -1,7 +1,6 @@
 """Bringing a stack up, watching it and taking it down, in the one process that owns the home's lock."""
 
 import contextlib
-import json
 import os
 import pwd
 import secrets
@@ -12,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import FrameType
+
+import yaml
 
 from ingestion_assets.settings import Settings
 from ingestion_assets.stack.environment_file import write_environment
-from ingestion_assets.stack.failures import explained, log_end
+from ingestion_assets.stack.failures import explained, log_end, not_yaml
 from ingestion_assets.stack.home_lock import locked
 from ingestion_assets.stack.leftovers import end_leftovers
 from ingestion_assets.stack.logs import LogRelay, last_lines
@@ -32,11 +32,10 @@ from ingestion_assets.stack.plan import (
 from ingestion_assets.stack.ports import choose_ports, require_free
 from ingestion_assets.stack.program_secrets import withheld
 from ingestion_assets.stack.readiness import program_probes, store_probes
+from ingestion_assets.stack.ready_file import Show, announce
 from ingestion_assets.stack.supervision import Group, ProgramState, Supervisor, configuration, without
 from ingestion_assets.stores.durable_files import write_private
 from ingestion_assets.stores.privileges import bound_to_parent
-
-Show = Callable[[str, str], None]
 
 START_TIMEOUT_S = 180.0
 _LOOK_S = 0.1
@@ -76,15 +75,18 @@ def run_stack(*, settings: Settings, show: Show) -> None:
             {"INGESTION_PORT": settings.port, "INGESTION_WEBSERVER_PORT": settings.webserver_port},
             host=settings.host,
         )
-        plan = plan_stack(
-            settings=settings, places=places, ports=choose_ports(places.remembered, PORT_NAMES),
-            admin_token=_admin_token(settings, places),
-        )  # fmt: skip
+        try:
+            plan = plan_stack(
+                settings=settings, places=places, ports=choose_ports(places.remembered, PORT_NAMES),
+                admin_token=_admin_token(settings, places),
+            )  # fmt: skip
+        except yaml.YAMLError as error:
+            raise StackError(not_yaml(places.dagster_home / "dagster.yaml", error)) from None
         install_dagster_configuration(places)
         running = SupervisedStack(plan=plan, places=places, settings=settings, show=show, stopping=stopping)
         try:
             running.start()
-            _announce(plan=plan, places=places, show=show, seconds=time.monotonic() - began)
+            announce(places.ready, addresses=plan.addresses, seconds=time.monotonic() - began, show=show)
             running.watch()
         except _Stopped:
             pass
@@ -99,13 +101,8 @@ class SupervisedStack:
     def __init__(
         self, *, plan: StackPlan, places: Places, settings: Settings, show: Show, stopping: threading.Event
     ) -> None:
-        self._plan, self._places, self._settings, self._show, self._stopping = (
-            plan,
-            places,
-            settings,
-            show,
-            stopping,
-        )
+        self._plan, self._places, self._settings = plan, places, settings
+        self._show, self._stopping = show, stopping
         self._supervisor = Supervisor(places.supervisor_socket)
         self._programs = {program.name: program for program in plan.programs}
         self._process: subprocess.Popen[bytes] | None = None
@@ -302,25 +299,3 @@ def _admin_token(settings: Settings, places: Places) -> str:
     if not places.admin_token.exists():
         write_private(places.admin_token, secrets.token_urlsafe(32) + "\n")
     return places.admin_token.read_text(encoding="ascii").strip()
-
-
-def _announce(*, plan: StackPlan, places: Places, show: Show, seconds: float) -> None:
-    draft = places.ready.with_suffix(".draft")
-    draft.write_text(
-        json.dumps(
-            {"pid": os.getpid(), "seconds": round(seconds, 1), "addresses": dict(plan.addresses)}, indent=2
-        ),
-        encoding="utf-8",
-    )
-    draft.replace(places.ready)
-    show("stack", f"ready after {seconds:.1f} s")
-    for name, address in plan.addresses.items():
-        show("stack", f"  {name:<12} {address}")
-
-
-def ready_stack(path: Path) -> dict | None:
-    """What `ingestion up` wrote when the stack was ready; None if it is not."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None

@@ -1,4 +1,4 @@
-"""How to connect to MongoDB, and the names of what is kept there."""
+"""How to connect to MongoDB."""
 
 import os
 from collections.abc import Mapping
@@ -13,14 +13,6 @@ from pymongo.write_concern import WriteConcern
 
 from ingestion_assets.settings import load_settings
 
-MESSAGES = "messages"
-SESSIONS = "sessions"
-PROJECTS = "projects"
-TODOS = "todos"
-CONFIGS = "configs"
-CONFIG_HISTORY = "config_history"
-INGESTION_LOGS = "ingestion_logs"
-
 DURABLE = WriteConcern(w="majority", j=True, wtimeout=60_000)
 _OPTIONS: Mapping[str, Any] = {
     "appname": "ingestion",
@@ -34,7 +26,7 @@ _OPTIONS: Mapping[str, Any] = {
 
 
 def database(url: str | None = None, *, name: str | None = None) -> Database[Any]:
-    """The flow's database over the process's one client. Writes are acknowledged once journaled by a majority."""
+    """The database over the process's one client. Writes are acknowledged once journaled by a majority."""
     settings = None if url and name else load_settings()
     target = url or (settings.require("mongodb_url") if settings else "")
     return _of(_client(target, os.getpid()), name or (settings.mongodb_database if settings else "ingestion"))
@@ -50,16 +42,6 @@ def async_database(url: str | None = None, *, name: str | None = None) -> AsyncD
     return client.get_database(
         name or (settings.mongodb_database if settings else "ingestion"), write_concern=DURABLE
     )
-
-
-def ensure_indexes(database: Database[Any]) -> None:
-    """Create the indexes beside `_id`. Cheap when they exist; safe from several processes at once.
-
-    A message's `_id` is made of session and uuid, so it is unique by what identifies a message.
-    """
-    database[MESSAGES].create_index("sessionId")
-    database[SESSIONS].create_index("projectId")
-    database[CONFIG_HISTORY].create_index("userId")
 
 
 @lru_cache(maxsize=4)

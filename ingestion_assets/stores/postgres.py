@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from ingestion_assets.settings import load_settings
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+VERSION_TABLE = "ingestion_schema_version"
 # A server that is gone without a word is noticed within half a minute; the system's own patience is two hours.
 KEEPALIVE: dict[str, Any] = {
     "keepalives_idle": 10,
@@ -67,12 +68,23 @@ def copy_rows(
 
 def migrate(url: str | None = None) -> None:
     """Bring the schema to the newest revision. Safe to call from several processes at once."""
+    _upgrade(url, revisions=MIGRATIONS / "versions", version_table=VERSION_TABLE)
+
+
+def migrate_flow(name: str, revisions: Path, *, url: str | None = None) -> None:
+    """The same for the tables that a flow brings itself: the folder of its revisions, which it counts for itself."""
+    _upgrade(url, revisions=revisions, version_table=f"{VERSION_TABLE}_{name}"[:63])
+
+
+def _upgrade(url: str | None, *, revisions: Path, version_table: str) -> None:
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("version_locations", str(revisions).replace("%", "%%"))
+    config.set_main_option("path_separator", "newline")  # one folder, whatever its name has
     with engine(url).begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('ingestion_assets.migrate'))"))
-        config.attributes["connection"] = connection
+        config.attributes.update(connection=connection, version_table=version_table)
         command.upgrade(config, "head")

@@ -6,13 +6,10 @@ The key is `INGESTION_SECRET_KEY`, else one made once and kept in `<home>/secret
 
 import base64
 import hashlib
-import os
 import secrets
-from contextlib import suppress
-from pathlib import Path
 
 from ingestion_assets.settings import Settings
-from ingestion_assets.stores.durable_files import sync_folder
+from ingestion_assets.stores.durable_files import keep_private
 
 
 class SealError(ValueError):
@@ -48,19 +45,6 @@ def sealer(settings: Settings) -> Sealer:
         return Sealer(settings.secret_key.get_secret_value())
     path = settings.home / "secret_key"
     if not path.exists():
-        _keep(path, secrets.token_urlsafe(32))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        keep_private(path, secrets.token_urlsafe(32))
     return Sealer(path.read_text(encoding="ascii").strip())
-
-
-def _keep(path: Path, key: str) -> None:
-    """Put a new key into `path`, whole, unless another process was first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
-    with suppress(FileExistsError):
-        os.link(draft, path)
-    draft.unlink()
-    sync_folder(path.parent)

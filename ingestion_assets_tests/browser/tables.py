@@ -7,12 +7,12 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from pymongo import MongoClient
 
-from ingestion_assets.stores import mongo
+from ingestion_assets.conversations import collections
 from ingestion_assets_tests.stacks import RunningStack
 
 COLLECTIONS = (
-    mongo.MESSAGES, mongo.SESSIONS, mongo.PROJECTS, mongo.TODOS, mongo.CONFIGS, mongo.CONFIG_HISTORY,
-    mongo.INGESTION_LOGS,
+    collections.MESSAGES, collections.SESSIONS, collections.PROJECTS, collections.TODOS, collections.CONFIGS, collections.CONFIG_HISTORY,
+    collections.INGESTION_LOGS,
 )  # fmt: skip
 TABLES = {
     "conversation_facts": ("session_id", "uuid"),

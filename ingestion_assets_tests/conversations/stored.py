@@ -13,6 +13,7 @@ import uuid_utils
 from pymongo.database import Database
 
 from ingestion_assets.conversations.batches import BatchOutcome
+from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.records import original
 from ingestion_assets.conversations.statistics import refresh_projects, refresh_sessions
@@ -81,7 +82,7 @@ def tables(database: Database[Any]) -> Tables:
         found.owners[session, identity] = document["sessionId"]
         assert document["_id"].split("/", 1)[1] == document["uuid"]
     paths = {}
-    for document in database.projects.find():
+    for document in database.projects.find(NOT_REMOVED):
         stats = document["stats"]
         paths[document["_id"]] = document["path"]
         found.projects[document["path"]] = {

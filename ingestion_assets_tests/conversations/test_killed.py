@@ -13,6 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from pymongo.database import Database
 
+from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.statistics import created_by
 from ingestion_assets_tests.conversations.oracle import expected
 from ingestion_assets_tests.conversations.stored import (
@@ -72,5 +73,5 @@ def test_killing_and_repeating_changes_nothing(
     created = created_by(engine, {one.drop.id: one.sessions for one in outcomes})
     assert sum(one.sessions_created for one in created.values()) == len(wanted.sessions)
     assert sorted(made for one in created.values() for made in one.projects_created) == sorted(
-        document["_id"] for document in database.projects.find()
+        document["_id"] for document in database.projects.find(NOT_REMOVED)
     )

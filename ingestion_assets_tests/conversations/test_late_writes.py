@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from pymongo.database import Database
 
+from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
 from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.statistics import Created, refresh_projects, refresh_sessions
@@ -120,7 +121,7 @@ def test_what_was_new_then_is_not_put_in_the_place_of_what_is_there(
     with killed("update", collection, [landed(lines("a"))]):
         work(database, engine, [landed(lines("b", "c"))])
     assert [one["messageCount"] for one in database.sessions.find()] == [3]
-    assert [one["stats"]["message_count"] for one in database.projects.find()] == [3]
+    assert [one["stats"]["message_count"] for one in database.projects.find(NOT_REMOVED)] == [3]
 
 
 @pytest.mark.parametrize("command", ["insert", "update"])
@@ -160,17 +161,30 @@ def test_the_entry_in_the_log_is_that_of_the_run_that_went_through(
     assert (entry["todos_processed"], entry["todos_superseded"]) == (0, 1)
 
 
-def test_a_project_that_is_gone_does_not_stay_when_it_comes_back(
-    database: Database[Any], engine: sa.Engine, killed: Kill
+@pytest.mark.parametrize("known", [False, True])
+def test_a_project_that_is_gone_does_not_come_back(
+    database: Database[Any], engine: sa.Engine, killed: Kill, known: bool
 ) -> None:
-    late = {"timestamp": "2026-03-01T12:00:00Z"}
-    with killed("update", "projects", [landed(lines("a", **late))]):
+    late = landed(lines("a", timestamp="2026-03-01T12:00:00Z"))
+    if known:
+        work(database, engine, [late])
+    with killed("update", "projects", [landed(lines("e", timestamp="2026-03-01T12:00:00Z"))]):
         work(database, engine, [landed(lines("b", cwd="/early", timestamp="2026-03-01T11:00:00Z"))])
-        assert [one["path"] for one in database.projects.find()] == ["/early"]
+        assert [one["path"] for one in database.projects.find(NOT_REMOVED)] == ["/early"]
+    assert [one["path"] for one in database.projects.find(NOT_REMOVED)] == ["/early"]
+    work(database, engine, [landed(lines("d", session="t"))])
+    assert sorted(one["path"] for one in database.projects.find(NOT_REMOVED)) == ["/early", "/p"]
+
+
+def test_a_project_that_is_gone_for_a_day_is_forgotten(database: Database[Any], engine: sa.Engine) -> None:
+    work(database, engine, [landed(lines("a", timestamp="2026-03-01T12:00:00Z"))])
+    work(database, engine, [landed(lines("b", cwd="/early", timestamp="2026-03-01T11:00:00Z"))])
+    assert database.projects.count_documents({}) == 2
+    with engine.begin() as connection:
+        ago = "UPDATE ingestion.conversation_projects SET removed_at = removed_at - interval '1 day'"
+        connection.execute(sa.text(ago))
     work(database, engine, [landed(lines("c", cwd="/early"))])
     assert [one["path"] for one in database.projects.find()] == ["/early"]
-    work(database, engine, [landed(lines("d", session="t"))])
-    assert sorted(one["path"] for one in database.projects.find()) == ["/early", "/p"]
 
 
 def test_a_rebuild_gives_no_summary_back_to_its_former_session(
@@ -204,5 +218,5 @@ def test_a_ledger_restored_from_a_backup_is_brought_beyond_what_mongodb_has_seen
         connection.execute(sa.text("SELECT setval('ingestion.fence', 1, false)"))
     work(database, engine, [landed(lines("b", session="z")), landed(lines("a", session="fork"))])
     assert {one["_id"]: one["messageCount"] for one in database.sessions.find()} == {"z": 2, "fork": 2}
-    assert [one["stats"]["message_count"] for one in database.projects.find()] == [4]
+    assert [one["stats"]["message_count"] for one in database.projects.find(NOT_REMOVED)] == [4]
     assert [one["sessionId"] for one in database.messages.find({"type": "summary"})] == ["fork"]

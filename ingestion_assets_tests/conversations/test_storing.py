@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 import pytest
 import sqlalchemy as sa
 from pymongo.database import Database
 
 from ingestion_assets.conversations import facts_table, statistics, statistics_sql
+from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
 from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.records import paths_of
@@ -53,7 +53,7 @@ def test_a_session_that_turns_out_to_begin_elsewhere_moves(
 ) -> None:
     first = ingest(database, engine, [landed([line("a", cwd="/p/late", timestamp="2026-01-01T02:00:00Z")])])
     ingest(database, engine, [landed([line("b", cwd="/p/early", timestamp="2026-01-01T01:00:00Z")])])
-    assert [one["path"] for one in database.projects.find()] == ["/p/early"]
+    assert [one["path"] for one in database.projects.find(NOT_REMOVED)] == ["/p/early"]
     assert created_by(engine, {first[0].drop.id: first[0].sessions})[first[0].drop.id].sessions_created == 1
 
 
@@ -185,7 +185,7 @@ def test_a_session_that_cannot_be_written_stops_no_other(database: Database[Any]
         assert list(refreshed.failed) == ["s4"]
     refresh_projects(database=database, engine=engine)
     assert {one["_id"] for one in database.sessions.find()} == {f"s{n}" for n in range(9)} - {"s4"}
-    assert [one["stats"]["session_count"] for one in database.projects.find()] == [8]
+    assert [one["stats"]["session_count"] for one in database.projects.find(NOT_REMOVED)] == [8]
     database.command("collMod", "sessions", validator={})
     assert refresh_sessions(database=database, engine=engine).ids == ["s4"]
 
@@ -276,25 +276,19 @@ def test_drift_is_seen_once_and_listed_newest_first(engine: sa.Engine, fresh_pos
     assert seen(second, new) == 2
     assert seen(second, new) == 0
 
-    async def listed() -> list[dict[str, Any]]:
+    async def listed() -> list[Any]:
         made = postgres.async_engine(fresh_postgres_url)
-        found: list[dict[str, Any]] = []
-        cursor = None
-        while True:
-            page = await drift.report(made, flow="f", limit=3, cursor=cursor)
-            found += page["items"]
-            cursor = page["next"]
-            if cursor is None:
-                break
-        with pytest.raises(ValueError, match="cursor"):
-            await drift.report(made, cursor="nonsense")
+        found: list[Any] = []
+        while rows := await drift.report(
+            made, flow="f", limit=3, after=drift.position_of(found[-1]) if found else None
+        ):
+            found += rows
         await made.dispose()
         return found
 
     items = asyncio.run(listed())
-    assert [(item["version"], item["path"]) for item in items] == [
+    assert [(item.version, item.path) for item in items] == [
         ("2.1", "user.b"), ("2.1", "user"), ("2.0", "user.a"), ("2.0", "user"),
     ]  # fmt: skip
-    assert items[0]["first_receipt"] == str(second.id)
+    assert items[0].first_drop == second.id
     assert paths_of([]) == {}
-    msgspec.json.encode(items)

@@ -12,6 +12,7 @@ import pytest
 import sqlalchemy as sa
 from pymongo.database import Database
 
+from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.statistics import refresh_projects, refresh_sessions
 from ingestion_assets_tests.conversations.stored import ingest, landed
@@ -46,7 +47,7 @@ def session_of(stores: Stores, session: str = "s") -> dict[str, Any]:
 
 
 def project_stats(stores: Stores) -> dict[str, Any]:
-    (project,) = stores[0].projects.find()
+    (project,) = stores[0].projects.find(NOT_REMOVED)
     return project["stats"]
 
 
@@ -241,7 +242,7 @@ def test_a_stray_year_is_stored_with_a_warning_and_stretches_nothing(stores: Sto
     assert (session["startedAt"], session["endedAt"]) == (
         datetime(2026, 3, 1, 12, tzinfo=UTC), datetime(2026, 3, 1, 12, 30, tzinfo=UTC),
     )  # fmt: skip
-    assert [one["path"] for one in stores[0].projects.find()] == ["/srv/shop"]
+    assert [one["path"] for one in stores[0].projects.find(NOT_REMOVED)] == ["/srv/shop"]
     first = stores[0].messages.find_one({"_id": "s/first"})
     assert first is not None
     assert first["timestamp"] == datetime(1, 1, 1, tzinfo=UTC)
@@ -260,7 +261,7 @@ def test_one_directory_however_it_is_spelled_is_one_project(stores: Stores) -> N
     ]
     random.Random(5).shuffle(lines)
     send(stores, lines, apart=True)
-    projects = {one["path"]: one["stats"]["session_count"] for one in stores[0].projects.find()}
+    projects = {one["path"]: one["stats"]["session_count"] for one in stores[0].projects.find(NOT_REMOVED)}
     assert projects == {"C:\\Users\\Dev\\Site": 4, "/w/shop": 2}
 
 
@@ -271,7 +272,7 @@ def test_worktrees_are_projects_of_their_own_where_the_setting_says_so(
     store_messages(database=database, engine=engine, drops=[landed(lines)])
     refresh_sessions(database=database, engine=engine, worktrees=False)
     refresh_projects(database=database, engine=engine)
-    assert {one["path"] for one in database.projects.find()} == {"/w/shop", "/w/shop/.worktrees/x"}
+    assert {one["path"] for one in database.projects.find(NOT_REMOVED)} == {"/w/shop", "/w/shop/.worktrees/x"}
 
 
 def test_a_rebuild_gives_what_new_processing_gives(stores: Stores) -> None:

@@ -13,6 +13,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from uuid_utils.compat import uuid7
 
+from ingestion_assets.flows import all_flows
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.landing.drops import Receipt
 from ingestion_assets.landing.ledger import LedgerStatistics
@@ -38,7 +39,7 @@ EXPRESSIONS = [
 def exported() -> dict[str, set[str]]:
     """Labels by name of every series that a front door exports once something of each kind has happened."""
     now = datetime.now(UTC)
-    metrics = RequestMetrics()
+    metrics = RequestMetrics({})
     metrics.count("POST", "/api/v1/ingest/batch", 200, 0.1)
     metrics.count_accepted("conversations")
     done = Receipt(
@@ -52,7 +53,8 @@ def exported() -> dict[str, set[str]]:
             unfinished={("conversations", "landed"): 1}, finished_last_hour={("conversations", "done"): 1},
             open_rejects={("conversations", "message"): 1}, waiting_s={"conversations": 1.0},
             expected_wait_s={"conversations": 1.0},
-        )
+        ),
+        flows=all_flows(),
     )  # fmt: skip
     metrics.show_dependencies({"postgresql": True})
     metrics.show_clock(0.0)

@@ -61,11 +61,13 @@ def loading(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
         def load(ref: DropRef) -> DropOutcome:
             """Of the whole claim, as parts of a stream settle each other; what is loaded already is remembered."""
-            columns = [drops.c[name] for name in DropRef.__dataclass_fields__]
+            columns = [drops.c[name] for name in DropRef.__struct_fields__]
             with front.engine.connect() as connection:
                 held = connection.scalar(sa.select(drops.c.claim).where(drops.c.id == ref.id)) or ""
                 mine = sa.select(*columns).where(drops.c.claim == held, drops.c.state == "claimed")
-                refs = [DropRef(*row) for row in connection.execute(mine.order_by(drops.c.id))] or [ref]
+                refs = [DropRef(**row._mapping) for row in connection.execute(mine.order_by(drops.c.id))] or [
+                    ref
+                ]
                 clock = take_sample(connection)
             work = EntitiesWork(
                 claim=Claim(held, held, (), tuple(refs), clock), storage=open_storage(chosen), engine=front.engine,

@@ -39,6 +39,12 @@ def tpch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return generate(tmp_path_factory.mktemp("tpch"))
 
 
+@pytest.fixture(scope="module")
+def few_tpch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tenth: for tests of the way, not of the amount."""
+    return generate(tmp_path_factory.mktemp("few_tpch"), scale="0.001")
+
+
 @pytest.fixture
 def client(stack: RunningStack) -> Iterator[httpx.Client]:
     headers = {"X-API-Key": stack.admin_token} | TEXT
@@ -228,17 +234,17 @@ def totals_of(process: subprocess.Popen[str], *, status: int = 0) -> dict[str, A
 
 
 def test_files_are_sent_compressed_or_not_and_standard_input_too(
-    stack: RunningStack, database: "psycopg.Connection[Any]", tpch: Path, tmp_path: Path
+    stack: RunningStack, database: "psycopg.Connection[Any]", few_tpch: Path, tmp_path: Path
 ) -> None:
-    lines = b"".join(messages(tpch, "OrderLineItem")), b"".join(messages(tpch, "Order"))
+    lines = b"".join(messages(few_tpch, "OrderLineItem")), b"".join(messages(few_tpch, "Order"))
     (tmp_path / "lines.gz").write_bytes(gzip.compress(lines[0]))
     (tmp_path / "orders.zst").write_bytes(zstandard.compress(lines[1]))
     for name, entity in (("customer", "Customer"), ("part", "P")):
-        totals = totals_of(send(stack, "--entity", entity, str(tpch / f"{name}.tbl")))
+        totals = totals_of(send(stack, "--entity", entity, str(few_tpch / f"{name}.tbl")))
         assert totals["inserted"] == totals["lines"]
     totals = totals_of(send(stack, str(tmp_path / "lines.gz"), str(tmp_path / "orders.zst")))
     assert (totals["failed"], totals["lines"]) == (0, sum(body.count(b"\n") for body in lines))
-    assert_tables_equal_files(database, tpch)
+    assert_tables_equal_files(database, few_tpch)
     piped = send(stack, "-", stdin=subprocess.PIPE)
     said, _ = piped.communicate("C|1|n|a|3|p|-7.10|BUILDING|  c \n# comment\nC|x", timeout=120)
     assert piped.returncode == 1

@@ -1,28 +1,38 @@
 """Rounds of load, kill and rest against one stack, and what they came to."""
 
+import os
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ingestion_assets.flows import installed
 from ingestion_assets_tests.faults.convergence import Audit, audit, come_to_rest, last_finished
-from ingestion_assets_tests.faults.conversations import Conversations
-from ingestion_assets_tests.faults.entities import Messages
 from ingestion_assets_tests.faults.late_writes import LateWrites, late_writes
 from ingestion_assets_tests.faults.load import Acknowledged, Client, Load, Send, Senders
-from ingestion_assets_tests.faults.modules import ModuleSyncs
 from ingestion_assets_tests.faults.targets import SUPERVISORD, UP, kill
-from ingestion_assets_tests.stacks import RunningStack, launch, running_stack, until_ready
+from ingestion_assets_tests.stacks import SHORT_REST, RunningStack, launch, running_stack, until_ready
 
 DEADLINE_S = 120.0
-SETTINGS: Mapping[str, object] = {
-    "sync_rate_limit": "1000000/hour",  # counted as ever, and never reached
-    "release_history_url": "http://127.0.0.1:9",  # nobody is asked
-}
+LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
+
+
+def loads_of_flows() -> dict[str, Load]:
+    """The load of each of our flows, which lies with its tests."""
+    found = installed()
+    ours = [name for name in found.flows if name not in found.foreign]
+    return {name: import_module(f"ingestion_assets_tests.{name}.load").LOAD() for name in ours}
+
+
+def settings_of(loads: Mapping[str, Load]) -> dict[str, object]:
+    """The settings of a stack under these loads."""
+    of_flows = {name: value for load in loads.values() for name, value in load.settings.items()}
+    return of_flows | ({} if LONG else dict(SHORT_REST))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +72,7 @@ class Campaign:
             for target in targets:
                 back = kill(target, self.stack, senders, self.rng)
                 if target in (UP, SUPERVISORD):
-                    self.stack = up_again(self.stack)
+                    self.stack = up_again(self.stack, settings_of(self.loads))
                     back = time.monotonic()
             return back
 
@@ -113,10 +123,8 @@ class Campaign:
 def campaign(home: Path, *, seed: int, mongodb: LateWrites | None = None) -> Iterator[Campaign]:
     """A campaign against a new stack in `home`, which is stopped at the end, however often it was started again."""
     given = {} if mongodb is None else {"mongodb_url": mongodb.url}
-    loads: dict[str, Load] = {
-        "conversations": Conversations(), "modules": ModuleSyncs(), "entities": Messages(),
-    }  # fmt: skip
-    with running_stack(home, **SETTINGS, **given) as stack:
+    loads = loads_of_flows()
+    with running_stack(home, **settings_of(loads), **given) as stack:
         client = Client(stack)
         for load in loads.values():
             load.prepare(client)
@@ -137,8 +145,8 @@ def campaign_with_late_writes(home: Path, *, seed: int) -> Iterator[Campaign]:
         yield made
 
 
-def up_again(stack: RunningStack) -> RunningStack:
+def up_again(stack: RunningStack, settings: Mapping[str, object]) -> RunningStack:
     """`ingestion up` in the same home and on the same ports, once the killed one is gone."""
     stack.process.wait(timeout=60)
     ports = {"port": urlsplit(stack.url).port, "webserver_port": urlsplit(stack.dagster_url).port}
-    return until_ready(stack.home, launch(stack.home, **SETTINGS, **ports))
+    return until_ready(stack.home, launch(stack.home, **settings, **ports))

@@ -28,7 +28,7 @@ class Cramped:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cramped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cramped]:
     """A stack of its own: it is killed as a whole too."""
     home = tmp_path_factory.mktemp("cramped") / "home"

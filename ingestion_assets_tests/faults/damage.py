@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +11,9 @@ import httpx
 
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.supervision import Supervisor
-from ingestion_assets_tests.faults.campaign import DEADLINE_S, Campaign
-from ingestion_assets_tests.faults.entities import Stream
-from ingestion_assets_tests.faults.load import Acknowledged, Senders, held_back, unwaiting
+from ingestion_assets_tests.entities.load import Stream
+from ingestion_assets_tests.faults.campaign import DEADLINE_S, LONG, Campaign
+from ingestion_assets_tests.faults.load import Acknowledged, Client, Send, Senders, held_back, unwaiting
 from ingestion_assets_tests.faults.stores import rows
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack
@@ -21,7 +21,7 @@ from ingestion_assets_tests.stacks import RunningStack
 WORKER, POSTGRES = "dagster:worker-default", "stores:postgres"
 TOLD_S = 45.0
 SOME_S = 8.0
-DAMAGED_S = (3.0, 12.0)
+DAMAGED_S = (3.0, 12.0) if LONG else (1.0, 4.0)
 MOST_DAMAGED = 4
 ID = b'{"id":"'
 NEWLINE = 10
@@ -65,15 +65,19 @@ def damaged_round(running: Campaign, payloads: int) -> list[str]:
     first, second = sent[: len(sent) // 2], sent[len(sent) // 2 :]
     ledger_away = threading.Event()
     damaged: list[Damaged] = []
+    of_first, of_second = list[Send](), list[Send]()
+    """Those of each half that were acknowledged."""
 
     def hurt(senders: Senders) -> float:
         with _without(supervisor, WORKER):
             before = _segments(stack)
-            with_rows = _some_segments(stack, before)
+            with_rows = _some_segments(stack, before, all_are_sent=lambda: len(of_first) == len(first))
             with _without(supervisor, POSTGRES):
                 between = _segments(stack)
                 ledger_away.set()
-                without_rows = _some_segments(stack, between)
+                without_rows = _some_segments(
+                    stack, between, all_are_sent=lambda: len(of_second) == len(second)
+                )
                 if not without_rows:
                     said.append("nothing was accepted without the ledger")
                 for paths, has_rows in ((with_rows, True), (without_rows, False)):
@@ -96,9 +100,8 @@ def damaged_round(running: Campaign, payloads: int) -> list[str]:
             said.extend(f"{name} is restored, and still told of" for name in _tells(client, names))
         return time.monotonic()
 
-    running.under_load(
-        hurt, [*first, *(held_back(one, until=ledger_away) for one in second)], names=("damage",)
-    )
+    late = [held_back(_noted(one, in_list=of_second), until=ledger_away) for one in second]
+    running.under_load(hurt, [*(_noted(one, in_list=of_first) for one in first), *late], names=("damage",))
     # Nobody can tell where a stream stands while a part of it is damaged, and those who send it would wait.
     running.under_load(lambda _: time.monotonic(), streams, names=("streams after damage",))
     return said
@@ -117,10 +120,23 @@ def _segments(stack: RunningStack) -> set[Path]:
     return set((stack.home / "landing" / "segments").rglob("*.seg"))
 
 
-def _some_segments(stack: RunningStack, before: set[Path]) -> list[Path]:
-    """What came since, once it is some."""
+def _noted(send: Send, *, in_list: list[Send]) -> Send:
+    """The same, which stands in the list once it is acknowledged."""
+
+    def sent(client: Client) -> list[Acknowledged]:
+        acknowledged = send(client)
+        in_list.append(send)
+        return acknowledged
+
+    return sent
+
+
+def _some_segments(stack: RunningStack, before: set[Path], *, all_are_sent: Callable[[], bool]) -> list[Path]:
+    """What came since, once it is some, or no more will come."""
     with suppress(AssertionError):
-        wait_until(lambda: len(_segments(stack) - before) > MOST_DAMAGED, seconds=SOME_S, what="segments")
+        wait_until(
+            lambda: len(_segments(stack) - before) > MOST_DAMAGED or all_are_sent(), seconds=SOME_S, what="segments"
+        )  # fmt: skip
     return sorted(_segments(stack) - before)
 
 

@@ -125,7 +125,10 @@ Send = Callable[[Client], list[Acknowledged]]
 
 
 class Load(Protocol):
-    """One flow's share of the load over a campaign, and the oracle of what must come of it."""
+    """One flow's share of the load over a campaign, and the oracle of what must come of it. It lies with the flow's tests."""
+
+    settings: Mapping[str, object]
+    """What the stack must be told for it."""
 
     def prepare(self, client: Client) -> None:
         """Make in the stack what the payloads need; called once, before anything is killed."""

@@ -4,15 +4,13 @@ equal the oracles'.
 The long version, each target by itself, is `soak.py`.
 """
 
-import os
-
 import pytest
 
+from ingestion_assets_tests.faults.campaign import LONG
 from ingestion_assets_tests.faults.conftest import Cramped
 from ingestion_assets_tests.faults.targets import CHILD, JOB, SUPERVISORD, TARGETS, UP
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 TOGETHER = (
     (JOB, CHILD, UP),
     ("front door", "worker", "MongoDB", SUPERVISORD),

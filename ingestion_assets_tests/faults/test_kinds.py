@@ -4,18 +4,16 @@ nothing acknowledged is lost, doubled or beaten by what was sent before it, and 
 The long version is `soak.py`.
 """
 
-import os
 from collections.abc import Iterator
 
 import pytest
 
-from ingestion_assets_tests.faults.campaign import Campaign, campaign_with_late_writes
+from ingestion_assets_tests.faults.campaign import LONG, Campaign, campaign_with_late_writes
 from ingestion_assets_tests.faults.conftest import SEED
 from ingestion_assets_tests.faults.kinds import KINDS
 from ingestion_assets_tests.faults.stopping import STOPPABLE, STOPPED_S, stop_each
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 ROUNDS = 20 if LONG else 1
 PAYLOADS = 12 if LONG else 4
 STOPPED = [(target,) for target in STOPPABLE] if LONG else [("front door", "worker child", "PostgreSQL")]
@@ -35,11 +33,7 @@ def _clean(running: Campaign) -> None:
     assert found.is_clean, found
 
 
-# In the short form late writes are conversations/test_late_writes.py's matter: a project that was deleted meanwhile comes back with
-# such a write and stays until the next run, which one round need not bring.
-@pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS if LONG or kind != "late writes" for _ in range(ROUNDS)]
-)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS for _ in range(ROUNDS)])
 def test_kind_under_load(proxied: Campaign, kind: str) -> None:
     silent = KINDS[kind](proxied, PAYLOADS)
     assert silent == []

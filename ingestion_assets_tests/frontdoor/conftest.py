@@ -19,6 +19,7 @@ import uvicorn
 from ingestion_assets.frontdoor.app import FrontDoorApp
 from ingestion_assets.frontdoor.keys import create_key
 from ingestion_assets.frontdoor.protocol import GuardedProtocol
+from ingestion_assets.frontdoor.websocket_protocol import websocket_options
 from ingestion_assets.server import create_app
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import engine
@@ -66,10 +67,22 @@ def serving(settings: Settings) -> Iterator[Front]:
     own = engine(settings.require("postgres_url"))
     runs = InstantRuns(engine=own)
     app = create_app(settings, launch=runs)
+    with served(app) as url:
+        yield Front(url=url, engine=own, runs=runs, settings=settings, app=app)
+
+
+@contextmanager
+def served(app: FrontDoorApp) -> Iterator[str]:
+    """The address at which a thread of this process serves `app`, as the front door's process would."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         config = uvicorn.Config(
-            app, http=GuardedProtocol, log_config=None, access_log=False, timeout_graceful_shutdown=3
+            app,
+            http=GuardedProtocol,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=3,
+            **websocket_options(),
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -78,7 +91,7 @@ def serving(settings: Settings) -> Iterator[Front]:
             wait_until(
                 lambda: server.started or not thread.is_alive(), seconds=20, what="the front door to start"
             )
-            yield Front(url=f"http://127.0.0.1:{port}", engine=own, runs=runs, settings=settings, app=app)
+            yield f"http://127.0.0.1:{port}"
         finally:
             server.should_exit = True
             thread.join()
@@ -100,9 +113,17 @@ def client(front: Front) -> Iterator[httpx.Client]:
 
 @contextmanager
 def process(
-    *, home: Path, postgres_url: str, limits: tuple[int, int] | None = None, **environment: str
+    *,
+    home: Path,
+    postgres_url: str,
+    limits: tuple[int, int] | None = None,
+    health: str = "ready",
+    **environment: str,
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A front door as a process of its own, with instant runs; its address. `limits`: of open files, soft and hard."""
+    """A front door as a process of its own, with instant runs; its address. `limits`: of open files, soft and hard.
+
+    `health`: what it is waited for to say, `ready` or, where there is no ledger, `live`.
+    """
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     variables = {
@@ -121,7 +142,7 @@ def process(
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until(
-            lambda: child.poll() is not None or ready(url), seconds=30, what="the front door to be ready"
+            lambda: child.poll() is not None or ready(url, health), seconds=60, what="the front door to start"
         )
         assert child.poll() is None, (home / "server.log").read_text()
         yield child, url
@@ -131,9 +152,9 @@ def process(
         child.wait()
 
 
-def ready(url: str) -> bool:
+def ready(url: str, health: str = "ready") -> bool:
     try:
-        return httpx.get(f"{url}/health/ready", timeout=2).status_code == 200
+        return httpx.get(f"{url}/health/{health}", timeout=2).status_code == 200
     except httpx.HTTPError:
         return False
 

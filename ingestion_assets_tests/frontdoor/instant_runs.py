@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims
+from ingestion_assets.landing import claims, finishing, leases
 from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.drops import DropOutcome, RecordOutcome, Reject
 
@@ -59,9 +59,9 @@ class InstantRuns:
                 max_bytes=2**28, lease_s=30,
             )  # fmt: skip
         with self._engine.begin() as connection:
-            claims.finish(connection, claim, [self.outcome(drop) for drop in claim.drops])
+            finishing.finish(connection, claim, [self.outcome(drop) for drop in claim.drops])
         with self._engine.begin() as connection:
-            claims.release(connection, run_id)
+            leases.release(connection, run_id)
 
 
 def encode(body: object) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ingestion_assets.frontdoor.cli import app
+from ingestion_assets.frontdoor.keys import known_scopes
 from ingestion_assets.frontdoor.rejects import PAGE_BYTES
 from ingestion_assets.frontdoor.tokens import allows, is_well_formed, new_token, parse_scopes
 from ingestion_assets.landing.drops import Reject
@@ -47,13 +48,17 @@ def test_scopes(held: set[str], wanted: str, answer: bool) -> None:
     assert allows(frozenset(held), wanted) is answer
 
 
-@pytest.mark.parametrize("scope", ["", "modules", "modules:", "modules:a b", "everything", "admin:*"])
+@pytest.mark.parametrize(
+    "scope", ["", "modules", "modules:", "modules:a b", "everything", "admin:*", "entities:x"]
+)
 def test_unknown_scopes_are_refused(scope: str) -> None:
     with pytest.raises(ValueError, match="scope"):
-        parse_scopes([scope])
+        parse_scopes([scope], known_scopes())
 
 
-@pytest.mark.parametrize("token", [None, "nonsense", new_token(), "ключ".encode()])
+@pytest.mark.parametrize(
+    "token", [None, "nonsense", pytest.param(new_token(), id="unknown"), "ключ".encode()]
+)
 def test_without_a_good_key_it_is_401(front: Front, token: str | bytes | None) -> None:
     with front.client(token) as client:
         answer = client.post(BATCH, json=BODY)

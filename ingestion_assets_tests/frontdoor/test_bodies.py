@@ -14,10 +14,10 @@ from starlette.requests import ClientDisconnect
 
 from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_batch, single_message
 from ingestion_assets.frontdoor.bodies import BodyReader
-from ingestion_assets.frontdoor.budget import InflightBudget
+from ingestion_assets.frontdoor.body_memory import BodyMemory
 from ingestion_assets.frontdoor.depth import deeper_than
-from ingestion_assets.frontdoor.preferences import Waiting, idempotency_key, waiting
 from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.request_headers import Waiting, idempotency_key, waiting
 from ingestion_assets.landing.json_text import decode, replace_lone_surrogates
 from ingestion_assets.settings import Settings
 
@@ -91,7 +91,8 @@ def test_escapes_of_lone_surrogates_are_no_error(value: object) -> None:
     ],
 )
 def test_prefer(prefer: str | None, expected: Waiting) -> None:
-    assert waiting(prefer, default_s=30, max_s=120) == expected
+    given = None if prefer is None else prefer.encode()
+    assert waiting(given, default_s=30, max_s=120) == expected
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,7 @@ def read(
     body: bytes, cut: Callable[[bytes], list[bytes]], coding: str = "identity", **limits: object
 ) -> bytes:
     reader = BodyReader(Settings(_env_file=None, **limits))
-    budget = InflightBudget(limit_bytes=2**30)
+    memory = BodyMemory(limit_bytes=2**30)
     chunks = cut(body)
 
     async def receive() -> dict[str, object]:
@@ -158,10 +159,10 @@ def read(
         return {"type": "http.request", "body": chunk, "more_body": bool(chunks)}
 
     async def run() -> bytes:
-        with budget.hold() as hold:
-            result = await reader.read(receive, {b"content-encoding": coding.encode()}, hold)
-            assert hold.size == len(result) == budget.used_bytes
-        assert budget.used_bytes == 0
+        with memory.reserve() as reservation:
+            result = await reader.read(receive, {b"content-encoding": coding.encode()}, reservation)
+            assert reservation.size == len(result) == memory.used_bytes
+        assert memory.used_bytes == 0
         return result
 
     return asyncio.run(run())
@@ -239,8 +240,8 @@ def test_a_sender_that_leaves_is_noticed() -> None:
 
     async def run() -> None:
         reader = BodyReader(Settings(_env_file=None))
-        with InflightBudget(limit_bytes=10).hold() as hold:
-            await reader.read(receive, {}, hold)
+        with BodyMemory(limit_bytes=10).reserve() as reservation:
+            await reader.read(receive, {}, reservation)
 
     with pytest.raises(ClientDisconnect):
         asyncio.run(run())
@@ -248,8 +249,8 @@ def test_a_sender_that_leaves_is_noticed() -> None:
 
 def test_memory_is_given_in_turn_and_deadlocks_are_broken() -> None:
     async def story() -> None:
-        budget = InflightBudget(limit_bytes=100, patience_s=0.2)
-        with budget.hold() as first, budget.hold() as second, budget.hold() as third:
+        memory = BodyMemory(limit_bytes=100, patience_s=0.2)
+        with memory.reserve() as first, memory.reserve() as second, memory.reserve() as third:
             await first.grow(60)
             await second.grow(40)
             waits = asyncio.create_task(third.grow(30))
@@ -269,8 +270,8 @@ def test_memory_is_given_in_turn_and_deadlocks_are_broken() -> None:
             late.cancel()
             also.cancel()
             await asyncio.gather(late, also, return_exceptions=True)
-        assert budget.used_bytes == 0
-        with budget.hold() as again:
+        assert memory.used_bytes == 0
+        with memory.reserve() as again:
             await again.grow(100)
 
     asyncio.run(story())

@@ -167,10 +167,68 @@ def test_a_backlog_that_would_take_too_long_turns_payloads_away(postgres_url: st
             lambda: client.post(BATCH, json=BODY, headers=LATER).status_code == 503, seconds=8, what="the backlog to be too long"
         )  # fmt: skip
         answer = client.post(BATCH, json=BODY)
-        assert answer.json()["detail"].startswith("A payload of conversations would wait for some 7")
+        wait = "A payload of conversations would wait for some "
+        assert answer.json()["detail"].startswith((f"{wait}7", f"{wait}80"))  # 8,000 payloads at 100 a second
         assert int(answer.headers["retry-after"]) >= 5
         line = {"content": b"region|1|EUROPE|far away", "headers": {"Content-Type": "text/plain"} | LATER}
         assert client.post("/ingest/message", **line).status_code == 202, "other flows go on"
+
+
+def test_what_a_run_works_on_does_not_wait(
+    postgres_url: str, mongodb_url: str, mongodb_database: str, tmp_path: Path
+) -> None:
+    """Two hours at one payload, and another that waits for as long, close and degrade nothing but the flow of the latter."""
+    settings = settings_for(
+        home=tmp_path, postgres_url=postgres_url, mongodb_url=mongodb_url, mongodb_database=mongodb_database
+    )
+    line = {"content": b"region|1|EUROPE|far away", "headers": {"Content-Type": "text/plain"} | LATER}
+    with serving(settings) as front, front.client() as client:
+        front.runs.paused.set()
+        with engine(postgres_url).begin() as connection:
+            connection.execute(sa.text("TRUNCATE ingestion.drops CASCADE"))
+            backlog(connection, number=2)
+            hours = "received_at = now() - interval '2 h'"
+            connection.execute(sa.text(f"UPDATE ingestion.drops SET {hours}"))
+            at_work = "state = 'claimed', claim = 'run', claimed_at = received_at"
+            connection.execute(sa.text(f"UPDATE ingestion.drops SET {at_work}"))
+            backlog(connection, number=3)  # wait for half a minute already
+        wait_until(
+            lambda: client.get("/health").json()["backlog"]["claimed"] == 2, seconds=8, what="the ledger to be read"
+        )  # fmt: skip
+        found = client.get("/health").json()["backlog"]
+        assert (found["overdue"], found["landed"]) == ([], 3)
+        assert 30 <= found["oldest_unprocessed_s"] < 60
+        assert client.get("/api/v1/ingest/status").json()["status"] == "operational"
+        assert client.post(BATCH, json=BODY, headers=LATER).status_code == 202
+        with engine(postgres_url).begin() as connection:
+            waiting = "flow = 'entities', state = 'landed', claim = NULL, claimed_at = NULL"
+            connection.execute(sa.text(f"UPDATE ingestion.drops SET {waiting} WHERE state = 'claimed'"))
+        wait_until(
+            lambda: client.post("/ingest/message", **line).status_code == 503, seconds=8, what="entities to be refused"
+        )  # fmt: skip
+        assert client.get("/health").json()["backlog"]["overdue"] == ["entities"]
+        assert client.get("/health").json()["status"] == "degraded"
+        status = client.get("/api/v1/ingest/status").json()
+        assert status["status"] == "operational"
+        assert status["backlog"]["oldest_unprocessed_s"] < 60
+        assert client.post(BATCH, json=BODY, headers=LATER).status_code == 202
+
+
+def test_the_scope_of_a_site_is_of_the_flow_of_modules(postgres_url: str, tmp_path: Path) -> None:
+    settings = settings_for(home=tmp_path, postgres_url=postgres_url, backlog_limit_s=3600)
+    with serving(settings) as front, front.client() as client:
+        front.runs.paused.set()
+        answer = client.post("/api/v1/sites", json={"name": "A site", "url": "https://site.example.com"})
+        site = answer.json()["id"]
+        with engine(postgres_url).begin() as connection:
+            connection.execute(sa.text("TRUNCATE ingestion.drops CASCADE"))
+            backlog(connection, number=1)
+            hours = "flow = 'modules', received_at = now() - interval '2 h'"
+            connection.execute(sa.text(f"UPDATE ingestion.drops SET {hours}"))
+        wait_until(
+            lambda: client.post(f"/api/v1/sites/{site}/modules/sync", json={}, headers=LATER).status_code == 503, seconds=8,
+            what="the site to be refused",
+        )  # fmt: skip
 
 
 def backlog(

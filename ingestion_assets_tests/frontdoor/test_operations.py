@@ -10,8 +10,10 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from ingestion_assets.conversations.flow import CONVERSATIONS
+from ingestion_assets.flows import all_flows
 from ingestion_assets.frontdoor.app import kept_going
-from ingestion_assets.frontdoor.metrics import outcome_counts
+from ingestion_assets.frontdoor.metrics import RequestMetrics
+from ingestion_assets.landing import drift
 from ingestion_assets.landing.drops import Lane, Receipt, State
 from ingestion_assets.modules.schema import SyncResponse
 from ingestion_assets_tests.frontdoor.conftest import Front
@@ -30,7 +32,11 @@ SYNC = SyncResponse(
 
 
 def test_the_front_door_does_not_import_dagster() -> None:
-    code = "import sys, ingestion_assets.server; sys.exit(any(m.split('.')[0] in ('dagster', 'torch', 'pandas') for m in sys.modules))"
+    code = (
+        "import sys, ingestion_assets.server; from ingestion_assets.flows import installed, parts; "
+        "loaded, _ = parts(installed(), 'http', lambda flow, part: part); assert len(loaded) >= 3; "
+        "sys.exit(any(m.split('.')[0] in ('dagster', 'torch', 'pandas') for m in sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -112,6 +118,35 @@ def test_drift_is_reported(client: httpx.Client) -> None:
     assert client.get("/api/v1/drift", params={"cursor": "zz"}).status_code == 422
 
 
+def test_drift_is_read_page_by_page(front: Front, client: httpx.Client) -> None:
+    paths = {"1.0": ["a", "a.b"], "": ["é"]}
+    older, newer = uuid7(), uuid7()
+    for drop_id, flow in ((older, "paged"), (newer, "paged_too")):
+        drift.observe(front.engine, flow=flow, drop_id=drop_id, paths=paths)
+    found: list[tuple[str, str | None, str]] = []
+    cursor = None
+    while True:
+        page = client.get("/api/v1/drift", params={"limit": 1, **({"cursor": cursor} if cursor else {})})
+        answer = page.json()
+        found += [(one["flow"], one["version"], one["path"]) for one in answer["items"]]
+        if (cursor := answer["next"]) is None:
+            break
+    of_one = [("1.0", "a.b"), ("1.0", "a"), (None, "é")]
+    assert found == [(flow, *one) for flow in ("paged_too", "paged") for one in of_one]
+
+
+@pytest.mark.parametrize(
+    "address", ["/api/v1/rejects?since=", "/api/v1/sites/1/modules?as_of="], ids=["since", "as_of"]
+)
+def test_a_time_without_a_zone_is_refused_everywhere(client: httpx.Client, address: str) -> None:
+    answer = client.get(f"{address}2026-01-31T00:00:00")
+    assert answer.status_code == 422
+    assert "the time needs a zone, such as Z" in answer.json()["detail"]
+    assert answer.json()["errors"][0]["type"] == "timezone_aware"
+    assert client.get(f"{address}2026-01-31T00:00:00Z").status_code in {200, 404}
+    assert client.get(f"{address}2026-01-31T01:00:00%2B01:00").status_code in {200, 404}
+
+
 def test_lanes_are_those_of_the_flow(front: Front, client: httpx.Client) -> None:
     client.post(BATCH, json={"messages": [{"type": "user"}]})
     lane = front.runs.launched[-1].lane
@@ -119,19 +154,19 @@ def test_lanes_are_those_of_the_flow(front: Front, client: httpx.Client) -> None
 
 
 @pytest.mark.parametrize(
-    ("state", "result", "counts"),
+    ("flow", "state", "result", "counts"),
     [
-        ("failed", None, {("message", "rejected"): 9}),
-        ("done", {"applied": True}, {("message", "stored"): 9}),
-        ("held", SYNC | {"unchanged_modules": 9}, {}),
-        ("landed", None, {}),
-        ("done", SYNC | {"unchanged_modules": 9}, {("message", "duplicate"): 9}),
+        ("conversations", "failed", None, {("message", "rejected"): 9}),
+        ("modules", "done", {"applied": True}, {("message", "stored"): 9}),
+        ("modules", "done", SYNC | {"unchanged_modules": 9}, {("message", "duplicate"): 9}),
         (
+            "modules",
             "done",
             SYNC | {"new_modules": 1, "returned_modules": 2, "modified_modules": 1, "unchanged_modules": 5},
             {("message", "stored"): 4, ("message", "duplicate"): 5},
         ),
         (
+            "conversations",
             "done",
             {
                 "stats": {
@@ -144,30 +179,53 @@ def test_lanes_are_those_of_the_flow(front: Front, client: httpx.Client) -> None
             {("message", "stored"): 5, ("message", "duplicate"): 3, ("message", "rejected"): 1},
         ),
         (
+            "entities",
             "done",
             {
                 "by_entity": {
-                    "Order": {"inserted": 2, "updated": 1, "unchanged": 4, "failed": 0},
+                    "Order": {"inserted": 2, "updated": 1, "unchanged": 4, "superseded": 5, "failed": 6},
                     "Part": {"failed": 2},
                 }
             },
-            {("Order", "stored"): 3, ("Order", "duplicate"): 4, ("Part", "rejected"): 2},
+            {
+                ("Order", "success"): 7,
+                ("Order", "superseded"): 5,
+                ("Order", "error"): 6,
+                ("Part", "error"): 2,
+            },
         ),
+        ("entities", "failed", {"by_entity": {"Order": {"failed": 9}}}, {("Order", "error"): 9}),
+        ("entities", "failed", {}, {("message", "error"): 9}),
     ],
 )
-def test_records_are_counted_by_entity_and_outcome(
-    state: State, result: dict[str, object] | None, counts: dict[tuple[str, str], int]
+def test_records_are_counted_by_entity_and_outcome_as_their_flow_calls_it(
+    flow: str, state: State, result: dict[str, object] | None, counts: dict[tuple[str, str], int]
 ) -> None:
-    assert outcome_counts(_finished("f", state, result)) == counts
+    assert all_flows()[flow].tally(_finished(flow, state, result)) == counts
 
 
-def test_entities_are_counted_as_their_specification_calls_it() -> None:
-    of_entities = {"inserted": 2, "updated": 1, "unchanged": 4, "superseded": 5, "failed": 6}
-    named = {("Order", "success"): 7, ("Order", "superseded"): 5, ("Order", "error"): 6}
-    assert outcome_counts(_finished("entities", "done", {"by_entity": {"Order": of_entities}})) == named
-    refused = {"by_entity": {"Order": {"failed": 9}}}
-    assert outcome_counts(_finished("entities", "failed", refused)) == {("Order", "error"): 9}
-    assert outcome_counts(_finished("entities", "failed", {})) == {("message", "error"): 9}
+@pytest.mark.parametrize(
+    ("state", "result", "counted"),
+    [
+        (
+            "done",
+            {"stored": 5, "duplicate": 3, "rejected": 1},
+            {"stored": 5.0, "duplicate": 3.0, "rejected": 1.0},
+        ),
+        ("done", {"new": 9}, {"stored": 9.0}),
+        ("failed", None, {"rejected": 9.0}),
+        ("held", {"stored": 9}, {}),
+        ("landed", None, {}),
+    ],
+)
+def test_only_finished_payloads_are_counted_by_their_outcomes_where_the_flow_says_nothing_else(
+    state: State, result: dict[str, object] | None, counted: dict[str, float]
+) -> None:
+    metrics = RequestMetrics({})
+    metrics.count_outcomes([_finished("f", state, result)])
+    [family] = [one for one in metrics.registry.collect() if one.name == "ingestion_messages"]
+    seen = {one.labels["status"]: one.value for one in family.samples if one.name.endswith("_total")}
+    assert seen == counted
 
 
 def _finished(flow: str, state: State, result: dict[str, object] | None) -> Receipt:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.landing.storage import LocalStorage
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.stores.postgres import driver_url
 
 

@@ -75,6 +75,25 @@ def test_what_is_sent_after_an_answer_has_the_greater_id_at_any_front_door(engin
             clock.stop()
 
 
+def test_a_ledger_that_is_slow_to_tell_its_time_does_not_cost_the_order(engine: sa.Engine) -> None:
+    """The first door's sample took 0.7 s, as on a busy machine: its ids may be so far ahead, and it answers when they no longer are."""
+    slow, quick = LedgerClock(engine), LedgerClock(engine)
+
+    @sa.event.listens_for(engine, "before_cursor_execute")
+    def delay(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if "newest" in statement and len(delayed) < 1:
+            delayed.append(statement)
+            time.sleep(0.7)
+
+    delayed: list[str] = []
+    slow.sample()
+    quick.sample()
+    made = slow.new_id()
+    slow.sample()  # a better one, which does not take back what was made
+    slow.wait_past_ids()
+    assert quick.new_id() > made
+
+
 @pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(days=400)])
 def test_ids_are_never_behind_what_the_ledger_has_seen(engine: sa.Engine, ahead: timedelta) -> None:
     """A front door that never reached the ledger gave this id out by its wall clock."""

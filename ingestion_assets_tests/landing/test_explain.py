@@ -16,11 +16,21 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ingestion_assets.conversations import messages, statistics
-from ingestion_assets.landing import claims, dispatch, late_segments, ledger, pauses, registration
+from ingestion_assets.conversations import collections, messages, statistics
+from ingestion_assets.landing import (
+    claims,
+    dispatch,
+    finishing,
+    late_segments,
+    leases,
+    ledger,
+    pauses,
+    registration,
+)
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Lane, NewDrop, RecordOutcome
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.segments import encode, pack
-from ingestion_assets.landing.storage import LocalStorage, segment_path
+from ingestion_assets.landing.storage import segment_path
 from ingestion_assets.orchestration.dead_runs import give_back_dead_claims, lose_dead_dispatches
 from ingestion_assets.sending import synthetic
 from ingestion_assets.stores import mongo
@@ -231,13 +241,15 @@ def test_claiming_finishing_and_giving_back(filled: sa.Engine) -> None:
     with explaining(filled), undone(filled) as connection:
         first = claim(connection, "first")
         assert len(first.drops) == 2
-        claims.renew(connection, run_ids=["first"], lease_s=20)
+        leases.renew(connection, run_ids=["first"], lease_s=20)
         outcome = [RecordOutcome("stored", "a")]
-        claims.finish(connection, first, [DropOutcome(drop.id, {}, outcome) for drop in first.drops])
+        finishing.finish(connection, first, [DropOutcome(drop.id, {}, outcome) for drop in first.drops])
         assert len(claim(connection, "second").drops) == 2
         error = {"code": "lost", "reason": "lost"}
-        assert claims.give_back(connection, "second", error=error, transient=False, delay_s=1, max_attempts=4)
-        claims.release(connection, "second")
+        assert finishing.give_back(
+            connection, "second", error=error, transient=False, delay_s=1, max_attempts=4
+        )
+        leases.release(connection, "second")
 
 
 def test_dead_claims_and_dispatches(filled: sa.Engine) -> None:
@@ -290,7 +302,7 @@ def _with_async_engine(engine: sa.Engine, work: Callable[[AsyncEngine], Any]) ->
 
 def test_messages_and_their_statistics(filled: sa.Engine, mongodb_url: str, mongodb_database: str) -> None:
     database = mongo.database(mongodb_url, name=mongodb_database)
-    mongo.ensure_indexes(database)
+    collections.ensure_indexes(database)
     body = msgspec.json.encode({"messages": list(synthetic.messages(lines=100, seed=5))})
     drop = LandedDrop(
         id=uuid_utils.compat.uuid7(), flow="conversations", partition=LANE.partition, lane=LANE.name, principal="test",

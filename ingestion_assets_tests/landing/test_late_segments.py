@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from ingestion_assets.landing import claims, late_segments, rejects, unknown_flows
 from ingestion_assets.landing.drops import LandingUnavailableError, Lane, NewDrop
 from ingestion_assets.landing.late_segments import Sweep, register_late
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.segments import Packed, contents, encode, pack
-from ingestion_assets.landing.storage import LandingStorage, LocalStorage, open_storage, segment_path
+from ingestion_assets.landing.storage import LandingStorage, open_storage, segment_path
 from ingestion_assets.landing.tables import drops
 from ingestion_assets.settings import Settings
+from ingestion_assets_tests.servers import wait_until
 
 LANE = Lane("notes", "2026-01-31", "2026-01-31")
 NAME = "segments/2026-01-31/12-05/0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f.seg"
@@ -300,6 +302,9 @@ def test_many_segments_at_random_places_are_all_found(engine: sa.Engine, storage
         wanted.add(payload.header.id)
         if rng.random() < 0.3:
             register_late(engine, storage, sweep=sweep)
-    register_late(engine, storage, sweep=sweep)
-    register_late(engine, storage, sweep=sweep)
-    assert known(engine) == wanted
+
+    def all_found() -> bool:
+        register_late(engine, storage, sweep=sweep)
+        return known(engine) == wanted
+
+    wait_until(all_found, seconds=20, what="all segments to be found")

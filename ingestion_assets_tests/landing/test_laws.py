@@ -18,12 +18,13 @@ import sqlalchemy as sa
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ingestion_assets.landing import claims, late_segments, registration, rejects
+from ingestion_assets.landing import claims, finishing, late_segments, leases, registration, rejects
 from ingestion_assets.landing.clock import LedgerClock
 from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, RecordOutcome
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.redriving import take_again
 from ingestion_assets.landing.segments import encode, pack
-from ingestion_assets.landing.storage import LocalStorage, segment_path
+from ingestion_assets.landing.storage import segment_path
 
 LONG = bool(os.environ.get("INGESTION_LONG_TESTS"))
 LANES = [Lane("notes", "2026-01-31", name) for name in ("a", "b")]
@@ -182,7 +183,7 @@ class LandingAndLedger(RuleBasedStateMachine):
                 claim = claims.claim_landed(
                     connection, lane, claim_id=run, run_id=run, dispatch_id=None, max_bytes=60, lease_s=1000
                 )
-            except claims.LaneBusyError:
+            except leases.LaneBusyError:
                 transaction.rollback()
                 assert any(lane in other.lanes for other in self.claims.values()), "nobody holds the lane"
                 return
@@ -201,7 +202,7 @@ class LandingAndLedger(RuleBasedStateMachine):
             outcomes.append(DropOutcome(ref.id, {}, [RecordOutcome("stored")]))
             self.finished[ref.id] = self.finished.get(ref.id, 0) + 1
         with self.engine.begin() as connection:
-            claims.finish(connection, claim, outcomes)
+            finishing.finish(connection, claim, outcomes)
 
     @precondition(lambda self: self.claims)
     @rule(chosen=which, transient=st.booleans())
@@ -209,15 +210,15 @@ class LandingAndLedger(RuleBasedStateMachine):
         """A run fails or is lost. Its late word counts for nothing then."""
         claim = self.claims.pop(chosen.choice(sorted(self.claims)))
         with self.engine.begin() as connection:
-            claims.give_back(
+            finishing.give_back(
                 connection, claim.claim_id, error={"code": "odd", "reason": "odd"}, transient=transient, delay_s=0,
                 max_attempts=MAX_ATTEMPTS,
             )  # fmt: skip
-            claims.release(connection, claim.run_id)
+            leases.release(connection, claim.run_id)
         if claim.drops:
             outcomes = [DropOutcome(ref.id, {}) for ref in claim.drops]
             with pytest.raises(claims.ClaimLostError), self.engine.begin() as connection:
-                claims.finish(connection, claim, outcomes)
+                finishing.finish(connection, claim, outcomes)
 
     @rule()
     def redrive(self) -> None:

@@ -22,15 +22,23 @@ FULL = float(FULL_RUN)
         ([10 * FULL], [Run(FULL, 400.0, False)], 4000.0),
         ([3.0 * EACH_BYTES], [Run(EACH_BYTES, 400.0, True)], 1200.0),
         ([FULL], [Run(FULL, 0.0, True)], 1.0),
+        ([3.0 * EACH_BYTES], [Run(EACH_BYTES, 7200.0, False)], None),
     ],
     ids=[
         "nothing has run", "a full run's pace", "lanes side by side", "next to empty ones", "the best run counts", "a burst after a trickle",
         "the burst's own run tells", "a run that has just begun does not", "a run that ends never", "few but slow",
-        "a run in no time",
+        "a run in no time", "hours at one payload",
     ],
 )  # fmt: skip
 def test_the_expected_wait(lanes: list[float], runs: list[Run], seconds: float | None) -> None:
     assert expected_wait_s(lanes, runs) == seconds
+
+
+def test_the_expected_wait_where_few_runs_go_on_at_once() -> None:
+    """A hundred payloads in lanes of their own, four at a time, each of an hour."""
+    lanes, runs = [float(EACH_BYTES)] * 100, [Run(EACH_BYTES, 3600.0, True)]
+    assert expected_wait_s(lanes, runs) == 3600
+    assert expected_wait_s(lanes, runs, at_once=4) == 25 * 3600
 
 
 def test_a_full_run_is_what_a_run_claims() -> None:

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims, dispatch, pauses
+from ingestion_assets.landing import dispatch, finishing, leases, pauses
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.landing.storage import LocalStorage
-from ingestion_assets_tests.landing.test_spine import LANE, accept_all, note, take
+from ingestion_assets.landing.local_storage import LocalStorage
+from ingestion_assets_tests.landing.ledger_for_tests import LANE, accept_all, note, take
 
 ERROR = {"code": "run_cancelled", "reason": "run 1 was cancelled"}
 
@@ -22,10 +22,10 @@ def test_what_a_cancelled_run_held_waits_while_later_payloads_go_on(
     accept_all(engine, storage, [note(), note()])
     claim = take(engine, "run")
     with engine.begin() as connection:
-        claims.give_back(
+        finishing.give_back(
             connection, "run", error=ERROR, transient=True, delay_s=0, max_attempts=4, pause_s=300
         )
-        claims.release(connection, "run")
+        leases.release(connection, "run")
         assert lanes_to_dispatch(connection) == []
         (waiting,) = pauses.waiting(connection)
         said = pauses.why_waiting(connection, "notes")
@@ -42,7 +42,7 @@ def test_what_a_cancelled_run_held_waits_while_later_payloads_go_on(
         assert pauses.resume(connection, flow="others") == 0
         assert pauses.resume(connection) == 1
         assert pauses.waiting(connection) == []
-        claims.release(connection, "next")
+        leases.release(connection, "next")
     assert [drop.id for drop in take(engine, "last").drops] == [drop.id for drop in claim.drops]
 
 

@@ -15,25 +15,23 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.event import listen
 
-from ingestion_assets.landing import claims, late_segments, rejects, retention
+from ingestion_assets.landing import claims, late_segments, leases, rejects, retention
 from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, Reject
-from ingestion_assets.landing.flows import Body, Flow
+from ingestion_assets.landing.flows import Body, Flow, Keys
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.segments import encode, pack
-from ingestion_assets.landing.storage import LocalStorage, segment_path
+from ingestion_assets.landing.storage import segment_path
 
 NOW = datetime.now(UTC)
 OLD = NOW - timedelta(days=60)
 LIMIT = NOW - timedelta(days=30)
 NOTES = Flow(
     name="notes",
-    job="notes",
-    partition_of=lambda at, _subject: f"{at:%Y-%m-%d}",
-    lane_of=lambda partition, _id: partition,
     read_inbox=lambda _name, content: [(Body(content, 1), {})],
     compose=lambda records, _attributes: Body(b"".join(records), len(records)),
 )
-SITES = replace(NOTES, name="sites", dynamic_partitions="sites")
+SITES = replace(NOTES, name="sites", partitions=Keys(name="sites", needs_all=True))
 FLOWS = (NOTES, SITES)
 _FINISH = sa.text("UPDATE ingestion.drops SET state = :state, finished_at = :at WHERE id = ANY(:ids)")
 
@@ -163,7 +161,7 @@ def test_a_lane_at_work_is_left_for_the_next_time(engine: sa.Engine, storage: Lo
     land(engine, storage, [drop(day="2026-01-02")])
     reconciled(engine, storage)
     with engine.begin() as connection:
-        claims.take_lease(connection, Lane("notes", "2026-01-01", "2026-01-01"), run_id="rebuild", lease_s=60)
+        leases.take_lease(connection, Lane("notes", "2026-01-01", "2026-01-01"), run_id="rebuild", lease_s=60)
     assert delete(engine, storage).busy_lanes == 1
     assert present(engine) == set(busy)
 

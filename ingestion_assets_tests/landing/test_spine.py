@@ -3,7 +3,6 @@
 import asyncio
 import os
 import socket
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -15,7 +14,17 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ingestion_assets.landing import claims, dispatch, late_segments, ledger, redriving, registering, rejects
+from ingestion_assets.landing import (
+    claims,
+    dispatch,
+    finishing,
+    late_segments,
+    leases,
+    ledger,
+    redriving,
+    registering,
+    rejects,
+)
 from ingestion_assets.landing import intake as intake_module
 from ingestion_assets.landing.drops import (
     Accepted,
@@ -27,84 +36,23 @@ from ingestion_assets.landing.drops import (
     RecordOutcome,
     Reject,
 )
-from ingestion_assets.landing.flows import Body, Flow, RefusedError
+from ingestion_assets.landing.flows import Runs
 from ingestion_assets.landing.inbox import Inboxes, Taken
 from ingestion_assets.landing.intake import Intake
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.segments import encode, pack
-from ingestion_assets.landing.storage import LocalStorage, segment_path
+from ingestion_assets.landing.storage import segment_path
 from ingestion_assets.stores.postgres import async_engine
-
-LANE = Lane("notes", "2026-01-31", "2026-01-31")
-
-
-def note(body: bytes = b"[1]", key: str | None = None) -> NewDrop:
-    return NewDrop(
-        flow="notes",
-        partition=LANE.partition,
-        lane=LANE.name,
-        principal="test",
-        body=body,
-        records=1,
-        idempotency_key=key,
-    )
-
-
-def read_inbox(name: str, content: bytes) -> list[tuple[Body, dict[str, str]]]:
-    if name.endswith(".bad"):
-        raise RefusedError("not a note")
-    return [(Body(line, 1), {}) for line in content.splitlines()]
-
-
-NOTES = Flow(
-    name="notes",
-    job="notes",
-    partition_of=lambda at, _subject: f"{at:%Y-%m-%d}",
-    lane_of=lambda partition, _id: partition,
-    read_inbox=read_inbox,
-    compose=lambda records, _attributes: Body(b"".join(records), len(records)),
+from ingestion_assets_tests.landing.ledger_for_tests import (
+    LANE,
+    NOTES,
+    accept_all,
+    done,
+    note,
+    take,
+    with_intake,
 )
-
-
-def with_intake(engine: sa.Engine, storage: LocalStorage, work: Callable):
-    """Run `work(intake)` in an event loop and give its result and the lanes that were woken."""
-    woken: set[Lane] = set()
-
-    async def run():
-        intake = Intake(storage=storage, engine=engine, on_registered=woken.update)
-        await intake.start()
-        try:
-            return await work(intake)
-        finally:
-            await intake.stop()
-
-    return asyncio.run(run()), woken
-
-
-def accept_all(engine: sa.Engine, storage: LocalStorage, drops: list[NewDrop]) -> list[UUID]:
-    async def work(intake: Intake) -> list[UUID]:
-        return [accepted.id for accepted in await asyncio.gather(*map(intake.accept, drops))]
-
-    return with_intake(engine, storage, work)[0]
-
-
-def take(
-    engine: sa.Engine, run_id: str, *, max_bytes: int = 2**20, dispatch_id: UUID | None = None
-) -> claims.Claim:
-    with engine.begin() as connection:
-        return claims.claim_landed(
-            connection,
-            LANE,
-            claim_id=run_id,
-            run_id=run_id,
-            dispatch_id=dispatch_id,
-            max_bytes=max_bytes,
-            lease_s=30,
-        )
-
-
-def done(claim: claims.Claim) -> list[DropOutcome]:
-    return [DropOutcome(drop.id, {"fine": True}, [RecordOutcome("stored", "a")]) for drop in claim.drops]
 
 
 def states(engine: sa.Engine) -> dict[UUID, str]:
@@ -148,7 +96,7 @@ def test_payloads_that_cannot_be_made_are_refused_alone(engine: sa.Engine, stora
             assert answer.args == (number,)
         else:
             assert isinstance(answer, Accepted)
-            assert (answer.records, answer.size_bytes) == (1, len(str(number)))
+            assert (answer.header.records, answer.header.size) == (1, len(str(number)))
     bodies = [drop.body for drop in claims.load(storage, take(engine, "run").drops)]
     assert sorted(bodies) == sorted(b"%d" % number for number in range(100) if number % 3)
 
@@ -256,30 +204,30 @@ def test_two_runs_never_hold_one_lane_and_a_lease_that_ended_is_taken_over(
 ) -> None:
     accept_all(engine, storage, [note()])
     first = take(engine, "first")
-    with pytest.raises(claims.LaneBusyError, match="first"):
+    with pytest.raises(leases.LaneBusyError, match="first"):
         take(engine, "second")
     assert take(engine, "first") == first
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE ingestion.leases SET expires_at = now() - interval '1 s'"))
     assert take(engine, "second").drops == ()
     with engine.begin() as connection:
-        claims.finish(connection, first, done(first))
+        finishing.finish(connection, first, done(first))
 
 
 def test_a_run_whose_claim_was_given_away_writes_nothing(engine: sa.Engine, storage: LocalStorage) -> None:
     accept_all(engine, storage, [note()])
     claim = take(engine, "slow")
     with engine.begin() as connection:
-        claims.give_back(
+        finishing.give_back(
             connection, "slow", error={"code": "lost"}, transient=True, delay_s=0, max_attempts=3
         )
-        claims.release(connection, "slow")
+        leases.release(connection, "slow")
     taken = take(engine, "quick")
     assert [drop.id for drop in taken.drops] == [drop.id for drop in claim.drops]
     with pytest.raises(claims.ClaimLostError), engine.begin() as connection:
-        claims.finish(connection, claim, done(claim))
+        finishing.finish(connection, claim, done(claim))
     with engine.begin() as connection:
-        claims.finish(connection, taken, done(taken))
+        finishing.finish(connection, taken, done(taken))
     assert set(states(engine).values()) == {"done"}
 
 
@@ -299,10 +247,10 @@ def test_a_drop_that_was_in_failing_runs_is_taken_alone_and_ends_as_failed(
         claim = take(engine, f"run {attempt}")
         sizes.append(len(claim.drops))
         with engine.begin() as connection:
-            claims.give_back(
+            finishing.give_back(
                 connection, claim.run_id, error=error, transient=False, delay_s=0, max_attempts=3
             )
-            claims.release(connection, claim.run_id)
+            leases.release(connection, claim.run_id)
     assert sizes == [3, 3, 1, 1]
     assert sorted(states(engine).values()) == ["failed", "failed", "landed"]
     with engine.connect() as connection:
@@ -319,7 +267,7 @@ def test_a_drop_that_was_in_failing_runs_is_taken_alone_and_ends_as_failed(
     with engine.begin() as connection:
         assert rejects.list_rejects(connection, open_only=True).items == []
         error["reason"] = "and again"
-        claims.give_back(connection, "again", error=error, transient=False, delay_s=0, max_attempts=1)
+        finishing.give_back(connection, "again", error=error, transient=False, delay_s=0, max_attempts=1)
         opened = rejects.list_rejects(connection, open_only=True).items
     assert {reject.receipt for reject in opened} == {drop.id for drop in again.drops}
     assert {reject.reason for reject in opened} == {"and again"}
@@ -334,7 +282,7 @@ def test_drops_that_are_taken_alone_do_not_wait_for_ever(engine: sa.Engine, stor
     while (claim := take(engine, f"run {len(taken)}")).drops:
         taken.append([drop.id for drop in claim.drops])
         with engine.begin() as connection:
-            claims.finish(connection, claim, done(claim))
+            finishing.finish(connection, claim, done(claim))
     assert taken == [[drop_id] for drop_id in sorted(old)] + [sorted(new)]
 
 
@@ -350,7 +298,7 @@ def test_finishing_keeps_outcomes_and_rejects_and_frees_the_lane(
         [Reject(1, "invalid", "no_type", "type is missing", b"2")],
     )
     with engine.begin() as connection:
-        claims.finish(connection, claim, [outcome])
+        finishing.finish(connection, claim, [outcome])
     assert take(engine, "next").drops == ()
 
     async def look(asynchronous: AsyncEngine) -> None:
@@ -417,9 +365,53 @@ def test_one_pending_dispatch_per_lane(engine: sa.Engine, storage: LocalStorage)
     accept_all(engine, storage, [note()])
     with engine.begin() as connection:
         assert [state.leased for state in dispatch.lane_states(connection, flows=["notes"])] == [True]
-        claims.finish(connection, claim, done(claim))
+        finishing.finish(connection, claim, done(claim))
         lanes = dispatch.lanes_to_dispatch(dispatch.lane_states(connection, flows=["notes"]), at_most=9)
         assert len(dispatch.request(connection, lanes)) == 1
+
+
+def test_no_more_runs_are_asked_for_than_the_flow_allows(engine: sa.Engine, storage: LocalStorage) -> None:
+    """A run that a person started counts too; the oldest lane is next, wherever room came from."""
+    lanes = [Lane("notes", "2026-01-31", f"job {number}") for number in range(5)]
+    accept_all(engine, storage, [note(lane=lane.name) for lane in lanes])
+    runs = {"notes": Runs(at_once=3, priority=7)}
+
+    def asked_for() -> list[dispatch.Dispatch]:
+        with engine.begin() as connection:
+            states_now = dispatch.lane_states(connection, flows=["notes"])
+            room = dispatch.room(connection, runs)
+            wanted = dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs, room=room)
+            return dispatch.request(connection, wanted, runs)
+
+    with engine.begin() as connection:
+        for lane in lanes[:2]:
+            leases.take_lease(connection, lane, run_id="a person's", lease_s=60)
+    first, second = asked_for()
+    assert (first.lane, second.lane) == (lanes[2], lanes[3])
+    assert first.tags()["dagster/priority"] == "1007"
+    assert asked_for() == []
+    claim = take(engine, "run", lane=first.lane, dispatch_id=first.id)
+    assert asked_for() == []
+    with engine.begin() as connection:
+        finishing.finish(connection, claim, done(claim))
+    assert [one.lane for one in asked_for()] == [lanes[4]]
+    with engine.begin() as connection:
+        leases.release(connection, "a person's")
+    assert [one.lane for one in asked_for()] == [lanes[0]]
+    assert asked_for() == []
+
+
+def test_flows_of_a_higher_priority_go_first() -> None:
+    now = datetime.now(UTC)
+    early, late, urgent = (Lane(flow, "", name) for flow, name in [("a", "1"), ("a", "2"), ("b", "3")])
+    states_now = [
+        dispatch.LaneState(lane, now + timedelta(seconds=second), leased=False, pending=False)
+        for second, lane in enumerate([early, late, urgent])
+    ]
+    runs = {"a": Runs(at_once=1), "b": Runs(priority=1)}
+    assert dispatch.lanes_to_dispatch(states_now, at_most=9) == [early, late, urgent]
+    assert dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs) == [urgent, early, late]
+    assert dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs, room={"a": 1}) == [urgent, early]
 
 
 def test_a_segment_without_rows_is_registered_once(engine: sa.Engine, storage: LocalStorage) -> None:
@@ -534,6 +526,7 @@ def test_payloads_that_nobody_waits_for_get_their_rows_later(
 ) -> None:
     """While the ledger hangs they are acknowledged, but not without end; keyed ones are not."""
     monkeypatch.setattr(registering, "MOST_BEHIND", 5)
+    monkeypatch.setattr(registering, "GATHER_S", 2.0)
 
     async def work(intake: Intake) -> list[UUID]:
         with engine.begin() as connection:

@@ -6,7 +6,9 @@ import pytest
 from obstore.store import S3Store
 
 from ingestion_assets.landing.drops import LandingUnavailableError
-from ingestion_assets.landing.storage import LandingStorage, LocalStorage, ObjectStorage, open_storage
+from ingestion_assets.landing.local_storage import LocalStorage
+from ingestion_assets.landing.object_storage import ObjectStorage
+from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.settings import Settings
 
 

@@ -4,16 +4,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims, waking
+from ingestion_assets.landing import finishing, leases, waking
 from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, request
-from ingestion_assets.landing.storage import LocalStorage
+from ingestion_assets.landing.flows import Runs
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.stores.postgres import driver_url
-from ingestion_assets_tests.landing.test_spine import LANE, accept_all, note, take
+from ingestion_assets_tests.landing.ledger_for_tests import LANE, accept_all, done, note, take
 from ingestion_assets_tests.servers import wait_until
 
 
@@ -25,8 +27,8 @@ def engine(fresh_postgres_url: str) -> Iterator[sa.Engine]:
 
 
 @contextmanager
-def waker(engine: sa.Engine, launch: Callable[[Dispatch], None]) -> Iterator[Waker]:
-    made = Waker(engine=engine, launch=launch)
+def waker(engine: sa.Engine, launch: Callable[[Dispatch], None], **how: Any) -> Iterator[Waker]:
+    made = Waker(engine=engine, launch=launch, **how)
     made.start()
     try:
         yield made
@@ -56,6 +58,22 @@ def test_a_launch_that_fails_is_tried_again_without_another_wake(engine: sa.Engi
         )
 
 
+def test_a_free_place_goes_to_another_lane_of_the_flow(engine: sa.Engine, tmp_path: Path) -> None:
+    names = [f"job {number}" for number in range(4)]
+    accept_all(engine, LocalStorage(tmp_path / "landing"), [note(lane=name) for name in names])
+    launched: list[Dispatch] = []
+    with waker(engine, launched.append, runs={"notes": Runs(at_once=2)}) as woken:
+        woken.wake_all(["notes"])
+        wait_until(lambda: len(launched) == 2, seconds=5, what="as many as may go on")
+        claim = take(engine, "run", lane=launched[0].lane, dispatch_id=launched[0].id)
+        woken.wake([launched[0].lane])
+        with engine.begin() as connection:
+            finishing.finish(connection, claim, done(claim))
+        woken.lane_freed(f'{{"flow": "notes", "lane": "{launched[0].lane.name}"}}')
+        wait_until(lambda: len(launched) == 3, seconds=5, what="the next one")
+    assert [one.lane.name for one in launched] == names[:3]
+
+
 def test_waking_everything_finds_lanes_that_nobody_named(engine: sa.Engine, tmp_path: Path) -> None:
     accept_all(engine, LocalStorage(tmp_path / "landing"), [note()])
     launched: list[Dispatch] = []
@@ -74,7 +92,7 @@ def test_drops_given_back_may_be_taken_at_once_and_then_ever_later(engine: sa.En
             connection.execute(sa.text("UPDATE ingestion.drops SET not_before = NULL"))
         assert len(take(engine, f"run {number}").drops) == 1
         with engine.begin() as connection:
-            claims.give_back(
+            finishing.give_back(
                 connection,
                 f"run {number}",
                 error={"code": "away"},
@@ -82,7 +100,7 @@ def test_drops_given_back_may_be_taken_at_once_and_then_ever_later(engine: sa.En
                 delay_s=10,
                 max_attempts=2,
             )
-            claims.release(connection, f"run {number}")
+            leases.release(connection, f"run {number}")
         with engine.connect() as connection:
             left = "SELECT extract(epoch FROM not_before - clock_timestamp()) FROM ingestion.drops"
             delays.append(float(connection.scalar(sa.text(left)) or 0))

@@ -1,8 +1,6 @@
 """A front door on real stores whose runs do the flow's real work."""
 
-import socket
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,15 +10,13 @@ from typing import Any
 import httpx
 import sqlalchemy as sa
 import structlog
-import uvicorn
 
-from ingestion_assets.frontdoor.protocol import GuardedProtocol
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.server import create_app
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import engine
+from ingestion_assets_tests.frontdoor.conftest import served
 from ingestion_assets_tests.modules.runs import DirectRuns
-from ingestion_assets_tests.servers import wait_until
 
 ADMIN = "test-admin-token"
 
@@ -66,19 +62,5 @@ def serving(*, home: Path, postgres_url: str, **changes: Any) -> Iterator[Front]
     own = engine(postgres_url)
     runs = DirectRuns(engine=own, storage=open_storage(settings))
     app = create_app(settings, launch=runs)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        config = uvicorn.Config(
-            app, http=GuardedProtocol, log_config=None, access_log=False, timeout_graceful_shutdown=3
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            wait_until(
-                lambda: server.started or not thread.is_alive(), seconds=20, what="the front door to start"
-            )
-            yield Front(f"http://127.0.0.1:{port}", own, runs, settings)
-        finally:
-            server.should_exit = True
-            thread.join()
+    with served(app) as url:
+        yield Front(url, own, runs, settings)

@@ -4,7 +4,7 @@ import uuid
 
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims
+from ingestion_assets.landing import claims, finishing
 from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.modules.sync import RemovalGuard
@@ -51,4 +51,4 @@ class DirectRuns:
         )  # fmt: skip
         outcomes = work.outcomes()
         with self._engine.begin() as connection:
-            claims.finish(connection, claim, outcomes)
+            finishing.finish(connection, claim, outcomes)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims
+from ingestion_assets.landing import claims, finishing
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.modules.checks import check_inventory
 from ingestion_assets.modules.sync import RemovalGuard
@@ -79,7 +79,9 @@ def test_a_run_that_lost_its_payload_leaves_the_result_as_it_is(front: Front) ->
     landed = land(front, site_id, body([module("shop", "1.0.0")]))
     late = work_of(front, site_id, claimed(front, site_id, rebuild=False))
     with front.engine.begin() as connection:  # the warden gives back what the lost run held
-        claims.give_back(connection, late.claim.claim_id, error={}, transient=True, delay_s=0, max_attempts=4)
+        finishing.give_back(
+            connection, late.claim.claim_id, error={}, transient=True, delay_s=0, max_attempts=4
+        )
     quick = claimed(front, site_id, rebuild=False)
     front.runs.finish(quick)
     told = sa.text("SELECT result FROM ingestion.module_syncs WHERE id = :id")
@@ -89,7 +91,7 @@ def test_a_run_that_lost_its_payload_leaves_the_result_as_it_is(front: Front) ->
     with front.engine.begin() as connection:
         assert connection.scalar(told, {"id": landed["id"]}) == before
         with pytest.raises(claims.ClaimLostError):
-            claims.finish(connection, late.claim, outcomes)
+            finishing.finish(connection, late.claim, outcomes)
 
 
 def test_a_sync_repeated_after_a_newer_one_accounts_for_itself(front: Front) -> None:
@@ -103,7 +105,9 @@ def test_a_sync_repeated_after_a_newer_one_accounts_for_itself(front: Front) -> 
     land(front, site_id, body([module(name) for name in ("shop", "cart", "tax")], minute=1))
     front.runs.finish(claimed(front, site_id, rebuild=False))
     with front.engine.begin() as connection:
-        claims.give_back(connection, lost.claim.claim_id, error={}, transient=True, delay_s=0, max_attempts=4)
+        finishing.give_back(
+            connection, lost.claim.claim_id, error={}, transient=True, delay_s=0, max_attempts=4
+        )
     again = work_of(front, site_id, claimed(front, site_id, rebuild=False))
     with front.engine.connect() as connection:
         results = check_inventory(connection, site_id=site_id, done=again.done())

@@ -18,7 +18,12 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteRepositoryOrigin
 from dagster._core.run_coordinator import SubmitRunContext
 
-from ingestion_assets.settings import load_settings
+from ingestion_assets.orchestration.heartbeats import Worker
+from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG
+from ingestion_assets.orchestration.run_execution import execute_run
+from ingestion_assets.orchestration.warm_code import WarmCode
+from ingestion_assets.orchestration.worker_runs import WorkerRuns
+from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets.stores.embedded import EmbeddedServer, embedded_valkey, free_port
 from ingestion_assets.stores.postgres import driver_url
@@ -67,7 +72,7 @@ class Runs:
         return self.instance.create_run_for_job(
             jobs_for_tests.defs.get_repository_def().get_job(job),
             run_config=run_config,
-            tags=tags,
+            tags={QUEUE_TAG: DEFAULT_QUEUE, **(tags or {})},  # as the coordinator sees to
             asset_selection=asset_selection,
             job_code_origin=JobPythonOrigin(job, repository),
             remote_job_origin=RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job),
@@ -115,6 +120,19 @@ class Runs:
         return len(self.instance.all_logs(run_id, of_type=kind))
 
 
+def runs_of_a_worker(
+    engine: sa.Engine, *, of: type[WorkerRuns] = WorkerRuns, **settings: object
+) -> WorkerRuns:
+    """Those of a worker that is this process."""
+    given = Settings(_env_file=None, lease_s=20, **settings)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return of(worker=Worker.here(), engine=engine, settings=given)
+
+
+def execute(instance: dg.DagsterInstance, run_id: str, runs: WorkerRuns) -> bool:
+    """Execute a run here as a worker's child does."""
+    return execute_run(run_id, instance=instance, runs=runs, code=WarmCode())
+
+
 @dataclass(kw_only=True)
 class WorkerProcess:
     """A worker as a process of its own."""
@@ -135,7 +153,7 @@ class WorkerProcess:
                 ],
                 cwd=PROJECT, env=self.environment | given, stdout=output, stderr=output,
             )  # fmt: skip
-        wait_until(self._is_ready, seconds=60, what="the worker to be ready")
+        wait_until(self._is_ready, seconds=180, what="the worker to be ready")
         return self
 
     def _is_ready(self) -> bool:
@@ -187,7 +205,6 @@ def dagster_home(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, br
     coordinator = {
         "module": f"{PACKAGE}.coordinator",
         "class": "LaneRunCoordinator",
-        "config": {"max_concurrent_runs": 2},
     }
     logs = {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
     config = {

@@ -16,11 +16,12 @@ import sqlalchemy as sa
 from bson.errors import InvalidDocument
 from pymongo.errors import AutoReconnect
 
-from ingestion_assets.landing.claims import LaneBusyError
-from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.claims import DropRef
+from ingestion_assets.landing.drops import DropOutcome, LandingUnavailableError
 from ingestion_assets.landing.flows import Body, Flow
+from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.orchestration.jobs import flow_job
-from ingestion_assets.orchestration.stages import Stages
+from ingestion_assets.orchestration.stages import Stages, claim_step
 
 if TYPE_CHECKING:
     from ingestion_assets.orchestration.claiming import Working
@@ -94,6 +95,26 @@ def keep_memory() -> None:
     _kept.append(os.urandom(40 * 2**20))
 
 
+_model: list[bytes] = []
+
+
+def load_model() -> None:
+    time.sleep(5)  # longer than Celery waits for a process by itself
+    _model.append(b"weights!" * (500 * 2**17))
+
+
+def load_nothing() -> None:
+    raise OSError("planted: no such model")
+
+
+@dg.op
+def ask_model() -> None:
+    """Take memory for a while, as an answer of the model does, and give it back."""
+    assert len(_model) == 1
+    assert _model[0].endswith(b"weights!")
+    assert len(bytearray(os.urandom(20 * 2**20))) == 20 * 2**20
+
+
 @dg.op
 def fail() -> None:
     raise ValueError("planted")
@@ -120,19 +141,30 @@ def hoarding() -> None:
 
 
 @dg.job(executor_def=dg.in_process_executor)
+def asking() -> None:
+    ask_model()
+
+
+@dg.job(executor_def=dg.in_process_executor)
 def failing() -> None:
     fail()
 
 
 SECRET = "not-to-be-shown"
+STEPS, STEP_S = 20, 0.4
 PLANNED = Flow(
     name="planned",
-    job="planned",
-    partition_of=lambda at, _subject: f"{at:%Y-%m-%d}",
-    lane_of=lambda partition, _id: partition,
     read_inbox=lambda _name, content: [(Body(content, 1), {})],
     compose=lambda records, _attributes: Body(b"".join(records), len(records)),
 )
+
+
+MODELLED = Flow(
+    name="modelled",
+    definitions=f"{__name__}:defs",
+    warm=(f"{__name__}:load_nothing", f"{__name__}:load_model"),
+)
+"""Its runs need a model that each process of a worker loads once."""
 
 
 class PlannedWork:
@@ -141,10 +173,33 @@ class PlannedWork:
     def __init__(self, run: "Working") -> None:
         self.run = run
         self.claim = run.claim
-        self.plan = run.claim.drops[0].attributes.get("plan")
+        self.plan = next((drop.attributes.get("plan") for drop in run.claim.drops), None)
+        self.tries = 0
 
     def outcomes(self) -> list[DropOutcome]:
+        if self.plan == "many steps":
+            return [self.step_by_step(drop) for drop in self.claim.drops]
         return [DropOutcome(drop.id, {}) for drop in self.claim.drops]
+
+    def come_back_after(self, tries: int) -> None:
+        """A store that is away for a moment."""
+        self.tries += 1
+        if self.tries <= tries:
+            raise LandingUnavailableError("planted")
+
+    def step_by_step(self, drop: DropRef) -> DropOutcome:
+        """Steps that leave a line in a file when they begin, another when they are done, and go on after the last of those."""
+        lines = Path(drop.attributes["lines"])
+        done = lines.read_text().count("done") if lines.exists() else 0
+        for step in range(done, STEPS):
+            if self.run.safe_point(drop) != "continue":
+                return DropOutcome(drop.id, {}, unfinished=True)
+            for line in (f"begun {step}", f"done {step}"):
+                with lines.open("a") as written:
+                    written.write(f"{line}\n")
+                time.sleep(STEP_S / 2)
+            self.run.progress(drop, {"step": step + 1, "of": STEPS})
+        return DropOutcome(drop.id, {})
 
     def overrun(self) -> None:
         """What Dagster does to a run that took longer than it may."""
@@ -208,6 +263,8 @@ _stages = Stages(flow=PLANNED, partitions_def=DAYS, start=PlannedWork)
 )
 def stored(work: PlannedWork) -> dg.MaterializeResult:
     """The stage at which runs end."""
+    if work.plan == "come back":
+        work.come_back_after(2)
     if work.plan == "overrun":
         work.overrun()
     if work.plan == "lose the ledger":
@@ -223,15 +280,23 @@ def stored(work: PlannedWork) -> dg.MaterializeResult:
     if work.plan == "grow":
         work.grow()
     passed = work.plan != "fail the check"
-    return dg.MaterializeResult(check_results=[dg.AssetCheckResult(check_name="as_planned", passed=passed)])
+    return dg.MaterializeResult(
+        metadata={"tries": work.tries},
+        check_results=[dg.AssetCheckResult(check_name="as_planned", passed=passed)],
+    )
 
 
 PLANNED_ASSETS = [
-    _stages.raw_batches("The payloads.", kinds=set()),
-    stored,
-    _stages.ingestion_log(
-        "The outcomes.", kinds=set(), deps=["stored"], check_specs=[], check=lambda _outcomes: []
-    ),
+    claim_step(
+        PLANNED,
+        [
+            _stages.raw_batches("The payloads.", kinds=set()),
+            stored,
+            _stages.ingestion_log(
+                "The outcomes.", kinds=set(), deps=["stored"], check_specs=[], check=lambda _outcomes: []
+            ),
+        ],
+    )
 ]
 
 
@@ -243,6 +308,7 @@ defs = dg.Definitions(
         failing,
         computing,
         hoarding,
+        asking,
         dg.define_asset_job("chain", selection=CHAIN),
         flow_job(PLANNED, audits=[]),
     ],

@@ -12,7 +12,7 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from ingestion_assets.landing.dispatch import DISPATCH_TAG
+from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration import broker_watch
 from ingestion_assets.orchestration.broker_watch import BrokerWatch
 from ingestion_assets.orchestration.celery_app import make_app

@@ -1,6 +1,7 @@
 """Old runs go with all that is about them; what Dagster says of assets, partitions and checks stays."""
 
 import json
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ingestion_assets.orchestration.expired_runs import (
     make_room,
     surplus_runs,
 )
+from ingestion_assets.orchestration.kept_events import sparing
 from ingestion_assets.settings import load_settings
 from ingestion_assets_tests.orchestration.conftest import Runs
 
@@ -85,6 +87,19 @@ def test_superseded_runs_go_and_the_state_of_everything_stays(runs: Runs) -> Non
             assert connection.execute(query, {"runs": sorted(superseded)}).scalar_one() == 0
         orphans = "SELECT count(*) FROM asset_event_tags WHERE event_id NOT IN (SELECT id FROM event_logs)"
         assert connection.execute(sa.text(orphans)).scalar_one() == 0
+
+
+def test_a_run_that_failed_goes_once_a_run_of_the_ledger_wrote_the_same(runs: Runs) -> None:
+    """What that one had planned is gone with its success, so the plan of the one that failed is the newest there is."""
+    failed = _materialize(runs, letters, "b", fails=True)
+    run_id = str(uuid.uuid4())
+    job = dg.Definitions(assets=[letters]).resolve_implicit_global_asset_job_def()
+    with sparing(run_id, spare=True):
+        job.execute_in_process(run_id=run_id, partition_key="b", instance=runs.instance)
+    assert not runs.count(run_id, dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    expired = expired_runs(runs.instance, before=datetime.now(UTC) + LATER)
+    assert failed in expired
+    assert run_id not in expired
 
 
 def test_what_a_deleted_run_printed_goes_too(dagster_home: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -16,11 +17,11 @@ from dagster._serdes import serialize_value
 from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.orchestration import heartbeats
-from ingestion_assets.orchestration.heartbeats import Ending, Worker
-from ingestion_assets.orchestration.run_execution import execute_run
+from ingestion_assets.orchestration.heartbeats import Ending
 from ingestion_assets.orchestration.run_warden import RunWarden
+from ingestion_assets.orchestration.worker_runs import WorkerRuns
 from ingestion_assets.stores.postgres import driver_url
-from ingestion_assets_tests.orchestration.conftest import Broker, Runs
+from ingestion_assets_tests.orchestration.conftest import Broker, Runs, execute, runs_of_a_worker
 from ingestion_assets_tests.orchestration.jobs_for_tests import SECRET
 from ingestion_assets_tests.orchestration.one_payload import land_one
 from ingestion_assets_tests.servers import wait_until
@@ -29,11 +30,23 @@ RAISED = 7
 LANE = Lane("planned", "2026-01-31", "2026-01-31")
 
 
-def _refuse_the_end_of(refused: str) -> None:
-    @heartbeats.on_end
-    def refuse(run_id: str, _tags: Mapping[str, str], _ending: Ending) -> None:
-        if run_id == refused:
+class Refusing(WorkerRuns):
+    """Cannot tell the end of the run `refused`; notes for which runs it beats."""
+
+    refused = ""
+
+    def __init__(self, **details: Any) -> None:
+        super().__init__(**details)
+        self.beats: list[str] = []
+
+    def beat(self, run_ids: Sequence[str]) -> None:
+        super().beat(run_ids)
+        self.beats.extend(run_ids)
+
+    def give_back(self, run_id: str, tags: Mapping[str, str], ending: Ending) -> None:
+        if run_id == self.refused:
             raise RuntimeError("planted")
+        super().give_back(run_id, tags, ending)
 
 
 def test_a_process_that_cannot_tell_the_end_of_its_run_ends(runs: Runs, postgres_url: str) -> None:
@@ -43,16 +56,17 @@ def test_a_process_that_cannot_tell_the_end_of_its_run_ends(runs: Runs, postgres
     runs.instance.report_run_failed(run)
     ref = runs.instance.get_ref()
 
-    def execute() -> None:
-        _refuse_the_end_of(run_id)
+    def execute_here() -> None:
         try:
             with dg.DagsterInstance.from_ref(ref) as instance:
                 stores = sa.create_engine(driver_url(postgres_url, "psycopg"))
-                execute_run(run_id, instance=instance, engine=stores, worker=Worker.here(), lease_s=20)
+                refusing = runs_of_a_worker(stores, of=Refusing)
+                refusing.refused = run_id
+                execute(instance, run_id, refusing)
         finally:
             os._exit(RAISED)
 
-    child = multiprocessing.get_context("fork").Process(target=execute)
+    child = multiprocessing.get_context("fork").Process(target=execute_here)
     child.start()
     child.join(timeout=20)
     assert child.exitcode == 1
@@ -61,28 +75,20 @@ def test_a_process_that_cannot_tell_the_end_of_its_run_ends(runs: Runs, postgres
 def test_a_lost_run_that_cannot_be_reported_does_not_stop_the_beats_of_the_others(
     runs: Runs, broker: Broker, engine: sa.Engine
 ) -> None:
-    worker = Worker.here()
+    refusing = runs_of_a_worker(engine, of=Refusing, heartbeat_s=0.1, run_stalled_s=60)
+    refusing.refused = "lost"
     dead = subprocess.Popen([sys.executable, "--version"])
     dead.wait()
-    _refuse_the_end_of("lost")
-    for run_id, pid in (("lost", dead.pid), ("alive", worker.pid)):
-        assert heartbeats.claim(engine, run_id=run_id, worker=worker, pid=pid, lease_s=20)
-    beats: list[str] = []
-
-    @heartbeats.on_beat
-    def note(run_ids: Sequence[str]) -> None:
-        beats.extend(run_ids)
-
-    warden = RunWarden(
-        instance=runs.instance, engine=engine, worker=worker, heartbeat_s=0.1, drain_s=1, stalled_s=60, lease_s=20, broker_url=broker.server.url,
-    )  # fmt: skip
+    for run_id, pid in (("lost", dead.pid), ("alive", os.getpid())):
+        assert heartbeats.claim(engine, run_id=run_id, worker=refusing.worker, pid=pid, lease_s=20)
+    warden = RunWarden(instance=runs.instance, runs=refusing, drain_s=1, broker_url=broker.server.url)
     warden.start()
     try:
-        wait_until(lambda: beats, seconds=10, what="a beat")
+        wait_until(lambda: refusing.beats, seconds=10, what="a beat")
     finally:
         warden._ended.set()
         warden.join()
-    assert set(beats) == {"alive"}
+    assert set(refusing.beats) == {"alive"}
 
 
 @pytest.mark.usefixtures("stores_of_the_process")
@@ -103,9 +109,7 @@ def test_what_a_failed_run_holds_is_given_back_with_the_reason(
         land_one(connection, LANE, plan=plan)
         (asked,) = dispatch.request(connection, [LANE])
     run_id = runs.create("planned", tags=asked.tags())
-    assert execute_run(run_id, instance=runs.instance, engine=engine, worker=Worker.here(), lease_s=20), (
-        "it was not executed"
-    )
+    assert execute(runs.instance, run_id, runs_of_a_worker(engine)), "it was not executed"
     assert runs.status(run_id) == dg.DagsterRunStatus.FAILURE
     with engine.connect() as connection:
         row = connection.execute(sa.text("SELECT state, attempts, errors FROM ingestion.drops")).one()
@@ -132,9 +136,7 @@ def test_a_lane_whose_runs_fail_before_they_claim_anything_gets_the_next_ever_la
     for number in range(dispatch.IN_VAIN_AT_ONCE):
         (asked,) = ask()
         run_id = runs.create("failing", tags=asked.tags())
-        assert execute_run(run_id, instance=runs.instance, engine=engine, worker=Worker.here(), lease_s=20), (
-            number
-        )
+        assert execute(runs.instance, run_id, runs_of_a_worker(engine)), number
     assert ask() == []
     with engine.begin() as connection:
         (state,) = dispatch.lane_states(connection, flows=[LANE.flow])
@@ -143,7 +145,7 @@ def test_a_lane_whose_runs_fail_before_they_claim_anything_gets_the_next_ever_la
         connection.execute(sa.text(f"UPDATE ingestion.dispatches SET ended_at = ended_at - {ago}"))
     (asked,) = ask()
     run_id = runs.create("planned", tags=asked.tags())
-    assert execute_run(run_id, instance=runs.instance, engine=engine, worker=Worker.here(), lease_s=20)
+    assert execute(runs.instance, run_id, runs_of_a_worker(engine))
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE ingestion.drops SET state = 'landed', claim = NULL"))
         (state,) = dispatch.lane_states(connection, flows=[LANE.flow])

@@ -132,10 +132,9 @@ def test_the_lane_of_a_stopped_worker_is_free_once_its_lease_is_over(
 def test_a_process_that_beats_for_itself_stops_when_its_work_stands_still(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    """As `dagster job execute`: the thread that beats would go on for ever."""
+    """As `dagster job execute &`: the thread that beats would go on for ever, and a background job is started deaf to SIGINT."""
     work = """if True:
-        import signal, threading
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+        import threading
         from ingestion_assets.orchestration.heartbeats import beating
         with beating("by hand"):
             lock = threading.Lock()
@@ -149,7 +148,7 @@ def test_a_process_that_beats_for_itself_stops_when_its_work_stands_still(
         "HEARTBEAT_S": "0.3",
     }
     done = subprocess.run(
-        [sys.executable, "-c", work], capture_output=True, text=True, check=False, timeout=60,
+        ["/bin/sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c", work], capture_output=True, text=True, check=False, timeout=60,
         env={**os.environ, **{f"INGESTION_{name}": value for name, value in settings.items()}},
     )  # fmt: skip
     assert done.returncode != 0

@@ -7,8 +7,6 @@ import re
 import signal
 import ssl
 import time
-from collections.abc import Sequence
-from datetime import timedelta
 
 import dagster as dg
 import psutil
@@ -19,16 +17,20 @@ from dagster import DagsterEventType, DagsterRunStatus
 from dagster._core.launcher import WorkerStatus
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
+from ingestion_assets.landing import leases
+from ingestion_assets.landing.drops import Lane
+from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration import heartbeats, lost_launches
 from ingestion_assets.orchestration.celery_app import celery_settings, make_app, send_run
-from ingestion_assets.orchestration.coordinator import DISPATCH_TAG
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import engine
-from ingestion_assets_tests.orchestration.conftest import Broker, Runs, WorkerProcess
+from ingestion_assets_tests.orchestration import jobs_for_tests
+from ingestion_assets_tests.orchestration.conftest import Broker, Runs, WorkerProcess, runs_of_a_worker
 from ingestion_assets_tests.servers import wait_until
 
 DAY = {"dagster/partition": "2026-01-02"}
+LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 
 
 def _launcher(runs: Runs) -> WarmRunLauncher:
@@ -160,6 +162,24 @@ def test_runs_do_not_wait_for_a_child_that_was_replaced(runs: Runs, worker_proce
     assert max(durations) < 2, durations
 
 
+def test_a_warm_model_stays_loaded(runs: Runs, worker_process: WorkerProcess) -> None:
+    """500 MB, four times what a process may come to hold beside it."""
+    worker_process.terminate()
+    worker_process.start(concurrency=1, flows=f"{jobs_for_tests.__name__}:MODELLED")
+    held, processes = list[int](), set[int]()
+    for _ in range(100 if LONG else 10):
+        run_id = runs.launch("asking")
+        runs.wait_for(run_id, DagsterRunStatus.SUCCESS)
+        [pid] = re.findall(r"Executing steps in process \(pid: (\d+)\)", runs.messages(run_id))
+        processes.add(int(pid))
+        held.append(psutil.Process(int(pid)).memory_info().rss >> 20)
+    worker_process.terminate()
+    assert len(processes) == 1, "a process was replaced"
+    assert min(held) >= 500
+    assert held[-1] - held[2] < 20, held
+    assert "the flow modelled wants loaded" in worker_process.log.read_text(encoding="utf-8")
+
+
 @pytest.mark.usefixtures("worker")
 def test_a_run_that_holds_the_gil_stays_healthy(runs: Runs, postgres_url: str) -> None:
     run_id, _ = runs.launch_sleeping("blocking", seconds=3)
@@ -275,17 +295,18 @@ def test_a_run_of_another_process_counts_as_healthy(runs: Runs) -> None:
     assert not _launcher(runs).terminate(run_id)
 
 
-def test_callbacks_are_called_with_the_live_runs_and_may_fail(postgres_url: str) -> None:
-    seen: list[list[str]] = []
-
-    @heartbeats.on_beat
-    def note(run_ids: Sequence[str]) -> None:
-        seen.append(list(run_ids))
-        raise RuntimeError("planted")
-
-    heartbeats.beat(engine(postgres_url), run_ids=["a", "b"])
-    heartbeats.beat(engine(postgres_url), run_ids=[])
-    assert seen == [["a", "b"]]
+def test_a_beat_keeps_the_lanes_of_the_runs_that_live(postgres_url: str) -> None:
+    stores = engine(postgres_url)
+    with stores.begin() as connection:
+        for run_id in ("alive", "gone"):
+            leases.take_lease(connection, Lane("planned", "", run_id), run_id=run_id, lease_s=1)
+    runs_of_a_worker(stores).beat(["alive"])
+    runs_of_a_worker(stores).beat([])
+    left = sa.text("SELECT lane FROM ingestion.leases WHERE expires_at > clock_timestamp() + interval '10 s'")
+    with stores.begin() as connection:
+        assert connection.scalars(left).all() == ["alive"]
+        for run_id in ("alive", "gone"):
+            leases.release(connection, run_id)
 
 
 @pytest.mark.usefixtures("worker")
@@ -312,12 +333,8 @@ def test_a_run_whose_task_the_broker_lost_is_found(
     worker_process: WorkerProcess,
     broker: Broker,
     postgres_url: str,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     worker_process.terminate()
-    monkeypatch.setattr(
-        lost_launches, "GRACE", timedelta(seconds=-5)
-    )  # clocks aside: every starting run is due
     kept, lost = runs.launch("chain", tags=DAY), runs.launch("chain", tags=DAY)
     with redis.Redis.from_url(broker.server.url) as client:
         assert not lost_launches.suspects(runs.instance, engine(postgres_url), client)
@@ -333,21 +350,19 @@ def test_a_run_whose_task_the_broker_lost_is_found(
             seconds=5, what="the task to be nobody's",
         )  # fmt: skip
         client.hdel("ingestion:unacked", "tag")
-        lost_launches.fail(runs.instance, lost)
+        lost_launches.fail(runs.instance, lost, runs_of_a_worker(engine(postgres_url)))
     assert runs.status(lost) == DagsterRunStatus.FAILURE
     worker_process.start()
     runs.wait_for(kept, DagsterRunStatus.SUCCESS)
 
 
 def test_a_dispatched_run_that_was_never_submitted_is_found(
-    runs: Runs, broker: Broker, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+    runs: Runs, broker: Broker, postgres_url: str
 ) -> None:
-    monkeypatch.setattr(lost_launches, "GRACE", timedelta(seconds=-5))
-    monkeypatch.setattr(heartbeats, "_on_end", [])  # what other tests have imported looks for a stack
-    forgotten = runs.create("chain", tags={**DAY, "ingestion/dispatch": "landed"})
+    forgotten = runs.create("chain", tags={**DAY, DISPATCH_TAG: "landed"})
     somebodys = runs.create("chain", tags=DAY)
     with redis.Redis.from_url(broker.server.url) as client:
         assert lost_launches.suspects(runs.instance, engine(postgres_url), client) == {forgotten}
-    lost_launches.fail(runs.instance, forgotten)
+    lost_launches.fail(runs.instance, forgotten, runs_of_a_worker(engine(postgres_url)))
     assert runs.status(forgotten) == DagsterRunStatus.FAILURE
     assert runs.status(somebodys) == DagsterRunStatus.NOT_STARTED

@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,14 @@ def test_a_command_that_needs_a_stack_says_how_to_get_one(tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+def test_a_dagster_yaml_of_the_users_own_that_is_not_yaml(tmp_path: Path) -> None:
+    (tmp_path / "dagster").mkdir()
+    (tmp_path / "dagster" / "dagster.yaml").write_text("run_launcher: {password: hunter2", encoding="utf-8")
+    done = _ingestion(tmp_path, "up", "--quiet")
+    _is_a_sentence(done, "dagster.yaml is not YAML at line 1", "correct it, or remove it")
+    assert "hunter2" not in done.stderr
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A home with room for little."""
@@ -131,16 +140,20 @@ def _postgres_of_another_release(home: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("damage", "name"),
-    [(_postgres_of_another_release, "postgres"), (_mongodb_a_file, "mongodb"), (_valkey_garbage, "valkey")],
-)
-def test_a_server_that_does_not_start(tmp_path: Path, damage: Callable[[Path], None], name: str) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    damage(home)
-    _is_a_sentence(_ingestion(home, "up", "--quiet"), name)
-    assert leftovers(home) == []
+def test_a_server_that_does_not_start(tmp_path: Path) -> None:
+    """One stack for each server, all at once: most of the time supervisord waits before it tries again."""
+    damages: dict[str, Callable[[Path], None]] = {
+        "postgres": _postgres_of_another_release, "mongodb": _mongodb_a_file, "valkey": _valkey_garbage,
+    }  # fmt: skip
+    homes = {name: tmp_path / name for name in damages}
+    for name, damage in damages.items():
+        homes[name].mkdir()
+        damage(homes[name])
+    with ThreadPoolExecutor() as pool:
+        tries = {name: pool.submit(_ingestion, home, "up", "--quiet") for name, home in homes.items()}
+    for name, tried in tries.items():
+        _is_a_sentence(tried.result(), name)
+        assert leftovers(homes[name]) == []
 
 
 @pytest.mark.parametrize("make", [embedded_postgres, embedded_mongodb, embedded_valkey])

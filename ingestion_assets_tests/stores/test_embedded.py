@@ -1,8 +1,10 @@
 """The embedded servers keep what they acknowledged, however they end."""
 
+import itertools
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg
@@ -106,18 +108,20 @@ def test_postgres_has_pgvector_and_sorts_the_same_everywhere(postgres_server: st
 def test_all_ask_for_the_password(postgres_server: str, redis_server: str, mongodb_url: str) -> None:
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(postgres_server, password="wrong")
-    stranger = redis.Redis(port=urlsplit(redis_server).port or 0, password="wrong")
-    with pytest.raises(redis.AuthenticationError), stranger:
-        stranger.ping()
+    valkey = redis.Redis(port=urlsplit(redis_server).port or 0, password="wrong")
+    with pytest.raises(redis.AuthenticationError), valkey:
+        valkey.ping()
     address = urlsplit(mongodb_url).netloc.rpartition("@")[2]
-    for login in ("", "ingestion:wrong@", "other:wrong@"):
-        with MongoClient(f"mongodb://{login}{address}/?directConnection=true&authSource=admin") as client:
-            with pytest.raises(errors.OperationFailure):
-                client.list_database_names()
-            with pytest.raises(errors.OperationFailure):
-                client.test.kept.insert_one({"_id": 0})
-            with pytest.raises(errors.OperationFailure):
-                client.admin.command("createUser", "other", pwd="wrong", roles=["root"])
+    tried: list[Callable[[MongoClient[Any]], object]] = [
+        lambda client: client.list_database_names(),
+        lambda client: client.test.kept.insert_one({"_id": 0}),
+        lambda client: client.admin.command("createUser", "other", pwd="wrong", roles=["root"]),
+    ]
+    for login, attempt in itertools.product(("", "ingestion:wrong@", "other:wrong@"), tried):
+        # A client of its own for each: after a refused login one waits ten seconds before it tries again.
+        stranger = MongoClient(f"mongodb://{login}{address}/?directConnection=true&authSource=admin")
+        with stranger as client, pytest.raises(errors.OperationFailure, match="authentication"):
+            attempt(client)
 
 
 def test_a_mongodb_folder_that_had_no_user_yet_gets_one_and_keeps_its_data(tmp_path: Path) -> None:

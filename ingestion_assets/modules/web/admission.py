@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.limits import RateLimits, Verdict
-from ingestion_assets.frontdoor.problems import Problem, retry_after_header
+from ingestion_assets.frontdoor.problems import Problem, too_many_requests
 from ingestion_assets.modules.sites import Site, get_site, scope
 
 FRESH_S = 2.0
@@ -50,11 +50,10 @@ class Admission:
         """Count one sync of a site. Raises `Problem` 429."""
         verdict = await self._limits.judge(f"sync:{site_id}")
         if not verdict.allowed:
-            after = retry_after_header(verdict.retry_after_s)
-            raise Problem(
-                429,
-                f"Rate limit exceeded: a site may sync {self._door.settings.sync_rate_limit}; try again in {after} s.",
-                headers={**dict(verdict.headers), "Retry-After": after},
+            raise too_many_requests(
+                f"Rate limit exceeded: a site may sync {self._door.settings.sync_rate_limit}",
+                retry_after_s=verdict.retry_after_s,
+                headers=dict(verdict.headers),
             )
         return verdict
 

@@ -5,14 +5,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.cursors import NumberCursor, TextCursor, number_cursor, text_cursor
 from ingestion_assets.frontdoor.instants import Instant
 from ingestion_assets.frontdoor.openapi import keyed_errors
+from ingestion_assets.frontdoor.paging import NumberCursor, TextCursor, number_cursor, page, text_cursor
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.modules.inventory import history_of, modules_of
 from ingestion_assets.modules.web import views
 from ingestion_assets.modules.web.admission import site_to_read
-from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId, aware, page
+from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId
 
 router = APIRouter()
 
@@ -40,11 +40,11 @@ async def list_modules(
     cursor: TextCursor = None,
 ) -> Response:
     door, _ = await site_to_read(request, site_id)
-    instant, after = aware(as_of), text_cursor(cursor)
-    also_removed = instant is None if removed is None else removed
+    after = text_cursor(cursor)
+    also_removed = as_of is None if removed is None else removed
     found = await door.in_thread(
         lambda connection: modules_of(
-            connection, site_id, as_of=instant, removed=also_removed, after=after, limit=limit + 1
+            connection, site_id, as_of=as_of, removed=also_removed, after=after, limit=limit + 1
         )
     )
     return page(found, limit=limit, position=lambda one: one["machine_name"])

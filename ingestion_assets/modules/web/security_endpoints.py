@@ -6,16 +6,16 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.cursors import NumberAndTextCursor, number_and_text_cursor
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.openapi import keyed_errors
-from ingestion_assets.frontdoor.receipts import json_response
+from ingestion_assets.frontdoor.paging import NumberAndTextCursor, number_and_text_cursor, page
 from ingestion_assets.modules.inventory import core_of, modules_of
 from ingestion_assets.modules.schema import CORE
 from ingestion_assets.modules.security import sites_of_release
 from ingestion_assets.modules.web import views
 from ingestion_assets.modules.web.admission import site_to_read
-from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId, page
+from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId
 
 router = APIRouter()
 

@@ -4,21 +4,20 @@ from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.cursors import NumberCursor, number_cursor
+from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import front_door
-from ingestion_assets.frontdoor.json_bodies import described, json_body
-from ingestion_assets.frontdoor.openapi import keyed_errors
+from ingestion_assets.frontdoor.json_bodies import json_body
+from ingestion_assets.frontdoor.openapi import keyed_errors, schema_of, takes
+from ingestion_assets.frontdoor.paging import NumberCursor, number_cursor, page
 from ingestion_assets.frontdoor.problems import Problem, error_item
-from ingestion_assets.frontdoor.receipts import json_response
 from ingestion_assets.modules.sites import create_site, list_sites, set_active
 from ingestion_assets.modules.web import views
 from ingestion_assets.modules.web.admission import no_site, site_to_read
-from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId, page
+from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId
 from ingestion_assets.modules.webhook_addresses import ForbiddenAddressError, allowed_by, check_address
 from ingestion_assets.stores.sealing import sealer
 
@@ -62,7 +61,7 @@ class SiteChange(BaseModel):
     status_code=201,
     response_model=views.NewSiteView,
     responses=keyed_errors(400, 408, 413, 415),
-    openapi_extra=SECURED | described(NewSiteRequest),
+    openapi_extra=takes(schema_of(NewSiteRequest)),
 )
 async def create(request: Request) -> Response:
     door = front_door(request)
@@ -85,7 +84,7 @@ async def create(request: Request) -> Response:
     )
     body = asdict(made.site) | {"api_key": made.api_key, "webhook_secret": made.webhook_secret}
     where = {"Location": f"/api/v1/sites/{made.site.id}"}
-    return Response(msgspec.json.encode(body), 201, media_type="application/json", headers=where)
+    return json_response(body, 201, headers=where)
 
 
 @router.get(
@@ -126,7 +125,7 @@ async def read(request: Request, site_id: SiteId) -> Response:
     description="A site that is switched off takes no syncs; what is known of it stays. Needs the scope `admin`.",
     response_model=views.SiteView,
     responses=keyed_errors(400, 404, 408, 413, 415),
-    openapi_extra=SECURED | described(SiteChange),
+    openapi_extra=takes(schema_of(SiteChange)),
 )
 async def change(request: Request, site_id: SiteId) -> Response:
     door = front_door(request)

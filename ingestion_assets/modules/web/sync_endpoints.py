@@ -9,24 +9,24 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.cursors import IdCursor, id_cursor
+from ingestion_assets.frontdoor.answers import LandedResponse, outcome_or_receipt, waiting_for
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
-from ingestion_assets.frontdoor.openapi import header_parameter, keyed_errors, schema_of
-from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.receipt_view import ReceiptView, receipt_json
-from ingestion_assets.frontdoor.receiving import (
-    JSON,
-    Arrival,
-    intake_refusals,
-    let_in,
-    outcome_response,
-    receipt_url,
-    take,
-    waiting_for,
+from ingestion_assets.frontdoor.openapi import (
+    IDEMPOTENCY_KEY,
+    PREFER,
+    keyed_errors,
+    outcome,
+    receipt_to_come,
+    schema_of,
+    secured,
+    takes,
 )
-from ingestion_assets.frontdoor.waiting import TERMINAL
-from ingestion_assets.landing import ledger
-from ingestion_assets.landing.drops import NewDrop
+from ingestion_assets.frontdoor.paging import IdCursor, id_cursor, page
+from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.receipt_view import receipt_url
+from ingestion_assets.frontdoor.receiving import Arrival, intake_refusals, let_in, take
+from ingestion_assets.frontdoor.request_headers import JSON
+from ingestion_assets.landing.drops import NewDrop, Receipt
 from ingestion_assets.landing.holding import let_go
 from ingestion_assets.modules.attempts import attempts_of
 from ingestion_assets.modules.flow import NAME, site_drop
@@ -36,17 +36,14 @@ from ingestion_assets.modules.sites import scope
 from ingestion_assets.modules.web import views
 from ingestion_assets.modules.web.admission import admission, existing_site, site_to_read
 from ingestion_assets.modules.web.audit import audited
-from ingestion_assets.modules.web.parameters import PREFER, SECURED, Limit, SiteId, SyncId, page
+from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId, SyncId
 
 router = APIRouter()
 
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
-    200: {"model": SyncResponse, "description": "Applied, or superseded by a newer snapshot; the result."},
-    202: {
-        "model": ReceiptView,
-        "description": "On durable storage, the outcome is still to come, or the sync is held; the receipt.",
-    },
+    200: outcome("Applied, or superseded by a newer snapshot; the result.", model=SyncResponse),
+    202: receipt_to_come(flow=NAME, partition="1", subject="1", or_else=", or the sync is held"),
 }
 
 
@@ -61,18 +58,8 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
     ),
     response_model=SyncResponse,
     responses=keyed_errors(400, 404, 408, 413, 415) | _ANSWERS,
-    openapi_extra=SECURED
-    | {
-        "parameters": [
-            PREFER,
-            header_parameter(
-                "Idempotency-Key", "The same key with the same body and options gives the same receipt of the site, never a second sync.",
-                "8e03978e-40d5-43dd-bc93-6894a57f9324", minLength=1, maxLength=255, pattern=r"^[!-~]+$",
-            ),
-        ],
-        "requestBody": {"required": True, "content": {"application/json": {"schema": schema_of(ModuleSyncRequest)}}},
-    },
-)  # fmt: skip
+    openapi_extra=takes(schema_of(ModuleSyncRequest), PREFER, IDEMPOTENCY_KEY),
+)
 async def sync(
     request: Request,
     site_id: SiteId,
@@ -81,7 +68,7 @@ async def sync(
     door = front_door(request)
     started = door.clock.now()
     async with audited(request, site_id=site_id) as attempted:
-        arrival = await let_in(request, scopes=(scope(site_id),), media_types=JSON)
+        arrival = await let_in(request, flow=NAME, scopes=(scope(site_id),), media_types=JSON)
         await admission(door).require_active(site_id)
         verdict = await admission(door).count(site_id)
         more = {"next_sync_after": (started + timedelta(seconds=verdict.next_after_s or 0.0)).isoformat()}
@@ -136,19 +123,19 @@ async def list_syncs(
     description="Lets a sync go on that would remove many modules. Needs the scope `modules:<site_id>`.",
     response_model=SyncResponse,
     responses=keyed_errors(404, 409) | _ANSWERS,
-    openapi_extra=SECURED | {"parameters": [PREFER]},
+    openapi_extra=secured(PREFER),
 )
 async def confirm(request: Request, site_id: SiteId, sync_id: SyncId) -> Response:
     door = front_door(request)
     principal = await door.authenticate(request, scope(site_id))
-    drop_id = await _own_sync(door, site_id, sync_id)
+    drop_id = (await _own_sync(door, site_id, sync_id)).id
     attributes = {"confirm_removals": "true", "confirmed_by": principal.name}
     went = await door.in_thread(
         lambda connection: let_go(connection, drop_id, flow=NAME, attributes=attributes)
     )
     if not went:
         raise Problem(409, "The sync is not held.")
-    return await _outcome(door, request, site_id, drop_id)
+    return await outcome_or_receipt(request, await _own_sync(door, site_id, sync_id), waiting_for(request))
 
 
 @router.post(
@@ -158,12 +145,12 @@ async def confirm(request: Request, site_id: SiteId, sync_id: SyncId) -> Respons
     description="Applies the inventory from right before the sync, as a new sync. Needs the scope `modules:<site_id>`.",
     response_model=SyncResponse,
     responses=keyed_errors(404, 409) | _ANSWERS,
-    openapi_extra=SECURED | {"parameters": [PREFER]},
+    openapi_extra=secured(PREFER),
 )
 async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response:
     door = front_door(request)
     principal = await door.authenticate(request, scope(site_id))
-    drop_id = await _own_sync(door, site_id, sync_id)
+    drop_id = (await _own_sync(door, site_id, sync_id)).id
     site = await existing_site(door, site_id)
     before = await door.in_thread(lambda connection: inventory_before(connection, site_id, drop_id))
     # By the ledger's clock: one that is ahead here would have the site's own syncs be superseded for as long.
@@ -193,7 +180,10 @@ async def revert(request: Request, site_id: SiteId, sync_id: SyncId) -> Response
     )
     with intake_refusals:
         accepted = await door.intake.accept(drop)
-    return await _outcome(door, request, site_id, accepted.id)
+    waiting = waiting_for(request)
+    if not accepted.registered:  # the ledger has gone away since
+        return LandedResponse(accepted, waiting.applied)
+    return await outcome_or_receipt(request, await _own_sync(door, site_id, str(accepted.id)), waiting)
 
 
 @router.get(
@@ -217,39 +207,13 @@ async def list_attempts(
     return page(found, limit=limit, position=lambda one: one["id"])
 
 
-async def _own_sync(door: FrontDoor, site_id: int, sync_id: str) -> UUID:
+async def _own_sync(door: FrontDoor, site_id: int, sync_id: str) -> Receipt:
     drop_id = UUID(sync_id.removeprefix("sync_"))
     async with ledger_needed():
-        receipt = await door.late_rows.receipt(drop_id)
+        receipt = await door.receipts.find(drop_id)
     if receipt is None or receipt.flow != NAME or receipt.partition != str(site_id):
         raise Problem(404, "There is no such sync of this site.")
-    return drop_id
-
-
-async def _outcome(door: FrontDoor, request: Request, site_id: int, drop_id: UUID) -> Response:
-    """The result of a payload that was let go or made here, if it comes within the time asked for; else its receipt."""
-    waiting = waiting_for(request)
-    headers = {"X-Receipt-Id": str(drop_id)}
-    if waiting.applied:
-        headers["Preference-Applied"] = waiting.applied
-    outcome = None
-    if waiting.seconds > 0:
-        with door.waker.waiter() as waiter:
-            waiter.waits_for(NAME, str(site_id))
-            door.waker.asked_after(NAME, str(site_id))
-            outcome = await door.finished.outcome(drop_id, timeout_s=waiting.seconds, known=True)
-    if outcome is None:
-        async with ledger_needed():
-            outcome = await ledger.receipt(door.async_engine, drop_id)
-    if outcome is not None and outcome.state in TERMINAL:
-        return outcome_response(door, outcome, headers)
-    headers["Location"] = receipt_url(drop_id)
-    view = (
-        receipt_json(outcome, runs_url=door.settings.runs_url)
-        if outcome
-        else {"id": drop_id, "state": "landed"}
-    )
-    return Response(msgspec.json.encode(view), 202, media_type="application/json", headers=headers)
+    return receipt
 
 
 def _sync(row: sa.Row[Any]) -> dict[str, Any]:

@@ -1,0 +1,126 @@
+"""What is asked of Dagster through its webserver's GraphQL, so that nothing here needs to import it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+LOCATION = "ingestion_assets"
+REPOSITORY = "__repository__"
+TIMEOUT_S = 10.0
+LOADING_S = 120.0
+
+_IN_REPOSITORY = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
+_LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+    ... on UnauthorizedError { message }
+    ... on InvalidSubsetError { message }
+  }
+}
+"""
+_ADD_PARTITION = """
+mutation AddPartition($selector: RepositorySelector!, $name: String!, $key: String!) {
+  addDynamicPartition(repositorySelector: $selector, partitionsDefName: $name, partitionKey: $key) {
+    __typename
+    ... on PythonError { message }
+    ... on UnauthorizedError { message }
+  }
+}
+"""
+_RELOAD = """
+mutation Reload($location: String!) {
+  reloadRepositoryLocation(repositoryLocationName: $location) {
+    __typename
+    ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } }
+    ... on PythonError { message }
+    ... on UnauthorizedError { message }
+  }
+}
+"""
+_METADATA = """
+query Metadata($group: AssetGroupSelector!) {
+  assetNodes(group: $group) { metadataEntries { label ... on TextMetadataEntry { text } } }
+}
+"""
+
+
+class DagsterError(Exception):
+    """Dagster did not do what it was asked for; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A query or mutation. Its answer is the value of `field`, of one of the types `wanted` where those are named."""
+
+    text: str
+    field: str
+    variables: Mapping[str, Any]
+    wanted: frozenset[str] = frozenset()
+
+    def body(self) -> dict[str, Any]:
+        """What is posted."""
+        return {"query": self.text, "variables": self.variables}
+
+    def answer(self, response: httpx.Response) -> Any:
+        """Raises `DagsterError`, `httpx.HTTPStatusError`."""
+        response.raise_for_status()
+        data = response.json().get("data") or {}
+        said = data.get(self.field)
+        if said is None or (self.wanted and said.get("__typename") not in self.wanted):
+            raise DagsterError(f"the orchestrator answered {said or response.text[:500]}")
+        return said
+
+
+def ask(client: httpx.Client, question: Question) -> Any:
+    """Raises `DagsterError`, `httpx.HTTPError`."""
+    return question.answer(client.post("/graphql", json=question.body()))
+
+
+def launch_run(job: str, *, tags: Mapping[str, str] | None = None) -> Question:
+    """Start a run of a job; answered with `run`."""
+    params = {
+        "selector": {**_IN_REPOSITORY, "jobName": job},
+        "runConfigData": {},
+        "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
+    }
+    return Question(_LAUNCH, "launchRun", {"params": params}, frozenset({"LaunchRunSuccess"}))
+
+
+def add_partition(name: str, key: str) -> Question:
+    """Have the dynamic partitions of this name include the key; it may be there already."""
+    variables = {"selector": _IN_REPOSITORY, "name": name, "key": key}
+    added = frozenset({"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"})
+    return Question(_ADD_PARTITION, "addDynamicPartition", variables, added)
+
+
+async def reload_code_location(client: httpx.AsyncClient) -> None:
+    """Load the code location again; the code server serves the old one until the new one is there.
+
+    Raises `DagsterError`, `httpx.HTTPError`.
+    """
+    said = await _ask_long(client, Question(_RELOAD, "reloadRepositoryLocation", {"location": LOCATION}))
+    loaded = said.get("locationOrLoadError") or {}
+    if loaded.get("__typename") != "RepositoryLocation":
+        raise DagsterError(str(loaded.get("message") or said.get("message") or said))
+
+
+async def defined_metadata(client: httpx.AsyncClient, *, group: str, label: str) -> set[str]:
+    """The texts that the assets of a group carry under `label` in their definitions, as the webserver knows them.
+
+    Raises `DagsterError`, `httpx.HTTPError`.
+    """
+    nodes = await _ask_long(
+        client, Question(_METADATA, "assetNodes", {"group": {"groupName": group, **_IN_REPOSITORY}})
+    )
+    entries = [entry for node in nodes for entry in node["metadataEntries"]]
+    return {entry["text"] for entry in entries if entry.get("label") == label}
+
+
+async def _ask_long(client: httpx.AsyncClient, question: Question) -> Any:
+    return question.answer(await client.post("/graphql", json=question.body(), timeout=LOADING_S))

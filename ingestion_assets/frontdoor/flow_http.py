@@ -1,0 +1,57 @@
+"""What a flow has at the front door: its endpoints, and what it keeps doing beside requests."""
+
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import APIRouter
+from fastapi.routing import iter_route_contexts
+
+from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.frontdoor.middleware import Endpoint
+from ingestion_assets.landing.flows import Flow
+
+Work = Callable[[FrontDoor], Coroutine[Any, Any, None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowHttp:
+    """A flow's `http`.
+
+    `routers` have its endpoints, WebSockets too; `direct` names those that are called past the router, by method and path.
+    `background` is what it keeps doing beside requests: it is started again where it fails, and cancelled before the front
+    door stops. `schemas` are those of the API document that change while it runs, `health` what it adds to `/health`.
+    """
+
+    routers: Sequence[APIRouter] = ()
+    direct: Mapping[tuple[str, str], Endpoint] = field(default_factory=dict)
+    background: Sequence[Work] = ()
+    schemas: Callable[[], Mapping[str, Any]] = dict
+    health: Callable[[], Mapping[str, Any]] = dict
+
+
+class ClashError(Exception):
+    """Two flows want the same address; says which."""
+
+
+def without_clashes() -> Callable[[Flow, Any], FlowHttp]:
+    """Makes what flows have at the front door, one after the other. Raises `ClashError` for an address that is taken."""
+    taken: dict[tuple[str, str], str] = {}
+
+    def made(flow: Flow, part: Any) -> FlowHttp:
+        http: FlowHttp = part if isinstance(part, FlowHttp) else part()
+        addresses = set(_addresses(http))
+        for method, path in sorted(addresses & taken.keys()):
+            raise ClashError(f"{method} {path} is an address of {taken[method, path]} already")
+        taken.update(dict.fromkeys(addresses, flow.name))
+        return http
+
+    return made
+
+
+def _addresses(http: FlowHttp) -> Iterator[tuple[str, str]]:
+    yield from http.direct
+    for router in http.routers:
+        for context in iter_route_contexts(router.routes):
+            for method in context.methods or {"WebSocket"}:
+                yield method, context.path or ""

@@ -1,0 +1,146 @@
+"""Landing storage in a local folder, made durable with fsync."""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import rmtree
+
+from ingestion_assets.landing.clock import since_boot
+from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
+from ingestion_assets.landing.storage import InboxFile, still_written
+from ingestion_assets.stores.durable_files import sync_folder
+
+TAKE_BACK_S = 0.5  # after a rename; segments without rows are left alone until they are older than that
+
+
+class LocalStorage:
+    """A folder. What is written is on disk before it is renamed into place, the folder's entry after."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._folder: tuple[Path, int] | None = None
+        root.mkdir(parents=True, exist_ok=True)
+
+    def write(self, path: str, data: bytes) -> None:
+        target = self.root / path
+        temporary = target.with_name(f".{target.name}.part")
+        renamed_at = None
+        try:
+            folder = self._open_folder(target.parent)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_DSYNC, 0o640)
+            try:
+                view = memoryview(data)
+                while view:  # each write is on disk when it returns
+                    view = view[os.write(descriptor, view) :]
+            finally:
+                os.close(descriptor)
+            before = since_boot()
+            temporary.rename(target)
+            renamed_at = before
+            os.fsync(folder)
+        except OSError as error:
+            self._close_folder()
+            certain = renamed_at is None or self._taken_back(target, temporary, renamed_at)
+            with suppress(OSError):
+                temporary.unlink()
+            kind = LandingUnavailableError if certain else UncertainLandingError
+            raise kind(f"landing storage {self.root}: {error.strerror}") from error
+
+    def _taken_back(self, target: Path, temporary: Path, renamed_at: float) -> bool:
+        """Whether a file that may not be durable is certainly gone: renamed back, durably, before anybody looked for it."""
+        try:
+            if since_boot() - renamed_at > TAKE_BACK_S:
+                return False
+            target.rename(temporary)
+            sync_folder(target.parent)
+        except OSError:
+            return False
+        return True
+
+    def _open_folder(self, folder: Path) -> int:
+        """The folder's descriptor; a new folder (one a minute) is made durable up to the root."""
+        if self._folder is None or self._folder[0] != folder:
+            self._close_folder()
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                for parent in (*folder.parents,):
+                    sync_folder(parent)
+                    if parent == self.root:
+                        break
+            self._folder = (folder, os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+        return self._folder[1]
+
+    def _close_folder(self) -> None:
+        if self._folder is not None:
+            os.close(self._folder[1])
+            self._folder = None
+
+    def read(self, path: str, *, offset: int = 0, length: int | None = None) -> bytes:
+        try:
+            with (self.root / path).open("rb") as file:
+                file.seek(offset)
+                return file.read(-1 if length is None else length)
+        except OSError as error:
+            top, _, _ = path.partition("/")
+            if isinstance(error, FileNotFoundError) and os.access(self.root / top, os.R_OK):
+                raise  # else the volume may not be mounted
+            raise LandingUnavailableError(f"landing storage {self.root}: {path}: {error.strerror}") from error
+
+    def list(self, prefix: str) -> Iterator[str]:
+        folder = self.root / prefix
+        if folder.is_dir():
+            for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+                if entry.is_file() and not still_written(entry.name):
+                    yield f"{prefix}/{entry.name}"
+
+    def segment_folders(self) -> Iterator[tuple[str, int | None]]:
+        yield from self._folders_below(self.root / "segments")
+
+    def _folders_below(self, folder: Path) -> Iterator[tuple[str, int | None]]:
+        try:
+            mark = folder.stat().st_mtime_ns
+            below = sorted((entry.name for entry in os.scandir(folder) if entry.is_dir()), reverse=True)
+        except FileNotFoundError:  # gone meanwhile
+            return
+        for name in below:
+            yield from self._folders_below(folder / name)
+        yield folder.relative_to(self.root).as_posix(), mark
+
+    def inbox(self, flow: str) -> Iterator[InboxFile]:
+        folder = self.root / flow / "inbox"
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(folder.rglob("*")):
+            with suppress(OSError):  # gone meanwhile, or in a folder that may not be entered
+                status = path.lstat()
+                if not stat.S_ISREG(status.st_mode) or still_written(path.name):
+                    continue
+                modified = datetime.fromtimestamp(status.st_mtime, UTC)
+                yield InboxFile(path.relative_to(self.root).as_posix(), status.st_size, modified)
+
+    def move(self, source: str, target: str) -> None:
+        destination = self.root / target
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        (self.root / source).rename(destination)
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        folder = self.root / prefix
+        return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+    def remove(self, path: str) -> None:
+        target = self.root / path
+        target.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            sync_folder(target.parent)
+        with suppress(OSError):  # the folders of the minute and the day, once they are empty
+            target.parent.rmdir()
+            target.parent.parent.rmdir()
+
+    def remove_folder(self, prefix: str) -> None:
+        rmtree(self.root / prefix, ignore_errors=True)
+
+    def probe(self) -> None:
+        if not os.access(self.root, os.W_OK):
+            raise LandingUnavailableError(f"landing storage {self.root} is not writable")

@@ -1,0 +1,76 @@
+"""The job that keeps the number of dynamic partitions bounded, every night. Payloads go by `retention.py`."""
+
+from collections.abc import Collection
+
+import dagster as dg
+
+from ingestion_assets.landing.flows import Flow, Keys
+
+MAX_RUNTIME_S = 600
+IDLE_S = 86_400.0
+"""What was in use within a day is never archived: front doors take it for there for an hour."""
+NEWEST_BACKFILLS = 100
+_BACKFILLS_AT_WORK = frozenset({"REQUESTED", "CANCELING", "FAILING"})
+_UNFINISHED = [
+    status for status in dg.DagsterRunStatus if status.value not in ("SUCCESS", "FAILURE", "CANCELED")
+]
+
+
+def archive_idle_keys(instance: dg.DagsterInstance, flow: Flow) -> str | None:
+    """Take the keys beyond the flow's bound off Dagster's list, those idle the longest first; says what was done.
+
+    What Dagster knows of an archived key stays, and shows again once its next payload has brought it back. Keys that an
+    unfinished payload or run carries stay, and all of them do while a backfill is at work.
+    """
+    from ingestion_assets.landing.idle_keys import idle_keys  # noqa: PLC0415
+    from ingestion_assets.stores import postgres  # noqa: PLC0415
+
+    if not isinstance(flow.partitions, Keys):
+        return None
+    name, at_most = flow.partitions.name, flow.partitions.at_most
+    keys = instance.get_dynamic_partitions(name)
+    if len(keys) <= at_most:
+        return None
+    if any(one.status.value in _BACKFILLS_AT_WORK for one in instance.get_backfills(limit=NEWEST_BACKFILLS)):
+        return (
+            f"{name} has {len(keys)} keys (bound: {at_most}); none is archived while a backfill is at work."
+        )
+    runs = instance.get_runs(dg.RunsFilter(job_name=flow.name, statuses=_UNFINISHED))
+    carried = {run.tags.get("dagster/partition") for run in runs}
+    with postgres.engine().connect() as connection:
+        idle = idle_keys(
+            connection, flow.name, [key for key in keys if key not in carried], idle_s=IDLE_S, at_most=len(keys) - at_most
+        )  # fmt: skip
+    for key in idle:
+        instance.delete_dynamic_partition(name, key)
+    return (
+        f"{name} had {len(keys)} keys (bound: {at_most}); {len(idle)} were archived, the others are in use."
+    )
+
+
+def key_retention_definitions(flows: Collection[Flow]) -> dg.Definitions:
+    """The job and its schedule."""
+
+    @dg.op(description="Archives the keys of dynamic partitions that are beyond their flow's bound.")
+    def archive_keys(context: dg.OpExecutionContext) -> None:
+        for flow in flows:
+            if (said := archive_idle_keys(context.instance, flow)) is not None:
+                context.log.warning(said)
+
+    @dg.job(
+        name="key_retention",
+        tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},
+        executor_def=dg.in_process_executor,
+        description="Archive keys of dynamic partitions beyond their flow's bound, those idle the longest first.",
+    )
+    def key_retention() -> None:
+        archive_keys()
+
+    schedule = dg.ScheduleDefinition(
+        name="key_retention_daily",
+        job=key_retention,
+        cron_schedule="45 3 * * *",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Looks every night whether a flow has more keys than it may.",
+    )
+    return dg.Definitions(jobs=[key_retention], schedules=[schedule])

@@ -1,0 +1,221 @@
+"""What a run says of payloads that take long: how far it is, what is wanted of them, and that they go back unfinished."""
+
+import time
+from collections.abc import Callable
+from uuid import UUID
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+
+from ingestion_assets.landing import claims, dispatch, finishing, leases, ledger, retention, wanted
+from ingestion_assets.landing.channels import PROGRESS
+from ingestion_assets.landing.drops import DropOutcome, Receipt
+from ingestion_assets.landing.holding import let_go
+from ingestion_assets.landing.local_storage import LocalStorage
+from ingestion_assets.landing.progress import MOST_BYTES, ProgressWriter
+from ingestion_assets_tests.landing.ledger_for_tests import LANE, NOTES, accept_all, note, take
+
+GIVEN_BACK = {"error": {"code": "run_lost", "reason": "lost"}, "delay_s": 0, "max_attempts": 4}
+Ask = Callable[[sa.Connection, UUID], bool]
+
+
+@pytest.fixture
+def drop(engine: sa.Engine, storage: LocalStorage) -> UUID:
+    (landed,) = accept_all(engine, storage, [note()])
+    return landed
+
+
+def receipt(engine: sa.Engine, drop: UUID) -> Receipt:
+    with engine.connect() as connection:
+        return ledger.read_receipts(connection, [drop])[drop]
+
+
+def ask(engine: sa.Engine, what: Ask, drop: UUID) -> bool:
+    with engine.begin() as connection:
+        return what(connection, drop)
+
+
+def end(engine: sa.Engine, claim: claims.Claim, **how: bool) -> None:
+    with engine.begin() as connection:
+        finishing.finish(connection, claim, [DropOutcome(one.id, {}, **how) for one in claim.drops])
+
+
+def attempts(engine: sa.Engine) -> int:
+    with engine.connect() as connection:
+        return connection.scalar(sa.text("SELECT max(attempts) FROM ingestion.drops"))
+
+
+def test_what_is_unfinished_goes_back_at_no_cost_and_its_lane_does_not_rest(
+    engine: sa.Engine, drop: UUID
+) -> None:
+    with engine.begin() as connection:
+        (first,) = dispatch.request(connection, [LANE])
+    end(engine, take(engine, "first", dispatch_id=first.id), unfinished=True)
+    assert (receipt(engine, drop).state, receipt(engine, drop).result, attempts(engine)) == (
+        "landed",
+        None,
+        0,
+    )
+    with engine.begin() as connection:
+        (state,) = dispatch.lane_states(connection, flows=["notes"], rest_s=300)
+        assert dispatch.lanes_to_dispatch([state], at_most=9) == [LANE]
+    again = take(engine, "second")
+    assert [one.id for one in again.drops] == [drop]
+    end(engine, again)
+    assert receipt(engine, drop).state == "done"
+
+
+def test_a_pause_reaches_the_run_holds_what_it_gives_back_and_a_resume_ends_it(
+    engine: sa.Engine, drop: UUID
+) -> None:
+    claim = take(engine, "run")
+    assert ask(engine, wanted.pause, drop)
+    assert (receipt(engine, drop).state, receipt(engine, drop).wanted) == ("claimed", "pause")
+    with engine.connect() as connection:
+        assert wanted.wanted_of(connection, claim, claim.drops[0]) == "pause"
+    end(engine, claim, unfinished=True)
+    held = receipt(engine, drop)
+    assert (held.state, held.wanted, held.finished_at) == ("held", "pause", None)
+    assert held.errors == [wanted.PAUSED]
+    assert take(engine, "other").drops == ()
+    assert ask(engine, wanted.pause, drop)  # again: nothing new
+    assert ask(engine, wanted.resume, drop)
+    gone_on = receipt(engine, drop)
+    assert (gone_on.state, gone_on.wanted, gone_on.errors) == ("landed", None, None)
+    end(engine, take(engine, "other"))
+    assert not ask(engine, wanted.pause, drop)
+    assert not ask(engine, wanted.resume, drop)
+    assert not ask(engine, wanted.cancel, drop)
+
+
+def test_a_resume_that_comes_before_the_safe_point_undoes_the_pause(engine: sa.Engine, drop: UUID) -> None:
+    claim = take(engine, "run")
+    ask(engine, wanted.pause, drop)
+    assert ask(engine, wanted.resume, drop)
+    end(engine, claim, unfinished=True)  # the run had seen the pause already
+    assert receipt(engine, drop).state == "landed"
+
+
+def test_a_run_that_finishes_first_has_the_last_word(engine: sa.Engine, drop: UUID) -> None:
+    claim = take(engine, "run")
+    ask(engine, wanted.cancel, drop)
+    end(engine, claim)
+    assert (receipt(engine, drop).state, receipt(engine, drop).wanted) == ("done", None)
+    with engine.connect() as connection, pytest.raises(claims.ClaimLostError):
+        wanted.wanted_of(connection, claim, claim.drops[0])
+
+
+@pytest.mark.parametrize("how", ["unfinished", "held", "lost", "lost for good"])
+def test_a_cancel_ends_whatever_the_run_does_not_finish(engine: sa.Engine, drop: UUID, how: str) -> None:
+    claim = take(engine, "run")
+    ask(engine, wanted.pause, drop)
+    assert ask(engine, wanted.cancel, drop)
+    assert not ask(engine, wanted.pause, drop)
+    if how in {"unfinished", "held"}:
+        end(engine, claim, **{how: True})
+    else:
+        most = 1 if how == "lost for good" else 4
+        with engine.begin() as connection:
+            finishing.give_back(connection, "run", transient=False, **GIVEN_BACK | {"max_attempts": most})
+            leases.release(connection, "run")
+    cancelled = receipt(engine, drop)
+    assert (cancelled.state, cancelled.errors) == ("failed", [wanted.CANCELLED])
+    assert cancelled.finished_at is not None
+    with engine.begin() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM ingestion.rejects")) == 0
+    assert ask(engine, wanted.cancel, drop)  # again: nothing new
+
+
+def test_a_lost_run_does_not_undo_a_pause(engine: sa.Engine, drop: UUID) -> None:
+    take(engine, "run")
+    ask(engine, wanted.pause, drop)
+    with engine.begin() as connection:
+        finishing.give_back(connection, "run", transient=False, **GIVEN_BACK)
+        leases.release(connection, "run")
+    assert (receipt(engine, drop).state, attempts(engine)) == ("held", 1)
+
+
+@pytest.mark.parametrize(
+    ("ask_for", "state"), [(wanted.pause, "held"), (wanted.cancel, "failed"), (wanted.resume, "landed")]
+)
+def test_what_no_run_works_on_is_paused_or_cancelled_at_once(
+    engine: sa.Engine, drop: UUID, ask_for: Ask, state: str
+) -> None:
+    assert ask(engine, ask_for, drop)
+    assert receipt(engine, drop).state == state
+    assert len(take(engine, "run").drops) == (state == "landed")
+
+
+def test_what_is_held_by_its_flow_is_not_resumed_but_can_be_cancelled(engine: sa.Engine, drop: UUID) -> None:
+    end(engine, take(engine, "run"), held=True)
+    assert not ask(engine, wanted.resume, drop)
+    assert not ask(engine, wanted.pause, drop)
+    assert ask(engine, wanted.cancel, drop)
+    assert receipt(engine, drop).state == "failed"
+
+
+def test_a_confirmation_lets_a_paused_payload_go(engine: sa.Engine, drop: UUID) -> None:
+    ask(engine, wanted.pause, drop)
+    with engine.begin() as connection:
+        assert let_go(connection, drop, flow="notes", attributes={"confirmed": "true"})
+    assert len(take(engine, "run").drops) == 1
+
+
+def test_a_rebuild_leaves_what_was_cancelled(engine: sa.Engine, drop: UUID) -> None:
+    ask(engine, wanted.cancel, drop)
+    with engine.begin() as connection:
+        claim = claims.claim_partition(
+            connection, [LANE], flow="notes", partition=LANE.partition, claim_id="person", run_id="person",
+            lease_s=30, take_open=True,
+        )  # fmt: skip
+    assert claim.drops == ()
+    assert receipt(engine, drop).state == "failed"
+
+
+def test_progress_is_numbered_told_and_bounded_in_time(engine: sa.Engine, drop: UUID) -> None:
+    claim = take(engine, "run")
+    address = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    writer = ProgressWriter(engine, claim.claim_id, every_s=0.2)
+    with psycopg.connect(address, autocommit=True) as listening:
+        listening.execute(f"LISTEN {PROGRESS}")
+        started = time.monotonic()
+        steps = 0
+        while time.monotonic() - started < 1:
+            steps += 1
+            writer.note(drop, {"step": steps})
+        told = [one.payload for one in listening.notifies(timeout=1, stop_after=None)]
+    took = time.monotonic() - started
+    shown = receipt(engine, drop).progress
+    assert shown is not None
+    assert shown["state"] == {"step": steps}  # the last one is written, though nothing followed it
+    assert 2 <= shown["number"] <= took / 0.2 + 2
+    assert told == [str(drop)] * shown["number"]
+    assert steps > 10 * shown["number"]
+
+
+def test_only_the_run_that_holds_a_payload_tells_of_it(engine: sa.Engine, drop: UUID) -> None:
+    ProgressWriter(engine, "nobody").note(drop, {"step": 1})
+    assert receipt(engine, drop).progress is None
+    writer = ProgressWriter(engine, take(engine, "run").claim_id)
+    with pytest.raises(ValueError, match=r"a state of .* bytes is too large"):
+        writer.note(drop, {"text": "x" * MOST_BYTES})
+
+
+def test_a_ledger_that_is_away_holds_up_no_run(drop: UUID, capsys: pytest.CaptureFixture[str]) -> None:
+    nowhere = sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
+    ProgressWriter(nowhere, "run").note(drop, {"step": 1})
+    assert "progress_not_written" in capsys.readouterr().err
+
+
+def test_progress_goes_with_its_payload(engine: sa.Engine, storage: LocalStorage, drop: UUID) -> None:
+    claim = take(engine, "run")
+    ProgressWriter(engine, claim.claim_id).note(drop, {"step": 1})
+    end(engine, claim)
+    assert receipt(engine, drop).progress is not None
+    with engine.connect() as connection:
+        now = connection.scalar(sa.text("SELECT clock_timestamp()"))
+    deleted = retention.delete_finished(engine, storage, [NOTES], before=now, holder="retention")
+    assert deleted.payloads == 1
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM ingestion.progress")) == 0
