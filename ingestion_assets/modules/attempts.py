@@ -1,6 +1,6 @@
 """The audit: every attempt to sync a site, refused ones included: who, when, from where, how large, and what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,14 +40,25 @@ def note_attempt(connection: sa.Connection, attempt: Attempt) -> None:
 
 
 def note_accepted(connection: sa.Connection, ref: DropRef, *, site_id: int) -> None:
-    """Keep an accepted attempt whose front door was lost before it could."""
+    """Keep an accepted attempt whose front door was lost before it could, or that came by another way."""
+    note_attempt(connection, _of(ref, site_id=site_id, status=202, outcome="accepted"))
+
+
+def note_failed(connection: sa.Connection, ref: DropRef, *, site_id: int, error: Mapping[str, Any]) -> None:
+    """Keep an attempt that a run refused or could not apply; one that was answered as accepted stays so."""
+    status = {"invalid": 422, "no_such_site": 404}.get(error["code"], 500)
+    outcome = error["code"] if status < 500 else "failed"
     note_attempt(
         connection,
-        Attempt(
-            site_id=site_id, at=ref.received_at, via=ref.attributes.get("via", "http"), status=202, outcome="accepted",
-            principal=ref.principal, remote_address=ref.attributes.get("remote_address"),
-            user_agent=ref.attributes.get("user_agent"), size_bytes=ref.size_bytes, receipt=ref.id,
-        ),
+        _of(ref, site_id=site_id, status=status, outcome=outcome, detail=str(error["reason"])[:500]),
+    )
+
+
+def _of(ref: DropRef, **more: Any) -> Attempt:
+    return Attempt(
+        at=ref.received_at, via=ref.attributes.get("via", "http"), principal=ref.principal,
+        remote_address=ref.attributes.get("remote_address"), user_agent=ref.attributes.get("user_agent"),
+        size_bytes=ref.size_bytes, receipt=ref.id, **more,
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ingestion_assets.modules.schema import ModuleInfo, ModuleSyncRequest
+from ingestion_assets.modules.tables import REPORTED
 from ingestion_assets.stores.postgres import copy_rows
 
 
@@ -41,16 +42,11 @@ class Counts:
         return self.present_before + self.new + self.returned - self.removed
 
 
-# What a module reports, in the order in which it is copied and compared.
-_REPORTED = (
-    "name", "type", "version", "status", "schema_version", "package", "core_compatibility", "dependencies", "description",
-    "project_link", "security_coverage", "project", "datestamp",
-)  # fmt: skip
-COPIED = ("machine_name", *_REPORTED)
+COPIED = ("machine_name", *REPORTED)
 
 
 def _of(alias: str) -> str:
-    return ", ".join(f"{alias}.{name}" for name in _REPORTED)
+    return ", ".join(f"{alias}.{name}" for name in REPORTED)
 
 
 _STAGE = sa.text("""
@@ -99,7 +95,7 @@ _CLOSE = sa.text("""
 """)
 _OPEN = sa.text(f"""
     INSERT INTO ingestion.module_states
-        (site_id, machine_name, sequence, valid_from, present, first_seen, seen_at, {", ".join(_REPORTED)})
+        (site_id, machine_name, sequence, valid_from, present, first_seen, seen_at, {", ".join(REPORTED)})
     SELECT :site_id, i.machine_name, :sequence, :at, true, coalesce(c.first_seen, :at), :at, {_of("i")}
     FROM incoming_modules i JOIN module_changes c USING (machine_name)
     UNION ALL

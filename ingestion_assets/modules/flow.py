@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.landing.flows import Body, Command, Flow, Keys, RefusedError, Scope
@@ -11,6 +11,11 @@ from ingestion_assets.landing.tallies import tally_by
 
 NAME = "modules"
 SITES = "sites"
+NO_SITE = 0  # under it lands what says of no site that it is its
+UNJUDGED = frozenset(
+    {"queue", "inbox"}
+)  # ways in (`via`) on which no front door judges a payload before it lands
+REFUSED = "refused"  # the attribute of a payload that can only become a reject: why
 _OUTCOMES = {
     "new_modules": "stored", "returned_modules": "stored", "modified_modules": "stored", "unchanged_modules": "duplicate",
 }  # fmt: skip
@@ -49,7 +54,7 @@ def read_inbox(name: str, content: bytes) -> Sequence[tuple[Body, Mapping[str, s
     if not slash or not re.fullmatch(r"[1-9][0-9]{0,18}", site) or int(site) >= 2**63:
         raise RefusedError(f"{name} does not lie in a folder named after a site's id, such as 12/today.json")
     try:
-        request = decode_request(content, now=datetime.now(UTC))
+        request = decode_request(content)
     except RequestError as error:
         raise RefusedError(str(error)) from error
     return [(Body(content, len(request.modules), subject=site), {"via": "inbox"})]

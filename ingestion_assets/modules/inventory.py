@@ -9,12 +9,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.modules.schema import CORE
 from ingestion_assets.modules.security import STALE
-from ingestion_assets.modules.tables import states, syncs
-
-REPORTED = (
-    "machine_name", "name", "type", "version", "status", "schema_version", "package", "core_compatibility", "dependencies",
-    "description", "project_link", "security_coverage", "project", "datestamp",
-)  # fmt: skip
+from ingestion_assets.modules.tables import REPORTED, states, syncs
 
 _WORD = f"""p.known, p.answered_at, p.error, {STALE} AS stale, a.status AS advice, a.needs_security_update, a.recommended,
            a.security_updates, a.reason"""
@@ -29,9 +24,8 @@ _MODULES = sa.text(f"""
         SELECT name, max(snapshot_at) AS at FROM applied, whole, unnest(unchanged_names) AS name
         WHERE snapshot_at >= coalesce(whole.at, '-infinity') GROUP BY name
     )
-    SELECT s.machine_name, s.name, s.type, s.version, s.status, s.schema_version, s.package, s.core_compatibility,
-           s.dependencies, s.description, s.project_link, s.security_coverage, nullif(s.project, '') AS project,
-           nullif(s.datestamp, 0) AS datestamp, s.first_seen,
+    SELECT s.machine_name, {", ".join(f"s.{name}" for name in REPORTED[:-2])},
+           nullif(s.project, '') AS project, nullif(s.datestamp, 0) AS datestamp, s.first_seen,
            CASE WHEN s.present THEN greatest(s.seen_at, whole.at, named.at) ELSE s.seen_at END AS last_seen,
            CASE WHEN NOT s.present THEN s.valid_from END AS removed_at,
            {_WORD}
@@ -140,7 +134,7 @@ def inventory_before(connection: sa.Connection, site_id: int, sync_id: UUID) -> 
     if sequence is None:
         return None
     rows = connection.execute(
-        sa.select(*(states.c[name] for name in REPORTED))
+        sa.select(*(states.c[name] for name in ("machine_name", *REPORTED)))
         .where(
             states.c.site_id == site_id,
             states.c.present,

@@ -209,24 +209,11 @@ def keep_history(connection: sa.Connection, history: ReleaseHistory, *, at: date
     )  # fmt: skip
     connection.execute(_FORGET_RELEASES, {"project": history.project})
     columns = ("project", "version", "position", "published", "date", "types", "link", "core_compatibility")
-    copy_rows(
-        connection,
-        "ingestion.module_releases",
-        columns,
-        (
-            (
-                history.project,
-                one.version,
-                position,
-                one.published,
-                one.date,
-                list(one.types),
-                one.link,
-                one.core_compatibility,
-            )
-            for position, one in enumerate(history.releases)
-        ),
-    )
+    releases = (
+        (history.project, one.version, position, one.published, one.date, list(one.types), one.link, one.core_compatibility)
+        for position, one in enumerate(history.releases)
+    )  # fmt: skip
+    copy_rows(connection, "ingestion.module_releases", columns, releases)
     return judge_project(connection, history)
 
 

@@ -1,6 +1,5 @@
 """Sites: made, listed, switched off, and their own API keys."""
 
-import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,6 +8,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.frontdoor.keys import create_key, revoke_key
 from ingestion_assets.modules.tables import sites
+from ingestion_assets.modules.webhooks import new_secret
 from ingestion_assets.stores.sealing import Sealer
 
 
@@ -58,7 +58,7 @@ def create_site(
     webhook_url: str | None = None,
 ) -> NewSite:
     """Make a site and its API key. Its webhook's secret is kept sealed; without a webhook no sealer is asked for."""
-    secret = secrets.token_urlsafe(32) if webhook_url else None
+    secret = new_secret() if webhook_url else None
     sealed = sealer().seal(secret) if secret else None
     row = connection.execute(
         sa.insert(sites)

@@ -7,15 +7,14 @@ written again. A full sync that would remove too much is held until somebody con
 again, however often its payload comes.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from ingestion_assets.modules.differences import Counts, compare, forget_comparison, write_changes
 from ingestion_assets.modules.schema import ModuleSyncRequest
@@ -110,45 +109,34 @@ def apply_sync(connection: sa.Connection, incoming: Incoming, *, guard: RemovalG
     return _write(connection, incoming, site, counts, changed)
 
 
-def rebuild_site(
-    connection: sa.Connection,
-    site_id: int,
-    landed: Sequence[UUID],
-    *,
-    load: Callable[[UUID], Incoming],
-    guard: RemovalGuard,
+def replay_site(
+    connection: sa.Connection, site_id: int, landed: Collection[UUID], *, load: Callable[[UUID], Incoming]
 ) -> list[Applied]:
-    """Make a site's states anew from its payloads, in the order in which they were applied; new ones come last.
+    """Make a site's states anew from those of the payloads `landed` that were applied, in the order in which they were.
 
     `load` reads one payload; only one is held at a time.
     """
-    _lock_site(connection, site_id)
-    applied_as = {
-        row.id: row.sequence
-        for row in connection.execute(
-            sa.select(syncs.c.id, syncs.c.sequence).where(
-                syncs.c.site_id == site_id, syncs.c.state == "applied"
-            )
-        )
-    }
+    if connection.execute(_LOCK_SITE, {"site": site_id}).one_or_none() is None:
+        return []
+    applied = (syncs.c.site_id == site_id) & (syncs.c.state == "applied")
+    is_landed = syncs.c.id == sa.any_(sa.cast(list(landed), ARRAY(sa.Uuid)))
+    order = connection.scalars(
+        sa.select(syncs.c.id).where(applied, is_landed).order_by(syncs.c.sequence)
+    ).all()
     connection.execute(sa.delete(states).where(states.c.site_id == site_id))
-    connection.execute(
-        sa.update(syncs)
-        .where(syncs.c.site_id == site_id, syncs.c.state == "applied")
-        .values(state="superseded", sequence=None)
-    )
+    # One that was applied by a run that was lost before it could say so is another run's: it is applied anew when that comes.
+    connection.execute(sa.delete(syncs).where(applied, ~is_landed))
+    connection.execute(sa.update(syncs).where(applied).values(state="superseded", sequence=None))
     nothing = dict.fromkeys(("snapshot_at", "full_snapshot_at", "drupal_version", "php_version", "site_info"))
     connection.execute(sa.update(sites).where(sites.c.id == site_id).values(sequence=0, **nothing))
 
     def anew(drop_id: UUID) -> Applied:
         forget_comparison(connection)
         incoming = load(drop_id)
-        if drop_id not in applied_as:
-            return apply_sync(connection, incoming, guard=guard)
         site = _lock_site(connection, site_id)
         return _write(connection, incoming, site, *compare(connection, site_id, incoming.request))
 
-    return [anew(one) for one in sorted(landed, key=lambda one: (applied_as.get(one, math.inf), one))]
+    return [anew(one) for one in order]
 
 
 def _lock_site(connection: sa.Connection, site_id: int):

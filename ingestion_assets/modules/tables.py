@@ -44,31 +44,16 @@ syncs = sa.Table(
     sa.Column("result", JSONB(none_as_null=True)),
 )
 
-states = sa.Table(
+# What a module reports beside its name, in the order in which it is copied and compared.
+REPORTED = (
+    "name", "type", "version", "status", "schema_version", "package", "core_compatibility", "dependencies", "description",
+    "project_link", "security_coverage", "project", "datestamp",
+)  # fmt: skip
+states = sa.table(
     "module_states",
-    _metadata,
-    sa.Column("site_id", sa.BigInteger, primary_key=True),
-    sa.Column("machine_name", sa.Text, primary_key=True),
-    sa.Column("sequence", sa.BigInteger, primary_key=True),
-    sa.Column("until_sequence", sa.BigInteger),
-    sa.Column("valid_from", _Time),
-    sa.Column("valid_to", _Time),
-    sa.Column("present", sa.Boolean),
-    sa.Column("first_seen", _Time),
-    sa.Column("seen_at", _Time),
-    sa.Column("name", sa.Text),
-    sa.Column("type", sa.Text),
-    sa.Column("version", sa.Text),
-    sa.Column("status", sa.Boolean),
-    sa.Column("schema_version", sa.BigInteger),
-    sa.Column("package", sa.Text),
-    sa.Column("core_compatibility", ARRAY(sa.Text)),
-    sa.Column("dependencies", ARRAY(sa.Text)),
-    sa.Column("description", sa.Text),
-    sa.Column("project_link", sa.Text),
-    sa.Column("security_coverage", sa.Boolean),
-    sa.Column("project", sa.Text),
-    sa.Column("datestamp", sa.BigInteger),
+    *map(sa.column, ("site_id", "machine_name", "sequence", "until_sequence", "valid_from", *REPORTED)),
+    sa.column("present", sa.Boolean),
+    schema="ingestion",
 )
 
 attempts = sa.Table(

@@ -1,29 +1,23 @@
-"""Telling a site's webhook that a sync is done: signed, retried, and only to addresses that may be called; see `webhook_addresses.py`.
+"""What sites' webhooks are to be told: written with the sync, so that none is lost, and taken by whoever sends it (`web.webhook_delivery`).
 
-What is to be told is written with the sync and sent by any front door, so that none is lost; it may come twice, with the same
-`Webhook-Id`. How a call went is noted only by whoever made the newest try. The signature is `Webhook-Signature: t=<unix time>,v1=<hex HMAC-SHA256 of "<t>.<body>">` with the site's secret, which
-is kept sealed.
+One may be sent twice. How a call went is noted only by whoever made the newest try.
 """
 
-import hashlib
-import hmac
+import base64
 import json
-import time
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import httpx
 import sqlalchemy as sa
-
-from ingestion_assets.modules.webhook_addresses import Allowed, ForbiddenAddressError, resolved
-from ingestion_assets.stores.sealing import Sealer, SealError
 
 MAX_ATTEMPTS = 8
 FIRST_DELAY_S = 5
-TIMEOUT_S = 10
 HELD_S = 60
+PREFIX = "whsec_"
 
 _ANNOUNCE = sa.text("""
     INSERT INTO ingestion.module_webhooks (sync_id, site_id, body)
@@ -59,9 +53,17 @@ class Call:
     sealed: str
 
 
-def announce(connection: sa.Connection, *, site_id: int, sync_id: UUID, result: Mapping[str, Any]) -> None:
+def new_secret() -> str:
+    """A secret as the receiver's library wants it: base64 after its prefix."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def announce(
+    connection: sa.Connection, *, site_id: int, sync_id: UUID, result: Mapping[str, Any], at: datetime
+) -> None:
     """Note that a site's webhook, if it has one, is to be told of a sync; repeating it changes nothing."""
-    body = json.dumps({"type": "modules.synced", "data": result}, separators=(",", ":"))
+    told = {"type": "modules.synced", "timestamp": at.isoformat(), "data": result}
+    body = json.dumps(told, separators=(",", ":"))
     connection.execute(_ANNOUNCE, {"sync_id": sync_id, "site_id": site_id, "body": body})
 
 
@@ -86,36 +88,3 @@ def end(engine: sa.Engine, call: Call, *, error: str | None) -> None:
     }
     with engine.begin() as connection:
         connection.execute(_END, values)
-
-
-def signature(*, secret: str, at: int, body: str) -> str:
-    """The value of `Webhook-Signature`."""
-    digest = hmac.new(secret.encode(), f"{at}.{body}".encode(), hashlib.sha256).hexdigest()
-    return f"t={at},v1={digest}"
-
-
-async def deliver(call: Call, *, sealer: Sealer, allowed: Allowed) -> str | None:
-    """Make one call; what went wrong, or None."""
-    try:
-        secret = sealer.open(call.sealed)
-        target = await resolved(call.url, allowed)
-        headers = {
-            "Content-Type": "application/json",
-            "Host": target.host,
-            "Webhook-Id": str(call.sync_id),
-            "Webhook-Signature": signature(secret=secret, at=int(time.time()), body=call.body),
-        }
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
-            request = client.build_request(
-                "POST", target.url, content=call.body, headers=headers,
-                extensions={"sni_hostname": target.name},
-            )  # fmt: skip
-            response = await client.send(request, stream=True)
-            await response.aclose()
-    except SealError as error:
-        return f"the webhook's secret cannot be read: {error}"
-    except ForbiddenAddressError as error:
-        return str(error)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return f"{type(error).__name__}: {error}"[:500]
-    return None if response.is_success else f"it answered {response.status_code}"

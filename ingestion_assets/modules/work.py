@@ -1,24 +1,34 @@
 """What a run does with its claim of one site's syncs, stage by stage; each stage may be repeated."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
 
 from ingestion_assets.landing.claims import Claim, ClaimLostError, DropRef, load
-from ingestion_assets.landing.drops import DropOutcome, LandedDrop, RecordOutcome
+from ingestion_assets.landing.drops import DropOutcome, LandedDrop, RecordOutcome, Reject
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.landing.tables import drops, leases
-from ingestion_assets.modules.attempts import note_accepted
-from ingestion_assets.modules.flow import NAME
-from ingestion_assets.modules.schema import ModuleSyncRequest, SyncResponse, decode_request
+from ingestion_assets.modules.attempts import note_accepted, note_failed
+from ingestion_assets.modules.differences import forget_comparison
+from ingestion_assets.modules.flow import NAME, REFUSED, UNJUDGED
+from ingestion_assets.modules.schema import ModuleSyncRequest, RequestError, SyncResponse, decode_request
 from ingestion_assets.modules.security import Standing, judge_site, standing
-from ingestion_assets.modules.sync import Applied, Incoming, RemovalGuard, apply_sync, rebuild_site
-from ingestion_assets.modules.tables import syncs
+from ingestion_assets.modules.sync import (
+    Applied,
+    Incoming,
+    NoSuchSiteError,
+    RemovalGuard,
+    apply_sync,
+    replay_site,
+)
+from ingestion_assets.modules.tables import sites, syncs
 from ingestion_assets.modules.webhooks import announce
 
 # A commit that does not wait for the disk: the outcomes' commit, which comes later in the same log, does. Lost before that, the payload
@@ -33,6 +43,7 @@ _STILL_HELD = sa.select(leases.c.holder).where(
     leases.c.flow == NAME, leases.c.lane == sa.bindparam("held_lane"), leases.c.holder == sa.bindparam("run")
 )
 NAMED_AT_MOST = 20
+COUNTED = ("new", "updated", "removed", "returned", "enabled", "disabled", "modified", "unchanged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,7 @@ class ModulesWork:
     guard: RemovalGuard
     is_transient: Callable[[BaseException], bool]
     _worked: Worked[Done] | None = None
+    _refused: list[DropOutcome] = field(default_factory=list)
     _judged: int | None = None
 
     def done(self) -> list[Done]:
@@ -62,15 +74,14 @@ class ModulesWork:
         return self._work().results
 
     def failed(self) -> list[DropOutcome]:
-        """The payloads that could not be applied at all."""
-        return self._work().failed
+        """The payloads that could not be applied at all, or are none that a site may send."""
+        return self._work().failed + self._refused
 
     def _work(self) -> Worked[Done]:
-        if self._worked is None and self.claim.rebuild:
-            self._worked = Worked(self._rebuild())
-        elif self._worked is None:
-            groups = ([ref] for ref in self.claim.drops)
-            self._worked = work_through(groups, self._apply, is_transient=self.is_transient)
+        if self._worked is None:
+            self._worked = (
+                self._rebuild() if self.claim.rebuild else self._apply(self.claim.drops, self._alone)
+            )
         return self._worked
 
     def judged(self) -> int:
@@ -103,36 +114,67 @@ class ModulesWork:
                 )
                 note_accepted(connection, done.ref, site_id=self.site_id)
                 if not outcome.held:
-                    announce(connection, site_id=self.site_id, sync_id=done.ref.id, result=outcome.result)
+                    announce(
+                        connection, site_id=self.site_id, sync_id=done.ref.id, result=outcome.result, at=now
+                    )
+            refs = {ref.id: ref for ref in self.claim.drops}
+            for outcome in self.failed():
+                note_failed(connection, refs[outcome.drop_id], site_id=self.site_id, error=outcome.errors[0])
         return ended + self.failed()
 
-    def _apply(self, refs: Sequence[DropRef]) -> list[Done]:
-        done = []
-        for ref in refs:
-            incoming = self._incoming(ref)
-            with self.engine.begin() as connection:
-                connection.execute(_NO_WAIT)
+    def _apply(
+        self, refs: Sequence[DropRef], transaction: Callable[[], AbstractContextManager[sa.Connection]]
+    ) -> Worked[Done]:
+        """Apply syncs, each in a `transaction` of its own."""
+
+        def apply(group: Sequence[DropRef]) -> list[Done]:
+            incoming = self._incoming(group[0])
+            if incoming is None:
+                return []
+            with transaction() as connection:
                 applied = apply_sync(connection, incoming, guard=self.guard)
-            done.append(Done(ref, applied, _names(incoming.request)))
-        return done
+            return [Done(group[0], applied, _names(incoming.request))]
 
-    def _incoming(self, ref: DropRef) -> Incoming:
+        return work_through(([ref] for ref in refs), apply, is_transient=self.is_transient)
+
+    @contextmanager
+    def _alone(self) -> Iterator[sa.Connection]:
+        with self.engine.begin() as connection:
+            connection.execute(_NO_WAIT)
+            yield connection
+
+    def _incoming(self, ref: DropRef) -> Incoming | None:
+        """A payload as a sync. What no front door judged is judged here, and None if it is refused."""
         drop = load(self.storage, [ref])[0]
-        return incoming_of(drop)
+        if ref.state == "done" or drop.attributes.get("via") not in UNJUDGED:
+            return incoming_of(drop)
+        try:
+            if REFUSED in drop.attributes:
+                raise RequestError(drop.attributes[REFUSED], errors=[])
+            with self.engine.connect() as connection:
+                if not connection.scalar(sa.select(sites.c.active).where(sites.c.id == self.site_id)):
+                    raise NoSuchSiteError(f"there is no site {self.site_id}, or it is switched off")
+            return incoming_of(drop, now=drop.received_at)
+        except (RequestError, NoSuchSiteError) as error:
+            self._refused.append(_refused(ref.id, error))
+            return None
 
-    def _rebuild(self) -> list[Done]:
+    def _rebuild(self) -> Worked[Done]:
         refs = {ref.id: ref for ref in self.claim.drops}
         names: dict[UUID, tuple[str, ...]] = {}
 
         def take(drop_id: UUID) -> Incoming:
-            incoming = self._incoming(refs[drop_id])
+            incoming = incoming_of(load(self.storage, [refs[drop_id]])[0])
             names[drop_id] = _names(incoming.request)
             return incoming
 
         with self.engine.begin() as connection:
-            applied = rebuild_site(connection, self.site_id, list(refs), load=take, guard=self.guard)
+            replayed = replay_site(connection, self.site_id, list(refs), load=take)
+            rest = [refs[one] for one in sorted(refs.keys() - names.keys())]
+            worked = self._apply(rest, partial(_within, connection))
             self._require_lanes(connection)
-        return [Done(refs[one.id], one, names[one.id]) for one in applied]
+        again = [Done(refs[one.id], one, names[one.id]) for one in replayed]
+        return Worked(again + worked.results, worked.failed)
 
     def _require_lanes(self, connection: sa.Connection) -> None:
         """A rebuild writes the site anew from the payloads of its claim: should another run have taken the lane, perhaps with newer
@@ -146,13 +188,29 @@ class ModulesWork:
                 )
 
 
-def incoming_of(drop: LandedDrop) -> Incoming:
-    """A landed payload as a sync. Raises `RequestError`."""
+@contextmanager
+def _within(connection: sa.Connection) -> Iterator[sa.Connection]:
+    """A transaction of its own for one of many syncs that are applied in one transaction."""
+    forget_comparison(connection)
+    with connection.begin_nested():
+        yield connection
+
+
+def _refused(drop_id: UUID, error: RequestError | NoSuchSiteError) -> DropOutcome:
+    code = "invalid" if isinstance(error, RequestError) else "no_such_site"
+    return DropOutcome(
+        drop_id, {}, rejects=[Reject(-1, "payload", code, str(error), b"")],
+        errors=[{"code": code, "reason": str(error)}], failed=True,
+    )  # fmt: skip
+
+
+def incoming_of(drop: LandedDrop, *, now: datetime | None = None) -> Incoming:
+    """A landed payload as a sync; it may be taken at most a day after `now`. Raises `RequestError`."""
     reverts = "reverts" in drop.attributes
     return Incoming(
         id=drop.id,
         site_id=int(drop.partition),
-        request=decode_request(drop.body, reverted=reverts),
+        request=decode_request(drop.body, now=now, reverted=reverts),
         received_at=drop.received_at,
         principal=drop.principal,
         attributes=dict(drop.attributes),
@@ -185,19 +243,9 @@ def _outcome(done: Done, *, site_id: int, known: Standing, now: datetime) -> Dro
     )
     records: Sequence[RecordOutcome] = ()
     if applied.state == "applied":
-        response = response.model_copy(
-            update={
-                "new_modules": counts.new,
-                "updated_modules": counts.updated,
-                "removed_modules": counts.removed,
-                "returned_modules": counts.returned,
-                "enabled_modules": counts.enabled,
-                "disabled_modules": counts.disabled,
-                "modified_modules": counts.modified,
-                "unchanged_modules": counts.unchanged,
-                "security_updates_found": known.updates_found(done.names),
-            }
-        )
+        counted = {f"{name}_modules": getattr(counts, name) for name in COUNTED}
+        found = known.updates_found(done.names)
+        response = response.model_copy(update={**counted, "security_updates_found": found})
         records = [
             RecordOutcome("stored", id=name)
             if name in applied.changed

@@ -8,7 +8,7 @@ import httpx
 import psycopg
 import redis
 
-from ingestion_assets.modules.queue_intake import QUEUE, TAKEN
+from ingestion_assets.modules.web.queue_intake import QUEUE, TAKEN
 from ingestion_assets_tests.faults.load import Acknowledged, Load
 from ingestion_assets_tests.faults.stores import rows
 from ingestion_assets_tests.stacks import RunningStack

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import redis
 
-from ingestion_assets.modules.queue_intake import ALIVE, QUEUE, TAKEN
+from ingestion_assets.modules.web.queue_intake import ALIVE, QUEUE, TAKEN
 from ingestion_assets.stack.places import Places
 from ingestion_assets_tests.faults.load import Senders
 from ingestion_assets_tests.servers import wait_until

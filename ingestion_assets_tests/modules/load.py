@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import redis
 import sqlalchemy as sa
 
-from ingestion_assets.modules.queue_intake import DEAD, QUEUE
 from ingestion_assets.modules.sync import Incoming
+from ingestion_assets.modules.web.queue_intake import QUEUE
 from ingestion_assets.stores import postgres
 from ingestion_assets_tests.faults.load import (
     Acknowledged,
@@ -158,7 +157,7 @@ class ModuleSyncs:
             ]
             different += [f"site {site}: {said}" for said in self._history(engine, site, applied)]
         engine.dispose()
-        return Findings(doubled=len(syncs) - len(self._sent), different=different + _dead_jobs(stack))
+        return Findings(doubled=len(syncs) - len(self._sent), different=different)
 
     def _history(self, engine: sa.Engine, site: int, applied: Sequence[Incoming]) -> list[str]:
         """Where the tables differ from a replay of the syncs in the order in which they were applied."""
@@ -199,11 +198,6 @@ def _reported(rng: random.Random, kind: str) -> list[dict[str, Any]]:
     return [
         module(name, f"1.{rng.randint(0, 3)}.0", status=rng.random() < 0.9, type="custom") for name in chosen
     ]
-
-
-def _dead_jobs(stack: RunningStack) -> list[str]:
-    with redis.Redis.from_url(stack.environment["INGESTION_REDIS_URL"]) as queues:
-        return [f"a job was given up: {job[:200]!r}" for job in queues.lrange(DEAD, 0, -1)]
 
 
 LOAD = ModuleSyncs

@@ -1,25 +1,25 @@
-"""What the flow does beside requests: jobs from Redis, webhooks, and the release feed; all against real servers."""
+"""What the flow does beside requests: webhooks and the release feed, against real servers."""
 
 import asyncio
-import hashlib
-import hmac
+import base64
 import http.server
 import ipaddress
-import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-import redis
 import sqlalchemy as sa
+from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from ingestion_assets.modules import feed, queue_intake
+from ingestion_assets.modules import feed
 from ingestion_assets.modules.feed import Feed, Question, ask_all, due
-from ingestion_assets.modules.queue_intake import DEAD, LATER, QUEUE, TAKEN, TRIES
+from ingestion_assets.modules.web.webhook_delivery import signed
 from ingestion_assets.modules.webhook_addresses import (
     Allowed,
     ForbiddenAddressError,
@@ -27,7 +27,7 @@ from ingestion_assets.modules.webhook_addresses import (
     check_address,
     is_public,
 )
-from ingestion_assets.modules.webhooks import announce, end, take_due
+from ingestion_assets.modules.webhooks import Call, announce, end, take_due
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.sealing import sealer
 from ingestion_assets_tests.modules.front import Front, serving
@@ -59,113 +59,9 @@ def listening(answer: Any) -> Iterator[str]:
 
 
 @pytest.fixture
-def front(fresh_postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[Front]:
-    changes: dict[str, Any] = {"redis_url": redis_url, "webhooks_allow_private": True}
-    with serving(home=tmp_path, postgres_url=fresh_postgres_url, **changes) as running:
+def front(fresh_postgres_url: str, tmp_path: Path) -> Iterator[Front]:
+    with serving(home=tmp_path, postgres_url=fresh_postgres_url, webhooks_allow_private=True) as running:
         yield running
-
-
-def statuses(front: Front, site_id: int) -> list[str]:
-    with front.engine.connect() as connection:
-        query = sa.text(
-            "SELECT state FROM ingestion.drops WHERE flow = 'modules' AND partition = :site ORDER BY id"
-        )
-        return list(connection.scalars(query, {"site": str(site_id)}))
-
-
-def test_jobs_of_the_queue_land_once(front: Front, redis_url: str) -> None:
-    site_id, _ = front.site()
-    job = {"job_id": f"job_{site_id}_1", "site_id": site_id, "data": body([module("a")]), "status": "pending"}
-    with redis.Redis.from_url(redis_url) as client:
-        client.rpush(f"{TAKEN}:killed", json.dumps(job))  # a consumer was killed with this in hand
-        client.lpush(QUEUE, json.dumps(job), "not json", json.dumps(job | {"job_id": "x", "site_id": 9999}))
-        wait_until(
-            lambda: client.llen(DEAD) == 2 and statuses(front, site_id) == ["done"],
-            seconds=20,
-            what="jobs to land",
-        )
-        wait_until(lambda: not client.keys(f"{TAKEN}:*"), seconds=20, what="lists of taken jobs to be empty")
-        status = json.loads(client.get(f"job_status:job_{site_id}_1") or b"")
-        assert status["status"] == "landed"
-        assert client.llen(QUEUE) == 0
-    assert statuses(front, site_id) == ["done"]
-
-
-@pytest.mark.parametrize(
-    ("job_id", "data"),
-    [
-        (rb"nul\u0000", body([module("a")])),
-        (b"\xff", body([module("a")])),
-        (b"x" * 256, body([module("a")])),
-        (b"deep", "DEEP"),
-    ],
-)
-def test_a_bad_job_is_refused_and_the_next_one_lands(
-    front: Front, redis_url: str, job_id: bytes, data: Any
-) -> None:
-    site_id, _ = front.site()
-    good = json.dumps({"job_id": "good", "site_id": site_id, "data": body([module("a")])})
-    inner = json.dumps(data).encode().replace(b'"DEEP"', b"[" * 5000 + b"]" * 5000)
-    bad = b'{"site_id": %d, "job_id": "%s", "data": %s}' % (site_id, job_id, inner)
-    with redis.Redis.from_url(redis_url) as client:
-        client.lpush(QUEUE, bad, good)
-        wait_until(lambda: client.exists("job_status:good"), seconds=10, what="the good job to land")
-        assert client.lrange(DEAD, 0, -1) == [bad]
-        told = [json.loads(client.get(key) or b"")["status"] for key in client.keys("job_status:*")]
-        assert sorted(told) == ["failed", "landed"]
-
-
-@pytest.mark.parametrize("repaired", [True, False], ids=["repaired in time", "never repaired"])
-def test_a_job_that_fails_in_an_unknown_way_comes_again_and_then_is_set_aside(
-    front: Front, redis_url: str, monkeypatch: pytest.MonkeyPatch, repaired: bool
-) -> None:
-    monkeypatch.setattr(queue_intake, "FIRST_PAUSE_S", 0.2)
-    monkeypatch.setattr(queue_intake, "POLL_S", 0.1)
-    (site_id, _), (other, _) = front.site(), front.site()
-    first, behind = [
-        json.dumps({"job_id": f"of {one}".replace(" ", "-"), "site_id": one, "data": body([module("a")])})
-        for one in (site_id, other)
-    ]
-    with front.engine.begin() as connection:
-        connection.execute(sa.text("ALTER TABLE ingestion.sites RENAME COLUMN active TO mislaid"))
-    with redis.Redis.from_url(redis_url) as client:
-        client.lpush(QUEUE, first, behind)
-        wait_until(
-            lambda: all(int(n) >= 2 for n in client.hvals(TRIES)) and client.hlen(TRIES) == 2,
-            seconds=10, what="both to be tried again, neither before the other",
-        )  # fmt: skip
-        if repaired:
-            with front.engine.begin() as connection:
-                connection.execute(sa.text("ALTER TABLE ingestion.sites RENAME COLUMN mislaid TO active"))
-        wanted = "landed" if repaired else "failed"
-        names = [f"job_status:of-{one}" for one in (site_id, other)]
-        wait_until(lambda: all(client.mget(names)), seconds=10, what="an outcome of both")
-        assert [json.loads(told or b"")["status"] for told in client.mget(names)] == [wanted, wanted]
-        assert client.llen(DEAD) == (0 if repaired else 2), "nothing is lost"
-        wait_until(
-            lambda: not client.zcard(LATER) and not client.keys(f"{TAKEN}:*"),
-            seconds=10,
-            what="both to be gone",
-        )
-    if not repaired:
-        with front.engine.connect() as connection:
-            found = connection.execute(
-                sa.text("SELECT outcome, status FROM ingestion.module_sync_attempts WHERE site_id = :id"),
-                {"id": site_id},
-            ).all()
-        assert [tuple(row) for row in found] == [("failed", 500)]
-
-
-def test_a_job_id_counts_for_its_site_alone(front: Front, redis_url: str) -> None:
-    sites = [front.site()[0] for _ in range(2)]
-    jobs = [json.dumps({"job_id": "same", "site_id": one, "data": body([module("a")])}) for one in sites]
-    with redis.Redis.from_url(redis_url) as client:
-        client.lpush(QUEUE, *jobs, *jobs)
-        wait_until(
-            lambda: not client.llen(QUEUE) and not client.keys(f"{TAKEN}:*"), seconds=10, what="jobs to land"
-        )
-    for one in sites:
-        wait_until(lambda one=one: statuses(front, one) == ["done"], seconds=10, what="its one sync")
 
 
 def test_webhooks_are_signed_and_retried(front: Front) -> None:
@@ -187,14 +83,20 @@ def test_webhooks_are_signed_and_retried(front: Front) -> None:
         )
     assert made["webhook_secret"] not in kept
     assert sealer(front.settings).open(kept) == made["webhook_secret"]
+    receiver = Webhook(made["webhook_secret"])
     for headers, content in heard:
-        at, _, signed = headers["Webhook-Signature"].removeprefix("t=").partition(",v1=")
-        expected = hmac.new(
-            made["webhook_secret"].encode(), at.encode() + b"." + content, hashlib.sha256
-        ).hexdigest()
-        assert signed == expected
-    assert json.loads(heard[1][1])["data"]["sync_id"] == result["sync_id"]
-    assert heard[0][0]["Webhook-Id"] == heard[1][0]["Webhook-Id"]
+        told = receiver.verify(content, headers)
+        assert (told["type"], told["data"]) == ("modules.synced", result)
+        assert datetime.fromisoformat(told["timestamp"]) <= datetime.now(UTC) + timedelta(seconds=5)
+        with pytest.raises(WebhookVerificationError):
+            receiver.verify(content + b" ", headers)
+    assert heard[0][0]["webhook-id"] == heard[1][0]["webhook-id"] == result["sync_id"].removeprefix("sync_")
+
+
+def test_a_secret_from_before_the_format_still_signs() -> None:
+    call = Call(sync_id=uuid4(), body="{}", attempts=1, url="", sealed="")
+    headers = signed(call, secret="an old one", at=int(time.time()))
+    Webhook(base64.b64encode(b"an old one").decode()).verify(call.body, headers)
 
 
 def test_a_host_of_other_letters_is_called_by_its_ascii_name(front: Front) -> None:
@@ -234,7 +136,7 @@ def test_who_stood_still_meanwhile_says_nothing_of_a_later_try(engine: sa.Engine
     site_id = make_site(engine)
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE ingestion.sites SET webhook_url = 'x', webhook_secret = 'x'"))
-        announce(connection, site_id=site_id, sync_id=uuid4(), result={})
+        announce(connection, site_id=site_id, sync_id=uuid4(), result={}, at=datetime.now(UTC))
     (slow,) = take_due(engine)
     with engine.begin() as connection:  # its time is up
         connection.execute(sa.text("UPDATE ingestion.module_webhooks SET try_after = clock_timestamp()"))

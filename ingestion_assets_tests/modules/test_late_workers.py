@@ -133,3 +133,49 @@ def test_what_fails_in_the_database_says_nothing_of_what_was_sent(front: Front) 
         receipt = admin.get(f"/receipts/{answer.headers['X-Receipt-Id']}").text
     assert "not today" in receipt
     assert "hunter2" not in answer.text + receipt
+
+
+def refuse_site_info(front: Front, *, holding: str) -> None:
+    """Have PostgreSQL refuse the syncs whose `site_info` holds this."""
+    with front.engine.begin() as connection:
+        refuses = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'not today'; END$$"
+        connection.execute(sa.text(refuses))
+        condition = f"WHEN (NEW.site_info::text LIKE '%{holding}%')"
+        connection.execute(
+            sa.text(
+                f"CREATE TRIGGER t BEFORE UPDATE OF site_info ON ingestion.sites FOR EACH ROW {condition} EXECUTE FUNCTION refuse()"
+            )
+        )
+
+
+def test_a_payload_that_can_never_be_applied_does_not_keep_its_site_from_being_rebuilt(front: Front) -> None:
+    site_id, _ = front.site()
+    refuse_site_info(front, holding="bad")
+    sync(front, site_id, "1.0.0", minute=0)
+    with front.client() as admin:
+        sent = body([module("shop", "2.0.0")], minute=1) | {"site_info": {"bad": True}}
+        answer = admin.post(f"/sites/{site_id}/modules/sync", json=sent)
+        receipt = f"/receipts/{answer.headers['X-Receipt-Id']}"
+        assert admin.get(receipt).json()["state"] == "failed"
+        front.runs.paused = True
+        land(front, site_id, body([module("shop", "3.0.0")], minute=2))
+        front.runs.rebuild(site_id)
+        assert admin.get(receipt).json()["state"] == "failed"
+    assert stored(front.engine, site_id)["shop"]["version"] == "3.0.0"
+    front.runs.rebuild(site_id)
+    assert stored(front.engine, site_id)["shop"]["version"] == "3.0.0"
+
+
+def test_a_sync_that_a_lost_run_applied_survives_a_rebuild_without_it(front: Front) -> None:
+    """The rebuild comes between the end of the lost run's lease and the return of its payload."""
+    site_id, _ = front.site()
+    sync(front, site_id, "1.0.0", minute=0)
+    front.runs.paused = True
+    land(front, site_id, body([module("shop", "2.0.0")], minute=1))
+    lost = work_of(front, site_id, claimed(front, site_id, rebuild=False))
+    assert lost.done()[0].applied.state == "applied"
+    front.runs.rebuild(site_id)
+    with front.engine.begin() as connection:
+        claims.give_back(connection, lost.claim.claim_id, error={}, transient=True, delay_s=0, max_attempts=4)
+    front.runs.finish(claimed(front, site_id, rebuild=False))
+    assert stored(front.engine, site_id)["shop"]["version"] == "2.0.0"

@@ -21,7 +21,7 @@ from ingestion_assets.modules.sync import (
     NoSuchSiteError,
     RemovalGuard,
     apply_sync,
-    rebuild_site,
+    replay_site,
 )
 from ingestion_assets_tests.modules.replay import (
     START,
@@ -280,7 +280,7 @@ def test_every_instant_is_a_replay_of_the_syncs_up_to_it(
     before = tables(engine, site)
     by_id = {one.id: one for one in syncs}
     with engine.begin() as connection:
-        rebuild_site(connection, site, sorted(by_id), load=by_id.__getitem__, guard=GUARD)
+        replay_site(connection, site, list(by_id), load=by_id.__getitem__)
     assert tables(engine, site) == before
 
 

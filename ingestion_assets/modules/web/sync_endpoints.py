@@ -28,15 +28,15 @@ from ingestion_assets.frontdoor.receiving import Arrival, intake_refusals, let_i
 from ingestion_assets.frontdoor.request_headers import JSON
 from ingestion_assets.landing.drops import NewDrop, Receipt
 from ingestion_assets.landing.holding import let_go
-from ingestion_assets.modules import views
 from ingestion_assets.modules.attempts import attempts_of
-from ingestion_assets.modules.auditing import audited
-from ingestion_assets.modules.desk import desk, existing_site, site_to_read
 from ingestion_assets.modules.flow import NAME, site_drop
 from ingestion_assets.modules.inventory import inventory_before, syncs_of
-from ingestion_assets.modules.parameters import SECURED, Limit, SiteId, SyncId
 from ingestion_assets.modules.schema import ModuleSyncRequest, RequestError, SyncResponse, decode_request
 from ingestion_assets.modules.sites import scope
+from ingestion_assets.modules.web import views
+from ingestion_assets.modules.web.admission import admission, existing_site, site_to_read
+from ingestion_assets.modules.web.audit import audited
+from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId, SyncId
 
 router = APIRouter()
 
@@ -69,8 +69,8 @@ async def sync(
     started = door.clock.now()
     async with audited(request, site_id=site_id) as attempted:
         arrival = await let_in(request, flow=NAME, scopes=(scope(site_id),), media_types=JSON)
-        await desk(door).require_active(site_id)
-        verdict = await desk(door).limit(site_id)
+        await admission(door).require_active(site_id)
+        verdict = await admission(door).count(site_id)
         more = {"next_sync_after": (started + timedelta(seconds=verdict.next_after_s or 0.0)).isoformat()}
         if confirm_removals:
             more["confirm_removals"] = "true"

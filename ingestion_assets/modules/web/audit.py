@@ -1,18 +1,22 @@
-"""Every request to sync a site is noted, whatever comes of it."""
+"""Every request to sync a site is noted, whatever comes of it. What is kept of it, `modules.attempts` says."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.door import front_door
+from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.modules.attempts import Attempt
-from ingestion_assets.modules.desk import desk
+from ingestion_assets.modules.attempts import Attempt, note_attempt
+
+log = structlog.get_logger(__name__)
 
 GONE_AWAY = 499  # the sender hung up before the answer; the number that web servers log for it
 _WORDS = (
@@ -57,7 +61,21 @@ async def audited(request: Request, *, site_id: int) -> AsyncIterator[Attempted]
         attempted.status = GONE_AWAY
         raise
     finally:
-        await desk(door).note(_attempt(request, attempted, site_id=site_id, at=at))
+        await _note(door, _attempt(request, attempted, site_id=site_id, at=at))
+
+
+async def _note(door: FrontDoor, attempt: Attempt) -> None:
+    """Keep an attempt. While PostgreSQL is down refused ones are only logged; accepted ones are noted by their run."""
+
+    def write() -> None:
+        with door.engine.begin() as connection:
+            note_attempt(connection, attempt)
+
+    try:
+        await asyncio.get_running_loop().run_in_executor(door.threads, write)
+    except (SQLAlchemyError, OSError) as error:
+        said = str(error).splitlines()[:1]
+        log.warning("attempt_not_noted", site=attempt.site_id, status=attempt.status, error=said)
 
 
 def _attempt(request: Request, attempted: Attempted, *, site_id: int, at: datetime) -> Attempt:

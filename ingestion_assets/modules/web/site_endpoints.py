@@ -14,10 +14,10 @@ from ingestion_assets.frontdoor.json_bodies import json_body
 from ingestion_assets.frontdoor.openapi import keyed_errors, schema_of, takes
 from ingestion_assets.frontdoor.paging import NumberCursor, number_cursor, page
 from ingestion_assets.frontdoor.problems import Problem, error_item
-from ingestion_assets.modules import views
-from ingestion_assets.modules.desk import no_site, site_to_read
-from ingestion_assets.modules.parameters import SECURED, Limit, SiteId
 from ingestion_assets.modules.sites import create_site, list_sites, set_active
+from ingestion_assets.modules.web import views
+from ingestion_assets.modules.web.admission import no_site, site_to_read
+from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId
 from ingestion_assets.modules.webhook_addresses import ForbiddenAddressError, allowed_by, check_address
 from ingestion_assets.stores.sealing import sealer
 
@@ -37,7 +37,7 @@ class NewSiteRequest(BaseModel):
     url: Text | None = None
     webhook_url: Text | None = Field(
         None,
-        description="Called when a sync is done; see the documentation for its signature. None in a private network, unless a setting allows it.",
+        description="Called when a sync is done, in the format of Standard Webhooks. None in a private network, unless a setting allows it.",
         json_schema_extra={
             "pattern": r"^https?://([A-Za-z0-9-]+\.)*[A-Za-z0-9-]+(:[0-9]{1,5})?([/?]\S*)?$",
             "examples": ["https://example.com/hook"],

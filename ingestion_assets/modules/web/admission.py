@@ -1,36 +1,33 @@
-"""What the flow's endpoints share in one front door: the sites it knows, the rate limit by site, and the audit."""
+"""Whether a site may sync now: whether it is there and switched on, as far as that is known, and within its rate limit.
 
-import asyncio
+Whose key may act for a site is a matter of the front door's scopes; what becomes of a request is noted by `audit`.
+"""
+
 import time
 
-import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.limits import RateLimits, Verdict
 from ingestion_assets.frontdoor.problems import Problem, too_many_requests
-from ingestion_assets.modules.attempts import Attempt, note_attempt
 from ingestion_assets.modules.sites import Site, get_site, scope
 
 FRESH_S = 2.0
 REMEMBERED = 20_000
 
-log = structlog.get_logger(__name__)
 
-
-class Desk:
-    """Keeps what it was told of sites, so that their syncs are taken on while PostgreSQL is down."""
+class Admission:
+    """One front door's; it remembers which sites take syncs, so that these are taken on while PostgreSQL is down."""
 
     def __init__(self, door: FrontDoor) -> None:
         self._door = door
         self._active: dict[int, tuple[bool, float]] = {}
-        self.limits = RateLimits(
+        self._limits = RateLimits(
             policy=door.settings.sync_rate_limit, store_url=door.settings.redis_url, exact=True
         )
 
     async def close(self) -> None:
-        await self.limits.stop()
+        await self._limits.stop()
 
     async def require_active(self, site_id: int) -> None:
         """Raises `Problem` 404 for a site that is not there or switched off, 503 where that cannot be known."""
@@ -49,9 +46,9 @@ class Desk:
         if known is None or not known[0]:
             raise Problem(404, "There is no such site, or it is switched off.")
 
-    async def limit(self, site_id: int) -> Verdict:
+    async def count(self, site_id: int) -> Verdict:
         """Count one sync of a site. Raises `Problem` 429."""
-        verdict = await self.limits.judge(f"sync:{site_id}")
+        verdict = await self._limits.judge(f"sync:{site_id}")
         if not verdict.allowed:
             raise too_many_requests(
                 f"Rate limit exceeded: a site may sync {self._door.settings.sync_rate_limit}",
@@ -60,27 +57,10 @@ class Desk:
             )
         return verdict
 
-    async def note(self, attempt: Attempt) -> None:
-        """Keep an attempt. While PostgreSQL is down refused ones are only logged; accepted ones are noted by their run."""
 
-        def write() -> None:
-            with self._door.engine.begin() as connection:
-                note_attempt(connection, attempt)
-
-        try:
-            await asyncio.get_running_loop().run_in_executor(self._door.threads, write)
-        except (SQLAlchemyError, OSError) as error:
-            log.warning(
-                "attempt_not_noted",
-                site=attempt.site_id,
-                status=attempt.status,
-                error=str(error).splitlines()[:1],
-            )
-
-
-def desk(door: FrontDoor) -> Desk:
-    """The flow's desk in this front door."""
-    return door.resource("modules", lambda: Desk(door), lambda opened: opened.close())
+def admission(door: FrontDoor) -> Admission:
+    """The admission of this front door."""
+    return door.resource("modules", lambda: Admission(door), lambda opened: opened.close())
 
 
 async def site_to_read(request: Request, site_id: int) -> tuple[FrontDoor, Site]:

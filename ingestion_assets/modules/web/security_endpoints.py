@@ -10,12 +10,12 @@ from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.paging import NumberAndTextCursor, number_and_text_cursor, page
-from ingestion_assets.modules import views
-from ingestion_assets.modules.desk import site_to_read
 from ingestion_assets.modules.inventory import core_of, modules_of
-from ingestion_assets.modules.parameters import SECURED, Limit, SiteId
 from ingestion_assets.modules.schema import CORE
 from ingestion_assets.modules.security import sites_of_release
+from ingestion_assets.modules.web import views
+from ingestion_assets.modules.web.admission import site_to_read
+from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId
 
 router = APIRouter()
 

@@ -9,10 +9,10 @@ from ingestion_assets.frontdoor.instants import Instant
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.paging import NumberCursor, TextCursor, number_cursor, page, text_cursor
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.modules import views
-from ingestion_assets.modules.desk import site_to_read
 from ingestion_assets.modules.inventory import history_of, modules_of
-from ingestion_assets.modules.parameters import SECURED, Limit, SiteId
+from ingestion_assets.modules.web import views
+from ingestion_assets.modules.web.admission import site_to_read
+from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId
 
 router = APIRouter()
 
