@@ -135,8 +135,12 @@ def test_a_process_that_beats_for_itself_stops_when_its_work_stands_still(
     """As `dagster job execute &`: the thread that beats would go on for ever, and a background job is started deaf to SIGINT."""
     work = """if True:
         import threading
-        from ingestion_assets.orchestration.heartbeats import beating
-        with beating("by hand"):
+        from ingestion_assets.orchestration.heartbeats import Worker
+        from ingestion_assets.orchestration.worker_runs import WorkerRuns
+        from ingestion_assets.settings import load_settings
+        from ingestion_assets.stores.postgres import engine
+        runs = WorkerRuns(worker=Worker.here(), engine=engine(), settings=load_settings())
+        with runs.beating("by hand"):
             lock = threading.Lock()
             lock.acquire()
             lock.acquire()

@@ -7,6 +7,7 @@ import re
 import signal
 import ssl
 import time
+import uuid
 
 import dagster as dg
 import psutil
@@ -359,7 +360,7 @@ def test_a_run_whose_task_the_broker_lost_is_found(
 def test_a_dispatched_run_that_was_never_submitted_is_found(
     runs: Runs, broker: Broker, postgres_url: str
 ) -> None:
-    forgotten = runs.create("chain", tags={**DAY, DISPATCH_TAG: "landed"})
+    forgotten = runs.create("chain", tags={**DAY, DISPATCH_TAG: str(uuid.uuid4())})
     somebodys = runs.create("chain", tags=DAY)
     with redis.Redis.from_url(broker.server.url) as client:
         assert lost_launches.suspects(runs.instance, engine(postgres_url), client) == {forgotten}
