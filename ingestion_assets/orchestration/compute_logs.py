@@ -5,11 +5,13 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from dagster import DagsterInstance, Field, StringSource
-from dagster._core.storage.compute_log_manager import CapturedLogContext
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._serdes import ConfigurableClassData
 
 from ingestion_assets.orchestration import kept_events
+from ingestion_assets.orchestration.dagster_internals import (
+    CapturedLogContext,
+    ConfigurableClassData,
+    LocalComputeLogManager,
+)
 
 
 class SparingComputeLogManager(LocalComputeLogManager):

@@ -8,15 +8,18 @@ from functools import cached_property
 from typing import Any, Self
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
-from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
-from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
-from dagster._serdes import ConfigurableClassData
-from dagster._utils.tags import TagConcurrencyLimitsCounter
 
 from ingestion_assets.flows import all_flows
 from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration.broker_watch import BrokerWatch
+from ingestion_assets.orchestration.dagster_internals import (
+    IN_PROGRESS_RUN_STATUSES,
+    ConfigurableClassData,
+    QueuedRunCoordinator,
+    RunQueueConfig,
+    SubmitRunContext,
+    TagConcurrencyLimitsCounter,
+)
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
 from ingestion_assets.orchestration.queues import limits, slots, tags_at_submission
 from ingestion_assets.settings import load_settings

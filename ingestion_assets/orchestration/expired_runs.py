@@ -9,9 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.storage.dagster_run import FINISHED_STATUSES
-from dagster._core.storage.event_log import SqlEventLogStorage
 
+from ingestion_assets.orchestration.dagster_internals import FINISHED_STATUSES, SqlEventLogStorage
 from ingestion_assets.settings import load_settings
 
 RUNS_AT_ONCE = 500

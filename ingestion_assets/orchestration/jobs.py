@@ -1,12 +1,15 @@
 """The jobs: of a flow one that works on a claim and one that audits what is stored; else those of one op, by the clock."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.orchestration.queues import job_tags
+
+if TYPE_CHECKING:
+    from ingestion_assets.orchestration.dagster_internals import UnresolvedAssetJobDefinition
 
 MAX_RUNTIME_S = 3600
 
@@ -16,7 +19,7 @@ def flow_job(
     *,
     audits: Sequence[dg.AssetChecksDefinition],
     apart: Sequence[dg.AssetsDefinition] = (),
-) -> UnresolvedAssetJobDefinition:
+) -> "UnresolvedAssetJobDefinition":
     """The job that materializes the flow's asset group; wake, sensor, backfills and people run the same one.
 
     `audits` are the checks that read more than one claim, `apart` the assets that do not come from payloads; both have

@@ -6,9 +6,6 @@ from typing import Any, Self
 
 import sqlalchemy as sa
 from dagster import DagsterEvent, DagsterRun, DagsterRunStatus, Field, StringSource
-from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, ResumeRunContext, WorkerStatus
-from dagster._core.run_coordinator import QueuedRunCoordinator
-from dagster._serdes import ConfigurableClassData
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import (
     DAGSTER_CELERY_RUN_PRIORITY_TAG,
@@ -19,6 +16,14 @@ from kombu.exceptions import OperationalError
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.broker_watch import BrokerWatch
 from ingestion_assets.orchestration.celery_app import make_app, send_run
+from ingestion_assets.orchestration.dagster_internals import (
+    CheckRunHealthResult,
+    ConfigurableClassData,
+    LaunchRunContext,
+    QueuedRunCoordinator,
+    ResumeRunContext,
+    WorkerStatus,
+)
 from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres

@@ -5,13 +5,13 @@ from collections.abc import Iterable
 import redis
 import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
-from dagster._core.events import JobFailureData, RunFailureReason
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.celery_app import KEY_PREFIX
 from ingestion_assets.orchestration.celery_internals import tasks_in_broker
+from ingestion_assets.orchestration.dagster_internals import JobFailureData, RunFailureReason
 from ingestion_assets.orchestration.queues import QUEUES
 from ingestion_assets.orchestration.worker_runs import WorkerRuns
 

@@ -10,17 +10,19 @@ from contextlib import contextmanager
 import psycopg
 import tenacity
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
-from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.events import EngineEventData
-from dagster._core.execution.api import execute_run_iterator
-from dagster._core.origin import JobPythonOrigin
-from dagster._utils.error import serializable_error_info_from_exc_info
-from dagster._utils.interrupts import capture_interrupts
 from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from ingestion_assets.landing.run_tags import DISPATCH_TAG
+from ingestion_assets.orchestration.dagster_internals import (
+    DagsterExecutionInterruptedError,
+    EngineEventData,
+    JobPythonOrigin,
+    capture_interrupts,
+    execute_run_iterator,
+    serializable_error_info_from_exc_info,
+)
 from ingestion_assets.orchestration.heartbeats import OVER, Ending
 from ingestion_assets.orchestration.kept_events import sparing
 from ingestion_assets.orchestration.retries import what_failed

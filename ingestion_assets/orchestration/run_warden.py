@@ -14,10 +14,10 @@ from collections.abc import Sequence
 import psutil
 import redis
 from dagster import DagsterInstance, DagsterRunStatus
-from dagster._core.events import JobFailureData, RunFailureReason
 
 from ingestion_assets.orchestration import heartbeats, lost_launches
 from ingestion_assets.orchestration.celery_internals import tasks_held_by_worker
+from ingestion_assets.orchestration.dagster_internals import JobFailureData, RunFailureReason
 from ingestion_assets.orchestration.heartbeats import OVER, Ending, Heartbeat, Worker
 from ingestion_assets.orchestration.memory_watch import MemoryWatch
 from ingestion_assets.orchestration.progress import Progress, is_stopped

@@ -12,12 +12,14 @@ from typing import Any
 
 import sqlalchemy as sa
 from dagster import EventLogEntry, Field, IntSource, StringSource
-from dagster._core.storage.event_log import SqlEventLogStorageTable
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
-from dagster._core.storage.sql import create_engine
-from dagster._serdes import ConfigurableClassData
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 
+from ingestion_assets.orchestration.dagster_internals import (
+    AssetCheckExecutionsTable,
+    ConfigurableClassData,
+    SqlEventLogStorageTable,
+    create_engine,
+)
 from ingestion_assets.orchestration.kept_events import compact, has_come_true, is_kept
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import KEEPALIVE, driver_url

@@ -9,14 +9,16 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from dagster import AssetCheckKey, AssetKey, JobDefinition, RepositoryDefinition
-from dagster._core.code_pointer import CodePointer, ModuleCodePointer
-from dagster._core.definitions.job_base import IJob
-from dagster._core.definitions.reconstruct import (
+
+from ingestion_assets.orchestration.dagster_internals import (
+    CodePointer,
+    IJob,
+    JobPythonOrigin,
+    ModuleCodePointer,
+    loadable_targets_from_python_module,
     reconstruct_repository_def_from_pointer,
     repository_def_from_target_def,
 )
-from dagster._core.origin import JobPythonOrigin
-from dagster._core.workspace.autodiscovery import loadable_targets_from_python_module
 
 logger = logging.getLogger(__name__)
 

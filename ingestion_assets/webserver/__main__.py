@@ -6,10 +6,6 @@ import sys
 import click
 import uvicorn
 from dagster import DagsterInstance
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import WorkspaceFileTarget
-from dagster._utils.interrupts import setup_interrupt_handlers
-from dagster._utils.log import configure_loggers
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.cli import (
     DEFAULT_DB_STATEMENT_TIMEOUT,
@@ -18,6 +14,12 @@ from dagster_webserver.cli import (
 )
 from dagster_webserver.version import __version__
 
+from ingestion_assets.orchestration.dagster_internals import (
+    WorkspaceFileTarget,
+    WorkspaceProcessContext,
+    configure_loggers,
+    setup_interrupt_handlers,
+)
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.webserver.guard import ConfigurationError, Guard, Rules
 

@@ -1,0 +1,72 @@
+"""The private parts of Dagster that runs, storages and the webserver depend on; no other module of ours uses any.
+
+`test_dagster_internals.py` says which of them an upgrade has moved.
+"""
+
+from dagster._core.code_pointer import CodePointer, ModuleCodePointer
+from dagster._core.definitions.job_base import IJob
+from dagster._core.definitions.reconstruct import (
+    reconstruct_repository_def_from_pointer,
+    repository_def_from_target_def,
+)
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.events import EngineEventData, JobFailureData, RunFailureReason
+from dagster._core.execution.api import execute_run_iterator
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, ResumeRunContext, WorkerStatus
+from dagster._core.origin import JobPythonOrigin
+from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
+from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
+from dagster._core.storage.compute_log_manager import CapturedLogContext
+from dagster._core.storage.dagster_run import FINISHED_STATUSES, IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.sql import create_engine
+from dagster._core.workspace.autodiscovery import loadable_targets_from_python_module
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster._serdes import ConfigurableClassData
+from dagster._utils.error import serializable_error_info_from_exc_info
+from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
+from dagster._utils.log import configure_loggers
+from dagster._utils.tags import TagConcurrencyLimitsCounter
+
+__all__ = [
+    "FINISHED_STATUSES",
+    "IN_PROGRESS_RUN_STATUSES",
+    "AssetCheckExecutionsTable",
+    "CapturedLogContext",
+    "CheckRunHealthResult",
+    "CodePointer",
+    "ConfigurableClassData",
+    "DagsterExecutionInterruptedError",
+    "EngineEventData",
+    "IJob",
+    "JobFailureData",
+    "JobPythonOrigin",
+    "LaunchRunContext",
+    "LocalComputeLogManager",
+    "ModuleCodePointer",
+    "QueuedRunCoordinator",
+    "ResumeRunContext",
+    "RunFailureReason",
+    "RunQueueConfig",
+    "SqlEventLogStorage",
+    "SqlEventLogStorageTable",
+    "SubmitRunContext",
+    "TagConcurrencyLimitsCounter",
+    "UnresolvedAssetJobDefinition",
+    "WorkerStatus",
+    "WorkspaceFileTarget",
+    "WorkspaceProcessContext",
+    "capture_interrupts",
+    "configure_loggers",
+    "create_engine",
+    "execute_run_iterator",
+    "loadable_targets_from_python_module",
+    "reconstruct_repository_def_from_pointer",
+    "repository_def_from_target_def",
+    "serializable_error_info_from_exc_info",
+    "setup_interrupt_handlers",
+]
