@@ -8,7 +8,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
 from ingestion_assets.conversations import collections
-from ingestion_assets.conversations.messages import CHUNK_RECORDS
+from ingestion_assets.conversations.pieces import CHUNK_RECORDS
 from ingestion_assets.conversations.records import Record, parse, stamped
 from ingestion_assets.conversations.schema import decode_body
 from ingestion_assets.stores import mongo

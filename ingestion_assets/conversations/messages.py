@@ -7,7 +7,7 @@ that knows its drop and position: the repetition finds it as its own.
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -31,7 +31,7 @@ from ingestion_assets.conversations.batches import (
 )
 from ingestion_assets.conversations.collections import MESSAGES
 from ingestion_assets.conversations.facts_table import Fact, Key, Origin
-from ingestion_assets.conversations.parts import parts_of
+from ingestion_assets.conversations.pieces import CHUNK_RECORDS, Piece, chunked, pieces_of
 from ingestion_assets.conversations.records import (
     Invalid,
     Record,
@@ -40,14 +40,10 @@ from ingestion_assets.conversations.records import (
     same_content,
     stamped,
 )
-from ingestion_assets.conversations.schema import decode_body
-from ingestion_assets.landing.drops import LandedDrop, RecordOutcome
+from ingestion_assets.landing.drops import LandedDrop
 from ingestion_assets.stores.fencing import next_fence, only_taken, overtake, unless_newer
 
-CHUNK_RECORDS = 1000
-FIRST_CHUNK_RECORDS = 256  # the server gets to work early, then chunks grow
 CHUNKS_AHEAD = 2  # written or waiting to be, while the next one is parsed
-CHUNK_BYTES = 8 * 2**20
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +74,7 @@ def store_messages(
     run = _Storing(database=database, engine=engine, sanitize=sanitize, rebuild=rebuild)
     with ThreadPoolExecutor(1, thread_name_prefix="mongodb") as server:
         waiting: deque[tuple[_Chunk, Future[set[str]]]] = deque()
-        for pieces in _chunked(_pieces(drops, outcomes.append), chunk_records):
+        for pieces in chunked(pieces_of(drops, outcomes.append), chunk_records):
             chunk = run.prepare(pieces)
             waiting.append((chunk, server.submit(run.write, chunk)))
             if len(waiting) > CHUNKS_AHEAD:
@@ -89,41 +85,6 @@ def store_messages(
         outcome.rejects.sort(key=lambda reject: reject.position)
         outcome.warnings.sort(key=lambda warning: (warning["index"], warning["code"]))
     return outcomes
-
-
-_Piece = tuple[BatchOutcome, int, bytes, str | None]
-
-
-def _pieces(drops: Iterable[LandedDrop], opened: Callable[[BatchOutcome], None]) -> Iterator[_Piece]:
-    for drop in drops:
-        redriven = "redrive_of" in drop.attributes  # put together from records, wherever those came in
-        envelope = decode_body(drop.body, endpoint=None if redriven else drop.attributes.get("endpoint"))
-        unknown = RecordOutcome("rejected")
-        batch = BatchOutcome(drop, [unknown] * len(envelope.messages), parts_of(drop, envelope))
-        for part in batch.parts.unstorable:
-            batch.rejects.append(part.reject)
-            batch.errors.append({"part": part.name, "code": part.reject.code, "reason": part.reject.reason})
-        opened(batch)
-        for code in envelope.warnings if envelope.messages else ():
-            batch.warnings.append({"index": 0, "uuid": None, "code": code, "count": 1})
-        session = envelope.sessionId or drop.attributes.get("sessionId")
-        for position, raw in enumerate(envelope.messages):
-            yield batch, position, bytes(raw), session
-
-
-def _chunked(pieces: Iterable[_Piece], most_records: int) -> Iterator[list[_Piece]]:
-    chunk: list[_Piece] = []
-    size = 0
-    limit = min(FIRST_CHUNK_RECORDS, most_records)
-    for piece in pieces:
-        if chunk and (len(chunk) >= limit or size + len(piece[2]) > CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
-            limit = min(limit * 2, most_records)
-        chunk.append(piece)
-        size += len(piece[2])
-    if chunk:
-        yield chunk
 
 
 class _Storing:
@@ -137,7 +98,7 @@ class _Storing:
         self._fence: int | None = None  # of what a rebuild writes
         self._seen: dict[Key, Origin] = {}
 
-    def prepare(self, pieces: list[_Piece]) -> _Chunk:
+    def prepare(self, pieces: list[Piece]) -> _Chunk:
         """Parse, and decide what is to be written. Invalid records end here."""
         if self._rebuild:
             with self._engine.connect() as connection:

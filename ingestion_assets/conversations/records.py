@@ -9,7 +9,7 @@ it has to say in other fields. So it does where there is no uuid: all `mode` lin
 """
 
 import uuid as uuids
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -31,6 +31,7 @@ from ingestion_assets.conversations.json_values import (
     storable,
 )
 from ingestion_assets.conversations.preview import preview_of, without_active_html
+from ingestion_assets.conversations.shapes import KNOWN_TYPES, shape_of
 from ingestion_assets.conversations.timestamps import NoTimestampError, parse_timestamp, plausible
 
 MAX_DEPTH = 99  # BSON's 100, less the document around the record
@@ -40,44 +41,6 @@ MAX_DOCUMENT_BYTES = (
 MAX_UUID = 128
 MAX_COST = 100
 MAX_KEY = 256
-KNOWN_TYPES = frozenset(
-    [
-        "user",
-        "assistant",
-        "system",
-        "summary",
-        "progress",
-        "attachment",
-        "tool",
-        "file-history-snapshot",
-        "file-history-delta",
-        "queue-operation",
-        "pr-link",
-        "last-prompt",
-        "mode",
-        "permission-mode",
-        "atis-latch",
-        "ai-title",
-        "custom-title",
-        "agent-name",
-        "bridge-session",
-        "cost-state",
-        "frame-link",
-        "artifact",
-        "continued-in",
-        "fork-context-ref",
-        "content-replacement",
-        "ended-by-model",
-        "tag",
-        "relocated",
-        "agent-color",
-        "agent-setting",
-        "history-suppression",
-        "attribution-snapshot",
-        "started",
-        "result",
-    ]
-)
 _NAMESPACE = uuids.UUID("6f0a2f5e-1d0b-5f0e-9a37-6a1f6d2b7c11")
 
 
@@ -198,7 +161,7 @@ def _record(decoded: Decoded, *, default_session: str | None, sanitize: bool) ->
         document["waiting_for"] = waits_for
     return Record(
         identity, session_id, uuid, kind, timestamp, digest, document, facts,
-        _shape(record, kind, facts.version), tuple(warnings),
+        shape_of(record, kind, facts.version), tuple(warnings),
     )  # fmt: skip
 
 
@@ -300,36 +263,12 @@ def _cost(record: dict[str, Any]) -> float | int | None:
     return found
 
 
-def _shape(record: dict[str, Any], kind: str, version: str | None) -> tuple[Any, ...]:
-    """What format drift looks at: the keys of the record and of what lies one level into its payload."""
-    message, data, attachment = record.get("message"), record.get("data"), record.get("attachment")
-    return (
-        version, kind, tuple(record),
-        tuple(message) if isinstance(message, dict) else None,
-        tuple(data) if isinstance(data, dict) else None,
-        tuple(attachment) if isinstance(attachment, dict) else None,
-    )  # fmt: skip
-
-
-def paths_of(shapes: Iterable[tuple[Any, ...]]) -> dict[str, set[str]]:
-    """Types and field paths of `Record.shape`s, by client version ('' where a line names none)."""
-    found: dict[str, set[str]] = {}
-    for version, kind, fields, message, data, attachment in shapes:
-        paths = found.setdefault(version or "", set())
-        paths.add(kind)
-        paths.update(f"{kind}.{name}" for name in fields)
-        for parent, inner in (("message", message), ("data", data), ("attachment", attachment)):
-            paths.update(f"{kind}.{parent}.{name}" for name in inner or ())
-    return found
-
-
 __all__ = [
     "Invalid",
     "Record",
     "message_id",
     "original",
     "parse",
-    "paths_of",
     "same_content",
     "stamped",
 ]

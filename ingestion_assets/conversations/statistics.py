@@ -14,14 +14,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import sqlalchemy as sa
 import structlog
-from bson.decimal128 import Decimal128, create_decimal128_context
 from bson.errors import BSONError
 from pymongo import DeleteOne
 from pymongo.database import Database
@@ -30,18 +28,20 @@ from sqlalchemy.exc import DataError
 
 from ingestion_assets.conversations import statistics_sql as sql
 from ingestion_assets.conversations.collections import MESSAGES, PROJECTS, SESSIONS
-from ingestion_assets.conversations.facts import USAGE
 from ingestion_assets.conversations.facts_table import retry_on_deadlock
-from ingestion_assets.conversations.projects import Project, project_at, project_of
+from ingestion_assets.conversations.projects import project_of
 from ingestion_assets.conversations.records import message_id
+from ingestion_assets.conversations.statistics_documents import (
+    Correction,
+    project_document,
+    removed_document,
+    session_document,
+)
 from ingestion_assets.stores.error_text import text_of
 from ingestion_assets.stores.fencing import unless_newer, update_fenced, write_fenced
 
 SESSIONS_AT_ONCE = 500
-MOST_ENTRIES = 1000  # of a list or mapping in a document: what is more only counts in its sums
-OTHERS = "(others)"
 _OF_THE_DATA = (BSONError, BulkWriteError, DataError, ArithmeticError, ValueError)
-_DECIMAL128 = create_decimal128_context()
 
 log = structlog.get_logger(__name__)
 
@@ -111,18 +111,18 @@ def refresh_projects(*, database: Database[Any], engine: sa.Engine) -> Refreshed
             return Refreshed()
         ids = [row.project_id for row in stale]
         totals = {row.project_id: row for row in connection.execute(sql.PROJECT_TOTALS, {"ids": ids})}
-        corrections: dict[UUID, list[_Correction]] = {}
+        corrections: dict[UUID, list[Correction]] = {}
         for row in connection.execute(sql.FORK_CORRECTIONS, {"ids": ids}):
             corrections.setdefault(row.project_id, []).append(
-                _Correction(row.sign, row.tokens or {}, row.tools or {}, row.cost)
+                Correction(row.sign, row.tokens or {}, row.tools or {}, row.cost)
             )
         for row in connection.execute(sql.COUNTER_CORRECTIONS, {"ids": ids}):
-            corrections.setdefault(row.project_id, []).append(_Correction(1, {}, {}, row.cost))
+            corrections.setdefault(row.project_id, []).append(Correction(1, {}, {}, row.cost))
         now = datetime.now(UTC)
         documents = [
-            _project_document(row, totals[row.project_id], corrections.get(row.project_id, ()), now)
+            project_document(row, totals[row.project_id], corrections.get(row.project_id, ()), now)
             if row.project_id in totals
-            else _removed_document(row, now)
+            else removed_document(row, now)
             for row in stale
         ]
         write_fenced(connection, database[PROJECTS], documents, fence=fence)
@@ -205,118 +205,10 @@ def _refresh(
             project.id,
             {"project_id": project.id, "path": project.path, "drop_id": row.touched_by, "created_at": now},
         )
-        documents.append(_session_document(row, project, cost, now))
+        documents.append(session_document(row, project, cost, now))
     write_fenced(connection, database[SESSIONS], documents, fence=fence)
     connection.execute(sql.ADD_PROJECTS, {"rows": msgspec.json.encode(list(projects.values())).decode()})
     connection.execute(
         sql.SESSIONS_DONE,
         {"rows": msgspec.json.encode(rows).decode(), "ids": [row["session_id"] for row in rows]},
     )
-
-
-def _session_document(
-    row: sa.Row[Any], project: Project, cost: Decimal | None, now: datetime
-) -> dict[str, Any]:
-    return {
-        "_id": row.session_id,
-        "sessionId": row.session_id,
-        "projectId": str(project.id),
-        "projectName": project.name,
-        "cwd": row.first_cwd,
-        "startedAt": row.started_at,
-        "endedAt": row.ended_at,
-        "messageCount": row.messages,
-        "messageCountByType": _most_frequent(row.by_type),
-        "totalCost": _money(cost),
-        "costSource": None if cost is None else "messages" if row.cost is not None else "cost-state",
-        "tokensByModel": _tokens_by_model(row.tokens or {}),
-        "tokens": _sum_of_models(row.tokens or {}),
-        "serverToolUse": _most_frequent(row.tools or {}),
-        "summaries": (row.summaries or [])[:MOST_ENTRIES],
-        "titles": (row.titles or [])[:MOST_ENTRIES],
-        "versions": (row.versions or [])[:MOST_ENTRIES],
-        "createdBy": str(row.created_by),
-        "createdAt": row.created_at,
-        "updatedAt": now,
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class _Correction:
-    """What is to be added to the sums of a project's sessions (`sign` 1) or taken from them (-1)."""
-
-    sign: int
-    tokens: Mapping[str, Sequence[Any]]
-    tools: Mapping[str, Any]
-    cost: Decimal | None
-
-
-def _project_document(
-    row: sa.Row[Any], totals: sa.Row[Any], corrections: Sequence[_Correction], now: datetime
-) -> dict[str, Any]:
-    project = project_at(totals.spelled or row.path)
-    tokens: dict[str, list[int]] = {
-        model: [int(amount) for amount in amounts] for model, amounts in (totals.tokens or {}).items()
-    }
-    tools: dict[str, int] = {tool: int(uses) for tool, uses in (totals.tools or {}).items()}
-    cost = totals.cost
-    for correction in corrections:
-        if correction.cost is not None:
-            cost = (cost or 0) + correction.sign * correction.cost
-        for model, amounts in correction.tokens.items():
-            sums = tokens.setdefault(model, [0] * len(USAGE))
-            for position, amount in enumerate(amounts):
-                sums[position] += correction.sign * int(amount)
-        for tool, uses in correction.tools.items():
-            tools[tool] = tools.get(tool, 0) + correction.sign * int(uses)
-    tokens = {model: amounts for model, amounts in tokens.items() if model in (totals.tokens or {})}
-    return {
-        "_id": str(row.project_id),
-        "name": project.name,
-        "path": project.path,
-        "stats": {
-            "message_count": totals.messages,
-            "session_count": totals.sessions,
-            "cost": _money(cost),
-            "tokens": _sum_of_models(tokens),
-            "tokens_by_model": _tokens_by_model(tokens),
-            "server_tool_use": _most_frequent(tools),
-            "first_activity": totals.started_at,
-            "last_activity": totals.ended_at,
-        },
-        "createdBy": str(row.created_by),
-        "createdAt": row.created_at,
-        "updatedAt": now,
-    }
-
-
-def _removed_document(row: sa.Row[Any], now: datetime) -> dict[str, Any]:
-    return {"_id": str(row.project_id), "name": project_at(row.path).name, "path": row.path, "removedAt": now}
-
-
-def _tokens_by_model(tokens: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
-    """A list, because model names hold dots."""
-    return [
-        {"model": model, **{name: int(amount) for name, amount in zip(USAGE, tokens[model], strict=True)}}
-        for model in sorted(tokens)[:MOST_ENTRIES]
-    ]
-
-
-def _most_frequent(counts: Mapping[str, int]) -> dict[str, int]:
-    """In order of their names; what is too much to list is one entry, so that the sum stays."""
-    names = sorted(counts, key=lambda name: (-counts[name], name))
-    kept = {name: counts[name] for name in sorted(names[:MOST_ENTRIES])}
-    others = sum(counts[name] for name in names[MOST_ENTRIES:])
-    return kept | ({OTHERS: kept.get(OTHERS, 0) + others} if others else {})
-
-
-def _sum_of_models(tokens: Mapping[str, Sequence[Any]]) -> dict[str, int]:
-    return {
-        name: sum(int(amounts[position]) for amounts in tokens.values())
-        for position, name in enumerate(USAGE)
-    }
-
-
-def _money(cost: Decimal | None) -> Decimal128 | None:
-    """Rounded to the 34 digits that Decimal128 has."""
-    return None if cost is None else Decimal128(_DECIMAL128.create_decimal(cost))

@@ -14,7 +14,7 @@ from ingestion_assets.conversations.batches import BatchOutcome
 from ingestion_assets.conversations.flow import NAME
 from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
 from ingestion_assets.conversations.messages import store_messages
-from ingestion_assets.conversations.records import paths_of
+from ingestion_assets.conversations.shapes import paths_of
 from ingestion_assets.conversations.statistics import Created, Refreshed
 from ingestion_assets.conversations.todos import NOTHING, Kept, store_configs, store_todos
 from ingestion_assets.landing import drift

@@ -21,10 +21,10 @@ from ingestion_assets.conversations.records import (
     message_id,
     original,
     parse,
-    paths_of,
     stamped,
 )
 from ingestion_assets.conversations.schema import decode_body, decode_envelope
+from ingestion_assets.conversations.shapes import paths_of
 from ingestion_assets.conversations.timestamps import parse_timestamp
 from ingestion_assets_tests.conversations.stored import landed
 

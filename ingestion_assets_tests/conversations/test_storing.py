@@ -14,7 +14,7 @@ from ingestion_assets.conversations import facts_table, statistics, statistics_s
 from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
 from ingestion_assets.conversations.messages import store_messages
-from ingestion_assets.conversations.records import paths_of
+from ingestion_assets.conversations.shapes import paths_of
 from ingestion_assets.conversations.statistics import Created, created_by, refresh_projects, refresh_sessions
 from ingestion_assets.conversations.todos import NOTHING, store_configs, store_todos
 from ingestion_assets.landing import drift
