@@ -29,7 +29,9 @@ def _merged(flows: Collection[str], of_flow: dict[str, dg.Definitions]) -> dg.De
         retention_definitions(known),
         key_retention_definitions(known),
         run_retention_definitions(),
-        dg.Definitions(sensors=[reconciliation_sensor(known)], executor=dg.in_process_executor),
+        dg.Definitions(
+            sensors=[reconciliation_sensor(known, found=list(found.flows))], executor=dg.in_process_executor
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
-from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.flows import FLOW_NAME, Flow
 from ingestion_assets.settings import load_settings
 
 GROUP = "ingestion_assets.flows"
@@ -23,7 +23,7 @@ BUILT_IN = (
     "ingestion_assets.entities.flow:ENTITIES",
     "ingestion_assets.modules.flow:MODULES",
 )
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_NAME = re.compile(FLOW_NAME)
 _TAKEN = frozenset({"landing", "retention", "run_retention", "key_retention", "default"})
 """Names of the spine's own jobs and asset groups."""
 _TAKEN_SCOPES = frozenset({"read", "admin"})

@@ -14,7 +14,7 @@ from types import FrameType
 import uvicorn
 
 from ingestion_assets.flows import installed, parts
-from ingestion_assets.frontdoor.app import FrontDoorApp, build_app
+from ingestion_assets.frontdoor.app import OWN, FrontDoorApp, build_app
 from ingestion_assets.frontdoor.connections import raise_descriptor_limit
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.flow_http import without_clashes
@@ -42,7 +42,7 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
     """
     found = installed()
     flows = found.flows
-    https, faults = parts(found, "http", without_clashes())
+    https, faults = parts(found, "http", without_clashes(OWN))
     if launch is None:
         launch = GraphqlLauncher(
             url=settings.dagster_url,

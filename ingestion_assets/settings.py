@@ -8,8 +8,9 @@ running stack; the programs of the stack itself do without), and from the defaul
 import ipaddress
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
+import pydantic_core
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -294,7 +295,7 @@ class FlowSettings(BaseSettings):
     Read them with `load_flow_settings`.
     """
 
-    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True)
 
 
 FlowSettingsT = TypeVar("FlowSettingsT", bound=FlowSettings)
@@ -337,11 +338,29 @@ def load_flow_settings(kind: type[FlowSettingsT]) -> FlowSettingsT:
     return kind() if own else kind(_env_file=load_settings().home / STACK_ENV_FILE)  # pyright: ignore[reportCallIssue]
 
 
+def secrets_of_flows() -> set[str]:
+    """The variables that hold a secret among the settings of the flows that are loaded."""
+    return {
+        f"{kind.model_config.get('env_prefix', '')}{name.upper()}"
+        for kind in FlowSettings.__subclasses__()
+        for name, field in kind.model_fields.items()
+        if SecretStr in (field.annotation, *get_args(field.annotation))
+    }
+
+
 def as_environment(settings: BaseSettings) -> dict[str, str]:
     """The variables of what is not left to the defaults."""
     given = settings.model_dump(exclude_unset=True, exclude_none=True)
     prefix = settings.model_config.get("env_prefix", "")
     return {
-        f"{prefix}{name.upper()}": value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+        f"{prefix}{name.upper()}": value.get_secret_value()
+        if isinstance(value, SecretStr)
+        else _as_text(value)
         for name, value in given.items()
     }
+
+
+def _as_text(value: Any) -> str:
+    """As pydantic reads it from a variable: collections as JSON."""
+    plain = isinstance(value, list | tuple | set | frozenset | dict)
+    return pydantic_core.to_json(value).decode() if plain else str(value)

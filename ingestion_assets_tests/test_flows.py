@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fastapi import APIRouter
 
 from ingestion_assets.flows import Offered, parts, read
-from ingestion_assets.frontdoor.flow_http import told
+from ingestion_assets.frontdoor.app import OWN
+from ingestion_assets.frontdoor.flow_http import ClashError, FlowHttp, told, without_clashes
+from ingestion_assets.landing.flows import Flow
 
 PROJECT = Path(__file__).parents[1]
 FLOW = """
@@ -164,3 +167,11 @@ def test_a_command_whose_name_is_taken_is_left_out_with_a_sentence(tmp_path: Pat
     assert "The command up of greedy is left out: the name is taken." in done.stderr
     assert "Start the whole stack" in done.stdout
     assert "Fine." in done.stdout
+
+
+@pytest.mark.parametrize("path", ["/health", "/api/v1/tickets", "/docs", "/{anything:path}"])
+def test_a_flow_takes_no_address_of_the_front_door(path: str) -> None:
+    router = APIRouter()
+    router.add_api_route(path, lambda: None, methods=["GET", "POST"])
+    with pytest.raises(ClashError, match=r"front door|of others"):
+        without_clashes(OWN)(Flow(name="notes"), FlowHttp(routers=[router]))

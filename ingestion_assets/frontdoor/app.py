@@ -35,6 +35,11 @@ from ingestion_assets.frontdoor.problems import Problem, error_item, invalid, un
 from ingestion_assets.frontdoor.query import known_parameters
 from ingestion_assets.frontdoor.websockets import close_for
 
+OWN = [
+    module.router for module in (receipts, receipt_control, receipt_events, tickets, rejects, drift, health)
+]
+"""The routers of the front door itself."""
+
 SERVICE = "ingestion"
 PAUSE_S = 5.0
 DESCRIPTION = (
@@ -99,8 +104,7 @@ def build_app(
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid)
     of_flows = [router for flow in flows for router in flow.routers]
-    own = (receipts, receipt_control, receipt_events, tickets, rejects, drift, health)
-    for router in (*of_flows, *(module.router for module in own)):
+    for router in (*OWN, *of_flows):
         app.include_router(router)
     app.openapi = lambda: describe(app, told(flow.schemas for flow in flows))
 

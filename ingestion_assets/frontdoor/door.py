@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import UUID
@@ -51,7 +51,7 @@ log = structlog.get_logger(__name__)
 
 
 class FrontDoor:
-    """One front door. `flows` are those whose rejects can be redriven here, `channels` what flows notify of beside the spine."""
+    """One front door. `flows` are those whose rejects can be redriven here."""
 
     def __init__(
         self,
@@ -60,7 +60,6 @@ class FrontDoor:
         storage: LandingStorage,
         flows: Mapping[str, Flow],
         waker: Waker,
-        channels: Collection[str] = (),
     ) -> None:
         url = settings.require("postgres_url")
         self.settings = settings
@@ -97,7 +96,7 @@ class FrontDoor:
             conninfo=driver_url(url, "psycopg")
             .set(drivername="postgresql")
             .render_as_string(hide_password=False),
-            channels=(FINISHED, LANE_FREE, PROGRESS, *channels),
+            channels=(FINISHED, LANE_FREE, PROGRESS),
             on_listening=lambda: waker.wake_all(flows),
         )
         self.notifications.observe(FINISHED, self._note_finished)

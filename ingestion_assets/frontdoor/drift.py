@@ -13,6 +13,7 @@ from ingestion_assets.frontdoor.door import front_door, ledger_needed
 from ingestion_assets.frontdoor.openapi import keyed_errors, secured
 from ingestion_assets.frontdoor.paging import IdAndTextsCursor, id_and_texts_cursor, page
 from ingestion_assets.landing import drift
+from ingestion_assets.landing.flows import FLOW_NAME
 
 router = APIRouter(prefix="/api/v1", tags=["operations"])
 
@@ -49,7 +50,7 @@ class DriftPage(BaseModel):
 async def read_drift(
     request: Request,
     flow: Annotated[
-        str | None, Query(max_length=64, pattern="^[a-z_]+$", description="Only of this flow.")
+        str | None, Query(max_length=64, pattern=FLOW_NAME, description="Only of this flow.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=500, description="Most items in one page.")] = 100,
     cursor: IdAndTextsCursor = None,

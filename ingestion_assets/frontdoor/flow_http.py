@@ -48,13 +48,21 @@ class ClashError(Exception):
     """Two flows want the same address; says which."""
 
 
-def without_clashes() -> Callable[[Flow, Any], FlowHttp]:
-    """Makes what flows have at the front door, one after the other. Raises `ClashError` for an address that is taken."""
-    taken: dict[tuple[str, str], str] = {}
+def without_clashes(own: Iterable[APIRouter]) -> Callable[[Flow, Any], FlowHttp]:
+    """Makes what flows have at the front door, one after the other, beside the front door's `own` routers.
+
+    Raises `ClashError` for an address that is taken, or that takes those of others.
+    """
+    taken = dict.fromkeys(_addresses(FlowHttp(routers=list(own))), "the front door")
+    for page in ("/openapi.json", "/docs"):
+        taken["GET", page] = "the front door"
 
     def made(flow: Flow, part: Any) -> FlowHttp:
         http: FlowHttp = part if isinstance(part, FlowHttp) else part()
         addresses = set(_addresses(http))
+        for method, path in sorted(addresses):
+            if path.startswith("/{"):
+                raise ClashError(f"{method} {path} takes the addresses of others")
         for method, path in sorted(addresses & taken.keys()):
             raise ClashError(f"{method} {path} is an address of {taken[method, path]} already")
         taken.update(dict.fromkeys(addresses, flow.name))

@@ -14,7 +14,7 @@ from ingestion_assets.flows import all_flows
 from ingestion_assets.frontdoor.tokens import digest, new_token, parse_scopes
 from ingestion_assets.landing.flows import Scope
 
-RESERVED_NAMES = frozenset({"admin", "inbox"})
+RESERVED_NAMES = frozenset({"admin", "inbox", "queue"})
 
 api_keys = sa.Table(
     "api_keys",

@@ -72,6 +72,7 @@ class OuterLayer:
         method = scope["method"]
         if method == "HEAD":  # as GET; the server leaves out the body, as it goes by the scope that it made
             scope = {**scope, "method": "GET"}
+            scope["state"]["head"] = True  # for answers that end with their client
         direct = self._direct.get((method, scope["path"]))
         try:
             if direct is None:

@@ -69,6 +69,8 @@ async def follow_receipt(
     seen = last_event_id_header or last_event_id
     if receipt.state in OVER and version(receipt) == seen:
         return Response(status_code=204)
+    if request.scope["state"].get("head"):
+        return Response(media_type="text/event-stream")
     door.streams.check()
     return EventStream(_event_stream(door, receipt, seen, request.receive), {})
 

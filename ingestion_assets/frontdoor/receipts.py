@@ -15,6 +15,7 @@ from ingestion_assets.frontdoor.receipt_view import ReceiptPage, ReceiptView, Re
 from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.landing import ledger
 from ingestion_assets.landing.drops import Receipt
+from ingestion_assets.landing.flows import FLOW_NAME
 
 router = APIRouter(prefix="/api/v1/receipts", tags=["receipts"])
 
@@ -35,7 +36,7 @@ ReceiptId = Annotated[
 async def list_receipts(
     request: Request,
     flow: Annotated[
-        str | None, Query(max_length=64, pattern="^[a-z_]+$", description="Only of this flow.")
+        str | None, Query(max_length=64, pattern=FLOW_NAME, description="Only of this flow.")
     ] = None,
     state: Annotated[
         Literal["landed", "claimed", "held", "done", "failed"] | None,

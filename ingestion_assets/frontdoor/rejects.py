@@ -16,6 +16,7 @@ from ingestion_assets.frontdoor.openapi import keyed_errors, secured
 from ingestion_assets.frontdoor.paging import IdCursor, id_cursor, listed
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.landing import redriving, rejects
+from ingestion_assets.landing.flows import FLOW_NAME
 from ingestion_assets.landing.ledger import Page
 from ingestion_assets.landing.redriving import Redriven, UnknownFlowError
 from ingestion_assets.landing.rejects import StoredReject
@@ -30,7 +31,7 @@ REDRIVE_S = 120.0
 RejectId = Annotated[
     UUID, Path(description="The reject's id.", examples=["0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"])
 ]
-OfFlow = Annotated[str | None, Query(max_length=64, pattern="^[a-z_]+$", description="Only of this flow.")]
+OfFlow = Annotated[str | None, Query(max_length=64, pattern=FLOW_NAME, description="Only of this flow.")]
 OfReceipt = Annotated[UUID | None, Query(description="Only of this payload.")]
 OfKind = Annotated[Literal["invalid", "conflict", "payload"] | None, Query(description="Only of this kind.")]
 Since = Annotated[Instant | None, Query(description="Only those kept at or after this time (RFC 3339).")]

@@ -1,6 +1,7 @@
 """WebSocket connections as the server holds them: uvicorn's, counted among the connections of this process."""
 
 import asyncio
+import logging
 from typing import Any, cast
 
 from ingestion_assets.frontdoor.uvicorn_internals import WebSocketsSansIOProtocol
@@ -9,6 +10,9 @@ PING_EVERY_S = 20.0
 PONG_WITHIN_S = 20.0
 MOST_MESSAGE_BYTES = 2**20
 
+_quiet = logging.getLogger(f"{__name__}.quiet")
+_quiet.setLevel(logging.ERROR)
+
 
 class GuardedWebSocket(WebSocketsSansIOProtocol):
     """Idle until its handshake is done, so that those which nobody lets in are closed first where there are too many."""
@@ -16,6 +20,9 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._since = self.loop.time()
+        # Handshakes hold keys and tickets; what is to be known of them the request log says.
+        self.logger = self.conn.logger = _quiet
+        self.conn.debug = False
 
     async def send(self, message: Any) -> None:
         await super().send(message)

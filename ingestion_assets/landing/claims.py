@@ -81,8 +81,9 @@ def claim_landed(
     dispatch_id: UUID | None,
     max_bytes: int,
     lease_s: float,
+    max_drops: int = MAX_DROPS,
 ) -> Claim:
-    """Take what has landed in a lane, oldest first, up to `max_bytes` (at least one drop).
+    """Take what has landed in a lane, oldest first, up to `max_drops` of `max_bytes` together (at least one drop).
 
     A drop that was in two lost or failed runs already is taken alone, so that a poisonous one fails alone; whether one of
     those is taken or the others are, the oldest decides, so that neither waits for ever. What this run holds from an
@@ -128,7 +129,7 @@ def claim_landed(
             "claim_id": claim_id,
             "run_id": run_id,
             "isolate_from": ISOLATE_FROM_ATTEMPT,
-            "max_drops": MAX_DROPS,
+            "max_drops": max_drops,
             "max_bytes": max_bytes,
         },
     ).all()

@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from ingestion_assets.landing.drops import AcceptedFacts
 from ingestion_assets.landing.tables import drops
 
-_OPEN = ("landed", "claimed")
+_OPEN = sa.or_(
+    drops.c.state.in_(("landed", "claimed")), sa.and_(drops.c.state == "held", drops.c.wanted == "pause")
+)
 _ENDED = ("done", "failed")
 
 
@@ -37,7 +39,7 @@ def count_open_before(
     query = sa.select(sa.func.count()).where(
         drops.c.flow == drop.flow,
         drops.c.partition == drop.partition,
-        drops.c.state.in_(_OPEN),
+        _OPEN,
         drops.c.principal == drop.principal,
         drops.c.id < drop.id,
         ~_among(apart_from),

@@ -25,6 +25,7 @@ _FINISH = sa.text(f"""
         state = CASE WHEN {_GOES_BACK} THEN {STATE_BACK} ELSE outcome.state END,
         wanted = CASE WHEN {_GOES_BACK} THEN wanted END,
         claim = CASE WHEN {_GOES_BACK} THEN NULL ELSE claim END,
+        attempts = CASE WHEN {_GOES_BACK} THEN 0 ELSE attempts END,
         queued_at = CASE WHEN {_GOES_BACK} THEN clock_timestamp() ELSE queued_at END,
         finished_at = CASE WHEN outcome.state IN ('done', 'failed') OR {_GOES_BACK} AND wanted = 'cancel'
                       THEN clock_timestamp() END,
@@ -39,7 +40,7 @@ _FINISH = sa.text(f"""
 def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutcome]) -> None:
     """End the drops of a claim, keep their outcomes, free the lanes and tell the waiting.
 
-    Those that are unfinished go back, to be taken again at once, unless somebody wants them to pause or be cancelled. Drops of
+    Those that are unfinished go back, to be taken again at once (and with all their attempts: the run came on), unless somebody wants them to pause or be cancelled. Drops of
     a rebuild that were done before keep the receipt they gave. Raises `ClaimLostError`, and then writes nothing.
     """
     expected = {drop.id for drop in claim.drops if not (claim.rebuild and drop.state == "done")}

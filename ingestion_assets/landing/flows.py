@@ -23,6 +23,8 @@ class Body:
     subject: str | None = None
 
 
+FLOW_NAME = r"^[a-z][a-z0-9_]{0,62}$"
+
 Compose = Callable[[Sequence[bytes], Mapping[str, str]], Body]
 
 
@@ -37,7 +39,8 @@ class Runs:
     `queue` is the Celery queue whose workers take them, `at_once` how many of them run side by side (as many as the queue
     has workers where it is None), `longest_s` after how many seconds Dagster ends a run (a day at most), `waits_normally_s`
     how many seconds a payload may wait for its run before waiting counts as a fault (new ones are turned away from
-    `TOO_LONG` times that on), `priority` what goes first where several wait (higher first, then the oldest).
+    `TOO_LONG` times that on), `priority` what goes first where several wait (higher first, then the oldest). A run takes what
+    has landed in its lane together, `claim_at_most` payloads where that is bounded: one where each is work of hours.
     """
 
     queue: str = "default"
@@ -45,10 +48,13 @@ class Runs:
     longest_s: float = 3600.0
     waits_normally_s: float = 300.0
     priority: int = 0
+    claim_at_most: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.longest_s <= LONGEST_S:
             raise ValueError(f"a run may take {LONGEST_S} s at most, not {self.longest_s} s")
+        if self.claim_at_most is not None and self.claim_at_most < 1:
+            raise ValueError(f"a run must be able to take at least one payload, not {self.claim_at_most}")
         if self.at_once is not None and self.at_once < 1:
             raise ValueError(f"at least one run must be able to go on at once, not {self.at_once}")
 

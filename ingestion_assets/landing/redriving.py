@@ -120,6 +120,7 @@ def take_again(engine: sa.Engine, reject: StoredReject) -> UUID:
             .where(drops.c.id == reject.receipt, drops.c.state == "failed")
             .values(
                 state="landed",
+                wanted=None,
                 attempts=0,
                 deferrals=0,
                 not_before=None,

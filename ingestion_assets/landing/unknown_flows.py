@@ -1,6 +1,6 @@
 """Payloads of flows that are not there: nobody would ever take them, so they end as failed, kept whole for redriving."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import msgspec
 import sqlalchemy as sa
@@ -26,7 +26,7 @@ _FLOWS = sa.text("""
 """)
 
 
-def fail(connection: sa.Connection, *, known: Sequence[str], grace_s: float = GRACE_S) -> int:
+def fail(connection: sa.Connection, *, known: Collection[str], grace_s: float = GRACE_S) -> int:
     """End what has waited for other flows than those known for so long; gives the number of payloads."""
     ended = 0
     for flow in set(connection.scalars(_FLOWS)) - set(known):

@@ -39,11 +39,13 @@ _PAUSE = sa.text("""
 """).bindparams(paused=ERRORS_OF["paused"])
 _CANCEL = sa.text("""
     UPDATE ingestion.drops SET wanted = 'cancel',
-        state = CASE state WHEN 'claimed' THEN state ELSE 'failed' END,
-        finished_at = CASE WHEN state <> 'claimed' THEN coalesce(finished_at, clock_timestamp()) END,
-        errors = CASE state WHEN 'claimed' THEN errors ELSE CAST(:cancelled AS jsonb) END
-    WHERE id = :id AND (state IN ('landed', 'claimed', 'held') OR state = 'failed' AND wanted = 'cancel')
-    RETURNING id, state
+        state = CASE drops.state WHEN 'claimed' THEN drops.state ELSE 'failed' END,
+        finished_at = CASE WHEN drops.state <> 'claimed' THEN coalesce(finished_at, clock_timestamp()) END,
+        errors = CASE drops.state WHEN 'claimed' THEN errors ELSE CAST(:cancelled AS jsonb) END
+    FROM (SELECT id, state FROM ingestion.drops WHERE id = :id FOR UPDATE) before
+    WHERE drops.id = before.id
+      AND (drops.state IN ('landed', 'claimed', 'held') OR drops.state = 'failed' AND wanted = 'cancel')
+    RETURNING drops.state, before.state <> drops.state AS ended
 """).bindparams(cancelled=ERRORS_OF["cancelled"])
 _RESUME = sa.text("""
     UPDATE ingestion.drops SET wanted = NULL, not_before = NULL,
@@ -66,7 +68,7 @@ def pause(connection: sa.Connection, drop_id: UUID) -> bool:
 def cancel(connection: sa.Connection, drop_id: UUID) -> bool:
     """End a payload as failed, at once or at its run's next safe point. False where it was over before."""
     cancelled = connection.execute(_CANCEL, {"id": drop_id}).one_or_none()
-    if cancelled is not None and cancelled.state == "failed":
+    if cancelled is not None and cancelled.ended:
         announce_finished(connection, [drop_id])
     announce_change(connection, [drop_id] if cancelled else [])
     return cancelled is not None

@@ -127,6 +127,8 @@ class ModulesWork:
     ) -> Worked[Done]:
         """Apply syncs, each in a `transaction` of its own."""
 
+        self._refused.clear()  # of an earlier try
+
         def apply(group: Sequence[DropRef]) -> list[Done]:
             incoming = self._incoming(group[0])
             if incoming is None:

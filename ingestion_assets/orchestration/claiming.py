@@ -204,6 +204,7 @@ def _claim(
                 run_id=run.run_id,
                 dispatch_id=UUID(dispatch),
                 max_bytes=settings.claim_max_bytes,
+                max_drops=flow.runs.claim_at_most or claims.MAX_DROPS,
                 lease_s=settings.lease_s,
             )
 

@@ -21,8 +21,16 @@ from ingestion_assets.orchestration.dagster_internals import (
     TagConcurrencyLimitsCounter,
 )
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
-from ingestion_assets.orchestration.queues import limits, slots, tags_at_submission
+from ingestion_assets.orchestration.queues import (
+    DEFAULT_QUEUE,
+    QUEUE_TAG,
+    limits,
+    slots,
+    tags_at_submission,
+)
 from ingestion_assets.settings import load_settings
+
+LOOKED_AT = 200  # queued runs of a queue
 
 
 class LaneRunCoordinator(QueuedRunCoordinator):
@@ -73,7 +81,15 @@ class LaneRunCoordinator(QueuedRunCoordinator):
         if 0 < config.max_concurrent_runs <= len(in_progress):
             return False
         tags = TagConcurrencyLimitsCounter(config.tag_concurrency_limits, in_progress)
-        return not tags.is_blocked(run)
+        return not (tags.is_blocked(run) or self._is_behind(run))
+
+    def _is_behind(self, run: DagsterRun) -> bool:
+        """Whether another dispatched run waits for the same queue, and would wait for hours if this one went first."""
+        queue = run.tags[QUEUE_TAG]
+        if queue == DEFAULT_QUEUE:
+            return False
+        queued = RunsFilter(statuses=[DagsterRunStatus.QUEUED], tags={QUEUE_TAG: queue})
+        return any(DISPATCH_TAG in other.tags for other in self._instance.get_runs(queued, limit=LOOKED_AT))
 
 
 def why_runs_wait(instance: DagsterInstance) -> str | None:

@@ -17,7 +17,7 @@ DISK_DAYS = 14.0
 
 _DROPS = """
     SELECT flow, state, count(*) AS n, min(received_at) AS oldest,
-           extract(epoch FROM clock_timestamp() - min(received_at)) AS age_s
+           extract(epoch FROM clock_timestamp() - min(coalesce(queued_at, received_at))) AS age_s
     FROM ingestion.drops WHERE state IN ('landed', 'claimed', 'held')
     GROUP BY flow, state ORDER BY flow, state
 """
@@ -75,7 +75,7 @@ def drops() -> dg.MaterializeResult:
     """Accepted payloads that are not done: how many by flow and state, and how long the oldest has waited."""
     rows = _ask(_DROPS)
     unreadable = _ask(_UNREADABLE)
-    oldest = max((float(row.age_s) for row in rows), default=0.0)
+    oldest = max((float(row.age_s) for row in rows if row.state == "landed"), default=0.0)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": sum(row.n for row in rows),

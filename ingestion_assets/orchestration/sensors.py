@@ -3,6 +3,7 @@
 The front door wakes runs at once; these make sure, after any crash. Neither keeps a cursor: the ledger is the queue of record.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -88,8 +89,11 @@ def _partitions_to_add(
     return [dg.AddDynamicPartitionsRequest(flow.partitions.name, sorted(keys))]
 
 
-def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
-    """Registers late payloads, takes the inboxes, gives back what dead runs held."""
+def reconciliation_sensor(flows: list[Flow], *, found: Collection[str]) -> dg.SensorDefinition:
+    """Registers late payloads, takes the inboxes, gives back what dead runs held.
+
+    `found` are the names of all flows that there are, those left out for now among them: their payloads wait.
+    """
     kept: dict[
         str, Any
     ] = {}  # from tick to tick, what was seen of landing storage; losing it costs another look
@@ -123,25 +127,25 @@ def reconciliation_sensor(flows: list[Flow]) -> dg.SensorDefinition:
         given_back = give_back_dead_claims(context.instance, engine)
         lost = lose_dead_dispatches(context.instance, engine)
         try:
-            found = late_segments.register_late(
+            looked = late_segments.register_late(
                 engine, storage, settled=late_segments.SETTLED, sweep=kept["sweep"]
             )
         except LandingUnavailableError as error:
             context.log.error(f"Not all that landed could be registered: {error}.")
-            found = late_segments.Reconciled(0, ())
+            looked = late_segments.Reconciled(0, ())
         with engine.begin() as connection:
-            strange = unknown_flows.fail(connection, known=[flow.name for flow in flows])
+            strange = unknown_flows.fail(connection, known=found)
         files = inbox.Taken()
         for flow in flows:
             files += kept["inboxes"].take(flow, max_bytes=settings.max_decoded_bytes)
-        for path in found.unreadable:
+        for path in looked.unreadable:
             context.log.error(
                 f"The segment {path} cannot be read as a whole; `ingestion segments list` says why. What can be is registered."
             )
         if strange:
             context.log.error(f"{strange} payloads belong to flows that are not there; they failed.")
         return dg.SkipReason(
-            f"{found.registered} payloads registered late, {files.landed} inbox files ({files.refused} refused, "
+            f"{looked.registered} payloads registered late, {files.landed} inbox files ({files.refused} refused, "
             f"{files.left} left because of errors), {given_back} payloads given back, {lost} dispatches without a run."
         )
 

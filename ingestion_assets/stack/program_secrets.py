@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping
 
+from ingestion_assets.settings import secrets_of_flows
+
 SECRETS = frozenset(
     {
         "admin_token", "api_key", "mongodb_url", "postgres_url", "redis_url", "secret_key", "webserver_password",
@@ -25,6 +27,7 @@ USED: Mapping[str, frozenset[str]] = {
 """By program; the embedded servers are not here: they get none."""
 
 _OPENS_LANDING = frozenset({"frontdoor", "code-server", "worker-default", "worker-gpu"})
+_WORKS_FOR_FLOWS = frozenset({"frontdoor", "worker-default", "worker-gpu"})
 _OBJECT_STORE = re.compile(r"(AWS|AZURE|GOOGLE|GCS?)_", re.IGNORECASE)
 _LOOKS_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(^|_)API_?KEY|PRIVATE_?KEY", re.IGNORECASE)
 
@@ -32,12 +35,14 @@ _LOOKS_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(^|_)API_?KEY|PRIVATE
 def withheld(program: str, environment: Iterable[str], *, runs_in_code_server: bool = False) -> list[str]:
     """The variables of `environment` that `program` does not get. The code server gets what workers get where runs are its children.
 
-    What is ours is known by its name. What else the shell held (keys of object stores, tokens of other tools)
+    What is ours is known by its name, a flow's own secret by its type: front door and workers get it. What else the shell held (keys of object stores, tokens of other tools)
     is kept from the embedded servers, and the former from whoever opens no landing storage.
     """
     executes_runs = runs_in_code_server and program == "code-server"
     used = USED["worker-default"] if executes_runs else USED.get(program, frozenset())
     ours = {f"INGESTION_{name.upper()}" for name in SECRETS - used}
+    if program not in _WORKS_FOR_FLOWS and not executes_runs:
+        ours |= secrets_of_flows()
     return sorted(
         name
         for name in environment

@@ -4,11 +4,23 @@ import time
 from collections.abc import Callable
 from uuid import UUID
 
+import msgspec
 import psycopg
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.landing import claims, dispatch, finishing, leases, ledger, retention, wanted
+from ingestion_assets.landing import (
+    claims,
+    dispatch,
+    drop_queries,
+    finishing,
+    leases,
+    ledger,
+    redriving,
+    rejects,
+    retention,
+    wanted,
+)
 from ingestion_assets.landing.channels import PROGRESS
 from ingestion_assets.landing.drops import DropOutcome, Receipt
 from ingestion_assets.landing.holding import let_go
@@ -219,3 +231,52 @@ def test_progress_goes_with_its_payload(engine: sa.Engine, storage: LocalStorage
     assert deleted.payloads == 1
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM ingestion.progress")) == 0
+
+
+def test_a_payload_that_was_cancelled_after_its_redrive_is_redriven_once_more(
+    engine: sa.Engine, drop: UUID
+) -> None:
+    take(engine, "run")
+    with engine.begin() as connection:
+        finishing.give_back(connection, "run", transient=False, **GIVEN_BACK | {"max_attempts": 1})
+        leases.release(connection, "run")
+        reject = rejects.get_reject(
+            connection, connection.scalar(sa.text("SELECT id FROM ingestion.rejects"))
+        )
+    assert reject is not None
+    redriving.take_again(engine, reject)
+    assert ask(engine, wanted.cancel, drop)
+    redriving.take_again(engine, reject)
+    assert (receipt(engine, drop).state, receipt(engine, drop).wanted) == ("landed", None)
+
+
+def test_what_came_on_has_all_its_attempts_again(engine: sa.Engine, drop: UUID) -> None:
+    take(engine, "run")
+    with engine.begin() as connection:
+        finishing.give_back(connection, "run", transient=False, **GIVEN_BACK | {"delay_s": 0})
+        leases.release(connection, "run")
+    assert receipt(engine, drop).attempts == 1
+    end(engine, take(engine, "second"), unfinished=True)
+    assert receipt(engine, drop).attempts == 0
+
+
+def test_a_run_takes_no_more_than_its_flow_says(engine: sa.Engine, storage: LocalStorage) -> None:
+    accept_all(engine, storage, [note(), note(), note()])
+    with engine.begin() as connection:
+        claim = claims.claim_landed(
+            connection, LANE, claim_id="run", run_id="run", dispatch_id=None, max_bytes=2**20, lease_s=30, max_drops=2
+        )  # fmt: skip
+    assert len(claim.drops) == 2
+
+
+def test_a_paused_part_is_still_to_come(engine: sa.Engine, storage: LocalStorage) -> None:
+    first, last = (
+        accept_all(engine, storage, [msgspec.structs.replace(note(), attributes={"stream": "s"})])[0]
+        for _ in range(2)
+    )
+    assert ask(engine, wanted.pause, first)
+    claim = take(engine, "run")
+    assert [one.id for one in claim.drops] == [last]
+    (drop,) = claims.load(storage, claim.drops)
+    with engine.connect() as connection:
+        assert drop_queries.count_open_before(connection, drop, attribute="stream", apart_from=[last]) == 1

@@ -1,5 +1,6 @@
 """Which program has which secret settings, by the plan."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -7,12 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from ingestion_assets.settings import Settings
+from ingestion_assets.settings import FlowSettings, Settings, as_environment
 from ingestion_assets.stack.environment_file import write_environment
 from ingestion_assets.stack.leftovers import MARK
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.plan import PORT_NAMES, plan_stack
-from ingestion_assets.stack.program_secrets import SECRETS
+from ingestion_assets.stack.program_secrets import SECRETS, withheld
 from ingestion_assets.stack.supervision import without
 from ingestion_assets_tests.stacks import clean_environment
 
@@ -115,3 +116,20 @@ def test_what_is_withheld_is_not_in_the_processs_environment() -> None:
     done = subprocess.run(without(names, ("env",)), env=given, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == {"PATH=/usr/bin:/bin", "KEPT=here"}
     assert without([], ("env",)) == ("env",)
+
+
+def test_the_secrets_of_a_flow_are_for_the_front_door_and_the_workers() -> None:
+    class Notes(FlowSettings, env_prefix="INGESTION_NOTES_"):
+        dsn: SecretStr | None = None
+        kinds: tuple[str, ...] = ()
+
+    try:
+        given = as_environment(Notes(dsn=SecretStr("hidden"), kinds=("a", "b")))
+        assert given == {"INGESTION_NOTES_DSN": "hidden", "INGESTION_NOTES_KINDS": '["a","b"]'}
+        kept = {name for name in HAS if "INGESTION_NOTES_DSN" not in withheld(name, given)}
+        assert kept == {"frontdoor", "worker-default", "worker-gpu"}
+        assert "INGESTION_NOTES_DSN" not in withheld("code-server", given, runs_in_code_server=True)
+        assert withheld("postgres", ["INGESTION_NOTES_KINDS"]) == []
+    finally:
+        del Notes
+        gc.collect()  # it is no flow's settings any more
