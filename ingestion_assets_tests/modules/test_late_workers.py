@@ -176,6 +176,8 @@ def test_a_sync_that_a_lost_run_applied_survives_a_rebuild_without_it(front: Fro
     assert lost.done()[0].applied.state == "applied"
     front.runs.rebuild(site_id)
     with front.engine.begin() as connection:
-        claims.give_back(connection, lost.claim.claim_id, error={}, transient=True, delay_s=0, max_attempts=4)
+        finishing.give_back(
+            connection, lost.claim.claim_id, error={}, transient=True, delay_s=0, max_attempts=4
+        )
     front.runs.finish(claimed(front, site_id, rebuild=False))
     assert stored(front.engine, site_id)["shop"]["version"] == "2.0.0"

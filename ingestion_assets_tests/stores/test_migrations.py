@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 
-from ingestion_assets.stores.postgres import MIGRATIONS, engine, migrate
+from ingestion_assets.stores.postgres import MIGRATIONS, VERSION_TABLE, engine, migrate
 
 FILLED_AT = ("0009", "0010")
 DROP, OTHER = "01900000-0000-7000-8000-000000000001", "01900000-0000-7000-8000-000000000002"
@@ -82,7 +82,7 @@ def test_a_database_with_rows_of_each_table_is_upgraded(empty_postgres_url: str,
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     with engine(empty_postgres_url).begin() as connection:
-        config.attributes["connection"] = connection
+        config.attributes.update(connection=connection, version_table=VERSION_TABLE)
         command.upgrade(config, revision)
         for statement in (_ROWS, *(rows for since, rows in _LATER_ROWS.items() if since <= revision)):
             connection.connection.driver_connection.execute(statement)  # as it stands, `%` and all
