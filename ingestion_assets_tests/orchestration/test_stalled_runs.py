@@ -94,8 +94,17 @@ def test_a_long_call_that_computes_is_progress(runs: Runs) -> None:
     runs.wait_for(run_id, DagsterRunStatus.SUCCESS, seconds=120)
 
 
-def test_a_child_that_was_stopped_between_runs_is_replaced(runs: Runs, impatient: WorkerProcess) -> None:
+def test_a_child_that_was_stopped_between_runs_is_replaced(
+    runs: Runs, impatient: WorkerProcess, engine: sa.Engine
+) -> None:
     runs.wait_for(runs.launch("chain", tags=DAY), DagsterRunStatus.SUCCESS)
+    at_work = sa.text("SELECT count(*) FROM ingestion.run_heartbeats WHERE ended_at IS NULL")
+
+    def is_over() -> bool:
+        with engine.connect() as connection:
+            return connection.execute(at_work).scalar_one() == 0
+
+    wait_until(is_over, seconds=20, what="the run's process to have told its end")
     assert impatient.process is not None
     parent = psutil.Process(impatient.process.pid)
     before = parent.children()
