@@ -51,7 +51,11 @@ query Metadata($group: AssetGroupSelector!) {
 
 
 class DagsterError(Exception):
-    """Dagster did not do what it was asked for; says why."""
+    """Dagster did not do what it was asked for; says why, and with which type it answered, where it did with one."""
+
+    def __init__(self, message: str, *, typename: str | None = None) -> None:
+        super().__init__(message)
+        self.typename = typename
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,8 @@ class Question:
         data = response.json().get("data") or {}
         said = data.get(self.field)
         if said is None or (self.wanted and said.get("__typename") not in self.wanted):
-            raise DagsterError(f"the orchestrator answered {said or response.text[:500]}")
+            typename = said.get("__typename") if said else None
+            raise DagsterError(f"the orchestrator answered {said or response.text[:500]}", typename=typename)
         return said
 
 
@@ -104,7 +109,14 @@ async def reload_code_location(client: httpx.AsyncClient) -> None:
 
     Raises `DagsterError`, `httpx.HTTPError`.
     """
-    said = await _ask_long(client, Question(_RELOAD, "reloadRepositoryLocation", {"location": LOCATION}))
+    check_loaded(await _ask_long(client, RELOAD))
+
+
+RELOAD = Question(_RELOAD, "reloadRepositoryLocation", {"location": LOCATION})
+
+
+def check_loaded(said: Mapping[str, Any]) -> None:
+    """What `RELOAD` was answered with. Raises `DagsterError` where the code location is not there then."""
     loaded = said.get("locationOrLoadError") or {}
     if loaded.get("__typename") != "RepositoryLocation":
         raise DagsterError(str(loaded.get("message") or said.get("message") or said))
