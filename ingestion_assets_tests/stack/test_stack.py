@@ -9,6 +9,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
+import psutil
 import psycopg
 import pytest
 
@@ -101,6 +103,23 @@ def test_what_dies_is_started_again(stack: RunningStack, program: str) -> None:
     wait_until(lambda: stack.pid_of(program) not in (0, before), seconds=20, what=f"a new {program}")
     wait_until(lambda: _WORKS[program](stack), seconds=40, what=f"{program} to work again")
     wait_until(lambda: _WORKS["frontdoor"](stack), seconds=30, what="the front door to be ready again")
+
+
+def test_a_code_location_that_is_gone_is_loaded_again_by_the_next_wake(stack: RunningStack) -> None:
+    """Dagster's code server goes on without it, as after half a minute in which it heard nobody: a machine that was suspended."""
+    server = psutil.Process(stack.pid_of("code-server"))
+    (location,) = [child for child in server.children(recursive=True) if "grpc" in child.cmdline()]
+    location.kill()
+    wait_until(
+        lambda: not psutil.pid_exists(location.pid) or location.status() == psutil.STATUS_ZOMBIE,
+        seconds=10, what="the code location to be gone",
+    )  # fmt: skip
+    answer = httpx.post(
+        f"{stack.url}/api/v1/ingest/message", json={"type": "user", "uuid": "after", "message": {"content": "x"}},
+        headers={"X-API-Key": stack.admin_token}, timeout=90,
+    )  # fmt: skip
+    assert answer.status_code == 200, answer.text
+    assert server.is_running()
 
 
 def test_a_killed_stack_leaves_nothing_that_hinders_the_next(stack: RunningStack, tmp_path: Path) -> None:
