@@ -59,7 +59,7 @@ def idempotency_key(value: str | None) -> str | None:
     """The client's key, bare or as the draft's quoted string; 1 to 255 visible characters. Raises `Problem` 400."""
     if value is None:
         return None
-    key = value.strip(" \t")  # of Unicode's blanks, a key has none
+    key = value
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
     if not _KEY.fullmatch(key):

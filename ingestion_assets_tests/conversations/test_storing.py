@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from pymongo.database import Database
 
-from ingestion_assets.conversations import facts_table, statistics, statistics_sql
+from ingestion_assets.conversations import facts_table, statistics_documents, statistics_sql
 from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
 from ingestion_assets.conversations.messages import store_messages
@@ -171,9 +171,13 @@ def test_no_cost_or_length_keeps_a_session_from_its_document(
     assert sessions["s"]["totalCost"].to_decimal() == Decimal("1.5")
     assert [len(sessions["long"][name]) for name in ("cwd", "projectName")] == [4096, 4095]
     assert sessions["long"]["messageCountByType"] == {"user": 1, "v" * 256: 2}
-    assert len(sessions["many"]["titles"]) == statistics.MOST_ENTRIES
+    assert len(sessions["many"]["titles"]) == statistics_documents.MOST_ENTRIES
     by_type = sessions["many"]["messageCountByType"]
-    assert (by_type["ai-title"], by_type[statistics.OTHERS], sum(by_type.values())) == (1001, 2, 2002)
+    assert (by_type["ai-title"], by_type[statistics_documents.OTHERS], sum(by_type.values())) == (
+        1001,
+        2,
+        2002,
+    )
 
 
 def test_a_session_that_cannot_be_written_stops_no_other(database: Database[Any], engine: sa.Engine) -> None:
