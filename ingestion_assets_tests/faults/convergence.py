@@ -71,14 +71,24 @@ def come_to_rest(stack: RunningStack, acknowledged: Sequence[Acknowledged], *, d
 
 
 def unfinished(stack: RunningStack, receipts: Sequence[str]) -> list[str]:
-    """Which of the receipts, or of the payloads that the ledger knows, tell no outcome yet."""
+    """Which of the receipts, or of the payloads that the ledger knows, tell no outcome yet, and which segments it does not know."""
     missing = rows(
         stack,
         "SELECT 'receipt ' || asked || ' has no drop' AS said FROM unnest(%(receipts)s::uuid[]) asked"
         " WHERE NOT EXISTS (SELECT FROM ingestion.drops WHERE id = asked)",
         receipts=list(receipts),
     )
-    return [row["said"] for row in missing] + _said(stack, _OPEN)
+    # Who sent a stream without waiting has no receipts of its parts: they may lie there without rows for a moment.
+    root = stack.home / "landing"
+    segments = [path.relative_to(root).as_posix() for path in root.glob("segments/*/*/*.seg")]
+    without_rows = rows(
+        stack,
+        "SELECT path || ' has no rows' AS said FROM unnest(%(segments)s::text[]) AS path"
+        " WHERE NOT EXISTS (SELECT FROM ingestion.drops WHERE segment = path)"
+        " AND NOT EXISTS (SELECT FROM ingestion.unreadable_segments unreadable WHERE unreadable.path = path.path)",
+        segments=segments,
+    )
+    return [row["said"] for row in [*missing, *without_rows]] + _said(stack, _OPEN)
 
 
 def last_finished(stack: RunningStack) -> str:
