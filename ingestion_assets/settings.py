@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     max_streams: int = Field(
         500,
         ge=0,
-        description="WebSockets and event streams of receipts that one front door serves at once; above it 503.",
+        description="WebSockets and event streams of receipts that one front door serves at once (one key a quarter of them); above it 503.",
     )
     websocket_origins: str = Field(
         "",

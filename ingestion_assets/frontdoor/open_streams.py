@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Iterator
 from typing import Any, TypeVar
 
@@ -11,14 +12,20 @@ Item = TypeVar("Item")
 
 
 class OpenStreams:
-    """The WebSockets and event streams of one front door, `most` at a time."""
+    """The WebSockets and event streams of one front door, `most` at a time, at most a quarter of them (or two) for any one who asks."""
 
     def __init__(self, *, most: int) -> None:
         self._most = most
-        self.open = 0
+        self._share = max(2, most // 4)
+        self._of: Counter[str] = Counter()
 
-    def check(self) -> None:
-        """Raises `Problem` 503 where there are as many as there may be."""
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return self._of.total()
+
+    def check(self, principal: str) -> None:
+        """Raises `Problem` 503 where there are as many as there may be, and 429 where this one has a share of them."""
         if self.open >= self._most:
             raise Problem(
                 503,
@@ -26,16 +33,23 @@ class OpenStreams:
                 "read the receipt instead.",
                 retry_after_s=5,
             )
+        if self._of[principal] >= self._share:
+            raise Problem(
+                429,
+                f"{principal} has {self._share} WebSockets and event streams open here, as many as one may; close some.",
+                retry_after_s=5,
+            )
 
     @contextlib.contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Counts a stream until the end of the block. Raises `Problem` 503 where there are too many."""
-        self.check()
-        self.open += 1
+    def one_more(self, principal: str) -> Iterator[None]:
+        """Counts a stream until the end of the block. Raises as `check`."""
+        self.check(principal)
+        self._of[principal] += 1
         try:
             yield
         finally:
-            self.open -= 1
+            self._of[principal] -= 1
+            self._of += Counter()  # forgets those who have none
 
 
 async def until_gone(

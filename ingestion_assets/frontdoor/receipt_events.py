@@ -19,6 +19,7 @@ from ingestion_assets.frontdoor.open_streams import until_gone
 from ingestion_assets.frontdoor.openapi import events, keyed_errors, secured
 from ingestion_assets.frontdoor.receipt_view import receipt_json
 from ingestion_assets.frontdoor.receipts import ReceiptId, own_receipt
+from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.frontdoor.waiting import OVER, version
 from ingestion_assets.frontdoor.websockets import admitted, client_gone, opened
 from ingestion_assets.landing.drops import Receipt
@@ -71,14 +72,14 @@ async def follow_receipt(
         return Response(status_code=204)
     if request.scope["state"].get("head"):
         return Response(media_type="text/event-stream")
-    door.streams.check()
-    return EventStream(_event_stream(door, receipt, seen, request.receive), {})
+    door.streams.check(principal.name)
+    return EventStream(_event_stream(door, principal, receipt, seen, request.receive), {})
 
 
 async def _event_stream(
-    door: FrontDoor, receipt: Receipt, seen: str | None, receive: Receive
+    door: FrontDoor, principal: Principal, receipt: Receipt, seen: str | None, receive: Receive
 ) -> AsyncIterator[bytes]:
-    with door.streams.one_more():
+    with door.streams.one_more(principal.name):
         yield b"retry: %d\n\n" % RETRY_MS
         async with aclosing(until_gone(disconnected(receive), _changes(door, receipt, seen))) as changes:
             async for change in changes:
@@ -99,7 +100,7 @@ async def follow_receipt_by_websocket(
     principal = await admitted(websocket)
     receipt = await own_receipt(door, principal, receipt_id)
     async with (
-        opened(websocket),
+        opened(websocket, principal),
         aclosing(until_gone(client_gone(websocket), _changes(door, receipt, last_event_id))) as changes,
     ):
         async for change in changes:

@@ -56,10 +56,10 @@ def _check_origin(connection: HTTPConnection, allowed: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def opened(websocket: WebSocket) -> AsyncIterator[None]:
+async def opened(websocket: WebSocket, principal: Principal) -> AsyncIterator[None]:
     """The socket, open until the end of the block: then it is closed, with 1012 where this front door stops."""
     door = front_door(websocket)
-    with door.streams.one_more():
+    with door.streams.one_more(principal.name):
         spoken = PROTOCOL if PROTOCOL in websocket.scope["subprotocols"] else None
         await websocket.accept(subprotocol=spoken)
         with contextlib.suppress(WebSocketDisconnect):

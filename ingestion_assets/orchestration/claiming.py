@@ -28,12 +28,11 @@ from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Worker
 from ingestion_assets.orchestration.long_work import LongWork, SafePoint
 from ingestion_assets.orchestration.retries import (
-    CANCELLED,
-    REDISPATCH_DELAY_S,
     FailureOf,
     cancelled,
     failed,
     failure_of,
+    give_back,
     retrying,
     stalled,
     what_failed,
@@ -95,19 +94,10 @@ class Working:
                 "what they gave before stays; run it again to rebuild all of it"
             )
 
-    def give_back(self, failure: FailureOf, *, pause_s: float = 0.0) -> None:
-        """Return the drops to the ledger, which decides when they are tried again, but not within `pause_s`."""
+    def give_back(self, failure: FailureOf) -> None:
+        """Return the drops to the ledger and free the lanes."""
         with self.engine.begin() as connection:
-            finishing.give_back(
-                connection,
-                self.claim.claim_id,
-                error=failure.as_error(),
-                transient=failure.transient,
-                delay_s=REDISPATCH_DELAY_S,
-                max_attempts=self.settings.max_attempts,
-                pause_s=pause_s,
-                alone=failure.alone,
-            )
+            give_back(connection, self.claim.claim_id, failure, self.settings)
             leases.release(connection, self.claim.run_id)
         self._open.close()
 
@@ -134,8 +124,7 @@ def working(context: dg.AssetExecutionContext, flow: Flow, *, ends: bool) -> Ite
             failure = _failure_by_error(context, error)
             if (worker := worker_at_work()) is not None:
                 worker.note_failure(context.run.run_id, failure)
-            pause_s = run.settings.cancel_pause_s if failure.code == CANCELLED else 0.0
-            run.give_back(failure, pause_s=pause_s)
+            run.give_back(failure)
         raise as_told(error)  # noqa: B904  # what led to it is not told
 
 

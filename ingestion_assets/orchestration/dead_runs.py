@@ -3,12 +3,12 @@
 import dagster as dg
 import sqlalchemy as sa
 
-from ingestion_assets.landing import dispatch, finishing
+from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.leases import release
 from ingestion_assets.landing.pauses import pause_lane
 from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.landing.tables import drops, leases
-from ingestion_assets.orchestration.retries import REDISPATCH_DELAY_S, FailureOf, cancelled
+from ingestion_assets.orchestration.retries import FailureOf, cancelled, give_back
 from ingestion_assets.settings import load_settings
 
 PENDING_GRACE_S = 12.0  # above the time that a launch may take
@@ -28,15 +28,7 @@ def give_back_dead_claims(instance: dg.DagsterInstance, engine: sa.Engine) -> in
         reason = f"run {claim_id} {end} before it finished the payload"
         failure = cancelled(claim_id) if end == CANCELED else FailureOf("run_lost", reason, transient=False)
         with engine.begin() as connection:
-            number += finishing.give_back(
-                connection,
-                claim_id,
-                error=failure.as_error(),
-                transient=failure.transient,
-                delay_s=REDISPATCH_DELAY_S,
-                max_attempts=settings.max_attempts,
-                pause_s=settings.cancel_pause_s if end == CANCELED else 0.0,
-            )
+            number += give_back(connection, claim_id, failure, settings)
     for run_id in holders:
         run = instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
@@ -46,13 +38,13 @@ def give_back_dead_claims(instance: dg.DagsterInstance, engine: sa.Engine) -> in
 
 
 def _end_of(instance: dg.DagsterInstance, root_run_id: str) -> str | None:
-    """How the run and all its retries ended; None while one of them lives."""
+    """How the run ended; None while it or one of its retries lives, which work under its claim also once it is deleted."""
     run = instance.get_run_by_id(root_run_id)
+    retries = instance.get_runs(dg.RunsFilter(tags={"dagster/root_run_id": root_run_id}))
+    if not all(one.is_finished for one in (*retries, run) if one is not None):
+        return None
     if run is None:
         return "was deleted"
-    retries = instance.get_runs(dg.RunsFilter(tags={"dagster/root_run_id": root_run_id}))
-    if not run.is_finished or any(not retry.is_finished for retry in retries):
-        return None
     return {"CANCELED": CANCELED, "FAILURE": "failed"}.get(run.status.value, "ended")
 
 

@@ -62,9 +62,9 @@ def scheduled_op(
     description: str,
     schedule: str,
     cron_schedule: str,
-    why_not: Callable[[], str | None],
+    why_not: Callable[[], str | None] = lambda: None,
 ) -> dg.Definitions:
-    """A job that does `op`, by the clock unless `why_not` gives a reason, and by hand."""
+    """A job that does `op`, by the clock unless `why_not` says which setting it lacks, and by hand."""
 
     @dg.job(
         name=job,
@@ -80,7 +80,7 @@ def scheduled_op(
         job=one_op,
         cron_schedule=cron_schedule,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description=f"{description} Does nothing where that is not set.",
+        description=description,
     )
     def by_the_clock() -> dg.RunRequest | dg.SkipReason:
         reason = why_not()

@@ -5,8 +5,8 @@ from collections.abc import Collection
 import dagster as dg
 
 from ingestion_assets.landing.flows import Flow, Keys
+from ingestion_assets.orchestration.jobs import scheduled_op
 
-MAX_RUNTIME_S = 600
 IDLE_S = 86_400.0
 """What was in use within a day is never archived: front doors take it for there for an hour."""
 NEWEST_BACKFILLS = 100
@@ -51,26 +51,15 @@ def archive_idle_keys(instance: dg.DagsterInstance, flow: Flow) -> str | None:
 def key_retention_definitions(flows: Collection[Flow]) -> dg.Definitions:
     """The job and its schedule."""
 
-    @dg.op(description="Archives the keys of dynamic partitions that are beyond their flow's bound.")
     def archive_keys(context: dg.OpExecutionContext) -> None:
         for flow in flows:
             if (said := archive_idle_keys(context.instance, flow)) is not None:
                 context.log.warning(said)
 
-    @dg.job(
-        name="key_retention",
-        tags={"dagster/max_runtime": str(MAX_RUNTIME_S)},
-        executor_def=dg.in_process_executor,
+    return scheduled_op(
+        archive_keys,
+        job="key_retention",
         description="Archive keys of dynamic partitions beyond their flow's bound, those idle the longest first.",
-    )
-    def key_retention() -> None:
-        archive_keys()
-
-    schedule = dg.ScheduleDefinition(
-        name="key_retention_daily",
-        job=key_retention,
+        schedule="key_retention_daily",
         cron_schedule="45 3 * * *",
-        default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="Looks every night whether a flow has more keys than it may.",
     )
-    return dg.Definitions(jobs=[key_retention], schedules=[schedule])

@@ -23,14 +23,17 @@ from dataclasses import dataclass
 import dagster as dg
 import psycopg
 import pymongo.errors
+import sqlalchemy as sa
 import tenacity
 from sqlalchemy import exc as sql
 
+from ingestion_assets.landing import finishing
 from ingestion_assets.landing.claims import ClaimLostError
 from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.landing.isolation import OUT_OF_MEMORY
 from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.memory import out_of_memory
+from ingestion_assets.settings import Settings
 from ingestion_assets.stores.error_text import text_of
 
 IN_STEP_RETRIES = 3
@@ -152,4 +155,18 @@ def retrying(tell: Callable[[str], object]) -> tenacity.Retrying:
         stop=tenacity.stop_after_attempt(1 + IN_STEP_RETRIES),
         before_sleep=tell_failure,
         reraise=True,
+    )
+
+
+def give_back(connection: sa.Connection, claim_id: str, failure: FailureOf, settings: Settings) -> int:
+    """Return the drops of a claim to the ledger, which decides when they are tried again, or not at all. Gives their number."""
+    return finishing.give_back(
+        connection,
+        claim_id,
+        error=failure.as_error(),
+        transient=failure.transient,
+        delay_s=REDISPATCH_DELAY_S,
+        max_attempts=settings.max_attempts,
+        pause_s=settings.cancel_pause_s if failure.code == CANCELLED else 0.0,
+        alone=failure.alone,
     )

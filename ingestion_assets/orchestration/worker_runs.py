@@ -16,7 +16,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingestion_assets.landing import finishing, leases
+from ingestion_assets.landing import leases
 from ingestion_assets.landing.channels import announce
 from ingestion_assets.landing.dispatch import lose
 from ingestion_assets.landing.drops import Lane
@@ -27,10 +27,10 @@ from ingestion_assets.orchestration.heartbeats import Ending, Heartbeat, Worker
 from ingestion_assets.orchestration.progress import Progress
 from ingestion_assets.orchestration.retries import (
     CANCELLED,
-    REDISPATCH_DELAY_S,
     FailureOf,
     cancelled,
     failed,
+    give_back,
     killed_for_memory,
     lost,
     stalled,
@@ -92,23 +92,15 @@ class WorkerRuns:
         if DISPATCH_TAG not in tags:
             return
         failure = self._said.pop(run_id, None) or _failure_by(ending, run_id)
-        pause_s = self.settings.cancel_pause_s if failure.code == CANCELLED else 0.0
         with self.engine.begin() as connection:
-            finishing.give_back(
-                connection,
-                run_id,
-                error=failure.as_error(),
-                transient=failure.transient,
-                delay_s=REDISPATCH_DELAY_S,
-                max_attempts=self.settings.max_attempts,
-                pause_s=pause_s,
-                alone=failure.alone,
-            )
+            give_back(connection, run_id, failure, self.settings)
             leases.release(connection, run_id)
             if lose(connection, [UUID(tags[DISPATCH_TAG])]):
                 lane = Lane(tags[FLOW_TAG], tags[PARTITION_TAG], tags[LANE_TAG])
                 if failure.code == CANCELLED:
-                    pause_lane(connection, lane, error=failure.as_error(), seconds=pause_s)
+                    pause_lane(
+                        connection, lane, error=failure.as_error(), seconds=self.settings.cancel_pause_s
+                    )
                 announce(connection, [(lane.flow, lane.name)])
 
     @contextmanager

@@ -5,7 +5,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -15,6 +15,8 @@ import sqlalchemy as sa
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from ingestion_assets.frontdoor.open_streams import OpenStreams
+from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, Front, serving, settings_for
 from ingestion_assets_tests.frontdoor.long_payloads import LongRun, land, lane_of, no_runs
 from ingestion_assets_tests.servers import wait_until
@@ -170,6 +172,27 @@ def test_events_come_in_order_and_a_client_that_comes_again_goes_on(
     assert client.get(f"{RECEIPTS}/{drop}/events", headers={"Last-Event-ID": last[0]}).status_code == 204
     with following(client, drop) as events:
         assert events.next() == last
+
+
+def test_the_head_of_events_ends(client: httpx.Client, drop: UUID) -> None:
+    head = client.head(f"{RECEIPTS}/{drop}/events", timeout=PATIENCE_S)
+    assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
+
+
+def test_one_key_leaves_streams_to_the_others() -> None:
+    streams = OpenStreams(most=8)
+    with streams.one_more("one"), streams.one_more("one"):
+        with pytest.raises(Problem) as refused:
+            streams.check("one")
+        assert refused.value.status == 429
+        with ExitStack() as others:
+            for number in range(6):
+                others.enter_context(streams.one_more(f"other {number}"))
+            with pytest.raises(Problem) as refused:
+                streams.check("late")
+            assert refused.value.status == 503
+    assert streams.open == 0
+    streams.check("one")
 
 
 def test_a_websocket_says_the_same(front: Front, drop: UUID, run: LongRun) -> None:

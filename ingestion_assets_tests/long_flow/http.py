@@ -39,8 +39,8 @@ async def take(request: Request) -> Response:
 @router.websocket("/echo")
 async def echo(websocket: WebSocket) -> None:
     """Says what it hears, to whom the flow lets in."""
-    await admitted(websocket, NAME)
-    async with opened(websocket):
+    principal = await admitted(websocket, NAME)
+    async with opened(websocket, principal):
         async for text in websocket.iter_text():
             await websocket.send_text(text)
 
