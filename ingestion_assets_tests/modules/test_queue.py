@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from ingestion_assets.landing.inbox import Inboxes
 from ingestion_assets.modules.checks import check_inventory
 from ingestion_assets.modules.flow import MODULES
-from ingestion_assets.modules.web.queue_intake import ALIVE, QUEUE, TAKEN
+from ingestion_assets.modules.web.queue_intake import ALIVE, POSTPONED, QUEUE, TAKEN
 from ingestion_assets_tests.modules.front import Front, serving
 from ingestion_assets_tests.modules.replay import body, make_site, module, stored
 from ingestion_assets_tests.servers import wait_until
@@ -79,6 +79,13 @@ def test_jobs_land_once(front: Front, queues: redis.Redis) -> None:
     assert (drop["partition"], drop["state"], drop["records"]) == (str(site_id), "done", 2)
     assert status(queues, "one") == {"status": "landed", "receipt": str(drop["id"])}
     assert stored(front.engine, site_id).keys() == {"a", "b"}
+
+
+def test_what_an_earlier_release_postponed_is_taken(front: Front, queues: redis.Redis) -> None:
+    site_id, _ = front.site()
+    queues.zadd(POSTPONED, {job(site_id, body([module("a")])): 9e9})
+    assert [one["state"] for one in landed(front, count=1)] == ["done"]
+    assert not queues.exists(POSTPONED)
 
 
 def test_a_job_that_cannot_land_stays_in_hand_until_it_can(front: Front, queues: redis.Redis) -> None:

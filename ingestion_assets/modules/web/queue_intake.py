@@ -32,6 +32,7 @@ from ingestion_assets.modules.flow import NO_SITE, REFUSED, site_drop
 QUEUE = "module_sync_queue"
 TAKEN = f"{QUEUE}:taken"
 ALIVE = f"{QUEUE}:alive"
+POSTPONED = f"{QUEUE}:later"
 ALIVE_S = 15
 STATUS_S = 3600
 POLL_S = 2.0
@@ -64,10 +65,10 @@ async def take_jobs(door: FrontDoor) -> None:
     try:
         while True:
             try:
-                if (
-                    time.monotonic() >= look_at
-                ):  # not at each job: it goes through all the names that Redis has
+                # Not at each job: it goes through all the names that Redis has.
+                if time.monotonic() >= look_at:
                     await _put_back_lost(client, own)
+                    await _put_back_postponed(client)
                     look_at = time.monotonic() + LOOK_S
                 await _take_next(door, client, own)
             except (RedisError, OSError) as error:
@@ -98,6 +99,15 @@ async def _put_back_lost(client: Redis, own: str) -> None:
             continue
         while await client.lmove(other, QUEUE, "RIGHT", "RIGHT"):  # pyright: ignore[reportGeneralTypeIssues]
             log.info("queue_job_put_back", consumer=other)
+
+
+async def _put_back_postponed(client: Redis) -> None:
+    """Jobs that a front door of an earlier release was to try again later, where one still runs, too."""
+    for raw in await client.zrange(POSTPONED, 0, 99):
+        async with client.pipeline(transaction=True) as both:
+            both.zrem(POSTPONED, raw)  # pyright: ignore[reportArgumentType]
+            both.lpush(QUEUE, raw)  # pyright: ignore[reportArgumentType]
+            await both.execute()
 
 
 async def _land(door: FrontDoor, client: Redis, raw: bytes) -> None:
