@@ -87,7 +87,8 @@ class ConfigFiles(BaseModel):
 
 
 def _filled(name: str) -> dict[str, Any]:
-    return {"required": [name], "properties": {name: {"type": "object", "minProperties": 1}}}
+    filled = {"type": "object", "minProperties": 1}
+    return {"type": "object", "required": [name], "properties": {name: filled}}
 
 
 class Batch(BaseModel):

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from ingestion_assets.frontdoor import request_headers
 from ingestion_assets.frontdoor.problems import MEDIA_TYPE, ErrorItem, ProblemDetails
 from ingestion_assets.frontdoor.receipt_view import ReceiptView
 
@@ -87,7 +88,7 @@ PREFER = header_parameter(
 )  # fmt: skip
 IDEMPOTENCY_KEY = header_parameter(
     "Idempotency-Key", "The same key with the same body and options gives the same receipt, never a second ingestion.",
-    "8e03978e-40d5-43dd-bc93-6894a57f9324", minLength=1, maxLength=255, pattern=r"^[!-~]+$",
+    "8e03978e-40d5-43dd-bc93-6894a57f9324", pattern=request_headers.IDEMPOTENCY_KEY,
 )  # fmt: skip
 _RECEIPT_HEADERS = {
     "X-Receipt-Id": {"description": "Id of the receipt.", **_TEXT},

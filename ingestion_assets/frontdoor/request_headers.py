@@ -16,7 +16,10 @@ _FACTS = {
     b"x-client-version": "client_version",
 }
 _CODINGS = {b"": "identity", b"identity": "identity", b"gzip": "gzip", b"x-gzip": "gzip", b"zstd": "zstd"}
-_KEY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+IDEMPOTENCY_KEY = r'^[ \t]*(?:([!#-~](?:[ -~]{0,253}[!-~])?)|"((?:[ !#-[\]-~]|\\["\\]){1,255})")[ \t]*$'
+"""A key, bare or as the draft's quoted string. Blanks around a header's value are no part of it (RFC 9110, 5.5)."""
+_KEY = re.compile(IDEMPOTENCY_KEY)
+_ESCAPED = re.compile(r'\\(["\\])')
 
 
 JSON = frozenset({"application/json"})
@@ -56,19 +59,18 @@ def waiting(prefer: bytes | None, default_s: float, max_s: float) -> Waiting:
 
 
 def idempotency_key(value: str | None) -> str | None:
-    """The client's key, bare or as the draft's quoted string; 1 to 255 visible characters. Raises `Problem` 400."""
+    """The client's key: 1 to 255 visible ASCII characters, blanks between them. Raises `Problem` 400."""
     if value is None:
         return None
-    key = value
-    if len(key) >= 2 and key[0] == key[-1] == '"':
-        key = key[1:-1].replace('\\"', '"').replace("\\\\", "\\")
-    if not _KEY.fullmatch(key):
+    found = _KEY.fullmatch(value)
+    if found is None:
         raise Problem(
             400,
             "Idempotency-Key must be 1 to 255 visible ASCII characters.",
             errors=[error_item("header", "Idempotency-Key", msg="not a valid key", type="idempotency_key")],
         )
-    return key
+    bare, quoted = found.groups()
+    return bare or _ESCAPED.sub(r"\1", quoted)
 
 
 def check_media_type(headers: Mapping[bytes, bytes], allowed: frozenset[str] = JSON) -> None:

@@ -96,13 +96,24 @@ def test_prefer(prefer: str | None, expected: Waiting) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "key"), [(None, None), ("abc", "abc"), ('"a b"', "a b"), (" x ", "x"), ("k" * 255, "k" * 255)]
+    ("value", "key"),
+    [
+        (None, None),
+        ("abc", "abc"),
+        ('"a b"', "a b"),
+        (" x ", "x"),
+        ("a b\t", "a b"),
+        ("k" * 255, "k" * 255),
+        (r'"a\"\\b"', r'a"\b'),
+        ('a"b', 'a"b'),
+        ('"' + "k" * 255 + '"', "k" * 255),
+    ],
 )
 def test_idempotency_keys(value: str | None, key: str | None) -> None:
     assert idempotency_key(value) == key
 
 
-@pytest.mark.parametrize("value", ["", '""', "k" * 256, "ключ", "a\tb", " "])
+@pytest.mark.parametrize("value", ["", '""', '"a', r'"\a"', "k" * 256, "ключ", "a\tb", " ", "a\n"])
 def test_bad_idempotency_keys(value: str) -> None:
     with pytest.raises(Problem) as caught:
         idempotency_key(value)
