@@ -26,9 +26,10 @@ def lane_of(partition: str, number: int) -> str:
 
 @lru_cache
 def _lanes() -> int:
-    from ingestion_assets.settings import load_settings  # noqa: PLC0415  # definitions import this module
+    from ingestion_assets.conversations.settings import ConversationsSettings  # noqa: PLC0415  # definitions import this module
+    from ingestion_assets.settings import load_flow_settings  # noqa: PLC0415
 
-    return load_settings().conversation_lanes
+    return load_flow_settings(ConversationsSettings).conversation_lanes
 
 
 def read_inbox(name: str, content: bytes) -> Sequence[tuple[Body, Mapping[str, str]]]:
@@ -90,6 +91,7 @@ CONVERSATIONS = Flow(
     compose=compose,
     alone=lambda record: is_part(record) or not _is_json(record),
     tally=tally_by(_OUTCOMES, counts=lambda result: {KIND: result.get("stats") or {}}),
+    settings="ingestion_assets.conversations.settings:ConversationsSettings",
     definitions="ingestion_assets.conversations.definitions:definitions",
     http="ingestion_assets.conversations.api:HTTP",
     prepare="ingestion_assets.conversations.collections:prepare",

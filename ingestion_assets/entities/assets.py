@@ -47,7 +47,7 @@ def assets_of(entities: EntitySet) -> list[Stage]:
     """`raw_batches`, one asset an entity, and `ingestion_log`."""
 
     def start(run: "Working") -> "EntitiesWork":
-        from ingestion_assets.entities.registry import current_entities  # noqa: PLC0415
+        from ingestion_assets.entities.active_definitions import current_entities  # noqa: PLC0415
         from ingestion_assets.entities.work import EntitiesWork  # noqa: PLC0415
         from ingestion_assets.orchestration.retries import is_transient  # noqa: PLC0415
 

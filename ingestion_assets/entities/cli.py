@@ -8,10 +8,15 @@ import typer
 from rich.console import Console
 
 from ingestion_assets.entities import evolution, tables
+from ingestion_assets.entities.active_definitions import read_note
 from ingestion_assets.entities.definition import Entity, json_schema
+from ingestion_assets.entities.definition_files import (
+    FaultyDefinitionsError,
+    definition_paths,
+    digest,
+    read_entities,
+)
 from ingestion_assets.entities.entity_set import EntitySet
-from ingestion_assets.entities.in_force import read_note
-from ingestion_assets.entities.reading import FaultyDefinitionsError, digest, places, read_entities
 from ingestion_assets.settings import load_settings
 
 app = typer.Typer(name="entities", no_args_is_help=True, help="Check and show entity definitions.")
@@ -58,7 +63,7 @@ def _refused_before(paths: list[Path] | None) -> str | None:
     """What a running stack found when it tried these files, which PostgreSQL may refuse for reasons that nobody foresees."""
     settings = load_settings()
     note = read_note(settings.home)
-    if paths or note is None or note.files != digest(places(settings.entities, home=settings.home)):
+    if paths or note is None or note.files != digest(definition_paths(settings.home)):
         return None
     return note.refused
 
@@ -113,7 +118,7 @@ def markdown(entity: Entity) -> str:
 def _read(paths: list[Path] | None) -> EntitySet:
     settings = load_settings()
     try:
-        return read_entities(paths or places(settings.entities, home=settings.home))
+        return read_entities(paths or definition_paths(settings.home))
     except FaultyDefinitionsError as error:
         console = Console(stderr=True)
         for fault in error.faults:
@@ -121,6 +126,6 @@ def _read(paths: list[Path] | None) -> EntitySet:
         if not paths and (note := read_note(settings.home)) is not None:
             names = ", ".join(one.entity for one in note.entities)
             console.print(
-                f"Until that is repaired the last good definitions are in force: {names}", soft_wrap=True
+                f"Until that is repaired the last good definitions are active: {names}", soft_wrap=True
             )
         raise typer.Exit(1) from error

@@ -1,4 +1,4 @@
-"""The lines of the entities in force, for the API document: a schema each, made of the definitions."""
+"""The lines of the active entities, for the API document: a schema each, made of the definitions."""
 
 import re
 from datetime import UTC, datetime

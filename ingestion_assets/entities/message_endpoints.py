@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
+from ingestion_assets.entities.active_definitions import defined_entities
 from ingestion_assets.entities.documented import (
     ENTITY_LINES,
     LATER,
@@ -15,7 +16,6 @@ from ingestion_assets.entities.documented import (
 )
 from ingestion_assets.entities.flow import NAME, lines_in
 from ingestion_assets.entities.lines import GLUED, Line, Row, read_line, records
-from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer
 from ingestion_assets.frontdoor.answers import json_response, outcome_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door

@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
+from ingestion_assets.entities.active_definitions import defined_entities
 from ingestion_assets.entities.flow import NAME
-from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.entities.schema import Statistics
 from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door

@@ -19,11 +19,13 @@ PROJECTS_A_RUN = 500
 
 
 def _start(run: "Working") -> "ModulesWork":
+    from ingestion_assets.modules.settings import ModulesSettings  # noqa: PLC0415
     from ingestion_assets.modules.sync import RemovalGuard  # noqa: PLC0415
     from ingestion_assets.modules.work import ModulesWork  # noqa: PLC0415
     from ingestion_assets.orchestration.retries import is_transient  # noqa: PLC0415
+    from ingestion_assets.settings import load_flow_settings  # noqa: PLC0415
 
-    settings = run.settings
+    settings = load_flow_settings(ModulesSettings)
     return ModulesWork(
         claim=run.claim,
         site_id=int(run.partition),
@@ -135,10 +137,11 @@ ingestion_log = stages.ingestion_log(
 def drupal_releases(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """The releases of every project that some site has, asked for conditionally; what changed is judged for all sites at once."""
     from ingestion_assets.modules import feed  # noqa: PLC0415
-    from ingestion_assets.settings import load_settings  # noqa: PLC0415
+    from ingestion_assets.modules.settings import ModulesSettings  # noqa: PLC0415
+    from ingestion_assets.settings import load_flow_settings  # noqa: PLC0415
     from ingestion_assets.stores import postgres  # noqa: PLC0415
 
-    settings, engine = load_settings(), postgres.engine()
+    settings, engine = load_flow_settings(ModulesSettings), postgres.engine()
     source = feed.Feed(base_url=settings.release_history_url, per_second=settings.release_history_per_second)
     try:
         asked = feed.ask_all(engine, feed.due(engine, limit=PROJECTS_A_RUN), ask=source.ask)

@@ -74,6 +74,7 @@ MODULES = Flow(
     read_inbox=read_inbox,
     compose=compose,
     tally=tally_by(_OUTCOMES),
+    settings="ingestion_assets.modules.settings:ModulesSettings",
     definitions="ingestion_assets.modules.definitions:definitions",
     http="ingestion_assets.modules.api:HTTP",
     work=("ingestion_assets.modules.feed", "ingestion_assets.modules.work"),

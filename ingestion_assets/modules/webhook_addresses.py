@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
-from ingestion_assets.settings import Settings
+from ingestion_assets.modules.settings import ModulesSettings
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -48,7 +48,7 @@ class Target:
     name: str
 
 
-def allowed_by(settings: Settings) -> Allowed:
+def allowed_by(settings: ModulesSettings) -> Allowed:
     """What the settings allow; `INGESTION_WEBHOOKS_ALLOWED` lists hosts and networks."""
     hosts: set[str] = set()
     networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ingestion_assets.entities.registry import defined_entities
+from ingestion_assets.entities.active_definitions import defined_entities
 from ingestion_assets.sending.delivery import AccessDeniedError, Delivery, GaveUpError, StoppedError
 from ingestion_assets.sending.memory import StateFileError
 from ingestion_assets.sending.message_files import MessageFile

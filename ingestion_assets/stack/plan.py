@@ -11,7 +11,8 @@ from pathlib import Path
 import yaml
 
 from ingestion_assets.flows import installed, parts
-from ingestion_assets.settings import Settings, as_environment, load_flow_settings
+from ingestion_assets.settings import Settings, load_flow_settings
+from ingestion_assets.stack.environment_file import as_environment
 from ingestion_assets.stack.leftovers import MARK
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.program_secrets import withheld

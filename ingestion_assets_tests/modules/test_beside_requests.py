@@ -19,6 +19,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from ingestion_assets.modules import feed
 from ingestion_assets.modules.feed import Feed, Question, ask_all, due
+from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.modules.web.webhook_delivery import signed
 from ingestion_assets.modules.webhook_addresses import (
     Allowed,
@@ -28,7 +29,6 @@ from ingestion_assets.modules.webhook_addresses import (
     is_public,
 )
 from ingestion_assets.modules.webhooks import Call, announce, end, take_due
-from ingestion_assets.settings import Settings
 from ingestion_assets.stores.sealing import sealer
 from ingestion_assets_tests.modules.front import Front, serving
 from ingestion_assets_tests.modules.replay import body, make_site, module
@@ -168,7 +168,7 @@ def test_what_can_be_no_address_is_refused(url: str) -> None:
 
 
 def test_named_hosts_and_networks_may_be_called() -> None:
-    settings = Settings(_env_file=None, webhooks_allowed="localhost, 127.8.0.0/16,::1", home=Path())  # pyright: ignore[reportCallIssue]
+    settings = ModulesSettings(_env_file=None, webhooks_allowed="localhost, 127.8.0.0/16,::1")  # pyright: ignore[reportCallIssue]
     for url, may in (
         ("http://localhost/", True), ("http://127.8.1.1/", True), ("http://[::ffff:127.8.1.1]/", True), ("http://[::1]/", True),
         ("http://127.9.0.1/", False), ("http://10.0.0.1/", False),
@@ -180,7 +180,7 @@ def test_named_hosts_and_networks_may_be_called() -> None:
         else:
             assert may, url
     with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 network"):
-        Settings(_env_file=None, webhooks_allowed="10.0.0.0/99")  # pyright: ignore[reportCallIssue]
+        ModulesSettings(_env_file=None, webhooks_allowed="10.0.0.0/99")  # pyright: ignore[reportCallIssue]
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from ingestion_assets.settings import Settings
+from ingestion_assets.settings import Settings, load_flow_settings, wrong_settings
 from ingestion_assets.stack.environment_file import read_environment, shell_exports, write_environment
 from ingestion_assets.stack.logs import LogTail
 from ingestion_assets.stack.places import Places
@@ -55,7 +56,7 @@ def test_no_secret_is_written_into_the_supervisors_configuration(tmp_path: Path)
 
 
 def test_commands_find_the_settings_that_the_stack_was_given(tmp_path: Path) -> None:
-    given = {"landing_url": "s3://bucket", "secret_key": "k" * 32, "conversation_lanes": 4, "log_json": True}
+    given = {"landing_url": "s3://bucket", "secret_key": "k" * 32, "log_json": True}
     plan = _plan(tmp_path, **given, port=8123)
     write_environment(tmp_path / "stack.env", plan.environment)
     found = Settings(_env_file=tmp_path / "stack.env")  # pyright: ignore
@@ -64,6 +65,25 @@ def test_commands_find_the_settings_that_the_stack_was_given(tmp_path: Path) -> 
     assert found.secret_key.get_secret_value() == "k" * 32
     assert found.port == 8123
     assert "INGESTION_ENTITIES" not in plan.environment
+
+
+def test_the_settings_of_flows_reach_the_stack_under_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGESTION_CONVERSATION_LANES", "4")
+    load_flow_settings.cache_clear()
+    try:
+        assert _plan(tmp_path).environment["INGESTION_CONVERSATION_LANES"] == "4"
+        monkeypatch.setenv("INGESTION_CONVERSATION_LANES", "65")
+        load_flow_settings.cache_clear()
+        with pytest.raises(ValidationError) as wrong:
+            _plan(tmp_path)
+        assert wrong_settings(wrong.value) == (
+            "INGESTION_CONVERSATION_LANES: Input should be less than or equal to 64"
+        )
+    finally:
+        monkeypatch.undo()
+        load_flow_settings.cache_clear()
 
 
 @pytest.mark.parametrize("value", ["plain", "with 'quotes' and $HOME", 'back\\slash "x" #no comment', "ü%20"])

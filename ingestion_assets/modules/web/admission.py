@@ -10,7 +10,9 @@ from starlette.requests import Request
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.limits import RateLimits, Verdict
 from ingestion_assets.frontdoor.problems import Problem, too_many_requests
+from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.modules.sites import Site, get_site, scope
+from ingestion_assets.settings import load_flow_settings
 
 FRESH_S = 2.0
 REMEMBERED = 20_000
@@ -22,9 +24,8 @@ class Admission:
     def __init__(self, door: FrontDoor) -> None:
         self._door = door
         self._active: dict[int, tuple[bool, float]] = {}
-        self._limits = RateLimits(
-            policy=door.settings.sync_rate_limit, store_url=door.settings.redis_url, exact=True
-        )
+        self._policy = load_flow_settings(ModulesSettings).sync_rate_limit
+        self._limits = RateLimits(policy=self._policy, store_url=door.settings.redis_url, exact=True)
 
     async def close(self) -> None:
         await self._limits.stop()
@@ -51,7 +52,7 @@ class Admission:
         verdict = await self._limits.judge(f"sync:{site_id}")
         if not verdict.allowed:
             raise too_many_requests(
-                f"Rate limit exceeded: a site may sync {self._door.settings.sync_rate_limit}",
+                f"Rate limit exceeded: a site may sync {self._policy}",
                 retry_after_s=verdict.retry_after_s,
                 headers=dict(verdict.headers),
             )

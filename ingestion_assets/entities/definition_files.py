@@ -13,6 +13,8 @@ from pydantic import ValidationError
 
 from ingestion_assets.entities.definition import Entity
 from ingestion_assets.entities.entity_set import DefinitionError, EntitySet
+from ingestion_assets.entities.settings import EntitiesSettings
+from ingestion_assets.settings import load_flow_settings
 
 SHIPPED = Path(__file__).parent / "tpch"
 _SHIPPED_NAME = "tpch"
@@ -42,11 +44,11 @@ class FaultyDefinitionsError(Exception):
         self.faults = tuple(faults)
 
 
-def places(setting: str, *, home: Path) -> list[Path]:
-    """The files and folders that the setting `entities` names, and the home's own folder if there is one."""
+def definition_paths(home: Path) -> list[Path]:
+    """The files and folders that `INGESTION_ENTITIES` names, and the home's own folder if there is one."""
     named = [
         SHIPPED if part == _SHIPPED_NAME else Path(part).expanduser()
-        for part in setting.split(os.pathsep)
+        for part in load_flow_settings(EntitiesSettings).entities.split(os.pathsep)
         if part
     ]
     own = home / "entities"

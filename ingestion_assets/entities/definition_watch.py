@@ -1,4 +1,4 @@
-"""Following the definition files while the front door runs: what changes there comes into force without a restart."""
+"""Following the definition files while the front door runs: what changes there becomes active without a restart."""
 
 import asyncio
 import time
@@ -10,12 +10,11 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingestion_assets.entities.adoption import judge
+from ingestion_assets.entities.activation import judge
+from ingestion_assets.entities.active_definitions import Note, current_version, defined_entities
+from ingestion_assets.entities.definition_files import FaultyDefinitionsError, definition_paths, stamps
 from ingestion_assets.entities.evolution import is_outage
 from ingestion_assets.entities.flow import NAME
-from ingestion_assets.entities.in_force import Note
-from ingestion_assets.entities.reading import FaultyDefinitionsError, places, stamps
-from ingestion_assets.entities.registry import current_version, defined_entities
 from ingestion_assets.frontdoor.dagster_graphql import DagsterError, defined_metadata, reload_code_location
 from ingestion_assets.frontdoor.door import FrontDoor
 
@@ -41,7 +40,7 @@ def again_after(times: int, *, costly: bool) -> float:
 
 
 async def follow_definitions(door: FrontDoor) -> None:
-    """Bring changed files into force until cancelled: tables first, then this process and the workers, then the UI."""
+    """Activate changed files until cancelled: tables first, then this process and the workers, then the UI."""
     async with httpx.AsyncClient(
         base_url=door.settings.dagster_url, auth=door.settings.dagster_login
     ) as dagster:
@@ -82,22 +81,21 @@ class _Following:
             await self._locate(version)
 
     def _stamps(self) -> object:
-        settings = self._door.settings
-        return stamps(places(settings.entities, home=settings.home))
+        return stamps(definition_paths(self._door.settings.home))
 
     async def _judge(self) -> None:
-        settings, before = self._door.settings, self._note
+        home, before = self._door.settings.home, self._note
 
         def work(connection: sa.Connection) -> Note:
             raw: Any = connection.connection.driver_connection
-            return judge(raw, places(settings.entities, home=settings.home), home=settings.home)
+            return judge(raw, definition_paths(home), home=home)
 
         try:
             note = await asyncio.to_thread(self._with_connection, work)
         except (FaultyDefinitionsError, OSError, psycopg.Error) as error:
             if isinstance(error, psycopg.Error) and is_outage(error):
                 raise
-            self._note = None  # none to go back to, nowhere to note what is in force, nothing that the tables let be seen
+            self._note = None  # none to go back to, nowhere to note which are active, nothing that the tables let be seen
             self._tell(str(error))
             return
         self._note = note
@@ -105,9 +103,9 @@ class _Following:
         self._times = self._times + 1 if again else 1
         self._tell(note.refused)
         if note.refused is not None and (before is None or before.refused != note.refused):
-            log.error("definitions_refused", reason=note.refused, in_force=_names(note))
+            log.error("definitions_refused", reason=note.refused, active=_names(note))
         elif note.refused is None and before is not None and before != note:
-            log.warning("definitions_in_force", entities=_names(note))
+            log.warning("definitions_activated", entities=_names(note))
 
     def _tell(self, refused: str | None) -> None:
         """Say so in `/health`, which anybody may read: without the place of the home."""
@@ -119,7 +117,7 @@ class _Following:
             return work(connection)
 
     async def _locate(self, version: str) -> None:
-        """See to it that Dagster's code location is made from what is in force."""
+        """See to it that Dagster's code location is made from the active definitions."""
         try:
             known = await defined_metadata(self._dagster, group=NAME, label=VERSION)
             if known != {entity.version for entity in defined_entities().entities}:

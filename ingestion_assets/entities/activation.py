@@ -1,4 +1,4 @@
-"""Judging definition files: each entity comes into force when its file can be read and its table can follow it."""
+"""Activating definition files: each entity becomes active when its file can be read and its table can follow it."""
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
@@ -7,12 +7,12 @@ from typing import Any
 
 import psycopg
 
-from ingestion_assets.entities.agreement import ensure_tables
+from ingestion_assets.entities.active_definitions import Note, read_note, write_note
 from ingestion_assets.entities.definition import Entity
+from ingestion_assets.entities.definition_files import FaultyDefinitionsError, digest, read_entities
 from ingestion_assets.entities.entity_set import DefinitionError, EntitySet
 from ingestion_assets.entities.evolution import IncompatibleTableError, Refusal
-from ingestion_assets.entities.in_force import Note, read_note, write_note
-from ingestion_assets.entities.reading import FaultyDefinitionsError, digest, read_entities
+from ingestion_assets.entities.table_changes import ensure_tables
 
 
 class _Choice(IntEnum):
@@ -24,9 +24,9 @@ class _Choice(IntEnum):
 
 
 def judge(connection: "psycopg.Connection[Any]", paths: Sequence[Path], *, home: Path) -> Note:
-    """Bring the files into force, tables included, and note it; what is in force then, and what was refused.
+    """Activate the files, tables included, and note it; what is active then, and what was refused.
 
-    Files come into force together, and only if all can be read. An entity whose table cannot follow keeps its last good
+    Files become active together, and only if all can be read. An entity whose table cannot follow keeps its last good
     definition (or is left out, where it had none), and stops no other. Raises `FaultyDefinitionsError` for files that
     cannot be read and never could, and `OSError`.
     """
@@ -47,12 +47,12 @@ def judge(connection: "psycopg.Connection[Any]", paths: Sequence[Path], *, home:
             left = {name for name, choice in choices.items() if choice is _Choice.LEFT}
             with connection.transaction():
                 ensure_tables(connection, chosen, leave=left)
-                # before a load that waits for this transaction asks what is in force
+                # before a load that waits for this transaction asks what is active
                 return _noted(_note(files, chosen.entities, refusals), known, home)
         except IncompatibleTableError as error:
             found = error.refusals
         except DefinitionError as error:
-            found = (Refusal(error.entity, f"{error} in force"),)
+            found = (Refusal(error.entity, f"{error} among the active ones"),)
         refusals += [one for one in found if choices.get(one.entity) in {None, _Choice.WANTED}]
         further = {one.entity for one in found if choices.get(one.entity, _Choice.LEFT) is not _Choice.LEFT}
         if not further:  # nobody's table is to blame, or the last good ones do not go with the new ones

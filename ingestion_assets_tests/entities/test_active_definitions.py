@@ -1,4 +1,4 @@
-"""Which definitions are in force: judged ones, the last good where the files are faulty or the tables cannot follow."""
+"""Which definitions are active: judged ones, the last good where the files are faulty or the tables cannot follow."""
 
 import os
 import subprocess
@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingestion_assets.entities.adoption import judge
+from ingestion_assets.entities.activation import judge
+from ingestion_assets.entities.active_definitions import Note, active_entities
 from ingestion_assets.entities.definition import Entity
+from ingestion_assets.entities.definition_files import FaultyDefinitionsError, read_entities, stamps
+from ingestion_assets.entities.definition_watch import again_after
 from ingestion_assets.entities.entity_set import EntitySet
-from ingestion_assets.entities.following import again_after
-from ingestion_assets.entities.in_force import Note, entities_in_force
-from ingestion_assets.entities.reading import FaultyDefinitionsError, read_entities, stamps
 from ingestion_assets.entities.tables import inspect
 from ingestion_assets_tests.entities.conftest import landed, load_drops
 
@@ -43,18 +43,18 @@ def length(entities: EntitySet) -> int | None:
     return entities.by_name["Note"].field("text").length
 
 
-def in_force(file: Path) -> int | None:
+def active(file: Path) -> int | None:
     """What a process that starts now goes by."""
-    return length(entities_in_force([file.parent], home=file.parents[1]))
+    return length(active_entities([file.parent], home=file.parents[1]))
 
 
-def test_files_are_in_force_until_they_are_judged(file: Path) -> None:
-    assert in_force(file) == 10
+def test_files_are_active_until_they_are_judged(file: Path) -> None:
+    assert active(file) == 10
     file.write_text(LONGER, encoding="utf-8")
-    assert in_force(file) == 20
+    assert active(file) == 20
     file.write_text(FAULTY, encoding="utf-8")
     with pytest.raises(FaultyDefinitionsError):
-        in_force(file)
+        active(file)
 
 
 @pytest.mark.parametrize(("text", "said"), [(FAULTY, "note.yaml:7:"), (SHORTER, "the risk of losing data")])
@@ -66,11 +66,11 @@ def test_last_good_definitions_stay(database: Database, file: Path, text: str, s
     file.write_text(text, encoding="utf-8")
     note = judge(database, [file.parent], home=home)
     assert said in (note.refused or "")
-    assert (length(EntitySet.of(note.entities)), in_force(file)) == (10, 10)
+    assert (length(EntitySet.of(note.entities)), active(file)) == (10, 10)
 
     file.write_text(LONGER, encoding="utf-8")
     assert judge(database, [file.parent], home=home).refused is None
-    assert in_force(file) == 20
+    assert active(file) == 20
     standing = inspect(database, "notes")
     assert standing is not None
     assert standing.columns["text"].type == "character varying(20)"
@@ -84,7 +84,7 @@ def test_definitions_are_judged_again_when_the_table_was_repaired(database: Data
     assert judge(database, [file.parent], home=home).refused is not None
     database.execute("DELETE FROM entities.notes")
     assert judge(database, [file.parent], home=home).refused is None
-    assert in_force(file) == 5
+    assert active(file) == 5
 
 
 def test_every_change_has_another_stamp(file: Path) -> None:
@@ -117,8 +117,8 @@ def judged(database: Database, file: Path, **files: str) -> Note:
     return judge(database, [file.parent], home=file.parents[1])
 
 
-def in_force_here(file: Path) -> dict[str, Entity]:
-    return dict(entities_in_force([file.parent], home=file.parents[1]).by_name)
+def active_here(file: Path) -> dict[str, Entity]:
+    return dict(active_entities([file.parent], home=file.parents[1]).by_name)
 
 
 def test_a_reference_is_refused_while_rows_reference_nothing(database: Database, file: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_reference_is_refused_while_rows_reference_nothing(database: Database,
         "note=99. Store what is missing, correct or delete such rows, or leave the reference out."
     )
     assert note.costly
-    now = in_force_here(file)
+    now = active_here(file)
     assert (now["Refers"].references, now["Note"].field("text").length) == ((), 20)
     (loaded,) = load_drops(
         database, EntitySet.of(note.entities), landed(b"OT|1|new\nRF|4|97\nN|1|" + b"x" * 20)
@@ -138,7 +138,7 @@ def test_a_reference_is_refused_while_rows_reference_nothing(database: Database,
     assert loaded.total().inserted == 3
     database.execute("DELETE FROM entities.refers WHERE note IS NOT NULL")
     assert judged(database, file).refused is None
-    assert in_force_here(file)["Refers"].references
+    assert active_here(file)["Refers"].references
 
 
 @pytest.fixture
@@ -151,7 +151,7 @@ def noted(database: Database, file: Path) -> Path:
 def assert_stays(database: Database, file: Path, note: Note) -> None:
     """The note stays what it was and takes messages; the other file came into force."""
     assert {one.entity for one in note.entities} == {"Note", "Other"}
-    assert length(EntitySet.of(note.entities)) == in_force(file) == 10
+    assert length(EntitySet.of(note.entities)) == active(file) == 10
     (loaded,) = load_drops(database, EntitySet.of(note.entities), landed(b"N|2|x\nOT|1|y"))
     assert loaded.total().inserted == 2
 
@@ -165,7 +165,7 @@ def test_a_view_that_depends_on_a_column_is_named(database: Database, noted: Pat
     assert_stays(database, noted, note)
     database.execute("DROP VIEW entities.shown")
     assert judged(database, noted).refused is None
-    assert in_force(noted) is None
+    assert active(noted) is None
 
 
 def test_a_table_that_belongs_to_somebody_else(database: Database, noted: Path) -> None:
@@ -239,14 +239,14 @@ def test_a_name_that_is_taken(database: Database, noted: Path, made: str, said: 
     note = judged(database, noted, other=OTHER, note=LONGER)
     assert said in str(note.refused)
     assert [one.entity for one in note.entities] == ["Note"]
-    assert in_force(noted) == 20
+    assert active(noted) == 20
 
 
 def test_what_depends_on_a_refused_entity_stays_too(database: Database, noted: Path) -> None:
     database.execute("CREATE VIEW entities.others AS SELECT 1 AS id")
     refers = REFERS + REFERENCE.replace("entity: Note", "entity: Other")
     note = judged(database, noted, other=OTHER, refers=refers)
-    assert str(note.refused).splitlines()[1] == "Refers: there is no entity Other in force"
+    assert str(note.refused).splitlines()[1] == "Refers: there is no entity Other among the active ones"
     assert [one.entity for one in note.entities] == ["Note"]
 
 
