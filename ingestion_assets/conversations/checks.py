@@ -91,7 +91,7 @@ def check_messages(
 )
 def stored_once() -> dg.AssetCheckResult:
     """Compare MongoDB with the ledger of stored messages."""
-    from ingestion_assets.conversations.audit import audit  # noqa: PLC0415
+    from ingestion_assets.conversations.message_audit import audit  # noqa: PLC0415
     from ingestion_assets.stores import mongo, postgres  # noqa: PLC0415
 
     found = audit(engine=postgres.engine(), database=mongo.database(), sessions=SESSIONS_COUNTED)

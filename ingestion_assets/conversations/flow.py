@@ -95,5 +95,5 @@ CONVERSATIONS = Flow(
     definitions="ingestion_assets.conversations.definitions:definitions",
     http="ingestion_assets.conversations.api:HTTP",
     prepare="ingestion_assets.conversations.collections:prepare",
-    work=("ingestion_assets.conversations.work", "ingestion_assets.conversations.audit"),
+    work=("ingestion_assets.conversations.work", "ingestion_assets.conversations.message_audit"),
 )

@@ -47,7 +47,7 @@ def check_entity(
     connection: psycopg.Connection[Any], entity: Entity, counts: Counts
 ) -> list[dg.AssetCheckResult]:
     """The checks on one entity, for what a run did to it."""
-    from ingestion_assets.entities.tables import foreign_key_name, inspect  # noqa: PLC0415
+    from ingestion_assets.entities.entity_tables import foreign_key_name, inspect  # noqa: PLC0415
 
     stored = counts.inserted + counts.updated + counts.unchanged
     ended = stored + counts.superseded + counts.failed + counts.waiting
@@ -89,7 +89,7 @@ def audit_of(entity: Entity, entities: EntitySet, key: dg.AssetKey) -> dg.AssetC
         description="No primary key is there twice and no row references what is not there. Run by the hour and by hand.",
     )
     def stored_rows() -> dg.AssetCheckResult:
-        from ingestion_assets.entities.audit import audit  # noqa: PLC0415
+        from ingestion_assets.entities.row_audit import audit  # noqa: PLC0415
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
         with postgres.engine().connect() as connection:

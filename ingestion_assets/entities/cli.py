@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ingestion_assets.entities import evolution, tables
+from ingestion_assets.entities import entity_tables, evolution
 from ingestion_assets.entities.active_definitions import read_note
 from ingestion_assets.entities.definition import Entity, json_schema
 from ingestion_assets.entities.definition_files import (
@@ -71,7 +71,9 @@ def _refused_before(paths: list[Path] | None) -> str | None:
 @app.command("ddl")
 def ddl(paths: Paths = None) -> None:
     """Print the statements that make the tables from nothing."""
-    typer.echo(f"CREATE SCHEMA IF NOT EXISTS {tables.SCHEMA};\n{tables.ddl(_read(paths))}", nl=False)
+    typer.echo(
+        f"CREATE SCHEMA IF NOT EXISTS {entity_tables.SCHEMA};\n{entity_tables.ddl(_read(paths))}", nl=False
+    )
 
 
 @app.command("docs")
@@ -93,7 +95,7 @@ def markdown(entity: Entity) -> str:
         f"## {entity.entity}",
         "",
         *([entity.description, ""] if entity.description else []),
-        f"Table `{tables.SCHEMA}.{entity.table}`, primary key ({', '.join(entity.primary_key)}). A line is",
+        f"Table `{entity_tables.SCHEMA}.{entity.table}`, primary key ({', '.join(entity.primary_key)}). A line is",
         "",
         f"    {'|'.join((entity.prefix, *entity.names))}",
         "",
@@ -105,7 +107,7 @@ def markdown(entity: Entity) -> str:
         said += [f"one of {', '.join(field.values)}"] if field.values else []
         said += [f"references {one.entity}" for one in entity.references if field.name in one.fields]
         written = {"date": f"date, {formats.date}", "timestamp": f"timestamp, {formats.timestamp}"}
-        kind = written.get(field.type, tables.column_type(field))
+        kind = written.get(field.type, entity_tables.column_type(field))
         lines.append(
             f"| {number} | `{field.name}` | {kind} | {'yes' if field.nullable else 'no'} | {'; '.join(said)} |"
         )

@@ -7,14 +7,14 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ingestion_assets.entities.active_definitions import defined_entities
-from ingestion_assets.entities.documented import (
+from ingestion_assets.entities.flow import NAME, lines_in
+from ingestion_assets.entities.line_schemas import (
     ENTITY_LINES,
     LATER,
     ORDER,
     PLAIN_TEXT,
     REFUSED,
 )
-from ingestion_assets.entities.flow import NAME, lines_in
 from ingestion_assets.entities.lines import GLUED, Line, Row, read_line, records
 from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer
 from ingestion_assets.frontdoor.answers import json_response, outcome_response

@@ -8,8 +8,8 @@ import psycopg
 
 from ingestion_assets.entities.column_types import column_type
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.entity_tables import LOCK
 from ingestion_assets.entities.evolution import IncompatibleTableError, Refusal, changes, told
-from ingestion_assets.entities.tables import LOCK
 
 LOCK_TIMEOUT = "5s"
 """How long a table is waited for that somebody else works with; meanwhile nobody else gets at it."""

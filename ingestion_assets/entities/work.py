@@ -7,12 +7,12 @@ import psycopg
 import sqlalchemy as sa
 
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.entity_tables import LOCK
 from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.loading import load
 from ingestion_assets.entities.payload import stream_of
 from ingestion_assets.entities.refused_rows import refusal_of
 from ingestion_assets.entities.results import outcome_of, settled
-from ingestion_assets.entities.tables import LOCK
 from ingestion_assets.entities.told_outcomes import forget_told
 from ingestion_assets.landing import claims, drop_queries
 from ingestion_assets.landing.claims import Claim, DropRef

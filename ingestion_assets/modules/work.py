@@ -18,6 +18,7 @@ from ingestion_assets.landing.tables import drops, leases
 from ingestion_assets.modules.attempts import note_accepted, note_failed
 from ingestion_assets.modules.differences import forget_comparison
 from ingestion_assets.modules.flow import NAME, REFUSED, UNJUDGED
+from ingestion_assets.modules.module_tables import sites, syncs
 from ingestion_assets.modules.schema import ModuleSyncRequest, RequestError, SyncResponse, decode_request
 from ingestion_assets.modules.security import Standing, judge_site, standing
 from ingestion_assets.modules.sync import (
@@ -28,7 +29,6 @@ from ingestion_assets.modules.sync import (
     apply_sync,
     replay_site,
 )
-from ingestion_assets.modules.tables import sites, syncs
 from ingestion_assets.modules.webhooks import announce
 
 # A commit that does not wait for the disk: the outcomes' commit, which comes later in the same log, does. Lost before that, the payload

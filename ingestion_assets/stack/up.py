@@ -20,7 +20,6 @@ from ingestion_assets.stack.environment_file import write_environment
 from ingestion_assets.stack.failures import explained, log_end, not_yaml
 from ingestion_assets.stack.home_lock import locked
 from ingestion_assets.stack.leftovers import end_leftovers
-from ingestion_assets.stack.logs import LogRelay, last_lines
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.plan import (
     PORT_NAMES,
@@ -30,6 +29,7 @@ from ingestion_assets.stack.plan import (
     plan_stack,
 )
 from ingestion_assets.stack.ports import choose_ports, require_free
+from ingestion_assets.stack.program_logs import LogRelay, last_lines
 from ingestion_assets.stack.program_secrets import withheld
 from ingestion_assets.stack.readiness import program_probes, store_probes
 from ingestion_assets.stack.ready_file import Show, announce

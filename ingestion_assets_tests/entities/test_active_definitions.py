@@ -15,7 +15,7 @@ from ingestion_assets.entities.definition import Entity
 from ingestion_assets.entities.definition_files import FaultyDefinitionsError, read_entities, stamps
 from ingestion_assets.entities.definition_watch import again_after
 from ingestion_assets.entities.entity_set import EntitySet
-from ingestion_assets.entities.tables import inspect
+from ingestion_assets.entities.entity_tables import inspect
 from ingestion_assets_tests.entities.conftest import landed, load_drops
 
 Database = psycopg.Connection[Any]

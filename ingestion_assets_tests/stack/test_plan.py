@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from ingestion_assets.settings import Settings, load_flow_settings, wrong_settings
 from ingestion_assets.stack.environment_file import read_environment, shell_exports, write_environment
-from ingestion_assets.stack.logs import LogTail
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.plan import (
     CONFIGURATION,
@@ -16,6 +15,7 @@ from ingestion_assets.stack.plan import (
     install_dagster_configuration,
     plan_stack,
 )
+from ingestion_assets.stack.program_logs import LogTail
 from ingestion_assets.stack.supervision import configuration
 
 PORTS = {"postgres": 21001, "mongodb": 21002, "valkey": 21003, "code_server": 21004}

@@ -17,8 +17,8 @@ from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.modules.sites import create_site, list_sites, set_active
 from ingestion_assets.modules.web import views
-from ingestion_assets.modules.web.admission import no_site, site_to_read
 from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId
+from ingestion_assets.modules.web.site_admission import no_site, site_to_read
 from ingestion_assets.modules.webhook_addresses import ForbiddenAddressError, allowed_by, check_address
 from ingestion_assets.settings import load_flow_settings
 from ingestion_assets.stores.sealing import sealer

@@ -35,9 +35,9 @@ from ingestion_assets.modules.schema import ModuleSyncRequest, RequestError, Syn
 from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.modules.sites import scope
 from ingestion_assets.modules.web import views
-from ingestion_assets.modules.web.admission import admission, existing_site, site_to_read
 from ingestion_assets.modules.web.audit import audited
 from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId, SyncId
+from ingestion_assets.modules.web.site_admission import admission, existing_site, site_to_read
 from ingestion_assets.settings import load_flow_settings
 
 router = APIRouter()

@@ -9,7 +9,7 @@ from psycopg import sql
 
 from ingestion_assets.entities.definition import Entity
 from ingestion_assets.entities.entity_set import EntitySet
-from ingestion_assets.entities.tables import foreign_key_name, inspect, names, table_of
+from ingestion_assets.entities.entity_tables import foreign_key_name, inspect, names, table_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def retention(
     from ingestion_assets.landing.clock import ledger_now  # noqa: PLC0415
     from ingestion_assets.landing.retention import plan  # noqa: PLC0415
     from ingestion_assets.orchestration.expired_runs import due  # noqa: PLC0415
-    from ingestion_assets.orchestration.retention import NOT_SET  # noqa: PLC0415
+    from ingestion_assets.orchestration.retention_job import NOT_SET  # noqa: PLC0415
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
     settings = load_settings()
