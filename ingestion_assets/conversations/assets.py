@@ -147,8 +147,8 @@ ingestion_log = stages.ingestion_log(
     "One entry a payload, and its receipt: the claim ends here, and clients get their answers.",
     deps=["todos", "configs", "projects"],
     kinds={"mongodb", "postgres"},
-    check_specs=checks.INGESTION_LOG,
-    check=checks.check_log,
+    accounting="Every payload's result says received = processed + skipped + failed, with one outcome a record.",
+    accounts=checks.accounts,
 )
 
 ASSETS = [raw_batches, messages, todos, configs, sessions, projects, ingestion_log]

@@ -89,7 +89,7 @@ CONVERSATIONS = Flow(
     lane_of=lane_of,
     read_inbox=read_inbox,
     compose=compose,
-    alone=lambda record: is_part(record) or not _is_json(record),
+    redriven_alone=lambda record: is_part(record) or not _is_json(record),
     tally=tally_by(_OUTCOMES, counts=lambda result: {KIND: result.get("stats") or {}}),
     settings="ingestion_assets.conversations.settings:ConversationsSettings",
     definitions="ingestion_assets.conversations.definitions:definitions",

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import psycopg
 
     from ingestion_assets.entities.loaded import Counts
-    from ingestion_assets.landing.drops import DropOutcome
 
 REJECT_RATE = 0.05
 
@@ -105,22 +104,3 @@ def audit_of(entity: Entity, entities: EntitySet, key: dg.AssetKey) -> dg.AssetC
         )
 
     return stored_rows
-
-
-def log_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
-    """The check on the ingestion log."""
-    return dg.AssetCheckSpec(
-        "accounting", asset=key, description="Every payload's result accounts for each of its records."
-    )
-
-
-def check_log(outcomes: list[DropOutcome]) -> dg.AssetCheckResult:
-    """Whether every payload's outcome accounts for its records."""
-    wrong = [
-        str(outcome.drop_id)
-        for outcome in outcomes
-        if outcome.result and outcome.result["processed"] != len(outcome.records)
-    ]
-    return dg.AssetCheckResult(
-        check_name="accounting", passed=not wrong, metadata={"wrong": dg.MetadataValue.json(wrong)}
-    )

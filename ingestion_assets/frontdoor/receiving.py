@@ -69,6 +69,32 @@ async def let_in(
     return arrival
 
 
+def new_drop(
+    request: Request,
+    arrival: Arrival,
+    body: bytes,
+    *,
+    flow: str,
+    records: int,
+    number: int = 0,
+    **attributes: str,
+) -> NewDrop:
+    """The payload of a request as a drop of this moment's partition; `number` chooses among its lanes."""
+    door = front_door(request)
+    contract = door.flows[flow]
+    partition = contract.partition_of(door.clock.now(), None)
+    return NewDrop(
+        flow=flow,
+        partition=partition,
+        lane=contract.lane_of(partition, number),
+        principal=arrival.principal.name,
+        body=body,
+        records=records,
+        idempotency_key=arrival.idempotency_key,
+        attributes={**arrival.attributes, **attributes},
+    )
+
+
 async def take_in(
     request: Request,
     *,

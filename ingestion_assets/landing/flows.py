@@ -129,7 +129,7 @@ class Flow:
     within it, where numbers spread payloads over lanes.
 
     Other ways in: `read_inbox(name, content)` cuts an inbox file into payloads (raises `RefusedError`); `compose(records,
-    attributes)` puts rejected records of one payload together for another try, but for those that must go `alone` lest they
+    attributes)` puts rejected records of one payload together for another try, but for those that must be `redriven_alone` lest they
     spoil it for the others. A flow without `compose` has only whole payloads redriven.
 
     `tally(receipt)` counts the records of a finished payload by kind and outcome. `assets` are the names of the first and
@@ -151,7 +151,7 @@ class Flow:
     runs: Runs = Runs()
     read_inbox: Callable[[str, bytes], Sequence[tuple[Body, Mapping[str, str]]]] = no_inbox
     compose: Compose | None = None
-    alone: Callable[[bytes], bool] = lambda _record: False
+    redriven_alone: Callable[[bytes], bool] = lambda _record: False
     tally: Tally = BY_OUTCOME
     assets: tuple[str, str] = ("raw_batches", "ingestion_log")
     definitions: str | None = None

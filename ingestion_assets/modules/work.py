@@ -80,7 +80,9 @@ class ModulesWork:
     def _work(self) -> Worked[Done]:
         if self._worked is None:
             self._worked = (
-                self._rebuild() if self.claim.rebuild else self._apply(self.claim.drops, self._alone)
+                self._rebuild()
+                if self.claim.rebuild
+                else self._apply(self.claim.drops, self._own_transaction)
             )
         return self._worked
 
@@ -140,7 +142,7 @@ class ModulesWork:
         return work_through(([ref] for ref in refs), apply, is_transient=self.is_transient)
 
     @contextmanager
-    def _alone(self) -> Iterator[sa.Connection]:
+    def _own_transaction(self) -> Iterator[sa.Connection]:
         with self.engine.begin() as connection:
             connection.execute(_NO_WAIT)
             yield connection
