@@ -7,7 +7,7 @@ running stack; the programs of the stack itself do without), and from the defaul
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -275,9 +275,15 @@ def load_settings() -> Settings:
     return settings.model_copy(update={"home": home})
 
 
-@lru_cache(maxsize=64)
 def load_flow_settings(kind: type[FlowSettingsT]) -> FlowSettingsT:
     """A flow's own settings, from where ours come from, read once."""
+    settings: Any = read_flow_settings(kind)  # `lru_cache` forgets which kind it is
+    return settings
+
+
+@lru_cache(maxsize=64)
+def read_flow_settings(kind: type[FlowSettings]) -> FlowSettings:
+    """What `load_flow_settings` gives, without its type."""
     own = _Supervised().stack is not None
     return kind() if own else kind(_env_file=load_settings().home / STACK_ENV_FILE)  # pyright: ignore[reportCallIssue]
 

@@ -107,12 +107,7 @@ def _entity_asset(stages: "Stages[EntitiesWork]", entity: Entity, *, deps: list[
 
 
 def _counts(work: "EntitiesWork", entity: Entity) -> "Counts":
-    from ingestion_assets.entities.loaded import Counts  # noqa: PLC0415
+    from ingestion_assets.entities.loaded import sum_of  # noqa: PLC0415
 
-    sums = Counts()
-    for loaded in work.loaded():
-        counts = loaded.entities.get(entity.entity)
-        if counts is not None:
-            for name in Counts.__struct_fields__:
-                setattr(sums, name, getattr(sums, name) + getattr(counts, name))
-    return sums
+    name = entity.entity
+    return sum_of(one.entities[name] for one in work.loaded() if name in one.entities)

@@ -15,7 +15,7 @@ import structlog
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.server import create_app
-from ingestion_assets.settings import Settings, load_flow_settings
+from ingestion_assets.settings import Settings, read_flow_settings
 from ingestion_assets.stores.postgres import engine
 from ingestion_assets_tests.frontdoor.conftest import served
 from ingestion_assets_tests.modules.runs import DirectRuns
@@ -77,10 +77,10 @@ def serving(*, home: Path, postgres_url: str, **changes: Any) -> Iterator[Front]
 def _environment(variables: dict[str, str]) -> Iterator[None]:
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
-    load_flow_settings.cache_clear()
+    read_flow_settings.cache_clear()
     try:
         yield
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
-        load_flow_settings.cache_clear()
+        read_flow_settings.cache_clear()

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from ingestion_assets.settings import Settings, load_flow_settings, wrong_settings
+from ingestion_assets.settings import Settings, read_flow_settings, wrong_settings
 from ingestion_assets.stack.environment_file import read_environment, shell_exports, write_environment
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.plan import (
@@ -71,11 +71,11 @@ def test_the_settings_of_flows_reach_the_stack_under_their_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INGESTION_CONVERSATION_LANES", "4")
-    load_flow_settings.cache_clear()
+    read_flow_settings.cache_clear()
     try:
         assert _plan(tmp_path).environment["INGESTION_CONVERSATION_LANES"] == "4"
         monkeypatch.setenv("INGESTION_CONVERSATION_LANES", "65")
-        load_flow_settings.cache_clear()
+        read_flow_settings.cache_clear()
         with pytest.raises(ValidationError) as wrong:
             _plan(tmp_path)
         assert wrong_settings(wrong.value) == (
@@ -83,7 +83,7 @@ def test_the_settings_of_flows_reach_the_stack_under_their_names(
         )
     finally:
         monkeypatch.undo()
-        load_flow_settings.cache_clear()
+        read_flow_settings.cache_clear()
 
 
 @pytest.mark.parametrize("value", ["plain", "with 'quotes' and $HOME", 'back\\slash "x" #no comment', "ü%20"])
