@@ -180,7 +180,7 @@ def _drop_maker(
         door.bodies.check_depth(body, parts=messages, level=level)
         return new_drop(
             request, arrival, body, flow=FLOW, records=len(messages), number=next(_numbers),
-            endpoint=endpoint, **session_attribute(session),
+            attributes={"endpoint": endpoint, **session_attribute(session)},
         )  # fmt: skip
 
     return make

@@ -144,7 +144,12 @@ def _drop(request: Request, arrival: Arrival, body: bytes, *, endpoint: str, **a
         key = "\t".join([arrival.idempotency_key, *(f"{name}={value}" for name, value in attributes.items())])
         arrival = msgspec.structs.replace(arrival, idempotency_key=key)
     return new_drop(
-        request, arrival, body, flow=NAME, records=lines_in(body), endpoint=endpoint, **attributes
+        request,
+        arrival,
+        body,
+        flow=NAME,
+        records=lines_in(body),
+        attributes={"endpoint": endpoint, **attributes},
     )
 
 

@@ -1,6 +1,6 @@
 """The way in that every ingesting endpoint shares: who sends, what comes, onto durable storage. What is answered: `answers`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -77,7 +77,7 @@ def new_drop(
     flow: str,
     records: int,
     number: int = 0,
-    **attributes: str,
+    attributes: Mapping[str, str] | None = None,
 ) -> NewDrop:
     """The payload of a request as a drop of this moment's partition; `number` chooses among its lanes."""
     door = front_door(request)
@@ -91,7 +91,7 @@ def new_drop(
         body=body,
         records=records,
         idempotency_key=arrival.idempotency_key,
-        attributes={**arrival.attributes, **attributes},
+        attributes={**arrival.attributes, **(attributes or {})},
     )
 
 
