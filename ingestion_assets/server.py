@@ -42,9 +42,8 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
     """
     found = installed()
     flows = found.flows
-    _, wrong = parts(
-        found, "settings", lambda _flow, kind: load_flow_settings(kind)
-    )  # wrong ones now, not at a request
+    # A wrong setting of a flow stops the start, as one of the spine does, not the first request that needs it.
+    _, wrong = parts(found, "settings", lambda _flow, kind: load_flow_settings(kind))
     https, faults = parts(found, "http", without_clashes(OWN))
     if launch is None:
         launch = GraphqlLauncher(
