@@ -15,6 +15,7 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from pydantic import ValidationError
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from ingestion_assets.modules import feed
@@ -29,6 +30,7 @@ from ingestion_assets.modules.webhook_addresses import (
     is_public,
 )
 from ingestion_assets.modules.webhooks import Call, announce, end, take_due
+from ingestion_assets.settings import wrong_settings
 from ingestion_assets.stores.sealing import sealer
 from ingestion_assets_tests.modules.front import Front, serving
 from ingestion_assets_tests.modules.replay import body, make_site, module
@@ -268,3 +270,13 @@ def test_the_feed_is_asked_conditionally_and_lives_without_it(engine: sa.Engine,
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM ingestion.module_releases")) == 3
         assert feed.state(connection).newest_answer == before
+
+
+def test_a_wrong_setting_of_the_flow_stops_the_start(fresh_postgres_url: str, tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValidationError) as wrong,
+        serving(home=tmp_path, postgres_url=fresh_postgres_url, sync_queue_threshold=-1),
+    ):
+        pass
+    told = wrong_settings(wrong.value)
+    assert told == "INGESTION_SYNC_QUEUE_THRESHOLD: Input should be greater than or equal to 0"
