@@ -13,7 +13,7 @@ import psycopg
 from clients import one_by_one, request
 from measuring import ROOT, Targets, arguments, bench_stack, median, quantile, table
 
-from ingestion_assets.sending.synthetic import messages
+from ingestion_assets.samples.transcripts import messages
 from ingestion_assets_tests.stacks import RunningStack
 
 PAUSE_S = 0.5

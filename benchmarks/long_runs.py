@@ -12,7 +12,7 @@ import msgspec
 from clients import one_by_one, request
 from measuring import ROOT, Targets, arguments, bench_stack, median, quantile, table
 
-from ingestion_assets.sending.synthetic import messages
+from ingestion_assets.samples.transcripts import messages
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack
 

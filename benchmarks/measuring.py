@@ -19,7 +19,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ingestion_assets.sending.synthetic import messages  # noqa: E402
+from ingestion_assets.samples.transcripts import messages  # noqa: E402
 from ingestion_assets_tests.stacks import RunningStack, running_stack  # noqa: E402
 
 BATCH = 1000

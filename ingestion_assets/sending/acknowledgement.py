@@ -100,20 +100,6 @@ def is_page(_heard: Heard, body: Body) -> bool:
     return isinstance(items, list) and all(isinstance(item, dict) for item in items)
 
 
-def is_position(stream: str, channel: str) -> Proof:
-    """Of an answer that says how far a stream is durable, which is the receipt of its parts."""
-
-    def proof(_heard: Heard, body: Body) -> bool:
-        counts = (body.get(name) for name in ("lines", "bytes", "unfinished"))
-        return (
-            (body.get("stream"), body.get("channel")) == (stream, channel)
-            and all(isinstance(count, int) for count in counts)
-            and isinstance(body.get("totals"), dict)
-        )
-
-    return proof
-
-
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait as `Retry-After` says, in either of its forms (RFC 9110 10.2.3), at most an hour; None where it says nothing."""
     value = headers.get("retry-after", "").strip()

@@ -20,33 +20,21 @@ from ingestion_assets.sending.acknowledgement import (
     Proof,
     holds_receipt,
     is_page,
-    is_position,
     is_receipt,
     one_line,
     own_answer,
     retry_after_s,
 )
-from ingestion_assets.sending.requests import Body
+from ingestion_assets.sending.endings import AccessDeniedError, GaveUpError, StoppedError
 
 PASSING_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
 DENIED_STATUS = frozenset({401, 403, 407})
 REFUSED_STATUS = frozenset({400, 413, 422})
 LONGEST_PAUSE_S = 30.0
+UNKNOWN_PATIENCE_S = 15.0  # what landed while the ledger was down is known only later
 LONGEST_ANSWER = 32 * 2**20
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _KEY = re.compile(r"[!-~]+")
-
-
-class GaveUpError(Exception):
-    """The front door could not be reached, or did not accept, for as long as was to be tried."""
-
-
-class AccessDeniedError(Exception):
-    """The key is missing, wrong, or lacks the scope; or there is no front door at the address."""
-
-
-class StoppedError(Exception):
-    """The sender was asked to stop."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +77,7 @@ class _UnavailableError(Exception):
 class Delivery:
     """A connection to one front door, for use from several threads.
 
-    `retry_for_s` bounds how long one request is tried (None: for ever); `on_outage` hears of each pause
+    `retry_for_s` bounds how long one request is tried; `on_outage` hears of each pause
     (reason and seconds) and of the end of an outage (None). Raises AccessDeniedError for a key or an address that
     cannot be used.
     """
@@ -99,7 +87,7 @@ class Delivery:
         *,
         url: str,
         key: str | None,
-        retry_for_s: float | None,
+        retry_for_s: float,
         stop: threading.Event,
         on_outage: Callable[[str | None, float], None],
         connections: int = 8,
@@ -139,15 +127,11 @@ class Delivery:
         if self._stop.wait(seconds):
             raise StoppedError
 
-    def send(self, body: Body) -> Accepted | Refused:
-        """Post a batch until it is accepted or refused. Raises GaveUpError, AccessDeniedError, StoppedError."""
-        headers = body.headers | {"Idempotency-Key": body.key, "Prefer": "respond-async"}
-        return self.submit(
-            "/api/v1/ingest/batch", refusals=REFUSED_STATUS, headers=headers, content=body.content
-        )
-
     def submit(self, path: str, *, refusals: frozenset[int], **request: Any) -> Accepted | Refused:
-        """Post a payload until there is a receipt for it, or it is refused with one of these statuses. Raises as `send`."""
+        """Post a payload until there is a receipt for it, or it is refused with one of these statuses.
+
+        Raises GaveUpError, AccessDeniedError, StoppedError.
+        """
         answer = self._answer("POST", path, proof=holds_receipt, refusals=refusals, **request)
         if isinstance(answer, Refused):
             return answer
@@ -157,7 +141,7 @@ class Delivery:
 
     def receipt(self, receipt_id: str, *, wait_s: float) -> ReceiptState:
         """The receipt as it stands after at most about `wait_s` seconds."""
-        answer = self._get(
+        answer = self.get(
             f"/api/v1/receipts/{receipt_id}",
             proof=is_receipt(receipt_id),
             headers={"Prefer": f"wait={max(1, round(wait_s))}"},
@@ -183,7 +167,7 @@ class Delivery:
         items: list[dict[str, Any]] = []
         cursor: dict[str, str] = {}
         while True:
-            answer = self._get(path, proof=is_page, params=params | cursor)
+            answer = self.get(path, proof=is_page, params=params | cursor)
             if not answer.succeeded:
                 raise LookupError(answer.detail)
             items.extend(answer.body["items"])
@@ -192,28 +176,13 @@ class Delivery:
                 return items
             cursor = {"cursor": following}
 
-    def stream_part(self, *, params: dict[str, str], content: bytes) -> Answer:
-        """Post a part of a stream of messages, zstd-compressed, until it is durable (202), out of place (409) or refused.
+    def get(self, path: str, *, proof: Proof, **request: Any) -> Answer:
+        """What is asked for, or that there is none (404). Raises as `submit`."""
+        return self.answer("GET", path, proof=proof, refusals=frozenset({404}), **request)
 
-        Raises GaveUpError, AccessDeniedError, StoppedError.
-        """
-        headers = {"Content-Type": "text/plain", "Content-Encoding": "zstd", "Prefer": "respond-async"}
-        answer = self._answer(
-            "POST", "/ingest/stream", params=params, headers=headers, content=content,
-            proof=is_position(params["stream"], params["channel"]), refusals=REFUSED_STATUS | {409},
-        )  # fmt: skip
-        if isinstance(answer, Refused):
-            raise AccessDeniedError(answer.detail)
-        return answer
-
-    def stream_position(self, stream: str, *, channel: str) -> dict[str, Any] | None:
-        """How far a stream was acknowledged, None if nothing of it is known."""
-        proof = is_position(stream, channel)
-        answer = self._get(f"/ingest/stream/{stream}", params={"channel": channel}, proof=proof)
-        return answer.body if answer.succeeded else None
-
-    def _get(self, path: str, *, proof: Proof, **request: Any) -> Answer:
-        answer = self._answer("GET", path, proof=proof, refusals=frozenset({404}), **request)
+    def answer(self, method: str, path: str, **request: Any) -> Answer:
+        """The front door's own answer. Raises as `submit`."""
+        answer = self._answer(method, path, **request)
         if isinstance(answer, Refused):
             raise AccessDeniedError(answer.detail)
         return answer
@@ -235,8 +204,7 @@ class Delivery:
             self._on_outage(str(error), state.upcoming_sleep)
 
         def exhausted(state: tenacity.RetryCallState) -> bool:
-            limit = self._retry_for_s
-            return limit is not None and time.monotonic() - began + state.upcoming_sleep > limit
+            return time.monotonic() - began + state.upcoming_sleep > self._retry_for_s
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_UnavailableError),

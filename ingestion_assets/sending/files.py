@@ -126,3 +126,12 @@ def shown(path: Path | str) -> str:
 def reason_of(error: OSError) -> str:
     """Why a file cannot be read, without its name."""
     return error.strerror or str(error)
+
+
+def unusable(path: Path, error: Exception) -> str:
+    """Why a state file cannot be used, as a sentence."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (
+        f"the state file {shown(path)} cannot be used: {said}. What was sent and could not be noted is sent again, and "
+        "recognised, once it can be written; --state names another"
+    )

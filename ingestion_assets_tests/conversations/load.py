@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from ingestion_assets.sending.synthetic import transcripts
+from ingestion_assets.samples.transcripts import transcripts
 from ingestion_assets_tests.conversations.oracle import expected
 from ingestion_assets_tests.conversations.stored import differences, tables
 from ingestion_assets_tests.faults.load import (

@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from ingestion_assets.sending.delivery import Accepted, AccessDeniedError, Delivery, StoppedError
+from ingestion_assets.conversations.sending.memory import Memory, OpenReceipt, Sent
+from ingestion_assets.conversations.sending.outcomes import OutcomeFollower
+from ingestion_assets.conversations.sending.parcels import Parcel, Part, together
+from ingestion_assets.conversations.sending.requests import Encoding, Outgoing, document, encode
+from ingestion_assets.conversations.sending.slices import Mark, Problem, Slice, read_slices
+from ingestion_assets.conversations.sending.sources import Source, unreadable
+from ingestion_assets.conversations.sending.tally import Tally
+from ingestion_assets.sending.delivery import REFUSED_STATUS, Accepted, Delivery
+from ingestion_assets.sending.endings import AccessDeniedError, StoppedError
 from ingestion_assets.sending.files import OpenFile, reason_of
-from ingestion_assets.sending.memory import Memory, OpenReceipt, Sent
-from ingestion_assets.sending.outcomes import OutcomeFollower
-from ingestion_assets.sending.parcels import Parcel, Part, together
-from ingestion_assets.sending.requests import Encoding, Outgoing, document, encode
-from ingestion_assets.sending.slices import Problem, read_slices
-from ingestion_assets.sending.sources import Source, unreadable
-from ingestion_assets.sending.tally import Tally
 
 OPEN_REQUESTS = 64  # accepted, outcome not known: with so many no further lines are read
 
@@ -33,7 +34,10 @@ class Cut:
 
 
 class Sender:
-    """Sends sources over one delivery with one memory. `wait` also learns what became of every record."""
+    """Sends sources over one delivery with one memory. `wait` also learns what became of every record.
+
+    `dry` reads and counts what would be sent, and neither sends nor remembers; `anew` is as if nothing had been sent.
+    """
 
     def __init__(
         self,
@@ -44,8 +48,12 @@ class Sender:
         tally: Tally,
         stop: threading.Event,
         wait: bool,
-        patience_s: float | None,
+        patience_s: float,
+        dry: bool = False,
+        anew: bool = False,
     ) -> None:
+        self._dry = dry
+        self._anew = anew
         self._delivery = delivery
         self._memory = memory
         self._cut = cut
@@ -53,7 +61,7 @@ class Sender:
         self._stop = stop
         self._most_open = OPEN_REQUESTS
         self._outcomes: OutcomeFollower | None = None
-        if wait:
+        if wait and not dry:
             self._outcomes = OutcomeFollower(
                 delivery=delivery, tally=tally, stop=stop, closed=memory.receipt_closed, patience_s=patience_s
             )
@@ -135,7 +143,7 @@ class Sender:
             )
 
     def _transcript(self, file: OpenFile, source: Source) -> Iterator[Part]:
-        before = self._memory.mark_of(file, path=source.name)
+        before = Mark() if self._anew else self._memory.mark_of(file, path=source.name)
         self._tally.add(files=1, bytes_done=0 if file.packed else before.offset)
         self._tally.incomplete.pop(source.name, None)
         any_new = False
@@ -150,23 +158,15 @@ class Sender:
             sent = Sent(
                 path=source.name, identity=file.identity, mark=part.mark if part.mark.offset else None
             )
-            yield Part(
-                source=source,
-                sent=sent,
-                records=part.records,
-                record_bytes=part.record_bytes,
-                read=0 if file.packed else part.mark.offset - part.start,
-                problems=part.problems,
-                notes=part.notes,
-                incomplete=part.incomplete,
-            )
+            read = 0 if file.packed else part.mark.offset - part.start
+            yield Part(source=source, sent=sent, lines=part, read=read)
         self._tally.add(files_unchanged=not any_new, bytes_done=source.size if file.packed else 0)
 
     def _document(self, file: OpenFile, source: Source) -> Iterator[Part]:
         content = file.read_all()
         digest = hashlib.sha256(content).hexdigest()
         self._tally.add(files=1)
-        if self._memory.digest_of(source.name) == digest:
+        if not self._anew and self._memory.digest_of(source.name) == digest:
             self._tally.add(files_unchanged=1, bytes_done=len(content))
             return
         record = document(source, content)
@@ -175,28 +175,29 @@ class Sender:
             self._tally.found("unsendable", [record])
             return
         sent = Sent(path=source.name, identity=file.identity, digest=digest)
-        yield Part(
-            source=source, sent=sent, records=[record], record_bytes=len(record.raw), read=len(content)
-        )
+        lines = Slice(records=[record], record_bytes=len(record.raw))
+        yield Part(source=source, sent=sent, lines=lines, read=len(content))
 
     def _sent(self, parcel: Parcel) -> Parcel:
         """Deliver, then note how far each file is: all of them, with the receipts, in one go. Gives an empty parcel."""
         receipts: list[OpenReceipt] = []
         request = parcel.request()
-        if request is not None:
+        if request is not None and self._dry:
+            self._tally.add(requests=1)
+        elif request is not None:
             self._wait_for_room()
             receipts = self._deliver(request)
-        if parcel.parts:
+        if parcel.parts and not self._dry:
             self._memory.advance((part.sent for part in parcel.parts), receipts=receipts)
         self._follow(receipts)
         for part in parcel.parts:
-            kind, count = part.source.kind, len(part.records)
+            kind, count = part.source.kind, len(part.lines.records)
             counted = {"transcript": "sent", "todos": "todos", "config": "configs"}[kind]
             self._tally.add(**{"bytes_done": part.read, counted: count})
-            self._tally.found("unsendable", part.problems)
-            self._tally.noted(part.notes)
-            if part.incomplete is not None:
-                self._tally.incomplete[part.source.name] = part.incomplete
+            self._tally.found("unsendable", part.lines.problems)
+            self._tally.noted(part.lines.notes)
+            if part.lines.incomplete is not None:
+                self._tally.incomplete[part.source.name] = part.lines.incomplete
         return self._parcel()
 
     def _deliver(self, outgoing: Outgoing) -> list[OpenReceipt]:
@@ -204,7 +205,10 @@ class Sender:
         record.
         """
         body = encode(outgoing, encoding=self._cut.encoding)
-        answer = self._delivery.send(body)
+        answer = self._delivery.submit(
+            "/api/v1/ingest/batch", refusals=REFUSED_STATUS, content=body.content,
+            headers=body.headers | {"Idempotency-Key": body.key, "Prefer": "respond-async"},
+        )  # fmt: skip
         self._tally.add(requests=1)
         if isinstance(answer, Accepted):
             if self._outcomes is None:

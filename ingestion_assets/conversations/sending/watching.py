@@ -6,7 +6,7 @@ from pathlib import Path
 
 import watchfiles
 
-from ingestion_assets.sending.sources import Source
+from ingestion_assets.conversations.sending.sources import Source
 
 RESCAN_MS = 2000
 SETTLE_MS = 300
