@@ -7,6 +7,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ from ingestion_assets.settings import Settings, load_settings
 
 EXIT_PROBLEMS, EXIT_USAGE, EXIT_GAVE_UP, EXIT_INTERRUPTED = 1, 2, 3, 130
 LEAST_PATIENCE_S = 30.0
+_KEY = re.compile(r"[!-~]+")
 
 
 class Run:
@@ -73,7 +75,7 @@ class Run:
             figures, console=self.console, quiet=self.quiet, endless=self._retry_for_s == math.inf
         )
         delivery = Delivery(
-            url=self.url, key=self._key, retry_for_s=self._retry_for_s, stop=self.stop,
+            url=self.url, key=_sendable(self._key) if self._key else None, retry_for_s=self._retry_for_s, stop=self.stop,
             on_outage=display.outage, connections=connections,
         )  # fmt: skip
         with contextlib.closing(delivery), display:
@@ -126,3 +128,15 @@ def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _sendable(key: str) -> str:
+    """The key, if a header can carry it; where not, the error tells the place and never the key."""
+    if _KEY.fullmatch(key):
+        return key
+    place = next(number for number, one in enumerate(key, 1) if not "!" <= one <= "~")
+    wrong = "a line end" if key[place - 1] in "\r\n" else "a character"
+    raise UsageError(
+        f"the API key holds {wrong} (at place {place} of {len(key)}) that no header can carry; "
+        "give the key alone, with --key or in INGESTION_API_KEY"
+    )

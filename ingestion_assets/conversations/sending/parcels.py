@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ingestion_assets.conversations.sending.memory import Sent
 from ingestion_assets.conversations.sending.requests import Outgoing
 from ingestion_assets.conversations.sending.slices import Record, Slice
 from ingestion_assets.conversations.sending.sources import Source
+from ingestion_assets.conversations.sending.state_file import Sent
 
 SMALL_FILE_BYTES = 64 * 1024
 FILES_TOGETHER = (

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
-from ingestion_assets.conversations.sending.memory import Memory, OpenReceipt, Sent
 from ingestion_assets.conversations.sending.outcomes import OutcomeFollower
 from ingestion_assets.conversations.sending.parcels import Parcel, Part, together
 from ingestion_assets.conversations.sending.requests import Encoding, Outgoing, document, encode
 from ingestion_assets.conversations.sending.slices import Mark, Problem, Slice, read_slices
 from ingestion_assets.conversations.sending.sources import Source, unreadable
+from ingestion_assets.conversations.sending.state_file import Memory, OpenReceipt, Sent
 from ingestion_assets.conversations.sending.tally import Tally
 from ingestion_assets.sending.delivery import REFUSED_STATUS, Accepted, Delivery
 from ingestion_assets.sending.endings import AccessDeniedError, StoppedError
