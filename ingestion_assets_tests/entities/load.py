@@ -21,6 +21,7 @@ from ingestion_assets_tests.faults.load import (
     Single,
     Versions,
     retry_after,
+    some_post,
 )
 from ingestion_assets_tests.faults.stores import rows
 from ingestion_assets_tests.stacks import RunningStack
