@@ -18,6 +18,7 @@ from rich.table import Table
 from ingestion_assets.flows import installed, parts
 from ingestion_assets.frontdoor.dagster_graphql import DagsterError, Question, ask, launch_run
 from ingestion_assets.sending.demonstration import Demonstration
+from ingestion_assets.sending.options import front_door, key_of
 from ingestion_assets.settings import Settings, load_settings
 
 LATENCY_REQUESTS = 5
@@ -115,11 +116,8 @@ def _ingestion(*arguments: str, check: bool = True, quiet: bool = False) -> int:
 
 
 def _client(settings: Settings) -> httpx.Client:
-    key = (settings.home / "admin_token").read_text().strip()
-    if settings.admin_token is not None:
-        key = settings.admin_token.get_secret_value()
-    base = f"http://{settings.host}:{settings.port}/api/v1"
-    return httpx.Client(base_url=base, headers={"X-API-Key": key}, timeout=120)
+    headers = {"X-API-Key": key_of(settings) or ""}
+    return httpx.Client(base_url=f"{front_door(settings)}/api/v1", headers=headers, timeout=120)
 
 
 def _totals(client: httpx.Client, shown: Demonstration) -> dict[str, int]:

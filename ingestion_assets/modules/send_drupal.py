@@ -10,13 +10,13 @@ import typer
 from ingestion_assets.modules.inventories import InventoryError
 from ingestion_assets.modules.sending import Outgoing, outgoing, read_files
 from ingestion_assets.modules.site_sync import known_modules, sync
+from ingestion_assets.sending.acknowledgement import one_line
 from ingestion_assets.sending.display import Figures
 from ingestion_assets.sending.endings import UsageError
-from ingestion_assets.sending.files import read_given, shown
+from ingestion_assets.sending.files import open_regular, shown
 from ingestion_assets.sending.options import FIVE_MINUTES, AsJson, Key, Quiet, RetryFor, Url
 from ingestion_assets.sending.run import EXIT_PROBLEMS, Run
 
-_LONGEST_LINE = 500
 _NOT_APPLIED = {"held", "superseded"}
 _COUNTED = ("new", "updated", "removed", "returned", "enabled", "disabled", "unchanged", "superseded")
 
@@ -73,7 +73,7 @@ def send_drupal(
                 php_version=php_version, taken_at=at.replace(tzinfo=UTC) if at else None, partial=partial,
             )  # fmt: skip
         except (InventoryError, OSError) as error:
-            raise UsageError(_printable(str(error))) from error
+            raise UsageError(one_line(str(error))) from error
         if not quiet:
             _tell_unmapped(run, request)
         if not dry_run:
@@ -102,7 +102,11 @@ def _print_counts(site: int, result: dict[str, Any]) -> None:
 
 
 def _text(name: str) -> str:
-    content = sys.stdin.buffer.read() if name == "-" else read_given(Path(name))
+    if name == "-":
+        content = sys.stdin.buffer.read()
+    else:
+        with open_regular(Path(name), pipes=True) as file:
+            content = file.read()
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -111,14 +115,8 @@ def _text(name: str) -> str:
 
 def _tell_unmapped(run: Run, request: Outgoing) -> None:
     for note in request.notes:
-        run.tell(_printable(note))
+        run.tell(one_line(note))
     if request.unmapped:
         run.tell(f"{len(request.unmapped)} entries were not mapped:")
     for one in request.unmapped:
-        run.tell(f"  {_printable(f'{one.name}: {one.reason}')}")
-
-
-def _printable(text: str) -> str:
-    """A line for a terminal, whatever the names in a file hold."""
-    shown = text if len(text) <= _LONGEST_LINE else f"{text[:_LONGEST_LINE]}…"
-    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in shown)
+        run.tell(f"  {one_line(f'{one.name}: {one.reason}')}")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ingestion_assets.sending.delivery import Delivery, Refused
+from ingestion_assets.sending.delivery import Delivery
 from ingestion_assets.sending.endings import AccessDeniedError, GaveUpError, RejectedError
 
 REFUSED_STATUS = frozenset({400, 404, 413, 422})
@@ -41,7 +41,7 @@ def sync(
             "Idempotency-Key": f"send-{site}-{confirm_removals:d}-{digest}",
         },
     )
-    if isinstance(answer, Refused):
+    if not answer.succeeded:
         if not answer.own:
             raise AccessDeniedError(answer.detail)
         raise RejectedError(f"{answer.status}: {answer.detail}")

@@ -33,12 +33,16 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The front door's own answer."""
+    """The front door's own answer; one of a payload that it keeps names the `receipt`.
+
+    `own` is false where something before the front door will not take what was sent.
+    """
 
     status: int
     body: Body
-    receipt: str | None = None
+    receipt: str = ""
     replayed: bool = False
+    own: bool = True
 
     @property
     def succeeded(self) -> bool:
@@ -67,7 +71,7 @@ def own_answer(heard: Heard, *, proof: Proof) -> Answer | None:
         if not proof(heard, body):
             return None
         replayed = heard.headers.get("idempotent-replayed", "").lower() == "true"
-        return Answer(heard.status, body, receipt_of(heard, body), replayed)
+        return Answer(heard.status, body, receipt_of(heard, body) or "", replayed)
     problem = media_type == "application/problem+json" and body.get("status") == heard.status
     return Answer(heard.status, body) if problem and isinstance(body.get("detail"), str) else None
 

@@ -1,7 +1,7 @@
 """Speaks HTTP with the front door: hands requests over until they are accepted, and asks for their outcome.
 
 Goes on through outages (refused connections, 429, 5xx and the like) with growing pauses; what the front door
-refuses for good comes back as `Refused`. What is its own word, `acknowledgement` says. Nothing here knows files.
+refuses for good comes back as well. What is its own word, `acknowledgement` says. Nothing here knows files.
 """
 
 import threading
@@ -33,24 +33,6 @@ LONGEST_PAUSE_S = 30.0
 UNKNOWN_PATIENCE_S = 15.0  # what landed while the ledger was down is known only later
 LONGEST_ANSWER = 32 * 2**20
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """The front door keeps the request. `body` is the receipt, or the result of one that is done."""
-
-    receipt: str
-    replayed: bool
-    body: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """The front door will never take this request as it is. `own` is false where something before it will not."""
-
-    status: int
-    detail: str
-    own: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,17 +107,12 @@ class Delivery:
         if self._stop.wait(seconds):
             raise StoppedError
 
-    def submit(self, path: str, *, refusals: frozenset[int], **request: Any) -> Accepted | Refused:
-        """Post a payload until there is a receipt for it, or it is refused with one of these statuses.
+    def submit(self, path: str, *, refusals: frozenset[int], **request: Any) -> Answer:
+        """Post a payload until there is a receipt for it, or it is refused: with one of these statuses, or as too large.
 
         Raises GaveUpError, AccessDeniedError, StoppedError.
         """
-        answer = self._answer("POST", path, proof=holds_receipt, refusals=refusals, **request)
-        if isinstance(answer, Refused):
-            return answer
-        if answer.receipt is None:
-            return Refused(status=answer.status, detail=answer.detail)
-        return Accepted(receipt=answer.receipt, replayed=answer.replayed, body=answer.body)
+        return self._answer("POST", path, proof=holds_receipt, refusals=refusals, **request)
 
     def receipt(self, receipt_id: str, *, wait_s: float) -> ReceiptState:
         """The receipt as it stands after at most about `wait_s` seconds."""
@@ -181,11 +158,11 @@ class Delivery:
     def answer(self, method: str, path: str, **request: Any) -> Answer:
         """The front door's own answer. Raises as `submit`."""
         answer = self._answer(method, path, **request)
-        if isinstance(answer, Refused):
+        if not answer.own:
             raise AccessDeniedError(answer.detail)
         return answer
 
-    def _answer(self, method: str, path: str, **request: Any) -> Answer | Refused:
+    def _answer(self, method: str, path: str, **request: Any) -> Answer:
         began = time.monotonic()
         paused = False
 
@@ -222,7 +199,7 @@ class Delivery:
 
     def _once(
         self, method: str, path: str, *, proof: Proof, refusals: frozenset[int], **request: Any
-    ) -> Answer | Refused:
+    ) -> Answer:
         if self._stop.is_set():
             raise StoppedError
         heard = self._heard(method, path, **request)
@@ -243,17 +220,17 @@ class Delivery:
             raise AccessDeniedError(f"{self._url} has no {path}; is this the address of the front door?")
         raise AccessDeniedError(f"{self._url} answers {answer.status}: {answer.detail}")
 
-    def _foreign(self, heard: Heard, *, size: int) -> Refused:
+    def _foreign(self, heard: Heard, *, size: int) -> Answer:
         """Somebody else's answer: a wrong address, or, once the front door has been found there, an outage.
 
-        What is too large for a proxy may go through in parts: that alone is `Refused`.
+        What is too large for a proxy may go through in parts: that alone comes back, as `own=False`.
         """
         if heard.status == 413:
-            return Refused(
-                status=413, own=False,
-                detail=f"something before the front door at {self._url} takes no request of {size:,} bytes (413); "
-                "nothing of it counts as sent. Let it take larger ones, or give another address with --url",
-            )  # fmt: skip
+            said = (
+                f"something before the front door at {self._url} takes no request of {size:,} bytes (413); "
+                "nothing of it counts as sent. Let it take larger ones, or give another address with --url"
+            )
+            return Answer(413, {"detail": said}, own=False)
         media_type = one_line(heard.headers.get("content-type", "no content").partition(";")[0], most=60)
         said = (
             f"{heard.status} with {media_type}, which is no answer of the front door: nothing counts as sent"

@@ -6,8 +6,8 @@ A file's mark moves only after the front door accepted all requests up to there.
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
 from ingestion_assets.conversations.sending.outcomes import OutcomeFollower
 from ingestion_assets.conversations.sending.parcels import Parcel, Part, together
@@ -16,9 +16,10 @@ from ingestion_assets.conversations.sending.slices import Mark, Problem, Slice, 
 from ingestion_assets.conversations.sending.sources import Source, unreadable
 from ingestion_assets.conversations.sending.state_file import Memory, OpenReceipt, Sent
 from ingestion_assets.conversations.sending.tally import Tally
-from ingestion_assets.sending.delivery import REFUSED_STATUS, Accepted, Delivery
+from ingestion_assets.sending.delivery import REFUSED_STATUS, Delivery
 from ingestion_assets.sending.endings import AccessDeniedError, StoppedError
 from ingestion_assets.sending.files import OpenFile, reason_of
+from ingestion_assets.sending.side_by_side import side_by_side
 
 OPEN_REQUESTS = 64  # accepted, outcome not known: with so many no further lines are read
 
@@ -75,23 +76,14 @@ class Sender:
         The first error ends all (GaveUpError, AccessDeniedError, StoppedError); what was acknowledged until
         then is remembered.
         """
-        with ThreadPoolExecutor(self._cut.concurrency, thread_name_prefix="send") as pool:
-            groups = together(sources, max_bytes=self._cut.max_bytes)
-            pending: set[Future[None]] = {pool.submit(self._send_together, group) for group in groups}
-            try:
-                while pending:
-                    done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
-                    tick()
-                    for future in done:
-                        future.result()
-                    self._raise_outcome_failure()
-                    if pending and self._stop.is_set():
-                        raise StoppedError
-            except BaseException:
-                self._stop.set()
-                for future in pending:
-                    future.cancel()
-                raise
+
+        def look() -> None:
+            tick()
+            self._raise_outcome_failure()
+
+        groups = together(sources, max_bytes=self._cut.max_bytes)
+        jobs = [partial(self._send_together, group) for group in groups]
+        side_by_side(jobs, concurrency=self._cut.concurrency, stop=self._stop, tick=look)
 
     def wait_for_outcomes(self, *, tick: Callable[[], None] = lambda: None) -> None:
         """Return once the outcome of everything sent is known. Raises GaveUpError or StoppedError."""
@@ -210,7 +202,7 @@ class Sender:
             headers=body.headers | {"Idempotency-Key": body.key, "Prefer": "respond-async"},
         )  # fmt: skip
         self._tally.add(requests=1)
-        if isinstance(answer, Accepted):
+        if answer.succeeded:
             if self._outcomes is None:
                 self._tally.add(unknown=len(outgoing.records) if outgoing.member == "messages" else 0)
                 return []

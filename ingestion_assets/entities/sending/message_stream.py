@@ -6,8 +6,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import uuid_utils
@@ -18,6 +18,7 @@ from ingestion_assets.sending.acknowledgement import Answer, Body, Heard, Proof
 from ingestion_assets.sending.delivery import REFUSED_STATUS, UNKNOWN_PATIENCE_S, Delivery
 from ingestion_assets.sending.endings import GaveUpError, StateFileError, StoppedError, UsageError
 from ingestion_assets.sending.files import reason_of, shown, unusable
+from ingestion_assets.sending.side_by_side import side_by_side
 from ingestion_assets.stores.durable_files import write_durably
 
 POLL_S = 0.3
@@ -102,29 +103,17 @@ def send_stream(
 
     Raises `OutOfStepError`, `GaveUpError`, `AccessDeniedError`, `StoppedError`.
     """
-    with ThreadPoolExecutor(concurrency) as pool:
-        work = [
-            pool.submit(_send_file, delivery, file, sent=sent, channel=str(index), stop=stop)
-            for index, file in enumerate(files)
-        ]
-        try:
-            while not all(one.done() for one in work):
-                tick()
-                stop.wait(POLL_S)
-                if stop.is_set():
-                    raise StoppedError
-                _raise_first(work)
-        except BaseException:
-            stop.set()
-            raise
-        _raise_first(work)
+    jobs = [
+        partial(_send_file, delivery, file, sent=sent, channel=str(index), stop=stop)
+        for index, file in enumerate(files)
+    ]
+    lengths = side_by_side(jobs, concurrency=concurrency, stop=stop, tick=tick)
     if _position(delivery, sent.stream, channel=_END) is None:
         answer = _post(delivery, b"", stream=sent.stream, channel=_END)
         if not answer.succeeded and answer.body.get("ended") is not True:
             raise OutOfStepError(f"the server answered {answer.status}: {answer.detail}")
     if wait:
-        sent_of = {str(index): one.result() for index, one in enumerate(work)}
-        channels = {channel for channel, length in sent_of.items() if length} | {_END}
+        channels = {str(index) for index, length in enumerate(lengths) if length} | {_END}
         _wait_for_outcomes(delivery, channels, sent=sent, stop=stop, patience_s=patience_s, tick=tick)
 
 
@@ -159,12 +148,6 @@ def _wait_for_outcomes(
             )
         if channels and stop.wait(POLL_S):
             raise StoppedError
-
-
-def _raise_first(work: Sequence["object"]) -> None:
-    for one in work:
-        if one.done() and one.exception() is not None:  # type: ignore[attr-defined]
-            raise one.exception()  # type: ignore[attr-defined]
 
 
 def _send_file(
