@@ -64,7 +64,10 @@ def send_drupal(
     """
     run = Run(url=url, key=key, retry_for_s=retry_for, quiet=quiet)
     request = result = None
-    with run.ending(), run.delivery(lambda: Figures(0, 0, ""), connections=2) as (delivery, _):
+    with (
+        run.ending(),
+        run.delivery(lambda: Figures(0, 0, f"sending site {site}"), connections=2) as (delivery, _),
+    ):
         try:
             inventory = read_files([(name, _text(name)) for name in files])
             alone = inventory.kind == "core.extension.yml"

@@ -233,7 +233,7 @@ class Session(Invention):
 
     def _rare_system_line(self) -> None:
         logical = self.leaf
-        subtype, members = (
+        kinds: tuple[tuple[str, Line], ...] = (
             ("compact_boundary", {
                 "content": "Conversation compacted", "level": "info", "logicalParentUuid": logical,
                 "compactMetadata": {"trigger": "auto", "preTokens": 167066},
@@ -248,7 +248,8 @@ class Session(Invention):
                 "microcompactMetadata": {"trigger": "auto", "preTokens": 50745, "tokensSaved": 26741},
             }),
             ("away_summary", {"content": ""}),
-        )[self.rng.randrange(5)]  # fmt: skip
+        )  # fmt: skip
+        subtype, members = self.rng.choice(kinds)
         if subtype == "compact_boundary":
             self.leaf = None
         elif subtype == "api_error":
