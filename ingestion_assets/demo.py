@@ -76,7 +76,7 @@ def _show(settings: Settings) -> None:
         rows |= _send(settings, demonstration)
     console.rule("What there is now")
     with httpx.Client(base_url=settings.dagster_url, timeout=30, auth=settings.dagster_login) as dagster:
-        _run_jobs(dagster, {_LANDING_JOB, *(job for one in shown.values() for job in one.jobs)})
+        _run_jobs(dagster, [_LANDING_JOB, *(job for one in shown.values() for job in one.jobs)])
         failed = _print_assets(dagster, rows=rows)
     with _client(settings) as client:
         for demonstration in shown.values():
