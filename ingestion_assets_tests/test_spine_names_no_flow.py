@@ -13,7 +13,8 @@ from ingestion_assets.flows import BUILT_IN, all_flows
 from ingestion_assets.settings import FlowSettings, Settings
 
 PACKAGE = Path(ingestion_assets.__file__).parent
-SPINE = ("landing", "frontdoor", "orchestration", "stores", "stack", "webserver")
+SPINE = ("landing", "frontdoor", "orchestration", "sending", "stores", "stack", "webserver")
+ALONE = ("cli.py", "demo.py", "subcommands.py")
 BEFORE = PACKAGE / "stores" / "migrations" / "versions"
 """Revisions of the time when flows did not bring their own; what is applied is not rewritten."""
 FLOWS = sorted(reference.split(".")[1] for reference in BUILT_IN)
@@ -39,7 +40,7 @@ def _sources() -> list[Path]:
         for ending in ("*.py", "*.yaml", "*.sql")
         for path in (PACKAGE / room).rglob(ending)
     ]
-    return sorted(path for path in found if BEFORE not in path.parents)
+    return sorted([path for path in found if BEFORE not in path.parents] + [PACKAGE / name for name in ALONE])
 
 
 def named_in(text: str) -> Iterator[str]:

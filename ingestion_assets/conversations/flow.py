@@ -8,7 +8,7 @@ import msgspec
 
 from ingestion_assets.conversations.json_values import clean
 from ingestion_assets.conversations.schema import decode_body, is_part
-from ingestion_assets.landing.flows import Body, Flow, RefusedError, Scope
+from ingestion_assets.landing.flows import Body, Command, Flow, RefusedError, Scope
 from ingestion_assets.landing.json_text import decode
 from ingestion_assets.landing.tallies import KIND, tally_by
 
@@ -95,5 +95,18 @@ CONVERSATIONS = Flow(
     definitions="ingestion_assets.conversations.definitions:definitions",
     http="ingestion_assets.conversations.api:HTTP",
     prepare="ingestion_assets.conversations.collections:prepare",
+    senders=(
+        Command(
+            name="claude",
+            module="ingestion_assets.conversations.sending.cli",
+            help="Send Claude Code transcripts. What was sent before is not sent again.",
+        ),
+        Command(
+            name="sample",
+            module="ingestion_assets.conversations.sending.cli",
+            help="Write made-up transcripts with everything that real ones hold, as a `.claude` folder.",
+        ),
+    ),
+    demonstration="ingestion_assets.conversations.sending.demonstrated:DEMONSTRATION",
     work=("ingestion_assets.conversations.work", "ingestion_assets.conversations.message_audit"),
 )

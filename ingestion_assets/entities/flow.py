@@ -80,6 +80,13 @@ ENTITIES = Flow(
     definitions_version="ingestion_assets.entities.active_definitions:current_version",
     http="ingestion_assets.entities.api:http",
     work=("ingestion_assets.entities.work",),
+    senders=(
+        Command(
+            name=NAME,
+            module="ingestion_assets.entities.sending.cli",
+            help="Send files of messages as one stream: a line may reference any other.",
+        ),
+    ),
     commands=(
         Command(name=NAME, module="ingestion_assets.entities.cli", help="Check and show entity definitions."),
     ),

@@ -140,7 +140,8 @@ class Flow:
     before their first run, `warm` the functions (`"package.module:function"`) that each process of a worker calls then, for
     what must not be forked, such as a model on a GPU; `settings` is a class of the flow's own settings; `migrations` is the
     folder, within a package, of the Alembic revisions of its tables (`"package:folder"`); `prepare` is called once these are
-    there, before anything uses them: indexes in other stores.
+    there, before anything uses them: indexes in other stores; `demonstration` is a `sending.demonstration.Demonstration`. `commands`
+    are sub-commands of `ingestion`, `senders` those of `ingestion send`.
     """
 
     name: str
@@ -160,6 +161,8 @@ class Flow:
     work: Sequence[str] = ()
     warm: Sequence[str] = ()
     commands: Sequence[Command] = ()
+    senders: Sequence[Command] = ()
+    demonstration: str | None = None
     settings: str | None = None
     migrations: str | None = None
     prepare: str | None = None

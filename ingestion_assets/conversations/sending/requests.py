@@ -14,9 +14,9 @@ from typing import Literal
 import msgspec
 import zstandard
 
+from ingestion_assets.conversations.sending.slices import Problem, Record
+from ingestion_assets.conversations.sending.sources import Source
 from ingestion_assets.sending.files import shown
-from ingestion_assets.sending.slices import Problem, Record
-from ingestion_assets.sending.sources import Source
 
 Encoding = Literal["zstd", "gzip", "none"]
 

@@ -1,11 +1,13 @@
 """Counts what a sender has done so far; written by its threads, read by whoever shows it."""
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from ingestion_assets.sending.slices import Problem
+from ingestion_assets.conversations.sending.slices import Problem
+from ingestion_assets.sending.display import Figures
 
 
 @dataclass(slots=True)
@@ -31,12 +33,12 @@ class Tally:
     configs: int = 0
     unsendable: int = 0
     waiting_for: int = 0
-    outage: str | None = None
     problems: list[Problem] = field(default_factory=list)
     incomplete: dict[str, Problem] = field(default_factory=dict)
     unreadable: dict[str, Problem] = field(default_factory=dict)
     passed_over: dict[str, str] = field(default_factory=dict)
     notes: Counter[str] = field(default_factory=Counter)
+    began: float = field(default_factory=time.monotonic)
     _guard: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, **amounts: int) -> None:
@@ -60,9 +62,15 @@ class Tally:
         with self._guard:
             self.notes.update(notes)
 
-    def outage_changed(self, reason: str | None, pause_s: float) -> None:
-        """The front door does not answer (or does again, with None)."""
-        self.outage = None if reason is None else f"{reason}; trying again in {pause_s:.1f} s"
+    def figures(self) -> Figures:
+        """What is shown while it is sent."""
+        rate = self.sent / max(0.001, time.monotonic() - self.began)
+        words = (
+            f"{self.sent:,} lines, {rate:,.0f}/s, {self.stored:,} stored, "
+            f"{self.duplicate:,} duplicate, {self.rejected:,} rejected"
+        )
+        waiting = f", {self.waiting_for:,} open" if self.waiting_for else ""
+        return Figures(self.bytes_done, self.bytes_total, words + waiting)
 
     @property
     def failed(self) -> bool:

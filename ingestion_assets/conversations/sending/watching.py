@@ -6,32 +6,10 @@ from pathlib import Path
 
 import watchfiles
 
-from ingestion_assets.sending.sources import Source
+from ingestion_assets.conversations.sending.sources import Source
 
 RESCAN_MS = 2000
 SETTLE_MS = 300
-
-_Seen = tuple[int, int, int]
-
-
-class ChangedSources:
-    """Remembers size, time and inode of every file it has named, and names those that differ."""
-
-    def __init__(self) -> None:
-        self._seen: dict[Path, _Seen] = {}
-
-    def among(self, sources: Iterable[Source]) -> list[Source]:
-        changed = []
-        for source in sources:
-            try:
-                status = source.path.stat()
-            except OSError:
-                continue
-            now = (status.st_size, status.st_mtime_ns, status.st_ino)
-            if self._seen.get(source.path) != now:
-                self._seen[source.path] = now
-                changed.append(source)
-        return changed
 
 
 def changes(
@@ -47,8 +25,8 @@ def changes(
     The operating system's notice only says when to look; every two seconds it is looked at anyway, so that a
     missed notice (network file systems, full queues) costs time and never data.
     """
-    changed = ChangedSources()
-    yield changed.among(find())
+    seen: dict[Path, tuple[int, int, int]] = {}  # size, time and inode when it was named last
+    yield _changed(find(), seen)
     for _ in watchfiles.watch(
         *folders,
         stop_event=stop,
@@ -64,5 +42,19 @@ def changes(
         if stop.is_set():
             return
         tick()
-        if found := changed.among(find()):
+        if found := _changed(find(), seen):
             yield found
+
+
+def _changed(sources: Iterable[Source], seen: dict[Path, tuple[int, int, int]]) -> list[Source]:
+    changed = []
+    for source in sources:
+        try:
+            status = source.path.stat()
+        except OSError:
+            continue
+        now = (status.st_size, status.st_mtime_ns, status.st_ino)
+        if seen.get(source.path) != now:
+            seen[source.path] = now
+            changed.append(source)
+    return changed

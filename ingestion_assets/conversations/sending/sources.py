@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ingestion_assets.conversations.sending.slices import Problem
 from ingestion_assets.sending.files import is_folder, kind_of, reason_of, shown
-from ingestion_assets.sending.slices import Problem
 
 _TRANSCRIPT = re.compile(r"\.jsonl(\.\d+)?(\.gz)?$")
 _SESSION_ID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")

@@ -1,14 +1,24 @@
 """`ingestion send claude`: Claude Code transcripts, or sample ones made up."""
 
-import json
+import contextlib
+import math
 import stat
+import time
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
+from ingestion_assets.conversations.sending.report import as_json, describe, print_problems, print_summary
+from ingestion_assets.conversations.sending.sender import Cut, Sender
+from ingestion_assets.conversations.sending.slices import Problem
+from ingestion_assets.conversations.sending.sources import Source, find_sources, watched_folders
+from ingestion_assets.conversations.sending.state_file import Memory
+from ingestion_assets.conversations.sending.tally import Tally
+from ingestion_assets.sending.endings import StoppedError
 from ingestion_assets.sending.files import is_folder, kind_of, shown
 from ingestion_assets.sending.options import (
     FIVE_MINUTES,
@@ -18,21 +28,11 @@ from ingestion_assets.sending.options import (
     RetryFor,
     Url,
     Wait,
-    front_door,
-    key_of,
     state_file,
 )
-from ingestion_assets.sending.report import (
-    EXIT_GAVE_UP,
-    EXIT_USAGE,
-    as_json,
-    print_problems,
-    print_summary,
-    printing,
-)
-from ingestion_assets.sending.sender import Cut
-from ingestion_assets.sending.shipment import Shipment, ship
-from ingestion_assets.settings import load_settings
+from ingestion_assets.sending.run import EXIT_INTERRUPTED, EXIT_PROBLEMS, Run
+
+app = typer.Typer()
 
 
 class EncodingChoice(StrEnum):
@@ -41,6 +41,7 @@ class EncodingChoice(StrEnum):
     none = "none"
 
 
+@app.command("claude")
 def send_claude(
     paths: Annotated[
         list[Path] | None,
@@ -100,49 +101,95 @@ def send_claude(
     2 wrong usage, key or address, or the state file cannot be used; 3 the server could not be reached for as long as
     --retry-for says; 130 interrupted.
     """
-    settings = load_settings()
-    wanted = paths or claude_folders(settings.claude_config_dir)
+    run = Run(url=url, key=key, retry_for_s=math.inf if follow else retry_for, quiet=quiet)
+    wanted = paths or claude_folders(run.settings.claude_config_dir)
     for path in wanted:
         _check_path(path)
-    errors = Console(stderr=True)
-    ending = ship(
-        Shipment(
-            paths=tuple(path.absolute() for path in wanted),
-            url=url or front_door(settings),
-            key=key or key_of(settings),
-            state=(state or state_file(settings)).absolute(),
-            cut=Cut(
-                max_records=batch_lines,
-                max_bytes=batch_bytes,
-                encoding=encoding.value,
-                concurrency=concurrency,
-            ),
-            retry_for_s=retry_for,
-            follow=follow,
-            poll=poll,
-            wait=wait,
-            todos=todos,
-            with_settings=with_settings,
-            reset=reset,
-            dry_run=dry_run,
-            quiet=quiet,
-        ),
-        console=errors,
+    wanted = [path.absolute() for path in wanted]
+    tally = Tally()
+    cut = Cut(
+        max_records=batch_lines, max_bytes=batch_bytes, encoding=encoding.value, concurrency=concurrency
     )
+
+    def find() -> list[Source]:
+        """The files there are now; what cannot be looked at goes into the tally."""
+        found = find_sources(wanted, with_todos=todos, with_settings=with_settings)
+        tally.unreadable, tally.passed_over = found.unreadable, found.passed_over
+        return found.sources
+
+    with (
+        run.ending(),
+        contextlib.closing(
+            Memory(path=(state or state_file(run.settings)).absolute(), target=run.target)
+        ) as memory,
+        run.delivery(tally.figures, connections=concurrency + 2) as (delivery, display),
+    ):
+        if reset and not dry_run:
+            memory.forget()
+        sender = Sender(
+            delivery=delivery, memory=memory, cut=cut, tally=tally, stop=run.stop, wait=wait,
+            patience_s=run.patience_s, dry=dry_run, anew=reset and dry_run,
+        )  # fmt: skip
+        try:
+            if follow and not dry_run:
+                _follow(
+                    run,
+                    sender,
+                    find,
+                    folders=watched_folders(wanted),
+                    poll=poll,
+                    tally=tally,
+                    tick=display.refresh,
+                )
+            sources = find()
+            tally.bytes_total = sum(source.size for source in sources)
+            sender.send_all(sources, tick=display.refresh)
+            sender.wait_for_outcomes(tick=display.refresh)
+        finally:
+            run.stop.set()
+            sender.close()
+    if follow and run.status == EXIT_INTERRUPTED:
+        run.status = 0
+    run.status = run.status or (EXIT_PROBLEMS if tally.failed else 0)
     if not as_json_:
-        print_problems(ending.tally, console=errors)
-    if ending.status in {EXIT_USAGE, EXIT_GAVE_UP}:
-        errors.print(ending.reason, soft_wrap=True, highlight=False, markup=False)
-    if ending.status == EXIT_GAVE_UP:
-        errors.print("What was sent is remembered; run the same command again to go on.", soft_wrap=True)
-    with printing(errors):
-        if as_json_:
-            typer.echo(
-                json.dumps(as_json(ending.tally, elapsed_s=ending.elapsed_s, ended=ending.reason), indent=2)
-            )
-        elif not quiet:
-            print_summary(ending.tally, console=Console(), elapsed_s=ending.elapsed_s, dry_run=dry_run)
-    raise typer.Exit(ending.status)
+        print_problems(tally, console=run.console)
+    elapsed_s = time.monotonic() - tally.began
+    run.exit(
+        lambda: print_summary(tally, console=Console(), elapsed_s=elapsed_s, dry_run=dry_run),
+        as_json=as_json(tally, elapsed_s=elapsed_s, ended=run.reason) if as_json_ else None,
+    )
+
+
+def _follow(
+    run: Run,
+    sender: Sender,
+    find: Callable[[], list[Source]],
+    *,
+    folders: Iterable[Path],
+    poll: bool,
+    tally: Tally,
+    tick: Callable[[], None],
+) -> NoReturn:
+    from ingestion_assets.conversations.sending.watching import changes  # noqa: PLC0415  # only --follow needs it
+
+    told, unreadable = 0, set[str]()
+
+    def tell(problems: Iterable[Problem]) -> None:
+        for problem in problems:
+            run.console.print(describe(problem), soft_wrap=True, highlight=False)
+
+    def found() -> list[Source]:
+        nonlocal unreadable
+        sources = find()
+        tell(problem for name, problem in tally.unreadable.items() if name not in unreadable)
+        unreadable = set(tally.unreadable)
+        return sources
+
+    for sources in changes(folders=folders, find=found, stop=run.stop, poll=poll, tick=tick):
+        sender.send_all(sources, tick=tick)
+        tell(tally.problems[told:])
+        told = len(tally.problems)
+    raise StoppedError
 
 
 def claude_folders(configured: str | None) -> list[Path]:
@@ -168,6 +215,7 @@ def _check_path(path: Path) -> None:
         )
 
 
+@app.command("sample")
 def write_sample(
     folder: Annotated[Path, typer.Argument(help="Folder to write to; made when missing.", file_okay=False)],
     sessions: Annotated[int, typer.Option(min=1, help="Sessions to make.")] = 24,
@@ -178,7 +226,7 @@ def write_sample(
     ] = None,
 ) -> None:
     """Write made-up transcripts with everything that real ones hold, as a `.claude` folder."""
-    from ingestion_assets.sending.synthetic import write_transcripts  # noqa: PLC0415
+    from ingestion_assets.samples.transcripts import write_transcripts  # noqa: PLC0415
 
     written = write_transcripts(folder, sessions=sessions, lines=lines, seed=seed, end=end)
     typer.echo(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
-from ingestion_assets.sending.synthetic_lines import ERAS, Line, Session
+from ingestion_assets.samples.transcript_lines import ERAS, Line, Session
 
 DEFAULT_END = "2026-03-01"
 DAYS = 14

@@ -6,14 +6,11 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ingestion_assets.sending.delivery import AccessDeniedError, Delivery, GaveUpError, Refused
+from ingestion_assets.sending.delivery import Delivery
+from ingestion_assets.sending.endings import AccessDeniedError, GaveUpError, RejectedError
 
 REFUSED_STATUS = frozenset({400, 404, 413, 422})
 _UNFINISHED = frozenset({"landed", "claimed"})
-
-
-class SyncRefusedError(Exception):
-    """The server will not take the sync, or kept it and could not apply it; says why."""
 
 
 def known_modules(delivery: Delivery, site: int) -> list[dict[str, Any]]:
@@ -21,7 +18,7 @@ def known_modules(delivery: Delivery, site: int) -> list[dict[str, Any]]:
     try:
         return delivery.items(f"/api/v1/sites/{site}/modules", params={"removed": "false"})
     except LookupError as error:
-        raise SyncRefusedError(f"404: {error}") from error
+        raise RejectedError(f"404: {error}") from error
 
 
 def sync(
@@ -29,7 +26,7 @@ def sync(
 ) -> dict[str, Any]:
     """Send a sync and wait for its outcome: the result, or the receipt of one that is held.
 
-    Raises SyncRefusedError, GaveUpError, AccessDeniedError, StoppedError.
+    Raises RejectedError, GaveUpError, AccessDeniedError, StoppedError.
     """
     content = json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
     digest = hashlib.sha256(content).hexdigest()[:40]
@@ -44,10 +41,10 @@ def sync(
             "Idempotency-Key": f"send-{site}-{confirm_removals:d}-{digest}",
         },
     )
-    if isinstance(answer, Refused):
+    if not answer.succeeded:
         if not answer.own:
             raise AccessDeniedError(answer.detail)
-        raise SyncRefusedError(f"{answer.status}: {answer.detail}")
+        raise RejectedError(f"{answer.status}: {answer.detail}")
     if "state" not in answer.body or answer.body.get("id") != answer.receipt:
         return answer.body
     state, result, errors = answer.body["state"], answer.body.get("result"), answer.body.get("errors")
@@ -66,5 +63,5 @@ def sync(
             str(one.get("reason") or one.get("msg") or one) if isinstance(one, dict) else str(one)
             for one in errors or ()
         )
-        raise SyncRefusedError(f"the sync was kept but failed: {said}")
+        raise RejectedError(f"the sync was kept but failed: {said}")
     return answer.body | {"state": "held"} if state == "held" else result or {}

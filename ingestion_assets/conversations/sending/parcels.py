@@ -4,16 +4,15 @@ Small files share requests; a large one fills its own. Which lines may share is 
 one session for all messages that name none, so files with such messages share only where that session is the same.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import msgspec
 
-from ingestion_assets.sending.memory import Sent
-from ingestion_assets.sending.requests import Outgoing
-from ingestion_assets.sending.slices import Problem, Record
-from ingestion_assets.sending.sources import Source
+from ingestion_assets.conversations.sending.requests import Outgoing
+from ingestion_assets.conversations.sending.slices import Record, Slice
+from ingestion_assets.conversations.sending.sources import Source
+from ingestion_assets.conversations.sending.state_file import Sent
 
 SMALL_FILE_BYTES = 64 * 1024
 FILES_TOGETHER = (
@@ -27,12 +26,8 @@ class Part:
 
     source: Source
     sent: Sent
-    records: Sequence[Record] = ()
-    record_bytes: int = 0
+    lines: Slice
     read: int = 0
-    problems: Sequence[Problem] = ()
-    notes: Counter[str] = field(default_factory=Counter)
-    incomplete: Problem | None = None
 
 
 class Parcel:
@@ -48,24 +43,24 @@ class Parcel:
 
     def takes(self, part: Part, *, alone: bool) -> bool:
         """Add the part, if it can travel with the others. `alone`: no other file will come."""
-        if self._records and part.records:
-            if self._records + len(part.records) > self._max_records:
+        if self._records and part.lines.records:
+            if self._records + len(part.lines.records) > self._max_records:
                 return False
-            if self._bytes + part.record_bytes > self._max_bytes:
+            if self._bytes + part.lines.record_bytes > self._max_bytes:
                 return False
         session = (part.source.session_id,)
-        if part.source.kind == "transcript" and (alone or any(map(_names_no_session, part.records))):
+        if part.source.kind == "transcript" and (alone or any(map(_names_no_session, part.lines.records))):
             if self._session not in {None, session}:
                 return False
             self._session = session
         self.parts.append(part)
-        self._records += len(part.records)
-        self._bytes += part.record_bytes
+        self._records += len(part.lines.records)
+        self._bytes += part.lines.record_bytes
         return True
 
     def request(self) -> Outgoing | None:
         """All records as one request; None where there are none."""
-        records = [record for part in self.parts for record in part.records]
+        records = [record for part in self.parts for record in part.lines.records]
         if not records:
             return None
         kind = self.parts[0].source.kind

@@ -6,18 +6,20 @@ A file's mark moves only after the front door accepted all requests up to there.
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 
-from ingestion_assets.sending.delivery import Accepted, AccessDeniedError, Delivery, StoppedError
+from ingestion_assets.conversations.sending.outcomes import OutcomeFollower
+from ingestion_assets.conversations.sending.parcels import Parcel, Part, together
+from ingestion_assets.conversations.sending.requests import Encoding, Outgoing, document, encode
+from ingestion_assets.conversations.sending.slices import Mark, Problem, Slice, read_slices
+from ingestion_assets.conversations.sending.sources import Source, unreadable
+from ingestion_assets.conversations.sending.state_file import Memory, OpenReceipt, Sent
+from ingestion_assets.conversations.sending.tally import Tally
+from ingestion_assets.sending.delivery import REFUSED_STATUS, Delivery
+from ingestion_assets.sending.endings import AccessDeniedError, StoppedError
 from ingestion_assets.sending.files import OpenFile, reason_of
-from ingestion_assets.sending.memory import Memory, OpenReceipt, Sent
-from ingestion_assets.sending.outcomes import OutcomeFollower
-from ingestion_assets.sending.parcels import Parcel, Part, together
-from ingestion_assets.sending.requests import Encoding, Outgoing, document, encode
-from ingestion_assets.sending.slices import Problem, read_slices
-from ingestion_assets.sending.sources import Source, unreadable
-from ingestion_assets.sending.tally import Tally
+from ingestion_assets.sending.side_by_side import side_by_side
 
 OPEN_REQUESTS = 64  # accepted, outcome not known: with so many no further lines are read
 
@@ -33,7 +35,10 @@ class Cut:
 
 
 class Sender:
-    """Sends sources over one delivery with one memory. `wait` also learns what became of every record."""
+    """Sends sources over one delivery with one memory. `wait` also learns what became of every record.
+
+    `dry` reads and counts what would be sent, and neither sends nor remembers; `anew` is as if nothing had been sent.
+    """
 
     def __init__(
         self,
@@ -44,8 +49,12 @@ class Sender:
         tally: Tally,
         stop: threading.Event,
         wait: bool,
-        patience_s: float | None,
+        patience_s: float,
+        dry: bool = False,
+        anew: bool = False,
     ) -> None:
+        self._dry = dry
+        self._anew = anew
         self._delivery = delivery
         self._memory = memory
         self._cut = cut
@@ -53,7 +62,7 @@ class Sender:
         self._stop = stop
         self._most_open = OPEN_REQUESTS
         self._outcomes: OutcomeFollower | None = None
-        if wait:
+        if wait and not dry:
             self._outcomes = OutcomeFollower(
                 delivery=delivery, tally=tally, stop=stop, closed=memory.receipt_closed, patience_s=patience_s
             )
@@ -67,23 +76,14 @@ class Sender:
         The first error ends all (GaveUpError, AccessDeniedError, StoppedError); what was acknowledged until
         then is remembered.
         """
-        with ThreadPoolExecutor(self._cut.concurrency, thread_name_prefix="send") as pool:
-            groups = together(sources, max_bytes=self._cut.max_bytes)
-            pending: set[Future[None]] = {pool.submit(self._send_together, group) for group in groups}
-            try:
-                while pending:
-                    done, pending = wait(pending, timeout=0.2, return_when=FIRST_EXCEPTION)
-                    tick()
-                    for future in done:
-                        future.result()
-                    self._raise_outcome_failure()
-                    if pending and self._stop.is_set():
-                        raise StoppedError
-            except BaseException:
-                self._stop.set()
-                for future in pending:
-                    future.cancel()
-                raise
+
+        def look() -> None:
+            tick()
+            self._raise_outcome_failure()
+
+        groups = together(sources, max_bytes=self._cut.max_bytes)
+        jobs = [partial(self._send_together, group) for group in groups]
+        side_by_side(jobs, concurrency=self._cut.concurrency, stop=self._stop, tick=look)
 
     def wait_for_outcomes(self, *, tick: Callable[[], None] = lambda: None) -> None:
         """Return once the outcome of everything sent is known. Raises GaveUpError or StoppedError."""
@@ -135,7 +135,7 @@ class Sender:
             )
 
     def _transcript(self, file: OpenFile, source: Source) -> Iterator[Part]:
-        before = self._memory.mark_of(file, path=source.name)
+        before = Mark() if self._anew else self._memory.mark_of(file, path=source.name)
         self._tally.add(files=1, bytes_done=0 if file.packed else before.offset)
         self._tally.incomplete.pop(source.name, None)
         any_new = False
@@ -150,23 +150,15 @@ class Sender:
             sent = Sent(
                 path=source.name, identity=file.identity, mark=part.mark if part.mark.offset else None
             )
-            yield Part(
-                source=source,
-                sent=sent,
-                records=part.records,
-                record_bytes=part.record_bytes,
-                read=0 if file.packed else part.mark.offset - part.start,
-                problems=part.problems,
-                notes=part.notes,
-                incomplete=part.incomplete,
-            )
+            read = 0 if file.packed else part.mark.offset - part.start
+            yield Part(source=source, sent=sent, lines=part, read=read)
         self._tally.add(files_unchanged=not any_new, bytes_done=source.size if file.packed else 0)
 
     def _document(self, file: OpenFile, source: Source) -> Iterator[Part]:
         content = file.read_all()
         digest = hashlib.sha256(content).hexdigest()
         self._tally.add(files=1)
-        if self._memory.digest_of(source.name) == digest:
+        if not self._anew and self._memory.digest_of(source.name) == digest:
             self._tally.add(files_unchanged=1, bytes_done=len(content))
             return
         record = document(source, content)
@@ -175,28 +167,29 @@ class Sender:
             self._tally.found("unsendable", [record])
             return
         sent = Sent(path=source.name, identity=file.identity, digest=digest)
-        yield Part(
-            source=source, sent=sent, records=[record], record_bytes=len(record.raw), read=len(content)
-        )
+        lines = Slice(records=[record], record_bytes=len(record.raw))
+        yield Part(source=source, sent=sent, lines=lines, read=len(content))
 
     def _sent(self, parcel: Parcel) -> Parcel:
         """Deliver, then note how far each file is: all of them, with the receipts, in one go. Gives an empty parcel."""
         receipts: list[OpenReceipt] = []
         request = parcel.request()
-        if request is not None:
+        if request is not None and self._dry:
+            self._tally.add(requests=1)
+        elif request is not None:
             self._wait_for_room()
             receipts = self._deliver(request)
-        if parcel.parts:
+        if parcel.parts and not self._dry:
             self._memory.advance((part.sent for part in parcel.parts), receipts=receipts)
         self._follow(receipts)
         for part in parcel.parts:
-            kind, count = part.source.kind, len(part.records)
+            kind, count = part.source.kind, len(part.lines.records)
             counted = {"transcript": "sent", "todos": "todos", "config": "configs"}[kind]
             self._tally.add(**{"bytes_done": part.read, counted: count})
-            self._tally.found("unsendable", part.problems)
-            self._tally.noted(part.notes)
-            if part.incomplete is not None:
-                self._tally.incomplete[part.source.name] = part.incomplete
+            self._tally.found("unsendable", part.lines.problems)
+            self._tally.noted(part.lines.notes)
+            if part.lines.incomplete is not None:
+                self._tally.incomplete[part.source.name] = part.lines.incomplete
         return self._parcel()
 
     def _deliver(self, outgoing: Outgoing) -> list[OpenReceipt]:
@@ -204,9 +197,12 @@ class Sender:
         record.
         """
         body = encode(outgoing, encoding=self._cut.encoding)
-        answer = self._delivery.send(body)
+        answer = self._delivery.submit(
+            "/api/v1/ingest/batch", refusals=REFUSED_STATUS, content=body.content,
+            headers=body.headers | {"Idempotency-Key": body.key, "Prefer": "respond-async"},
+        )  # fmt: skip
         self._tally.add(requests=1)
-        if isinstance(answer, Accepted):
+        if answer.succeeded:
             if self._outcomes is None:
                 self._tally.add(unknown=len(outgoing.records) if outgoing.member == "messages" else 0)
                 return []

@@ -1,12 +1,14 @@
 """`ingestion send entities`: files of messages as one stream."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from ingestion_assets.entities.active_definitions import defined_entities
+from ingestion_assets.entities.sending.message_files import STDIN, MessageFile
+from ingestion_assets.entities.sending.message_stream import Sent, StreamMemory, send_stream
+from ingestion_assets.sending.display import Figures
 from ingestion_assets.sending.files import open_regular, reason_of, shown
 from ingestion_assets.sending.options import (
     FIVE_MINUTES,
@@ -16,14 +18,14 @@ from ingestion_assets.sending.options import (
     RetryFor,
     Url,
     Wait,
-    front_door,
-    key_of,
     state_file,
 )
-from ingestion_assets.sending.report import printing
-from ingestion_assets.settings import load_settings
+from ingestion_assets.sending.run import EXIT_PROBLEMS, Run
+
+app = typer.Typer()
 
 
+@app.command("entities")
 def send_entities(
     files: Annotated[
         list[str],
@@ -55,57 +57,57 @@ def send_entities(
     entities`), or a file could not be read to its end; 2 wrong usage, key or address, or the state file cannot be used;
     3 the server could not be reached, or did not finish, for as long as --retry-for says; 130 interrupted.
     """
-    from ingestion_assets.sending.message_shipment import MessageShipment, prefix_of, ship_messages  # noqa: PLC0415
-
-    settings = load_settings()
     for name in files:
         _check_readable(name)
-    try:
-        prefix = None if entity is None else prefix_of(entity)
-    except LookupError as error:
-        raise typer.BadParameter(str(error), param_hint="--entity") from error
+    prefix = None if entity is None else _prefix_of(entity)
     if prefix is None and any(name.partition(".tbl")[1] for name in files):
         raise typer.BadParameter(
             "the lines of .tbl files have no prefix: say which entity they are", param_hint="--entity"
         )
-    shipment = MessageShipment(
-        files=tuple(files),
-        prefix=prefix,
-        url=url or front_door(settings),
-        key=key or key_of(settings),
-        state=(state or state_file(settings).with_name("streams.json")).absolute(),
-        concurrency=concurrency,
-        retry_for_s=retry_for,
-        wait=wait,
-        reset=reset,
-        quiet=quiet,
-    )
-    errors = Console(stderr=True)
-    status, reason, sent = ship_messages(shipment, console=errors)
-    for problem in sent.problems:
-        errors.print(problem, soft_wrap=True, highlight=False, markup=False)
-    if reason != "complete":
-        errors.print(reason, soft_wrap=True, highlight=False, markup=False)
-    with printing(errors):
-        if as_json_:
-            typer.echo(
-                json.dumps(
-                    {
-                        "stream": sent.stream, "lines": sent.lines, "ended": reason, "problems": sent.problems,
-                        **sent.totals,
-                    },
-                    indent=2,
-                )
+    run = Run(url=url, key=key, retry_for_s=retry_for, quiet=quiet)
+    memory = StreamMemory((state or state_file(run.settings).with_name("streams.json")).absolute())
+    sent, messages = Sent(""), [MessageFile(name, prefix) for name in files]
+
+    total = sum(one.size for one in messages)
+
+    def figures() -> Figures:
+        words = f"{'storing' if sent.totals else 'sending'} {sent.lines:,} lines"
+        return Figures(sent.bytes_read, total, words)
+
+    with run.ending():
+        if reset:
+            memory.ended(target=run.target, files=messages)
+        sent.stream = memory.name_for(target=run.target, files=messages)
+        with run.delivery(figures, connections=concurrency) as (delivery, display):
+            send_stream(
+                delivery, messages, sent=sent, concurrency=concurrency, stop=run.stop, wait=wait,
+                patience_s=run.patience_s, tick=display.refresh,
             )  # fmt: skip
-        elif not quiet:
-            said = ", ".join(f"{number:,} {name}" for name, number in sent.totals.items() if number)
-            typer.echo(f"{sent.lines:,} lines sent. {said}".rstrip())
-    raise typer.Exit(status)
+        memory.ended(target=run.target, files=messages)
+    run.status = run.status or (EXIT_PROBLEMS if sent.totals.get("failed") or sent.problems else 0)
+    for problem in sent.problems:
+        run.tell(problem)
+    told = {"stream": sent.stream, "lines": sent.lines, "ended": run.reason, "problems": sent.problems}
+    said = ", ".join(f"{number:,} {name}" for name, number in sent.totals.items() if number)
+    run.exit(
+        lambda: typer.echo(f"{sent.lines:,} lines sent. {said}".rstrip()),
+        as_json=told | sent.totals if as_json_ else None,
+    )
+
+
+def _prefix_of(entity: str) -> str:
+    """The prefix of an entity, given by its name or prefix."""
+    entities = defined_entities().entities
+    for one in entities:
+        if entity in {one.entity, one.prefix}:
+            return one.prefix
+    known = ", ".join(f"{one.entity} ({one.prefix})" for one in entities)
+    raise typer.BadParameter(f"there is no entity {entity}; there are {known}", param_hint="--entity")
 
 
 def _check_readable(name: str) -> None:
     """All files are there before the first is sent: lines of one may reference those of another."""
-    if name == "-":
+    if name == STDIN:
         return
     try:
         open_regular(Path(name)).close()

@@ -6,25 +6,26 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import uuid_utils
 import zstandard
 
-from ingestion_assets.sending.delivery import Delivery, GaveUpError, StoppedError
-from ingestion_assets.sending.files import reason_of, shown
-from ingestion_assets.sending.memory import StateFileError, unusable
-from ingestion_assets.sending.message_files import STDIN, DamagedFileError, MessageFile, parts
-from ingestion_assets.sending.outcomes import UNKNOWN_PATIENCE_S
+from ingestion_assets.entities.sending.message_files import STDIN, DamagedFileError, MessageFile, parts
+from ingestion_assets.sending.acknowledgement import Answer, Body, Heard, Proof
+from ingestion_assets.sending.delivery import REFUSED_STATUS, UNKNOWN_PATIENCE_S, Delivery
+from ingestion_assets.sending.endings import GaveUpError, StateFileError, StoppedError, UsageError
+from ingestion_assets.sending.files import reason_of, shown, unusable
+from ingestion_assets.sending.side_by_side import side_by_side
 from ingestion_assets.stores.durable_files import write_durably
 
 POLL_S = 0.3
 _END = "end"
 
 
-class OutOfStepError(Exception):
+class OutOfStepError(UsageError):
     """The stream was acknowledged to a place that the file does not have; says what to do."""
 
 
@@ -102,30 +103,17 @@ def send_stream(
 
     Raises `OutOfStepError`, `GaveUpError`, `AccessDeniedError`, `StoppedError`.
     """
-    with ThreadPoolExecutor(concurrency) as pool:
-        work = [
-            pool.submit(_send_file, delivery, file, sent=sent, channel=str(index), stop=stop)
-            for index, file in enumerate(files)
-        ]
-        try:
-            while not all(one.done() for one in work):
-                tick()
-                stop.wait(POLL_S)
-                if stop.is_set():
-                    raise StoppedError
-                _raise_first(work)
-        except BaseException:
-            stop.set()
-            raise
-        _raise_first(work)
-    if delivery.stream_position(sent.stream, channel=_END) is None:
-        params = {"stream": sent.stream, "channel": _END}
-        answer = delivery.stream_part(params=params, content=zstandard.compress(b""))
+    jobs = [
+        partial(_send_file, delivery, file, sent=sent, channel=str(index), stop=stop)
+        for index, file in enumerate(files)
+    ]
+    lengths = side_by_side(jobs, concurrency=concurrency, stop=stop, tick=tick)
+    if _position(delivery, sent.stream, channel=_END) is None:
+        answer = _post(delivery, b"", stream=sent.stream, channel=_END)
         if not answer.succeeded and answer.body.get("ended") is not True:
             raise OutOfStepError(f"the server answered {answer.status}: {answer.detail}")
     if wait:
-        sent_of = {str(index): one.result() for index, one in enumerate(work)}
-        channels = {channel for channel, length in sent_of.items() if length} | {_END}
+        channels = {str(index) for index, length in enumerate(lengths) if length} | {_END}
         _wait_for_outcomes(delivery, channels, sent=sent, stop=stop, patience_s=patience_s, tick=tick)
 
 
@@ -142,7 +130,7 @@ def _wait_for_outcomes(
     before, changed_at = None, time.monotonic()
     while channels:
         for channel in sorted(channels):
-            position = delivery.stream_position(sent.stream, channel=channel)
+            position = _position(delivery, sent.stream, channel=channel)
             if position is not None:
                 known[channel] = position["totals"]
                 if not position["unfinished"]:
@@ -162,17 +150,11 @@ def _wait_for_outcomes(
             raise StoppedError
 
 
-def _raise_first(work: Sequence["object"]) -> None:
-    for one in work:
-        if one.done() and one.exception() is not None:  # type: ignore[attr-defined]
-            raise one.exception()  # type: ignore[attr-defined]
-
-
 def _send_file(
     delivery: Delivery, file: MessageFile, *, sent: Sent, channel: str, stop: threading.Event
 ) -> int:
     """Send what the server does not have of a file; gives how much text it has then."""
-    known = delivery.stream_position(sent.stream, channel=channel) if file.path != STDIN else None
+    known = _position(delivery, sent.stream, channel=channel) if file.path != STDIN else None
     offset = known["bytes"] if known else 0
     sent.resumed_at += offset
     sent.add(bytes_read=0, lines=known["lines"] if known else 0)
@@ -195,8 +177,9 @@ def _send_part(delivery: Delivery, text: bytes, offset: int, *, stream: str, cha
     """Send a part; gives the offset behind it. A part whose acknowledgement was lost is not sent again."""
     end = offset + len(text)
     while offset < end:
-        params = {"stream": stream, "channel": channel, "offset": str(offset), "more": "true"}
-        answer = delivery.stream_part(params=params, content=zstandard.compress(text[offset - end :], 3))
+        answer = _post(
+            delivery, text[offset - end :], stream=stream, channel=channel, offset=str(offset), more="true"
+        )
         position = answer.body if answer.succeeded else answer.body.get("acknowledged")
         acknowledged = position.get("bytes") if isinstance(position, dict) else None
         if not isinstance(acknowledged, int) or not offset < acknowledged <= end:
@@ -206,3 +189,33 @@ def _send_part(delivery: Delivery, text: bytes, offset: int, *, stream: str, cha
             )
         offset = acknowledged
     return end
+
+
+def _post(delivery: Delivery, text: bytes, **params: str) -> Answer:
+    """Post a part until it is durable (202), or out of place (409)."""
+    return delivery.answer(
+        "POST", "/ingest/stream", params=params, content=zstandard.compress(text),
+        headers={"Content-Type": "text/plain", "Content-Encoding": "zstd", "Prefer": "respond-async"},
+        proof=_is_position(params["stream"], params["channel"]), refusals=REFUSED_STATUS | {409},
+    )  # fmt: skip
+
+
+def _position(delivery: Delivery, stream: str, *, channel: str) -> Body | None:
+    """How far a stream was acknowledged, None if nothing of it is known."""
+    proof = _is_position(stream, channel)
+    answer = delivery.get(f"/ingest/stream/{stream}", params={"channel": channel}, proof=proof)
+    return answer.body if answer.succeeded else None
+
+
+def _is_position(stream: str, channel: str) -> Proof:
+    """Of an answer that says how far a stream is durable, which is the receipt of its parts."""
+
+    def proof(_heard: Heard, body: Body) -> bool:
+        counts = (body.get(name) for name in ("lines", "bytes", "unfinished"))
+        return (
+            (body.get("stream"), body.get("channel")) == (stream, channel)
+            and all(isinstance(count, int) for count in counts)
+            and isinstance(body.get("totals"), dict)
+        )
+
+    return proof

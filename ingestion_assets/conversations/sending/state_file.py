@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
-from ingestion_assets.sending.files import OpenFile, shown
-from ingestion_assets.sending.requests import Place
-from ingestion_assets.sending.slices import Mark, still_the_same
+from ingestion_assets.conversations.sending.requests import Place
+from ingestion_assets.conversations.sending.slices import Mark, still_the_same
+from ingestion_assets.sending.endings import StateFileError
+from ingestion_assets.sending.files import OpenFile, shown, unusable
 
 _SCHEMA = """
 create table if not exists files (
@@ -33,10 +34,6 @@ create table if not exists receipts (
   target text not null, id text not null, path text not null, places text not null, replayed integer not null,
   primary key (target, id, path));
 """
-
-
-class StateFileError(Exception):
-    """The state file cannot be used: another sender has it, the disk is full, it is damaged. Says which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,15 +195,6 @@ def _unpacked(text: str, *, path: str) -> list[Place]:
         else:  # written when a request held the records of one file
             places.append((path, first, second))
     return places
-
-
-def unusable(path: Path, error: Exception) -> str:
-    """Why a state file cannot be used, as a sentence."""
-    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return (
-        f"the state file {shown(path)} cannot be used: {said}. What was sent and could not be noted is sent again, and "
-        "recognised, once it can be written; --state names another"
-    )
 
 
 def _hold(path: Path, *, state: Path):

@@ -1,22 +1,16 @@
-"""The report at the end: a table of totals, every line that was not sent or was rejected, the exit status."""
+"""The report at the end: a table of totals, every line that was not sent or was rejected."""
 
-import contextlib
-import os
-import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ingestion_assets.conversations.sending.slices import Problem
+from ingestion_assets.conversations.sending.tally import Tally
 from ingestion_assets.sending.acknowledgement import one_line
-from ingestion_assets.sending.slices import Problem
-from ingestion_assets.sending.tally import Tally
 
-EXIT_PROBLEMS, EXIT_USAGE, EXIT_GAVE_UP, EXIT_INTERRUPTED = 1, 2, 3, 130
 LISTED_PROBLEMS = 200
 _NOTES = {
     "invalid_utf8": "lines with bytes that are no UTF-8, sent with U+FFFD in their place",
@@ -27,45 +21,22 @@ _NOTES = {
 
 def as_json(tally: Tally, *, elapsed_s: float, ended: str) -> dict[str, Any]:
     """The whole tally as plain data; `ended` is `complete`, `stopped` or the reason it gave up."""
+    told = {
+        "files": "files", "files_unchanged": "files_unchanged", "bytes": "bytes_done", "requests": "requests",
+        "lines_sent": "sent", "stored": "stored", "duplicate": "duplicate", "conflicts": "conflicts",
+        "superseded": "superseded", "rejected": "rejected", "unsendable": "unsendable",
+        "outcome_unknown": "unknown", "requests_in_work": "waiting_for", "todo_lists": "todos",
+        "settings": "configs",
+    }  # fmt: skip
     return {
         "ended": ended,
         "elapsed_s": round(elapsed_s, 3),
-        "files": tally.files,
-        "files_unchanged": tally.files_unchanged,
-        "bytes": tally.bytes_done,
-        "requests": tally.requests,
-        "lines_sent": tally.sent,
-        "stored": tally.stored,
-        "duplicate": tally.duplicate,
-        "conflicts": tally.conflicts,
-        "superseded": tally.superseded,
-        "rejected": tally.rejected,
-        "unsendable": tally.unsendable,
+        **{name: getattr(tally, attribute) for name, attribute in told.items()},
         "incomplete": len(tally.incomplete),
-        "outcome_unknown": tally.unknown,
-        "requests_in_work": tally.waiting_for,
-        "todo_lists": tally.todos,
-        "settings": tally.configs,
         "notes": dict(tally.notes),
         "passed_over": dict(tally.passed_over),
         "problems": [asdict(problem) for problem in all_problems(tally)],
     }
-
-
-@contextlib.contextmanager
-def printing(console: Console) -> Iterator[None]:
-    """Around what goes to standard output, whose disk may be full as well: a sentence and exit status 2."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise  # who reads has had enough
-    except OSError as error:
-        with contextlib.suppress(OSError, ValueError):  # else Python tries again when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        said = f"what became of it cannot be printed: {error.strerror}"
-        console.print(said, soft_wrap=True, highlight=False, markup=False)
-        raise typer.Exit(EXIT_USAGE) from error
 
 
 def print_summary(tally: Tally, *, console: Console, elapsed_s: float, dry_run: bool = False) -> None:

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ingestion_assets.sending.delivery import Delivery, GaveUpError, ReceiptState, StoppedError
-from ingestion_assets.sending.memory import OpenReceipt
-from ingestion_assets.sending.requests import Place
-from ingestion_assets.sending.slices import Problem
-from ingestion_assets.sending.tally import Tally
+from ingestion_assets.conversations.sending.requests import Place
+from ingestion_assets.conversations.sending.slices import Problem
+from ingestion_assets.conversations.sending.state_file import OpenReceipt
+from ingestion_assets.conversations.sending.tally import Tally
+from ingestion_assets.sending.delivery import UNKNOWN_PATIENCE_S, Delivery, ReceiptState
+from ingestion_assets.sending.endings import GaveUpError, StoppedError
 
 ASKED_WAIT_S = 5.0
 CONFLICT = "conflict"
-UNKNOWN_PATIENCE_S = 15.0  # a receipt landed while the ledger was down is known only later
 
 
 def settle(
@@ -109,7 +109,7 @@ class OutcomeFollower:
         tally: Tally,
         stop: threading.Event,
         closed: Callable[[OpenReceipt], None],
-        patience_s: float | None,
+        patience_s: float,
     ) -> None:
         self._delivery = delivery
         self._tally = tally
@@ -175,7 +175,7 @@ class OutcomeFollower:
             else:
                 waiting = not state.finished
             if waiting:
-                if self._patience_s is not None and time.monotonic() - finished_at > self._patience_s:
+                if time.monotonic() - finished_at > self._patience_s:
                     raise GaveUpError(
                         f"accepted, but the outcome of {len(self._open)} requests is not known after "
                         f"{self._patience_s:.0f} s; run the same command again to learn it"
