@@ -164,6 +164,7 @@ async def metrics(request: Request) -> Response:
     door.metrics.show_dependencies({name: error is None for name, error in door.dependencies.known.items()})
     door.metrics.inflight.set(door.body_memory.used_bytes)
     door.metrics.waiting.set(door.finished.waiting)
+    door.metrics.streams.set(door.streams.open)
     door.metrics.limiter.set(door.limits.mode == "shared")
     door.metrics.show_clock(door.clock.off_by())
     return Response(door.metrics.text(), headers={"Content-Type": CONTENT_TYPE})

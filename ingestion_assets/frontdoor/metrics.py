@@ -53,6 +53,9 @@ class RequestMetrics:
         self.waiting = Gauge(
             "ingestion_waiting_requests", "Requests waiting for an outcome.", registry=self.registry
         )
+        self.streams = Gauge(
+            "ingestion_open_streams", "WebSockets and event streams of receipts that are open.", registry=self.registry
+        )  # fmt: skip
         self.limiter = Gauge(
             "ingestion_rate_limiter_shared",
             "1 while rate limits are shared, 0 while local.",
