@@ -263,6 +263,11 @@ class Settings(BaseSettings):
     log_json: bool = Field(False, description="Log as JSON lines instead of text.")
 
     @property
+    def idle_queues(self) -> frozenset[str]:
+        """The queues that no worker takes runs from; the queue `default` always has one."""
+        return frozenset() if self.workers_gpu else frozenset({"gpu"})
+
+    @property
     def dagster_url(self) -> str:
         """Base address of the Dagster webserver, for whoever asks it something."""
         return (self.webserver_url or f"http://{self.host}:{self.webserver_port}").rstrip("/")

@@ -19,7 +19,9 @@ class OpenStreams:
     def __init__(self, *, most: int) -> None:
         self._most = most
         self._share = max(2, most // 4)
-        self._of: defaultdict[str, dict[asyncio.Timeout, float]] = defaultdict(dict)  # since when each is open
+        self._of: defaultdict[str, dict[asyncio.Timeout, float]] = defaultdict(
+            dict
+        )  # since when each is open
 
     @property
     def open(self) -> int:

@@ -70,7 +70,12 @@ def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutco
     ]
     updated = connection.execute(
         _FINISH,
-        {"rows": msgspec.json.encode(rows).decode(), "claim_id": claim.claim_id, "delay_s": UNFINISHED_AGAIN_S, **ERRORS_OF},
+        {
+            "rows": msgspec.json.encode(rows).decode(),
+            "claim_id": claim.claim_id,
+            "delay_s": UNFINISHED_AGAIN_S,
+            **ERRORS_OF,
+        },
     ).all()
     if len(updated) != len(rows):
         raise ClaimLostError(

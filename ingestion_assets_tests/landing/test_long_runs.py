@@ -133,7 +133,9 @@ def test_a_lost_run_that_came_on_costs_no_attempt_and_a_poisonous_payload_ends_a
     assert receipt(engine, drop).state == "failed"
 
 
-def test_a_lost_run_of_several_payloads_is_an_attempt_of_each(engine: sa.Engine, storage: LocalStorage) -> None:
+def test_a_lost_run_of_several_payloads_is_an_attempt_of_each(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
     accept_all(engine, storage, [note(), note(b"[2]")])
     claim = take(engine, "run")
     tell(engine, claim, 1)
