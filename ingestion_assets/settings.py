@@ -189,6 +189,11 @@ class Settings(BaseSettings):
 
     workers_default: int = Field(2, ge=1, description="Warm worker processes on the queue `default`.")
     workers_gpu: int = Field(1, ge=0, description="Warm worker processes on the queue `gpu`; 0 starts none.")
+    worker_drain_s: float = Field(
+        2.5,
+        gt=0,
+        description="Seconds that runs get to end once the workers of `ingestion up` are to stop: those of many steps end at a safe point, what is not over then is cut off and runs again. The stack takes that much longer to stop.",
+    )
     worker_spare_mb: int = Field(
         128,
         ge=1,
@@ -200,6 +205,11 @@ class Settings(BaseSettings):
         "INFO", description="Least severe level that is logged."
     )
     log_json: bool = Field(False, description="Log as JSON lines instead of text.")
+
+    @property
+    def idle_queues(self) -> frozenset[str]:
+        """The queues that no worker takes runs from; the queue `default` always has one."""
+        return frozenset() if self.workers_gpu else frozenset({"gpu"})
 
     @property
     def dagster_url(self) -> str:

@@ -14,6 +14,7 @@ from ingestion_assets.stack.plan import (
     StackPlan,
     install_dagster_configuration,
     plan_stack,
+    stop_order,
 )
 from ingestion_assets.stack.program_logs import LogTail
 from ingestion_assets.stack.supervision import configuration
@@ -40,6 +41,21 @@ def test_a_given_url_is_used_and_its_server_not_started(tmp_path: Path) -> None:
     assert plan.environment["INGESTION_POSTGRES_URL"] == "postgresql://me:secret@db.example:5432/mine"
     assert "postgres" not in {program.name for program in plan.programs}
     assert "worker-gpu" not in {program.name for program in plan.programs}
+
+
+@pytest.mark.parametrize(("drain_s", "over_s"), [(2.5, 13.5), (60.0, 70.5)])
+def test_the_stack_leaves_its_workers_the_time_that_their_runs_get(
+    tmp_path: Path, drain_s: float, over_s: float
+) -> None:
+    plan = _plan(tmp_path, worker_drain_s=drain_s)
+    workers = [program for program in plan.programs if program.name.startswith("worker-")]
+    assert len(workers) == 2
+    for worker in workers:
+        assert worker.command[worker.command.index("--drain") + 1] == str(drain_s)
+        assert worker.stop_s > drain_s
+    until = dict(stop_order(plan.programs))
+    assert until["dagster"] - until["frontdoor"] > max(worker.stop_s for worker in workers)
+    assert until["stores"] == over_s
 
 
 def test_the_address_of_our_own_server_is_not_taken_for_a_given_one(tmp_path: Path) -> None:
