@@ -19,9 +19,8 @@ class OpenStreams:
     def __init__(self, *, most: int) -> None:
         self._most = most
         self._share = max(2, most // 4)
-        self._of: defaultdict[str, dict[asyncio.Timeout, float]] = defaultdict(
-            dict
-        )  # since when each is open
+        # by who asked: how each is cut short, and since when it is open
+        self._of: defaultdict[str, dict[asyncio.Timeout, float]] = defaultdict(dict)
 
     @property
     def open(self) -> int:

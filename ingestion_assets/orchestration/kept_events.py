@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dagster import AssetCheckKey, DagsterEventType, EventLogEntry
+from dagster import AssetCheckEvaluation, AssetCheckKey, DagsterEventType, EventLogEntry
 
 from ingestion_assets.orchestration.stages import CLAIM
 
@@ -70,25 +70,30 @@ class PassedChecks:
     def are_known(self, entry: EventLogEntry, *, failed: Callable[[], bool]) -> bool:
         """Whether `entry` says no more than that a check passes again. `failed()`, asked once a run, says whether any process has
         stored since it was asked last that a check failed: then all is news."""
-        event = entry.dagster_event
-        if event is None or event.event_type != DagsterEventType.ASSET_CHECK_EVALUATION:
-            return False
-        if _at_work is None or entry.run_id != _at_work or not self._again_after_s:
+        check = _evaluation(entry)
+        if check is None or not check.passed or entry.run_id != _at_work:
             return False
         if self._run_id != _at_work:
             self._run_id = _at_work
             if failed():
                 self._stored_at.clear()
-        check = event.asset_check_evaluation_data
-        now = time.monotonic()
-        if not check.passed:
-            self._stored_at.pop(check.asset_check_key, None)
-            return False
         stored_at = self._stored_at.get(check.asset_check_key)
-        if stored_at is not None and now - stored_at < self._again_after_s:
-            return True
-        self._stored_at[check.asset_check_key] = now
-        return False
+        return stored_at is not None and time.monotonic() - stored_at < self._again_after_s
+
+    def remember(self, entry: EventLogEntry) -> None:
+        """`entry` is stored. Not before: what could not be stored is tried again."""
+        check = _evaluation(entry)
+        if check is not None and check.passed:
+            self._stored_at[check.asset_check_key] = time.monotonic()
+        elif check is not None:
+            self._stored_at.pop(check.asset_check_key, None)
+
+
+def _evaluation(entry: EventLogEntry) -> AssetCheckEvaluation | None:
+    event = entry.dagster_event
+    if event is None or event.event_type != DagsterEventType.ASSET_CHECK_EVALUATION:
+        return None
+    return event.asset_check_evaluation_data
 
 
 def has_come_true(entry: EventLogEntry) -> bool:

@@ -215,6 +215,7 @@ class PooledPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
         """Store an event that is to be kept."""
         if is_kept(event) and not self._passed.are_known(event, failed=self._have_checks_failed):
             super().store_event(event)
+            self._passed.remember(event)
         if has_come_true(event):
             with self._connect() as connection:
                 connection.execute(_FORGET_PLANS, {"run_id": event.run_id})

@@ -15,7 +15,7 @@ from dagster._serdes import deserialize_value, serialize_value
 
 from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.orchestration.kept_events import compact
+from ingestion_assets.orchestration.kept_events import PassedChecks, compact, sparing
 from ingestion_assets_tests.orchestration.conftest import Runs, execute, runs_of_a_worker
 from ingestion_assets_tests.orchestration.one_payload import land_one
 
@@ -57,15 +57,12 @@ def _bytes(engine: sa.Engine, run_id: str) -> int:
 
 
 def test_a_dispatched_run_keeps_what_the_ui_shows(runs: Runs, engine: sa.Engine) -> None:
-    by_hand = _run(runs, engine, dispatched=False)
     run_id = _run(runs, engine, dispatched=True)
     assert runs.status(run_id) == dg.DagsterRunStatus.SUCCESS
     assert _kinds(runs, run_id) == {
         Kind.RUN_START: 1, Kind.STEP_START: 1, Kind.ASSET_MATERIALIZATION: 3, Kind.ASSET_CHECK_EVALUATION: 2,
         Kind.STEP_SUCCESS: 1, Kind.RUN_SUCCESS: 1,
     }  # fmt: skip
-    assert _kinds(runs, by_hand)[Kind.STEP_OUTPUT] == 5
-    assert _bytes(engine, run_id) < 0.65 * _bytes(engine, by_hand)
     materialized = runs.instance.get_latest_materialization_event(dg.AssetKey(["planned", "raw_batches"]))
     assert materialized is not None
     assert materialized.run_id == run_id
@@ -73,6 +70,9 @@ def test_a_dispatched_run_keeps_what_the_ui_shows(runs: Runs, engine: sa.Engine)
     assert materialized.asset_materialization.metadata["payloads"].value == 1
     assert runs.instance.get_materialized_partitions(STORED) == {LANE.partition}
     assert [stats.step_key for stats in runs.instance.get_run_step_stats(run_id)] == ["planned_claim"]
+    by_hand = _run(runs, engine, dispatched=False)
+    assert _kinds(runs, by_hand)[Kind.STEP_OUTPUT] == 5
+    assert _bytes(engine, run_id) < 0.65 * _bytes(engine, by_hand)
 
 
 def test_what_is_stored_of_an_event_reads_as_the_whole(runs: Runs, engine: sa.Engine) -> None:
@@ -119,6 +119,22 @@ def test_that_a_check_passes_is_stored_once_a_minute_and_after_a_failure(
         another = Runs(instance=instance, folder=tmp_path)  # as another process has it
         assert stored(_run(another, engine, dispatched=True, plan="fail the check")) == ["FAILED"]
     assert stored(_run(runs, engine, dispatched=True)) == passes, "it has failed in another process meanwhile"
+
+
+def test_that_a_check_passes_is_known_once_it_is_stored(runs: Runs, engine: sa.Engine) -> None:
+    run_id = _run(runs, engine, dispatched=True)
+    entry = next(
+        one
+        for one in runs.instance.all_logs(run_id)
+        if one.dagster_event and one.dagster_event.event_type == Kind.ASSET_CHECK_EVALUATION
+    )
+    passed = PassedChecks(again_after_s=60)
+    with sparing(run_id, spare=True):
+        for _ in range(2):  # what could not be stored is tried again
+            assert not passed.are_known(entry, failed=lambda: False)
+        passed.remember(entry)
+        assert passed.are_known(entry, failed=lambda: False)
+    assert not passed.are_known(entry, failed=lambda: False), "a run by hand"
 
 
 def test_a_run_that_failed_can_be_executed_again_from_there(runs: Runs, engine: sa.Engine) -> None:
