@@ -55,7 +55,10 @@ REPOSITORIES = Flow(
     definitions="ingestion_assets.repositories.definitions:definitions",
     http="ingestion_assets.repositories.api:HTTP",
     work=("ingestion_assets.repositories.work",),
-    warm=("ingestion_assets.repositories.live_workers:begin",),
+    warm=(
+        "ingestion_assets.repositories.live_workers:begin",
+        "ingestion_assets.repositories.questions:begin_answering",
+    ),
     settings="ingestion_assets.repositories.settings:RepositoriesSettings",
     migrations="ingestion_assets.repositories:migrations",
     commands=(

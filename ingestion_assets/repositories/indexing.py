@@ -49,6 +49,6 @@ class Indexing:
         if self.stopped():
             raise StoppedError
 
-    def limits(self) -> dict[str, Any]:
+    def stored_limits(self) -> dict[str, Any]:
         """The settings that what is stored depends on."""
         return {"max_files": self.settings.max_files, "max_file_bytes": self.settings.max_file_bytes}

@@ -172,7 +172,13 @@ _ENDED_ELSEWHERE = sa.text("""
            error = coalesce(drops.errors -> 0 ->> 'reason', 'it ended without a word')
     FROM ingestion.drops
     WHERE job.ended_at IS NULL AND drops.id = job.drop_id AND drops.state IN ('failed', 'done')
+      AND (CAST(:partition AS text) IS NULL OR job.partition = :partition)
 """)
+
+
+def note_ended(connection: sa.Connection, partition: str | None = None) -> None:
+    """Give jobs, of one repository or all, their outcome whose payloads have ended without their run saying so."""
+    connection.execute(_ENDED_ELSEWHERE, {"partition": partition})
 
 
 def sweep(connection: sa.Connection, *, ttl_s: float) -> int:
@@ -182,7 +188,7 @@ def sweep(connection: sa.Connection, *, ttl_s: float) -> int:
     connection.execute(_ADOPT)
     connection.execute(_LINK)
     connection.execute(_FORGET, {"reserved_s": RESERVED_S, "partition": None})
-    connection.execute(_ENDED_ELSEWHERE)
+    note_ended(connection)
     expired = connection.execute(_EXPIRE, {"ttl_s": ttl_s}).all()
     for job in expired:
         end_waiting(connection, job.drop_id, skipped(job.id, job.age_s))

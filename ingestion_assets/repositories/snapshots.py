@@ -18,6 +18,10 @@ from ingestion_assets.repositories.flow import NAME, Submission
 from ingestion_assets.stores.postgres import copy_rows
 
 
+class GoneError(Exception):
+    """Somebody deleted the repository, or another run began it anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Models:
     """By what vectors are made. Others of another model are not comparable."""
@@ -160,18 +164,20 @@ _LEASE = sa.text("""
 """)
 
 
+_PUBLISH = sa.text(
+    "UPDATE repositories.snapshots SET published_at = clock_timestamp(), facts = :facts WHERE id = :id"
+).bindparams(sa.bindparam("facts", type_=JSONB))
+
+
 def publish(
     connection: sa.Connection, claim: Claim, repository: int, snapshot: int, facts: Mapping[str, Any]
 ) -> None:
-    """Put a snapshot in the place of the one that readers see; what only others had goes. Raises `ClaimLostError`."""
+    """Put a snapshot in the place of the one that readers see; what only others had goes. Raises `ClaimLostError`, `GoneError`."""
     require_lane(connection, claim)
     connection.execute(_CONTENT_LOCK)
-    connection.execute(
-        sa.text(
-            "UPDATE repositories.snapshots SET published_at = clock_timestamp(), facts = :facts WHERE id = :id"
-        ).bindparams(sa.bindparam("facts", type_=JSONB)),
-        {"id": snapshot, "facts": dict(facts)},
-    )
+    written = connection.execute(_PUBLISH, {"id": snapshot, "facts": dict(facts)}).rowcount
+    if written != 1:
+        raise GoneError(f"snapshot {snapshot} is not there any more")
     connection.execute(
         sa.text("UPDATE repositories.repositories SET snapshot_id = :snapshot WHERE id = :id"),
         {"id": repository, "snapshot": snapshot},

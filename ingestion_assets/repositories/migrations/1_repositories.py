@@ -63,7 +63,7 @@ def upgrade() -> None:
             watched     boolean NOT NULL DEFAULT false,
             look_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
             looks_failed integer NOT NULL DEFAULT 0,
-            seen_commit text,
+            wanted_at   timestamptz,                     -- a look found a new commit: to be submitted
             created_at  timestamptz NOT NULL DEFAULT clock_timestamp()
         )
     """)
@@ -152,11 +152,23 @@ def upgrade() -> None:
         )
     """)
     op.execute("""
+        CREATE TABLE repositories.deliveries (           -- of webhooks: each is heeded once
+            id text PRIMARY KEY,
+            at timestamptz NOT NULL DEFAULT clock_timestamp()
+        )
+    """)
+    op.execute("""
+        CREATE TABLE repositories.credentials (
+            host   text PRIMARY KEY,
+            sealed text NOT NULL                         -- by the server's key
+        )
+    """)
+    op.execute("""
         CREATE TABLE repositories.questions (            -- of readers, who have no model: a worker makes the vector
             id        uuid PRIMARY KEY,
             text      text NOT NULL,
-            model     text NOT NULL,
             asked_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+            space     text,                              -- the model that made the vector
             embedding halfvec
         )
     """)

@@ -27,3 +27,4 @@ RepositoryKey = Annotated[
     ),
 ]  # fmt: skip
 SECURED = secured()
+Limit = Annotated[int, Query(ge=1, le=100, description="Most items.")]

@@ -1,7 +1,7 @@
 """The flow's answers as clients read them."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -88,3 +88,125 @@ class History(BaseModel):
     )  # fmt: skip
 
     jobs: list[Job]
+
+
+class RepositoryView(BaseModel):
+    """A repository as readers see it: one snapshot, whole."""
+
+    repository: str
+    ref: str | None
+    watched: bool = Field(description="It is asked for its newest commit now and then.")
+    commit: str | None = Field(description="Null where nothing was ever committed.")
+    branch: str | None
+    indexed_at: datetime
+    text_model: str
+    structure_model: str
+    files: int
+    embedded: int
+    skipped: int
+    languages: dict[str, int] = Field(description="Embedded files by language.")
+    reasons: dict[str, int] = Field(description="Skipped files by reason.")
+    edges: dict[str, int] = Field(description="Links between files by kind.")
+    unresolved: Any = Field(description="What could not be resolved, counted.")
+    held_out_auc: float | None = Field(description="How well links that were kept back are found.")
+
+
+class RepositoryPage(BaseModel):
+    """Repositories by name."""
+
+    items: list[RepositoryView]
+    next: str | None
+
+
+class FileView(BaseModel):
+    """A path of the tree."""
+
+    path: str
+    state: Literal["embedded", "skipped"]
+    reason: str | None = Field(description="Why it is skipped: a stable code.")
+    measure: str | None = Field(description="The number that the reason is about.")
+    language: str | None
+    size: int | None
+    blob: str = Field(description="The id of its content.")
+
+
+class FilePage(BaseModel):
+    """Files by path."""
+
+    items: list[FileView]
+    next: str | None
+
+
+class SimilarWhy(BaseModel):
+    """What two files have in common."""
+
+    edges: list[str] = Field(
+        description="Links between them, such as `import to`: it is imported by the file asked for."
+    )
+    both_use: list[str] = Field(description="Files that both use.")
+    names: list[str] = Field(description="Names that both define or use.")
+
+
+class SimilarFile(BaseModel):
+    """A file that is like another."""
+
+    repository: str
+    path: str
+    language: str | None
+    commit: str | None
+    lines: list[int] | None = Field(description="First and last line of what it defines.")
+    score: float = Field(description="Cosine of the stable parts of their structural vectors.")
+    why: SimilarWhy
+
+
+class SimilarFiles(BaseModel):
+    """The most alike first."""
+
+    items: list[SimilarFile]
+    next: None = None
+
+
+class SearchWhy(BaseModel):
+    """Why something was found."""
+
+    names: list[str] = Field(description="Symbols whose names have words of the question.")
+    text: float | None = Field(description="Cosine of its text and the question.")
+
+
+class Found(BaseModel):
+    """A piece of code that was found."""
+
+    repository: str
+    path: str
+    language: str | None
+    commit: str | None
+    lines: list[int]
+    score: float = Field(description="By its ranks among texts and names (reciprocal rank fusion).")
+    why: SearchWhy
+
+
+class SearchResult(BaseModel):
+    """The best first."""
+
+    by: list[Literal["text", "names"]] = Field(
+        description="What was searched; `names` alone where no worker made a vector of the question."
+    )
+    items: list[Found]
+    next: None = None
+
+
+class WatchView(BaseModel):
+    """Whether a repository is watched."""
+
+    repository: str
+    watched: bool
+
+
+class WebhookAnswer(BaseModel):
+    """What came of a webhook's call."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ignored", "reason": "it is no push"}})
+
+    status: Literal["dispatched", "ignored"]
+    reason: str | None = Field(None, description="Why it was ignored.")
+    job_id: int | None = None
