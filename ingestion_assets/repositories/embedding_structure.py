@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -47,6 +48,8 @@ def _links(graphed: Graphed, paths: Sequence[bytes]) -> tuple[np.ndarray, np.nda
 
 
 def _device() -> str:
+    if find_spec("torch") is None:
+        return "cpu"
     import torch  # noqa: PLC0415
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -52,3 +52,11 @@ class Indexing:
     def stored_limits(self) -> dict[str, Any]:
         """The settings that what is stored depends on."""
         return {"max_files": self.settings.max_files, "max_file_bytes": self.settings.max_file_bytes}
+
+    @property
+    def limits(self) -> Any:
+        return self.settings
+
+    def git(self) -> dict[str, Any]:
+        """What calls of git are given."""
+        return {"limits": self.limits, "credential": self.credential, "stopped": self.stopped}

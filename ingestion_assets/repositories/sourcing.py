@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingestion_assets.repositories import snapshots
-from ingestion_assets.repositories.addresses import Repository
-from ingestion_assets.repositories.clone import Snapshot, clone, tip
+from ingestion_assets.repositories.clone import CloneError, Snapshot, clone, tip
 from ingestion_assets.repositories.files import FileState, states
 from ingestion_assets.repositories.indexing import Indexing
 from ingestion_assets.repositories.paths import stored
 from ingestion_assets.repositories.snapshots import Published
+from ingestion_assets.repositories.submissions import repository_in
 from ingestion_assets.repositories.trees import entries
 
 
@@ -27,12 +27,16 @@ class Sourced:
     files: Sequence[FileState] = ()
 
 
-def source(indexing: Indexing, *, repository: Repository, afresh: bool) -> Sourced:
+def source(indexing: Indexing, *, afresh: bool) -> Sourced:
     """Clone the repository and begin its snapshot, unless nothing has changed since the one that readers see; `afresh`: even then.
 
     Raises `CloneError`, `StoppedError`.
     """
     submission, engine = indexing.submission, indexing.engine
+    try:
+        repository = repository_in(submission, indexing.settings)
+    except ValueError as error:
+        raise CloneError("not_allowed", f"The repository may not be cloned (any more): {error}") from error
     with engine.begin() as connection:
         repository_id = snapshots.repository_of(connection, submission)
         seen = snapshots.published(connection, submission.partition)
@@ -62,7 +66,7 @@ def source(indexing: Indexing, *, repository: Repository, afresh: bool) -> Sourc
 
 
 def _made_alike(indexing: Indexing, seen: Published) -> bool:
-    return seen.models == indexing.models and seen.facts.get("limits") == indexing.limits_stored()
+    return seen.models == indexing.models and seen.facts.get("limits") == indexing.stored_limits()
 
 
 def _row(file: FileState) -> tuple[Any, ...]:

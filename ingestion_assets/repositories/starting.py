@@ -1,8 +1,12 @@
 """How a run's work on its claim begins: its jobs, its scratch folder, its view of what is wanted of it."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol, TypeVar
 
+import sqlalchemy as sa
+
+from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.repositories import jobs
 from ingestion_assets.repositories.credentials import credential_for
 from ingestion_assets.repositories.indexing import Indexing
@@ -11,17 +15,32 @@ from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.stage_watch import StageWatch
 from ingestion_assets.repositories.submissions import submission_in
 from ingestion_assets.repositories.work import RepositoryWork, models_of
+from ingestion_assets.settings import Settings
 
-if TYPE_CHECKING:
-    from ingestion_assets.orchestration.claiming import Working
+Open = TypeVar("Open")
 
 
-def begin(run: "Working", settings: RepositoriesSettings) -> RepositoryWork:
+class Run(Protocol):
+    """What a run of Dagster is to the work."""
+
+    partition: str
+    claim: Claim
+    engine: sa.Engine
+    settings: Settings
+
+    def safe_point(self, drop: DropRef) -> Literal["continue", "pause", "cancel", "drain"]: ...
+    def progress(self, drop: DropRef, state: Mapping[str, Any]) -> None: ...
+    def keep_open(self, resource: AbstractContextManager[Open]) -> Open: ...
+
+
+def begin(run: Run, settings: RepositoriesSettings) -> RepositoryWork:
     """The work on the run's claim. What it took goes when the run's claim ends."""
     submission = submission_in(run.partition)
     open_drops = [drop for drop in run.claim.drops if drop.state != "done"]
     with run.engine.begin() as connection:
-        begun = {drop: jobs.begin(connection, drop, submission, ttl_s=settings.ttl_s) for drop in open_drops}
+        begun = {
+            drop.id: jobs.begin(connection, drop, submission, ttl_s=settings.ttl_s) for drop in open_drops
+        }
         credential = credential_for(connection, submission, run.settings)
 
     def asked_to_stop() -> bool:

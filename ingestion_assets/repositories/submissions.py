@@ -1,10 +1,30 @@
-"""What a client names as a repository, checked, as what lands."""
+"""What a client names as a repository, checked, as what lands; and back, for the run that clones it."""
 
-from ingestion_assets.repositories.addresses import parse
+from ingestion_assets.repositories.addresses import Repository, parse
 from ingestion_assets.repositories.flow import Submission
 from ingestion_assets.repositories.settings import RepositoriesSettings
 
 
 def submission_of(text: str, ref: str | None, settings: RepositoriesSettings) -> Submission:
     """The submission. Raises `ValueError`, which says why there can be none."""
-    return Submission(parse(text, settings.hosts.split(","), []).name, ref)
+    return Submission(_parsed(text, settings).name, ref)
+
+
+def submission_in(partition: str) -> Submission:
+    """The submission whose key this is."""
+    name, at, ref = partition.partition("@")
+    return Submission(name, ref if at else None)
+
+
+def repository_in(submission: Submission, settings: RepositoriesSettings) -> Repository:
+    """The repository of a submission, checked again: the settings may have changed since. Raises `ValueError`."""
+    return _parsed(submission.repository, settings)
+
+
+def _parsed(text: str, settings: RepositoriesSettings) -> Repository:
+    hosts = [*_listed(settings.hosts), *_listed(settings.private_hosts)]
+    return parse(text, hosts, _listed(settings.roots))
+
+
+def _listed(text: str) -> list[str]:
+    return [one.strip() for one in text.split(",") if one.strip()]

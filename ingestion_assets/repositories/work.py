@@ -5,6 +5,7 @@ What ends the work early (it is asked to stop, the clone fails, the submissions 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from uuid import UUID
 from typing import Any, TypeVar
 
 from ingestion_assets.embedding import structural, text
@@ -52,7 +53,7 @@ class RepositoryWork:
 
     indexing: Indexing
     drops: tuple[DropRef, ...]
-    begun: Mapping[DropRef, Begun]
+    begun: Mapping[UUID, Begun]
     afresh: bool
     refused: Refused | None = None
     stopped: bool = False
@@ -90,13 +91,13 @@ class RepositoryWork:
         self.embedded()
         if self.stopped:
             return [DropOutcome(drop.id, {}, unfinished=True) for drop in self.drops]
-        ended = {drop: self._ending(drop) for drop in self.drops}
+        ended = {drop.id: self._ending(drop.id) for drop in self.drops}
         with self.indexing.engine.begin() as connection:
-            for drop, (state, facts) in ended.items():
-                job = self.begun[drop].id if drop in self.begun else None
+            for drop_id, (state, facts) in ended.items():
+                job = self.begun[drop_id].id if drop_id in self.begun else None
                 if job is not None:
                     jobs.end(connection, job, state, facts)
-        return [self._outcome(drop, state, facts) for drop, (state, facts) in ended.items()]
+        return [self._outcome(drop_id, state, facts) for drop_id, (state, facts) in ended.items()]
 
     @property
     def expired(self) -> bool:
@@ -117,8 +118,8 @@ class RepositoryWork:
                 self.refused = Refused(error.code, str(error))
         return None
 
-    def _ending(self, drop: DropRef) -> tuple[jobs.Ending, dict[str, Any]]:
-        begun = self.begun.get(drop)
+    def _ending(self, drop_id: UUID) -> tuple[jobs.Ending, dict[str, Any]]:
+        begun = self.begun.get(drop_id)
         if begun is not None and begun.expired:
             return "skipped", jobs.skipped(begun.id, begun.age_s)
         if self.refused is not None:
@@ -133,8 +134,8 @@ class RepositoryWork:
             "unchanged": embedded is None,
         }
 
-    def _outcome(self, drop: DropRef, state: jobs.Ending, facts: Mapping[str, Any]) -> DropOutcome:
-        begun = self.begun.get(drop)
+    def _outcome(self, drop_id: UUID, state: jobs.Ending, facts: Mapping[str, Any]) -> DropOutcome:
+        begun = self.begun.get(drop_id)
         result = {
             "status": state,
             "job_id": None if begun is None else begun.id,
@@ -143,10 +144,10 @@ class RepositoryWork:
         }
         if state != "failed" or self.refused is None:
             counts = {"duplicate": 1} if state == "skipped" or facts.get("unchanged") else {"stored": 1}
-            return DropOutcome(drop.id, result | counts)
+            return DropOutcome(drop_id, result | counts)
         error = {"code": self.refused.code, "reason": self.refused.reason}
         reject = Reject(-1, "payload", error["code"], error["reason"], b"")
-        return DropOutcome(drop.id, result | {"rejected": 1}, (), (reject,), (error,), failed=True)
+        return DropOutcome(drop_id, result | {"rejected": 1}, (), (reject,), (error,), failed=True)
 
 
 @dataclass(frozen=True, slots=True)
