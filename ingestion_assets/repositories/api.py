@@ -10,9 +10,8 @@ from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.repositories import jobs, watching
 from ingestion_assets.repositories.flow import NAME
-from ingestion_assets.repositories.settings import RepositoriesSettings
+from ingestion_assets.repositories.settings import repositories_settings
 from ingestion_assets.repositories.web import queue_endpoints, repository_endpoints, webhook_endpoints
-from ingestion_assets.settings import load_flow_settings
 
 SWEEP_S = 10.0
 WATCH_PRINCIPAL = "watch"
@@ -27,7 +26,7 @@ for part in (queue_endpoints, webhook_endpoints, repository_endpoints):
 async def keep_queue(door: FrontDoor) -> None:
     """Until cancelled: a queue whose worker is away does not stay full of what nobody wants any more, and what a look found to be new
     gets a place when there is one."""
-    settings = load_flow_settings(RepositoriesSettings)
+    settings = repositories_settings()
     while True:
         try:
             skipped = await door.in_thread(lambda connection: jobs.sweep(connection, ttl_s=settings.ttl_s))

@@ -17,11 +17,10 @@ PARTITIONS = dg.DynamicPartitionsDefinition(name=NAME)
 
 
 def _start(run: "Working") -> "RepositoryWork":
-    from ingestion_assets.repositories.settings import RepositoriesSettings  # noqa: PLC0415
+    from ingestion_assets.repositories.settings import repositories_settings  # noqa: PLC0415
     from ingestion_assets.repositories.starting import begin  # noqa: PLC0415
-    from ingestion_assets.settings import load_flow_settings  # noqa: PLC0415
 
-    return begin(run, load_flow_settings(RepositoriesSettings))
+    return begin(run, repositories_settings())
 
 
 stages = Stages(flow=REPOSITORIES, partitions_def=PARTITIONS, start=_start)

@@ -17,11 +17,11 @@ WATCH_S = 30
 )
 def _watched(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     from ingestion_assets.repositories.looking import look_around  # noqa: PLC0415
-    from ingestion_assets.repositories.settings import RepositoriesSettings  # noqa: PLC0415
-    from ingestion_assets.settings import load_flow_settings, load_settings  # noqa: PLC0415
+    from ingestion_assets.repositories.settings import repositories_settings  # noqa: PLC0415
+    from ingestion_assets.settings import load_settings  # noqa: PLC0415
     from ingestion_assets.stores import postgres  # noqa: PLC0415
 
-    settings = load_flow_settings(RepositoriesSettings)
+    settings = repositories_settings()
     most = max(1, settings.watch_per_minute * WATCH_S // 60)
     looked = look_around(postgres.engine(), load_settings(), settings, most=most)
     for repository, why in looked.failed.items():

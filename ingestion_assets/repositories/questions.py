@@ -12,8 +12,8 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingestion_assets.repositories.settings import RepositoriesSettings
-from ingestion_assets.settings import load_flow_settings, load_settings
+from ingestion_assets.repositories.settings import repositories_settings
+from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 
 CHANNEL = "repositories_questions"
@@ -90,7 +90,7 @@ def _answer_one() -> bool:
     from ingestion_assets.repositories.snapshots import as_halfvec  # noqa: PLC0415
     from ingestion_assets.repositories.work import text_space  # noqa: PLC0415
 
-    settings = load_flow_settings(RepositoriesSettings)
+    settings = repositories_settings()
     with postgres.engine().begin() as connection:
         question = connection.execute(_TAKE, {"kept_s": KEPT_S}).one_or_none()
         if question is None:

@@ -1,11 +1,13 @@
 """The settings of repositories: `INGESTION_REPOSITORIES_<NAME>`."""
 
-from pydantic import AliasChoices, Field, SecretStr
+from typing import cast
 
-from ingestion_assets.settings import FlowSettings
+from pydantic import Field, SecretStr
+
+from ingestion_assets.settings import FlowSettings, load_flow_settings
 
 
-class RepositoriesSettings(FlowSettings, env_prefix="INGESTION_REPOSITORIES_", populate_by_name=True):
+class RepositoriesSettings(FlowSettings, env_prefix="INGESTION_REPOSITORIES_"):
     """What is taken, how much of it, and for how long it may wait."""
 
     hosts: str = Field(
@@ -23,11 +25,6 @@ class RepositoriesSettings(FlowSettings, env_prefix="INGESTION_REPOSITORIES_", p
     max_queue: int = Field(10, ge=1, description="Repositories that may wait; above it 429.")
     ttl_s: float = Field(
         86_400, gt=0, description="Seconds after which a repository that still waits is skipped."
-    )
-    gpu_target: str | None = Field(
-        None,
-        validation_alias=AliasChoices("INGESTION_GPU_TARGET", "INGESTION_REPOSITORIES_GPU_TARGET"),
-        description="Name of the worker that answers give as `target` (`INGESTION_GPU_TARGET` is read too); default: the host of the live worker.",
     )
     text_model: str = Field(
         "all-MiniLM-L6-v2",
@@ -54,3 +51,8 @@ class RepositoriesSettings(FlowSettings, env_prefix="INGESTION_REPOSITORIES_", p
         ge=10,
         description="Seconds between two looks at a watched repository; after failures ever longer, a day at most.",
     )
+
+
+def repositories_settings() -> RepositoriesSettings:
+    """Those of this process, read once."""
+    return cast("RepositoriesSettings", load_flow_settings(RepositoriesSettings))

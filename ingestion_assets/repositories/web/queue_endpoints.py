@@ -18,11 +18,10 @@ from ingestion_assets.repositories import jobs
 from ingestion_assets.repositories.flow import SCOPE, Submission, submission_drop
 from ingestion_assets.repositories.jobs import Place
 from ingestion_assets.repositories.live_workers import target, worker_status
-from ingestion_assets.repositories.settings import RepositoriesSettings
+from ingestion_assets.repositories.settings import RepositoriesSettings, repositories_settings
 from ingestion_assets.repositories.submissions import submission_of
 from ingestion_assets.repositories.web import views
 from ingestion_assets.repositories.web.parameters import SECURED, RefName, RepositoryUrl
-from ingestion_assets.settings import load_flow_settings
 
 router = APIRouter(prefix="/ingestion")
 log = structlog.get_logger(__name__)
@@ -45,7 +44,7 @@ FULL_RETRY_S = 60.0
 async def submit(request: Request, repo_url: RepositoryUrl, ref: RefName = None) -> Response:
     door = front_door(request)
     principal = await door.authenticate(request, SCOPE)
-    settings = load_flow_settings(RepositoriesSettings)
+    settings = repositories_settings()
     try:
         submission = submission_of(repo_url, ref, settings)
     except ValueError as error:
@@ -70,7 +69,7 @@ async def dispatch(
 
     def take_place(connection: Any) -> tuple[Place, str]:
         place = jobs.take_place(connection, submission, principal=principal, most=settings.max_queue)
-        return place, settings.gpu_target or target(connection)
+        return place, door.settings.gpu_target or target(connection)
 
     place, worker = await door.in_thread(take_place)
     if place.id is None:

@@ -14,11 +14,10 @@ from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.openapi import errors, header_parameter
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.request_headers import facts_of
-from ingestion_assets.repositories.settings import RepositoriesSettings
+from ingestion_assets.repositories.settings import RepositoriesSettings, repositories_settings
 from ingestion_assets.repositories.submissions import submission_of
 from ingestion_assets.repositories.web import views
 from ingestion_assets.repositories.web.queue_endpoints import dispatch
-from ingestion_assets.settings import load_flow_settings
 
 router = APIRouter(prefix="/ingestion/webhooks")
 
@@ -78,7 +77,7 @@ class _Push(msgspec.Struct):
 async def take_github(request: Request) -> Response:
     door = front_door(request)
     headers = request.scope["state"]["headers"]
-    settings = load_flow_settings(RepositoriesSettings)
+    settings = repositories_settings()
     with door.body_memory.reserve() as reservation:
         body = await door.bodies.read(request.receive, headers, reservation)
         check_signature(headers, body, settings)
