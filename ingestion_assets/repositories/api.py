@@ -35,7 +35,7 @@ async def keep_queue(door: FrontDoor) -> None:
             while (wanted := await door.in_thread(watching.wanted)) is not None:
                 repository, submission = wanted
                 await queue_endpoints.dispatch(
-                    door, submission, principal=WATCH_PRINCIPAL, facts={"via": "watch"}, settings=settings
+                    door, submission, principal=WATCH_PRINCIPAL, facts={"via": "watch"}
                 )
                 await door.in_thread(lambda connection, one=repository: watching.submitted(connection, one))
         except Problem as problem:  # the queue is full, or a store is away: later, then

@@ -23,39 +23,58 @@ _TAKE_PLACE = sa.text("""
     WITH waiting AS MATERIALIZED (
         SELECT id FROM repositories.jobs
         WHERE state = 'pending' AND (drop_id IS NOT NULL OR queued_at > clock_timestamp() - make_interval(secs => :reserved_s))
+    ), replayed AS MATERIALIZED (
+        SELECT job.id, job.drop_id, job.partition FROM repositories.idempotency_keys known
+        JOIN repositories.jobs job ON job.id = known.job_id WHERE known.principal = :principal AND known.key = :key
     ), same AS MATERIALIZED (
-        SELECT id, drop_id FROM repositories.jobs WHERE state = 'pending' AND partition = :partition
+        SELECT id, drop_id FROM repositories.jobs
+        WHERE state = 'pending' AND partition = :partition AND NOT EXISTS (SELECT FROM replayed)
     ), added AS (
         INSERT INTO repositories.jobs (repository, ref, partition, principal)
         SELECT :repository, :ref, :partition, :principal
-        WHERE NOT EXISTS (SELECT FROM same) AND (SELECT count(*) FROM waiting) < :most
+        WHERE NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM replayed) AND (SELECT count(*) FROM waiting) < :most
         RETURNING id, drop_id
-    ), job AS (SELECT id, drop_id, true AS again FROM same UNION ALL SELECT id, drop_id, false FROM added)
-    SELECT job.id, job.drop_id, coalesce(job.again, false) AS again,
-           (SELECT count(*) FROM (SELECT id FROM waiting UNION SELECT id FROM job) one) AS size,
-           (SELECT count(*) FROM waiting WHERE waiting.id < job.id) + 1 AS position
+    ), job AS (
+        SELECT id, drop_id, true AS again, true AS replayed, partition = :partition AS fits FROM replayed
+        UNION ALL SELECT id, drop_id, true, false, true FROM same
+        UNION ALL SELECT id, drop_id, false, false, true FROM added
+    ), waiting_now AS MATERIALIZED (
+        SELECT id FROM waiting UNION SELECT id FROM job WHERE NOT replayed
+    ), noted AS (
+        INSERT INTO repositories.idempotency_keys (principal, key, job_id)
+        SELECT :principal, :key, id FROM job WHERE CAST(:key AS text) IS NOT NULL AND NOT replayed
+    )
+    SELECT job.id, job.drop_id, coalesce(job.again, false) AS again, coalesce(job.replayed, false) AS replayed,
+           coalesce(job.fits, true) AS fits, (SELECT count(*) FROM waiting_now) AS size,
+           CASE WHEN job.id IN (SELECT id FROM waiting_now)
+                THEN (SELECT count(*) FROM waiting_now WHERE waiting_now.id <= job.id) ELSE 0 END AS position
     FROM (SELECT 1) one LEFT JOIN job ON true
 """)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A place in the queue. `id` is None where the queue is full; `drop_id`, where the payload has not landed yet."""
+    """A place in the queue; 0 of a job that waits no longer. `id` is None where the queue is full; `drop_id`, where the payload has not
+    landed yet. `replayed`: the idempotency key was used before, for another repository where it does not fit."""
 
     id: int | None
     drop_id: UUID | None
     again: bool
+    replayed: bool
+    fits: bool
     size: int
     position: int
 
 
-def take_place(connection: sa.Connection, submission: Submission, *, principal: str, most: int) -> Place:
-    """A place for a repository, the one that it has where it waits already. `most` may wait."""
+def take_place(
+    connection: sa.Connection, submission: Submission, *, principal: str, most: int, key: str | None = None
+) -> Place:
+    """A place for a repository, the one that it has where it waits already. `most` may wait; `key`: the idempotency key."""
     connection.execute(_LOCK)
     connection.execute(_FORGET, {"reserved_s": RESERVED_S, "partition": submission.partition})
     values = {
         "repository": submission.repository, "ref": submission.ref, "partition": submission.partition,
-        "principal": principal, "most": most, "reserved_s": RESERVED_S,
+        "principal": principal, "most": most, "reserved_s": RESERVED_S, "key": key,
     }  # fmt: skip
     return Place(**connection.execute(_TAKE_PLACE, values).one()._mapping)
 

@@ -162,3 +162,18 @@ def test_a_cancelled_payload_ends_its_job(front: Front) -> None:
         )
         (job,) = client.get("/api/v1/ingestion/jobs/history").json()["jobs"]
         assert (job["status"], job["error"]) == ("failed", "it was cancelled on request")
+
+
+def test_an_idempotency_key_gives_its_job_for_ever(front: Front) -> None:
+    with front.client() as client:
+        key = {"Idempotency-Key": "one"}
+        first = client.post(f"{INGEST}/github.com/example/one", headers=key)
+        assert "Idempotent-Replayed" not in first.headers
+        query(front.engine, "UPDATE repositories.jobs SET state = 'complete', ended_at = clock_timestamp()")
+        again = client.post(f"{INGEST}/github.com/example/one", headers=key)
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert again.headers["X-Receipt-Id"] == first.headers["X-Receipt-Id"]
+        assert (again.json()["job_id"], again.json()["queue_position"]) == (first.json()["job_id"], 0)
+        assert client.post(f"{INGEST}/github.com/example/two", headers=key).status_code == 422
+        other = client.post(f"{INGEST}/github.com/example/one", headers={"Idempotency-Key": "two"})
+        assert other.json()["job_id"] > first.json()["job_id"]

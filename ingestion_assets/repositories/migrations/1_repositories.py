@@ -47,6 +47,14 @@ def upgrade() -> None:
     )
     op.execute("CREATE INDEX jobs_drop ON repositories.jobs (drop_id)")
     op.execute("""
+        CREATE TABLE repositories.idempotency_keys (
+            principal text NOT NULL,
+            key       text NOT NULL,
+            job_id    bigint NOT NULL REFERENCES repositories.jobs ON DELETE CASCADE,
+            PRIMARY KEY (principal, key)
+        )
+    """)
+    op.execute("""
         CREATE TABLE repositories.workers (
             id      uuid PRIMARY KEY,                    -- one process
             name    text NOT NULL,                       -- its host

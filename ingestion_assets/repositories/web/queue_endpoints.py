@@ -1,27 +1,30 @@
 """The queue over HTTP: repositories submitted, the workers' status, what became of jobs."""
 
+from dataclasses import replace
 from typing import Annotated, Any
+from uuid import UUID
 
+import sqlalchemy as sa
 import structlog
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
-from ingestion_assets.frontdoor.openapi import errors, keyed_errors
-from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.openapi import IDEMPOTENCY_KEY, errors, keyed_errors, outcome, secured
+from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.receipt_view import receipt_url
 from ingestion_assets.frontdoor.receiving import intake_refusals
-from ingestion_assets.frontdoor.request_headers import facts_of
+from ingestion_assets.frontdoor.request_headers import facts_of, idempotency_key
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
 from ingestion_assets.repositories import jobs
 from ingestion_assets.repositories.flow import SCOPE, Submission, submission_drop
 from ingestion_assets.repositories.jobs import Place
 from ingestion_assets.repositories.live_workers import target, worker_status
-from ingestion_assets.repositories.settings import RepositoriesSettings, repositories_settings
+from ingestion_assets.repositories.settings import repositories_settings
 from ingestion_assets.repositories.submissions import submission_of
 from ingestion_assets.repositories.web import views
-from ingestion_assets.repositories.web.parameters import SECURED, RefName, RepositoryUrl
+from ingestion_assets.repositories.web.parameters import RefName, RepositoryUrl
 
 router = APIRouter(prefix="/ingestion")
 log = structlog.get_logger(__name__)
@@ -38,73 +41,74 @@ FULL_RETRY_S = 60.0
         "wait, and for a day at most. Needs the scope `repos`."
     ),
     response_model=views.Dispatched,
-    responses=keyed_errors(400),
-    openapi_extra=SECURED,
+    responses={**keyed_errors(400), 200: outcome("It has a place in the queue.")},
+    openapi_extra=secured(IDEMPOTENCY_KEY),
 )
 async def submit(request: Request, repo_url: RepositoryUrl, ref: RefName = None) -> Response:
     door = front_door(request)
     principal = await door.authenticate(request, SCOPE)
-    settings = repositories_settings()
     try:
-        submission = submission_of(repo_url, ref, settings)
+        submission = submission_of(repo_url, ref, repositories_settings())
     except ValueError as error:
         raise Problem(400, f"Invalid repository URL: {error}") from error
-    facts = facts_of(request.scope["state"]["headers"], client=request.scope.get("client"))
-    return json_response(
-        await dispatch(
-            door, submission, principal=principal.name, facts={**facts, "via": "http"}, settings=settings
-        )
-    )
+    headers = request.scope["state"]["headers"]
+    given = headers.get(b"idempotency-key")
+    key = None if given is None else idempotency_key(given.decode("latin-1"))
+    facts = {**facts_of(headers, client=request.scope.get("client")), "via": "http"}
+    place, said = await dispatch(door, submission, principal=principal.name, facts=facts, key=key)
+    more = {"X-Receipt-Id": str(place.drop_id)} | ({"Idempotent-Replayed": "true"} if place.replayed else {})
+    return json_response(said, headers=more)
 
 
 async def dispatch(
-    door: FrontDoor,
-    submission: Submission,
-    *,
-    principal: str,
-    facts: dict[str, str],
-    settings: RepositoriesSettings,
-) -> dict[str, Any]:
-    """Queue a repository; what is answered for it. Raises `Problem` 429, 503."""
+    door: FrontDoor, submission: Submission, *, principal: str, facts: dict[str, str], key: str | None = None
+) -> tuple[Place, dict[str, Any]]:
+    """Queue a repository: its place, and what is answered for it. Raises `Problem` 422, 429, 503."""
+    most = repositories_settings().max_queue
 
-    def take_place(connection: Any) -> tuple[Place, str]:
-        place = jobs.take_place(connection, submission, principal=principal, most=settings.max_queue)
+    def take_place(connection: sa.Connection) -> tuple[Place, str]:
+        place = jobs.take_place(connection, submission, principal=principal, most=most, key=key)
         return place, door.settings.gpu_target or target(connection)
 
     place, worker = await door.in_thread(take_place)
     if place.id is None:
         raise Problem(
             429, f"Queue is full ({place.size} pending tasks). Please try again later.", retry_after_s=FULL_RETRY_S,
-            queue_size=place.size, max_queue_size=settings.max_queue,
+            queue_size=place.size, max_queue_size=most,
         )  # fmt: skip
-    receipt = place.drop_id
-    if receipt is None:
-        receipt = await _land(door, submission, place.id, principal=principal, facts=facts)
-    return {
+    if not place.fits:
+        item = error_item(
+            "header", "Idempotency-Key", msg="used for another repository", type="idempotency_conflict"
+        )
+        raise Problem(422, "This Idempotency-Key was used before for another repository.", errors=[item])
+    if place.drop_id is None:
+        landed = await _land(door, submission, place.id, principal=principal, facts=facts)
+        place = replace(place, drop_id=landed)
+    return place, {
         "status": "dispatched",
         "job_id": place.id,
         "queue_position": place.position,
         "target": worker,
         "queue_size": place.size,
-        "max_queue_size": settings.max_queue,
+        "max_queue_size": most,
         "already_queued": place.again,
-        "repository": submission.repository,
-        "receipt_url": receipt_url(receipt),
+        "repository": submission.partition,
+        "receipt_url": receipt_url(place.drop_id or ""),
     }
 
 
 async def _land(
     door: FrontDoor, submission: Submission, job: int, *, principal: str, facts: dict[str, str]
-) -> Any:
+) -> UUID:
     """The job's payload, durable; the id of its receipt. Whoever finds the job before that lands it as well: nobody is told of a place
     that would be lost."""
     drop = submission_drop(submission, job=job, principal=principal, attributes=facts)
     with intake_refusals:
         try:
             accepted = await door.intake.accept(drop)
-        except UncertainLandingError:
-            raise
-        except LandingUnavailableError:
+        except LandingUnavailableError as error:
+            if isinstance(error, UncertainLandingError):  # the sweep finds out
+                raise
             await _try(door, lambda connection: jobs.give_up_place(connection, job))
             raise
     door.metrics.count_accepted(drop.flow)

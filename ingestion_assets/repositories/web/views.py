@@ -21,15 +21,13 @@ class Dispatched(BaseModel):
 
     status: Literal["dispatched"]
     job_id: int
-    queue_position: int = Field(description="1: the next to be worked on.")
+    queue_position: int = Field(description="1: the next to be worked on; 0: it waits no longer.")
     target: str = Field(description="The worker; `Offline` while there is none: the repository waits.")
     queue_size: int
     max_queue_size: int
     already_queued: bool = Field(description="It waited already: this is the same job.")
-    repository: str = Field(description="Its canonical name.")
-    receipt_url: str | None = Field(
-        description="Where its receipt is; null for one that is still on its way to the ledger."
-    )
+    repository: str = Field(description="What lists call it.")
+    receipt_url: str = Field(description="Where its receipt is.")
 
 
 class WorkerStatus(BaseModel):

@@ -102,7 +102,7 @@ async def take_github(request: Request) -> Response:
     if is_repeated:
         return _ignored("it was delivered before")
     facts = {**facts_of(headers, client=request.scope.get("client")), "via": "webhook"}
-    placed = await dispatch(door, submission, principal=PRINCIPAL, facts=facts, settings=settings)
+    place, _ = await dispatch(door, submission, principal=PRINCIPAL, facts=facts)
 
     def heed(connection: sa.Connection) -> None:
         connection.execute(_FORGET)
@@ -110,7 +110,7 @@ async def take_github(request: Request) -> Response:
             connection.execute(_HEED, {"id": delivery})
 
     await door.in_thread(heed)
-    return json_response({"status": "dispatched", "reason": None, "job_id": placed["job_id"]})
+    return json_response({"status": "dispatched", "reason": None, "job_id": place.id})
 
 
 def check_signature(headers: dict[bytes, bytes], body: bytes, settings: RepositoriesSettings) -> None:
