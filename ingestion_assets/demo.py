@@ -1,6 +1,5 @@
 """`ingestion demo`: the main job from beginning to end, by the commands that a user would type."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -36,7 +35,6 @@ _HOURLY_JOBS = ("landing", "conversations_audit")
 _STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 _ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 _RUN_TIMEOUT_S = 120.0
-_REPOSITORY_S = 180.0
 
 app = typer.Typer()
 console = Console()
@@ -59,10 +57,8 @@ def demo(
     try:
         if not was_running:
             console.rule("Starting the stack")
-            os.environ["INGESTION_REPOSITORIES_ROOTS"] = str(_sample_root())
             _ingestion("up", "--detach")
-            load_settings.cache_clear()  # by now there is a file that says where its parts are
-        _show(load_settings(), with_repository=not was_running)
+        _show(load_settings())
     except (DemoError, DagsterError) as error:
         console.print(f"[red]The demonstration failed:[/red] {error}")
         raise typer.Exit(1) from None
@@ -73,7 +69,7 @@ def demo(
     console.print(f"Done in {time.monotonic() - started:.0f} s.")
 
 
-def _show(settings: Settings, *, with_repository: bool) -> None:
+def _show(settings: Settings) -> None:
     with tempfile.TemporaryDirectory(prefix="ingestion-demo-") as folder, _client(settings) as client:
         console.rule(f"Making {SESSIONS} sessions with {LINES:,} lines")
         _ingestion("send", "sample", folder, "--sessions", str(SESSIONS), "--lines", str(LINES))
@@ -86,8 +82,6 @@ def _show(settings: Settings, *, with_repository: bool) -> None:
         if before != after:
             raise DemoError(f"sending again changed the tables: {before} before, {after} after")
         console.print("[green]0 new:[/green] every line was recognised.")
-    if with_repository:  # a stack of the user's own was not told to take repositories from our folder
-        _index_sample(settings)
     console.rule("What there is now")
     with (
         httpx.Client(base_url=settings.dagster_url, timeout=30, auth=settings.dagster_login) as dagster,
@@ -101,40 +95,6 @@ def _show(settings: Settings, *, with_repository: bool) -> None:
     console.print("`make up` starts the stack again with this data and keeps it running.")
     if failed:
         raise DemoError(f"checks failed: {', '.join(failed)}")
-
-
-def _sample_root() -> Path:
-    """Where the made-up repository lies, which the stack of a demonstration takes."""
-    return load_settings().home / "demo"
-
-
-def _index_sample(settings: Settings) -> None:
-    from ingestion_assets.repositories.sample import make_sample  # noqa: PLC0415
-
-    console.rule("Indexing a made-up repository")
-    folder = _sample_root() / "sample"
-    if not folder.exists():
-        make_sample(folder)
-    with _client(settings) as client:
-        jobs = len(_jobs(client))
-        _ingestion("repos", "submit", str(folder))
-        deadline = time.monotonic() + _REPOSITORY_S
-        while len(_jobs(client)) == jobs:
-            if time.monotonic() > deadline:
-                raise DemoError(f"the repository is not indexed after {_REPOSITORY_S:.0f} s")
-            time.sleep(0.5)
-        newest = _jobs(client)[0]
-    if newest["status"] != "complete":
-        raise DemoError(f"the repository was not indexed: {newest.get('error') or newest.get('reason')}")
-    _ingestion("repos", "history", "--limit", "1")
-    console.print("Files like [bold]weather/forecast.py[/bold]:")
-    _ingestion("repos", "similar", newest["repo_url"], "weather/forecast.py", "--limit", "5")
-
-
-def _jobs(client: httpx.Client) -> list[dict[str, Any]]:
-    answer = client.get("/ingestion/jobs/history", params={"limit": 100})
-    answer.raise_for_status()
-    return answer.json()["jobs"]
 
 
 def _ingestion(*arguments: str, check: bool = True, quiet: bool = False) -> int:

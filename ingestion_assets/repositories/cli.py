@@ -1,5 +1,6 @@
 """`ingestion repos`: what can be done with repositories over HTTP, from a shell; credentials of private ones, at the database."""
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
@@ -16,6 +17,8 @@ from ingestion_assets.settings import Settings, load_settings
 app = typer.Typer(no_args_is_help=True)
 credentials = typer.Typer(no_args_is_help=True, help="Keep what hosts of private repositories ask for.")
 app.add_typer(credentials, name="credentials")
+
+DEMO_S = 180.0
 
 Repo = Annotated[
     str, typer.Argument(metavar="REPOSITORY", help="`host/owner/name`, or `host/owner/name@ref`.")
@@ -161,6 +164,38 @@ def delete(repository: Repo, url: Url = None) -> None:
     """Delete all that is stored of a repository."""
     _ask(url, "DELETE", f"/repositories/{quote(repository, safe='/@')}")
     typer.echo(f"{repository} is deleted.")
+
+
+@app.command()
+def demo(url: Url = None) -> None:
+    """Index a small made-up repository in three languages and show what is like one of its files."""
+    from ingestion_assets.repositories.sample import ASKED, make_sample  # noqa: PLC0415
+    from ingestion_assets.repositories.submissions import own_root  # noqa: PLC0415
+
+    folder = own_root(load_settings()) / "sample"
+    if not folder.exists():
+        make_sample(folder)
+    job = _ask(url, "POST", f"/ingestion/ingest/{quote(str(folder), safe='/:')}")
+    deadline = time.monotonic() + DEMO_S
+    while not (ended := _ended(url, job["job_id"])):
+        if time.monotonic() > deadline:
+            typer.echo(
+                f"It is not indexed after {DEMO_S:.0f} s; `ingestion repos status` may say why.", err=True
+            )
+            raise typer.Exit(1)
+        time.sleep(0.5)
+    if ended["status"] != "complete":
+        typer.echo(f"It was not indexed: {ended.get('error') or ended.get('reason')}", err=True)
+        raise typer.Exit(1)
+    typer.echo(
+        f"{ended['files_processed']} files in {ended.get('duration_seconds', 0):.1f} s. Those like {ASKED}:"
+    )
+    similar(job["repository"], ASKED, limit=5, url=url)
+
+
+def _ended(url: str | None, job: int) -> dict[str, Any] | None:
+    jobs = _ask(url, "GET", "/ingestion/jobs/history", {"limit": 100})["jobs"]
+    return next((one for one in jobs if one["job_id"] == job), None)
 
 
 Host = Annotated[str, typer.Argument(help="The host, as in addresses of its repositories.")]

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 BRANCH = "main"
+ASKED = "weather/forecast.py"
 _MATTERS = {
     "weather": ("forecast", "pressure", "humidity", "rainfall"),
     "library": ("catalogue", "loan", "reader", "shelf"),

@@ -20,7 +20,7 @@ class RepositoriesSettings(FlowSettings, env_prefix="INGESTION_REPOSITORIES_"):
     )
     roots: str = Field(
         "",
-        description="Folders with bare repositories that are taken by their path as well, separated by commas; for networks without a git server.",
+        description="Folders with bare repositories that are taken by their path as well, separated by commas; for networks without a git server. Those in `<home>/repositories` are too.",
     )
     max_queue: int = Field(10, ge=1, description="Repositories that may wait; above it 429.")
     ttl_s: float = Field(

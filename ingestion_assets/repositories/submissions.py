@@ -1,8 +1,11 @@
 """What a client names as a repository, checked, as what lands; and back, for the run that clones it."""
 
+from pathlib import Path
+
 from ingestion_assets.repositories.addresses import Repository, parse
 from ingestion_assets.repositories.flow import Submission
 from ingestion_assets.repositories.settings import RepositoriesSettings
+from ingestion_assets.settings import Settings, load_settings
 
 
 def submission_of(text: str, ref: str | None, settings: RepositoriesSettings) -> Submission:
@@ -23,7 +26,12 @@ def repository_in(submission: Submission, settings: RepositoriesSettings) -> Rep
 
 def _parsed(text: str, settings: RepositoriesSettings) -> Repository:
     hosts = [*_listed(settings.hosts), *_listed(settings.private_hosts)]
-    return parse(text, hosts, _listed(settings.roots))
+    return parse(text, hosts, [*_listed(settings.roots), str(own_root(load_settings()))])
+
+
+def own_root(settings: Settings) -> Path:
+    """The folder of the stack's home whose repositories are taken without being told of."""
+    return settings.home / "repositories"
 
 
 def _listed(text: str) -> list[str]:
