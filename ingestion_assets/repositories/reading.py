@@ -1,9 +1,12 @@
 """What readers see: the published snapshot of each repository, never one that is being built."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
+
+from ingestion_assets.repositories.paths import restored, shown
 
 _REPOSITORIES = sa.text("""
     SELECT repository.partition AS repository, repository.ref, repository.watched, snapshot.commit, snapshot.branch,
@@ -16,7 +19,7 @@ _REPOSITORIES = sa.text("""
     WHERE repository.partition > :after ORDER BY repository.partition LIMIT :limit
 """)
 _FILES = sa.text("""
-    SELECT file.path, file.state, file.reason, file.measure, file.language, file.size, encode(file.blob, 'hex') AS blob
+    SELECT file.path, file.path AS stored_path, file.state, file.reason, file.measure, file.language, file.size, encode(file.blob, 'hex') AS blob
     FROM repositories.repositories repository JOIN repositories.files file ON file.snapshot_id = repository.snapshot_id
     WHERE repository.partition = :partition AND file.path > :after
       AND (CAST(:state AS text) IS NULL OR file.state = :state)
@@ -27,7 +30,7 @@ _KNOWN = sa.text(
     "SELECT snapshot_id FROM repositories.repositories WHERE partition = :partition AND snapshot_id IS NOT NULL"
 )
 _FILE = sa.text("""
-    SELECT file.snapshot_id, file.state, file.reason FROM repositories.files file
+    SELECT file.path, file.state, file.reason FROM repositories.files file
     WHERE file.snapshot_id = :snapshot AND file.path = :path
 """)
 # What two files have in common: links between them, what both use, and, where they are of different repositories, symbols.
@@ -97,9 +100,23 @@ def snapshot_seen(connection: sa.Connection, partition: str) -> int | None:
     return connection.scalar(_KNOWN, {"partition": partition})
 
 
-def file_state(connection: sa.Connection, snapshot: int, path: str) -> sa.Row[Any] | None:
-    """Whether a file is embedded, or why not; None where there is no such path."""
-    return connection.execute(_FILE, {"snapshot": snapshot, "path": path}).one_or_none()
+def file_of(connection: sa.Connection, snapshot: int, path: str) -> sa.Row[Any] | None:
+    """A file by its path, as it is stored or as it is shown: whether it is embedded, or why not; None where there is none."""
+    for stored in dict.fromkeys((path, _ESCAPED.sub(_unescaped, path))):
+        found = connection.execute(_FILE, {"snapshot": snapshot, "path": stored}).one_or_none()
+        if found is not None:
+            return found
+    return None
+
+
+_ESCAPED = re.compile(r"\\(?:[nrt]|x[0-7][0-9a-f]|u[0-9a-f]{4}|U[0-9a-f]{8})")
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    """What was escaped to be shown; what is stored escaped stays so."""
+    text = found[0]
+    made = text.encode().decode("unicode_escape", "replace")
+    return text if made in {"\\", "\0"} else made
 
 
 def similar(
@@ -113,11 +130,19 @@ def similar(
 def _hit(row: Mapping[str, Any]) -> dict[str, Any]:
     why = {name: row[name] or [] for name in ("edges", "both_use", "names")}
     kept = {name: row[name] for name in ("repository", "path", "language", "commit", "score")}
+    why["both_use"] = [_as_shown(path) for path in why["both_use"]]
     return {**kept, "lines": [1, row["last_line"]] if row["last_line"] else None, "why": why}
 
 
 def _dicts(rows: sa.CursorResult[Any]) -> list[dict[str, Any]]:
-    return [dict(row) for row in rows.mappings()]
+    """Rows, their paths as they are shown."""
+    return [
+        {**row, "path": _as_shown(row["path"])} if "path" in row else dict(row) for row in rows.mappings()
+    ]
+
+
+def _as_shown(path: str) -> str:
+    return shown(restored(path))
 
 
 FUSION = 60  # the constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009)

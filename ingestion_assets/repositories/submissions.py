@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ingestion_assets.repositories.addresses import Repository, parse
+from ingestion_assets.repositories.addresses import Repository, check_ref, parse
 from ingestion_assets.repositories.flow import Submission
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.settings import Settings, load_settings
@@ -10,7 +10,7 @@ from ingestion_assets.settings import Settings, load_settings
 
 def submission_of(text: str, ref: str | None, settings: RepositoriesSettings) -> Submission:
     """The submission. Raises `ValueError`, which says why there can be none."""
-    return Submission(_parsed(text, settings).name, ref)
+    return Submission(_parsed(text, settings).name, None if ref is None else check_ref(ref))
 
 
 def submission_in(partition: str) -> Submission:
@@ -24,14 +24,14 @@ def repository_in(submission: Submission, settings: RepositoriesSettings) -> Rep
     return _parsed(submission.repository, settings)
 
 
-def _parsed(text: str, settings: RepositoriesSettings) -> Repository:
-    hosts = [*_listed(settings.hosts), *_listed(settings.private_hosts)]
-    return parse(text, hosts, [*_listed(settings.roots), str(own_root(load_settings()))])
-
-
 def own_root(settings: Settings) -> Path:
     """The folder of the stack's home whose repositories are taken without being told of."""
     return settings.home / "repositories"
+
+
+def _parsed(text: str, settings: RepositoriesSettings) -> Repository:
+    roots = [*_listed(settings.roots), str(own_root(load_settings()))]
+    return parse(text, _listed(settings.hosts), roots, _listed(settings.private_hosts))
 
 
 def _listed(text: str) -> list[str]:

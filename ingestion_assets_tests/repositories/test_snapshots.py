@@ -7,6 +7,7 @@ from ingestion_assets.landing.claims import ClaimLostError
 from ingestion_assets.repositories import reading, snapshots
 from ingestion_assets.repositories.contents import Content
 from ingestion_assets.repositories.faults import faults_of
+from ingestion_assets.repositories.paths import shown, stored
 from ingestion_assets.repositories.snapshots import GoneError, Models
 from ingestion_assets_tests.repositories import made_up
 from ingestion_assets_tests.repositories.made_up import blob, vector
@@ -137,3 +138,26 @@ def test_search_finds_by_names_and_by_text(engine: sa.Engine) -> None:
     assert [hit["path"] for hit in found] == ["a.py", "b.py"]
     assert found[0]["why"] == {"names": ["ReadLines"], "text": 1.0}
     assert found[0]["score"] == pytest.approx(2 / 61)
+
+
+ODD = [
+    b"new\nline.py",
+    b"\x1b[31mred.py",
+    b"latin-\xe9.py",
+    b"back\\slash.py",
+    "ünïcode.py".encode(),
+    b"tab\t.py",
+    "a\u202eb.py".encode(),
+]
+
+
+@pytest.mark.parametrize("path", ODD)
+def test_an_odd_path_is_shown_escaped_and_found_by_what_is_shown(engine: sa.Engine, path: bytes) -> None:
+    snapshot = made_up.index(engine, ONE, {stored(path): "a"}, {stored(path): vector(1)})
+    with engine.connect() as connection:
+        (file,) = reading.files(connection, ONE, state=None, reason=None, after="", limit=9) or []
+        assert file["path"] == shown(path)
+        assert file["path"].isprintable()
+        found = reading.file_of(connection, snapshot, file["path"])
+        assert found is not None
+        assert found.path == stored(path)

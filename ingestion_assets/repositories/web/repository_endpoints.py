@@ -151,7 +151,7 @@ async def list_files(
     )
     if found is None:
         raise _no_repository()
-    return page(found, limit=limit, position=lambda one: one["path"])
+    return page(found, limit=limit, position=lambda one: one["stored_path"], item=_file)
 
 
 @router.get(
@@ -177,12 +177,12 @@ async def list_similar(
         snapshot = reading.snapshot_seen(connection, repo)
         if snapshot is None:
             raise _no_repository()
-        file = reading.file_state(connection, snapshot, path)
+        file = reading.file_of(connection, snapshot, path)
         if file is None:
             raise Problem(404, "The repository has no such file; its list of files says which there are.")
         if file.state != "embedded":
             raise Problem(409, f"The file is not embedded: {file.reason}.")
-        return reading.similar(connection, snapshot, path, everywhere=within == "all", limit=limit)
+        return reading.similar(connection, snapshot, file.path, everywhere=within == "all", limit=limit)
 
     return json_response({"items": await door.in_thread(look), "next": None})
 
@@ -229,6 +229,10 @@ async def delete_one(request: Request, repo: RepositoryKey) -> Response:
     if not await door.in_thread(lambda connection: delete(connection, repo)):
         raise _no_repository()
     return Response(status_code=204)
+
+
+def _file(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "stored_path"}
 
 
 def _no_repository() -> Problem:
