@@ -34,7 +34,7 @@ Url = Annotated[
 def submit(
     repository: Annotated[str, typer.Argument(help="Its address, with or without scheme and `.git`.")],
     ref: Annotated[
-        str | None, typer.Option(help="A branch, tag or commit; default: the default branch.")
+        str | None, typer.Option(help="A branch or tag; default: the default branch.")
     ] = None,
     url: Url = None,
 ) -> None:

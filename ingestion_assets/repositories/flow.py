@@ -15,7 +15,7 @@ DAY_S = 24 * 3600
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """What lands: the canonical name of a repository, and the branch, tag or commit that is meant where it is not the default."""
+    """What lands: the canonical name of a repository, and the branch or tag that is meant where it is not the default."""
 
     repository: str
     ref: str | None = None

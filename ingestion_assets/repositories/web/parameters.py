@@ -16,7 +16,7 @@ RepositoryUrl = Annotated[
 ]
 RefName = Annotated[
     str | None,
-    Query(max_length=250, description="A branch, tag or commit; default: the repository's default branch."),
+    Query(max_length=250, description="A branch or tag; default: the repository's default branch."),
 ]
 RepositoryKey = Annotated[
     str,
