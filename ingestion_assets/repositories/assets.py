@@ -95,7 +95,7 @@ def code_graph(work: "RepositoryWork") -> dg.MaterializeResult:
     kinds={"postgres", "pytorch"},
     columns={
         "path": "text: the file",
-        "stable": "halfvec(384): comparable between versions and repositories",
+        "stable": "halfvec: comparable between versions and repositories",
         "trained": "halfvec: by the repository's own links, comparable within the snapshot",
     },
     check_specs=checks.EMBEDDINGS,

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from ingestion_assets.embedding import structural
+from ingestion_assets.embedding.structural import Edges
 from ingestion_assets.repositories.graphing import Graphed
 
 LINKS = frozenset({"import", "reference"})  # a call is a reference too
@@ -35,7 +36,7 @@ def structure_of(graphed: Graphed, *, tree: str | None) -> Structure:
     return Structure(paths, stable, trained.vectors if trained.helped else None, trained.held_out_auc)
 
 
-def _links(graphed: Graphed, paths: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _links(graphed: Graphed, paths: Sequence[bytes]) -> Edges:
     places = {path: number for number, path in enumerate(paths)}
     weights: dict[tuple[int, int], float] = defaultdict(float)
     for edge in graphed.graph.edges:
@@ -44,7 +45,7 @@ def _links(graphed: Graphed, paths: Sequence[bytes]) -> tuple[np.ndarray, np.nda
     ordered = sorted(weights)
     sources = np.array([source for source, _ in ordered], dtype=np.int64)
     targets = np.array([target for _, target in ordered], dtype=np.int64)
-    return sources, targets, np.array([weights[link] for link in ordered], dtype=np.float32)
+    return Edges(sources, targets, np.array([weights[link] for link in ordered], dtype=np.float32))
 
 
 def _device() -> str:

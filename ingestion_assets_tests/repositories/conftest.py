@@ -11,11 +11,16 @@ from ingestion_assets.stores import postgres
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 
 
+def make_tables(url: str) -> None:
+    """The flow's tables in a migrated database."""
+    with as_file(files("ingestion_assets.repositories") / "migrations") as revisions:
+        postgres.migrate_flow(NAME, revisions, url=url)
+
+
 @pytest.fixture
 def postgres_with_tables(fresh_postgres_url: str) -> str:
     """URL of a database that belongs to the test and has the flow's tables."""
-    with as_file(files("ingestion_assets.repositories") / "migrations") as revisions:
-        postgres.migrate_flow(NAME, revisions, url=fresh_postgres_url)
+    make_tables(fresh_postgres_url)
     return fresh_postgres_url
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -10,8 +11,11 @@ import sqlalchemy as sa
 
 from ingestion_assets.repositories import jobs
 from ingestion_assets.repositories.flow import Submission
-from ingestion_assets_tests.frontdoor.conftest import Front
-from ingestion_assets_tests.servers import wait_until
+from ingestion_assets.stores.embedded import embedded_postgres, free_port
+from ingestion_assets.stores.postgres import migrate
+from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
+from ingestion_assets_tests.repositories.conftest import make_tables
+from ingestion_assets_tests.servers import start, stop, wait_until
 
 CLIENTS = 64
 INGEST = "/api/v1/ingestion/ingest"
@@ -177,3 +181,33 @@ def test_an_idempotency_key_gives_its_job_for_ever(front: Front) -> None:
         assert client.post(f"{INGEST}/github.com/example/two", headers=key).status_code == 422
         other = client.post(f"{INGEST}/github.com/example/one", headers={"Idempotency-Key": "two"})
         assert other.json()["job_id"] > first.json()["job_id"]
+
+
+def test_while_postgresql_is_away_nothing_is_promised_and_what_was_stays(tmp_path: Path) -> None:
+    server = embedded_postgres(folder=tmp_path / "server", port=free_port())
+    process = start(server)
+    try:
+        migrate(server.url)
+        make_tables(server.url)
+        with (
+            serving(settings_for(home=tmp_path / "home", postgres_url=server.url)) as front,
+            front.client() as client,
+        ):
+            front.runs.paused.set()
+            job = client.post(f"{INGEST}/github.com/example/one").json()["job_id"]
+            stop(server, process)
+            for ask in (
+                lambda: client.post(f"{INGEST}/github.com/example/two"),
+                lambda: client.get("/api/v1/ingestion/worker/status"),
+                lambda: client.get("/api/v1/ingestion/jobs/history"),
+                lambda: client.get("/api/v1/repositories"),
+            ):
+                answer = ask()
+                assert (answer.status_code, "postgresql" in answer.json()["detail"]) == (503, True)
+                assert int(answer.headers["Retry-After"]) >= 1
+            process = start(server)
+            wait_until(lambda: client.get("/health/ready").status_code == 200, seconds=30, what="recovery")
+            again = client.post(f"{INGEST}/github.com/example/one").json()
+            assert (again["job_id"], again["queue_size"]) == (job, 1)
+    finally:
+        stop(server, process)

@@ -105,7 +105,7 @@ def upgrade() -> None:
             state       text NOT NULL,
             reason      text,
             measure     text,
-            stable      halfvec(384),                    -- comparable between versions and repositories
+            stable      halfvec,                         -- comparable between versions and repositories
             trained     halfvec,                         -- within this snapshot only; NULL where training did not help
             PRIMARY KEY (snapshot_id, path),
             CONSTRAINT files_state CHECK (state IN ('embedded', 'skipped') AND (state = 'skipped') = (reason IS NOT NULL))
