@@ -12,7 +12,7 @@ _OWNER_AND_NAME = {"github.com", "bitbucket.org", "codeberg.org"}
 _SEGMENT = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.+-]{0,254}", re.ASCII)
 _SCHEME = re.compile(r"https?:/{1,2}(?=[^/])", re.ASCII | re.IGNORECASE)
 # git check-ref-format: what no part of a ref may hold.
-_NO_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|(^|/)\.|\.(/|$)|\.lock(/|$)|^[-/@]|/$")
+_NO_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|(^|/)\.|\.(/|$)|\.lock(/|$)|^[-/]|^@$|/$")
 
 
 class InvalidRepository(ValueError):  # noqa: N818 - the name other modules agreed on

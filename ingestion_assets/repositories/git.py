@@ -12,8 +12,9 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Protocol, cast
 
 ASK_S = 0.25
 MEMORY_BYTES = 2**30
@@ -84,9 +85,8 @@ def stream(
             [*limited, *map(str, arguments)], cwd=folder, env=_environment(folder, config or {}, environment or {}),
             stdin=given or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
         )  # fmt: skip
-        assert process.stdout is not None
         try:
-            yield from _pieces(process.stdout, limits, ends, stopped)
+            yield from _pieces(cast("IO[bytes]", process.stdout), limits, ends, stopped)
             while process.poll() is None:
                 _go_on(limits, ends, stopped)
                 time.sleep(0.01)
@@ -147,10 +147,8 @@ def _go_on(limits: Limits, ends: float, stopped: Callable[[], bool]) -> None:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End the child and all that it started: none of them left its group."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
