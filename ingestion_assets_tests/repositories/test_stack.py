@@ -10,6 +10,7 @@ import pytest
 
 from ingestion_assets_tests.repositories import planted
 from ingestion_assets_tests.repositories.git_repository import GitRepository
+from ingestion_assets_tests.repositories.git_server import Server, answering, serving
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import SHORT_REST, RunningStack, running_stack
 
@@ -32,9 +33,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[RunningStack]:
+def server(folder: Path) -> Iterator[Server]:
+    """A git server on this machine, which the stack is told of."""
+    with answering(serving(folder)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[RunningStack]:
     home = tmp_path_factory.mktemp("stack")
-    with running_stack(home, repositories_roots=str(folder), **SHORT_REST) as running:
+    with running_stack(home, repositories_private_hosts=server.host, **SHORT_REST) as running:
         yield running
 
 
@@ -63,12 +71,12 @@ def timed(ask: Any) -> float:
 
 
 def test_a_repository_from_submission_to_search(
-    client: httpx.Client, stack: RunningStack, folder: Path
+    client: httpx.Client, stack: RunningStack, server: Server, folder: Path
 ) -> None:
     git = GitRepository(folder / "planted")
     git.commit(planted.files())
     wait_until(lambda: status(client) == "Idle", seconds=60, what="the worker to be idle")
-    job = client.post(f"{INGESTION}/ingest/{git.folder}").raise_for_status().json()
+    job = client.post(f"{INGESTION}/ingest/{server.host}/planted").raise_for_status().json()
     repository = job["repository"]
     assert (job["queue_position"], job["queue_size"]) == (1, 1)
     assert job["target"] != "Offline"
@@ -105,10 +113,10 @@ def test_a_repository_from_submission_to_search(
         )
 
 
-def test_again_nothing_is_embedded_and_dispatching_is_fast(client: httpx.Client, folder: Path) -> None:
+def test_again_nothing_is_embedded_and_dispatching_is_fast(client: httpx.Client, server: Server) -> None:
     jobs = len(history(client))
     times = [
-        timed(lambda: client.post(f"{INGESTION}/ingest/{folder / 'planted'}").raise_for_status())
+        timed(lambda: client.post(f"{INGESTION}/ingest/{server.host}/planted").raise_for_status())
         for _ in range(20)
     ]
     print(f"dispatch: p95 {slowest_twentieth(times) * 1000:.0f} ms, promised {DISPATCH_S * 1000:.0f} ms")
