@@ -105,7 +105,9 @@ def embeddings(work: "RepositoryWork") -> dg.MaterializeResult:
     embedded = work.embedded()
     known = work.facts_before() if embedded is None else embedded.facts
     facts: dict[str, Any] = {
-        name: known[name] for name in ("held_out_auc", "training_helped") if known.get(name) is not None
+        name: known[name]
+        for name in ("held_out_auc", "stable_auc", "training_helped")
+        if known.get(name) is not None
     }
     if known:
         facts["dagster/row_count"] = known.get("embedded", 0)

@@ -33,9 +33,7 @@ Url = Annotated[
 @app.command()
 def submit(
     repository: Annotated[str, typer.Argument(help="Its address, with or without scheme and `.git`.")],
-    ref: Annotated[
-        str | None, typer.Option(help="A branch or tag; default: the default branch.")
-    ] = None,
+    ref: Annotated[str | None, typer.Option(help="A branch or tag; default: the default branch.")] = None,
     url: Url = None,
 ) -> None:
     """Have a repository indexed."""

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ingestion_assets.embedding.text import TextModel
+from ingestion_assets.embedding import text
 from ingestion_assets.repositories import contents
 from ingestion_assets.repositories.contents import Content
 from ingestion_assets.repositories.graphing import Graphed
-from ingestion_assets.repositories.indexing import Indexing
+from ingestion_assets.repositories.indexing import Indexing, StoppedError
 from ingestion_assets.repositories.key_patterns import may_hold_secret
 from ingestion_assets.repositories.parsing import Chunk
 from ingestion_assets.repositories.sourcing import Sourced
@@ -45,15 +45,18 @@ def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEm
     total = sum(map(len, missing.values()))
     done = withheld = 0
     if total:
-        model = TextModel.load(indexing.settings.text_model)
+        model = text.TextModel.load(indexing.settings.text_model)
         for batch in _batches(sourced, wanted, missing):
             indexing.go_on()
-            vectors = model.encode([text for *_, text in batch])
+            try:
+                vectors = model.encode([words for *_, words in batch], stopped=indexing.stopped)
+            except text.StoppedError as error:
+                raise StoppedError from error
             rows = []
-            for (content, number, chunk, text), vector in zip(batch, vectors, strict=True):
-                secret = may_hold_secret(text)
+            for (content, number, chunk, words), vector in zip(batch, vectors, strict=True):
+                secret = may_hold_secret(words)
                 withheld += secret
-                kept = None if secret else text.replace("\0", "")
+                kept = None if secret else words.replace("\0", "")
                 rows.append((content, number, chunk.start_line, chunk.end_line, kept, vector))
             with indexing.engine.begin() as connection:
                 contents.keep_chunks(connection, rows, model=indexing.models.text)
@@ -83,8 +86,8 @@ def _batches(
             content = Content(blob, language)
             for number in missing[content]:
                 chunk: Any = wanted[content][number]
-                text = data[chunk.start_byte : chunk.end_byte].decode(errors="replace")
-                batch.append((content, number, chunk, text))
+                words = data[chunk.start_byte : chunk.end_byte].decode(errors="replace")
+                batch.append((content, number, chunk, words))
                 if len(batch) >= AT_ONCE:
                     yield batch
                     batch = []

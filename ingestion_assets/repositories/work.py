@@ -5,15 +5,14 @@ What ends the work early (it is asked to stop, the clone fails, the submissions 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from uuid import UUID
 from typing import Any, TypeVar
+from uuid import UUID
 
-from ingestion_assets.embedding import structural, text
 from ingestion_assets.landing.claims import DropRef
 from ingestion_assets.landing.drops import DropOutcome, Reject
 from ingestion_assets.repositories import jobs, parsing, snapshots
 from ingestion_assets.repositories.clone import CloneError
-from ingestion_assets.repositories.embedding_structure import Structure, structure_of
+from ingestion_assets.repositories.embedding_structure import MODEL, Structure, structure_of
 from ingestion_assets.repositories.embedding_text import TextEmbedded, embed_text
 from ingestion_assets.repositories.faults import faults_of
 from ingestion_assets.repositories.graphing import Graphed, edges_by_kind, make_graph
@@ -29,14 +28,12 @@ Done = TypeVar("Done")
 
 def text_space(settings: RepositoriesSettings) -> str:
     """What vectors of text have in common that may be compared; the ids of their models begin with it."""
-    return f"{settings.text_model}/{text.MODEL}/"
+    return f"{settings.text_model}/"
 
 
 def models_of(settings: RepositoriesSettings) -> Models:
     """By what vectors are made now: another model, another way of cutting or of parsing makes others."""
-    return Models(
-        text=f"{text_space(settings)}{parsing.VERSION}", structure=f"{structural.MODEL}/{parsing.VERSION}"
-    )
+    return Models(text=f"{text_space(settings)}{parsing.VERSION}", structure=f"{MODEL}/{parsing.VERSION}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +169,7 @@ def _embed(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> Embedded:
         "edges": edges_by_kind(graphed.graph),
         "unresolved": graphed.graph.unresolved,
         "held_out_auc": structure.held_out_auc,
+        "stable_auc": structure.stable_auc,
         "training_helped": structure.trained is not None,
         "limits": indexing.stored_limits(),
     }
