@@ -72,15 +72,15 @@ def never() -> bool:
 def stream(
     arguments: Sequence[str | Path], limits: Limits, *, folder: Path, config: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None, given: IO[bytes] | None = None, stopped: Callable[[], bool] = never,
-    accepts: Sequence[int] = (0,),
+    accepts: Sequence[int] = (0,), seconds: float | None = None,
 ) -> Iterator[bytes]:  # fmt: skip
-    """What `git ARGUMENTS` writes, in pieces. `given` is a file for its standard input. Raises `CloneError`."""
+    """What `git ARGUMENTS` writes, in pieces. `given` is a file for its standard input; `seconds` less than a clone may take. Raises `CloneError`."""
     # Killed with its parent: the kernel tells `timeout`, which tells all of the group; git's own helpers would wait for the server.
     limited = [
         "prlimit", "--core=0", f"--as={MEMORY_BYTES}", f"--fsize={limits.max_clone_bytes}", f"--cpu={int(limits.clone_s) + 1}", "--",
         "setpriv", "--pdeathsig", "TERM", "--", "timeout", "--signal", "KILL", str(limits.clone_s + 5), "git",
     ]  # fmt: skip
-    ends = time.monotonic() + limits.clone_s
+    ends = time.monotonic() + (seconds or limits.clone_s)
     with tempfile.TemporaryFile(dir=folder) as errors:
         process = subprocess.Popen(
             [*limited, *map(str, arguments)], cwd=folder, env=_environment(folder, config or {}, environment or {}),

@@ -57,12 +57,12 @@ def answering(answer: Answer) -> Iterator[Server]:
 
         do_POST = do_GET  # noqa: N815 - the name that the base class looks for
 
-        def log_message(self, *_: object) -> None: ...
+        def log_message(self, format: str, *args: object) -> None: ...
 
     class Threads(ThreadingHTTPServer):
         daemon_threads = True
 
-        def handle_error(self, *_: object) -> None: ...
+        def handle_error(self, request: object, client_address: object) -> None: ...
 
     with Threads(("127.0.0.1", 0), Handler) as http:
         server.port = http.server_port

@@ -119,7 +119,7 @@ lib/** linguist-vendored
     }  # fmt: skip
     found = {name: state.reason for name, state in _states(tmp_path, files).items()}
     assert found == {
-        ".gitattributes": "unsupported_language", "lib/.gitattributes": "unsupported_language", "made.py": "generated", "sub/made.py": None,
+        ".gitattributes": "unsupported_language", "lib/.gitattributes": "vendored", "made.py": "generated", "sub/made.py": None,
         "a.go": "generated", "keep.go": None, "src/a.min.js": None, "vendor/ours/a.php": None, "vendor/a.php": "vendored",
         "lib/a.py": "vendored", "lib/own.py": None, "quoted name.py": "generated", "lib/a.png": "vendored",
     }  # fmt: skip
@@ -172,7 +172,7 @@ def test_a_pattern_that_never_ends_is_cut_off(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(CloneError) as cut:
         list(states(snapshot, entries(snapshot, Limited()), Limited(clone_s=2)))
-    assert cut.value.code == "clone_timeout"
+    assert cut.value.code == "attributes_timeout"
     assert time.monotonic() - began < 20
 
 
