@@ -57,7 +57,7 @@ def answering(answer: Answer) -> Iterator[Server]:
 
         do_POST = do_GET  # noqa: N815 - the name that the base class looks for
 
-        def log_message(self, format: str, *args: object) -> None: ...
+        def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 - the base class names it so
 
     class Threads(ThreadingHTTPServer):
         daemon_threads = True

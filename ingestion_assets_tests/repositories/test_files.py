@@ -10,7 +10,7 @@ import pytest
 from ingestion_assets.repositories.addresses import parse
 from ingestion_assets.repositories.clone import CloneError, Snapshot, clone
 from ingestion_assets.repositories.files import FileState, states
-from ingestion_assets.repositories.trees import Entry, entries, read
+from ingestion_assets.repositories.trees import Entry, entries
 from ingestion_assets_tests.repositories.git_server import GIT, Limited
 
 _ENVIRONMENT = {
@@ -176,16 +176,17 @@ def test_a_pattern_that_never_ends_is_cut_off(tmp_path: Path) -> None:
     assert time.monotonic() - began < 20
 
 
-def test_five_thousand_files_are_told_in_seconds(tmp_path: Path) -> None:
+def test_states_of_five_thousand_files_cost_little_more_than_git_itself(tmp_path: Path) -> None:
     files = {f"d{number % 50}/f{number}.py": f"x = {number}\n".encode() * 500 for number in range(5000)}
     snapshot = _snapshot(tmp_path, files)
     began = time.monotonic()
     found = list(states(snapshot, entries(snapshot, Limited()), Limited()))
     told = time.monotonic()
-    size = sum(len(content) for _, content in read(snapshot, [one.blob for one in found]))
-    print(
-        f"{len(found)} files: states {told - began:.2f} s; {size / 1e6:.0f} MB read {time.monotonic() - told:.2f} s"
+    blobs = "".join(f"{one.blob.hex()}\n" for one in found).encode()
+    raw = subprocess.run(
+        [GIT, "cat-file", "--batch"], input=blobs, cwd=snapshot.folder, check=True, capture_output=True
     )
-    assert len(found) == 5000
-    assert size == sum(map(len, files.values()))
-    assert told - began < 15
+    alone = time.monotonic() - told
+    print(f"states {told - began:.2f} s, git alone {alone:.2f} s, {len(raw.stdout) / 1e6:.0f} MB")
+    assert {one.state for one in found} == {"embedded"}
+    assert told - began < 5 * alone + 3
