@@ -105,6 +105,14 @@ def test_the_largest_file_that_is_allowed_is_there(root: Path, scratch: Path) ->
     assert (found[b"big.js"].state, found[b"big.js"].size) == ("embedded", 5000)
 
 
+def test_a_server_without_filters_sends_all_and_the_size_is_told(root: Path, scratch: Path) -> None:
+    limits = Limited(max_file_bytes=4999)
+    with answering(serving(root, filters=False)) as server:
+        snapshot = clone(server.repository("made"), None, scratch, limits)
+    found = {one.path: one for one in states(snapshot, entries(snapshot, limits), limits)}
+    assert (found[b"big.js"].reason, found[b"big.js"].measure) == ("too_large", 5000)
+
+
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(scratch: Path, root: Path, code: int) -> None:
     with (
