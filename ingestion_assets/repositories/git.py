@@ -1,7 +1,7 @@
 """The git program in a limited child process: own group, limits on memory, CPU, files and time, none of the machine's configuration.
 
 Configuration goes through the environment (`GIT_CONFIG_COUNT`), so a credential is on no command line. The child is killed with its
-group when its reader stops early, time is up or the caller is asked to stop, and by the kernel when its parent is killed.
+group when its reader stops early, time is up or the caller is asked to stop, and when its parent is killed.
 """
 
 import os
@@ -72,14 +72,15 @@ def never() -> bool:
 def stream(
     arguments: Sequence[str | Path], limits: Limits, *, folder: Path, config: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None, given: IO[bytes] | None = None, stopped: Callable[[], bool] = never,
-    accepts: Sequence[int] = (0,),
+    accepts: Sequence[int] = (0,), seconds: float | None = None,
 ) -> Iterator[bytes]:  # fmt: skip
-    """What `git ARGUMENTS` writes, in pieces. `given` is a file for its standard input. Raises `CloneError`."""
+    """What `git ARGUMENTS` writes, in pieces. `given` is a file for its standard input; `seconds` less than a clone may take. Raises `CloneError`."""
+    # Killed with its parent: the kernel tells `timeout`, which tells all of the group; git's own helpers would wait for the server.
     limited = [
-        "prlimit", "--core=0", f"--as={MEMORY_BYTES}", f"--fsize={limits.max_clone_bytes}", f"--cpu={int(limits.clone_s) + 1}",
-        "setpriv", "--pdeathsig", "KILL", "--", "git",
+        "prlimit", "--core=0", f"--as={MEMORY_BYTES}", f"--fsize={limits.max_clone_bytes}", f"--cpu={int(limits.clone_s) + 1}", "--",
+        "setpriv", "--pdeathsig", "TERM", "--", "timeout", "--signal", "KILL", str(limits.clone_s + 5), "git",
     ]  # fmt: skip
-    ends = time.monotonic() + limits.clone_s
+    ends = time.monotonic() + (seconds or limits.clone_s)
     with tempfile.TemporaryFile(dir=folder) as errors:
         process = subprocess.Popen(
             [*limited, *map(str, arguments)], cwd=folder, env=_environment(folder, config or {}, environment or {}),
@@ -139,10 +140,14 @@ def _go_on(limits: Limits, ends: float, stopped: Callable[[], bool]) -> None:
     if stopped():
         raise CloneError("stopped", "The run was asked to stop while it cloned.")
     if time.monotonic() > ends:
-        raise CloneError(
-            "clone_timeout",
-            f"git took longer than {limits.clone_s:g} s; INGESTION_REPOSITORIES_CLONE_S sets this limit.",
-        )
+        raise _timeout(limits)
+
+
+def _timeout(limits: Limits) -> CloneError:
+    return CloneError(
+        "clone_timeout",
+        f"git took longer than {limits.clone_s:g} s; INGESTION_REPOSITORIES_CLONE_S sets this limit.",
+    )
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
@@ -189,8 +194,10 @@ def _error(code: int, said: str, limits: Limits) -> CloneError:
         return CloneError(
             "fsck", f"git refuses the repository as damaged or dangerous: {fsck[2]} in object {fsck[1][:12]}."
         )
-    if code == -signal.SIGXFSZ:
+    if code in {-signal.SIGXFSZ, 128 + signal.SIGXFSZ}:
         said = "File size limit"
+    if code in {-signal.SIGXCPU, 128 + signal.SIGXCPU}:
+        return _timeout(limits)
     for pattern, name, sentence in _KNOWN:
         if re.search(pattern, said):
             return CloneError(name, sentence.format(bytes=limits.max_clone_bytes))

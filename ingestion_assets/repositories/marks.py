@@ -1,16 +1,16 @@
 """What `.gitattributes` files say of paths: `linguist-generated` and `linguist-vendored`, read by git from an index of these files alone."""
 
-import os
 import tempfile
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ingestion_assets.repositories.clone import Snapshot
-from ingestion_assets.repositories.git import Limits, stream
-from ingestion_assets.repositories.trees import Entry
+from ingestion_assets.repositories.git import CloneError, Limits, stream
+from ingestion_assets.repositories.trees import Entry, lines_for
 
-_ASKED = {b"linguist-generated": "generated", b"linguist-vendored": "vendored"}
+MATCHING_S = 20.0  # stars upon stars in a pattern take git for ever
+_ASKED = {"linguist-generated": "generated", "linguist-vendored": "vendored"}
 _NO = {b"unset", b"false"}
 
 
@@ -29,29 +29,43 @@ def marks(snapshot: Snapshot, entries: Iterable[Entry], limits: Limits) -> dict[
     with tempfile.TemporaryDirectory(dir=snapshot.folder.parent, prefix="marks-") as folder:
         environment = {"GIT_INDEX_FILE": str(Path(folder) / "index"), "GIT_DIR": str(snapshot.folder)}
         lines = (b"%s %s\t%s" % (one.mode.encode(), one.blob.hex().encode(), one.path) for one in naming)
-        with _terminated(lines, snapshot) as given:
-            asked = ["update-index", "-z", "--index-info"]
-            for _ in stream(asked, limits, folder=snapshot.folder, environment=environment, given=given):
-                pass
-        found: dict[bytes, dict[str, bool]] = {}
-        with _terminated((one.path for one in entries), snapshot) as given:
-            asked = ["check-attr", "--cached", "-z", "--stdin", *map(os.fsdecode, _ASKED)]
-            rest = b""
-            fields: list[bytes] = []
-            for piece in stream(asked, limits, folder=snapshot.folder, environment=environment, given=given):
-                *whole, rest = (rest + piece).split(b"\0")
-                fields += whole
-                end = len(fields) - len(fields) % 3
-                for path, name, value in zip(fields[0:end:3], fields[1:end:3], fields[2:end:3], strict=True):
-                    if value != b"unspecified":
-                        found.setdefault(path, {})[_ASKED[name]] = value not in _NO
-                del fields[:end]
+        seconds = min(MATCHING_S, limits.clone_s)
+
+        def git(arguments: Sequence[str], fields: Iterable[bytes]) -> Iterator[bytes]:
+            with lines_for(snapshot, fields, end=b"\0") as given:
+                yield from stream(
+                    arguments,
+                    limits,
+                    folder=snapshot.folder,
+                    environment=environment,
+                    given=given,
+                    seconds=seconds,
+                )
+
+        try:
+            deque(git(["update-index", "-z", "--index-info"], lines), maxlen=0)
+            paths = (one.path for one in entries)
+            return _told(git(["check-attr", "--cached", "-z", "--stdin", *_ASKED], paths))
+        except CloneError as error:
+            if error.code != "clone_timeout":
+                raise
+            raise CloneError(
+                "attributes_timeout",
+                f"The patterns in the repository's .gitattributes take git longer than {seconds:g} s.",
+            ) from error
+
+
+def _told(pieces: Iterator[bytes]) -> dict[bytes, dict[str, bool]]:
+    """What `check-attr -z` says: path, attribute and value, one after the other."""
+    found: dict[bytes, dict[str, bool]] = {}
+    rest = b""
+    fields: list[bytes] = []
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\0")
+        fields += whole
+        end = len(fields) - len(fields) % 3
+        for path, name, value in zip(fields[0:end:3], fields[1:end:3], fields[2:end:3], strict=True):
+            if value != b"unspecified":
+                found.setdefault(path, {})[_ASKED[name.decode()]] = value not in _NO
+        del fields[:end]
     return found
-
-
-def _terminated(fields: Iterable[bytes], snapshot: Snapshot) -> Any:
-    """A file, without a name, of fields that end with NUL."""
-    given = tempfile.TemporaryFile(dir=snapshot.folder)  # noqa: SIM115 - its user closes it
-    given.writelines(field + b"\0" for field in fields)
-    given.seek(0)
-    return given

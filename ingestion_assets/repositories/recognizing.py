@@ -31,7 +31,6 @@ _BY_INTERPRETER = {
     b"ts-node": "typescript", b"php": "php", b"ruby": "ruby", b"bash": "bash", b"sh": "bash", b"dash": "bash",
     b"ksh": "bash", b"kotlin": "kotlin",
 }  # fmt: skip
-_SHEBANG = re.compile(rb"#![ \t]*\S*?([^/\s]+)(?:[ \t]+(?:-\S+[ \t]+)*(?:\S*=\S*[ \t]+)*([^\s]+))?")
 _VENDORED = re.compile(
     rb"(^|/)(node_modules|bower_components|vendor|vendors|third[-_]party|3rdparty|Godeps|Pods|Carthage|jspm_packages|\.yarn)/"
 )
@@ -64,11 +63,13 @@ def language_by_name(path: bytes) -> str | None:
 
 def language_by_shebang(content: bytes) -> str | None:
     """The language of the program that the first line names."""
-    line = _SHEBANG.match(content[:200])
-    if line is None:
+    if not content.startswith(b"#!"):
         return None
-    program = line[2] if line[1] == b"env" and line[2] else line[1]
-    return _BY_INTERPRETER.get(program.rpartition(b"/")[2].rstrip(b"0123456789."))
+    words = content[2:200].partition(b"\n")[0].split()
+    if words and words[0].endswith(b"/env"):
+        words = [one for one in words[1:] if not one.startswith(b"-") and b"=" not in one]
+    program = words[0].rpartition(b"/")[2] if words else b""
+    return _BY_INTERPRETER.get(program.rstrip(b"0123456789."))
 
 
 def vendored_name(path: bytes) -> bool:

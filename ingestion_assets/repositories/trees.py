@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import IO
 
 from ingestion_assets.repositories.clone import Snapshot
 from ingestion_assets.repositories.git import CloneError, Limits, stream
@@ -62,7 +62,7 @@ def _listed(snapshot: Snapshot, tree: str, limits: Limits) -> Iterator[Entry]:
 
 def _sizes(snapshot: Snapshot, blobs: Iterable[bytes], limits: Limits) -> dict[bytes, int]:
     sizes: dict[bytes, int] = {}
-    with _names(blobs, snapshot) as given:
+    with lines_for(snapshot, (blob.hex().encode() for blob in blobs)) as given:
         asked = ["cat-file", "--batch-check=%(objectname) %(objectsize)"]
         rest = b""
         for piece in stream(asked, limits, folder=snapshot.folder, given=given):
@@ -78,7 +78,7 @@ def read(
     snapshot: Snapshot, blobs: Iterable[bytes], limits: Limits | None = None
 ) -> Iterator[tuple[bytes, bytes]]:
     """The content of each blob that the clone has, in the order asked. Raises `CloneError`."""
-    with _names(blobs, snapshot) as given:
+    with lines_for(snapshot, (blob.hex().encode() for blob in blobs)) as given:
         pieces = stream(["cat-file", "--batch"], limits or _Reading(), folder=snapshot.folder, given=given)
         buffer = bytearray()
         for piece in pieces:
@@ -95,9 +95,9 @@ def read(
                 del buffer[: end + size + 2]
 
 
-def _names(blobs: Iterable[bytes], snapshot: Snapshot) -> Any:
-    """A file, without a name, that asks for these blobs."""
+def lines_for(snapshot: Snapshot, lines: Iterable[bytes], *, end: bytes = b"\n") -> IO[bytes]:
+    """A file, without a name, of lines for git's standard input."""
     given = tempfile.TemporaryFile(dir=snapshot.folder)  # noqa: SIM115 - its user closes it
-    given.writelines(blob.hex().encode() + b"\n" for blob in blobs)
+    given.writelines(line + end for line in lines)
     given.seek(0)
     return given

@@ -1,6 +1,7 @@
 """A small real git server on 127.0.0.1 (`git http-backend`), and its opposites: one that redirects, one that never ends, one that listens."""
 
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ingestion_assets.repositories.addresses import Repository, parse
+
+GIT = shutil.which("git") or "git"
 
 
 @dataclass
@@ -52,14 +55,14 @@ def answering(answer: Answer) -> Iterator[Server]:
             server.asked.append((self.command, self.path, self.headers.get("Authorization")))
             answer(self, server)
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 - the name that the base class looks for
 
-        def log_message(self, *_: object) -> None: ...
+        def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002 - the base class names it so
 
     class Threads(ThreadingHTTPServer):
         daemon_threads = True
 
-        def handle_error(self, *_: object) -> None: ...
+        def handle_error(self, request: object, client_address: object) -> None: ...
 
     with Threads(("127.0.0.1", 0), Handler) as http:
         server.port = http.server_port
@@ -73,7 +76,7 @@ def answering(answer: Answer) -> Iterator[Server]:
 def serving(root: Path, credential: str | None = None, *, filters: bool = True) -> Answer:
     """Answers as git's own server does, of the repositories below `root`."""
 
-    def answer(request: BaseHTTPRequestHandler, server: Server) -> None:
+    def answer(request: BaseHTTPRequestHandler, _server: Server) -> None:
         if credential is not None and request.headers.get("Authorization") != credential:
             request.send_response(401)
             request.send_header("WWW-Authenticate", 'Basic realm="git"')
@@ -90,7 +93,7 @@ def serving(root: Path, credential: str | None = None, *, filters: bool = True) 
             "GIT_CONFIG_KEY_0": "uploadpack.allowFilter", "GIT_CONFIG_VALUE_0": str(filters).lower(),
         }  # fmt: skip
         answered = subprocess.run(
-            ["git", "http-backend"], input=body, env=environment, capture_output=True, check=False
+            [GIT, "http-backend"], input=body, env=environment, capture_output=True, check=False
         )
         head, _, content = answered.stdout.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().splitlines() if ": " in line)

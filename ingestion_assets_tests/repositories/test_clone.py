@@ -15,6 +15,7 @@ from ingestion_assets.repositories.clone import CloneError, clone, tip
 from ingestion_assets.repositories.files import states
 from ingestion_assets.repositories.trees import entries, read
 from ingestion_assets_tests.repositories.git_server import (
+    GIT,
     Limited,
     answering,
     never_ending,
@@ -41,7 +42,7 @@ def root(tmp_path: Path) -> Path:
         (work / name).write_bytes(content)
 
     def git(*arguments: str) -> None:
-        subprocess.run(["git", *arguments], cwd=work, env=_GIT, check=True, capture_output=True)
+        subprocess.run([GIT, *arguments], cwd=work, env=_GIT, check=True, capture_output=True)
 
     git("init", "-q", "-b", "main")
     git("add", ".")
@@ -104,6 +105,14 @@ def test_the_largest_file_that_is_allowed_is_there(root: Path, scratch: Path) ->
     assert (found[b"big.js"].state, found[b"big.js"].size) == ("embedded", 5000)
 
 
+def test_a_server_without_filters_sends_all_and_the_size_is_told(root: Path, scratch: Path) -> None:
+    limits = Limited(max_file_bytes=4999)
+    with answering(serving(root, filters=False)) as server:
+        snapshot = clone(server.repository("made"), None, scratch, limits)
+    found = {one.path: one for one in states(snapshot, entries(snapshot, limits), limits)}
+    assert (found[b"big.js"].reason, found[b"big.js"].measure) == ("too_large", 5000)
+
+
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(scratch: Path, root: Path, code: int) -> None:
     with (
@@ -139,7 +148,7 @@ def test_a_resolver_that_changes_its_answer_reaches_nothing_forbidden(root: Path
 
 
 def test_a_credential_reaches_its_host_and_no_message(root: Path, scratch: Path) -> None:
-    secret = "planted-0f9e"  # noqa: S105
+    secret = "planted-0f9e"
     header = "Basic " + base64.b64encode(f"user:{secret}".encode()).decode()
     with answering(serving(root, header)) as server:
         assert clone(server.repository("made"), None, scratch, Limited(), credential=f"user:{secret}").commit

@@ -56,7 +56,7 @@ def hostile(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     if not script.is_file():
         pytest.skip(f"no hostile repositories: {script} is not there")
     folder = tmp_path_factory.mktemp("hostile")
-    subprocess.run(["bash", str(script), str(folder), "big"], check=True, capture_output=True)
+    subprocess.run(["/bin/bash", str(script), str(folder), "big"], check=True, capture_output=True)
     return folder
 
 
