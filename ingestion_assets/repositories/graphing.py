@@ -59,7 +59,7 @@ def _parse(indexing: Indexing, sourced: Sourced) -> dict[bytes, Parsed]:
     def note(content: Content, one: Parsed) -> None:
         for file in by_content[content]:
             parsed[file.path] = replace(one, path=file.path)
-        indexing.watch.come_to(len(parsed), total)
+        indexing.watch.note(len(parsed), total)
 
     total = sum(map(len, by_content.values()))
     with indexing.engine.connect() as connection:
@@ -73,7 +73,7 @@ def _parse(indexing: Indexing, sourced: Sourced) -> dict[bytes, Parsed]:
         content = Content(one.blob, one.language)
         note(content, one)
         if one.error is None:
-            fresh[content] = one.to_bytes()
+            fresh[content] = replace(one, path=b"").to_bytes()  # of the content alone
         if len(fresh) >= KEEP_AT_ONCE:
             _keep(indexing, fresh)
         indexing.go_on()

@@ -55,8 +55,12 @@ def source(indexing: Indexing, *, afresh: bool) -> Sourced:
             )
         return Sourced(repository_id, seen.id, cloned.commit, unchanged=seen)
     with indexing.watch.stage("listing"):
-        found = list(states(cloned, entries(cloned, indexing.limits), indexing.limits))
-        indexing.go_on()
+        listed = list(entries(cloned, indexing.limits))
+        found: list[FileState] = []
+        for file in states(cloned, listed, indexing.limits):
+            found.append(file)
+            indexing.go_on()
+            indexing.watch.note(len(found), len(listed))
         with engine.begin() as connection:
             snapshot_id = snapshots.begin_snapshot(
                 connection, repository_id, commit=cloned.commit, tree=cloned.tree, branch=cloned.branch,

@@ -52,8 +52,12 @@ class StageWatch:
 
     def come_to(self, done: int, total: int, what: str = "files") -> None:
         """So many are done in the stage that is under way."""
-        self._state = {**self._state, f"{what}_done": done, f"{what}_total": total}
+        self.note(done, total, what)
         self.tell(dict(self._state))
+
+    def note(self, done: int, total: int, what: str = "files") -> None:
+        """The same, to be told when it is time."""
+        self._state = {**self._state, f"{what}_done": done, f"{what}_total": total}
 
 
 def memory_mb() -> float:

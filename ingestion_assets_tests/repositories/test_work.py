@@ -1,5 +1,6 @@
 """What a run does: it indexes a repository, does only what changed again, and leaves the tables as if that were all there ever was."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.repositories.git_repository import GitRepository
 from ingestion_assets_tests.repositories.runs import DirectRuns, Run
 
+LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 FILES = {
     "app/reader.py": "def read_lines(path):\n    return open(path).read().splitlines()\n",
     "app/writer.py": "from app.reader import read_lines\n\ndef write_lines(path, lines):\n    open(path, 'w').writelines(lines)\n",
@@ -167,7 +169,7 @@ TREES = st.dictionaries(
 
 
 @given(first=TREES, second=TREES)
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60 if LONG else 6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_two_versions_leave_what_the_second_alone_leaves(
     indexer: Indexer, first: dict[str, str], second: dict[str, str]
 ) -> None:
