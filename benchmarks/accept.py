@@ -18,7 +18,7 @@ import psutil
 from clients import keep_sending, request
 from measuring import ROOT, Targets, arguments, median, table, temporary_home
 
-from ingestion_assets.sending.synthetic import messages
+from ingestion_assets.samples.transcripts import messages
 from ingestion_assets.stores.embedded import embedded_postgres, embedded_valkey, free_port
 from ingestion_assets.stores.postgres import engine, migrate
 from ingestion_assets_tests.servers import running, wait_until

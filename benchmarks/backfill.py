@@ -5,18 +5,14 @@ Both are measured in the same run, on the same stack.
 
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import psycopg
-from clients import one_by_one, request
-from measuring import ROOT, Targets, arguments, bench_stack, median, quantile, table
+from measuring import ROOT, Targets, arguments, bench_stack, median, post_in_turn, table_of_seconds
 
-from ingestion_assets.sending.synthetic import messages
+from ingestion_assets.samples.transcripts import messages
 from ingestion_assets_tests.stacks import RunningStack
-
-PAUSE_S = 0.5
 
 
 def queued(stack: RunningStack) -> int:
@@ -39,16 +35,6 @@ def backfill(stack: RunningStack, *, days: int) -> None:
     )  # fmt: skip
 
 
-def post(stack: RunningStack, bodies: list[bytes]) -> list[float]:
-    """Seconds to the answer of each message, sent one after the other."""
-    answers = one_by_one(
-        stack.url, [request(stack.url, body, token=stack.admin_token) for body in bodies],
-        after_each=lambda _: time.sleep(PAUSE_S),
-    )  # fmt: skip
-    assert {answer.status for answer in answers} == {200}, [answer.body[:300] for answer in answers]
-    return [answer.seconds for answer in answers]
-
-
 def main() -> int:
     """Measure and judge."""
     options = arguments(__doc__)
@@ -56,19 +42,16 @@ def main() -> int:
     bodies = [msgspec.json.encode({"messages": [line]}) for line in messages(lines=2 * number + 3, seed=240)]
     targets = Targets()
     with bench_stack() as stack:
-        post(stack, bodies[:3])
-        usual = post(stack, bodies[3 : 3 + number])
+        post_in_turn(stack, bodies[:3])
+        usual = post_in_turn(stack, bodies[3 : 3 + number])
         backfill(stack, days=days)
         before = queued(stack)
-        during = post(stack, bodies[3 + number :])
+        during = post_in_turn(stack, bodies[3 + number :])
         left = queued(stack)
-    table(
-        f"POST of one message to 200, {number} requests", ("", "median", "95th percentile"),
-        [
-            (name, f"{median(seconds):.3f}", f"{quantile(seconds, 0.95):.3f}")
-            for name, seconds in (("usual", usual), (f"behind {before} to {left} queued runs", during))
-        ],
-    )  # fmt: skip
+    table_of_seconds(
+        f"POST of one message to 200, {number} requests",
+        {"usual": usual, f"behind {before} to {left} queued runs": during},
+    )
     targets.at_least("runs still queued at the end", left, 1)
     targets.at_most("times its usual time behind a backfill", median(during) / median(usual), 2)
     return targets.verdict()

@@ -26,8 +26,8 @@ from psycopg import sql
 
 sys.path.insert(0, str(ROOT))
 
-from ingestion_assets.entities.agreement import ensure_tables
-from ingestion_assets.entities.tables import table_of
+from ingestion_assets.entities.entity_tables import table_of
+from ingestion_assets.entities.table_changes import ensure_tables
 from ingestion_assets_tests.entities.definitions import TPCH
 from ingestion_assets_tests.entities.tpch import FILES, PREFIXES, generate
 from ingestion_assets_tests.stacks import RunningStack

@@ -9,26 +9,13 @@ import time
 
 import httpx
 import msgspec
-from clients import one_by_one, request
-from measuring import ROOT, Targets, arguments, bench_stack, median, quantile, table
+from measuring import ROOT, Targets, arguments, bench_stack, post_in_turn, quantile, table_of_seconds
 
-from ingestion_assets.sending.synthetic import messages
+from ingestion_assets.samples.transcripts import messages
 from ingestion_assets_tests.servers import wait_until
-from ingestion_assets_tests.stacks import RunningStack
 
-PAUSE_S = 0.3
 STEP_S = 0.5
 WITHIN_S = 60
-
-
-def post(stack: RunningStack, bodies: list[bytes]) -> list[float]:
-    """Seconds to the answer of each message, sent one after the other."""
-    answers = one_by_one(
-        stack.url, [request(stack.url, body, token=stack.admin_token) for body in bodies],
-        after_each=lambda _: time.sleep(PAUSE_S),
-    )  # fmt: skip
-    assert {answer.status for answer in answers} == {200}, [answer.body[:300] for answer in answers]
-    return [answer.seconds for answer in answers]
 
 
 def begin(client: httpx.Client) -> str:
@@ -65,21 +52,18 @@ def main() -> int:
         bench_stack(flows="ingestion_assets_tests.long_flow.flow", workers_default=3) as stack,
         httpx.Client(base_url=stack.url, headers={"X-API-Key": stack.admin_token}, timeout=60) as client,
     ):
-        post(stack, bodies[:3])
+        post_in_turn(stack, bodies[:3])
         for turn in range(turns):
             start = 3 + 2 * turn * number
-            usual += post(stack, bodies[start : start + number])
+            usual += post_in_turn(stack, bodies[start : start + number])
             drop = begin(client)
-            during += post(stack, bodies[start + number : start + 2 * number])
+            during += post_in_turn(stack, bodies[start + number : start + 2 * number])
             assert receipt(client, drop)["state"] == "claimed"
             ends.append(cancel(client, drop))
-    table(
-        f"POST of one message to 200, {turns} turns of {number} requests", ("", "median", "95th percentile"),
-        [
-            (name, f"{median(seconds):.3f}", f"{quantile(seconds, 0.95):.3f}")
-            for name, seconds in (("usual", usual), ("beside a long run", during))
-        ],
-    )  # fmt: skip
+    table_of_seconds(
+        f"POST of one message to 200, {turns} turns of {number} requests",
+        {"usual": usual, "beside a long run": during},
+    )
     targets = Targets()
     p95 = quantile(during, 0.95) / quantile(usual, 0.95)
     targets.at_most("times its usual 95th percentile beside a long run", p95, 1.2)

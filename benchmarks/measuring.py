@@ -6,6 +6,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,16 +14,18 @@ from pathlib import Path
 
 import msgspec
 import psutil
+from clients import one_by_one, request
 from rich.console import Console
 from rich.table import Table
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ingestion_assets.sending.synthetic import messages  # noqa: E402
+from ingestion_assets.samples.transcripts import messages  # noqa: E402
 from ingestion_assets_tests.stacks import RunningStack, running_stack  # noqa: E402
 
 BATCH = 1000
+PAUSE_S = 0.3
 DAGSTER_YAML = ROOT / "ingestion_assets" / "stack" / "dagster.yaml"
 console = Console(width=130, highlight=False)
 
@@ -101,6 +104,22 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         drawn.add_row(*row)
     console.print()
     console.print(drawn)
+
+
+def table_of_seconds(title: str, of: Mapping[str, Sequence[float]]) -> None:
+    """Print median and 95th percentile of each row."""
+    rows = [
+        (name, f"{median(seconds):.3f}", f"{quantile(seconds, 0.95):.3f}") for name, seconds in of.items()
+    ]
+    table(title, ("", "median", "95th percentile"), rows)
+
+
+def post_in_turn(stack: RunningStack, bodies: Sequence[bytes]) -> list[float]:
+    """Seconds to the answer of each batch of messages, sent one after the other with a pause between."""
+    requests = [request(stack.url, body, token=stack.admin_token) for body in bodies]
+    answers = one_by_one(stack.url, requests, after_each=lambda _: time.sleep(PAUSE_S))
+    assert {answer.status for answer in answers} == {200}, [answer.body[:300] for answer in answers]
+    return [answer.seconds for answer in answers]
 
 
 @dataclass(slots=True)

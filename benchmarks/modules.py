@@ -29,9 +29,9 @@ from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.modules.differences import COPIED, reported
 from ingestion_assets.modules.flow import NAME, site_drop
+from ingestion_assets.modules.module_tables import sites, states, syncs
 from ingestion_assets.modules.schema import decode_request
 from ingestion_assets.modules.sync import RemovalGuard
-from ingestion_assets.modules.tables import sites, states, syncs
 from ingestion_assets.modules.work import ModulesWork
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import copy_rows, engine, migrate

@@ -10,7 +10,7 @@ from ingestion_assets.flows import installed, parts
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.orchestration import landing_assets
 from ingestion_assets.orchestration.key_retention import key_retention_definitions
-from ingestion_assets.orchestration.retention import retention_definitions
+from ingestion_assets.orchestration.retention_job import retention_definitions
 from ingestion_assets.orchestration.run_retention import run_retention_definitions
 from ingestion_assets.orchestration.sensors import reconciliation_sensor
 

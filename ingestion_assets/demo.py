@@ -15,13 +15,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ingestion_assets.flows import installed, parts
 from ingestion_assets.frontdoor.dagster_graphql import DagsterError, Question, ask, launch_run
+from ingestion_assets.sending.demonstration import Demonstration
+from ingestion_assets.sending.options import front_door, key_of
 from ingestion_assets.settings import Settings, load_settings
 
-SESSIONS = 24
-LINES = 6_000
 LATENCY_REQUESTS = 5
-LATENCY_MESSAGES = 1_000
 
 _ASSETS = """
 { assetNodes { assetKey { path } groupName
@@ -30,8 +30,8 @@ _ASSETS = """
       executionForLatestMaterialization { evaluation { success severity } } } } } } }
 """
 
-# What otherwise happens by the hour: a look at the ledger, a comparison of MongoDB with what was ever stored.
-_HOURLY_JOBS = ("landing", "conversations_audit")
+_LANDING_JOB = "landing"
+"""The look at the ledger that is taken by the hour."""
 _STATUS = "query Status($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 _ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 _RUN_TIMEOUT_S = 120.0
@@ -48,7 +48,7 @@ class DemoError(Exception):
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running at the end.")] = False,
 ) -> None:
-    """Start the stack, send made-up transcripts twice, show what became of them, stop.
+    """Start the stack, send what flows make up for it twice, show what became of them, stop.
 
     A stack that runs already is used and left running.
     """
@@ -70,31 +70,39 @@ def demo(
 
 
 def _show(settings: Settings) -> None:
-    with tempfile.TemporaryDirectory(prefix="ingestion-demo-") as folder, _client(settings) as client:
-        console.rule(f"Making {SESSIONS} sessions with {LINES:,} lines")
-        _ingestion("send", "sample", folder, "--sessions", str(SESSIONS), "--lines", str(LINES))
-        console.rule("Sending them")
-        _ingestion("send", "claude", folder)
-        before = _totals(client)
-        console.rule("Sending them again")
-        _ingestion("send", "claude", folder, "--reset")
-        after = _totals(client)
-        if before != after:
-            raise DemoError(f"sending again changed the tables: {before} before, {after} after")
-        console.print("[green]0 new:[/green] every line was recognised.")
+    shown, _ = parts(installed(), "demonstration", lambda _flow, demonstration: demonstration)
+    rows: dict[str, int] = {}
+    for demonstration in shown.values():
+        rows |= _send(settings, demonstration)
     console.rule("What there is now")
-    with (
-        httpx.Client(base_url=settings.dagster_url, timeout=30, auth=settings.dagster_login) as dagster,
-        _client(settings) as client,
-    ):
-        _run_jobs(dagster, _HOURLY_JOBS)
-        failed = _print_assets(dagster, rows=_totals(client))
-        _print_latency(client)
+    with httpx.Client(base_url=settings.dagster_url, timeout=30, auth=settings.dagster_login) as dagster:
+        _run_jobs(dagster, [_LANDING_JOB, *(job for one in shown.values() for job in one.jobs)])
+        failed = _print_assets(dagster, rows=rows)
+    with _client(settings) as client:
+        for demonstration in shown.values():
+            _print_latency(client, demonstration)
     console.print(f"\nDagster UI   {settings.dagster_url}/asset-groups")
     console.print(f"API docs     http://{settings.host}:{settings.port}/docs")
     console.print("`make up` starts the stack again with this data and keeps it running.")
     if failed:
         raise DemoError(f"checks failed: {', '.join(failed)}")
+
+
+def _send(settings: Settings, shown: Demonstration) -> dict[str, int]:
+    """Send what is shown of a flow twice; gives the rows that came of it."""
+    with tempfile.TemporaryDirectory(prefix="ingestion-demo-") as folder, _client(settings) as client:
+        console.rule(f"Making {shown.what}")
+        _ingestion("send", *shown.make, folder)
+        console.rule("Sending them")
+        _ingestion("send", *shown.send, folder)
+        before = _totals(client, shown)
+        console.rule("Sending them again")
+        _ingestion("send", *shown.again, folder)
+        after = _totals(client, shown)
+    if before != after:
+        raise DemoError(f"sending again changed the tables: {before} before, {after} after")
+    console.print("[green]0 new:[/green] every line was recognised.")
+    return after
 
 
 def _ingestion(*arguments: str, check: bool = True, quiet: bool = False) -> int:
@@ -108,15 +116,12 @@ def _ingestion(*arguments: str, check: bool = True, quiet: bool = False) -> int:
 
 
 def _client(settings: Settings) -> httpx.Client:
-    key = (settings.home / "admin_token").read_text().strip()
-    if settings.admin_token is not None:
-        key = settings.admin_token.get_secret_value()
-    base = f"http://{settings.host}:{settings.port}/api/v1"
-    return httpx.Client(base_url=base, headers={"X-API-Key": key}, timeout=120)
+    headers = {"X-API-Key": key_of(settings) or ""}
+    return httpx.Client(base_url=f"{front_door(settings)}/api/v1", headers=headers, timeout=120)
 
 
-def _totals(client: httpx.Client) -> dict[str, int]:
-    answer = client.get("/ingest/status")
+def _totals(client: httpx.Client, shown: Demonstration) -> dict[str, int]:
+    answer = client.get(shown.statistics)
     answer.raise_for_status()
     return answer.json()["statistics"]
 
@@ -188,20 +193,18 @@ def _marks(checks: Iterable[tuple[str, bool]]) -> str:
     return ", ".join(f"[{'green' if passed else 'red'}]{name}[/]" for name, passed in checks)
 
 
-def _print_latency(client: httpx.Client) -> None:
-    """Send fresh messages and wait for each answer."""
-    from ingestion_assets.sending.synthetic import messages  # noqa: PLC0415
-
+def _print_latency(client: httpx.Client, shown: Demonstration) -> None:
+    """Send fresh payloads and wait for each answer."""
     seconds = []
     for number in range(LATENCY_REQUESTS):
-        batch = list(messages(lines=LATENCY_MESSAGES, seed=uuid.uuid4().int % 2**32 + number))
+        payload = shown.payload(uuid.uuid4().int % 2**32 + number)
         begun = time.monotonic()
-        answer = client.post("/ingest/batch", json={"messages": batch})
+        answer = client.post(shown.post_to, json=payload)
         if answer.status_code != httpx.codes.OK:
-            raise DemoError(f"a batch was answered {answer.status_code}: {answer.text[:300]}")
+            raise DemoError(f"a payload was answered {answer.status_code}: {answer.text[:300]}")
         seconds.append(time.monotonic() - begun)
     seconds.sort()
     console.print(
-        f"{LATENCY_MESSAGES:,} messages, from request to answer with statistics: median "
+        f"{shown.payload_is}, from request to answer with statistics: median "
         f"{seconds[len(seconds) // 2]:.2f} s, slowest {seconds[-1]:.2f} s."
     )

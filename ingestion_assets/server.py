@@ -27,7 +27,7 @@ from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.flows import Keys
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.waking import Waker
-from ingestion_assets.settings import Settings, load_settings
+from ingestion_assets.settings import Settings, load_flow_settings, load_settings
 from ingestion_assets.stores.postgres import engine
 
 NOTICE_S = 0.5  # between `not ready` and closing the door, for load balancers to notice
@@ -42,6 +42,8 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
     """
     found = installed()
     flows = found.flows
+    # A wrong setting of a flow stops the start, as one of the spine does, not the first request that needs it.
+    _, wrong = parts(found, "settings", lambda _flow, kind: load_flow_settings(kind))
     https, faults = parts(found, "http", without_clashes(OWN))
     if launch is None:
         launch = GraphqlLauncher(
@@ -60,7 +62,7 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
         runs={name: flow.runs for name, flow in flows.items()},
     )
     door = FrontDoor(settings=settings, storage=open_storage(settings), flows=flows, waker=waker)
-    return build_app(door, flows=https.values(), faults=[*found.faults, *faults])
+    return build_app(door, flows=https.values(), faults=[*found.faults, *wrong, *faults])
 
 
 class DrainingServer(uvicorn.Server):

@@ -1,17 +1,15 @@
-"""Every environment variable the system reads, typed, with its default and meaning.
+"""The environment variables of the spine, typed, with default and meaning; those of a flow lie with it (`FlowSettings`).
 
 Nothing else in the package looks at the environment. Values come, in this order, from the environment
 (`INGESTION_<NAME>`), from `<home>/stack.env` (written by `ingestion up`, so that every command finds the
 running stack; the programs of the stack itself do without), and from the defaults below.
 """
 
-import ipaddress
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-import pydantic_core
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 STACK_ENV_FILE = "stack.env"
@@ -19,13 +17,6 @@ STACK_ENV_FILE = "stack.env"
 
 class MissingSettingError(LookupError):
     """Something needs a setting that is not there; the text says which and how to get it."""
-
-
-def _hosts_and_networks(listed: str) -> str:
-    for one in listed.split(","):
-        if "/" in one:
-            ipaddress.ip_network(one.strip(), strict=False)
-    return listed
 
 
 class Settings(BaseSettings):
@@ -149,10 +140,6 @@ class Settings(BaseSettings):
         "",
         description="Flows of other packages beside those that name themselves by an entry point: modules that have a `FLOW`, separated by commas.",
     )
-    entities: str = Field(
-        "tpch",
-        description="Entity definitions: YAML files or folders of them, separated by `:`; `tpch` is the one that ships. Files in `<home>/entities` count too.",
-    )
     claim_max_bytes: int = Field(
         48 * 2**20,
         description="Most landed bytes that one run claims; bounds a run's memory. The rest get the next run.",
@@ -206,60 +193,27 @@ class Settings(BaseSettings):
         None,
         description="What answers call the workers on the queue `gpu`; default: the name of their host.",
     )
+    worker_drain_s: float = Field(
+        2.5,
+        gt=0,
+        description="Seconds that runs get to end once the workers of `ingestion up` are to stop: those of many steps end at a safe point, what is not over then is cut off and runs again. The stack takes that much longer to stop.",
+    )
     worker_spare_mb: int = Field(
         128,
         ge=1,
         description="A worker process that holds this many MB more after a run than when it was warm is replaced.",
     )
     heartbeat_s: float = Field(2.0, description="Seconds between heartbeats of a run's worker.")
-    conversation_lanes: int = Field(
-        1,
-        ge=1,
-        le=64,
-        description="Lanes per day of conversations: how many runs may write one day side by side.",
-    )
-    sync_rate_limit: str = Field(
-        "60/hour",
-        description="Syncs of modules per site, in the notation of the `limits` library; empty switches it off.",
-    )
-    sync_queue_threshold: int = Field(
-        1000, ge=0, description="Modules in one sync above which it is answered with its receipt at once."
-    )
-    removal_guard_share: float = Field(
-        0.5,
-        ge=0,
-        le=1,
-        description="Share of a site's modules above which a full sync that removes them is held.",
-    )
-    removal_guard_at_least: int = Field(
-        10, ge=1, description="Modules that a full sync has to remove at the least to be held."
-    )
-    release_history_url: str = Field(
-        "https://updates.drupal.org/release-history",
-        description="Base address of the release-history feed; `/<project>/current` is added.",
-    )
-    release_history_per_second: float = Field(
-        4.0, gt=0, description="Projects asked of the release-history feed in one second, at most."
-    )
-    webhooks_allowed: Annotated[str, AfterValidator(_hosts_and_networks)] = Field(
-        "",
-        description="Hosts and networks that webhooks may be called in beside public ones, separated by commas: `hooks.internal,10.1.0.0/16`.",
-    )
-    webhooks_allow_private: bool = Field(
-        False, description="Also call webhooks whose address lies in whatever private network."
-    )
-    sanitize_messages: bool = Field(
-        False, description="Also strip active HTML from every text of a stored message."
-    )
-    worktrees_in_projects: bool = Field(
-        True,
-        description="Count sessions in a git worktree (`<repository>/.claude/worktrees/x`, `<repository>/.worktrees/x`, `<repository>.worktrees/x`) to the project of its repository. Changed, it holds for a session from its next message.",
-    )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged."
     )
     log_json: bool = Field(False, description="Log as JSON lines instead of text.")
+
+    @property
+    def idle_queues(self) -> frozenset[str]:
+        """The queues that no worker takes runs from; the queue `default` always has one."""
+        return frozenset() if self.workers_gpu else frozenset({"gpu"})
 
     @property
     def dagster_url(self) -> str:
@@ -335,9 +289,15 @@ def load_settings() -> Settings:
     return settings.model_copy(update={"home": home})
 
 
-@lru_cache(maxsize=64)
 def load_flow_settings(kind: type[FlowSettingsT]) -> FlowSettingsT:
     """A flow's own settings, from where ours come from, read once."""
+    settings: Any = read_flow_settings(kind)  # `lru_cache` forgets which kind it is
+    return settings
+
+
+@lru_cache(maxsize=64)
+def read_flow_settings(kind: type[FlowSettings]) -> FlowSettings:
+    """What `load_flow_settings` gives, without its type."""
     own = _Supervised().stack is not None
     return kind() if own else kind(_env_file=load_settings().home / STACK_ENV_FILE)  # pyright: ignore[reportCallIssue]
 
@@ -350,21 +310,3 @@ def secrets_of_flows() -> set[str]:
         for name, field in kind.model_fields.items()
         if SecretStr in (field.annotation, *get_args(field.annotation))
     }
-
-
-def as_environment(settings: BaseSettings) -> dict[str, str]:
-    """The variables of what is not left to the defaults."""
-    given = settings.model_dump(exclude_unset=True, exclude_none=True)
-    prefix = settings.model_config.get("env_prefix", "")
-    return {
-        f"{prefix}{name.upper()}": value.get_secret_value()
-        if isinstance(value, SecretStr)
-        else _as_text(value)
-        for name, value in given.items()
-    }
-
-
-def _as_text(value: Any) -> str:
-    """As pydantic reads it from a variable: collections as JSON."""
-    plain = isinstance(value, list | tuple | set | frozenset | dict)
-    return pydantic_core.to_json(value).decode() if plain else str(value)

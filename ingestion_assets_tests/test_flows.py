@@ -151,21 +151,31 @@ def test_what_one_flow_cannot_say_is_left_out_and_none_overrides_another() -> No
     }
 
 
-def test_a_command_whose_name_is_taken_is_left_out_with_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("field", "command", "own"),
+    [
+        ("commands", ["up", "--help"], "Start the whole stack"),
+        ("senders", ["drupal", "send", "--help"], "Send what is installed on a Drupal site."),
+    ],
+)
+def test_a_command_whose_name_is_taken_is_left_out_with_a_sentence(
+    tmp_path: Path, field: str, command: list[str], own: str
+) -> None:
+    taken, *arguments = command
     text = (
         "from ingestion_assets.landing.flows import Command, Flow\n\n"
-        "COMMANDS = (Command(name='up', module='greedy', help='x'), Command(name='fine', module='greedy', help='Fine.'))\n"
-        "FLOW = Flow(name='greedy', definitions='greedy:made', commands=COMMANDS)\n"
+        f"COMMANDS = (Command(name='{taken}', module='greedy', help='x'), Command(name='fine', module='greedy', help='Fine.'))\n"
+        f"FLOW = Flow(name='greedy', definitions='greedy:made', {field}=COMMANDS)\n"
     )
     (tmp_path / "greedy.py").write_text(text, encoding="utf-8")
     environment = {
         **os.environ, "INGESTION_HOME": str(tmp_path / "home"), "INGESTION_FLOWS": "greedy",
         "PYTHONPATH": os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))),
     }  # fmt: skip
-    command = (sys.executable, "-m", "ingestion_assets.cli", "--help")
-    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True)
-    assert "The command up of greedy is left out: the name is taken." in done.stderr
-    assert "Start the whole stack" in done.stdout
+    program = (sys.executable, "-m", "ingestion_assets.cli", *arguments)
+    done = subprocess.run(program, env=environment, cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert f"The command {taken} of greedy is left out: the name is taken." in done.stderr
+    assert own in done.stdout
     assert "Fine." in done.stdout
 
 

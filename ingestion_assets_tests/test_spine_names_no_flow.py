@@ -1,6 +1,7 @@
 """The spine serves flows and names none: what is a flow's alone lies in its folder and is said by its `Flow`."""
 
 import ast
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +9,12 @@ from pathlib import Path
 import pytest
 
 import ingestion_assets
-from ingestion_assets.flows import BUILT_IN
+from ingestion_assets.flows import BUILT_IN, all_flows
+from ingestion_assets.settings import FlowSettings, Settings
 
 PACKAGE = Path(ingestion_assets.__file__).parent
-SPINE = ("landing", "frontdoor", "orchestration", "stores", "stack", "webserver")
+SPINE = ("landing", "frontdoor", "orchestration", "sending", "stores", "stack", "webserver")
+ALONE = ("cli.py", "demo.py", "subcommands.py")
 BEFORE = PACKAGE / "stores" / "migrations" / "versions"
 """Revisions of the time when flows did not bring their own; what is applied is not rewritten."""
 FLOWS = sorted(reference.split(".")[1] for reference in BUILT_IN)
@@ -37,7 +40,7 @@ def _sources() -> list[Path]:
         for ending in ("*.py", "*.yaml", "*.sql")
         for path in (PACKAGE / room).rglob(ending)
     ]
-    return sorted(path for path in found if BEFORE not in path.parents)
+    return sorted([path for path in found if BEFORE not in path.parents] + [PACKAGE / name for name in ALONE])
 
 
 def named_in(text: str) -> Iterator[str]:
@@ -69,6 +72,20 @@ def test_a_file_of_the_spine_names_no_flow(path: Path) -> None:
     assert list(named_in(text)) == []
     if path.suffix == ".py":
         assert list(imported_in(text)) == []
+
+
+@pytest.mark.parametrize("name", sorted(Settings.model_fields.keys() - {"claude_config_dir"}))
+def test_a_setting_of_the_spine_names_no_flow(name: str) -> None:
+    """What one flow alone asks for is a setting of its own; the exception is the sender's, which is no part of the spine."""
+    assert list(named_in(f"{name.replace('_', ' ')}: {Settings.model_fields[name].description}")) == []
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_the_settings_of_a_flow_lie_with_it(name: str) -> None:
+    kind = pkgutil.resolve_name(str(all_flows()[name].settings))
+    assert issubclass(kind, FlowSettings)
+    assert kind.__module__ == f"ingestion_assets.{name}.settings"
+    assert not kind.model_fields.keys() & Settings.model_fields.keys()
 
 
 @pytest.mark.parametrize(

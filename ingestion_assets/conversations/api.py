@@ -40,7 +40,7 @@ from ingestion_assets.frontdoor.openapi import (
     takes,
 )
 from ingestion_assets.frontdoor.problems import Problem, unavailable
-from ingestion_assets.frontdoor.receiving import Arrival, take_in
+from ingestion_assets.frontdoor.receiving import Arrival, new_drop, take_in
 from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.stores.mongo import async_database
 
@@ -76,7 +76,7 @@ class FlowStatus(BaseModel):
     openapi_extra=takes(schema_of(Batch), PREFER, IDEMPOTENCY_KEY, example={"messages": [MESSAGE]}),
 )
 async def ingest_batch(request: Request) -> Response:
-    make_drop = _drop_maker(front_door(request), "batch", messages_in_batch, level=2)
+    make_drop = _drop_maker(request, "batch", messages_in_batch, level=2)
     return await take_in(request, flow=FLOW, scopes=(FLOW,), make_drop=make_drop)
 
 
@@ -90,7 +90,7 @@ async def ingest_batch(request: Request) -> Response:
     openapi_extra=takes(LINE, PREFER, IDEMPOTENCY_KEY, example=MESSAGE),
 )
 async def ingest_message(request: Request) -> Response:
-    make_drop = _drop_maker(front_door(request), "message", single_message, level=0)
+    make_drop = _drop_maker(request, "message", single_message, level=0)
     return await take_in(request, flow=FLOW, scopes=(FLOW,), make_drop=make_drop)
 
 
@@ -162,12 +162,14 @@ async def _totals(door: FrontDoor) -> tuple[dict[str, int], list[dict[str, Any]]
 
 
 def _drop_maker(
-    door: FrontDoor,
+    request: Request,
     endpoint: str,
     messages_of: Callable[[bytes], tuple[Sequence[msgspec.Raw], str | None]],
     *,
     level: int,
 ) -> Callable[[Arrival, bytes], NewDrop]:
+    door = front_door(request)
+
     def make(arrival: Arrival, body: bytes) -> NewDrop:
         try:
             messages, session = messages_of(body)
@@ -176,17 +178,9 @@ def _drop_maker(
         except RecursionError:
             raise door.bodies.too_deep() from None
         door.bodies.check_depth(body, parts=messages, level=level)
-        flow = door.flows[FLOW]
-        partition = flow.partition_of(door.clock.now(), None)
-        return NewDrop(
-            flow=FLOW,
-            partition=partition,
-            lane=flow.lane_of(partition, next(_numbers)),
-            principal=arrival.principal.name,
-            body=body,
-            records=len(messages),
-            idempotency_key=arrival.idempotency_key,
-            attributes={**arrival.attributes, "endpoint": endpoint, **session_attribute(session)},
-        )
+        return new_drop(
+            request, arrival, body, flow=FLOW, records=len(messages), number=next(_numbers),
+            attributes={"endpoint": endpoint, **session_attribute(session)},
+        )  # fmt: skip
 
     return make

@@ -18,18 +18,21 @@ MONGO = {"mongodb"}
 
 
 def _start(run: "Working") -> "ConversationsWork":
+    from ingestion_assets.conversations.settings import ConversationsSettings  # noqa: PLC0415
     from ingestion_assets.conversations.work import ConversationsWork  # noqa: PLC0415
     from ingestion_assets.orchestration.retries import is_transient  # noqa: PLC0415
+    from ingestion_assets.settings import load_flow_settings  # noqa: PLC0415
     from ingestion_assets.stores import mongo  # noqa: PLC0415
 
+    own = load_flow_settings(ConversationsSettings)
     return ConversationsWork(
         claim=run.claim,
         storage=run.storage,
         engine=run.engine,
         database=mongo.database(),
         max_bytes=run.settings.claim_max_bytes,
-        sanitize=run.settings.sanitize_messages,
-        worktrees=run.settings.worktrees_in_projects,
+        sanitize=own.sanitize_messages,
+        worktrees=own.worktrees_in_projects,
         is_transient=is_transient,
     )
 
@@ -144,8 +147,8 @@ ingestion_log = stages.ingestion_log(
     "One entry a payload, and its receipt: the claim ends here, and clients get their answers.",
     deps=["todos", "configs", "projects"],
     kinds={"mongodb", "postgres"},
-    check_specs=checks.INGESTION_LOG,
-    check=checks.check_log,
+    accounting="Every payload's result says received = processed + skipped + failed, with one outcome a record.",
+    accounts=checks.accounts,
 )
 
 ASSETS = [raw_batches, messages, todos, configs, sessions, projects, ingestion_log]

@@ -8,7 +8,7 @@ import msgspec
 
 from ingestion_assets.conversations.json_values import clean
 from ingestion_assets.conversations.schema import decode_body, is_part
-from ingestion_assets.landing.flows import Body, Flow, RefusedError, Scope
+from ingestion_assets.landing.flows import Body, Command, Flow, RefusedError, Scope
 from ingestion_assets.landing.json_text import decode
 from ingestion_assets.landing.tallies import KIND, tally_by
 
@@ -26,9 +26,10 @@ def lane_of(partition: str, number: int) -> str:
 
 @lru_cache
 def _lanes() -> int:
-    from ingestion_assets.settings import load_settings  # noqa: PLC0415  # definitions import this module
+    from ingestion_assets.conversations.settings import ConversationsSettings  # noqa: PLC0415  # definitions import this module
+    from ingestion_assets.settings import load_flow_settings  # noqa: PLC0415
 
-    return load_settings().conversation_lanes
+    return load_flow_settings(ConversationsSettings).conversation_lanes
 
 
 def read_inbox(name: str, content: bytes) -> Sequence[tuple[Body, Mapping[str, str]]]:
@@ -88,10 +89,24 @@ CONVERSATIONS = Flow(
     lane_of=lane_of,
     read_inbox=read_inbox,
     compose=compose,
-    alone=lambda record: is_part(record) or not _is_json(record),
+    redriven_alone=lambda record: is_part(record) or not _is_json(record),
     tally=tally_by(_OUTCOMES, counts=lambda result: {KIND: result.get("stats") or {}}),
+    settings="ingestion_assets.conversations.settings:ConversationsSettings",
     definitions="ingestion_assets.conversations.definitions:definitions",
     http="ingestion_assets.conversations.api:HTTP",
     prepare="ingestion_assets.conversations.collections:prepare",
-    work=("ingestion_assets.conversations.work", "ingestion_assets.conversations.audit"),
+    senders=(
+        Command(
+            name="claude",
+            module="ingestion_assets.conversations.sending.cli",
+            help="Send Claude Code transcripts. What was sent before is not sent again.",
+        ),
+        Command(
+            name="sample",
+            module="ingestion_assets.conversations.sending.cli",
+            help="Write made-up transcripts with everything that real ones hold, as a `.claude` folder.",
+        ),
+    ),
+    demonstration="ingestion_assets.conversations.sending.demonstrated:DEMONSTRATION",
+    work=("ingestion_assets.conversations.work", "ingestion_assets.conversations.message_audit"),
 )

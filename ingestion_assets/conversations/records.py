@@ -30,7 +30,7 @@ from ingestion_assets.conversations.json_values import (
     restore,
     storable,
 )
-from ingestion_assets.conversations.preview import preview_of, without_active_html
+from ingestion_assets.conversations.message_text import preview_of, without_active_html
 from ingestion_assets.conversations.shapes import KNOWN_TYPES, shape_of
 from ingestion_assets.conversations.timestamps import NoTimestampError, parse_timestamp, plausible
 

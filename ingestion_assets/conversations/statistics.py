@@ -26,7 +26,7 @@ from pymongo.database import Database
 from pymongo.errors import BulkWriteError
 from sqlalchemy.exc import DataError
 
-from ingestion_assets.conversations import statistics_sql as sql
+from ingestion_assets.conversations import project_sql, session_sql
 from ingestion_assets.conversations.collections import MESSAGES, PROJECTS, SESSIONS
 from ingestion_assets.conversations.facts_table import retry_on_deadlock
 from ingestion_assets.conversations.projects import project_of
@@ -79,12 +79,12 @@ def refresh_sessions(*, database: Database[Any], engine: sa.Engine, worktrees: b
         try:
             with _exclusively(engine) as (connection, fence):
                 parameters = {"limit": most, "failed": list(failed)}
-                stale = connection.execute(sql.STALE_SESSIONS, parameters).scalars().all()
+                stale = connection.execute(session_sql.STALE_SESSIONS, parameters).scalars().all()
                 moved = _settle_summaries(connection, database, stale, fence).difference(stale)
                 if not stale and not moved:
                     return Refreshed(sorted(refreshed), failed=failed)
                 if moved:  # not locked yet, hence the next round's
-                    connection.execute(sql.MARK_SESSIONS, {"ids": sorted(moved)})
+                    connection.execute(session_sql.MARK_SESSIONS, {"ids": sorted(moved)})
                 if stale:
                     _refresh(connection, database, stale, fence, worktrees=worktrees)
         except _OF_THE_DATA as error:
@@ -106,17 +106,17 @@ def refresh_projects(*, database: Database[Any], engine: sa.Engine) -> Refreshed
     run that arrives late would bring it back, for nothing would be there to lose against.
     """
     with _exclusively(engine) as (connection, fence):
-        stale = connection.execute(sql.STALE_PROJECTS).all()
+        stale = connection.execute(project_sql.STALE_PROJECTS).all()
         if not stale:
             return Refreshed()
         ids = [row.project_id for row in stale]
-        totals = {row.project_id: row for row in connection.execute(sql.PROJECT_TOTALS, {"ids": ids})}
+        totals = {row.project_id: row for row in connection.execute(project_sql.PROJECT_TOTALS, {"ids": ids})}
         corrections: dict[UUID, list[Correction]] = {}
-        for row in connection.execute(sql.FORK_CORRECTIONS, {"ids": ids}):
+        for row in connection.execute(project_sql.FORK_CORRECTIONS, {"ids": ids}):
             corrections.setdefault(row.project_id, []).append(
                 Correction(row.sign, row.tokens or {}, row.tools or {}, row.cost)
             )
-        for row in connection.execute(sql.COUNTER_CORRECTIONS, {"ids": ids}):
+        for row in connection.execute(project_sql.COUNTER_CORRECTIONS, {"ids": ids}):
             corrections.setdefault(row.project_id, []).append(Correction(1, {}, {}, row.cost))
         now = datetime.now(UTC)
         documents = [
@@ -126,11 +126,11 @@ def refresh_projects(*, database: Database[Any], engine: sa.Engine) -> Refreshed
             for row in stale
         ]
         write_fenced(connection, database[PROJECTS], documents, fence=fence)
-        connection.execute(sql.PROJECTS_DONE, {"ids": ids})
+        connection.execute(project_sql.PROJECTS_DONE, {"ids": ids})
         removed = [row.project_id for row in stale if row.project_id not in totals]
         if removed:
-            connection.execute(sql.REMOVE_PROJECTS, {"ids": removed})
-        forgotten = connection.execute(sql.FORGET_PROJECTS).scalars().all()
+            connection.execute(project_sql.REMOVE_PROJECTS, {"ids": removed})
+        forgotten = connection.execute(project_sql.FORGET_PROJECTS).scalars().all()
         if forgotten:
             database[PROJECTS].bulk_write(
                 [DeleteOne(unless_newer(str(one), fence)) for one in forgotten], ordered=False
@@ -142,7 +142,7 @@ def created_by(engine: sa.Engine, drops: Mapping[UUID, Collection[str]]) -> dict
     """For each drop and the sessions that got messages from it: how many it created or updated, and new projects."""
     every = sorted({session for sessions in drops.values() for session in sessions})
     with engine.connect() as connection:
-        rows = {row.session_id: row for row in connection.execute(sql.CREATORS, {"ids": every})}
+        rows = {row.session_id: row for row in connection.execute(session_sql.CREATORS, {"ids": every})}
     result = {}
     for drop, sessions in drops.items():
         found = [rows[session] for session in sessions if session in rows]
@@ -156,7 +156,7 @@ def created_by(engine: sa.Engine, drops: Mapping[UUID, Collection[str]]) -> dict
 def _exclusively(engine: sa.Engine) -> Iterator[tuple[sa.Connection, int]]:
     """A transaction beside which no other computes, and the number of what it writes."""
     with engine.begin() as connection:
-        yield connection, connection.execute(sql.LOCK).scalar_one()
+        yield connection, connection.execute(session_sql.LOCK).scalar_one()
 
 
 def _settle_summaries(
@@ -166,7 +166,7 @@ def _settle_summaries(
 
     Returns the sessions that got or lost one.
     """
-    moved = connection.execute(sql.SETTLE_SUMMARIES, {"ids": stale}).all()
+    moved = connection.execute(session_sql.SETTLE_SUMMARIES, {"ids": stale}).all()
     found = [row for row in moved if row.owner is not None]
     updates = {
         message_id("", row.uuid): {"$set": {"sessionId": row.owner}, "$unset": {"waiting_for": ""}}
@@ -179,12 +179,12 @@ def _settle_summaries(
 def _refresh(
     connection: sa.Connection, database: Database[Any], ids: Sequence[str], fence: int, *, worktrees: bool
 ) -> None:
-    connection.execute(sql.FIND_FORKS, {"ids": ids})
+    connection.execute(session_sql.FIND_FORKS, {"ids": ids})
     now = datetime.now(UTC)
     documents: list[dict[str, Any]] = []
     rows: list[dict[str, Any]] = []
     projects: dict[UUID, dict[str, Any]] = {}
-    for row in connection.execute(sql.SESSION_TOTALS, {"ids": ids}):
+    for row in connection.execute(session_sql.SESSION_TOTALS, {"ids": ids}):
         project = project_of(row.first_cwd, worktrees=worktrees)
         cost = row.cost if row.cost is not None else row.counted_cost
         rows.append(
@@ -207,8 +207,10 @@ def _refresh(
         )
         documents.append(session_document(row, project, cost, now))
     write_fenced(connection, database[SESSIONS], documents, fence=fence)
-    connection.execute(sql.ADD_PROJECTS, {"rows": msgspec.json.encode(list(projects.values())).decode()})
     connection.execute(
-        sql.SESSIONS_DONE,
+        project_sql.ADD_PROJECTS, {"rows": msgspec.json.encode(list(projects.values())).decode()}
+    )
+    connection.execute(
+        session_sql.SESSIONS_DONE,
         {"rows": msgspec.json.encode(rows).decode(), "ids": [row["session_id"] for row in rows]},
     )

@@ -3,11 +3,11 @@
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
 
-from ingestion_assets.entities import message_endpoints, statistics, stream_endpoints
+from ingestion_assets.entities import message_endpoints, statistics_endpoint, stream_endpoints
+from ingestion_assets.entities.active_definitions import defined_entities
+from ingestion_assets.entities.definition_watch import follow_definitions
 from ingestion_assets.entities.flow import NAME
-from ingestion_assets.entities.following import follow_definitions
 from ingestion_assets.entities.line_schemas import line_schemas
-from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.frontdoor.flow_http import FlowHttp
 
 
@@ -19,7 +19,7 @@ def _operation_id(route: APIRoute) -> str:
 
 
 router = APIRouter(generate_unique_id_function=_operation_id)
-for part in (message_endpoints, stream_endpoints, statistics):
+for part in (message_endpoints, stream_endpoints, statistics_endpoint):
     router.include_router(part.router)
 
 prefixed = APIRouter(generate_unique_id_function=_operation_id)

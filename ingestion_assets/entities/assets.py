@@ -47,7 +47,7 @@ def assets_of(entities: EntitySet) -> list[Stage]:
     """`raw_batches`, one asset an entity, and `ingestion_log`."""
 
     def start(run: "Working") -> "EntitiesWork":
-        from ingestion_assets.entities.registry import current_entities  # noqa: PLC0415
+        from ingestion_assets.entities.active_definitions import current_entities  # noqa: PLC0415
         from ingestion_assets.entities.work import EntitiesWork  # noqa: PLC0415
         from ingestion_assets.orchestration.retries import is_transient  # noqa: PLC0415
 
@@ -75,8 +75,7 @@ def assets_of(entities: EntitySet) -> list[Stage]:
         "The receipts of a run's payloads: the claim ends here, and clients get their answers.",
         deps=list(earlier.values()),
         kinds={"postgres"},
-        check_specs=[checks.log_spec(dg.AssetKey([NAME, "ingestion_log"]))],
-        check=lambda outcomes: [checks.check_log(outcomes)],
+        accounts=lambda outcome: outcome.result.get("processed") == len(outcome.records),
     )
     return [raw_batches, *made, ingestion_log]
 
@@ -108,12 +107,7 @@ def _entity_asset(stages: "Stages[EntitiesWork]", entity: Entity, *, deps: list[
 
 
 def _counts(work: "EntitiesWork", entity: Entity) -> "Counts":
-    from ingestion_assets.entities.loaded import Counts  # noqa: PLC0415
+    from ingestion_assets.entities.loaded import sum_of  # noqa: PLC0415
 
-    sums = Counts()
-    for loaded in work.loaded():
-        counts = loaded.entities.get(entity.entity)
-        if counts is not None:
-            for name in Counts.__struct_fields__:
-                setattr(sums, name, getattr(sums, name) + getattr(counts, name))
-    return sums
+    name = entity.entity
+    return sum_of(one.entities[name] for one in work.loaded() if name in one.entities)

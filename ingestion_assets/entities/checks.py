@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import psycopg
 
     from ingestion_assets.entities.loaded import Counts
-    from ingestion_assets.landing.drops import DropOutcome
 
 REJECT_RATE = 0.05
 
@@ -47,7 +46,7 @@ def check_entity(
     connection: psycopg.Connection[Any], entity: Entity, counts: Counts
 ) -> list[dg.AssetCheckResult]:
     """The checks on one entity, for what a run did to it."""
-    from ingestion_assets.entities.tables import foreign_key_name, inspect  # noqa: PLC0415
+    from ingestion_assets.entities.entity_tables import foreign_key_name, inspect  # noqa: PLC0415
 
     stored = counts.inserted + counts.updated + counts.unchanged
     ended = stored + counts.superseded + counts.failed + counts.waiting
@@ -89,7 +88,7 @@ def audit_of(entity: Entity, entities: EntitySet, key: dg.AssetKey) -> dg.AssetC
         description="No primary key is there twice and no row references what is not there. Run by the hour and by hand.",
     )
     def stored_rows() -> dg.AssetCheckResult:
-        from ingestion_assets.entities.audit import audit  # noqa: PLC0415
+        from ingestion_assets.entities.row_audit import audit  # noqa: PLC0415
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
         with postgres.engine().connect() as connection:
@@ -105,22 +104,3 @@ def audit_of(entity: Entity, entities: EntitySet, key: dg.AssetKey) -> dg.AssetC
         )
 
     return stored_rows
-
-
-def log_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
-    """The check on the ingestion log."""
-    return dg.AssetCheckSpec(
-        "accounting", asset=key, description="Every payload's result accounts for each of its records."
-    )
-
-
-def check_log(outcomes: list[DropOutcome]) -> dg.AssetCheckResult:
-    """Whether every payload's outcome accounts for its records."""
-    wrong = [
-        str(outcome.drop_id)
-        for outcome in outcomes
-        if outcome.result and outcome.result["processed"] != len(outcome.records)
-    ]
-    return dg.AssetCheckResult(
-        check_name="accounting", passed=not wrong, metadata={"wrong": dg.MetadataValue.json(wrong)}
-    )

@@ -7,11 +7,16 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ingestion_assets.entities import evolution, tables
+from ingestion_assets.entities import entity_tables, evolution
+from ingestion_assets.entities.active_definitions import read_note
 from ingestion_assets.entities.definition import Entity, json_schema
+from ingestion_assets.entities.definition_files import (
+    FaultyDefinitionsError,
+    definition_paths,
+    digest,
+    read_entities,
+)
 from ingestion_assets.entities.entity_set import EntitySet
-from ingestion_assets.entities.in_force import read_note
-from ingestion_assets.entities.reading import FaultyDefinitionsError, digest, places, read_entities
 from ingestion_assets.settings import load_settings
 
 app = typer.Typer(name="entities", no_args_is_help=True, help="Check and show entity definitions.")
@@ -58,7 +63,7 @@ def _refused_before(paths: list[Path] | None) -> str | None:
     """What a running stack found when it tried these files, which PostgreSQL may refuse for reasons that nobody foresees."""
     settings = load_settings()
     note = read_note(settings.home)
-    if paths or note is None or note.files != digest(places(settings.entities, home=settings.home)):
+    if paths or note is None or note.files != digest(definition_paths(settings.home)):
         return None
     return note.refused
 
@@ -66,7 +71,9 @@ def _refused_before(paths: list[Path] | None) -> str | None:
 @app.command("ddl")
 def ddl(paths: Paths = None) -> None:
     """Print the statements that make the tables from nothing."""
-    typer.echo(f"CREATE SCHEMA IF NOT EXISTS {tables.SCHEMA};\n{tables.ddl(_read(paths))}", nl=False)
+    typer.echo(
+        f"CREATE SCHEMA IF NOT EXISTS {entity_tables.SCHEMA};\n{entity_tables.ddl(_read(paths))}", nl=False
+    )
 
 
 @app.command("docs")
@@ -88,7 +95,7 @@ def markdown(entity: Entity) -> str:
         f"## {entity.entity}",
         "",
         *([entity.description, ""] if entity.description else []),
-        f"Table `{tables.SCHEMA}.{entity.table}`, primary key ({', '.join(entity.primary_key)}). A line is",
+        f"Table `{entity_tables.SCHEMA}.{entity.table}`, primary key ({', '.join(entity.primary_key)}). A line is",
         "",
         f"    {'|'.join((entity.prefix, *entity.names))}",
         "",
@@ -100,7 +107,7 @@ def markdown(entity: Entity) -> str:
         said += [f"one of {', '.join(field.values)}"] if field.values else []
         said += [f"references {one.entity}" for one in entity.references if field.name in one.fields]
         written = {"date": f"date, {formats.date}", "timestamp": f"timestamp, {formats.timestamp}"}
-        kind = written.get(field.type, tables.column_type(field))
+        kind = written.get(field.type, entity_tables.column_type(field))
         lines.append(
             f"| {number} | `{field.name}` | {kind} | {'yes' if field.nullable else 'no'} | {'; '.join(said)} |"
         )
@@ -113,7 +120,7 @@ def markdown(entity: Entity) -> str:
 def _read(paths: list[Path] | None) -> EntitySet:
     settings = load_settings()
     try:
-        return read_entities(paths or places(settings.entities, home=settings.home))
+        return read_entities(paths or definition_paths(settings.home))
     except FaultyDefinitionsError as error:
         console = Console(stderr=True)
         for fault in error.faults:
@@ -121,6 +128,6 @@ def _read(paths: list[Path] | None) -> EntitySet:
         if not paths and (note := read_note(settings.home)) is not None:
             names = ", ".join(one.entity for one in note.entities)
             console.print(
-                f"Until that is repaired the last good definitions are in force: {names}", soft_wrap=True
+                f"Until that is repaired the last good definitions are active: {names}", soft_wrap=True
             )
         raise typer.Exit(1) from error

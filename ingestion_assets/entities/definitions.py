@@ -2,11 +2,11 @@
 
 import dagster as dg
 
+from ingestion_assets.entities.active_definitions import defined_entities
 from ingestion_assets.entities.assets import asset_key, assets_of
 from ingestion_assets.entities.checks import audit_of
 from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.flow import ENTITIES
-from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.orchestration.flow_definitions import flow_definitions
 
 

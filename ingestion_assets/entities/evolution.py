@@ -11,8 +11,7 @@ from psycopg import sql
 from ingestion_assets.entities.column_types import column_type
 from ingestion_assets.entities.definition import Entity, EntityField, Reference
 from ingestion_assets.entities.entity_set import EntitySet
-from ingestion_assets.entities.stage_tables import each
-from ingestion_assets.entities.tables import (
+from ingestion_assets.entities.entity_tables import (
     SCHEMA,
     Column,
     Standing,
@@ -25,6 +24,7 @@ from ingestion_assets.entities.tables import (
     kind_of,
     table_of,
 )
+from ingestion_assets.entities.stage_tables import each
 from ingestion_assets.entities.values import cut
 
 _OUTAGE = ("08", "57P")

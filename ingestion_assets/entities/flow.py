@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from itertools import islice
 
+from ingestion_assets.entities.active_definitions import defined_entities
 from ingestion_assets.entities.lines import records
-from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.landing.flows import Body, Command, Flow, RefusedError, Scope
 from ingestion_assets.landing.tallies import tally_by
 
@@ -75,10 +75,18 @@ ENTITIES = Flow(
     tally=tally_by(
         _OUTCOMES, counts=lambda result: result.get("by_entity") or {}, stored="success", rejected="error"
     ),
+    settings="ingestion_assets.entities.settings:EntitiesSettings",
     definitions="ingestion_assets.entities.definitions:current",
-    definitions_version="ingestion_assets.entities.registry:current_version",
+    definitions_version="ingestion_assets.entities.active_definitions:current_version",
     http="ingestion_assets.entities.api:http",
     work=("ingestion_assets.entities.work",),
+    senders=(
+        Command(
+            name=NAME,
+            module="ingestion_assets.entities.sending.cli",
+            help="Send files of messages as one stream: a line may reference any other.",
+        ),
+    ),
     commands=(
         Command(name=NAME, module="ingestion_assets.entities.cli", help="Check and show entity definitions."),
     ),

@@ -1,4 +1,4 @@
-"""The lines of the entities in force, for the API document: a schema each, made of the definitions."""
+"""What the API document says of lines: a schema for each active entity, made of its definition, and words that endpoints share."""
 
 import re
 from datetime import UTC, datetime
@@ -6,7 +6,23 @@ from typing import Any
 
 from ingestion_assets.entities.definition import Entity, EntityField, Formats
 from ingestion_assets.entities.entity_set import EntitySet
-from ingestion_assets.frontdoor.openapi import reference
+from ingestion_assets.entities.flow import NAME
+from ingestion_assets.frontdoor.openapi import receipt_to_come, reference
+
+PLAIN_TEXT = frozenset({"text/plain"})
+"""The media type that the endpoints take."""
+ORDER = "O|1|100|O|123.45|1996-01-02|5-LOW|Clerk#000000951|0|nstructions sleep"
+STRING = {"schema": {"type": "string"}}
+ENTITY_LINES = reference("EntityLines")
+LATER = receipt_to_come(flow=NAME, partition="2026-01-31")
+ANY_LINES = {"type": "string", "description": "Lines, as `EntityLines` has them."}
+REFUSED = {
+    "description": "Nothing was stored: the lines are wrong, or the request is.",
+    "content": {
+        "application/json": {"schema": {"type": "object"}},
+        "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}},
+    },
+}
 
 _MOMENT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 

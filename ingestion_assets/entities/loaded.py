@@ -1,5 +1,6 @@
 """What a load has to say of each payload, in a form that can be remembered."""
 
+from collections.abc import Iterable
 from uuid import UUID
 
 import msgspec
@@ -63,8 +64,10 @@ class Loaded(msgspec.Struct, kw_only=True):
 
     def total(self) -> Counts:
         """The counts over all entities."""
-        sums = Counts()
-        for counts in self.entities.values():
-            for name in Counts.__struct_fields__:
-                setattr(sums, name, getattr(sums, name) + getattr(counts, name))
-        return sums
+        return sum_of(self.entities.values())
+
+
+def sum_of(parts: Iterable[Counts]) -> Counts:
+    """The parts added up."""
+    each = list(parts)
+    return Counts(**{name: sum(getattr(one, name) for one in each) for name in Counts.__struct_fields__})

@@ -11,18 +11,18 @@ from uuid import UUID
 
 import psycopg
 
-from ingestion_assets.entities.agreement import ensure_tables
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.entity_tables import LOCK
 from ingestion_assets.entities.evolution import IncompatibleTableError
 from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.orphans import Orphans
 from ingestion_assets.entities.parsing import Rows
 from ingestion_assets.entities.payload import Payload, loaded_of, missing_fault, read_payload
 from ingestion_assets.entities.refused_rows import RefusedRow
-from ingestion_assets.entities.remembering import known_loads, remember
 from ingestion_assets.entities.staging import RowsRefusedError, Staging
-from ingestion_assets.entities.tables import LOCK
-from ingestion_assets.entities.waiting import (
+from ingestion_assets.entities.table_changes import ensure_tables
+from ingestion_assets.entities.told_outcomes import known_loads, remember
+from ingestion_assets.entities.waiting_lines import (
     Ending,
     end_streams,
     keep_waiting,

@@ -3,25 +3,26 @@
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ingestion_assets.entities.documented import (
+from ingestion_assets.entities.active_definitions import defined_entities
+from ingestion_assets.entities.flow import NAME, lines_in
+from ingestion_assets.entities.line_schemas import (
     ENTITY_LINES,
     LATER,
     ORDER,
     PLAIN_TEXT,
     REFUSED,
 )
-from ingestion_assets.entities.flow import NAME, lines_in
 from ingestion_assets.entities.lines import GLUED, Line, Row, read_line, records
-from ingestion_assets.entities.registry import defined_entities
 from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer
 from ingestion_assets.frontdoor.answers import json_response, outcome_response
-from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.openapi import IDEMPOTENCY_KEY, PREFER, keyed_errors, outcome, takes
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.receiving import Arrival, take_in
+from ingestion_assets.frontdoor.receiving import Arrival, new_drop, take_in
 from ingestion_assets.landing.drops import NewDrop, Receipt
 
 router = APIRouter(tags=[NAME])
@@ -50,7 +51,7 @@ async def ingest_message(request: Request) -> Response:
         if len(lines := list(records(body))) != 1:
             raise _NotOneMessageError(lines)
         sent = lines[0].raw
-        return _drop(door, arrival, body, endpoint="message")
+        return _drop(request, arrival, body, endpoint="message")
 
     def answer(receipt: Receipt, headers: dict[str, str]) -> Response:
         result = receipt.result or {}
@@ -110,7 +111,7 @@ async def ingest_batch(
             glued = GLUED if b"\n" not in body and b"|" in body else ""
             raise Problem(400, f"The body has no message: every line is blank or a comment{glued}.")
         more = {} if limit is None else {"max_errors": str(limit)}
-        return _drop(door, arrival, body, endpoint="batch", **more)
+        return _drop(request, arrival, body, endpoint="batch", **more)
 
     def answer(receipt: Receipt, headers: dict[str, str]) -> Response:
         result = receipt.result or {}
@@ -137,21 +138,18 @@ def _refused(message: str | None, line: bytes | None, *, entity: str | None = No
     return {"status": "error", "message": message, "entity": entity, "line": text}
 
 
-def _drop(door: FrontDoor, arrival: Arrival, body: bytes, *, endpoint: str, **attributes: str) -> NewDrop:
-    flow = door.flows[NAME]
-    partition = flow.partition_of(door.clock.now(), None)
-    key = arrival.idempotency_key
-    if key is not None:  # the same body with another limit is another request; no client's key has a tab
-        key = "\t".join([key, *(f"{name}={value}" for name, value in attributes.items())])
-    return NewDrop(
+def _drop(request: Request, arrival: Arrival, body: bytes, *, endpoint: str, **attributes: str) -> NewDrop:
+    if arrival.idempotency_key is not None:
+        # The same body with another limit is another request; no client's key has a tab.
+        key = "\t".join([arrival.idempotency_key, *(f"{name}={value}" for name, value in attributes.items())])
+        arrival = msgspec.structs.replace(arrival, idempotency_key=key)
+    return new_drop(
+        request,
+        arrival,
+        body,
         flow=NAME,
-        partition=partition,
-        lane=flow.lane_of(partition, 0),
-        principal=arrival.principal.name,
-        body=body,
         records=lines_in(body),
-        idempotency_key=key,
-        attributes={**arrival.attributes, "endpoint": endpoint, **attributes},
+        attributes={"endpoint": endpoint, **attributes},
     )
 
 

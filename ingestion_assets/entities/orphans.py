@@ -14,9 +14,9 @@ from psycopg import sql
 
 from ingestion_assets.entities.definition import Entity, Reference
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.entity_tables import names, table_of
 from ingestion_assets.entities.falling import Edge, Offers, fall, payload_key
 from ingestion_assets.entities.stage_tables import each, key_text, stage_of
-from ingestion_assets.entities.tables import names, table_of
 from ingestion_assets.entities.values import cut
 
 PASSES = 3

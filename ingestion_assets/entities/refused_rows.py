@@ -13,9 +13,9 @@ import psycopg
 from psycopg import sql
 
 from ingestion_assets.entities.definition import Entity
+from ingestion_assets.entities.entity_tables import foreign_key_name
 from ingestion_assets.entities.lines import LineFault
 from ingestion_assets.entities.stage_tables import stage_of
-from ingestion_assets.entities.tables import foreign_key_name
 from ingestion_assets.entities.writing import take_out_earlier, write
 
 KEY_BYTES = 2696

@@ -14,6 +14,7 @@ from psycopg import sql
 
 from ingestion_assets.entities.definition import Entity
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.entity_tables import names, table_of
 from ingestion_assets.entities.orphans import Orphans, own_key, take_out_orphans
 from ingestion_assets.entities.parsing import Rows
 from ingestion_assets.entities.refused_rows import (
@@ -25,7 +26,6 @@ from ingestion_assets.entities.refused_rows import (
     take_out_long_keys,
 )
 from ingestion_assets.entities.stage_tables import stage_of
-from ingestion_assets.entities.tables import names, table_of
 from ingestion_assets.entities.writing import Written, upsert
 
 ANALYZED_FROM = 2000

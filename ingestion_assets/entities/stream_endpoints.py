@@ -7,15 +7,15 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ingestion_assets.entities.documented import (
+from ingestion_assets.entities.flow import NAME
+from ingestion_assets.entities.line_schemas import (
     ANY_LINES,
     ORDER,
     PLAIN_TEXT,
     STRING,
 )
-from ingestion_assets.entities.event_stream import StreamIntake
-from ingestion_assets.entities.flow import NAME
 from ingestion_assets.entities.schema import StreamPosition
+from ingestion_assets.entities.stream_intake import StreamIntake
 from ingestion_assets.entities.streams import (
     Acknowledged,
     Cutter,

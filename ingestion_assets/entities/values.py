@@ -160,33 +160,30 @@ def _uuid(_: EntityField, __: Formats) -> Read:
 
 
 def _date(_: EntityField, formats: Formats) -> Read:
-    written = re.compile(date_pattern(formats.date)).fullmatch
-    expected = f"date written {formats.date}"
-
-    def read(text: str) -> str:
-        match = written(text)
-        try:
-            if match is None:
-                raise ValueError
-            return date(int(match["year"]), int(match["month"]), int(match["day"])).isoformat()
-        except ValueError:
-            raise ValueFault("not_a_date", expected) from None
-
-    return read
+    return _read_as(
+        "date",
+        formats.date,
+        lambda parts: date(*(int(parts[name]) for name in ("year", "month", "day"))).isoformat(),
+    )
 
 
 def _timestamp(_: EntityField, formats: Formats) -> Read:
-    written = re.compile(date_pattern(formats.timestamp)).fullmatch
-    expected = f"timestamp written {formats.timestamp}"
+    return _read_as(
+        "timestamp", formats.timestamp, lambda parts: _moment(parts).isoformat(timespec="microseconds")
+    )
+
+
+def _read_as(kind: str, form: str, as_text: Callable[[dict[str, str]], str]) -> Read:
+    written = re.compile(date_pattern(form)).fullmatch
 
     def read(text: str) -> str:
         match = written(text)
         try:
             if match is None:
                 raise ValueError
-            return _moment(match.groupdict()).isoformat(timespec="microseconds")
+            return as_text(match.groupdict())
         except (ValueError, OverflowError):
-            raise ValueFault("not_a_timestamp", expected) from None
+            raise ValueFault(f"not_a_{kind}", f"{kind} written {form}") from None
 
     return read
 

@@ -7,13 +7,13 @@ import psycopg
 import sqlalchemy as sa
 
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.entity_tables import LOCK
 from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.loading import load
 from ingestion_assets.entities.payload import stream_of
 from ingestion_assets.entities.refused_rows import refusal_of
-from ingestion_assets.entities.remembering import forget_told
 from ingestion_assets.entities.results import outcome_of, settled
-from ingestion_assets.entities.tables import LOCK
+from ingestion_assets.entities.told_outcomes import forget_told
 from ingestion_assets.landing import claims, drop_queries
 from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop
@@ -36,7 +36,7 @@ class EntitiesWork:
     storage: LandingStorage
     engine: sa.Engine
     entities: Callable[[], EntitySet]
-    """What is in force."""
+    """What is active."""
     max_bytes: int
     is_transient: Callable[[BaseException], bool]
     _worked: Worked[Loaded] | None = None
@@ -67,7 +67,7 @@ class EntitiesWork:
             raw = connection.connection.driver_connection
             if raw is None:
                 raise RuntimeError("the connection is closed")
-            raw.execute(LOCK)  # after which the tables and what is in force agree until the end
+            raw.execute(LOCK)  # after which the tables and the active definitions agree until the end
             # A worker that stood still until others took its payloads must not write. Under the lock: while it is held nobody else loads,
             # and whoever comes next finds what was said of these payloads.
             claims.check_held(connection, self.claim, counted)

@@ -9,8 +9,8 @@ import psycopg
 from psycopg import sql
 
 from ingestion_assets.entities.definition import Entity
+from ingestion_assets.entities.entity_tables import names, table_of
 from ingestion_assets.entities.stage_tables import each, stage_of
-from ingestion_assets.entities.tables import names, table_of
 
 _PLACES = sql.SQL(
     'places AS MATERIALIZED (SELECT * FROM unnest(%s::integer[], %s::uuid[]) AS place ("_place", "_id"))'

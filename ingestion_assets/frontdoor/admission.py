@@ -5,7 +5,7 @@ What is too long, the flow says. What a run works on does not wait: a run of hou
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -59,6 +59,14 @@ class Backlog:
             for name, flow in self._flows.items()
             if statistics.waiting_s.get(name, 0.0) > flow.runs.waits_normally_s
         )
+
+    def without_worker(self, statistics: LedgerStatistics, idle: Collection[str]) -> dict[str, str]:
+        """The flows whose payloads wait for a queue that no worker takes (one of `idle`), and which that is."""
+        return {
+            name: flow.runs.queue
+            for name, flow in sorted(self._flows.items())
+            if flow.runs.queue in idle and statistics.unfinished.get((name, "landed"))
+        }
 
     def admit(self, flow: str) -> None:
         """Raises `Problem` 503 while the flow is too far behind. Reads nothing."""

@@ -17,12 +17,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketState
 
 from ingestion_assets.frontdoor import (
-    drift,
+    drift_endpoint,
     health,
     receipt_control,
     receipt_events,
     receipts,
-    rejects,
+    reject_endpoints,
     tickets,
 )
 from ingestion_assets.frontdoor.answers import json_response
@@ -36,7 +36,16 @@ from ingestion_assets.frontdoor.query import known_parameters
 from ingestion_assets.frontdoor.websockets import close_for
 
 OWN = [
-    module.router for module in (receipts, receipt_control, receipt_events, tickets, rejects, drift, health)
+    module.router
+    for module in (
+        receipts,
+        receipt_control,
+        receipt_events,
+        tickets,
+        reject_endpoints,
+        drift_endpoint,
+        health,
+    )
 ]
 """The routers of the front door itself."""
 

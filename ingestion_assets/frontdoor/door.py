@@ -19,7 +19,8 @@ from ingestion_assets.frontdoor.admission import Backlog
 from ingestion_assets.frontdoor.bodies import BodyReader
 from ingestion_assets.frontdoor.body_memory import BodyMemory
 from ingestion_assets.frontdoor.dependencies import Dependencies
-from ingestion_assets.frontdoor.keyring import Keyring
+from ingestion_assets.frontdoor.keyring import ADMIN, Keyring
+from ingestion_assets.frontdoor.keys import without_key
 from ingestion_assets.frontdoor.limits import RateLimits
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.frontdoor.notifications import Notifications
@@ -191,15 +192,24 @@ class FrontDoor:
                 await self.backlog.refresh()
                 await self.dependencies.refresh()
                 await self._count_finished()
+                await self._end_streams_without_key()
                 if turn % USES_EVERY == 0:
                     await self.keyring.write_uses()
                 if turn % DISK_EVERY == 1 and self.settings.home.is_dir():
                     await self._look_at_disk()
-            except (SQLAlchemyError, OSError) as error:
+            except (SQLAlchemyError, OSError, Problem) as error:
                 log.debug("watch_interrupted", error=str(error))
             except Exception:
                 log.exception("watch_interrupted")  # and goes on: health and admission depend on it
             await asyncio.sleep(WATCH_S)
+
+    async def _end_streams_without_key(self) -> None:
+        ages_s = self.streams.ages_s()
+        ages_s.pop(ADMIN.name, None)  # has no key in the ledger
+        if ages_s:
+            for name in await self.in_thread(lambda connection: without_key(connection, ages_s)):
+                log.info("streams_ended", principal=name, reason="its API key was revoked, or has expired")
+                self.streams.end(name)
 
     async def _look_at_disk(self) -> None:
         with contextlib.suppress(Problem):

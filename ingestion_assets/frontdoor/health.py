@@ -45,7 +45,7 @@ class Health(BaseModel):
     dependencies: dict[str, Any] = Field(description="By name: `up` or `down`, and why.")
     rate_limits: str = Field(description="`shared`, `local` while the shared store is down, or `off`.")
     backlog: dict[str, Any] = Field(
-        description="Payloads that wait, for how many seconds the oldest does, payloads that runs work on, flows whose payloads wait for longer than is normal."
+        description="Payloads that wait, for how many seconds the oldest does, payloads that runs work on, flows whose payloads wait for longer than is normal, or for a queue that no worker takes."
     )
     clock_off_s: float | None = Field(
         description="Seconds by which this machine's clock is ahead of the ledger's."
@@ -110,11 +110,13 @@ async def health(request: Request) -> Response:
     unreadable = list(statistics.unreadable) if statistics else []
     off_s = door.clock.off_by()
     overdue = door.backlog.overdue(statistics) if statistics else []
+    stranded = door.backlog.without_worker(statistics, door.settings.idle_queues) if statistics else {}
     degraded = (
         down
         or (limits == "local" and door.settings.redis_url)
         or unreadable
         or overdue
+        or stranded
         or _clock_warnings(door)
         or request.app.state.faults
     )
@@ -135,6 +137,10 @@ async def health(request: Request) -> Response:
             "landed": _number(statistics.unfinished, "landed") if statistics else None,
             "claimed": _number(statistics.unfinished, "claimed") if statistics else None,
             "overdue": overdue,
+            "without_worker": [
+                f"payloads of {flow} wait and no worker takes queue {queue}: INGESTION_WORKERS_{queue.upper()} is 0"
+                for flow, queue in stranded.items()
+            ],
             "oldest_unprocessed_s": statistics.oldest_unprocessed_s if statistics else None,
         },
         "clock_off_s": None if off_s is None else round(off_s, 3),
@@ -160,10 +166,13 @@ async def health(request: Request) -> Response:
 )
 async def metrics(request: Request) -> Response:
     door = front_door(request)
-    door.metrics.show_ledger(await door.backlog.refresh(), flows=door.flows)
+    statistics = await door.backlog.refresh()
+    stranded = door.backlog.without_worker(statistics, door.settings.idle_queues) if statistics else {}
+    door.metrics.show_ledger(statistics, flows=door.flows, without_worker=stranded)
     door.metrics.show_dependencies({name: error is None for name, error in door.dependencies.known.items()})
     door.metrics.inflight.set(door.body_memory.used_bytes)
     door.metrics.waiting.set(door.finished.waiting)
+    door.metrics.streams.set(door.streams.open)
     door.metrics.limiter.set(door.limits.mode == "shared")
     door.metrics.show_clock(door.clock.off_by())
     return Response(door.metrics.text(), headers={"Content-Type": CONTENT_TYPE})

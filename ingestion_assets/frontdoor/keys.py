@@ -1,6 +1,6 @@
 """API keys in PostgreSQL: made, listed, revoked, looked up."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -47,6 +47,14 @@ class ApiKey:
     last_used_at: datetime | None
 
 
+_WITHOUT_KEY = sa.text("""
+    SELECT name FROM unnest(CAST(:names AS text[]), CAST(:ages_s AS float8[])) AS wanted (name, age_s)
+    WHERE NOT EXISTS (
+        SELECT FROM ingestion.api_keys AS key
+        WHERE key.name = wanted.name AND revoked_at IS NULL AND coalesce(expires_at > clock_timestamp(), true)
+          AND created_at <= clock_timestamp() - make_interval(secs => age_s)
+    )
+""")
 _SHOWN = [column for column in api_keys.c if column.name != "token_sha256"]
 
 
@@ -111,6 +119,12 @@ def find_keys(connection: sa.Connection, digests: Sequence[bytes]) -> dict[bytes
     """The keys with these token hashes, revoked and expired ones included."""
     statement = sa.select(api_keys.c.token_sha256, *_SHOWN).where(api_keys.c.token_sha256.in_(digests))
     return {bytes(row.token_sha256): _key(row) for row in connection.execute(statement)}
+
+
+def without_key(connection: sa.Connection, ages_s: Mapping[str, float]) -> list[str]:
+    """Which of these names have no valid key that is at least so many seconds old: a new key of the name is another one."""
+    rows = connection.execute(_WITHOUT_KEY, {"names": list(ages_s), "ages_s": list(ages_s.values())})
+    return list(rows.scalars())
 
 
 def note_use(connection: sa.Connection, used: dict[UUID, datetime]) -> None:

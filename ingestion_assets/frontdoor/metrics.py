@@ -53,6 +53,9 @@ class RequestMetrics:
         self.waiting = Gauge(
             "ingestion_waiting_requests", "Requests waiting for an outcome.", registry=self.registry
         )
+        self.streams = Gauge(
+            "ingestion_open_streams", "WebSockets and event streams of receipts that are open.", registry=self.registry
+        )  # fmt: skip
         self.limiter = Gauge(
             "ingestion_rate_limiter_shared",
             "1 while rate limits are shared, 0 while local.",
@@ -78,8 +81,17 @@ class RequestMetrics:
             log.exception("tally_failed", flow=receipt.flow, receipt=str(receipt.id))
             return BY_OUTCOME(receipt)
 
-    def show_ledger(self, statistics: LedgerStatistics | None, *, flows: Mapping[str, Flow]) -> None:
-        """The ledger's figures, and what of them is normal; None while the ledger is down."""
+    def show_ledger(
+        self,
+        statistics: LedgerStatistics | None,
+        *,
+        flows: Mapping[str, Flow],
+        without_worker: Mapping[str, str],
+    ) -> None:
+        """The ledger's figures, and what of them is normal; None while the ledger is down.
+
+        `without_worker`: flows whose payloads wait for a queue that no worker takes, and which.
+        """
         if statistics is None:
             for name in (
                 "ingestion_drops",
@@ -87,6 +99,7 @@ class RequestMetrics:
                 "ingestion_oldest_unprocessed_seconds",
                 "ingestion_normal_wait_seconds",
                 "ingestion_expected_wait_seconds",
+                "ingestion_flow_without_worker",
                 "ingestion_rejects",
                 "ingestion_unreadable_segments",
             ):
@@ -119,6 +132,10 @@ class RequestMetrics:
             ("flow",),
             waits,
         )
+        self._show(
+            "ingestion_flow_without_worker", "1 if a flow's payloads wait for a queue that no worker takes.",
+            ("flow", "queue"), {(name, flow.runs.queue): float(name in without_worker) for name, flow in flows.items()},
+        )  # fmt: skip
         self._show("ingestion_rejects", "Rejects not redriven.", ("flow", "kind"), statistics.open_rejects)
 
         self._show(

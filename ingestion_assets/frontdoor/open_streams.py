@@ -1,9 +1,11 @@
-"""Answers that stay open for as long as there is something to tell: how many at once, and that they end with their client."""
+"""Answers that stay open for as long as there is something to tell: how many at once, and that they end with their client
+or with its API key."""
 
 import asyncio
 import contextlib
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Iterator
+import time
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
 from ingestion_assets.frontdoor.problems import Problem
@@ -17,12 +19,14 @@ class OpenStreams:
     def __init__(self, *, most: int) -> None:
         self._most = most
         self._share = max(2, most // 4)
-        self._of: Counter[str] = Counter()
+        self._of: defaultdict[str, dict[asyncio.Timeout, float]] = defaultdict(
+            dict
+        )  # since when each is open
 
     @property
     def open(self) -> int:
         """How many there are."""
-        return self._of.total()
+        return sum(map(len, self._of.values()))
 
     def check(self, principal: str) -> None:
         """Raises `Problem` 503 where there are as many as there may be, and 429 where this one has a share of them."""
@@ -33,23 +37,39 @@ class OpenStreams:
                 "read the receipt instead.",
                 retry_after_s=5,
             )
-        if self._of[principal] >= self._share:
+        if len(self._of.get(principal, ())) >= self._share:
             raise Problem(
                 429,
                 f"{principal} has {self._share} WebSockets and event streams open here, as many as one may; close some.",
                 retry_after_s=5,
             )
 
-    @contextlib.contextmanager
-    def one_more(self, principal: str) -> Iterator[None]:
-        """Counts a stream until the end of the block. Raises as `check`."""
+    @contextlib.asynccontextmanager
+    async def one_more(self, principal: str) -> AsyncIterator[asyncio.Timeout]:
+        """Counts a stream until the end of the block, which `end` cuts short: then what is given is `expired`. Raises as `check`."""
         self.check(principal)
-        self._of[principal] += 1
+        cut = asyncio.timeout(None)
         try:
-            yield
+            async with cut:
+                self._of[principal][cut] = time.monotonic()
+                yield cut
+        except TimeoutError:
+            if not cut.expired():
+                raise
         finally:
-            self._of[principal] -= 1
-            self._of += Counter()  # forgets those who have none
+            self._of[principal].pop(cut, None)
+            if not self._of[principal]:
+                del self._of[principal]
+
+    def ages_s(self) -> dict[str, float]:
+        """Who has streams open, and for how many seconds the oldest has been."""
+        now = time.monotonic()
+        return {principal: now - min(since.values()) for principal, since in self._of.items()}
+
+    def end(self, principal: str) -> None:
+        """All streams of this one end now."""
+        for cut in self._of.get(principal, ()):
+            cut.reschedule(asyncio.get_running_loop().time())
 
 
 async def until_gone(

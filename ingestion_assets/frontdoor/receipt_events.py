@@ -79,7 +79,7 @@ async def follow_receipt(
 async def _event_stream(
     door: FrontDoor, principal: Principal, receipt: Receipt, seen: str | None, receive: Receive
 ) -> AsyncIterator[bytes]:
-    with door.streams.one_more(principal.name):
+    async with door.streams.one_more(principal.name):
         yield b"retry: %d\n\n" % RETRY_MS
         async with aclosing(until_gone(disconnected(receive), _changes(door, receipt, seen))) as changes:
             async for change in changes:

@@ -1,6 +1,6 @@
 """The way in that every ingesting endpoint shares: who sends, what comes, onto durable storage. What is answered: `answers`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -67,6 +67,32 @@ async def let_in(
     )
     door.backlog.admit(flow)
     return arrival
+
+
+def new_drop(
+    request: Request,
+    arrival: Arrival,
+    body: bytes,
+    *,
+    flow: str,
+    records: int,
+    number: int = 0,
+    attributes: Mapping[str, str] | None = None,
+) -> NewDrop:
+    """The payload of a request as a drop of this moment's partition; `number` chooses among its lanes."""
+    door = front_door(request)
+    contract = door.flows[flow]
+    partition = contract.partition_of(door.clock.now(), None)
+    return NewDrop(
+        flow=flow,
+        partition=partition,
+        lane=contract.lane_of(partition, number),
+        principal=arrival.principal.name,
+        body=body,
+        records=records,
+        idempotency_key=arrival.idempotency_key,
+        attributes={**arrival.attributes, **(attributes or {})},
+    )
 
 
 async def take_in(

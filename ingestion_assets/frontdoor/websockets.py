@@ -20,6 +20,7 @@ PROTOCOL = "ingestion"
 KEY_PROTOCOL = "ingestion.key."
 """Subprotocols: the one that is spoken, and one that brings an API key, which must be offered beside it."""
 NORMAL, RESTARTING, REFUSED, TRY_LATER = 1000, 1012, 1008, 1013
+KEY_OVER = "The API key was revoked, or has expired."
 LONGEST_REASON = 123  # bytes, by RFC 6455
 
 
@@ -57,16 +58,21 @@ def _check_origin(connection: HTTPConnection, allowed: str) -> None:
 
 @contextlib.asynccontextmanager
 async def opened(websocket: WebSocket, principal: Principal) -> AsyncIterator[None]:
-    """The socket, open until the end of the block: then it is closed, with 1012 where this front door stops."""
+    """The socket, open until the end of the block: then it is closed, with 1012 where this front door stops.
+
+    The block is cut short once the API key is revoked or has expired; then it is closed with 1008.
+    """
     door = front_door(websocket)
-    with door.streams.one_more(principal.name):
+    async with door.streams.one_more(principal.name) as cut:
         spoken = PROTOCOL if PROTOCOL in websocket.scope["subprotocols"] else None
         await websocket.accept(subprotocol=spoken)
         with contextlib.suppress(WebSocketDisconnect):
             yield
-        if websocket.client_state is WebSocketState.CONNECTED:
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-                await websocket.close(RESTARTING if door.stopping else NORMAL)
+    if cut.expired():
+        await close_for(websocket, Problem(401, KEY_OVER))
+    elif websocket.client_state is WebSocketState.CONNECTED:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            await websocket.close(RESTARTING if door.stopping else NORMAL)
 
 
 async def client_gone(websocket: WebSocket) -> None:

@@ -19,6 +19,14 @@ from ingestion_assets.landing.record_outcomes import pack
 from ingestion_assets.landing.rejects import insert_rejects
 from ingestion_assets.landing.wanted import ERRORS_BACK, ERRORS_OF, STATE_BACK
 
+UNFINISHED_AGAIN_S = 1.0
+MOST_NOT_COUNTED = 20
+"""How often a payload whose runs are lost may go back uncounted because they came on: one that kills each of them ends all the same."""
+
+_CAME_ON = "EXISTS (SELECT FROM ingestion.progress WHERE drop_id = drops.id AND at >= drops.claimed_at)"
+"""SQL: whether the run that holds the drop has told of progress with it."""
+_AGAIN_S = "LEAST(60, :delay_s * (2 ^ LEAST(deferrals, 10) - 1))"
+"""SQL: seconds before a drop that goes back may be taken again: none, then once, 3, 7, 15… times the delay, up to a minute."""
 _GOES_BACK = "(outcome.state = 'landed' OR outcome.state = 'held' AND drops.wanted = 'cancel')"
 _FINISH = sa.text(f"""
     UPDATE ingestion.drops SET
@@ -26,6 +34,9 @@ _FINISH = sa.text(f"""
         wanted = CASE WHEN {_GOES_BACK} THEN wanted END,
         claim = CASE WHEN {_GOES_BACK} THEN NULL ELSE claim END,
         attempts = CASE WHEN {_GOES_BACK} THEN 0 ELSE attempts END,
+        deferrals = CASE WHEN NOT {_GOES_BACK} THEN deferrals WHEN {_CAME_ON} THEN 0 ELSE deferrals + 1 END,
+        not_before = CASE WHEN {_GOES_BACK} AND NOT {_CAME_ON}
+                     THEN clock_timestamp() + make_interval(secs => {_AGAIN_S}) END,
         queued_at = CASE WHEN {_GOES_BACK} THEN clock_timestamp() ELSE queued_at END,
         finished_at = CASE WHEN outcome.state IN ('done', 'failed') OR {_GOES_BACK} AND wanted = 'cancel'
                       THEN clock_timestamp() END,
@@ -40,8 +51,9 @@ _FINISH = sa.text(f"""
 def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutcome]) -> None:
     """End the drops of a claim, keep their outcomes, free the lanes and tell the waiting.
 
-    Those that are unfinished go back, to be taken again at once (and with all their attempts: the run came on), unless somebody wants them to pause or be cancelled. Drops of
-    a rebuild that were done before keep the receipt they gave. Raises `ClaimLostError`, and then writes nothing.
+    Those that are unfinished go back with all their attempts, unless somebody wants them to pause or be cancelled. One that the run told
+    of progress with is taken again at once; any other too, the first time, then ever later: a flow that never comes on would
+    run without a pause. Drops of a rebuild that were done before keep the receipt they gave. Raises `ClaimLostError`, and then writes nothing.
     """
     expected = {drop.id for drop in claim.drops if not (claim.rebuild and drop.state == "done")}
     ended = [outcome for outcome in outcomes if outcome.drop_id in expected]
@@ -58,7 +70,12 @@ def finish(connection: sa.Connection, claim: Claim, outcomes: Sequence[DropOutco
     ]
     updated = connection.execute(
         _FINISH,
-        {"rows": msgspec.json.encode(rows).decode(), "claim_id": claim.claim_id, **ERRORS_OF},
+        {
+            "rows": msgspec.json.encode(rows).decode(),
+            "claim_id": claim.claim_id,
+            "delay_s": UNFINISHED_AGAIN_S,
+            **ERRORS_OF,
+        },
     ).all()
     if len(updated) != len(rows):
         raise ClaimLostError(
@@ -102,26 +119,32 @@ def give_back(
 
     `alone`: they were too much together, so each is taken alone the next time; one that already was is `failed`.
 
-    `transient` errors are nobody's fault and do not count as an attempt. The first time they may be taken again at
+    `transient` errors are nobody's fault and do not count as an attempt; nor does a run that told of progress with the only drop it
+    held, `MOST_NOT_COUNTED` times at most. The first time they may be taken again at
     once, then after `delay_s`, 3, 7, 15… times that, up to a minute; in any case not within `pause_s`. While a run worked on them
     they did not wait: they count as queued that much later. A failed drop is kept whole as a reject of kind `payload`; one that was to be paused or cancelled is now. The lanes stay held: `release` frees them.
     """
     rows = connection.execute(
         sa.text(f"""
             UPDATE ingestion.drops SET
-                attempts = CASE WHEN :alone THEN GREATEST(attempts + :counted, :isolate_from) ELSE attempts + :counted END,
+                attempts = CASE WHEN :alone THEN GREATEST(attempts + ended.counted, :isolate_from) ELSE attempts + ended.counted END,
                 deferrals = deferrals + 1,
                 state = CASE WHEN ended.for_good THEN 'failed' ELSE {STATE_BACK} END,
                 wanted = CASE WHEN wanted = 'cancel' OR NOT ended.for_good THEN wanted END,
                 finished_at = CASE WHEN ended.for_good OR wanted = 'cancel' THEN clock_timestamp() END,
                 not_before = clock_timestamp()
-                    + make_interval(secs => GREATEST(:pause_s, LEAST(60, :delay_s * (2 ^ LEAST(deferrals, 10) - 1)))),
+                    + make_interval(secs => GREATEST(:pause_s, {_AGAIN_S})),
                 queued_at = coalesce(queued_at, received_at) + (clock_timestamp() - claimed_at),
                 claim = NULL,
                 errors = CAST(CASE WHEN wanted = 'cancel' THEN :cancelled ELSE :errors END AS jsonb)
             FROM (
-                SELECT id AS drop_id, attempts + :counted >= :max_attempts OR :alone AND attempts >= :isolate_from AS for_good
-                FROM ingestion.drops WHERE claim = :claim_id AND state = 'claimed'
+                SELECT drop_id, counted, attempts + counted >= :max_attempts OR :alone AND attempts >= :isolate_from AS for_good
+                FROM (
+                    SELECT id AS drop_id, attempts,
+                           CASE WHEN count(*) OVER () = 1 AND deferrals < :most_not_counted AND {_CAME_ON} THEN 0
+                           ELSE CAST(:counted AS int) END AS counted
+                    FROM ingestion.drops WHERE claim = :claim_id AND state = 'claimed'
+                ) held
             ) ended
             WHERE id = ended.drop_id AND claim = :claim_id AND state = 'claimed'
             RETURNING id, flow, state, wanted
@@ -134,6 +157,7 @@ def give_back(
             "max_attempts": max_attempts,
             "alone": alone,
             "isolate_from": ISOLATE_FROM_ATTEMPT,
+            "most_not_counted": MOST_NOT_COUNTED,
             "errors": msgspec.json.encode([error]).decode(),
             **ERRORS_OF,
         },

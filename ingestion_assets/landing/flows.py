@@ -129,7 +129,7 @@ class Flow:
     within it, where numbers spread payloads over lanes.
 
     Other ways in: `read_inbox(name, content)` cuts an inbox file into payloads (raises `RefusedError`); `compose(records,
-    attributes)` puts rejected records of one payload together for another try, but for those that must go `alone` lest they
+    attributes)` puts rejected records of one payload together for another try, but for those that must be `redriven_alone` lest they
     spoil it for the others. A flow without `compose` has only whole payloads redriven.
 
     `tally(receipt)` counts the records of a finished payload by kind and outcome. `assets` are the names of the first and
@@ -140,7 +140,8 @@ class Flow:
     before their first run, `warm` the functions (`"package.module:function"`) that each process of a worker calls then, for
     what must not be forked, such as a model on a GPU; `settings` is a class of the flow's own settings; `migrations` is the
     folder, within a package, of the Alembic revisions of its tables (`"package:folder"`); `prepare` is called once these are
-    there, before anything uses them: indexes in other stores.
+    there, before anything uses them: indexes in other stores; `demonstration` is a `sending.demonstration.Demonstration`. `commands`
+    are sub-commands of `ingestion`, `senders` those of `ingestion send`.
     """
 
     name: str
@@ -151,7 +152,7 @@ class Flow:
     runs: Runs = Runs()
     read_inbox: Callable[[str, bytes], Sequence[tuple[Body, Mapping[str, str]]]] = no_inbox
     compose: Compose | None = None
-    alone: Callable[[bytes], bool] = lambda _record: False
+    redriven_alone: Callable[[bytes], bool] = lambda _record: False
     tally: Tally = BY_OUTCOME
     assets: tuple[str, str] = ("raw_batches", "ingestion_log")
     definitions: str | None = None
@@ -160,6 +161,8 @@ class Flow:
     work: Sequence[str] = ()
     warm: Sequence[str] = ()
     commands: Sequence[Command] = ()
+    senders: Sequence[Command] = ()
+    demonstration: str | None = None
     settings: str | None = None
     migrations: str | None = None
     prepare: str | None = None

@@ -47,7 +47,7 @@ async def redrive(
         if reject.position < 0:
             done.append(Redriven(reject.id, await asyncio.to_thread(take_again, engine, reject)))
         else:
-            alone = flows[reject.flow].alone(reject.record)
+            alone = flows[reject.flow].redriven_alone(reject.record)
             records[reject.receipt, reject.position if alone else -1].append(reject)
     for (drop_id, _), group in records.items():
         receipt = await _redrive_records(engine, intake, flows, drop_id, group)

@@ -19,11 +19,13 @@ PROJECTS_A_RUN = 500
 
 
 def _start(run: "Working") -> "ModulesWork":
+    from ingestion_assets.modules.settings import ModulesSettings  # noqa: PLC0415
     from ingestion_assets.modules.sync import RemovalGuard  # noqa: PLC0415
     from ingestion_assets.modules.work import ModulesWork  # noqa: PLC0415
     from ingestion_assets.orchestration.retries import is_transient  # noqa: PLC0415
+    from ingestion_assets.settings import load_flow_settings  # noqa: PLC0415
 
-    settings = run.settings
+    settings = load_flow_settings(ModulesSettings)
     return ModulesWork(
         claim=run.claim,
         site_id=int(run.partition),
@@ -112,8 +114,8 @@ ingestion_log = stages.ingestion_log(
     "One result a sync, and its receipt: the claim ends here, clients get their answers, webhooks are told.",
     deps=["version_history", "security_status"],
     kinds=POSTGRES,
-    check_specs=checks.INGESTION_LOG,
-    check=checks.check_log,
+    accounting="Every payload has a result or the reason why not.",
+    accounts=lambda outcome: bool(outcome.result.get("sync_id")),
     figures=lambda outcomes: {
         "security_updates_found": sum(one.result.get("security_updates_found", 0) for one in outcomes)
     },
@@ -135,10 +137,11 @@ ingestion_log = stages.ingestion_log(
 def drupal_releases(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     """The releases of every project that some site has, asked for conditionally; what changed is judged for all sites at once."""
     from ingestion_assets.modules import feed  # noqa: PLC0415
-    from ingestion_assets.settings import load_settings  # noqa: PLC0415
+    from ingestion_assets.modules.settings import ModulesSettings  # noqa: PLC0415
+    from ingestion_assets.settings import load_flow_settings  # noqa: PLC0415
     from ingestion_assets.stores import postgres  # noqa: PLC0415
 
-    settings, engine = load_settings(), postgres.engine()
+    settings, engine = load_flow_settings(ModulesSettings), postgres.engine()
     source = feed.Feed(base_url=settings.release_history_url, per_second=settings.release_history_per_second)
     try:
         asked = feed.ask_all(engine, feed.due(engine, limit=PROJECTS_A_RUN), ask=source.ask)

@@ -11,7 +11,7 @@ import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
 
 from ingestion_assets.landing.claims import DropRef
-from ingestion_assets.modules.tables import attempts
+from ingestion_assets.modules.module_tables import attempts
 
 _NOTE = insert(attempts).on_conflict_do_nothing(index_elements=["receipt"])
 

@@ -14,13 +14,11 @@ if TYPE_CHECKING:
 
     import sqlalchemy as sa
 
-    from ingestion_assets.landing.drops import DropOutcome
     from ingestion_assets.modules.work import Done
 
 STANDSTILL_H = 24.0
-_INVENTORY, _HISTORY, _RELEASES, _LOG = (
-    dg.AssetKey([NAME, name])
-    for name in ("module_inventory", "version_history", "drupal_releases", "ingestion_log")
+_INVENTORY, _HISTORY, _RELEASES = (
+    dg.AssetKey([NAME, name]) for name in ("module_inventory", "version_history", "drupal_releases")
 )
 INVENTORY = [
     dg.AssetCheckSpec(
@@ -51,11 +49,6 @@ RELEASES = [
         asset=_RELEASES,
         description=f"What is known of each project comes from the feed's last answer, {STANDSTILL_H:g} hours old at most.",
     ),
-]
-INGESTION_LOG = [
-    dg.AssetCheckSpec(
-        "accounting", asset=_LOG, description="Every payload has a result or the reason why not."
-    )
 ]
 
 _DUPLICATES = """
@@ -152,16 +145,6 @@ def check_feed(state: sa.Row[Any], stale: Sequence[sa.Row[Any]]) -> list[dg.Asse
                 "what_to_do": "The last good word is kept and the feed is asked again within hours. If it stays so, look at what the feed answers.",
             },
         ),
-    ]
-
-
-def check_log(outcomes: Sequence[DropOutcome]) -> list[dg.AssetCheckResult]:
-    """The check on `ingestion_log`."""
-    wrong = [str(one.drop_id) for one in outcomes if not one.failed and not one.result.get("sync_id")]
-    return [
-        dg.AssetCheckResult(
-            check_name="accounting", passed=not wrong, metadata={"wrong": dg.MetadataValue.json(wrong)}
-        )
     ]
 
 

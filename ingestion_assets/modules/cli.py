@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from ingestion_assets.modules.inventory import core_of, modules_of
+from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.modules.sites import create_site, get_site, list_sites, rotate_key
 from ingestion_assets.modules.webhook_addresses import ForbiddenAddressError, allowed_by, check_address
-from ingestion_assets.settings import load_settings
+from ingestion_assets.settings import load_flow_settings, load_settings
 from ingestion_assets.stores.postgres import engine
 from ingestion_assets.stores.sealing import sealer
 
@@ -30,7 +31,7 @@ def create(
     """Create a site and print its API key, which is shown this once."""
     if webhook is not None:
         try:
-            asyncio.run(check_address(webhook, allowed_by(load_settings())))
+            asyncio.run(check_address(webhook, allowed_by(load_flow_settings(ModulesSettings))))
         except ForbiddenAddressError as error:
             raise typer.BadParameter(str(error), param_hint="--webhook") from error
     with engine().begin() as connection:

@@ -23,6 +23,6 @@ _releases_schedule = dg.ScheduleDefinition(
     description="Asks for projects that are due: new ones at once, others every six hours.",
 )
 definitions = dg.Definitions.merge(
-    flow_definitions(MODULES, assets=ASSETS, audits=[all_sites_agree], apart=[drupal_releases]),
+    flow_definitions(MODULES, assets=ASSETS, audits=[all_sites_agree], not_in_job=[drupal_releases]),
     dg.Definitions(jobs=[_releases_job], schedules=[_releases_schedule]),
 )

@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ingestion_assets.modules.module_tables import REPORTED
 from ingestion_assets.modules.schema import ModuleInfo, ModuleSyncRequest
-from ingestion_assets.modules.tables import REPORTED
 from ingestion_assets.stores.postgres import copy_rows
 
 

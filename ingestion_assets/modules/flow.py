@@ -74,9 +74,17 @@ MODULES = Flow(
     read_inbox=read_inbox,
     compose=compose,
     tally=tally_by(_OUTCOMES),
+    settings="ingestion_assets.modules.settings:ModulesSettings",
     definitions="ingestion_assets.modules.definitions:definitions",
     http="ingestion_assets.modules.api:HTTP",
     work=("ingestion_assets.modules.feed", "ingestion_assets.modules.work"),
+    senders=(
+        Command(
+            name="drupal",
+            module="ingestion_assets.modules.send_drupal",
+            help="Send what is installed on a Drupal site.",
+        ),
+    ),
     commands=(
         Command(
             name="sites", module="ingestion_assets.modules.cli", help="Create, list and show Drupal sites."

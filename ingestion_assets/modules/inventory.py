@@ -7,9 +7,9 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from ingestion_assets.modules.module_tables import REPORTED, states, syncs
 from ingestion_assets.modules.schema import CORE
 from ingestion_assets.modules.security import STALE
-from ingestion_assets.modules.tables import REPORTED, states, syncs
 
 _WORD = f"""p.known, p.answered_at, p.error, {STALE} AS stale, a.status AS advice, a.needs_security_update, a.recommended,
            a.security_updates, a.reason"""

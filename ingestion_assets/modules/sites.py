@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from ingestion_assets.frontdoor.keys import create_key, revoke_key
-from ingestion_assets.modules.tables import sites
+from ingestion_assets.modules.module_tables import sites
 from ingestion_assets.modules.webhooks import new_secret
 from ingestion_assets.stores.sealing import Sealer
 

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from ingestion_assets.modules.differences import Counts, compare, forget_comparison, write_changes
+from ingestion_assets.modules.module_tables import sites, states, syncs
 from ingestion_assets.modules.schema import ModuleSyncRequest
-from ingestion_assets.modules.tables import sites, states, syncs
 
 SyncState = Literal["applied", "superseded", "held"]
 

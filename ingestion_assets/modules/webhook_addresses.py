@@ -10,8 +10,8 @@ import socket
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
+from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.public_addresses import Address, embedded, is_public
-from ingestion_assets.settings import Settings
 
 RESOLVE_S = 5.0
 
@@ -44,7 +44,7 @@ class Target:
     name: str
 
 
-def allowed_by(settings: Settings) -> Allowed:
+def allowed_by(settings: ModulesSettings) -> Allowed:
     """What the settings allow; `INGESTION_WEBHOOKS_ALLOWED` lists hosts and networks."""
     hosts: set[str] = set()
     networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []

@@ -18,6 +18,7 @@ from ingestion_assets.landing.tables import drops, leases
 from ingestion_assets.modules.attempts import note_accepted, note_failed
 from ingestion_assets.modules.differences import forget_comparison
 from ingestion_assets.modules.flow import NAME, REFUSED, UNJUDGED
+from ingestion_assets.modules.module_tables import sites, syncs
 from ingestion_assets.modules.schema import ModuleSyncRequest, RequestError, SyncResponse, decode_request
 from ingestion_assets.modules.security import Standing, judge_site, standing
 from ingestion_assets.modules.sync import (
@@ -28,7 +29,6 @@ from ingestion_assets.modules.sync import (
     apply_sync,
     replay_site,
 )
-from ingestion_assets.modules.tables import sites, syncs
 from ingestion_assets.modules.webhooks import announce
 
 # A commit that does not wait for the disk: the outcomes' commit, which comes later in the same log, does. Lost before that, the payload
@@ -80,7 +80,9 @@ class ModulesWork:
     def _work(self) -> Worked[Done]:
         if self._worked is None:
             self._worked = (
-                self._rebuild() if self.claim.rebuild else self._apply(self.claim.drops, self._alone)
+                self._rebuild()
+                if self.claim.rebuild
+                else self._apply(self.claim.drops, self._own_transaction)
             )
         return self._worked
 
@@ -140,7 +142,7 @@ class ModulesWork:
         return work_through(([ref] for ref in refs), apply, is_transient=self.is_transient)
 
     @contextmanager
-    def _alone(self) -> Iterator[sa.Connection]:
+    def _own_transaction(self) -> Iterator[sa.Connection]:
         with self.engine.begin() as connection:
             connection.execute(_NO_WAIT)
             yield connection

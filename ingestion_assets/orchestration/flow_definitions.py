@@ -15,17 +15,17 @@ def flow_definitions(
     *,
     assets: Sequence[Stage | dg.AssetsDefinition],
     audits: Sequence[dg.AssetChecksDefinition] = (),
-    apart: Sequence[dg.AssetsDefinition] = (),
+    not_in_job: Sequence[dg.AssetsDefinition] = (),
 ) -> dg.Definitions:
     """The flow's definitions. The stages among the `assets` are one step, in this order. `audits` are checks that read more than
-    one claim, `apart` those of `assets` that do not come from payloads; the flow's job leaves both out."""
+    one claim, `not_in_job` those of `assets` that do not come from payloads; the flow's job leaves both out."""
     stages = [one for one in assets if isinstance(one, Stage)]
     others = [one for one in assets if not isinstance(one, Stage)]
     return dg.Definitions.merge(
         dg.Definitions(
             assets=[claim_step(flow, stages), *others],
             asset_checks=audits,
-            jobs=[flow_job(flow, audits=audits, apart=apart)],
+            jobs=[flow_job(flow, audits=audits, not_in_job=not_in_job)],
             sensors=[flow_sensor(flow)],
         ),
         *([audit(flow, audits=audits)] if audits else []),

@@ -18,16 +18,16 @@ def flow_job(
     flow: Flow,
     *,
     audits: Sequence[dg.AssetChecksDefinition],
-    apart: Sequence[dg.AssetsDefinition] = (),
+    not_in_job: Sequence[dg.AssetsDefinition] = (),
 ) -> "UnresolvedAssetJobDefinition":
     """The job that materializes the flow's asset group; wake, sensor, backfills and people run the same one.
 
-    `audits` are the checks that read more than one claim, `apart` the assets that do not come from payloads; both have
+    `audits` are the checks that read more than one claim, `not_in_job` the assets that do not come from payloads; both have
     jobs of their own.
     """
     assets = dg.AssetSelection.groups(flow.name) - dg.AssetSelection.checks(*audits)
-    if apart:
-        assets -= dg.AssetSelection.assets(*apart)
+    if not_in_job:
+        assets -= dg.AssetSelection.assets(*not_in_job)
     return dg.define_asset_job(
         flow.name,
         selection=assets,

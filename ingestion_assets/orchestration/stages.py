@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ingestion_assets.orchestration.claiming import Working
 
 OWNERS = ["team:ingestion"]
+ACCOUNTING = "accounting"
+LISTED = 20  # of the payloads that a check finds wrong
 CLAIM = "_claim"  # how the names of the steps end that work through claims
 
 
@@ -146,11 +148,15 @@ class Stages(Generic[WorkT]):
         *,
         kinds: set[str],
         deps: Sequence[str],
-        check_specs: Sequence[dg.AssetCheckSpec],
-        check: "Callable[[list[DropOutcome]], Sequence[dg.AssetCheckResult]]",
+        accounting: str = "Every payload's result accounts for each of its records.",
+        accounts: "Callable[[DropOutcome], bool]",
         figures: "Callable[[list[DropOutcome]], Mapping[str, Any]]" = lambda _: {},
     ) -> Stage:
-        """The last stage: the claim ends, and clients get their answers. `figures` adds to its metadata."""
+        """The last stage: the claim ends, and clients get their answers.
+
+        Its check is called `accounting`: whether an outcome `accounts` for what was sent, as the sentence `accounting` says.
+        `figures` adds to its metadata.
+        """
 
         def write(run: "Working") -> dg.MaterializeResult:
             outcomes = self._work(run).outcomes()
@@ -162,16 +168,21 @@ class Stages(Generic[WorkT]):
                     **figures(outcomes),
                     **rejects_table(outcomes),
                 },
-                check_results=check(outcomes),
+                check_results=[_accounting(outcomes, accounts)],
             )
 
+        name = self.flow.assets[1]
         return self._stage(
-            self.flow.assets[1],
+            name,
             write,
             kinds=kinds,
             deps=deps,
             description=description,
-            check_specs=check_specs,
+            check_specs=[
+                dg.AssetCheckSpec(
+                    ACCOUNTING, asset=dg.AssetKey([self.flow.name, name]), description=accounting
+                )
+            ],
         )
 
     def _stage(
@@ -191,6 +202,18 @@ class Stages(Generic[WorkT]):
         if run.work is None:
             run.work = self.start(run)
         return run.work
+
+
+def _accounting(
+    outcomes: "Sequence[DropOutcome]", accounts: "Callable[[DropOutcome], bool]"
+) -> dg.AssetCheckResult:
+    """Whether all outcomes account for what was sent; those of payloads that failed as a whole have nothing to say."""
+    told = [one for one in outcomes if not one.unfinished and (one.result or not one.failed)]
+    wrong = [str(one.drop_id) for one in told if not accounts(one)]
+    listed = {"wrong": dg.MetadataValue.json(wrong[:LISTED])} if wrong else {}
+    return dg.AssetCheckResult(
+        check_name=ACCOUNTING, passed=not wrong, metadata={"payloads": len(outcomes), **listed}
+    )
 
 
 def claim_step(flow: Flow, stages: Sequence[Stage]) -> dg.AssetsDefinition:

@@ -122,8 +122,8 @@ ingestion_log = stages.ingestion_log(
     "What became of the submissions.",
     deps=["embeddings"],
     kinds=POSTGRES,
-    check_specs=checks.INGESTION_LOG,
-    check=checks.check_outcomes,
+    accounting="Every submission has a result or the reason why not.",
+    accounts=lambda outcome: bool(outcome.result),
 )
 STAGES = [queue, snapshots, code_graph, embeddings, ingestion_log]
 

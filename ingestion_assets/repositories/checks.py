@@ -9,15 +9,14 @@ import dagster as dg
 from ingestion_assets.repositories.flow import NAME
 
 if TYPE_CHECKING:
-    from ingestion_assets.landing.drops import DropOutcome
     from ingestion_assets.repositories.graphing import Graphed
     from ingestion_assets.repositories.sourcing import Sourced
     from ingestion_assets.repositories.work import Embedded
 
 MOST_UNRESOLVED = 0.07
 BY_LIMITS = ("over_limit", "too_large", "too_deep", "parse_timeout")
-_SNAPSHOTS, _GRAPH, _EMBEDDINGS, _LOG = (
-    dg.AssetKey([NAME, name]) for name in ("snapshots", "code_graph", "embeddings", "ingestion_log")
+_SNAPSHOTS, _GRAPH, _EMBEDDINGS = (
+    dg.AssetKey([NAME, name]) for name in ("snapshots", "code_graph", "embeddings")
 )
 _BLOCKING = {
     "accounting": "Every path of the tree has one row.",
@@ -48,11 +47,6 @@ EMBEDDINGS = [
         asset=_EMBEDDINGS,
         description="The trained part finds held-out links better than the stable part alone.",
     ),
-]
-INGESTION_LOG = [
-    dg.AssetCheckSpec(
-        "accounting", asset=_LOG, description="Every submission has a result or the reason why not."
-    )
 ]
 
 
@@ -89,13 +83,6 @@ def check_embeddings(embedded: Embedded | None) -> list[dg.AssetCheckResult]:
         ),
         _warning("training_helps", passed=helped),
     ]  # fmt: skip
-
-
-def check_outcomes(outcomes: list[DropOutcome]) -> list[dg.AssetCheckResult]:
-    """Of the receipts that are written."""
-    wrong = [str(one.drop_id) for one in outcomes if not (one.unfinished or one.result)]
-    metadata = {"wrong": dg.MetadataValue.json(wrong)}
-    return [dg.AssetCheckResult(check_name="accounting", passed=not wrong, metadata=metadata)]
 
 
 def _warning(name: str, *, passed: bool, **metadata: float) -> dg.AssetCheckResult:

@@ -1,7 +1,5 @@
 """The settings of repositories: `INGESTION_REPOSITORIES_<NAME>`."""
 
-from typing import cast
-
 from pydantic import Field, SecretStr
 
 from ingestion_assets.settings import FlowSettings, load_flow_settings
@@ -55,4 +53,4 @@ class RepositoriesSettings(FlowSettings, env_prefix="INGESTION_REPOSITORIES_"):
 
 def repositories_settings() -> RepositoriesSettings:
     """Those of this process, read once."""
-    return cast("RepositoriesSettings", load_flow_settings(RepositoriesSettings))
+    return load_flow_settings(RepositoriesSettings)

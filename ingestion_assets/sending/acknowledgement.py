@@ -33,12 +33,16 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The front door's own answer."""
+    """The front door's own answer; one of a payload that it keeps names the `receipt`.
+
+    `own` is false where something before the front door will not take what was sent.
+    """
 
     status: int
     body: Body
-    receipt: str | None = None
+    receipt: str = ""
     replayed: bool = False
+    own: bool = True
 
     @property
     def succeeded(self) -> bool:
@@ -67,7 +71,7 @@ def own_answer(heard: Heard, *, proof: Proof) -> Answer | None:
         if not proof(heard, body):
             return None
         replayed = heard.headers.get("idempotent-replayed", "").lower() == "true"
-        return Answer(heard.status, body, receipt_of(heard, body), replayed)
+        return Answer(heard.status, body, receipt_of(heard, body) or "", replayed)
     problem = media_type == "application/problem+json" and body.get("status") == heard.status
     return Answer(heard.status, body) if problem and isinstance(body.get("detail"), str) else None
 
@@ -98,20 +102,6 @@ def is_page(_heard: Heard, body: Body) -> bool:
     """Of a list."""
     items = body.get("items")
     return isinstance(items, list) and all(isinstance(item, dict) for item in items)
-
-
-def is_position(stream: str, channel: str) -> Proof:
-    """Of an answer that says how far a stream is durable, which is the receipt of its parts."""
-
-    def proof(_heard: Heard, body: Body) -> bool:
-        counts = (body.get(name) for name in ("lines", "bytes", "unfinished"))
-        return (
-            (body.get("stream"), body.get("channel")) == (stream, channel)
-            and all(isinstance(count, int) for count in counts)
-            and isinstance(body.get("totals"), dict)
-        )
-
-    return proof
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

@@ -1,10 +1,9 @@
 """Speaks HTTP with the front door: hands requests over until they are accepted, and asks for their outcome.
 
 Goes on through outages (refused connections, 429, 5xx and the like) with growing pauses; what the front door
-refuses for good comes back as `Refused`. What is its own word, `acknowledgement` says. Nothing here knows files.
+refuses for good comes back as well. What is its own word, `acknowledgement` says. Nothing here knows files.
 """
 
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -20,51 +19,20 @@ from ingestion_assets.sending.acknowledgement import (
     Proof,
     holds_receipt,
     is_page,
-    is_position,
     is_receipt,
     one_line,
     own_answer,
     retry_after_s,
 )
-from ingestion_assets.sending.requests import Body
+from ingestion_assets.sending.endings import AccessDeniedError, GaveUpError, StoppedError
 
 PASSING_STATUS = frozenset({408, 409, 425, 429, *range(500, 600)})
 DENIED_STATUS = frozenset({401, 403, 407})
 REFUSED_STATUS = frozenset({400, 413, 422})
 LONGEST_PAUSE_S = 30.0
+UNKNOWN_PATIENCE_S = 15.0  # what landed while the ledger was down is known only later
 LONGEST_ANSWER = 32 * 2**20
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-_KEY = re.compile(r"[!-~]+")
-
-
-class GaveUpError(Exception):
-    """The front door could not be reached, or did not accept, for as long as was to be tried."""
-
-
-class AccessDeniedError(Exception):
-    """The key is missing, wrong, or lacks the scope; or there is no front door at the address."""
-
-
-class StoppedError(Exception):
-    """The sender was asked to stop."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """The front door keeps the request. `body` is the receipt, or the result of one that is done."""
-
-    receipt: str
-    replayed: bool
-    body: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refused:
-    """The front door will never take this request as it is. `own` is false where something before it will not."""
-
-    status: int
-    detail: str
-    own: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +57,7 @@ class _UnavailableError(Exception):
 class Delivery:
     """A connection to one front door, for use from several threads.
 
-    `retry_for_s` bounds how long one request is tried (None: for ever); `on_outage` hears of each pause
+    `retry_for_s` bounds how long one request is tried; `on_outage` hears of each pause
     (reason and seconds) and of the end of an outage (None). Raises AccessDeniedError for a key or an address that
     cannot be used.
     """
@@ -99,14 +67,14 @@ class Delivery:
         *,
         url: str,
         key: str | None,
-        retry_for_s: float | None,
+        retry_for_s: float,
         stop: threading.Event,
         on_outage: Callable[[str | None, float], None],
         connections: int = 8,
     ) -> None:
         headers = {"User-Agent": "ingestion-send/1"}
         if key:
-            headers["X-API-Key"] = _sendable(key)
+            headers["X-API-Key"] = key
         try:
             address = httpx.URL(url)
             self._client = httpx.Client(
@@ -139,25 +107,16 @@ class Delivery:
         if self._stop.wait(seconds):
             raise StoppedError
 
-    def send(self, body: Body) -> Accepted | Refused:
-        """Post a batch until it is accepted or refused. Raises GaveUpError, AccessDeniedError, StoppedError."""
-        headers = body.headers | {"Idempotency-Key": body.key, "Prefer": "respond-async"}
-        return self.submit(
-            "/api/v1/ingest/batch", refusals=REFUSED_STATUS, headers=headers, content=body.content
-        )
+    def submit(self, path: str, *, refusals: frozenset[int], **request: Any) -> Answer:
+        """Post a payload until there is a receipt for it, or it is refused: with one of these statuses, or as too large.
 
-    def submit(self, path: str, *, refusals: frozenset[int], **request: Any) -> Accepted | Refused:
-        """Post a payload until there is a receipt for it, or it is refused with one of these statuses. Raises as `send`."""
-        answer = self._answer("POST", path, proof=holds_receipt, refusals=refusals, **request)
-        if isinstance(answer, Refused):
-            return answer
-        if answer.receipt is None:
-            return Refused(status=answer.status, detail=answer.detail)
-        return Accepted(receipt=answer.receipt, replayed=answer.replayed, body=answer.body)
+        Raises GaveUpError, AccessDeniedError, StoppedError.
+        """
+        return self._answer("POST", path, proof=holds_receipt, refusals=refusals, **request)
 
     def receipt(self, receipt_id: str, *, wait_s: float) -> ReceiptState:
         """The receipt as it stands after at most about `wait_s` seconds."""
-        answer = self._get(
+        answer = self.get(
             f"/api/v1/receipts/{receipt_id}",
             proof=is_receipt(receipt_id),
             headers={"Prefer": f"wait={max(1, round(wait_s))}"},
@@ -183,7 +142,7 @@ class Delivery:
         items: list[dict[str, Any]] = []
         cursor: dict[str, str] = {}
         while True:
-            answer = self._get(path, proof=is_page, params=params | cursor)
+            answer = self.get(path, proof=is_page, params=params | cursor)
             if not answer.succeeded:
                 raise LookupError(answer.detail)
             items.extend(answer.body["items"])
@@ -192,33 +151,18 @@ class Delivery:
                 return items
             cursor = {"cursor": following}
 
-    def stream_part(self, *, params: dict[str, str], content: bytes) -> Answer:
-        """Post a part of a stream of messages, zstd-compressed, until it is durable (202), out of place (409) or refused.
+    def get(self, path: str, *, proof: Proof, **request: Any) -> Answer:
+        """What is asked for, or that there is none (404). Raises as `submit`."""
+        return self.answer("GET", path, proof=proof, refusals=frozenset({404}), **request)
 
-        Raises GaveUpError, AccessDeniedError, StoppedError.
-        """
-        headers = {"Content-Type": "text/plain", "Content-Encoding": "zstd", "Prefer": "respond-async"}
-        answer = self._answer(
-            "POST", "/ingest/stream", params=params, headers=headers, content=content,
-            proof=is_position(params["stream"], params["channel"]), refusals=REFUSED_STATUS | {409},
-        )  # fmt: skip
-        if isinstance(answer, Refused):
+    def answer(self, method: str, path: str, **request: Any) -> Answer:
+        """The front door's own answer. Raises as `submit`."""
+        answer = self._answer(method, path, **request)
+        if not answer.own:
             raise AccessDeniedError(answer.detail)
         return answer
 
-    def stream_position(self, stream: str, *, channel: str) -> dict[str, Any] | None:
-        """How far a stream was acknowledged, None if nothing of it is known."""
-        proof = is_position(stream, channel)
-        answer = self._get(f"/ingest/stream/{stream}", params={"channel": channel}, proof=proof)
-        return answer.body if answer.succeeded else None
-
-    def _get(self, path: str, *, proof: Proof, **request: Any) -> Answer:
-        answer = self._answer("GET", path, proof=proof, refusals=frozenset({404}), **request)
-        if isinstance(answer, Refused):
-            raise AccessDeniedError(answer.detail)
-        return answer
-
-    def _answer(self, method: str, path: str, **request: Any) -> Answer | Refused:
+    def _answer(self, method: str, path: str, **request: Any) -> Answer:
         began = time.monotonic()
         paused = False
 
@@ -235,8 +179,7 @@ class Delivery:
             self._on_outage(str(error), state.upcoming_sleep)
 
         def exhausted(state: tenacity.RetryCallState) -> bool:
-            limit = self._retry_for_s
-            return limit is not None and time.monotonic() - began + state.upcoming_sleep > limit
+            return time.monotonic() - began + state.upcoming_sleep > self._retry_for_s
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_UnavailableError),
@@ -256,7 +199,7 @@ class Delivery:
 
     def _once(
         self, method: str, path: str, *, proof: Proof, refusals: frozenset[int], **request: Any
-    ) -> Answer | Refused:
+    ) -> Answer:
         if self._stop.is_set():
             raise StoppedError
         heard = self._heard(method, path, **request)
@@ -277,17 +220,17 @@ class Delivery:
             raise AccessDeniedError(f"{self._url} has no {path}; is this the address of the front door?")
         raise AccessDeniedError(f"{self._url} answers {answer.status}: {answer.detail}")
 
-    def _foreign(self, heard: Heard, *, size: int) -> Refused:
+    def _foreign(self, heard: Heard, *, size: int) -> Answer:
         """Somebody else's answer: a wrong address, or, once the front door has been found there, an outage.
 
-        What is too large for a proxy may go through in parts: that alone is `Refused`.
+        What is too large for a proxy may go through in parts: that alone comes back, as `own=False`.
         """
         if heard.status == 413:
-            return Refused(
-                status=413, own=False,
-                detail=f"something before the front door at {self._url} takes no request of {size:,} bytes (413); "
-                "nothing of it counts as sent. Let it take larger ones, or give another address with --url",
-            )  # fmt: skip
+            said = (
+                f"something before the front door at {self._url} takes no request of {size:,} bytes (413); "
+                "nothing of it counts as sent. Let it take larger ones, or give another address with --url"
+            )
+            return Answer(413, {"detail": said}, own=False)
         media_type = one_line(heard.headers.get("content-type", "no content").partition(";")[0], most=60)
         said = (
             f"{heard.status} with {media_type}, which is no answer of the front door: nothing counts as sent"
@@ -322,15 +265,3 @@ class Delivery:
         except httpx.RequestError as error:
             raise _UnavailableError(str(error) or type(error).__name__) from error
         return Heard(response.status_code, response.headers, bytes(content))
-
-
-def _sendable(key: str) -> str:
-    """The key, if a header can carry it; where not, the error tells the place and never the key."""
-    if _KEY.fullmatch(key):
-        return key
-    place = next(number for number, one in enumerate(key, 1) if not "!" <= one <= "~")
-    wrong = "a line end" if key[place - 1] in "\r\n" else "a character"
-    raise AccessDeniedError(
-        f"the API key holds {wrong} (at place {place} of {len(key)}) that no header can carry; "
-        "give the key alone, with --key or in INGESTION_API_KEY"
-    )

@@ -71,25 +71,18 @@ class OpenFile:
         return text
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """The file, open for reading. Raises OSError; NotAFileError at once for what might never have an end."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise NotAFileError(errno.EINVAL, f"is {kind_of(path)}, not a file", shown(path))
-    return open(descriptor, "rb", buffering=READ_BUFFER_BYTES)  # noqa: PTH123
+def open_regular(path: Path, *, pipes: bool = False) -> BinaryIO:
+    """The file, open for reading, or where `pipes` may be given one that somebody writes to (a shell's `<(…)`).
 
-
-def read_given(path: Path) -> bytes:
-    """All of a file, or of a pipe that somebody writes to (a shell's `<(…)`). Raises OSError for all else."""
+    Raises OSError; NotAFileError at once for what might never have an end.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     mode = os.fstat(descriptor).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISFIFO(mode)):
+    if not (stat.S_ISREG(mode) or (pipes and stat.S_ISFIFO(mode))):
         os.close(descriptor)
         raise NotAFileError(errno.EINVAL, f"is {kind_of(path)}, not a file", shown(path))
     os.set_blocking(descriptor, True)
-    with open(descriptor, "rb") as file:  # noqa: PTH123
-        return file.read()
+    return open(descriptor, "rb", buffering=READ_BUFFER_BYTES)  # noqa: PTH123
 
 
 def kind_of(path: Path) -> str:
@@ -116,13 +109,18 @@ def is_folder(path: Path) -> bool:
 def shown(path: Path | str) -> str:
     """A path as text: bytes that are no UTF-8, and characters that no line of text has, as escapes."""
     text = os.fsencode(path).decode("utf-8", errors="backslashreplace")
-    return (
-        text
-        if text.isprintable()
-        else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
-    )
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def reason_of(error: OSError) -> str:
     """Why a file cannot be read, without its name."""
     return error.strerror or str(error)
+
+
+def unusable(path: Path, error: Exception) -> str:
+    """Why a state file cannot be used, as a sentence."""
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (
+        f"the state file {shown(path)} cannot be used: {said}. What was sent and could not be noted is sent again, and "
+        "recognised, once it can be written; --state names another"
+    )

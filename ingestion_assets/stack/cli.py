@@ -146,7 +146,7 @@ def logs(
     ] = 20,
 ) -> None:
     """Show the ends of the programs' logs."""
-    from ingestion_assets.stack.logs import LogTail, last_lines  # noqa: PLC0415
+    from ingestion_assets.stack.program_logs import LogTail, last_lines  # noqa: PLC0415
 
     places = Places(_settings().home)
     known = {path.stem: path for path in sorted(places.logs.glob("*.log"))}
@@ -189,7 +189,7 @@ class _Screen:
 
 def _up_detached(places: Places) -> None:
     """Run `ingestion up` in a session of its own and return once it is ready, or exit with what it said."""
-    from ingestion_assets.stack.logs import last_lines  # noqa: PLC0415
+    from ingestion_assets.stack.program_logs import last_lines  # noqa: PLC0415
     from ingestion_assets.stack.ready_file import ready_stack  # noqa: PLC0415
 
     places.create()

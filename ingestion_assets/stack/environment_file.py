@@ -1,12 +1,28 @@
-"""`stack.env`: what a command needs to reach the running stack, as dotenv and as shell."""
+"""`stack.env`: what a command needs to reach the running stack; settings as variables, dotenv and shell."""
 
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import pydantic_core
 from dotenv import dotenv_values
+from pydantic import SecretStr
+from pydantic_settings import BaseSettings
 
 from ingestion_assets.stores.durable_files import write_private
+
+
+def as_environment(settings: BaseSettings) -> dict[str, str]:
+    """The variables of what is not left to the defaults."""
+    given = settings.model_dump(exclude_unset=True, exclude_none=True)
+    prefix = settings.model_config.get("env_prefix", "")
+    return {
+        f"{prefix}{name.upper()}": value.get_secret_value()
+        if isinstance(value, SecretStr)
+        else _as_text(value)
+        for name, value in given.items()
+    }
 
 
 def write_environment(path: Path, values: Mapping[str, str]) -> None:
@@ -27,3 +43,9 @@ def shell_exports(values: Mapping[str, str]) -> str:
 def _quoted(value: str) -> str:
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
+
+
+def _as_text(value: Any) -> str:
+    """As pydantic reads it from a variable: collections as JSON."""
+    plain = isinstance(value, list | tuple | set | frozenset | dict)
+    return pydantic_core.to_json(value).decode() if plain else str(value)

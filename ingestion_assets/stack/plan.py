@@ -4,14 +4,15 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
 from ingestion_assets.flows import installed, parts
-from ingestion_assets.settings import Settings, as_environment, load_flow_settings
+from ingestion_assets.settings import Settings, load_flow_settings
+from ingestion_assets.stack.environment_file import as_environment
 from ingestion_assets.stack.leftovers import MARK
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.program_secrets import withheld
@@ -30,6 +31,7 @@ CONFIGURATION = Path(__file__).parent
 """Folder of `dagster.yaml` and `workspace.yaml`."""
 
 PORT_NAMES = ("postgres", "mongodb", "valkey", "code_server")
+_DAGSTER_STOP_S = 4
 _EMBEDDED = {
     "postgres": ("postgres_url", embedded_postgres),
     "mongodb": ("mongodb_url", embedded_mongodb),
@@ -102,7 +104,7 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
     cores = os.cpu_count() or 1
 
     def python(
-        name: str, *arguments: str, threads: int = 1, group: Group = "dagster", stop_s: int = 4
+        name: str, *arguments: str, threads: int = 1, group: Group = "dagster", stop_s: int = _DAGSTER_STOP_S
     ) -> Program:
         return Program(
             name=name, group=group, folder=places.run, stop_s=stop_s,
@@ -112,7 +114,10 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
 
     def workers(queue: str, *, threads: int) -> Program:
         module = "ingestion_assets.orchestration.worker"
-        return python(f"worker-{queue}", module, "--queue", queue, "--drain", "2.5", threads=threads)
+        drain_s = settings.worker_drain_s
+        return python(
+            f"worker-{queue}", module, "--queue", queue, "--drain", str(drain_s), threads=threads, stop_s=math.ceil(drain_s) + 1
+        )  # fmt: skip
 
     programs = [
         python(
@@ -147,6 +152,16 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
     if settings.workers_gpu:
         programs.append(workers("gpu", threads=cores))
     return tuple(programs)
+
+
+def stop_order(programs: Iterable[Program]) -> tuple[tuple[Group, float], ...]:
+    """The groups, dependents first, with the seconds from the beginning of the stop for which each may hold up the next.
+
+    The front door may drain for longer, beside the others' stop; all is over before 15 s, unless runs get longer to end.
+    """
+    longest_s = max((program.stop_s for program in programs if program.group == "dagster"), default=0)
+    longer_s = max(0, longest_s - _DAGSTER_STOP_S)
+    return ("frontdoor", 5.5), ("dagster", 10.0 + longer_s), ("stores", 13.5 + longer_s)
 
 
 def _environment(

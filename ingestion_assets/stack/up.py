@@ -20,7 +20,6 @@ from ingestion_assets.stack.environment_file import write_environment
 from ingestion_assets.stack.failures import explained, log_end, not_yaml
 from ingestion_assets.stack.home_lock import locked
 from ingestion_assets.stack.leftovers import end_leftovers
-from ingestion_assets.stack.logs import LogRelay, last_lines
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.plan import (
     PORT_NAMES,
@@ -28,8 +27,10 @@ from ingestion_assets.stack.plan import (
     child_environment,
     install_dagster_configuration,
     plan_stack,
+    stop_order,
 )
 from ingestion_assets.stack.ports import choose_ports, require_free
+from ingestion_assets.stack.program_logs import LogRelay, last_lines
 from ingestion_assets.stack.program_secrets import withheld
 from ingestion_assets.stack.readiness import program_probes, store_probes
 from ingestion_assets.stack.ready_file import Show, announce
@@ -41,9 +42,6 @@ START_TIMEOUT_S = 180.0
 _LOOK_S = 0.1
 _WATCH_S = 1.0
 _STARTS_BEFORE_GIVING_UP = 3
-# Dependents first; with the seconds from the beginning of the stop for which a group may hold up the next.
-# The front door may drain for longer, beside the others' stop; all is over before 15 s.
-_STOP_ORDER: tuple[tuple[Group, float], ...] = (("frontdoor", 5.5), ("dagster", 10.0), ("stores", 13.5))
 
 
 class StackError(Exception):
@@ -166,18 +164,19 @@ class SupervisedStack:
     def stop(self) -> None:
         """Stop everything, dependents first; nothing is left running."""
         began = time.monotonic()
+        order = stop_order(self._plan.programs)
         self._show("stack", "stopping")
         for child in self._children:
             child.kill()
             child.wait()
         over = began
         try:
-            for group, seconds in _STOP_ORDER:
+            for group, seconds in order:
                 self._stop_group(group, until=began + seconds)
             self._supervisor.shutdown()
         except (OSError, RuntimeError):
             # Gone, not up yet, or stopping all by itself: systemd signals everybody.
-            over = began + _STOP_ORDER[-1][1]
+            over = began + order[-1][1]
             if self._process is not None:
                 self._process.terminate()
         if self._process is not None:

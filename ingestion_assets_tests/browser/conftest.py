@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from ingestion_assets.sending.synthetic import write_transcripts
+from ingestion_assets.samples.transcripts import write_transcripts
 from ingestion_assets_tests.browser.dagster_ui import DagsterUI
 from ingestion_assets_tests.browser.ledger import day_of, wait_until_done
 from ingestion_assets_tests.stacks import RunningStack

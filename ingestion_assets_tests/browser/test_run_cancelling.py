@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ingestion_assets.sending.synthetic import write_transcripts
+from ingestion_assets.samples.transcripts import write_transcripts
 from ingestion_assets_tests.browser.conftest import LINES, ingestion, send
 from ingestion_assets_tests.browser.dagster_ui import DagsterUI
 from ingestion_assets_tests.browser.ledger import (

@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from ingestion_assets.sending.synthetic import transcripts
+from ingestion_assets.samples.transcripts import transcripts
 from ingestion_assets_tests.conversations.oracle import expected
 from ingestion_assets_tests.conversations.stored import differences, tables
 from ingestion_assets_tests.faults.load import (
@@ -19,11 +19,12 @@ from ingestion_assets_tests.faults.load import (
     Single,
     Versions,
     some_key,
-    waits,
+    some_post,
 )
 from ingestion_assets_tests.faults.stores import rows
 from ingestion_assets_tests.stacks import RunningStack
 
+BATCH = "/api/v1/ingest/batch"
 SESSIONS = 4
 LINES = 20
 """Lines in one batch; a quarter of them come again in the next."""
@@ -54,22 +55,14 @@ class Conversations:
                 lines = transcript.lines[start : start + LINES]
                 self._lines += [(line, transcript.session_id) for line in lines]
                 body = json.dumps({"sessionId": transcript.session_id, "messages": lines}).encode()
-                made.append(
-                    Post(path="/api/v1/ingest/batch", key=some_key(rng), body=body, records=len(lines), waits=waits(rng))
-                )  # fmt: skip
+                made.append(some_post(rng, BATCH, body, records=len(lines)))
         again = [replace(one, key=some_key(rng)) for one in rng.sample(made, len(made) // 5)]
         return [*made, *again, *(self._versions(rng) for _ in range(max(1, count // 6)))]
 
     def single(self, rng: random.Random) -> Single:
         transcript, *_ = transcripts(sessions=1, lines=LINES, seed=rng.getrandbits(32))
         body = json.dumps({"sessionId": transcript.session_id, "messages": transcript.lines}).encode()
-        post = Post(
-            path="/api/v1/ingest/batch",
-            key=some_key(rng),
-            body=body,
-            records=len(transcript.lines),
-            waits=waits(rng),
-        )
+        post = some_post(rng, BATCH, body, records=len(transcript.lines))
         return Single(
             post=post,
             accepted=lambda: self._lines.extend((line, transcript.session_id) for line in transcript.lines),
@@ -87,16 +80,7 @@ class Conversations:
             for version in range(1, VERSIONS + 1)
         ]
         return Versions(
-            messages=[
-                Post(
-                    path="/api/v1/ingest/batch",
-                    key=some_key(rng),
-                    body=json.dumps(body).encode(),
-                    records=0,
-                    waits=waits(rng),
-                )
-                for body in bodies
-            ]
+            messages=[some_post(rng, BATCH, json.dumps(body).encode(), records=0) for body in bodies]
         )
 
     def records_in(self, result: Mapping[str, Any]) -> int:

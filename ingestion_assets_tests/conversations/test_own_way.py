@@ -32,7 +32,7 @@ def test_a_broken_line_of_a_file_spoils_no_other_and_goes_alone(
     assert batch.sessions == {"the-session"}
 
     broken, whole = (reject.record for reject in batch.rejects)
-    assert [CONVERSATIONS.alone(record) for record in (broken, whole)] == [True, False]
+    assert [CONVERSATIONS.redriven_alone(record) for record in (broken, whole)] == [True, False]
     corrected = whole.replace(b'"uuid"', b'"type":"mode","uuid"')
     redriven = [CONVERSATIONS.compose([record], drop.attributes) for record in (broken, corrected)]
     again = store_messages(drops=[landed_body(one.data) for one in redriven], **stores)

@@ -95,8 +95,8 @@ def test_a_part_that_was_rejected_is_sent_again_as_what_it_is(
         database, engine, landed([GOOD], todos=[todo(nested(150))], config={"config": {"x": nested(150)}, "userId": "u"})
     )  # fmt: skip
     records = [one.record for one in outcome.rejects]
-    assert [CONVERSATIONS.alone(record) for record in records] == [True, True]
-    assert not CONVERSATIONS.alone(
+    assert [CONVERSATIONS.redriven_alone(record) for record in records] == [True, True]
+    assert not CONVERSATIONS.redriven_alone(
         json.dumps({"config": {}, "messages": []}).encode()
     )  # a message, odd as it is
     bodies = [CONVERSATIONS.compose([record], {}) for record in records]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ingestion_assets.conversations.envelope import messages_in_batch
 from ingestion_assets.conversations.json_values import storable
-from ingestion_assets.conversations.preview import plain_text
+from ingestion_assets.conversations.message_text import plain_text
 from ingestion_assets.conversations.projects import UNKNOWN, project_of
 from ingestion_assets.conversations.records import (
     MAX_DEPTH,

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from pymongo.database import Database
 
-from ingestion_assets.conversations import facts_table, statistics_documents, statistics_sql
+from ingestion_assets.conversations import facts_table, project_sql, session_sql, statistics_documents
 from ingestion_assets.conversations.collections import NOT_REMOVED
 from ingestion_assets.conversations.ingestion_log import outcome_of, write_log
 from ingestion_assets.conversations.messages import store_messages
@@ -244,15 +244,15 @@ def crowded(engine: sa.Engine) -> Iterator[sa.Connection]:
 PROJECT = "8f14e45f-ceea-167a-5a36-dedd4bea2543"  # md5('7')
 STATEMENTS = [
     (facts_table.KNOWN, {"sessions": ["s1"] * 1000, "uuids": [f"u{n}" for n in range(1000)]}),
-    (statistics_sql.STALE_SESSIONS, {"limit": 500, "failed": []}),
-    (statistics_sql.SETTLE_SUMMARIES, {"ids": ["s7"]}),
-    (statistics_sql.FIND_FORKS, {"ids": ["s7"]}),
-    (statistics_sql.SESSION_TOTALS, {"ids": ["s7"]}),
-    (statistics_sql.STALE_PROJECTS, {}),
-    (statistics_sql.PROJECT_TOTALS, {"ids": [PROJECT]}),
-    (statistics_sql.FORK_CORRECTIONS, {"ids": [PROJECT]}),
-    (statistics_sql.COUNTER_CORRECTIONS, {"ids": [PROJECT]}),
-    (statistics_sql.CREATORS, {"ids": ["s1", "s2"]}),
+    (session_sql.STALE_SESSIONS, {"limit": 500, "failed": []}),
+    (session_sql.SETTLE_SUMMARIES, {"ids": ["s7"]}),
+    (session_sql.FIND_FORKS, {"ids": ["s7"]}),
+    (session_sql.SESSION_TOTALS, {"ids": ["s7"]}),
+    (project_sql.STALE_PROJECTS, {}),
+    (project_sql.PROJECT_TOTALS, {"ids": [PROJECT]}),
+    (project_sql.FORK_CORRECTIONS, {"ids": [PROJECT]}),
+    (project_sql.COUNTER_CORRECTIONS, {"ids": [PROJECT]}),
+    (session_sql.CREATORS, {"ids": ["s1", "s2"]}),
 ]
 
 

@@ -54,7 +54,7 @@ def exported() -> dict[str, set[str]]:
             open_rejects={("conversations", "message"): 1}, waiting_s={"conversations": 1.0},
             expected_wait_s={"conversations": 1.0},
         ),
-        flows=all_flows(),
+        flows=all_flows(), without_worker={},
     )  # fmt: skip
     metrics.show_dependencies({"postgresql": True})
     metrics.show_clock(0.0)

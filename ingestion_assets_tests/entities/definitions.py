@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ingestion_assets.entities.reading import SHIPPED, read_entities
+from ingestion_assets.entities.definition_files import SHIPPED, read_entities
 
 WORKSHOP_FOLDER = Path(__file__).parent / "workshop"
 TPCH = read_entities([SHIPPED])

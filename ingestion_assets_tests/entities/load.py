@@ -21,8 +21,7 @@ from ingestion_assets_tests.faults.load import (
     Single,
     Versions,
     retry_after,
-    some_key,
-    waits,
+    some_post,
 )
 from ingestion_assets_tests.faults.stores import rows
 from ingestion_assets_tests.stacks import RunningStack
@@ -176,10 +175,7 @@ class Messages:
         )
 
     def _post(self, rng: random.Random, endpoint: str, body: bytes) -> Post:
-        return Post(
-            path=f"/ingest/{endpoint}", key=some_key(rng), body=body, records=body.count(b"\n"), media_type=TEXT,
-            waits=waits(rng),
-        )  # fmt: skip
+        return some_post(rng, f"/ingest/{endpoint}", body, records=body.count(b"\n"), media_type=TEXT)
 
     def _body(self, rng: random.Random, *, orders: int) -> bytes:
         lines = [self._line(row) for row in _family(rng, self._keys, orders=orders)]

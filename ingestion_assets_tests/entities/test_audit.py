@@ -4,8 +4,8 @@ from typing import Any
 
 import psycopg
 
-from ingestion_assets.entities.audit import Audit, audit
-from ingestion_assets.entities.tables import foreign_key_name
+from ingestion_assets.entities.entity_tables import foreign_key_name
+from ingestion_assets.entities.row_audit import Audit, audit
 from ingestion_assets_tests.entities.conftest import landed, load_drops
 from ingestion_assets_tests.entities.definitions import TPCH
 

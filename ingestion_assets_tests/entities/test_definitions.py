@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ingestion_assets.entities.definition import json_schema
-from ingestion_assets.entities.reading import SHIPPED, FaultyDefinitionsError, read_entities
+from ingestion_assets.entities.definition_files import SHIPPED, FaultyDefinitionsError, read_entities
 from ingestion_assets_tests.entities.definitions import TPCH, WORKSHOP, WORKSHOP_FOLDER
 
 GOOD = """\

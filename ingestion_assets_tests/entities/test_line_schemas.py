@@ -1,4 +1,4 @@
-"""The lines of the entities in force in the API document."""
+"""The lines of the active entities in the API document."""
 
 import re
 

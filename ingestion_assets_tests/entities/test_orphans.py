@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ingestion_assets.entities.definition_files import read_entities
 from ingestion_assets.entities.entity_set import EntitySet
-from ingestion_assets.entities.reading import read_entities
 from ingestion_assets_tests.entities.conftest import landed, load_drops, rows
 from ingestion_assets_tests.entities.test_loading import accounted
 

@@ -32,7 +32,7 @@ def folder(stack: RunningStack) -> Iterator[Path]:
 
 def test_new_entity_is_a_file_on_a_running_stack(stack: RunningStack, folder: Path) -> None:
     shutil.copy(WORKSHOP_FOLDER / "site.yaml", folder)
-    wait_until(lambda: "Site" in health(stack)["entities"], seconds=30, what="the entity to be in force")
+    wait_until(lambda: "Site" in health(stack)["entities"], seconds=30, what="the entity to be active")
     answer = send(stack, SITE % 7)  # whether or not the UI knows of it yet
     assert answer.json()["id"] == {"country": "DE", "number": 7}, answer.text
     wait_until(lambda: "site" in assets(stack), seconds=60, what="the asset")
@@ -69,7 +69,7 @@ def test_faulty_file_takes_nothing_down(stack: RunningStack, folder: Path, text:
     checked = check(stack)
     assert checked.returncode == 1
     assert said in checked.stderr
-    assert "the last good definitions are in force: Customer, Product, Order" in checked.stderr
+    assert "the last good definitions are active: Customer, Product, Order" in checked.stderr
     assert send(stack, "C|1|n|a|3|p|-7.10|BUILDING|c").status_code == 200
     (folder / "wrong.yaml").unlink()
     wait_until(lambda: health(stack)["status"] == "healthy", seconds=30, what="all to be well again")

@@ -9,9 +9,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from ingestion_assets.entities.definition_files import read_entities
 from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.loaded import Counts, Fault, Loaded
-from ingestion_assets.entities.reading import read_entities
 from ingestion_assets.entities.results import outcome_of
 from ingestion_assets_tests.entities.conftest import landed, load_drops, rows
 from ingestion_assets_tests.entities.test_loading import accounted, part, totals

@@ -16,7 +16,7 @@ import pytest
 import uuid_utils
 import zstandard
 
-from ingestion_assets.entities.tables import column_type
+from ingestion_assets.entities.entity_tables import column_type
 from ingestion_assets_tests.entities.definitions import TPCH
 from ingestion_assets_tests.entities.tpch import (
     ORDER,

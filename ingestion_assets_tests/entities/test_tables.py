@@ -7,11 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from ingestion_assets.entities.agreement import ensure_tables
+from ingestion_assets.entities.definition_files import FaultyDefinitionsError, read_entities
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.entities.entity_tables import inspect
 from ingestion_assets.entities.evolution import IncompatibleTableError, widens
-from ingestion_assets.entities.reading import FaultyDefinitionsError, read_entities
-from ingestion_assets.entities.tables import inspect
+from ingestion_assets.entities.table_changes import ensure_tables
 from ingestion_assets_tests.entities.conftest import landed, load_drops, rows
 
 Define = Callable[..., EntitySet]

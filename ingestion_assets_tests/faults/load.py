@@ -18,6 +18,7 @@ SENDERS = 8
 WAITING_SHARE = 0.3
 """Share of the requests that wait for their outcome instead of asking for the receipt alone."""
 PAUSE_S = 0.1
+JSON = "application/json"
 REVISED_S = 0.5
 SINGLE_RETRY_S = 1.0
 
@@ -160,7 +161,7 @@ class Post:
     body: bytes
     records: int
     waits: bool
-    media_type: str = "application/json"
+    media_type: str = JSON
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     def request(self) -> dict[str, Any]:
@@ -175,6 +176,13 @@ class Post:
         request = self.request()
         answer = client.request("POST", request.pop("url"), **request)
         return [Acknowledged(receipt=answer.headers["X-Receipt-Id"], records=self.records)]
+
+
+def some_post(rng: random.Random, path: str, body: bytes, *, records: int, media_type: str = JSON) -> Post:
+    """A payload under a key that no other has; whether it waits for its outcome is left to chance."""
+    return Post(
+        path=path, key=some_key(rng), body=body, records=records, waits=waits(rng), media_type=media_type
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

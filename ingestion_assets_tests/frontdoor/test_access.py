@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from ingestion_assets.frontdoor.cli import app
 from ingestion_assets.frontdoor.keys import known_scopes
-from ingestion_assets.frontdoor.rejects import PAGE_BYTES
+from ingestion_assets.frontdoor.reject_endpoints import PAGE_BYTES
 from ingestion_assets.frontdoor.tokens import allows, is_well_formed, new_token, parse_scopes
 from ingestion_assets.landing.drops import Reject
 from ingestion_assets.settings import load_settings

@@ -1,11 +1,12 @@
 """Pausing, resuming, cancelling over HTTP; progress as Server-Sent Events and over a WebSocket, in order and from where one was."""
 
+import asyncio
 import json
 import socket
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -15,8 +16,10 @@ import sqlalchemy as sa
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from ingestion_assets.frontdoor.keys import create_key, find_keys, revoke_key
 from ingestion_assets.frontdoor.open_streams import OpenStreams
 from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.tokens import digest
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, Front, serving, settings_for
 from ingestion_assets_tests.frontdoor.long_payloads import LongRun, land, lane_of, no_runs
 from ingestion_assets_tests.servers import wait_until
@@ -179,20 +182,56 @@ def test_the_head_of_events_ends(client: httpx.Client, drop: UUID) -> None:
     assert (head.status_code, head.headers["content-type"]) == (200, "text/event-stream; charset=utf-8")
 
 
-def test_one_key_leaves_streams_to_the_others() -> None:
+async def _one_key_leaves_streams_to_the_others() -> None:
     streams = OpenStreams(most=8)
-    with streams.one_more("one"), streams.one_more("one"):
+    async with streams.one_more("one"), streams.one_more("one"):
         with pytest.raises(Problem) as refused:
             streams.check("one")
         assert refused.value.status == 429
-        with ExitStack() as others:
+        async with AsyncExitStack() as others:
             for number in range(6):
-                others.enter_context(streams.one_more(f"other {number}"))
+                await others.enter_async_context(streams.one_more(f"other {number}"))
             with pytest.raises(Problem) as refused:
                 streams.check("late")
             assert refused.value.status == 503
     assert streams.open == 0
     streams.check("one")
+
+
+def test_one_key_leaves_streams_to_the_others() -> None:
+    asyncio.run(_one_key_leaves_streams_to_the_others())
+
+
+def test_streams_end_with_their_api_key_alone(front: Front, drop: UUID) -> None:
+    revoked, remade, kept = (front.key("read") for _ in range(3))
+    names = {token: name_of(front, token) for token in (revoked, remade, kept)}
+    with (
+        front.client(revoked) as client,
+        following(client, drop) as events,
+        websocket(front, f"{RECEIPTS}/{drop}/events", additional_headers={"X-API-Key": remade}) as socket,
+        websocket(front, f"{RECEIPTS}/{drop}/events", additional_headers={"X-API-Key": kept}) as others,
+    ):
+        assert events.next()
+        message(socket)
+        message(others)
+        assert "ingestion_open_streams 3.0" in client.get("/metrics").text
+        with front.engine.begin() as connection:
+            revoke_key(connection, name_or_id=names[revoked])
+            revoke_key(connection, name_or_id=names[remade])
+            create_key(connection, name=names[remade], scopes=["read"])  # another one of the same name
+        assert events.next() is None
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=PATIENCE_S)
+        assert closed.value.rcvd
+        assert closed.value.rcvd.code == 1008
+        assert "revoked" in closed.value.rcvd.reason
+        assert "ingestion_open_streams 1.0" in front.client(None).get("/metrics").text
+        others.ping().wait(PATIENCE_S)
+
+
+def name_of(front: Front, token: str) -> str:
+    with front.engine.connect() as connection:
+        return find_keys(connection, [digest(token)])[digest(token)].name
 
 
 def test_a_websocket_says_the_same(front: Front, drop: UUID, run: LongRun) -> None:

@@ -32,7 +32,7 @@ from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.segments import encode, pack
 from ingestion_assets.landing.storage import segment_path
 from ingestion_assets.orchestration.dead_runs import give_back_dead_claims, lose_dead_dispatches
-from ingestion_assets.sending import synthetic
+from ingestion_assets.samples import transcripts as synthetic
 from ingestion_assets.stores import mongo
 from ingestion_assets.stores.postgres import async_engine, driver_url
 

@@ -25,7 +25,7 @@ from ingestion_assets.landing.channels import PROGRESS
 from ingestion_assets.landing.drops import DropOutcome, Receipt
 from ingestion_assets.landing.holding import let_go
 from ingestion_assets.landing.local_storage import LocalStorage
-from ingestion_assets.landing.progress import MOST_BYTES, ProgressWriter
+from ingestion_assets.landing.progress import MOST_BYTES, ProgressWriter, note_progress
 from ingestion_assets_tests.landing.ledger_for_tests import LANE, NOTES, accept_all, note, take
 
 GIVEN_BACK = {"error": {"code": "run_lost", "reason": "lost"}, "delay_s": 0, "max_attempts": 4}
@@ -76,6 +76,71 @@ def test_what_is_unfinished_goes_back_at_no_cost_and_its_lane_does_not_rest(
     assert [one.id for one in again.drops] == [drop]
     end(engine, again)
     assert receipt(engine, drop).state == "done"
+
+
+def tell(engine: sa.Engine, claim: claims.Claim, step: int) -> None:
+    with engine.begin() as connection:
+        note_progress(connection, claim.claim_id, {one.id: b'{"step": %d}' % step for one in claim.drops})
+
+
+def next_in_s(engine: sa.Engine) -> float:
+    """Seconds from its end until the drop may be taken again; then it may be, at once."""
+    with engine.begin() as connection:
+        wait_s = connection.scalar(
+            sa.text("""
+                SELECT greatest(0, extract(epoch FROM not_before - queued_at)) FROM ingestion.drops WHERE state = 'landed'
+            """)
+        )
+        connection.execute(sa.text("UPDATE ingestion.drops SET not_before = NULL"))
+    return round(float(wait_s or 0))
+
+
+def test_what_never_comes_on_is_taken_again_ever_later_until_it_does(engine: sa.Engine, drop: UUID) -> None:
+    waits = []
+    for number in range(9):
+        end(engine, take(engine, f"run {number}"), unfinished=True)
+        waits.append(next_in_s(engine))
+    assert waits == [0, 1, 3, 7, 15, 31, 60, 60, 60]
+    claim = take(engine, "comes on")
+    tell(engine, claim, 1)
+    end(engine, claim, unfinished=True)
+    assert next_in_s(engine) == 0
+    end(engine, take(engine, "stands still, for the first time"), unfinished=True)
+    assert next_in_s(engine) == 0
+    assert receipt(engine, drop).state == "landed"
+
+
+def lose(engine: sa.Engine, claim: claims.Claim) -> None:
+    """As a run whose process was killed."""
+    with engine.begin() as connection:
+        finishing.give_back(connection, claim.claim_id, transient=False, **GIVEN_BACK)
+        leases.release(connection, claim.run_id)
+
+
+def test_a_lost_run_that_came_on_costs_no_attempt_and_a_poisonous_payload_ends_all_the_same(
+    engine: sa.Engine, drop: UUID
+) -> None:
+    lose(engine, take(engine, "no step"))
+    assert attempts(engine) == 1
+    lost = 0
+    while receipt(engine, drop).state == "landed":
+        claim = take(engine, f"run {lost}")
+        tell(engine, claim, 1)
+        lose(engine, claim)
+        lost += 1
+        assert attempts(engine) == max(1, lost - finishing.MOST_NOT_COUNTED + 2)
+    assert lost == finishing.MOST_NOT_COUNTED - 1 + 3
+    assert receipt(engine, drop).state == "failed"
+
+
+def test_a_lost_run_of_several_payloads_is_an_attempt_of_each(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    accept_all(engine, storage, [note(), note(b"[2]")])
+    claim = take(engine, "run")
+    tell(engine, claim, 1)
+    lose(engine, claim)
+    assert attempts(engine) == 1
 
 
 def test_a_pause_reaches_the_run_holds_what_it_gives_back_and_a_resume_ends_it(

@@ -332,7 +332,7 @@ def test_a_redrive_made_twice_is_one_payload_and_what_must_go_alone_does(
     with engine.begin() as connection:
         rejects.insert_rejects(connection, {drop_id: "notes"}, [DropOutcome(drop_id, {}, rejects=bad)])
         chosen = rejects.list_rejects(connection, receipt=drop_id).items
-    flows = {"notes": replace(NOTES, alone=lambda record: record == b"!")}
+    flows = {"notes": replace(NOTES, redriven_alone=lambda record: record == b"!")}
 
     async def redriven(intake: Intake, chosen: list[rejects.StoredReject]) -> list[UUID]:
         return [one.receipt for one in await redriving.redrive(engine, intake, flows, chosen)]

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 import uuid_utils.compat
 
 from ingestion_assets.modules.inventory import modules_of
+from ingestion_assets.modules.module_tables import sites
 from ingestion_assets.modules.schema import ModuleSyncRequest
 from ingestion_assets.modules.sync import Incoming
-from ingestion_assets.modules.tables import sites
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

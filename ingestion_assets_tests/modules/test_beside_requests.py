@@ -15,10 +15,12 @@ from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from pydantic import ValidationError
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from ingestion_assets.modules import feed
 from ingestion_assets.modules.feed import Feed, Question, ask_all, due
+from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.modules.web.webhook_delivery import signed
 from ingestion_assets.modules.webhook_addresses import (
     Allowed,
@@ -28,7 +30,7 @@ from ingestion_assets.modules.webhook_addresses import (
     is_public,
 )
 from ingestion_assets.modules.webhooks import Call, announce, end, take_due
-from ingestion_assets.settings import Settings
+from ingestion_assets.settings import wrong_settings
 from ingestion_assets.stores.sealing import sealer
 from ingestion_assets_tests.modules.front import Front, serving
 from ingestion_assets_tests.modules.replay import body, make_site, module
@@ -168,7 +170,7 @@ def test_what_can_be_no_address_is_refused(url: str) -> None:
 
 
 def test_named_hosts_and_networks_may_be_called() -> None:
-    settings = Settings(_env_file=None, webhooks_allowed="localhost, 127.8.0.0/16,::1", home=Path())  # pyright: ignore[reportCallIssue]
+    settings = ModulesSettings(_env_file=None, webhooks_allowed="localhost, 127.8.0.0/16,::1")  # pyright: ignore[reportCallIssue]
     for url, may in (
         ("http://localhost/", True), ("http://127.8.1.1/", True), ("http://[::ffff:127.8.1.1]/", True), ("http://[::1]/", True),
         ("http://127.9.0.1/", False), ("http://10.0.0.1/", False),
@@ -180,7 +182,7 @@ def test_named_hosts_and_networks_may_be_called() -> None:
         else:
             assert may, url
     with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 network"):
-        Settings(_env_file=None, webhooks_allowed="10.0.0.0/99")  # pyright: ignore[reportCallIssue]
+        ModulesSettings(_env_file=None, webhooks_allowed="10.0.0.0/99")  # pyright: ignore[reportCallIssue]
 
 
 @pytest.mark.parametrize(
@@ -268,3 +270,13 @@ def test_the_feed_is_asked_conditionally_and_lives_without_it(engine: sa.Engine,
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM ingestion.module_releases")) == 3
         assert feed.state(connection).newest_answer == before
+
+
+def test_a_wrong_setting_of_the_flow_stops_the_start(fresh_postgres_url: str, tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValidationError) as wrong,
+        serving(home=tmp_path, postgres_url=fresh_postgres_url, sync_queue_threshold=-1),
+    ):
+        pass
+    told = wrong_settings(wrong.value)
+    assert told == "INGESTION_SYNC_QUEUE_THRESHOLD: Input should be greater than or equal to 0"

@@ -293,7 +293,7 @@ PLANNED_ASSETS = [
             _stages.raw_batches("The payloads.", kinds=set()),
             stored,
             _stages.ingestion_log(
-                "The outcomes.", kinds=set(), deps=["stored"], check_specs=[], check=lambda _outcomes: []
+                "The outcomes.", kinds=set(), deps=["stored"], accounts=lambda _outcome: True
             ),
         ],
     )

@@ -12,7 +12,7 @@ from ingestion_assets.flows import all_flows
 from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.inbox import Inboxes
 from ingestion_assets.landing.storage import open_storage
-from ingestion_assets.sending.synthetic import messages
+from ingestion_assets.samples.transcripts import messages
 from ingestion_assets.settings import load_settings
 from ingestion_assets_tests.orchestration.conftest import Runs
 from ingestion_assets_tests.servers import wait_until

@@ -10,7 +10,7 @@ import pytest
 
 from ingestion_assets.repositories import watching
 from ingestion_assets.repositories.settings import RepositoriesSettings
-from ingestion_assets.settings import load_flow_settings
+from ingestion_assets.settings import load_flow_settings, read_flow_settings
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.repositories import made_up
 from ingestion_assets_tests.repositories.made_up import vector
@@ -23,10 +23,10 @@ SECRET = "webhook-secret-of-the-test"
 @pytest.fixture
 def settings_of_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("INGESTION_REPOSITORIES_GITHUB_WEBHOOK_SECRET", SECRET)
-    load_flow_settings.cache_clear()
+    read_flow_settings.cache_clear()
     yield
     monkeypatch.undo()
-    load_flow_settings.cache_clear()
+    read_flow_settings.cache_clear()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ingestion_assets.repositories import jobs
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.work import RepositoryWork
-from ingestion_assets.settings import load_flow_settings
+from ingestion_assets.settings import read_flow_settings
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.repositories.git_repository import GitRepository
 from ingestion_assets_tests.repositories.runs import DirectRuns, Run
@@ -89,10 +89,10 @@ class Indexer:
 def folder_of_repositories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder whose repositories may be taken."""
     monkeypatch.setenv("INGESTION_REPOSITORIES_ROOTS", str(tmp_path))
-    load_flow_settings.cache_clear()
+    read_flow_settings.cache_clear()
     yield tmp_path
     monkeypatch.undo()
-    load_flow_settings.cache_clear()
+    read_flow_settings.cache_clear()
 
 
 @pytest.fixture

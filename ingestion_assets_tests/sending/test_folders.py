@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ingestion_assets.sending.claude_command import claude_folders
+from ingestion_assets.conversations.sending.cli import claude_folders
+from ingestion_assets.conversations.sending.sources import find_sources
 from ingestion_assets.sending.cli import app
 from ingestion_assets.sending.files import OpenFile, shown
-from ingestion_assets.sending.sources import find_sources
 from ingestion_assets_tests.sending.conftest import Run
 from ingestion_assets_tests.sending.peer import Peer
 

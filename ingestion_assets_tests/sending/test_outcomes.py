@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
+from ingestion_assets.conversations.sending.outcomes import settle
+from ingestion_assets.conversations.sending.state_file import OpenReceipt
 from ingestion_assets.sending.delivery import ReceiptState
-from ingestion_assets.sending.memory import OpenReceipt
-from ingestion_assets.sending.outcomes import settle
 
 PLACES = [("a", 1, 0), ("a", 2, 9), ("b", 1, 0)]
 CONFLICT = {"status": "duplicate", "code": "conflict", "reason": "another came first"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ingestion_assets.sending.sender import OPEN_REQUESTS
-from ingestion_assets.sending.synthetic import write_transcripts
+from ingestion_assets.conversations.sending.sender import OPEN_REQUESTS
+from ingestion_assets.samples.transcripts import write_transcripts
 from ingestion_assets_tests.sending.conftest import lines_of, uuids
 
 EXPECTED = {

@@ -6,8 +6,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingestion_assets.conversations.sending.slices import Mark, Record, read_slices
 from ingestion_assets.sending.files import OpenFile
-from ingestion_assets.sending.slices import Mark, Record, read_slices
 
 _OBJECT = st.dictionaries(st.text(max_size=4), st.text(max_size=12) | st.integers(), max_size=3)
 _LINE = st.one_of(

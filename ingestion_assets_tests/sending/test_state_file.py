@@ -9,8 +9,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
+from ingestion_assets.conversations.sending.state_file import Memory, OpenReceipt
 from ingestion_assets.sending.cli import app
-from ingestion_assets.sending.memory import Memory, OpenReceipt
 from ingestion_assets_tests.sending.test_outages import write_lines
 
 COMMAND = [sys.executable, "-c", "from ingestion_assets.sending.cli import app; app()"]

@@ -4,7 +4,7 @@ import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from ingestion_assets.sending.synthetic import messages, transcripts, write_transcripts
+from ingestion_assets.samples.transcripts import messages, transcripts, write_transcripts
 
 KINDS = {
     "assistant", "user", "system", "progress", "attachment", "summary", "file-history-snapshot",

@@ -4,17 +4,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
-from ingestion_assets.settings import Settings
+from ingestion_assets.settings import Settings, read_flow_settings, wrong_settings
 from ingestion_assets.stack.environment_file import read_environment, shell_exports, write_environment
-from ingestion_assets.stack.logs import LogTail
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.plan import (
     CONFIGURATION,
     StackPlan,
     install_dagster_configuration,
     plan_stack,
+    stop_order,
 )
+from ingestion_assets.stack.program_logs import LogTail
 from ingestion_assets.stack.supervision import configuration
 
 PORTS = {"postgres": 21001, "mongodb": 21002, "valkey": 21003, "code_server": 21004}
@@ -41,6 +43,21 @@ def test_a_given_url_is_used_and_its_server_not_started(tmp_path: Path) -> None:
     assert "worker-gpu" not in {program.name for program in plan.programs}
 
 
+@pytest.mark.parametrize(("drain_s", "over_s"), [(2.5, 13.5), (60.0, 70.5)])
+def test_the_stack_leaves_its_workers_the_time_that_their_runs_get(
+    tmp_path: Path, drain_s: float, over_s: float
+) -> None:
+    plan = _plan(tmp_path, worker_drain_s=drain_s)
+    workers = [program for program in plan.programs if program.name.startswith("worker-")]
+    assert len(workers) == 2
+    for worker in workers:
+        assert worker.command[worker.command.index("--drain") + 1] == str(drain_s)
+        assert worker.stop_s > drain_s
+    until = dict(stop_order(plan.programs))
+    assert until["dagster"] - until["frontdoor"] > max(worker.stop_s for worker in workers)
+    assert until["stores"] == over_s
+
+
 def test_the_address_of_our_own_server_is_not_taken_for_a_given_one(tmp_path: Path) -> None:
     own = _plan(tmp_path).environment["INGESTION_REDIS_URL"]
     assert "valkey" in {server.name for server in _plan(tmp_path, redis_url=own).servers}
@@ -55,7 +72,7 @@ def test_no_secret_is_written_into_the_supervisors_configuration(tmp_path: Path)
 
 
 def test_commands_find_the_settings_that_the_stack_was_given(tmp_path: Path) -> None:
-    given = {"landing_url": "s3://bucket", "secret_key": "k" * 32, "conversation_lanes": 4, "log_json": True}
+    given = {"landing_url": "s3://bucket", "secret_key": "k" * 32, "log_json": True}
     plan = _plan(tmp_path, **given, port=8123)
     write_environment(tmp_path / "stack.env", plan.environment)
     found = Settings(_env_file=tmp_path / "stack.env")  # pyright: ignore
@@ -64,6 +81,25 @@ def test_commands_find_the_settings_that_the_stack_was_given(tmp_path: Path) -> 
     assert found.secret_key.get_secret_value() == "k" * 32
     assert found.port == 8123
     assert "INGESTION_ENTITIES" not in plan.environment
+
+
+def test_the_settings_of_flows_reach_the_stack_under_their_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGESTION_CONVERSATION_LANES", "4")
+    read_flow_settings.cache_clear()
+    try:
+        assert _plan(tmp_path).environment["INGESTION_CONVERSATION_LANES"] == "4"
+        monkeypatch.setenv("INGESTION_CONVERSATION_LANES", "65")
+        read_flow_settings.cache_clear()
+        with pytest.raises(ValidationError) as wrong:
+            _plan(tmp_path)
+        assert wrong_settings(wrong.value) == (
+            "INGESTION_CONVERSATION_LANES: Input should be less than or equal to 64"
+        )
+    finally:
+        monkeypatch.undo()
+        read_flow_settings.cache_clear()
 
 
 @pytest.mark.parametrize("value", ["plain", "with 'quotes' and $HOME", 'back\\slash "x" #no comment', "ü%20"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from ingestion_assets.settings import FlowSettings, Settings, as_environment
-from ingestion_assets.stack.environment_file import write_environment
+from ingestion_assets.settings import FlowSettings, Settings
+from ingestion_assets.stack.environment_file import as_environment, write_environment
 from ingestion_assets.stack.leftovers import MARK
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.plan import PORT_NAMES, plan_stack

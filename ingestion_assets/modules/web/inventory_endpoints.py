@@ -11,8 +11,8 @@ from ingestion_assets.frontdoor.paging import NumberCursor, TextCursor, number_c
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.modules.inventory import history_of, modules_of
 from ingestion_assets.modules.web import views
-from ingestion_assets.modules.web.admission import site_to_read
 from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId
+from ingestion_assets.modules.web.site_admission import site_to_read
 
 router = APIRouter()
 

@@ -14,8 +14,8 @@ from ingestion_assets.modules.inventory import core_of, modules_of
 from ingestion_assets.modules.schema import CORE
 from ingestion_assets.modules.security import sites_of_release
 from ingestion_assets.modules.web import views
-from ingestion_assets.modules.web.admission import site_to_read
 from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId
+from ingestion_assets.modules.web.site_admission import site_to_read
 
 router = APIRouter()
 

@@ -14,11 +14,13 @@ from ingestion_assets.frontdoor.json_bodies import json_body
 from ingestion_assets.frontdoor.openapi import keyed_errors, schema_of, takes
 from ingestion_assets.frontdoor.paging import NumberCursor, number_cursor, page
 from ingestion_assets.frontdoor.problems import Problem, error_item
+from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.modules.sites import create_site, list_sites, set_active
 from ingestion_assets.modules.web import views
-from ingestion_assets.modules.web.admission import no_site, site_to_read
 from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId
+from ingestion_assets.modules.web.site_admission import no_site, site_to_read
 from ingestion_assets.modules.webhook_addresses import ForbiddenAddressError, allowed_by, check_address
+from ingestion_assets.settings import load_flow_settings
 from ingestion_assets.stores.sealing import sealer
 
 router = APIRouter()
@@ -69,7 +71,7 @@ async def create(request: Request) -> Response:
     site = await json_body(request, NewSiteRequest)
     if site.webhook_url is not None:
         try:
-            await check_address(site.webhook_url, allowed_by(door.settings))
+            await check_address(site.webhook_url, allowed_by(load_flow_settings(ModulesSettings)))
         except ForbiddenAddressError as error:
             item = error_item("body", "webhook_url", msg=str(error), type="webhook_url")
             raise Problem(422, f"The webhook is not valid: {error}.", errors=[item]) from error

@@ -32,11 +32,13 @@ from ingestion_assets.modules.attempts import attempts_of
 from ingestion_assets.modules.flow import NAME, site_drop
 from ingestion_assets.modules.inventory import inventory_before, syncs_of
 from ingestion_assets.modules.schema import ModuleSyncRequest, RequestError, SyncResponse, decode_request
+from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.modules.sites import scope
 from ingestion_assets.modules.web import views
-from ingestion_assets.modules.web.admission import admission, existing_site, site_to_read
 from ingestion_assets.modules.web.audit import audited
 from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId, SyncId
+from ingestion_assets.modules.web.site_admission import admission, existing_site, site_to_read
+from ingestion_assets.settings import load_flow_settings
 
 router = APIRouter()
 
@@ -90,7 +92,10 @@ async def sync(
             )  # fmt: skip
 
         response = await take(
-            request, arrival, make_drop=make_drop, at_once_above=door.settings.sync_queue_threshold
+            request,
+            arrival,
+            make_drop=make_drop,
+            at_once_above=load_flow_settings(ModulesSettings).sync_queue_threshold,
         )
         attempted.answered(response)
         return response

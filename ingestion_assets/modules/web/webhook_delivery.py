@@ -14,8 +14,10 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.modules.webhook_addresses import Allowed, ForbiddenAddressError, allowed_by, resolved
 from ingestion_assets.modules.webhooks import PREFIX, Call, end, take_due
+from ingestion_assets.settings import load_flow_settings
 from ingestion_assets.stores.sealing import Sealer, SealError, sealer
 
 POLL_S = 1.0
@@ -27,7 +29,7 @@ log = structlog.get_logger(__name__)
 async def send_webhooks(door: FrontDoor) -> None:
     """Send until cancelled; what is cut off is sent again later."""
     loop = asyncio.get_running_loop()
-    allowed = allowed_by(door.settings)
+    allowed = allowed_by(load_flow_settings(ModulesSettings))
     while True:
         try:
             calls = await loop.run_in_executor(door.threads, take_due, door.engine)
