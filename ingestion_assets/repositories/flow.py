@@ -61,6 +61,7 @@ REPOSITORIES = Flow(
     ),
     settings="ingestion_assets.repositories.settings:RepositoriesSettings",
     migrations="ingestion_assets.repositories:migrations",
+    shown_by=("repos", "demo"),
     commands=(
         Command(
             name="repos",
