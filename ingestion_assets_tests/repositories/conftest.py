@@ -1,7 +1,9 @@
-"""A migrated database with the flow's own tables, and a front door on it."""
+"""A migrated database with the flow's own tables, a front door on it, and repositories that mean harm."""
 
+import subprocess
 from collections.abc import Iterator
 from importlib.resources import as_file, files
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -38,3 +40,14 @@ def front(postgres_with_tables: str, tmp_path_factory: pytest.TempPathFactory) -
     with serving(settings) as running:
         running.runs.paused.set()
         yield running
+
+
+@pytest.fixture(scope="session")
+def hostile(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of hostile and odd repositories."""
+    script = shared_data / "repositories" / "make_hostile.sh"
+    if not script.is_file():
+        pytest.skip(f"no hostile repositories: {script} is not there")
+    folder = tmp_path_factory.mktemp("hostile")
+    subprocess.run(["/bin/bash", str(script), str(folder), "big"], check=True, capture_output=True)
+    return folder

@@ -1,7 +1,6 @@
 """Hostile and odd repositories, served over HTTP: each ends as expected, in time, with nothing left and nothing fetched later."""
 
 import resource
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -48,16 +47,6 @@ EXPECTED: dict[str, dict[str, int] | str] = {
     "big-blob": {"python": 1, "too_large": 1},
     "many-files": {"python": 20_000, "over_limit": 80_000},
 }
-
-
-@pytest.fixture(scope="module")
-def hostile(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    script = shared_data / "repositories" / "make_hostile.sh"
-    if not script.is_file():
-        pytest.skip(f"no hostile repositories: {script} is not there")
-    folder = tmp_path_factory.mktemp("hostile")
-    subprocess.run(["/bin/bash", str(script), str(folder), "big"], check=True, capture_output=True)
-    return folder
 
 
 @pytest.fixture(scope="module")
