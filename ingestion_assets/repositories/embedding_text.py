@@ -12,6 +12,7 @@ from ingestion_assets.repositories.indexing import Indexing, StoppedError
 from ingestion_assets.repositories.key_patterns import may_hold_secret
 from ingestion_assets.repositories.parsing import Chunk
 from ingestion_assets.repositories.sourcing import Sourced
+from ingestion_assets.repositories.text_model import text_model
 from ingestion_assets.repositories.trees import read
 
 AT_ONCE = 128  # chunks: what a kill in the middle costs
@@ -45,7 +46,7 @@ def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEm
     total = sum(map(len, missing.values()))
     done = withheld = 0
     if total:
-        model = text.TextModel.load(indexing.settings.text_model)
+        model = text_model(indexing.settings.text_model)
         for batch in _batches(sourced, wanted, missing):
             indexing.go_on()
             try:

@@ -86,8 +86,8 @@ def _answer_all() -> None:
 
 def _answer_one() -> bool:
     """Answer the oldest question that nobody is at; whether there was one."""
-    from ingestion_assets.embedding.text import TextModel  # noqa: PLC0415 - heavy, and not needed before somebody asks
-    from ingestion_assets.repositories.snapshots import as_halfvec  # noqa: PLC0415
+    from ingestion_assets.repositories.snapshots import as_halfvec  # noqa: PLC0415 - with what front doors do without
+    from ingestion_assets.repositories.text_model import text_model  # noqa: PLC0415
     from ingestion_assets.repositories.work import text_space  # noqa: PLC0415
 
     settings = repositories_settings()
@@ -95,7 +95,7 @@ def _answer_one() -> bool:
         question = connection.execute(_TAKE, {"kept_s": KEPT_S}).one_or_none()
         if question is None:
             return False
-        vector = TextModel.load(settings.text_model).encode([question.text])[0]
+        vector = text_model(settings.text_model).encode([question.text])[0]
         connection.execute(
             _TELL, {"id": question.id, "vector": as_halfvec(vector), "space": text_space(settings)}
         )
