@@ -153,6 +153,11 @@ class Settings(BaseSettings):
         le=300,
         description="Seconds after the start of a run before its lane gets the next one, while nobody waits for an outcome and little has gathered: every run costs disk. 0: at once.",
     )
+    passed_checks_every_s: float = Field(
+        60.0,
+        ge=0,
+        description="Seconds within which Dagster stores once that a check passes, of runs that the ledger asked for; that one fails is stored each time, and of a run started by hand everything. 0: each time.",
+    )
     run_stalled_s: float = Field(
         300.0,
         gt=0,

@@ -2,14 +2,16 @@
 
 A run of seven steps said 57 things of 1 to 3 kB each: 74 kB in PostgreSQL, 6 GB a day at a run a second. What the ledger's own
 runs say beside that is not kept: that a step yielded what its materialization or check says again, that resources were made, which
-process it was; once it has succeeded, what it had planned. What a person's run says is kept whole.
+process it was; once it has succeeded, what it had planned; and that a check has passed that did so within the last minute, and has
+not failed since. What a person's run says is kept whole.
 """
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dagster import DagsterEventType, EventLogEntry
+from dagster import AssetCheckKey, DagsterEventType, EventLogEntry
 
 from ingestion_assets.orchestration.stages import CLAIM
 
@@ -55,6 +57,38 @@ def is_kept(entry: EventLogEntry) -> bool:
     return kind not in _NEVER and not (
         kind == DagsterEventType.ENGINE_EVENT and event.engine_event_data.error is None
     )
+
+
+class PassedChecks:
+    """The checks whose passing this process has stored of late."""
+
+    def __init__(self, *, again_after_s: float) -> None:
+        self._again_after_s = again_after_s
+        self._stored_at: dict[AssetCheckKey, float] = {}
+        self._run_id: str | None = None
+
+    def are_known(self, entry: EventLogEntry, *, failed: Callable[[], bool]) -> bool:
+        """Whether `entry` says no more than that a check passes again. `failed()`, asked once a run, says whether any process has
+        stored since it was asked last that a check failed: then all is news."""
+        event = entry.dagster_event
+        if event is None or event.event_type != DagsterEventType.ASSET_CHECK_EVALUATION:
+            return False
+        if _at_work is None or entry.run_id != _at_work or not self._again_after_s:
+            return False
+        if self._run_id != _at_work:
+            self._run_id = _at_work
+            if failed():
+                self._stored_at.clear()
+        check = event.asset_check_evaluation_data
+        now = time.monotonic()
+        if not check.passed:
+            self._stored_at.pop(check.asset_check_key, None)
+            return False
+        stored_at = self._stored_at.get(check.asset_check_key)
+        if stored_at is not None and now - stored_at < self._again_after_s:
+            return True
+        self._stored_at[check.asset_check_key] = now
+        return False
 
 
 def has_come_true(entry: EventLogEntry) -> bool:

@@ -7,7 +7,7 @@ definitions are validated on a machine without a stack, they only fail when they
 import os
 import weakref
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ from ingestion_assets.orchestration.dagster_internals import (
     SqlEventLogStorageTable,
     create_engine,
 )
-from ingestion_assets.orchestration.kept_events import compact, has_come_true, is_kept
+from ingestion_assets.orchestration.kept_events import PassedChecks, compact, has_come_true, is_kept
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import KEEPALIVE, driver_url
 
@@ -30,6 +30,10 @@ CONNECT_TIMEOUT_S = 5
 
 _FORGET_PLANS = sa.text(
     "DELETE FROM event_logs WHERE run_id = :run_id AND dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED'"
+)
+_NEWEST_CHECKS = sa.text(
+    "SELECT (SELECT max(id) FROM asset_check_executions) AS newest, EXISTS ("
+    "SELECT FROM asset_check_executions WHERE id > :seen AND execution_status = 'FAILED') AS failed"
 )
 
 CONFIG = {
@@ -194,9 +198,22 @@ class PooledPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
     has_asset_key_col = _asked_once("has_asset_key_col")
     _has_asset_key_col_on_connection = _asked_once("_has_asset_key_col_on_connection")
 
+    _newest_check: int | None = None
+
+    @cached_property
+    def _passed(self) -> PassedChecks:
+        return PassedChecks(again_after_s=load_settings().passed_checks_every_s)
+
+    def _have_checks_failed(self) -> bool:
+        """Whether a check has failed, in whatever run, since this was asked the last time; not where it never was."""
+        with self._connect() as connection:
+            row = connection.execute(_NEWEST_CHECKS, {"seen": self._newest_check}).one()
+        self._newest_check = row.newest
+        return row.failed
+
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event that is to be kept."""
-        if is_kept(event):
+        if is_kept(event) and not self._passed.are_known(event, failed=self._have_checks_failed):
             super().store_event(event)
         if has_come_true(event):
             with self._connect() as connection:

@@ -14,13 +14,13 @@ from ingestion_assets_tests.servers import wait_until
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_queue_without_workers_is_named_once_a_payload_waits_for_it(
-    tmp_path: Path, postgres_url: str, workers: int
+    tmp_path: Path, fresh_postgres_url: str, workers: int
 ) -> None:
     chosen = {
         "INGESTION_FLOWS": "ingestion_assets_tests.frontdoor.gpu_flow",
         "INGESTION_WORKERS_GPU": str(workers),
     }
-    with process(home=tmp_path / "home", postgres_url=postgres_url, **chosen) as (_, url):
+    with process(home=tmp_path / "home", postgres_url=fresh_postgres_url, **chosen) as (_, url):
 
         def backlog() -> dict:
             return httpx.get(f"{url}/health").json()["backlog"]
@@ -28,7 +28,7 @@ def test_a_queue_without_workers_is_named_once_a_payload_waits_for_it(
         before = backlog()
         if workers == 0 and not before["landed"]:
             assert before["without_worker"] == []
-        accept_all(engine(postgres_url), LocalStorage(tmp_path / "landing"), [note()])
+        accept_all(engine(fresh_postgres_url), LocalStorage(tmp_path / "landing"), [note()])
         wait_until(
             lambda: (backlog()["landed"] or 0) > (before["landed"] or 0), seconds=20, what="the payload"
         )

@@ -1,6 +1,8 @@
 """Of a run of the ledger little is kept, but all that assets, partitions, checks and failures are shown from."""
 
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -8,6 +10,7 @@ import sqlalchemy as sa
 from dagster import DagsterEventType as Kind
 from dagster._core.execution.plan.handle import StepHandle
 from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._core.instance import InstanceRef
 from dagster._serdes import deserialize_value, serialize_value
 
 from ingestion_assets.landing import dispatch
@@ -22,6 +25,13 @@ CHECK = dg.AssetCheckKey(STORED, "as_planned")
 
 
 pytestmark = pytest.mark.usefixtures("stores_of_the_process")
+
+
+@pytest.fixture
+def runs(dagster_home: Path, tmp_path: Path) -> Iterator[Runs]:
+    """Runs of a process that has stored nothing yet."""
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(dagster_home))) as instance:
+        yield Runs(instance=instance, folder=tmp_path)
 
 
 def _run(runs: Runs, engine: sa.Engine, *, dispatched: bool, plan: str = "") -> str:
@@ -51,10 +61,10 @@ def test_a_dispatched_run_keeps_what_the_ui_shows(runs: Runs, engine: sa.Engine)
     run_id = _run(runs, engine, dispatched=True)
     assert runs.status(run_id) == dg.DagsterRunStatus.SUCCESS
     assert _kinds(runs, run_id) == {
-        Kind.RUN_START: 1, Kind.STEP_START: 1, Kind.ASSET_MATERIALIZATION: 3, Kind.ASSET_CHECK_EVALUATION: 1,
+        Kind.RUN_START: 1, Kind.STEP_START: 1, Kind.ASSET_MATERIALIZATION: 3, Kind.ASSET_CHECK_EVALUATION: 2,
         Kind.STEP_SUCCESS: 1, Kind.RUN_SUCCESS: 1,
     }  # fmt: skip
-    assert _kinds(runs, by_hand)[Kind.STEP_OUTPUT] == 4
+    assert _kinds(runs, by_hand)[Kind.STEP_OUTPUT] == 5
     assert _bytes(engine, run_id) < 0.65 * _bytes(engine, by_hand)
     materialized = runs.instance.get_latest_materialization_event(dg.AssetKey(["planned", "raw_batches"]))
     assert materialized is not None
@@ -80,10 +90,35 @@ def test_what_is_stored_of_an_event_reads_as_the_whole(runs: Runs, engine: sa.En
 def test_a_check_of_a_run_is_one_row_that_says_how_it_went(runs: Runs, engine: sa.Engine) -> None:
     run_id = _run(runs, engine, dispatched=True)
     with engine.connect() as connection:
-        query = sa.text("SELECT execution_status FROM public.asset_check_executions WHERE run_id = :run_id")
+        query = sa.text(
+            "SELECT execution_status FROM public.asset_check_executions WHERE run_id = :run_id AND check_name = 'as_planned'"
+        )
         assert connection.scalars(query, {"run_id": run_id}).all() == ["SUCCEEDED"]
     latest = runs.instance.event_log_storage.get_latest_asset_check_execution_by_key([CHECK])[CHECK]
     assert latest.run_id == run_id
+
+
+def test_that_a_check_passes_is_stored_once_a_minute_and_after_a_failure(
+    runs: Runs, engine: sa.Engine, dagster_home: Path, tmp_path: Path
+) -> None:
+    def stored(run_id: str) -> list[str]:
+        query = "SELECT execution_status FROM public.asset_check_executions WHERE run_id = :run_id AND check_name = 'as_planned'"
+        with engine.connect() as connection:
+            return list(connection.scalars(sa.text(query), {"run_id": run_id}))
+
+    passes = ["SUCCEEDED"]
+    assert stored(_run(runs, engine, dispatched=True)) == passes
+    assert stored(_run(runs, engine, dispatched=True)) == []
+    by_hand = _run(runs, engine, dispatched=False)
+    assert stored(by_hand) == passes
+    assert _kinds(runs, by_hand)[Kind.ASSET_CHECK_EVALUATION] == 2
+    assert stored(_run(runs, engine, dispatched=True, plan="fail the check")) == ["FAILED"]
+    assert stored(_run(runs, engine, dispatched=True)) == passes, "it passes again"
+    assert stored(_run(runs, engine, dispatched=True)) == []
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(dagster_home))) as instance:
+        another = Runs(instance=instance, folder=tmp_path)  # as another process has it
+        assert stored(_run(another, engine, dispatched=True, plan="fail the check")) == ["FAILED"]
+    assert stored(_run(runs, engine, dispatched=True)) == passes, "it has failed in another process meanwhile"
 
 
 def test_a_run_that_failed_can_be_executed_again_from_there(runs: Runs, engine: sa.Engine) -> None:
