@@ -7,10 +7,10 @@ from typing import Any
 from ingestion_assets.embedding import text
 from ingestion_assets.repositories import contents
 from ingestion_assets.repositories.contents import Content
+from ingestion_assets.repositories.facts import Chunk
 from ingestion_assets.repositories.graphing import Graphed
 from ingestion_assets.repositories.indexing import Indexing, StoppedError
 from ingestion_assets.repositories.key_patterns import may_hold_secret
-from ingestion_assets.repositories.parsing import Chunk
 from ingestion_assets.repositories.sourcing import Sourced
 from ingestion_assets.repositories.text_model import text_model
 from ingestion_assets.repositories.trees import read
@@ -82,7 +82,7 @@ def _batches(
         if numbers:
             languages.setdefault(content.blob, []).append(content.language)
     batch: list[_Wanted] = []
-    for blob, data in read(sourced.clone, list(languages)):
+    for blob, data in read(sourced.cloned(), list(languages)):
         for language in languages[blob]:
             content = Content(blob, language)
             for number in missing[content]:

@@ -5,12 +5,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from ingestion_assets.repositories import contents, snapshots
 from ingestion_assets.repositories.contents import Content
+from ingestion_assets.repositories.facts import Parsed, Source
 from ingestion_assets.repositories.files import FileState
 from ingestion_assets.repositories.graph import CodeGraph, build, manifest
 from ingestion_assets.repositories.indexing import Indexing
-from ingestion_assets.repositories.parsing import VERSION, Parsed, Source, parse_all
+from ingestion_assets.repositories.parsing import VERSION, parse_all
 from ingestion_assets.repositories.paths import stored
 from ingestion_assets.repositories.sourcing import Sourced
 from ingestion_assets.repositories.trees import read
@@ -58,7 +61,7 @@ def _parse(indexing: Indexing, sourced: Sourced) -> dict[bytes, Parsed]:
 
     def note(content: Content, one: Parsed) -> None:
         for file in by_content[content]:
-            parsed[file.path] = replace(one, path=file.path)
+            parsed[file.path] = msgspec.structs.replace(one, path=file.path)
         indexing.watch.note(len(parsed), total)
 
     total = sum(map(len, by_content.values()))
@@ -73,7 +76,7 @@ def _parse(indexing: Indexing, sourced: Sourced) -> dict[bytes, Parsed]:
         content = Content(one.blob, one.language)
         note(content, one)
         if one.error is None:
-            fresh[content] = replace(one, path=b"").to_bytes()  # of the content alone
+            fresh[content] = msgspec.structs.replace(one, path=b"").to_bytes()  # of the content alone
         if len(fresh) >= KEEP_AT_ONCE:
             _keep(indexing, fresh)
         indexing.go_on()
@@ -88,7 +91,7 @@ def _sources(
     languages: dict[bytes, list[str]] = {}
     for content in missing:
         languages.setdefault(content.blob, []).append(content.language)
-    for blob, data in read(sourced.clone, list(languages)):
+    for blob, data in read(sourced.cloned(), list(languages)):
         for language in languages[blob]:
             yield Source(by_content[Content(blob, language)][0].path, blob, language, data)
 
@@ -126,7 +129,7 @@ def _manifests(sourced: Sourced) -> dict[bytes, bytes]:
             "over_limit",
         }:
             wanted.setdefault(file.blob, []).append(file.path)
-    return {path: data for blob, data in read(sourced.clone, list(wanted)) for path in wanted[blob]}
+    return {path: data for blob, data in read(sourced.cloned(), list(wanted)) for path in wanted[blob]}
 
 
 def _symbols(parsed: Mapping[bytes, Parsed]) -> Iterator[tuple[Any, ...]]:

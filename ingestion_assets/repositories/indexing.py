@@ -54,7 +54,8 @@ class Indexing:
         return {"max_files": self.settings.max_files, "max_file_bytes": self.settings.max_file_bytes}
 
     @property
-    def limits(self) -> Any:
+    def limits(self) -> RepositoriesSettings:
+        """What git and the parsers may take."""
         return self.settings
 
     def git(self) -> dict[str, Any]:

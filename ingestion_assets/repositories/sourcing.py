@@ -26,6 +26,12 @@ class Sourced:
     clone: Snapshot | None = None
     files: Sequence[FileState] = ()
 
+    def cloned(self) -> Snapshot:
+        """The clone of a snapshot that is being built. Raises `ValueError` where there is none, as nothing has changed."""
+        if self.clone is None:
+            raise ValueError("nothing was cloned: nothing has changed")
+        return self.clone
+
 
 def source(indexing: Indexing, *, afresh: bool) -> Sourced:
     """Clone the repository and begin its snapshot, unless nothing has changed since the one that readers see; `afresh`: even then.

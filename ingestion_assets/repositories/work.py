@@ -36,6 +36,10 @@ def models_of(settings: RepositoriesSettings) -> Models:
     return Models(text=f"{text_space(settings)}{parsing.VERSION}", structure=f"{MODEL}/{parsing.VERSION}")
 
 
+class WrongSnapshotError(Exception):
+    """What was written is not what readers may see."""
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
     """Why nothing comes of the submissions."""
@@ -85,7 +89,10 @@ class RepositoryWork:
 
     def outcomes(self) -> list[DropOutcome]:
         """What is to be said of each submission; kept with its job."""
-        self.embedded()
+        embedded = self.embedded()
+        if embedded is not None and any(embedded.faults.values()):
+            wrong = ", ".join(check for check, faults in embedded.faults.items() if faults)
+            raise WrongSnapshotError(f"the snapshot is not published: {wrong} failed")
         if self.stopped:
             return [DropOutcome(drop.id, {}, unfinished=True) for drop in self.drops]
         ended = {drop.id: self._ending(drop.id) for drop in self.drops}
@@ -97,12 +104,12 @@ class RepositoryWork:
         return [self._outcome(drop_id, state, facts) for drop_id, (state, facts) in ended.items()]
 
     @property
-    def expired(self) -> bool:
-        """Whether all of the submissions waited for too long."""
-        return bool(self.begun) and all(begun.expired for begun in self.begun.values())
+    def unwanted(self) -> bool:
+        """Whether nobody wants the work: all of the submissions waited for too long, or were cancelled before they were claimed."""
+        return not self.afresh and all(begun.expired for begun in self.begun.values())
 
     def _unless_ended(self, stage: Callable[[], Done]) -> Done | None:
-        if self.stopped or self.refused is not None or self.expired:
+        if self.stopped or self.refused is not None or self.unwanted:
             return None
         try:
             return stage()
@@ -161,7 +168,7 @@ def _embed(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> Embedded:
     with indexing.watch.stage("embedding"):
         of_text = embed_text(indexing, sourced, graphed)
     with indexing.watch.stage("training"):
-        structure = structure_of(graphed, tree=sourced.clone.tree if sourced.clone else None)
+        structure = structure_of(graphed, tree=sourced.cloned().tree)
         indexing.go_on()
     facts = {
         **counted(graphed.files),

@@ -254,6 +254,15 @@ def test_a_cancelled_run_stops_and_leaves_nothing(indexer: Indexer) -> None:
     assert [one["error"] for one in indexer.history()] == ["it was cancelled on request"]
 
 
+def test_a_run_that_finds_nothing_any_more_does_nothing(indexer: Indexer) -> None:
+    indexer.git.commit(FILES)
+    receipt = indexer.submit()["receipt_url"]
+    with indexer.front.client() as client:
+        client.post(f"{receipt}/cancel").raise_for_status()
+    assert indexer.runs.run(indexer.partition) == []
+    assert indexer.tables()["snapshots"] == []
+
+
 def test_submitted_while_a_run_is_at_work_it_waits_once_more(indexer: Indexer) -> None:
     indexer.git.commit(FILES)
     first = indexer.submit()["job_id"]
