@@ -61,9 +61,7 @@ def check_snapshots(sourced: Sourced | None) -> list[dg.AssetCheckResult]:
 
 def check_graph(graphed: Graphed | None) -> list[dg.AssetCheckResult]:
     """Of the graph that was made."""
-    from ingestion_assets.repositories.graphing import unresolved_relative  # noqa: PLC0415
-
-    shares = unresolved_relative(graphed.graph) if graphed is not None else {}
+    shares = graphed.graph.unresolved_relative() if graphed is not None else {}
     wrong = {language: round(share, 4) for language, share in shares.items() if share > MOST_UNRESOLVED}
     return [_warning("relative_imports_resolve", passed=not wrong, **wrong)]
 

@@ -141,8 +141,3 @@ def _symbols(parsed: Mapping[bytes, Parsed]) -> Iterator[tuple[Any, ...]]:
 def edges_by_kind(graph: CodeGraph) -> dict[str, int]:
     """How many links there are of each kind."""
     return dict(sorted(Counter(edge.kind for edge in graph.edges).items()))
-
-
-def unresolved_relative(graph: CodeGraph) -> dict[str, float]:
-    """By language, the share of relative imports that lead nowhere."""
-    return {}
