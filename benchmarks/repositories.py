@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ingestion_assets.embedding import structural
+from ingestion_assets.embedding import structural, training
 from ingestion_assets.embedding.identifiers import parts
 
 _CODE = re.compile(rb"\.(py|js|jsx|mjs|cjs|ts|tsx|go|rs|java|php|c|h|cc|cpp|hpp|rb|cs|kt|sh)$")
@@ -263,6 +263,17 @@ def by_stable(case: Case, edges: structural.Edges, _seed: int) -> np.ndarray:
     return cosine(structural.stable(case.identifiers, case.paths, edges))
 
 
+def by_both(case: Case, edges: structural.Edges, seed: int) -> np.ndarray:
+    found = training.trained(case.identifiers, case.paths, edges, seed)
+    return cosine(training.joined(structural.stable(case.identifiers, case.paths, edges), found.vectors))
+
+
+def by_sage(case: Case, edges: structural.Edges, seed: int) -> np.ndarray:
+    """The trained network alone, whether it helped or not."""
+    own, ordered, place = structural.in_order_of_paths(case.identifiers, case.paths, edges)
+    return cosine(training.fit(own, ordered, seed)[place])
+
+
 def by_words_alone(case: Case, _edges: structural.Edges, _seed: int) -> np.ndarray:
     return cosine(structural.stable(case.identifiers, case.paths, _NO_EDGES))
 
@@ -302,7 +313,9 @@ METHODS: dict[str, Method] = {
     "text": by_text,
     "TF-IDF": by_terms,
     "node2vec": by_walks,
-    "ours, stable": by_stable,
+    "GraphSAGE alone": by_sage,
+    "ours": by_both,
+    "ours without training": by_stable,
     "ours without edges": by_words_alone,
     "ours without identifiers": by_edges_alone,
 }

@@ -32,14 +32,21 @@ class Edges(NamedTuple):
 
 def stable(identifiers: Sequence[Mapping[str, int]], paths: Sequence[bytes], edges: Edges) -> np.ndarray:
     """One finite unit vector for each file: float32 of (files, WIDTH), in the order given."""
+    own, edges, place = in_order_of_paths(identifiers, paths, edges)
+    return propagate(own, edges)[place].astype(np.float32)
+
+
+def in_order_of_paths(
+    identifiers: Sequence[Mapping[str, int]], paths: Sequence[bytes], edges: Edges
+) -> tuple[np.ndarray, Edges, np.ndarray]:
+    """What each file names as a unit vector, and the edges, both by the order of paths; and where each given file then stands."""
     if len(identifiers) != len(paths):
         raise ValueError(f"{len(identifiers)} files have identifiers and {len(paths)} have paths; give one of each per file")
     order = sorted(range(len(paths)), key=lambda number: paths[number])
-    own = _own([identifiers[number] for number in order], [paths[number] for number in order])
     place = np.empty(len(paths), dtype=np.int64)
     place[order] = np.arange(len(paths))
-    vectors = propagate(own, _renumbered(edges, place))
-    return vectors[place].astype(np.float32)
+    own = _own([identifiers[number] for number in order], [paths[number] for number in order])
+    return own, _renumbered(Edges(*edges), place), place
 
 
 def propagate(own: np.ndarray, edges: Edges) -> np.ndarray:
