@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import msgspec
 
@@ -20,7 +20,7 @@ from ingestion_assets.repositories.facts import Chunk, Import, Parsed, Source, S
 __all__ = ["VERSION", "Chunk", "Import", "Parsed", "Source", "Symbol", "parse_all"]
 
 VERSION = "1"  # another one makes what was parsed before be parsed anew: raise it when the facts or the chunks of a source change
-CPU_S, WALL_S, ASK_S = 10.0, 120.0, 0.25
+CPU_S, WALL_S, ASK_S = 10.0, 600.0, 0.25
 MEMORY_BYTES = 2**30
 _BY_SIGNAL = {-signal.SIGPROF: "parse_timeout", -signal.SIGABRT: "out_of_memory"}
 
@@ -83,7 +83,8 @@ class _Child:
                 if stopped():
                     raise _StoppedError
                 if time.monotonic() > ends:
-                    return _failed(source, "parse_timeout", self.end())
+                    self.end()
+                    return _failed(source, "parse_timeout")
                 continue
             piece = os.read(cast("IO[bytes]", self._process.stdout).fileno(), 2**20)
             if not piece:
@@ -107,5 +108,5 @@ class _Child:
                 cast("IO[bytes]", pipe).close()
 
 
-def _failed(source: Source, error: str, _: Any = None) -> Parsed:
+def _failed(source: Source, error: str) -> Parsed:
     return Parsed(source.path, source.blob, source.language, error)
