@@ -152,7 +152,9 @@ def test_lines_are_those_of_the_source(parsed: dict[str, Parsed]) -> None:
 
 @pytest.fixture(scope="module")
 def hostile() -> dict[str, Parsed]:
-    sources = [Source(name.encode(), b"", language, content) for name, (language, content, _) in _HOSTILE.items()]
+    sources = [
+        Source(name.encode(), b"", language, content) for name, (language, content, _) in _HOSTILE.items()
+    ]
     return {one.path.decode(): one for one in _parse(*sources, _GOOD)}
 
 
@@ -181,7 +183,9 @@ def test_a_stop_ends_the_child_at_once_and_it_was_told_no_secret(monkeypatch: py
 
     def stopped() -> bool:
         nonlocal asked
-        seen.extend((child, child.environ()) for child in psutil.Process().children() if "-m" in child.cmdline())
+        seen.extend(
+            (child, child.environ()) for child in psutil.Process().children() if "-m" in child.cmdline()
+        )
         asked = time.monotonic()
         return bool(seen)
 
@@ -199,9 +203,13 @@ from ingestion_assets.repositories.parsing import Source, parse_all
 data = open({str(tmp_path / "slow")!r}, "rb").read()
 list(parse_all([Source(b"", b"", "javascript", data)], None, lambda: print("asked", flush=True), cpu_s=600))
 """
-    parent = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.getcwd()}
+    )
     assert parent.stdout is not None
-    assert [parent.stdout.readline() for _ in range(2)] == [b"asked\n"] * 2  # before the source, and while it is parsed
+    assert [parent.stdout.readline() for _ in range(2)] == [
+        b"asked\n"
+    ] * 2  # before the source, and while it is parsed
     (child,) = psutil.Process(parent.pid).children()
     parent.send_signal(signal.SIGKILL)
     parent.wait()
@@ -211,7 +219,10 @@ list(parse_all([Source(b"", b"", "javascript", data)], None, lambda: print("aske
 
 
 @given(
-    st.lists(st.binary(max_size=90) | st.sampled_from([b"", b"# said", b"x" * 20_000, "é".encode() * 5000]), max_size=300),
+    st.lists(
+        st.binary(max_size=90) | st.sampled_from([b"", b"# said", b"x" * 20_000, "é".encode() * 5000]),
+        max_size=300,
+    ),
     st.sampled_from([b"\n", b"\r\n"]),
     st.lists(st.integers(0, 400), max_size=40),
     st.lists(st.integers(0, 400), max_size=40),
@@ -247,7 +258,9 @@ def test_chunks_begin_where_symbols_begin_and_long_ones_are_cut_within() -> None
 
 def test_speed_and_the_same_bytes_each_time() -> None:
     folder = Path(dagster.__file__).parent
-    sources = [Source(bytes(path), b"", "python", path.read_bytes()) for path in sorted(folder.rglob("*.py"))[:400]]
+    sources = [
+        Source(bytes(path), b"", "python", path.read_bytes()) for path in sorted(folder.rglob("*.py"))[:400]
+    ]
     size = sum(len(source.content) for source in sources) / 1e6
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     first = _parse(*sources)
