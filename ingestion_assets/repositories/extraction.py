@@ -107,7 +107,7 @@ def serve(cpu_s: float) -> None:
             error = "too_deep"
         except MemoryError:
             error = "out_of_memory"
-        except Exception:  # noqa: BLE001 a source of any kind may come; the code is told, its content never
+        except Exception:  # a source of any kind may come; the code is told, its content never
             error = "parse_failed"
         signal.setitimer(signal.ITIMER_PROF, 0)
         if error:
