@@ -6,6 +6,7 @@ where the syntax lets them.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 
 from ingestion_assets.repositories.facts import Chunk
 
@@ -43,12 +44,13 @@ def _packed(start: int, end: int, cuts: Sequence[Sequence[int]]) -> Iterator[tup
     if not cuts:
         pieces = -(-(end - start) // MOST_LINES)
         yield from (
-            (start + (end - start) * at // pieces, start + (end - start) * (at + 1) // pieces) for at in range(pieces)
+            (start + (end - start) * at // pieces, start + (end - start) * (at + 1) // pieces)
+            for at in range(pieces)
         )
         return
     bounds = [start, *cuts[0][bisect_right(cuts[0], start) : bisect_left(cuts[0], end)], end]
     run = start
-    for first, last in zip(bounds, bounds[1:], strict=False):
+    for first, last in pairwise(bounds):
         if last - run > MOST_LINES and first > run:
             yield run, first
             run = first

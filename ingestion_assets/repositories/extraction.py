@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from functools import cache
-from itertools import islice
 
 import msgspec
 from tree_sitter import Language, Node, Parser, Query, QueryCursor
@@ -40,14 +40,15 @@ def extract(source: Source) -> Parsed:
                 place = node.start_byte, node.end_byte
                 symbols.setdefault(place, Symbol(name, kind, node.start_point[0] + 1, node.end_point[0] + 1))
     found = [symbols[place] for place in sorted(symbols, key=lambda place: (place[0], -place[1]))]
+    statements = sorted(captured.get("import", ()), key=lambda node: node.start_byte)
     outermost = {node.start_point[0] for node in root.children}
     return Parsed(
         source.path,
         source.blob,
         source.language,
         package="".join(text(next(iter(captured.get("package", ())), None)).split()),
-        symbols=tuple(islice(found, MOST_SYMBOLS)),
-        imports=tuple(one for node in captured.get("import", ()) for one in imports(source.language, node)),
+        symbols=tuple(found[:MOST_SYMBOLS]),
+        imports=tuple(one for node in statements for one in imports(source.language, node)),
         identifiers=_counted(captured.get("identifier", ())),
         calls=_counted(captured.get("call", ())),
         chunks=tuple(chunks(source.content, [outermost, (one.start_line - 1 for one in found)])),
@@ -80,14 +81,13 @@ def _name(node: Node) -> str:
         if inner is None:
             break
         node = inner
-    name = node.text or b""
-    return name.decode(errors="replace") if len(name) <= MOST_NAME_BYTES and b"\n" not in name else ""
+    return next(iter(_counted([node])), "")
 
 
-def _counted(nodes: list[Node] | tuple[()]) -> dict[str, int]:
+def _counted(nodes: Sequence[Node]) -> dict[str, int]:
     counted: dict[str, int] = {}
     for name, times in Counter(node.text or b"" for node in nodes).items():
-        if 0 < len(name) <= MOST_NAME_BYTES:
+        if 0 < len(name) <= MOST_NAME_BYTES and b"\0" not in name and b"\n" not in name:
             shown = name.decode(errors="replace")
             counted[shown] = counted.get(shown, 0) + times
     return counted
@@ -107,7 +107,7 @@ def serve(cpu_s: float) -> None:
             error = "too_deep"
         except MemoryError:
             error = "out_of_memory"
-        except Exception:  # noqa: BLE001 a source of any kind may come; the code is told, its content never
+        except Exception:  # a source of any kind may come; the code is told, its content never
             error = "parse_failed"
         signal.setitimer(signal.ITIMER_PROF, 0)
         if error:

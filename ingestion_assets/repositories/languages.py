@@ -126,7 +126,7 @@ LANGUAGES = {
         (interface_declaration) @interface
         (trait_declaration) @trait
         (enum_declaration) @enum
-        (const_element) @constant
+        (const_element . (name) @constant)
     """, "language_php"),
     "c": Language("tree_sitter_c", _C),
     "cpp": Language("tree_sitter_cpp", f"""{_C}
@@ -168,7 +168,7 @@ LANGUAGES = {
         (function_declaration) @function
         (class_declaration) @class
         (object_declaration) @object
-        (type_alias) @type
+        (type_alias type: (identifier) @type)
         (source_file (property_declaration (variable_declaration (identifier) @constant)))
     """),
     "bash": Language("tree_sitter_bash", """

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import IO, Any, cast
+from typing import IO, cast
 
 import msgspec
 
@@ -20,7 +20,7 @@ from ingestion_assets.repositories.facts import Chunk, Import, Parsed, Source, S
 __all__ = ["VERSION", "Chunk", "Import", "Parsed", "Source", "Symbol", "parse_all"]
 
 VERSION = "1"  # another one makes what was parsed before be parsed anew: raise it when the facts or the chunks of a source change
-CPU_S, WALL_S, ASK_S = 10.0, 120.0, 0.25
+CPU_S, WALL_S, ASK_S = 10.0, 600.0, 0.25
 MEMORY_BYTES = 2**30
 _BY_SIGNAL = {-signal.SIGPROF: "parse_timeout", -signal.SIGABRT: "out_of_memory"}
 
@@ -29,9 +29,11 @@ class _StoppedError(Exception):
     pass
 
 
-def parse_all(sources: Iterable[Source], limits: object, stopped: Callable[[], bool]) -> Iterator[Parsed]:
-    """The facts of each source, in their order; ends early where `stopped` says so."""
-    del limits  # of git and of the tree: the parser's are constants
+def parse_all(
+    sources: Iterable[Source], limits: object, stopped: Callable[[], bool], *, cpu_s: float = CPU_S, memory_bytes: int = MEMORY_BYTES
+) -> Iterator[Parsed]:  # fmt: skip
+    """The facts of each source, in their order; ends early where `stopped` says so. `limits`, those of a clone, leave the parser alone."""
+    del limits
     child: _Child | None = None
     try:
         for source in sources:
@@ -40,7 +42,7 @@ def parse_all(sources: Iterable[Source], limits: object, stopped: Callable[[], b
             parsed = None
             for _ in range(2):  # once more in a new child, where another source may have filled the first
                 fresh = child is None
-                child = child or _Child()
+                child = child or _Child(cpu_s, memory_bytes)
                 parsed = child.parse(source, stopped)
                 if not child.alive():
                     child.end()
@@ -58,10 +60,20 @@ def parse_all(sources: Iterable[Source], limits: object, stopped: Callable[[], b
 class _Child:
     """A process of `extraction`."""
 
-    def __init__(self) -> None:
-        limited = ["prlimit", "--core=0", f"--as={MEMORY_BYTES}", "--fsize=0", "--", "setpriv", "--pdeathsig", "KILL", "--"]
+    def __init__(self, cpu_s: float, memory_bytes: int) -> None:
+        limited = [
+            "prlimit",
+            "--core=0",
+            f"--as={memory_bytes}",
+            "--fsize=0",
+            "--",
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "--",
+        ]
         self._process = subprocess.Popen(
-            [*limited, sys.executable, "-P", "-m", "ingestion_assets.repositories.extraction", str(CPU_S)],
+            [*limited, sys.executable, "-P", "-m", "ingestion_assets.repositories.extraction", str(cpu_s)],
             env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MALLOC_ARENA_MAX": "1"},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
@@ -83,7 +95,8 @@ class _Child:
                 if stopped():
                     raise _StoppedError
                 if time.monotonic() > ends:
-                    return _failed(source, "parse_timeout", self.end())
+                    self.end()
+                    return _failed(source, "parse_timeout")
                 continue
             piece = os.read(cast("IO[bytes]", self._process.stdout).fileno(), 2**20)
             if not piece:
@@ -107,5 +120,5 @@ class _Child:
                 cast("IO[bytes]", pipe).close()
 
 
-def _failed(source: Source, error: str, _: Any = None) -> Parsed:
+def _failed(source: Source, error: str) -> Parsed:
     return Parsed(source.path, source.blob, source.language, error)
