@@ -73,7 +73,7 @@ class Parsed(msgspec.Struct, frozen=True, array_like=True):
 
     def to_bytes(self) -> bytes:
         """The form in which it is kept."""
-        return msgspec.msgpack.encode(self)
+        return msgspec.msgpack.encode(self, order="deterministic")
 
     @staticmethod
     def from_bytes(kept: bytes) -> "Parsed":
