@@ -43,7 +43,8 @@ def _packed(start: int, end: int, cuts: Sequence[Sequence[int]]) -> Iterator[tup
     if not cuts:
         pieces = -(-(end - start) // MOST_LINES)
         yield from (
-            (start + (end - start) * at // pieces, start + (end - start) * (at + 1) // pieces) for at in range(pieces)
+            (start + (end - start) * at // pieces, start + (end - start) * (at + 1) // pieces)
+            for at in range(pieces)
         )
         return
     bounds = [start, *cuts[0][bisect_right(cuts[0], start) : bisect_left(cuts[0], end)], end]

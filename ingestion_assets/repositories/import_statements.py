@@ -23,7 +23,9 @@ def _quoted(node: Node | None) -> str:
 
 
 def _python(node: Node, line: int) -> Iterator[Import]:
-    names = tuple(text(name.child_by_field_name("name") or name) for name in node.children_by_field_name("name"))
+    names = tuple(
+        text(name.child_by_field_name("name") or name) for name in node.children_by_field_name("name")
+    )
     if node.type == "import_statement":
         yield from (Import("import", name, line=line) for name in names)
         return
@@ -59,7 +61,9 @@ _WHOLE = {"identifier": "default", "namespace_import": "*"}
 
 
 def _specified(clause: Node) -> list[str]:
-    return [text(name) for one in clause.named_children if (name := one.child_by_field_name("name")) is not None]
+    return [
+        text(name) for one in clause.named_children if (name := one.child_by_field_name("name")) is not None
+    ]
 
 
 def _go(node: Node, line: int) -> Iterator[Import]:
@@ -104,7 +108,9 @@ def _php(node: Node, line: int) -> Iterator[Import]:
             prefix = f"{text(part)}\\"
         for clause in part.named_children if part.type == "namespace_use_group" else [part]:
             if clause.type == "namespace_use_clause":
-                named = next((one for one in clause.named_children if one.type in {"qualified_name", "name"}), None)
+                named = next(
+                    (one for one in clause.named_children if one.type in {"qualified_name", "name"}), None
+                )
                 yield Import("use", prefix + text(named).lstrip("\\"), line=line)
 
 

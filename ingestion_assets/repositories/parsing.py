@@ -59,7 +59,17 @@ class _Child:
     """A process of `extraction`."""
 
     def __init__(self) -> None:
-        limited = ["prlimit", "--core=0", f"--as={MEMORY_BYTES}", "--fsize=0", "--", "setpriv", "--pdeathsig", "KILL", "--"]
+        limited = [
+            "prlimit",
+            "--core=0",
+            f"--as={MEMORY_BYTES}",
+            "--fsize=0",
+            "--",
+            "setpriv",
+            "--pdeathsig",
+            "KILL",
+            "--",
+        ]
         self._process = subprocess.Popen(
             [*limited, sys.executable, "-P", "-m", "ingestion_assets.repositories.extraction", str(CPU_S)],
             env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "MALLOC_ARENA_MAX": "1"},

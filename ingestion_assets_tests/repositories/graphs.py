@@ -19,7 +19,9 @@ def facts(text: str) -> tuple[dict[bytes, Parsed], dict[bytes, bytes]]:
     """What `build` takes, of such a tree."""
     tree = files(text)
     sources = ((path, language_by_name(path), content) for path, content in tree.items())
-    parsed = {path: extract(Source(path, b"", language, content)) for path, language, content in sources if language}
+    parsed = {
+        path: extract(Source(path, b"", language, content)) for path, language, content in sources if language
+    }
     return parsed, {path: content for path, content in tree.items() if manifest(path)}
 
 

@@ -200,7 +200,9 @@ def test_imports_lead_to_files(case: str) -> None:
 
 
 def test_a_package_is_a_folder_and_its_files_share_names() -> None:
-    found = graph(MOD + """
+    found = graph(
+        MOD
+        + """
 == a/one.go
 package a
 func one() { two(); helper() }
@@ -214,13 +216,20 @@ func TestTwo() { two() }
 == b/two.go
 package b
 func two() {}
-""")
+"""
+    )
     assert edges(found) == set()
-    assert edges(found, "call") == edges(found, "reference") == {"a/one.go > a/two.go", "a/two_test.go > a/two.go"}
+    assert (
+        edges(found, "call")
+        == edges(found, "reference")
+        == {"a/one.go > a/two.go", "a/two_test.go > a/two.go"}
+    )
 
 
 def test_what_does_not_resolve_is_counted() -> None:
-    found = graph(MOD + """
+    found = graph(
+        MOD
+        + """
 == main.go
 package main
 import (
@@ -232,6 +241,7 @@ func main() { fmt.Println(x.X) }
 == x/x.go
 package x
 var X = 1
-""")
+"""
+    )
     assert found.resolved == {"go": {"relative": 1}}
     assert found.unresolved == {"go": {"package": 1, "relative": 1}}

@@ -203,7 +203,9 @@ class C { function f() { return new B(); } }
 
 
 def test_what_does_not_resolve_is_counted() -> None:
-    found = graph(COMPOSER + """
+    found = graph(
+        COMPOSER
+        + """
 == src/A.php
 <?php
 namespace App;
@@ -214,6 +216,7 @@ use Other\\C;
 <?php
 namespace App\\Part;
 class B {}
-""")
+"""
+    )
     assert found.resolved == {"php": {"relative": 1}}
     assert found.unresolved == {"php": {"package": 1, "relative": 1}}

@@ -217,12 +217,15 @@ def test_imports_lead_to_files(case: str) -> None:
 
 
 def test_what_does_not_resolve_is_counted() -> None:
-    found = graph(TOML + """
+    found = graph(
+        TOML
+        + """
 == src/lib.rs
 mod gone;
 mod a;
 use tokio::sync::Mutex;
 == src/a.rs
-""")
+"""
+    )
     assert found.resolved == {"rust": {"relative": 1}}
     assert found.unresolved == {"rust": {"package": 1, "relative": 1}}
