@@ -155,7 +155,7 @@ def _many(
     ("language", "ending", "target"),
     [
         ("python", "py", "src.p1.f1"), ("typescript", "ts", "../p1/f1"), ("go", "go", "m/src/p1"), ("rust", "rs", "crate::p1::f1::run"),
-        ("php", "php", "p1\\name1_1"), ("java", "java", "p1.*"), ("csharp", "cs", "p1"), ("c", "h", "f1.h"), ("ruby", "rb", "../p1/f1"),
+        ("php", "php", "p1\\name1_1"), ("java", "java", "p1.*"), ("csharp", "cs", "p1"), ("c", "h", "p1/f1.h"), ("ruby", "rb", "../p1/f1"),
     ],
 )  # fmt: skip
 def test_five_thousand_files_take_seconds(language: str, ending: str, target: str) -> None:
