@@ -62,14 +62,16 @@ def links(files: Files, manifests: Manifests) -> Iterator[Link]:
             if key not in seen:
                 seen[key] = _found(files, packages, configurations, *key)
             origin, target = seen[key]
-            yield Link(path, origin, ((target, _names(one)),) if target else ())
+            yield Link(path, origin, ((target, _names(one, target)),) if target else ())
 
 
-def _names(one: Import) -> tuple[str, ...]:
-    """What is taken by name: the default of a module has another name wherever it goes, unless it is exported again."""
-    if one.kind == "export":
-        return one.names or ("*",)
-    return tuple(each for each in one.names if each != "default")
+def _names(one: Import, target: bytes) -> tuple[str, ...]:
+    """What is taken by name. A default has another name wherever it goes; one that is exported again mostly has that of its file."""
+    if one.kind != "export":
+        return tuple(each for each in one.names if each != "default")
+    stem = name(target).partition(b".")[0]
+    default = (name(folder(target)) if stem == b"index" else stem).decode("utf-8", "replace")
+    return tuple(default if each == "default" else each for each in one.names) or ("*",)
 
 
 def _found(

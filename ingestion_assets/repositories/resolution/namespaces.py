@@ -1,7 +1,7 @@
 """Names that files declare, by namespace: what Java, Kotlin, C# and PHP import, and what a whole package gives to a file that uses it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from ingestion_assets.repositories.facts import Parsed
@@ -43,7 +43,7 @@ def declared(files: Files, separator: str) -> Names:
     return Names({namespace: dict(names) for namespace, names in found.items()})
 
 
-def common(some: Iterable[str], others: Iterable[str]) -> Iterator[str]:
+def common(some: Collection[str], others: Collection[str]) -> Iterator[str]:
     """The names in both tables, at the cost of the smaller one."""
-    small, large = sorted((some, others), key=len)  # pyright: ignore[reportArgumentType]
+    small, large = (some, others) if len(some) <= len(others) else (others, some)
     return (one for one in small if one in large)

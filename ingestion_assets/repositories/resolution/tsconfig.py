@@ -1,5 +1,6 @@
 """`paths` and `baseUrl` of tsconfig and jsconfig files, with what they extend."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -7,6 +8,7 @@ from ingestion_assets.repositories.resolution.node_packages import Packages
 from ingestion_assets.repositories.resolution.reading import json_table, strings, table
 from ingestion_assets.repositories.resolution.tree import above, encoded, folder, joined, name
 
+_MAIN = frozenset({b"tsconfig.json", b"jsconfig.json"})
 _CHAIN = 20  # configurations that extend one another
 _PATTERNS = 500
 
@@ -29,17 +31,14 @@ def is_configuration(path: bytes) -> bool:
     return last.startswith((b"tsconfig", b"jsconfig")) and last.endswith(b".json")
 
 
-def known(manifests: dict[bytes, bytes] | Any, packages: Packages) -> Configurations:
-    """The configuration of each folder that has one: tsconfig.json, else the first by name that says where names lead."""
+def known(manifests: Mapping[bytes, bytes], packages: Packages) -> Configurations:
+    """The configuration of each folder that has a tsconfig.json or jsconfig.json; where it leaves names open, that of a file beside it."""
     read = {path: json_table(content) for path, content in manifests.items() if is_configuration(path)}
     found: Configurations = {}
-    for path in sorted(read, key=lambda one: (name(one) not in {b"tsconfig.json", b"jsconfig.json"}, one)):
-        place = folder(path)
-        known_already = found.get(place)
-        if known_already is None or not (
-            known_already.exact or known_already.starred or known_already.base is not None
-        ):
-            found[place] = _configuration(read, packages, path)
+    for path in sorted(read, key=lambda one: (name(one) not in _MAIN, one)):
+        before = found.get(folder(path))
+        if before == Configuration() or (before is None and name(path) in _MAIN):
+            found[folder(path)] = _configuration(read, packages, path)
     return found
 
 
