@@ -14,6 +14,7 @@ from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from ingestion_assets.landing.flows import FLOW_NAME, Flow
+from ingestion_assets.landing.scopes import Scope
 from ingestion_assets.settings import load_settings
 
 GROUP = "ingestion_assets.flows"
@@ -62,6 +63,11 @@ def installed() -> Installed:
 def all_flows() -> Mapping[str, Flow]:
     """The flows by name."""
     return installed().flows
+
+
+def known_scopes() -> list[Scope]:
+    """The scopes that keys may have to send to these flows."""
+    return [flow.scope for flow in all_flows().values() if flow.scope]
 
 
 def read(foreign: Iterable[Offered]) -> Installed:

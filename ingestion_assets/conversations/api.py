@@ -28,9 +28,9 @@ from ingestion_assets.conversations.documented import (
 from ingestion_assets.conversations.envelope import EnvelopeError, messages_in_batch, single_message
 from ingestion_assets.conversations.flow import session_attribute
 from ingestion_assets.conversations.schema import BatchIngestResponse
-from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.flow_http import FlowHttp
+from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.openapi import (
     IDEMPOTENCY_KEY,
     PREFER,

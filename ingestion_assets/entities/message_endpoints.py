@@ -18,8 +18,9 @@ from ingestion_assets.entities.line_schemas import (
 )
 from ingestion_assets.entities.lines import GLUED, Line, Row, read_line, records
 from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer
-from ingestion_assets.frontdoor.answers import json_response, outcome_response
+from ingestion_assets.frontdoor.answers import outcome_response
 from ingestion_assets.frontdoor.door import front_door
+from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.openapi import IDEMPOTENCY_KEY, PREFER, keyed_errors, outcome, takes
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receiving import Arrival, new_drop, take_in

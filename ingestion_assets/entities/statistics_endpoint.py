@@ -9,8 +9,8 @@ from starlette.responses import Response
 from ingestion_assets.entities.active_definitions import defined_entities
 from ingestion_assets.entities.flow import NAME
 from ingestion_assets.entities.schema import Statistics
-from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.openapi import keyed_errors, secured
 
 router = APIRouter(tags=[NAME])

@@ -24,10 +24,11 @@ from ingestion_assets.entities.streams import (
     day_of,
     progress,
 )
-from ingestion_assets.frontdoor.answers import json_response, waiting_for
+from ingestion_assets.frontdoor.answers import waiting_for
 from ingestion_assets.frontdoor.decoding import Decoder
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.event_stream import EventStream
+from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.openapi import PREFER, events, keyed_errors, secured, takes
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receiving import let_in

@@ -1,4 +1,4 @@
-"""Answers that endpoints share: JSON, the receipt of a payload, its outcome, and how long a request waits for that.
+"""Answers that endpoints share: the receipt of a payload, its outcome, and how long a request waits for that.
 
 Problems are not here: they are raised (`problems`).
 """
@@ -8,12 +8,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
-import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive
 
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
+from ingestion_assets.frontdoor.json_response import encode, json_response
 from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.receipt_view import receipt_json, receipt_url
 from ingestion_assets.frontdoor.request_headers import Waiting, waiting
@@ -24,24 +24,17 @@ Value = TypeVar("Value")
 Answer = Callable[[Receipt, dict[str, str]], Response]
 """Says what became of a payload: by its receipt, and with the headers that every such answer has."""
 
-_encode = msgspec.json.Encoder().encode
-
-
-def json_response(body: object, status: int = 200, *, headers: dict[str, str] | None = None) -> Response:
-    """JSON as msgspec writes it (ids and times included)."""
-    return Response(_encode(body), status, media_type="application/json", headers=headers)
-
 
 class LandedResponse(Response):
     """The receipt of a payload that is durable. Made where throughput counts: its headers are bytes from the start."""
 
     def __init__(self, accepted: Accepted, applied: str | None) -> None:
         header = accepted.header
-        receipt_id = _encode(accepted.id)[1:-1].decode()  # a sixth of what `str` takes
+        receipt_id = encode(accepted.id)[1:-1].decode()  # a sixth of what `str` takes
         address = receipt_url(receipt_id)
         self.status_code = 202
         self.background = None
-        self.body = _encode(
+        self.body = encode(
             {
                 "id": receipt_id,
                 "state": "landed",

@@ -25,10 +25,10 @@ from ingestion_assets.frontdoor import (
     reject_endpoints,
     tickets,
 )
-from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.docs_page import docs_page
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.flow_http import FlowHttp, Work, told
+from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.middleware import Endpoint, OuterLayer
 from ingestion_assets.frontdoor.openapi import describe
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid, unexpected

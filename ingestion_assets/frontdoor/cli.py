@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ingestion_assets.frontdoor.keys import ApiKey, create_key, known_scopes, list_keys, revoke_key
+from ingestion_assets.flows import known_scopes
+from ingestion_assets.frontdoor.keys import ApiKey, create_key, list_keys, revoke_key
 from ingestion_assets.frontdoor.tokens import scopes_help
 from ingestion_assets.stores.postgres import engine
 
@@ -34,7 +35,9 @@ def create(
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     try:
         with engine().begin() as connection:
-            key, token = create_key(connection, name=name, scopes=scope, expires_at=expires_at)
+            key, token = create_key(
+                connection, name=name, scopes=scope, known=known_scopes(), expires_at=expires_at
+            )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error
     if quiet:

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.metrics import CONTENT_TYPE
 from ingestion_assets.frontdoor.openapi import errors
 from ingestion_assets.landing.clock import OFF_S

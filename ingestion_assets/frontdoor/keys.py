@@ -1,6 +1,6 @@
 """API keys in PostgreSQL: made, listed, revoked, looked up."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -10,9 +10,8 @@ import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import IntegrityError
 
-from ingestion_assets.flows import all_flows
 from ingestion_assets.frontdoor.tokens import digest, new_token, parse_scopes
-from ingestion_assets.landing.flows import Scope
+from ingestion_assets.landing.scopes import Scope
 
 RESERVED_NAMES = frozenset({"admin", "inbox", "queue"})
 
@@ -58,15 +57,15 @@ _WITHOUT_KEY = sa.text("""
 _SHOWN = [column for column in api_keys.c if column.name != "token_sha256"]
 
 
-def known_scopes() -> list[Scope]:
-    """Those of the flows there are."""
-    return [flow.scope for flow in all_flows().values() if flow.scope]
-
-
 def create_key(
-    connection: sa.Connection, *, name: str, scopes: Iterable[str], expires_at: datetime | None = None
+    connection: sa.Connection,
+    *,
+    name: str,
+    scopes: Iterable[str],
+    known: Collection[Scope],
+    expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """Make a key and return it with its token, which cannot be had again.
+    """Make a key with some of the `known` scopes and return it with its token, which cannot be had again.
 
     Raises `KeyNameTakenError`; `ValueError` for a bad name, scope or expiry.
     """
@@ -84,7 +83,7 @@ def create_key(
                 id=uuid_utils.compat.uuid7(),
                 name=name,
                 token_sha256=digest(token),
-                scopes=parse_scopes(scopes, known_scopes()),
+                scopes=parse_scopes(scopes, known),
                 expires_at=expires_at,
             )
             .returning(*_SHOWN)

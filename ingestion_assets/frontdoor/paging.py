@@ -12,7 +12,7 @@ from uuid import UUID
 from fastapi import Query
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.answers import json_response
+from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.problems import Problem, error_item
 
 NUMBER_BYTES = 6

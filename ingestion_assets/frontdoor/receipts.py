@@ -6,8 +6,9 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.answers import json_response, settled, waiting_for
+from ingestion_assets.frontdoor.answers import settled, waiting_for
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
+from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.openapi import header_parameter, keyed_errors, secured
 from ingestion_assets.frontdoor.paging import IdCursor, NumberCursor, id_cursor, listed, number_cursor
 from ingestion_assets.frontdoor.problems import Problem

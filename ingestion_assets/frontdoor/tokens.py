@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from ingestion_assets.landing.flows import Scope
+from ingestion_assets.landing.scopes import Scope
 
 PREFIX = "ing_"
 _SHAPE = re.compile(r"ing_([A-Za-z0-9_-]{43})([0-9a-f]{8})")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ingestion_assets.landing.scopes import Scope
 from ingestion_assets.landing.tallies import BY_OUTCOME, Tally
 
 LONGEST_S = 24 * 3600
@@ -77,24 +78,6 @@ class Keys:
     name: str
     at_most: int = 5000
     needs_all: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scope:
-    """What an API key must be allowed to send to a flow: `name`, or `name:<of>` where each key is for a part of the flow
-    (`of` says in a word for what). `pattern` is the grammar of that part; `name:*` allows all of them."""
-
-    name: str
-    of: str | None = None
-    pattern: str = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}"
-
-    def grammar(self) -> str:
-        """A regular expression of the scopes that a key may hold."""
-        return self.name if self.of is None else rf"{self.name}:(\*|{self.pattern})"
-
-    def help(self) -> list[str]:
-        """What a person may write."""
-        return [self.name] if self.of is None else [f"{self.name}:<{self.of}>", f"{self.name}:*"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

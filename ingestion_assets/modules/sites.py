@@ -6,6 +6,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from ingestion_assets.flows import known_scopes
 from ingestion_assets.frontdoor.keys import create_key, revoke_key
 from ingestion_assets.modules.module_tables import sites
 from ingestion_assets.modules.webhooks import new_secret
@@ -77,7 +78,7 @@ def rotate_key(connection: sa.Connection, site_id: int) -> str | None:
 
 
 def _new_key(connection: sa.Connection, site_id: int) -> str:
-    return create_key(connection, name=key_name(site_id), scopes=[scope(site_id)])[1]
+    return create_key(connection, name=key_name(site_id), scopes=[scope(site_id)], known=known_scopes())[1]
 
 
 def get_site(connection: sa.Connection, site_id: int) -> Site | None:

@@ -16,6 +16,7 @@ import pytest
 import sqlalchemy as sa
 import uvicorn
 
+from ingestion_assets.flows import known_scopes
 from ingestion_assets.frontdoor.app import FrontDoorApp
 from ingestion_assets.frontdoor.keys import create_key
 from ingestion_assets.frontdoor.protocol import GuardedProtocol
@@ -44,7 +45,9 @@ class Front:
 
     def key(self, *scopes: str, **options: object) -> str:
         with self.engine.begin() as connection:
-            return create_key(connection, name=f"key-{uuid.uuid4().hex}", scopes=scopes, **options)[1]
+            return create_key(
+                connection, name=f"key-{uuid.uuid4().hex}", scopes=scopes, known=known_scopes(), **options
+            )[1]
 
     def client(self, token: str | bytes | None = ADMIN_TOKEN, **options: object) -> httpx.Client:
         headers = {"X-API-Key": token} if token else {}

@@ -117,7 +117,7 @@ def test_a_worker_that_goes_loses_one_step_at_most(client: httpx.Client, ledger:
     assert len(lost) <= (0 if how == "drained" else 1), steps
     assert sorted({step for step, _ in steps}) == list(range(12))
     assert len(steps) == 12 + len(lost)
-    assert done["attempts"] == (0 if how == "drained" else 1)
+    assert done["attempts"] == 0, "the run had come on"
     assert step_of(client, drop) == 12
 
 

@@ -211,6 +211,7 @@ def test_a_file_of_the_inbox_is_judged_by_the_ledgers_clock_in_its_run(front: Fr
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps(tomorrow_and_more()), encoding="utf-8")
     inboxes = Inboxes(front.engine, front.runs.storage, settled_s=0)
+    front.runs.paused = True
     wait_until(lambda: inboxes.take(MODULES, max_bytes=2**20).landed, seconds=20, what="the file to land")
     front.runs.rebuild(site_id)
     with front.engine.connect() as connection:

@@ -152,7 +152,7 @@ def test_a_rotated_file_goes_on_where_it_was_and_its_successor_starts_anew(send,
 
 def test_an_incomplete_last_line_is_told_and_sent_once_it_is_whole(send, peer, tmp_path, corruption) -> None:
     file = tmp_path / "live.jsonl"
-    shutil.copy(corruption / "truncated-last-line.jsonl", file)
+    shutil.copyfile(corruption / "truncated-last-line.jsonl", file)
     for _ in range(2):
         run = send(file)
         assert (run.status, run.summary["incomplete"]) == (1, 1)

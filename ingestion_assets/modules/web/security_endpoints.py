@@ -6,8 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import front_door
+from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.paging import NumberAndTextCursor, number_and_text_cursor, page
 from ingestion_assets.modules.inventory import core_of, modules_of

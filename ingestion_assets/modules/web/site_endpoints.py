@@ -8,9 +8,9 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 from starlette.responses import Response
 
-from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.json_bodies import json_body
+from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.openapi import keyed_errors, schema_of, takes
 from ingestion_assets.frontdoor.paging import NumberCursor, number_cursor, page
 from ingestion_assets.frontdoor.problems import Problem, error_item
