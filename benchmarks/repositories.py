@@ -17,7 +17,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ingestion_assets.embedding import structural, training
-from ingestion_assets.embedding.identifiers import parts
 
 _CODE = re.compile(rb"\.(py|js|jsx|mjs|cjs|ts|tsx|go|rs|java|php|c|h|cc|cpp|hpp|rb|cs|kt|sh)$")
 _LEFT_OUT = re.compile(rb"(^|/)(dist|vendor|node_modules|third_party)/|\.min\.|\.d\.ts$")
@@ -25,9 +24,15 @@ _NAME = re.compile(r"[^\W\d]\w+")
 _DEFINED = re.compile(
     r"\b(?:def|class|func|function|fn|struct|interface|type|trait|enum|const|let|var|mod|macro_rules!)\s+(?:\([^)]*\)\s*)?([^\W\d]\w+)"
 )
-_METHOD = re.compile(r"^\s*(?:(?:public|private|protected|static|final|abstract|async|export)\s+)+[\w<>\[\], .]*?([^\W\d]\w+)\s*\(", re.M)
-_IMPORTED = re.compile(r"^\s*(?:import|from|use|pub use|mod|pub mod|require|#include|export .* from|.*\brequire\()(.*)$", re.M)
-_TEST = re.compile(r"(^|[._/-])(tests?|spec)([._/-]|$)|Test(Case)?$|^Test", re.I)
+_METHOD = re.compile(
+    r"^\s*(?:(?:public|private|protected|static|final|abstract|async|export)\s+)+[\w<>\[\], .]*?([^\W\d]\w+)\s*\(",
+    re.MULTILINE,
+)
+_IMPORTED = re.compile(
+    r"^\s*(?:import|from|use|pub use|mod|pub mod|require|#include|export .* from|.*\brequire\()(.*)$",
+    re.MULTILINE,
+)
+_TEST = re.compile(r"(^|[._/-])(tests?|spec)([._/-]|$)|Test(Case)?$|^Test", re.IGNORECASE)
 _DEFINERS = 5  # a name that more files define says little of any of them
 _COMMITS, _SHARE = 300, 0.4
 _FILES = range(2, 11)
@@ -50,19 +55,34 @@ def main() -> None:
     options.add_argument("--quality", action="store_true", required=True)
     options.add_argument("--repositories", type=Path, required=True)
     options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--without-text", action="store_true", help="leave out the text model, which takes most of the time")
+    options.add_argument(
+        "--without-text", action="store_true", help="leave out the text model, which takes most of the time"
+    )
     given = options.parse_args()
-    folders = sorted({head.parent for head in given.repositories.glob("**/HEAD") if (head.parent / "objects").is_dir()})
+    folders = sorted(
+        {head.parent for head in given.repositories.glob("**/HEAD") if (head.parent / "objects").is_dir()}
+    )
     cases = [case for folder in folders if (case := read(folder)) is not None]
     for case in cases:
-        print(f"{case.name:24} {len(case.paths):4} files {len(case.edges.sources):5} edges {len(case.commits):4} later commits")
+        print(
+            f"{case.name:24} {len(case.paths):4} files {len(case.edges.sources):5} edges {len(case.commits):4} later commits"
+        )
     for seed in range(given.seeds):
         report(cases, seed, text=not given.without_text)
 
 
 def git(folder: Path, *arguments: str, given: bytes | None = None) -> bytes:
     """What git says of a bare repository; nothing in it is run."""
-    command = ["git", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*", "--git-dir", str(folder), *arguments]
+    command = [
+        "git",
+        "-c",
+        "core.hooksPath=/dev/null",
+        "-c",
+        "safe.directory=*",
+        "--git-dir",
+        str(folder),
+        *arguments,
+    ]
     return subprocess.run(command, input=given, capture_output=True, check=True).stdout
 
 
@@ -92,7 +112,14 @@ def read(folder: Path) -> Case | None:
     asked = [[number[path] for path in changed if path in number] for _, changed in commits[:later]]
     identifiers = [Counter(_NAME.findall(content)) for content in contents]
     name = folder.parent.name if folder.name in ("repo", ".git") else folder.name
-    return Case(name, paths, contents, identifiers, edges_of(paths, contents), [files for files in asked if len(files) > 1])
+    return Case(
+        name,
+        paths,
+        contents,
+        identifiers,
+        edges_of(paths, contents),
+        [files for files in asked if len(files) > 1],
+    )
 
 
 def _is_code(path: bytes) -> bool:
@@ -115,7 +142,9 @@ def edges_of(paths: list[bytes], contents: list[str]) -> structural.Edges:
     for index, (path, content) in enumerate(zip(paths, contents, strict=True)):
         ending = path.rpartition(b".")[2][:2]
         place = path.decode("utf-8", "replace").rpartition(".")[0].split("/")
-        stems[ending, place[-2] if place[-1] in ("__init__", "index", "mod") and len(place) > 1 else place[-1]].add(index)
+        stems[
+            ending, place[-2] if place[-1] in ("__init__", "index", "mod") and len(place) > 1 else place[-1]
+        ].add(index)
         for name in {*_DEFINED.findall(content), *_METHOD.findall(content)}:
             if len(name) > 3:
                 definers[ending, name].add(index)
@@ -155,7 +184,14 @@ def ranks(scores: np.ndarray, query: int, relevant: set[int], chance: np.random.
 def co_change(case: Case, scores: np.ndarray, seed: int) -> float:
     """MRR@10, mean over commits."""
     chance = np.random.default_rng(seed)
-    return float(np.mean([np.mean([ranks(scores, file, set(files) - {file}, chance) for file in files]) for files in case.commits]))
+    return float(
+        np.mean(
+            [
+                np.mean([ranks(scores, file, set(files) - {file}, chance) for file in files])
+                for files in case.commits
+            ]
+        )
+    )
 
 
 def tests_of(case: Case) -> list[tuple[int, int]]:
@@ -164,10 +200,14 @@ def tests_of(case: Case) -> list[tuple[int, int]]:
     whole = [path.decode("utf-8", "replace").rpartition("/")[2].rpartition(".")[0] for path in case.paths]
     tests, files = defaultdict(list), defaultdict(list)
     for index, name in enumerate(whole):
-        bare = re.sub(r"^tests?[_.-]?|[_.-]?(tests?|spec)$", "", name, flags=re.I).lower()
+        bare = re.sub(r"^tests?[_.-]?|[_.-]?(tests?|spec)$", "", name, flags=re.IGNORECASE).lower()
         (tests if _TEST.search(name) else files)[bare].append(index)
     del names
-    return [(files[bare][0], found[0]) for bare, found in tests.items() if len(found) == 1 and len(files.get(bare, ())) == 1]
+    return [
+        (files[bare][0], found[0])
+        for bare, found in tests.items()
+        if len(found) == 1 and len(files.get(bare, ())) == 1
+    ]
 
 
 def file_to_test(pairs: list[tuple[int, int]], scores: np.ndarray, seed: int) -> float:
@@ -182,7 +222,9 @@ def without(edges: structural.Edges, files: set[int]) -> structural.Edges:
     return structural.Edges(*(np.asarray(column)[kept] for column in edges))
 
 
-def held_out(edges: structural.Edges, files: int, seed: int) -> tuple[structural.Edges, np.ndarray, np.ndarray]:
+def held_out(
+    edges: structural.Edges, files: int, seed: int
+) -> tuple[structural.Edges, np.ndarray, np.ndarray]:
     """The graph without 15 % of its pairs, those pairs, and five pairs without an edge for each."""
     chance = np.random.default_rng(seed)
     low, high = np.minimum(edges.sources, edges.targets), np.maximum(edges.sources, edges.targets)
@@ -191,7 +233,9 @@ def held_out(edges: structural.Edges, files: int, seed: int) -> tuple[structural
     asked = chance.choice(pairs, max(1, int(len(pairs) * 0.15)), replace=False)
     kept = ~np.isin(keys, asked)
     drawn = chance.integers(0, files, (len(asked) * 10, 2))
-    drawn = drawn[(drawn[:, 0] != drawn[:, 1]) & ~np.isin(drawn.min(1) * files + drawn.max(1), pairs)][: len(asked) * 5]
+    drawn = drawn[(drawn[:, 0] != drawn[:, 1]) & ~np.isin(drawn.min(1) * files + drawn.max(1), pairs)][
+        : len(asked) * 5
+    ]
     graph = structural.Edges(*(np.asarray(column)[kept] for column in edges))
     return graph, np.stack([asked // files, asked % files], 1), drawn
 
@@ -296,14 +340,18 @@ def _texts(case: Case) -> np.ndarray:
 
         chunks = [(file, chunk) for file, content in enumerate(case.contents) for chunk in _chunks(content)]
         vectors = np.zeros((len(case.paths), 384))
-        np.add.at(vectors, [file for file, _ in chunks], TextModel.load().encode([chunk for _, chunk in chunks]))
+        np.add.at(
+            vectors, [file for file, _ in chunks], TextModel.load().encode([chunk for _, chunk in chunks])
+        )
         _TEXTS[case.name] = cosine(vectors)
     return _TEXTS[case.name]
 
 
 def _chunks(content: str) -> list[str]:
     lines = content.splitlines()
-    return ["\n".join(lines[start : start + 25])[:2000] for start in range(0, min(len(lines), 500), 25)] or [" "]
+    return ["\n".join(lines[start : start + 25])[:2000] for start in range(0, min(len(lines), 500), 25)] or [
+        " "
+    ]
 
 
 METHODS: dict[str, Method] = {
@@ -331,7 +379,11 @@ def report(cases: list[Case], seed: int, *, text: bool) -> None:
         for case in cases:
             graph, edges, others = held_out(case.edges, len(case.paths), seed)
             scores, pairs = method(case, case.edges, seed), tests_of(case)
-            lonely = method(case, without(case.edges, {test for _, test in pairs}), seed) if len(pairs) >= 5 else None
+            lonely = (
+                method(case, without(case.edges, {test for _, test in pairs}), seed)
+                if len(pairs) >= 5
+                else None
+            )
             rows.append((
                 co_change(case, scores, seed),
                 auc(method(case, graph, seed), edges, others, seed),
@@ -340,7 +392,9 @@ def report(cases: list[Case], seed: int, *, text: bool) -> None:
             ))  # fmt: skip
         mean = np.nanmean(np.array(rows), axis=0)
         each = " ".join(f"{row[0]:.3f}" for row in rows)
-        print(f"{name:32}{mean[0]:8.3f} {mean[1]:8.3f}  {mean[2]:10.3f}  {mean[3]:8.3f}  {time.perf_counter() - began:8.1f}   {each}")
+        print(
+            f"{name:32}{mean[0]:8.3f} {mean[1]:8.3f}  {mean[2]:10.3f}  {mean[3]:8.3f}  {time.perf_counter() - began:8.1f}   {each}"
+        )
 
 
 if __name__ == "__main__":

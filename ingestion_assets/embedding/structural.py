@@ -41,7 +41,9 @@ def in_order_of_paths(
 ) -> tuple[np.ndarray, Edges, np.ndarray]:
     """What each file names as a unit vector, and the edges, both by the order of paths; and where each given file then stands."""
     if len(identifiers) != len(paths):
-        raise ValueError(f"{len(identifiers)} files have identifiers and {len(paths)} have paths; give one of each per file")
+        raise ValueError(
+            f"{len(identifiers)} files have identifiers and {len(paths)} have paths; give one of each per file"
+        )
     order = sorted(range(len(paths)), key=lambda number: paths[number])
     place = np.empty(len(paths), dtype=np.int64)
     place[order] = np.arange(len(paths))

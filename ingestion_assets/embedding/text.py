@@ -64,7 +64,10 @@ class TextModel:
         vectors = np.zeros((len(texts), WIDTH), dtype=np.float32)
         done = 0
         for start in range(0, len(texts), _WINDOW):
-            window = sorted(range(start, min(start + _WINDOW, len(texts))), key=lambda number: (len(texts[number]), number))
+            window = sorted(
+                range(start, min(start + _WINDOW, len(texts))),
+                key=lambda number: (len(texts[number]), number),
+            )
             for first in range(0, len(window), _BATCH):
                 if stopped is not None and stopped():
                     raise StoppedError(f"Stopped after {done} of {len(texts)} texts.")

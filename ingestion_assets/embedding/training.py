@@ -32,7 +32,9 @@ class Trained(NamedTuple):
     helped: bool
 
 
-def trained(identifiers: Sequence[Mapping[str, int]], paths: Sequence[bytes], edges: Edges, seed: int) -> Trained:
+def trained(
+    identifiers: Sequence[Mapping[str, int]], paths: Sequence[bytes], edges: Edges, seed: int
+) -> Trained:
     """Train on the links; `helped` says whether stable and trained together rank held-out edges better than the stable part alone."""
     own, edges, place = in_order_of_paths(identifiers, paths, edges)
     nothing = np.zeros((len(paths), WIDTH), dtype=np.float32)
@@ -79,7 +81,9 @@ def _fitted(torch: Any, condensed: np.ndarray, edges: Edges, seed: int) -> np.nd
     weights = torch.from_numpy(edges.weights.astype(np.float32))
     width = files.shape[1]
     inner = (torch.randn(2 * width, width, generator=draw) / (2 * width) ** 0.5).requires_grad_()
-    outer = torch.zeros(width, width, requires_grad=True)  # so that training begins with the files' own vectors
+    outer = torch.zeros(
+        width, width, requires_grad=True
+    )  # so that training begins with the files' own vectors
 
     def forward(shown: Any) -> Any:
         mean, total = torch.zeros_like(files), torch.zeros(len(files))

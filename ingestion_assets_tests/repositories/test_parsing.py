@@ -204,7 +204,9 @@ data = open({str(tmp_path / "slow")!r}, "rb").read()
 list(parse_all([Source(b"", b"", "javascript", data)], None, lambda: print("asked", flush=True), cpu_s=600))
 """
     parent = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(Path.cwd())}
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )
     assert parent.stdout is not None
     assert [parent.stdout.readline() for _ in range(2)] == [
