@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ingestion_assets.flows import installed, parts
+from ingestion_assets.flows import all_flows, installed, parts
 from ingestion_assets.frontdoor.dagster_graphql import DagsterError, Question, ask, launch_run
 from ingestion_assets.sending.demonstration import Demonstration
 from ingestion_assets.sending.options import front_door, key_of
@@ -74,6 +74,10 @@ def _show(settings: Settings) -> None:
     rows: dict[str, int] = {}
     for demonstration in shown.values():
         rows |= _send(settings, demonstration)
+    for flow in all_flows().values():
+        if flow.shown_by:
+            console.rule(f"ingestion {' '.join(flow.shown_by)}")
+            _ingestion(*flow.shown_by)
     console.rule("What there is now")
     with httpx.Client(base_url=settings.dagster_url, timeout=30, auth=settings.dagster_login) as dagster:
         _run_jobs(dagster, [_LANDING_JOB, *(job for one in shown.values() for job in one.jobs)])

@@ -23,6 +23,7 @@ BUILT_IN = (
     "ingestion_assets.conversations.flow:CONVERSATIONS",
     "ingestion_assets.entities.flow:ENTITIES",
     "ingestion_assets.modules.flow:MODULES",
+    "ingestion_assets.repositories.flow:REPOSITORIES",
 )
 _NAME = re.compile(FLOW_NAME)
 _TAKEN = frozenset({"landing", "retention", "run_retention", "key_retention", "default"})

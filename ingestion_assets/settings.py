@@ -194,6 +194,10 @@ class Settings(BaseSettings):
 
     workers_default: int = Field(2, ge=1, description="Warm worker processes on the queue `default`.")
     workers_gpu: int = Field(1, ge=0, description="Warm worker processes on the queue `gpu`; 0 starts none.")
+    gpu_target: str | None = Field(
+        None,
+        description="What answers call the workers on the queue `gpu`; default: the name of their host.",
+    )
     worker_drain_s: float = Field(
         2.5,
         gt=0,

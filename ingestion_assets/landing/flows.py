@@ -123,8 +123,9 @@ class Flow:
     before their first run, `warm` the functions (`"package.module:function"`) that each process of a worker calls then, for
     what must not be forked, such as a model on a GPU; `settings` is a class of the flow's own settings; `migrations` is the
     folder, within a package, of the Alembic revisions of its tables (`"package:folder"`); `prepare` is called once these are
-    there, before anything uses them: indexes in other stores; `demonstration` is a `sending.demonstration.Demonstration`. `commands`
-    are sub-commands of `ingestion`, `senders` those of `ingestion send`.
+    there, before anything uses them: indexes in other stores; `demonstration` is a `sending.demonstration.Demonstration`; a flow
+    that is sent nothing names a command of `ingestion` that shows it, `shown_by`. `commands` are sub-commands of `ingestion`, `senders`
+    those of `ingestion send`.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Flow:
     commands: Sequence[Command] = ()
     senders: Sequence[Command] = ()
     demonstration: str | None = None
+    shown_by: Sequence[str] = ()
     settings: str | None = None
     migrations: str | None = None
     prepare: str | None = None

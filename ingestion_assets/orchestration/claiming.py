@@ -7,9 +7,9 @@ what was written is written again, and so is the same.
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import dagster as dg
@@ -41,6 +41,8 @@ from ingestion_assets.orchestration.worker_runs import WorkerRuns, worker_at_wor
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets.stores.error_text import as_told
+
+OpenT = TypeVar("OpenT")
 
 DISPATCHED_WAIT_S = 25.0
 REBUILD_WAIT_S = 900.0
@@ -80,6 +82,10 @@ class Working:
     def progress(self, drop: DropRef, state: Mapping[str, Any]) -> None:
         """Tell how far a drop is, for work that takes long; see `LongWork.progress`."""
         self.long.progress(drop, state)
+
+    def keep_open(self, resource: AbstractContextManager[OpenT]) -> OpenT:
+        """Enter what the work needs until its claim ends, such as a folder of its own; it is left then, however that comes about."""
+        return self._open.enter_context(resource)
 
     def finish(self, outcomes: list[DropOutcome]) -> None:
         """Write the outcomes into the ledger and free the lanes. Raises `RebuildUnfinishedError` afterwards."""

@@ -1,7 +1,8 @@
 """What the processes that execute runs hold in memory, as seen by themselves and by their parent; and whether the system kills for it."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -44,8 +45,26 @@ class Growth:
         """The process is warm: what it holds now, a model say, is there to stay."""
         self._warm_kb = _own_kb()
 
+    def keep(self, kb: int) -> None:
+        """So much of what it came to hold since is there to stay too."""
+        self._warm_kb += max(0, kb)
+
     def kb(self) -> int:
         return max(1, _own_kb() - self._warm_kb)
+
+
+GROWTH = Growth()
+"""That of this process."""
+
+
+@contextmanager
+def loading_to_stay() -> Iterator[None]:
+    """What the block loads, such as a model that only some runs need, is kept for later runs: no reason to replace the process."""
+    before = _own_kb()
+    try:
+        yield
+    finally:
+        GROWTH.keep(_own_kb() - before)
 
 
 def _own_kb() -> int:

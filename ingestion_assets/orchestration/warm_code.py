@@ -1,4 +1,4 @@
-"""Repositories loaded once per worker, so that a run finds its job built."""
+"""Definitions loaded once per worker, so that a run finds its job built."""
 
 import gc
 import importlib

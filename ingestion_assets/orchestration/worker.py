@@ -20,7 +20,7 @@ from ingestion_assets.flows import all_flows
 from ingestion_assets.orchestration.celery_app import EXECUTE_RUN, make_app
 from ingestion_assets.orchestration.celery_internals import replace_children_that_grow
 from ingestion_assets.orchestration.heartbeats import Worker
-from ingestion_assets.orchestration.memory_watch import Growth
+from ingestion_assets.orchestration.memory_watch import GROWTH
 from ingestion_assets.orchestration.queues import QUEUES, slots
 from ingestion_assets.orchestration.run_execution import execute_run
 from ingestion_assets.orchestration.run_warden import RunWarden
@@ -59,7 +59,6 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
     code = WarmCode()
     code.preload(module, work=work_on(queue))
     instance = DagsterInstance.get()
-    growth = Growth()
     warden = RunWarden(
         instance=instance, runs=runs, drain_s=drain_s, broker_url=settings.require("redis_url")
     )
@@ -76,7 +75,7 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
         warm_up(queue)
         gc.collect()
         gc.freeze()
-        growth.begin()
+        GROWTH.begin()
 
     @celery.signals.worker_process_shutdown.connect(weak=False)
     def _leave(exitcode: int, **_: object) -> None:
@@ -93,7 +92,7 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
 
     gc.freeze()
     # Python keeps some of what a large claim took.
-    replace_children_that_grow(app, spare_kb=settings.worker_spare_mb * 1024, grown_kb=growth.kb)
+    replace_children_that_grow(app, spare_kb=settings.worker_spare_mb * 1024, grown_kb=GROWTH.kb)
     app.worker_main(
         [
             "worker",

@@ -20,6 +20,7 @@ FRONT_DOOR = "front door"
 PROGRAMS: Mapping[str, str] = {
     FRONT_DOOR: "frontdoor",
     "worker": "worker-default",
+    "GPU worker": "worker-gpu",
     "daemon": "daemon",
     "code server": "code-server",
     "webserver": "webserver",

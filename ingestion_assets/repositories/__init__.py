@@ -1,0 +1,1 @@
+"""Repositories: from an address to the graph of its code and a vector for each file."""

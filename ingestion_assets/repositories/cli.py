@@ -1,0 +1,286 @@
+"""`ingestion repos`: what can be done with repositories over HTTP, from a shell; credentials of private ones, at the database."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ingestion_assets.settings import Settings, load_settings
+
+app = typer.Typer(no_args_is_help=True)
+credentials = typer.Typer(no_args_is_help=True, help="Keep what hosts of private repositories ask for.")
+app.add_typer(credentials, name="credentials")
+
+DEMO_S = 180.0
+
+Repo = Annotated[
+    str, typer.Argument(metavar="REPOSITORY", help="`host/owner/name`, or `host/owner/name@ref`.")
+]
+Limit = Annotated[int, typer.Option(min=1, max=100, help="Most items shown.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one item a line.")]
+Url = Annotated[
+    str | None, typer.Option(help="Address of the front door; default: that of this machine's stack.")
+]
+
+
+@app.command()
+def submit(
+    repository: Annotated[str, typer.Argument(help="Its address, with or without scheme and `.git`.")],
+    ref: Annotated[str | None, typer.Option(help="A branch or tag; default: the default branch.")] = None,
+    url: Url = None,
+) -> None:
+    """Have a repository indexed."""
+    parameters = {} if ref is None else {"ref": ref}
+    place = _ask(url, "POST", f"/ingestion/ingest/{quote(repository, safe='/:')}", parameters)
+    what = "waits already" if place["already_queued"] else "is queued"
+    typer.echo(
+        f"{place['repository']} {what}: job {place['job_id']}, place {place['queue_position']} of {place['queue_size']}, target "
+        f"{place['target']}."
+    )
+
+
+@app.command()
+def status(url: Url = None) -> None:
+    """Show what the workers do."""
+    said = _ask(url, "GET", "/ingestion/worker/status")
+    typer.echo(said["status"])
+
+
+@app.command()
+def history(limit: Limit = 10, as_json: AsJson = False, url: Url = None) -> None:
+    """List what became of jobs, newest first."""
+    jobs = _ask(url, "GET", "/ingestion/jobs/history", {"limit": limit})["jobs"]
+    rows = (
+        (
+            job["timestamp"][:19].replace("T", " "), str(job["job_id"]), job["repo_url"], job["status"],
+            f"{job.get('duration_seconds', 0):.1f}", str(job.get("files_processed", "")), job.get("error") or job.get("reason") or "",
+        )
+        for job in jobs
+    )  # fmt: skip
+    _show(jobs, ("ended (UTC)", "job", "repository", "outcome", "seconds", "files", "why"), rows, as_json)
+
+
+@app.command("list")
+def list_all(limit: Limit = 50, as_json: AsJson = False, url: Url = None) -> None:
+    """List repositories that were indexed."""
+    found = _ask(url, "GET", "/repositories", {"limit": limit})["items"]
+    rows = (
+        (
+            one["repository"], (one["commit"] or "-")[:12], one["indexed_at"][:19].replace("T", " "), str(one["embedded"]),
+            str(one["skipped"]), "yes" if one["watched"] else "no",
+        )
+        for one in found
+    )  # fmt: skip
+    _show(found, ("repository", "commit", "indexed (UTC)", "embedded", "skipped", "watched"), rows, as_json)
+
+
+@app.command()
+def files(
+    repository: Repo,
+    state: Annotated[str | None, typer.Option(help="Only `embedded` or `skipped` ones.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only those skipped for it, such as `binary`.")] = None,
+    limit: Limit = 100,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """List a repository's files, embedded or skipped and why."""
+    chosen = {"state": state, "reason": reason, "limit": limit}
+    parameters = {name: value for name, value in chosen.items() if value is not None}
+    found = _ask(url, "GET", f"/repositories/{quote(repository, safe='/@')}/files", parameters)["items"]
+    rows = (
+        (one["path"], one["state"], one["language"] or "", one["reason"] or "", one["measure"] or "")
+        for one in found
+    )
+    _show(found, ("path", "state", "language", "reason", "measure"), rows, as_json)
+
+
+@app.command()
+def similar(
+    repository: Repo,
+    path: Annotated[str, typer.Argument(help="The file.")],
+    everywhere: Annotated[bool, typer.Option("--all", help="In all repositories.")] = False,
+    limit: Limit = 10,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """List the files that are most like a file, and what they have in common with it."""
+    parameters = {"path": path, "within": "all" if everywhere else "repository", "limit": limit}
+    found = _ask(url, "GET", f"/repositories/{quote(repository, safe='/@')}/similar", parameters)["items"]
+    rows = ((f"{hit['score']:.3f}", hit["repository"], hit["path"], _why(hit["why"])) for hit in found)
+    _show(found, ("score", "repository", "path", "in common"), rows, as_json)
+
+
+@app.command()
+def search(
+    question: Annotated[str, typer.Argument(help="In words, or by names.")],
+    repository: Annotated[
+        str | None, typer.Option("--repository", help="One repository; default: all.")
+    ] = None,
+    limit: Limit = 10,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Search code."""
+    parameters: dict[str, Any] = {"q": question, "limit": limit}
+    if repository is not None:
+        parameters["repo"] = repository
+    answer = _ask(url, "GET", "/repositories/search", parameters)
+    rows = (
+        (
+            f"{hit['score']:.4f}",
+            hit["repository"],
+            f"{hit['path']}:{hit['lines'][0]}",
+            ", ".join(hit["why"]["names"]),
+        )
+        for hit in answer["items"]
+    )
+    _show(answer["items"], ("score", "repository", "where", "names"), rows, as_json)
+    if "text" not in answer["by"] and not as_json:
+        typer.echo("No worker made a vector of the question, so this goes by names alone.", err=True)
+
+
+@app.command()
+def watch(
+    repository: Repo,
+    off: Annotated[bool, typer.Option("--off", help="No longer.")] = False,
+    url: Url = None,
+) -> None:
+    """Ask a repository for its newest commit now and then, and index it when there is one."""
+    _ask(url, "PATCH", f"/repositories/{quote(repository, safe='/@')}", body={"watched": not off})
+    typer.echo(f"{repository} is {'no longer watched' if off else 'watched'}.")
+
+
+@app.command()
+def delete(repository: Repo, url: Url = None) -> None:
+    """Delete all that is stored of a repository."""
+    _ask(url, "DELETE", f"/repositories/{quote(repository, safe='/@')}")
+    typer.echo(f"{repository} is deleted.")
+
+
+@app.command()
+def demo(url: Url = None) -> None:
+    """Index a small made-up repository in three languages and show what is like one of its files."""
+    from ingestion_assets.repositories.sample import ASKED, make_sample  # noqa: PLC0415
+    from ingestion_assets.repositories.submissions import own_root  # noqa: PLC0415
+
+    folder = own_root(load_settings()) / "sample"
+    if not folder.exists():
+        make_sample(folder)
+    job = _ask(url, "POST", f"/ingestion/ingest/{quote(str(folder), safe='/:')}")
+    deadline = time.monotonic() + DEMO_S
+    while not (ended := _ended(url, job["job_id"])):
+        if time.monotonic() > deadline:
+            typer.echo(
+                f"It is not indexed after {DEMO_S:.0f} s; `ingestion repos status` may say why.", err=True
+            )
+            raise typer.Exit(1)
+        time.sleep(0.5)
+    if ended["status"] != "complete":
+        typer.echo(f"It was not indexed: {ended.get('error') or ended.get('reason')}", err=True)
+        raise typer.Exit(1)
+    typer.echo(
+        f"{ended['files_processed']} files in {ended.get('duration_seconds', 0):.1f} s. Those like {ASKED}:"
+    )
+    similar(job["repository"], ASKED, limit=5, url=url)
+
+
+def _ended(url: str | None, job: int) -> dict[str, Any] | None:
+    jobs = _ask(url, "GET", "/ingestion/jobs/history", {"limit": 100})["jobs"]
+    return next((one for one in jobs if one["job_id"] == job), None)
+
+
+Host = Annotated[str, typer.Argument(help="The host, as in addresses of its repositories.")]
+
+
+@credentials.command("set")
+def set_credential(
+    host: Host,
+    credential: Annotated[
+        str,
+        typer.Option(
+            prompt="user:token",
+            hide_input=True,
+            envvar="GIT_CREDENTIAL",
+            help="`user:token`; asked for where it is not given.",
+        ),
+    ],
+) -> None:
+    """Keep what a host asks for, sealed; no read gives it back."""
+    from ingestion_assets.repositories.credentials import keep_credential  # noqa: PLC0415
+    from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
+
+    if ":" not in credential:
+        raise typer.BadParameter("it has to be `user:token`")
+    with engine().begin() as connection:
+        keep_credential(connection, host.lower(), credential, load_settings())
+    typer.echo(f"Repositories of {host} are cloned with it from now on.")
+
+
+@credentials.command("delete")
+def delete_credential(host: Host) -> None:
+    """Forget what a host asks for."""
+    from ingestion_assets.repositories.credentials import forget_credential  # noqa: PLC0415
+    from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
+
+    with engine().begin() as connection:
+        known = forget_credential(connection, host.lower())
+    typer.echo(f"It is forgotten for {host}." if known else f"There was none for {host}.")
+
+
+def _ask(
+    url: str | None, method: str, path: str, parameters: Mapping[str, Any] | None = None, body: Any = None
+) -> Any:
+    """The front door's answer; what it refuses is said, and ends the command."""
+    settings = load_settings()
+    base = (url or settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+    try:
+        with httpx.Client(
+            base_url=f"{base}/api/v1", headers={"X-API-Key": _key(settings)}, timeout=60
+        ) as client:
+            answer = client.request(method, path, params=parameters, json=body)
+    except httpx.HTTPError as error:
+        typer.echo(
+            f"The front door at {base} cannot be asked ({type(error).__name__}); is the stack up?", err=True
+        )
+        raise typer.Exit(1) from None
+    if answer.is_error:
+        typer.echo(
+            answer.json().get("detail", answer.text) if answer.content else str(answer.status_code), err=True
+        )
+        raise typer.Exit(1)
+    return answer.json() if answer.content else None
+
+
+def _key(settings: Settings) -> str:
+    for given in (settings.api_key, settings.admin_token):
+        if given is not None:
+            return given.get_secret_value()
+    made = settings.home / "admin_token"
+    return made.read_text(encoding="ascii").strip() if made.exists() else ""
+
+
+def _why(why: Mapping[str, list[str]]) -> str:
+    said = [
+        ", ".join(why["edges"]),
+        f"both use {', '.join(why['both_use'][:3])}" if why["both_use"] else "",
+        ", ".join(why["names"][:5]),
+    ]
+    return "; ".join(filter(None, said))
+
+
+def _show(items: list[Any], heads: Iterable[str], rows: Iterable[Iterable[str]], as_json: bool) -> None:
+    if as_json:
+        for item in items:
+            typer.echo(msgspec.json.encode(item))
+        return
+    table = Table(*heads)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))  # names from repositories are no markup
+    Console().print(table)

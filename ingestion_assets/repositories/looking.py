@@ -1,0 +1,50 @@
+"""One look at the watched repositories whose time has come: each asked for its newest commit."""
+
+import time
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+
+from ingestion_assets.repositories import watching
+from ingestion_assets.repositories.clone import CloneError, tip
+from ingestion_assets.repositories.credentials import credential_for
+from ingestion_assets.repositories.settings import RepositoriesSettings
+from ingestion_assets.repositories.submissions import repository_in
+from ingestion_assets.settings import Settings
+
+LONGEST_S = 40.0  # a tick of a sensor is cut off after 60
+
+
+@dataclass(slots=True)
+class Looked:
+    """How many were asked, how many have a new commit, and why some could not be asked."""
+
+    asked: int = 0
+    changed: int = 0
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def look_around(engine: sa.Engine, settings: Settings, chosen: RepositoriesSettings, *, most: int) -> Looked:
+    """Ask `most` of those that are due; those that time is too short for are asked the next time that they are due."""
+    looked, deadline = Looked(), time.monotonic() + LONGEST_S
+    with engine.begin() as connection:
+        due = watching.due(connection, most=most, every_s=chosen.watch_every_s)
+    for look in due:
+        if time.monotonic() > deadline:
+            break
+        looked.asked += 1
+        try:
+            with engine.begin() as connection:
+                credential = credential_for(connection, look.submission, settings)
+            newest = tip(
+                repository_in(look.submission, chosen), look.submission.ref, limits=chosen, credential=credential,
+                stopped=lambda: time.monotonic() > deadline,
+            )  # fmt: skip
+        except (CloneError, ValueError) as error:
+            looked.failed[look.submission.partition] = str(error)
+            with engine.begin() as connection:
+                watching.failed(connection, look, every_s=chosen.watch_every_s)
+            continue
+        with engine.begin() as connection:
+            looked.changed += watching.seen(connection, look, newest)
+    return looked

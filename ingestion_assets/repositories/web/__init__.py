@@ -1,0 +1,1 @@
+"""The flow's endpoints, by what they are about."""

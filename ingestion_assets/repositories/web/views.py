@@ -1,0 +1,210 @@
+"""The flow's answers as clients read them."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Dispatched(BaseModel):
+    """A repository's place in the queue."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "status": "dispatched", "job_id": 1, "queue_position": 1, "target": "gpu-worker-1", "queue_size": 1,
+                "max_queue_size": 10, "already_queued": False, "repository": "github.com/user/awesome-project",
+                "receipt_url": "/api/v1/receipts/0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f",
+            }
+        }
+    )  # fmt: skip
+
+    status: Literal["dispatched"]
+    job_id: int
+    queue_position: int = Field(description="1: the next to be worked on; 0: it waits no longer.")
+    target: str = Field(description="The worker; `Offline` while there is none: the repository waits.")
+    queue_size: int
+    max_queue_size: int
+    already_queued: bool = Field(description="It waited already: this is the same job.")
+    repository: str = Field(description="What lists call it.")
+    receipt_url: str = Field(description="Where its receipt is.")
+
+
+class WorkerStatus(BaseModel):
+    """What the workers do, as one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "status": "Training Graph on github.com/user/repo", "workers": ["gpu-worker-1"], "running": ["github.com/user/repo"],
+            }
+        }
+    )  # fmt: skip
+
+    status: str = Field(
+        description="`Idle`; `Training Graph on …`; `Error: …`, where the newest job within five minutes failed; `Offline`, where no worker has been heard of for 15 s."
+    )
+    workers: list[str] = Field(description="Hosts of the live workers.")
+    running: list[str] = Field(description="Repositories that are worked on.")
+
+
+class Job(BaseModel):
+    """What became of a repository that was submitted. A field that its outcome does not have is left out."""
+
+    job_id: int
+    repo_url: str
+    status: Literal["complete", "failed", "skipped"]
+    timestamp: datetime = Field(description="When it ended.")
+    duration_seconds: float | None = Field(None, description="Of one that was worked on.")
+    files_processed: int | None = None
+    embeddings_generated: int | None = Field(None, description="One structural vector for each file.")
+    embeddings_reused: int | None = Field(
+        None, description="Files whose content was known, so that none of its text was embedded again."
+    )
+    unchanged: bool | None = Field(None, description="Nothing had changed since the snapshot before.")
+    error: str | None = Field(None, description="Why it failed.")
+    reason: str | None = Field(None, description="Why it was skipped.")
+    age_seconds: int | None = Field(None, description="How old it was when it was skipped.")
+
+
+class History(BaseModel):
+    """Jobs, newest first."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "jobs": [
+                    {"job_id": 3, "repo_url": "github.com/user/repo1", "status": "complete", "duration_seconds": 127.5, "files_processed": 342,
+                     "embeddings_generated": 342, "embeddings_reused": 0, "unchanged": False, "timestamp": "2026-01-20T10:30:00Z"},
+                    {"job_id": 2, "repo_url": "github.com/user/repo2", "status": "failed", "duration_seconds": 1.5,
+                     "error": "github.com has no such repository, or does not show it", "timestamp": "2026-01-20T10:25:00Z"},
+                    {"job_id": 1, "repo_url": "github.com/user/repo3", "status": "skipped", "reason": "Task exceeded TTL", "age_seconds": 90000,
+                     "timestamp": "2026-01-20T10:20:00Z"},
+                ]
+            }
+        }
+    )  # fmt: skip
+
+    jobs: list[Job]
+
+
+class RepositoryView(BaseModel):
+    """A repository as readers see it: one snapshot, whole."""
+
+    repository: str
+    ref: str | None
+    watched: bool = Field(description="It is asked for its newest commit now and then.")
+    commit: str | None = Field(description="Null where nothing was ever committed.")
+    branch: str | None
+    indexed_at: datetime
+    text_model: str
+    structure_model: str
+    files: int
+    embedded: int
+    skipped: int
+    languages: dict[str, int] = Field(description="Embedded files by language.")
+    reasons: dict[str, int] = Field(description="Skipped files by reason.")
+    edges: dict[str, int] = Field(description="Links between files by kind.")
+    unresolved: Any = Field(description="What could not be resolved, counted.")
+    held_out_auc: float | None = Field(description="How well links that were kept back are found.")
+
+
+class RepositoryPage(BaseModel):
+    """Repositories by name."""
+
+    items: list[RepositoryView]
+    next: str | None
+
+
+class FileView(BaseModel):
+    """A path of the tree."""
+
+    path: str
+    state: Literal["embedded", "skipped"]
+    reason: str | None = Field(description="Why it is skipped: a stable code.")
+    measure: str | None = Field(description="The number that the reason is about.")
+    language: str | None
+    size: int | None
+    blob: str = Field(description="The id of its content.")
+
+
+class FilePage(BaseModel):
+    """Files by path."""
+
+    items: list[FileView]
+    next: str | None
+
+
+class SimilarWhy(BaseModel):
+    """What two files have in common."""
+
+    edges: list[str] = Field(
+        description="Links between them, such as `import to`: it is imported by the file asked for."
+    )
+    both_use: list[str] = Field(description="Files that both use.")
+    names: list[str] = Field(description="Names that both define or use.")
+
+
+class SimilarFile(BaseModel):
+    """A file that is like another."""
+
+    repository: str
+    path: str
+    language: str | None
+    commit: str | None
+    lines: list[int] | None = Field(description="First and last line of what it defines.")
+    score: float = Field(description="Cosine of the stable parts of their structural vectors.")
+    why: SimilarWhy
+
+
+class SimilarFiles(BaseModel):
+    """The most alike first."""
+
+    items: list[SimilarFile]
+    next: None = None
+
+
+class SearchWhy(BaseModel):
+    """Why something was found."""
+
+    names: list[str] = Field(description="Symbols whose names have words of the question.")
+    text: float | None = Field(description="Cosine of its text and the question.")
+
+
+class Found(BaseModel):
+    """A piece of code that was found."""
+
+    repository: str
+    path: str
+    language: str | None
+    commit: str | None
+    lines: list[int]
+    score: float = Field(description="By its ranks among texts and names (reciprocal rank fusion).")
+    why: SearchWhy
+
+
+class SearchResult(BaseModel):
+    """The best first."""
+
+    by: list[Literal["text", "names"]] = Field(
+        description="What was searched; `names` alone where no worker made a vector of the question."
+    )
+    items: list[Found]
+    next: None = None
+
+
+class WatchView(BaseModel):
+    """Whether a repository is watched."""
+
+    repository: str
+    watched: bool
+
+
+class WebhookAnswer(BaseModel):
+    """What came of a webhook's call."""
+
+    model_config = ConfigDict(json_schema_extra={"example": {"status": "ignored", "reason": "it is no push"}})
+
+    status: Literal["dispatched", "ignored"]
+    reason: str | None = Field(None, description="Why it was ignored.")
+    job_id: int | None = None

@@ -1,0 +1,149 @@
+"""Reading, watching and deleting repositories over HTTP, and GitHub's webhook."""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from ingestion_assets.repositories import watching
+from ingestion_assets.repositories.settings import RepositoriesSettings
+from ingestion_assets.settings import load_flow_settings, read_flow_settings
+from ingestion_assets_tests.frontdoor.conftest import Front
+from ingestion_assets_tests.repositories import made_up
+from ingestion_assets_tests.repositories.made_up import vector
+from ingestion_assets_tests.servers import wait_until
+
+ONE = "github.com/example/one"
+SECRET = "webhook-secret-of-the-test"
+
+
+@pytest.fixture
+def settings_of_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("INGESTION_REPOSITORIES_GITHUB_WEBHOOK_SECRET", SECRET)
+    read_flow_settings.cache_clear()
+    yield
+    monkeypatch.undo()
+    read_flow_settings.cache_clear()
+
+
+@pytest.fixture
+def indexed(front: Front) -> Front:
+    """With two repositories, one of which has a branch beside."""
+    files = {"a.py": "a", "b.py": "b", "logo.png": None}
+    made_up.index(front.engine, ONE, files, {"a.py": vector(1), "b.py": vector(1, 2)})
+    for partition in ("github.com/example/two", f"{ONE}@feature/x"):
+        made_up.index(front.engine, partition, {"a.py": "a"}, {"a.py": vector(1)})
+    return front
+
+
+def test_repositories_and_their_files_are_listed_page_by_page(indexed: Front) -> None:
+    with indexed.client(indexed.key("read")) as client:
+        first = client.get("/api/v1/repositories", params={"limit": 2}).json()
+        assert [one["repository"] for one in first["items"]] == [ONE, f"{ONE}@feature/x"]
+        rest = client.get("/api/v1/repositories", params={"cursor": first["next"]}).json()
+        assert ([one["repository"] for one in rest["items"]], rest["next"]) == (
+            ["github.com/example/two"],
+            None,
+        )
+        files = client.get(f"/api/v1/repositories/{ONE}/files").json()["items"]
+        assert [(one["path"], one["state"], one["reason"]) for one in files] == [
+            ("a.py", "embedded", None), ("b.py", "embedded", None), ("logo.png", "skipped", "binary"),
+        ]  # fmt: skip
+        skipped = client.get(f"/api/v1/repositories/{ONE}/files", params={"reason": "binary"}).json()["items"]
+        assert [one["path"] for one in skipped] == ["logo.png"]
+        of_branch = client.get(f"/api/v1/repositories/{ONE}@feature/x/files").json()["items"]
+        assert [one["path"] for one in of_branch] == ["a.py"]
+
+
+def test_similar_files_over_http(indexed: Front) -> None:
+    with indexed.client(indexed.key("read")) as client:
+        address = f"/api/v1/repositories/{ONE}/similar"
+        within = client.get(address, params={"path": "a.py"}).json()["items"]
+        assert [one["path"] for one in within] == ["b.py"]
+        everywhere = client.get(address, params={"path": "a.py", "within": "all", "limit": 2}).json()["items"]
+        assert {one["repository"] for one in everywhere} == {"github.com/example/two", f"{ONE}@feature/x"}
+        assert client.get(address, params={"path": "gone.py"}).status_code == 404
+        assert client.get(address, params={"path": "logo.png"}).status_code == 409
+        assert client.get(address).status_code == 422
+        unknown = client.get("/api/v1/repositories/github.com/example/none/similar", params={"path": "a.py"})
+        assert unknown.status_code == 404
+
+
+def test_search_says_when_it_goes_by_names_alone(indexed: Front) -> None:
+    with indexed.client(indexed.key("read")) as client:
+        found = client.get("/api/v1/repositories/search", params={"q": "anything"}).json()
+        assert found == {"by": ["names"], "items": [], "next": None}
+        assert client.get("/api/v1/repositories/search", params={"q": " "}).status_code == 422
+
+
+def test_delete_takes_all_and_cancels_what_waits(indexed: Front) -> None:
+    with indexed.client(indexed.key("repos", "read")) as client:
+        receipt = client.post(f"/api/v1/ingestion/ingest/{ONE}").json()["receipt_url"]
+        assert client.delete(f"/api/v1/repositories/{ONE}").status_code == 204
+        assert client.delete(f"/api/v1/repositories/{ONE}").status_code == 404
+        assert client.get(f"/api/v1/repositories/{ONE}/files").status_code == 404
+        assert client.get(receipt).json()["errors"][0]["code"] == "cancelled"
+    with indexed.client(indexed.key("read")) as reader:
+        assert reader.delete("/api/v1/repositories/github.com/example/two").status_code == 403
+
+
+def test_a_watched_repository_with_a_new_commit_is_submitted(indexed: Front) -> None:
+    with indexed.client() as client:
+        answer = client.patch(f"/api/v1/repositories/{ONE}", json={"watched": True})
+        assert answer.json() == {"repository": ONE, "watched": True}
+        nobody = client.patch("/api/v1/repositories/github.com/example/none", json={"watched": True})
+        assert nobody.status_code == 404
+        with indexed.engine.begin() as connection:
+            (look,) = watching.due(connection, most=9, every_s=900)
+            assert (look.submission.partition, look.commit) == (ONE, "c" * 40)
+            assert watching.due(connection, most=9, every_s=900) == []  # not before a while
+            assert not watching.seen(connection, look, look.commit)
+            assert watching.wanted(connection) is None
+            assert watching.seen(connection, look, "d" * 40)
+        status = indexed.engine
+        with status.connect() as connection:
+            wait_until(lambda: watching.wanted(connection) is None, seconds=60, what="it to be submitted")
+
+
+def signed(
+    client: httpx.Client, body: object, *, event: str = "push", delivery: str = "1", secret: str = SECRET
+) -> httpx.Response:
+    content = json.dumps(body).encode()
+    signature = hmac.new(secret.encode(), content, hashlib.sha256).hexdigest()
+    return client.post(
+        "/api/v1/ingestion/webhooks/github",
+        content=content,
+        headers={
+            "Content-Type": "application/json", "X-GitHub-Event": event, "X-GitHub-Delivery": delivery,
+            "X-Hub-Signature-256": f"sha256={signature}",
+        },
+    )  # fmt: skip
+
+
+def push(ref: str = "refs/heads/main", name: str = "example/one") -> dict[str, object]:
+    return {"ref": ref, "repository": {"full_name": name, "default_branch": "main"}, "pusher": {"name": "x"}}
+
+
+@pytest.mark.usefixtures("settings_of_the_test")
+def test_a_push_to_the_default_branch_of_a_known_repository_submits_it_once(indexed: Front) -> None:
+    assert load_flow_settings(RepositoriesSettings).github_webhook_secret is not None
+    with indexed.client(None) as client:
+        assert signed(client, push(), secret="another").status_code == 401
+        assert signed(client, push("refs/heads/other")).json()["status"] == "ignored"
+        assert signed(client, push("refs/tags/main")).json()["status"] == "ignored"
+        assert signed(client, {"zen": "x"}, event="ping").json()["status"] == "ignored"
+        assert signed(client, push(name="example/unknown")).json()["status"] == "ignored"
+        assert signed(client, [1]).status_code == 400
+        taken = signed(client, push()).json()
+        assert (taken["status"], taken["job_id"]) == ("dispatched", 1)
+        again = signed(client, push()).json()
+        assert (again["status"], again["reason"]) == ("ignored", "it was delivered before")
+        assert signed(client, push(), delivery="2").json()["job_id"] == 1  # it waits already
+
+
+def test_without_a_secret_no_webhook_is_heeded(indexed: Front) -> None:
+    with indexed.client(None) as client:
+        assert signed(client, push()).status_code == 401

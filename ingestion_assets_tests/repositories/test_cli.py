@@ -1,0 +1,71 @@
+"""`ingestion repos` against a front door."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner, Result
+
+from ingestion_assets.repositories.cli import app
+from ingestion_assets.repositories.credentials import credential_for
+from ingestion_assets.repositories.flow import Submission
+from ingestion_assets.settings import load_settings
+from ingestion_assets.stores import postgres
+from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, Front
+from ingestion_assets_tests.repositories import made_up
+from ingestion_assets_tests.repositories.made_up import vector
+
+ONE = "github.com/example/one"
+
+
+@pytest.fixture
+def of_the_front(front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """Commands of this process are for the front door's stack."""
+    monkeypatch.setenv("INGESTION_HOME", str(tmp_path))
+    monkeypatch.setenv("INGESTION_ADMIN_TOKEN", ADMIN_TOKEN)
+    monkeypatch.setenv("INGESTION_PUBLIC_URL", front.url)
+    monkeypatch.setenv("INGESTION_POSTGRES_URL", front.settings.require("postgres_url"))
+    load_settings.cache_clear()
+    postgres.engine.cache_clear()
+    yield front
+    monkeypatch.undo()
+    load_settings.cache_clear()
+    postgres.engine.cache_clear()
+
+
+def run(*arguments: str, given: str | None = None) -> Result:
+    """What a command says; the front door, which is of this process, may log in between."""
+    return CliRunner().invoke(app, arguments, input=given, env={"COLUMNS": "200"})
+
+
+def test_a_repository_from_submitting_to_deleting(of_the_front: Front) -> None:
+    submitted = run("submit", "https://github.com/example/one.git")
+    assert f"{ONE} is queued: job 1, place 1 of 1, target Offline.\n" in submitted.output
+    assert "waits already" in run("submit", ONE).output
+    assert run("status").output.endswith("Offline\n")
+    files = {"a.py": "a", "b.py": "b", "[red]x[/red].bin": None}
+    made_up.index(of_the_front.engine, ONE, files, {"a.py": vector(1), "b.py": vector(1, 2)})
+    assert ONE in run("list").output
+    assert "[red]x[/red].bin" in run("files", ONE, "--state", "skipped").output  # no markup
+    said = run("similar", ONE, "a.py", "--json").output.splitlines()
+    (hit,) = (json.loads(line) for line in said if line.startswith("{"))
+    assert (hit["path"], hit["repository"]) == ("b.py", ONE)
+    assert f"{ONE} is watched.\n" in run("watch", ONE).output
+    assert f"{ONE} is deleted.\n" in run("delete", ONE).output
+    refused = run("files", ONE)
+    assert (refused.exit_code, "no such repository" in refused.output) == (1, True)
+    assert "cancelled" in run("history").output
+
+
+def test_a_credential_is_kept_sealed(of_the_front: Front) -> None:
+    assert run("credentials", "set", "git.example.com", given="user:not-for-others\n").exit_code == 0
+    with of_the_front.engine.connect() as connection:
+        kept = connection.scalar(sa.text("SELECT sealed FROM repositories.credentials"))
+        opened = credential_for(connection, Submission("git.example.com/a/b"), load_settings())
+    assert "not-for-others" not in str(kept)
+    assert opened == "user:not-for-others"
+    assert run("credentials", "delete", "git.example.com").exit_code == 0
+    assert "There was none" in run("credentials", "delete", "git.example.com").output
+    assert run("credentials", "set", "git.example.com", given="no-colon\n").exit_code == 2

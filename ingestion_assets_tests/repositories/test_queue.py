@@ -1,0 +1,213 @@
+"""The queue at the front door: ten wait and no more, each once; what waits too long is skipped; nothing acknowledged is lost."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from ingestion_assets.repositories import jobs
+from ingestion_assets.repositories.flow import Submission
+from ingestion_assets.stores.embedded import embedded_postgres, free_port
+from ingestion_assets.stores.postgres import migrate
+from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
+from ingestion_assets_tests.repositories.conftest import make_tables
+from ingestion_assets_tests.servers import start, stop, wait_until
+
+CLIENTS = 64
+INGEST = "/api/v1/ingestion/ingest"
+DAY_S = 86_400.0
+
+
+def at_once(front: Front, paths: list[str]) -> list[httpx.Response]:
+    """The answers to requests that as many clients send at once."""
+
+    def send(path: str) -> httpx.Response:
+        with front.client() as client:
+            return client.post(f"{INGEST}/{path}")
+
+    with ThreadPoolExecutor(len(paths)) as pool:
+        return list(pool.map(send, paths))
+
+
+def query(engine: sa.Engine, text: str, **values: Any) -> list[Any]:
+    with engine.begin() as connection:
+        found = connection.execute(sa.text(text), values)
+        return list(found.all()) if found.returns_rows else []
+
+
+def test_of_64_clients_with_64_repositories_ten_get_a_place_each(front: Front) -> None:
+    answers = at_once(front, [f"github.com/example/repo{number}" for number in range(CLIENTS)])
+    taken = [answer.json() for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert (len(taken), len(refused)) == (10, 54)
+    assert sorted(one["queue_position"] for one in taken) == list(range(1, 11))
+    assert len({one["job_id"] for one in taken}) == 10
+    for one in taken:
+        assert (one["status"], one["max_queue_size"], one["target"]) == ("dispatched", 10, "Offline")
+        assert one["queue_position"] == one["queue_size"] <= 10
+    for answer in refused:
+        said = answer.json()
+        assert said["detail"] == "Queue is full (10 pending tasks). Please try again later."
+        assert (said["queue_size"], said["max_queue_size"]) == (10, 10)
+        assert int(answer.headers["Retry-After"]) >= 1
+    # Durable: a payload on landing storage and a job for each, and no more.
+    assert query(front.engine, "SELECT count(*) FROM ingestion.drops WHERE flow = 'repositories'") == [(10,)]
+    assert query(front.engine, "SELECT count(*) FROM repositories.jobs WHERE drop_id IS NOT NULL") == [(10,)]
+
+
+def test_the_same_repository_64_times_is_one_job(front: Front) -> None:
+    spelt = ["github.com/example/one", "https://github.com/example/one.git", "github.com/example/one/"]
+    answers = at_once(front, [spelt[number % 3] for number in range(CLIENTS)])
+    assert {answer.status_code for answer in answers} == {200}
+    said = [answer.json() for answer in answers]
+    assert {(one["job_id"], one["queue_position"], one["queue_size"]) for one in said} == {
+        (said[0]["job_id"], 1, 1)
+    }
+    assert Counter(one["already_queued"] for one in said) == {True: CLIENTS - 1, False: 1}
+    assert query(front.engine, "SELECT partition FROM repositories.jobs") == [("github.com/example/one",)]
+
+
+def test_branches_of_a_repository_are_jobs_of_their_own(front: Front) -> None:
+    with front.client() as client:
+        ids = {
+            client.post(f"{INGEST}/github.com/example/one", params=params).json()["job_id"]
+            for params in ({}, {"ref": "dev"}, {"ref": "main"}, {"ref": "dev"})
+        }
+    assert len(ids) == 3
+
+
+def test_what_waits_for_more_than_a_day_is_skipped_and_its_place_free(front: Front) -> None:
+    with front.client() as client:
+        for number in range(10):
+            client.post(f"{INGEST}/github.com/example/repo{number}").raise_for_status()
+        assert client.post(f"{INGEST}/github.com/example/eleventh").status_code == 429
+        query(front.engine, "UPDATE repositories.jobs SET queued_at = queued_at - interval '25 hours'")
+        wait_until(
+            lambda: len(client.get("/api/v1/ingestion/jobs/history?limit=100").json()["jobs"]) == 10,
+            seconds=60,
+            what="the queue to be swept",
+        )
+        history = client.get("/api/v1/ingestion/jobs/history?limit=100").json()["jobs"]
+        assert {(one["status"], one["reason"]) for one in history} == {("skipped", "Task exceeded TTL")}
+        assert all(25 * 3600 <= one["age_seconds"] < 25 * 3600 + 120 for one in history)
+        assert "duration_seconds" not in history[0]
+        again = client.post(f"{INGEST}/github.com/example/eleventh").json()
+        assert (again["queue_position"], again["queue_size"]) == (1, 1)
+        receipts = query(
+            front.engine, "SELECT state, result ->> 'status' FROM ingestion.drops ORDER BY id LIMIT 10"
+        )
+        assert set(receipts) == {("done", "skipped")}
+
+
+@pytest.mark.parametrize("limit", ["0", "101", "-1", "x", ""])
+def test_history_is_of_1_to_100_jobs(front: Front, limit: str) -> None:
+    with front.client(None) as client:
+        answer = client.get("/api/v1/ingestion/jobs/history", params={"limit": limit})
+        assert answer.status_code == 422
+        assert "limit" in answer.json()["detail"]
+
+
+def test_who_may_ask_what(front: Front) -> None:
+    with front.client(None) as anybody, front.client(front.key("read")) as reader:
+        assert anybody.post(f"{INGEST}/github.com/example/one").status_code == 401
+        assert reader.post(f"{INGEST}/github.com/example/one").status_code == 403
+        assert anybody.get("/api/v1/ingestion/jobs/history").json() == {"jobs": []}
+        assert anybody.get("/api/v1/ingestion/worker/status").json() == {
+            "status": "Offline", "workers": [], "running": [],
+        }  # fmt: skip
+    with front.client(front.key("repos")) as sender:
+        assert sender.post(f"{INGEST}/github.com/example/one").status_code == 200
+        refused = sender.post(f"{INGEST}/file:///etc/passwd")
+        assert (refused.status_code, refused.json()["detail"][:22]) == (400, "Invalid repository URL")
+
+
+def test_a_place_whose_payload_never_came_is_free_after_a_minute(engine: sa.Engine) -> None:
+    submission = Submission("github.com/example/one")
+    with engine.begin() as connection:
+        place = jobs.take_place(connection, submission, principal="p", most=1)
+    assert (place.position, place.again) == (1, False)
+    with engine.begin() as connection:
+        other = jobs.take_place(connection, Submission("github.com/example/two"), principal="p", most=1)
+        assert (other.id, other.size) == (None, 1)
+    query(engine, "UPDATE repositories.jobs SET queued_at = queued_at - interval '61 seconds'")
+    with engine.begin() as connection:
+        other = jobs.take_place(connection, Submission("github.com/example/two"), principal="p", most=1)
+        assert (other.position, other.size, other.again) == (1, 1, False)
+    with engine.begin() as connection:
+        jobs.sweep(connection, ttl_s=DAY_S)
+    assert query(engine, "SELECT partition FROM repositories.jobs") == [("github.com/example/two",)]
+
+
+def test_a_payload_without_a_job_gets_one(front: Front) -> None:
+    with front.client() as client:
+        job = client.post(f"{INGEST}/github.com/example/one", params={"ref": "dev"}).json()["job_id"]
+    before = query(front.engine, "TABLE repositories.jobs")
+    query(front.engine, "DELETE FROM repositories.jobs")
+    with front.engine.begin() as connection:
+        jobs.sweep(connection, ttl_s=DAY_S)
+    after = query(front.engine, "TABLE repositories.jobs")
+    assert [(one.id, one.repository, one.ref, one.drop_id, one.state) for one in after] == [
+        (job, "github.com/example/one", "dev", before[0].drop_id, "pending")
+    ]
+
+
+def test_a_cancelled_payload_ends_its_job(front: Front) -> None:
+    with front.client() as client:
+        receipt = client.post(f"{INGEST}/github.com/example/one").json()["receipt_url"]
+        client.post(f"{receipt}/cancel").raise_for_status()
+        wait_until(
+            lambda: client.get("/api/v1/ingestion/jobs/history").json()["jobs"],
+            seconds=60,
+            what="the job to have its outcome",
+        )
+        (job,) = client.get("/api/v1/ingestion/jobs/history").json()["jobs"]
+        assert (job["status"], job["error"]) == ("failed", "it was cancelled on request")
+
+
+def test_an_idempotency_key_gives_its_job_for_ever(front: Front) -> None:
+    with front.client() as client:
+        key = {"Idempotency-Key": "one"}
+        first = client.post(f"{INGEST}/github.com/example/one", headers=key)
+        assert "Idempotent-Replayed" not in first.headers
+        query(front.engine, "UPDATE repositories.jobs SET state = 'complete', ended_at = clock_timestamp()")
+        again = client.post(f"{INGEST}/github.com/example/one", headers=key)
+        assert again.headers["Idempotent-Replayed"] == "true"
+        assert again.headers["X-Receipt-Id"] == first.headers["X-Receipt-Id"]
+        assert (again.json()["job_id"], again.json()["queue_position"]) == (first.json()["job_id"], 0)
+        assert client.post(f"{INGEST}/github.com/example/two", headers=key).status_code == 422
+        other = client.post(f"{INGEST}/github.com/example/one", headers={"Idempotency-Key": "two"})
+        assert other.json()["job_id"] > first.json()["job_id"]
+
+
+def test_while_postgresql_is_away_nothing_is_promised_and_what_was_stays(tmp_path: Path) -> None:
+    server = embedded_postgres(folder=tmp_path / "server", port=free_port())
+    process = start(server)
+    try:
+        migrate(server.url)
+        make_tables(server.url)
+        with (
+            serving(settings_for(home=tmp_path / "home", postgres_url=server.url)) as front,
+            front.client() as client,
+        ):
+            front.runs.paused.set()
+            job = client.post(f"{INGEST}/github.com/example/one").json()["job_id"]
+            stop(server, process)
+            for ask in (
+                lambda: client.post(f"{INGEST}/github.com/example/two"),
+                lambda: client.get("/api/v1/ingestion/worker/status"),
+                lambda: client.get("/api/v1/ingestion/jobs/history"),
+                lambda: client.get("/api/v1/repositories"),
+            ):
+                answer = ask()
+                assert (answer.status_code, "postgresql" in answer.json()["detail"]) == (503, True)
+                assert int(answer.headers["Retry-After"]) >= 1
+            process = start(server)
+            wait_until(lambda: client.get("/health/ready").status_code == 200, seconds=30, what="recovery")
+            again = client.post(f"{INGEST}/github.com/example/one").json()
+            assert (again["job_id"], again["queue_size"]) == (job, 1)
+    finally:
+        stop(server, process)
