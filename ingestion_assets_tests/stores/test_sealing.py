@@ -17,7 +17,7 @@ def test_only_the_same_key_opens() -> None:
     for wrong in (sealed[:-4] + "AAA=", "secret", ""):
         with pytest.raises(SealError):
             Sealer("one").open(wrong)
-    with pytest.raises(SealError, match="INGESTION_SECRET_KEY"):
+    with pytest.raises(SealError, match="INGESTION_SECRET_KEYS"):
         Sealer("two").open(sealed)
 
 

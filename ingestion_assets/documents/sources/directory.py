@@ -47,7 +47,7 @@ class DirectorySource:
         try:
             descriptor = self._root.open_file(file_id)
         except OSError as error:
-            return None if error.errno in {errno.ENOENT, errno.ENOTDIR} else _refused(file_id, error)
+            return None if error.errno in {errno.ENOENT, errno.ENOTDIR} else refused(file_id, error)
         try:
             return _entry(file_id, os.fstat(descriptor))
         finally:
@@ -107,7 +107,7 @@ class DirectorySource:
         try:
             return self._root.open_file(entry.file_id)
         except OSError as error:
-            found = _refused(entry.file_id, error)
+            found = refused(entry.file_id, error)
             raise FileError(found.refused or "not_found", "accessing", found.sentence or "") from error
 
     def _walk(self, folder: str, depth: int) -> Iterator[Entry]:
@@ -118,7 +118,7 @@ class DirectorySource:
             if not folder:
                 raise _root_error(error) from error
             if error.errno != errno.ENOENT:  # else it has just been removed
-                yield _refused(folder, error)
+                yield refused(folder, error)
             return
         for name, kind in children:
             path = f"{folder}/{name}" if folder else name
@@ -131,7 +131,12 @@ class DirectorySource:
                 yield Entry(file_id=path, path=path, ignored=why)
             elif stat.S_ISDIR(kind):
                 if depth >= MOST_DEPTH:
-                    yield Entry(file_id=path, path=path, refused="unsafe_path", sentence=f"{path}: its folders are nested too deep.")
+                    yield Entry(
+                        file_id=path,
+                        path=path,
+                        refused="unsafe_path",
+                        sentence=f"{path}: its folders are nested too deep.",
+                    )
                 else:
                     yield from self._walk(path, depth + 1)
             else:
@@ -139,7 +144,10 @@ class DirectorySource:
                 if entry is None:
                     if stat.S_ISLNK(kind):
                         yield Entry(
-                            file_id=path, path=path, refused="not_found", sentence=f"{path}: it is a link to what is not there."
+                            file_id=path,
+                            path=path,
+                            refused="not_found",
+                            sentence=f"{path}: it is a link to what is not there.",
                         )
                 elif entry.refused and stat.S_ISLNK(kind) and self._is_folder(path):
                     yield Entry(file_id=path, path=path, ignored="link to a folder of the source")
@@ -186,11 +194,15 @@ def _entry(path: str, of: os.stat_result) -> Entry:
 def _unsafe(path: str) -> Entry:
     shown = path.encode(errors="replace").decode().replace("\0", "\ufffd")
     return Entry(
-        file_id=shown, path=shown, refused="unsafe_path", sentence=f"{shown}: the path is not taken: {file_paths.unsafe(path)}."
+        file_id=shown,
+        path=shown,
+        refused="unsafe_path",
+        sentence=f"{shown}: the path is not taken: {file_paths.unsafe(path)}.",
     )
 
 
-def _refused(path: str, error: OSError) -> Entry:
+def refused(path: str, error: OSError) -> Entry:
+    """The entry for what cannot be opened."""
     code: Code = "access_denied"
     said = os.strerror(error.errno) if error.errno else "it cannot be read"
     if isinstance(error, OutsideError):
