@@ -201,6 +201,14 @@ class Settings(BaseSettings):
         None,
         description="What answers call the workers on the queue `gpu`; default: the name of their host.",
     )
+    model_folders: str = Field(
+        "",
+        description="Folders with sentence-transformers models beside the packaged one, separated by commas: each is a model, or holds models. A model goes by its folder's name.",
+    )
+    embedding_endpoints: SecretStr | None = Field(
+        None,
+        description='OpenAI-compatible servers of embedding models, as JSON: `[{"url": "https://api.openai.com/v1", "key": "…", "models": ["text-embedding-3-large"]}]`; [more of it](documents.md#models).',
+    )
     worker_drain_s: float = Field(
         2.5,
         gt=0,
