@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ingestion_assets.embedding.errors import StoppedError, UnknownModelError
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -23,35 +26,31 @@ _BATCH = 32
 _WINDOW = 1024  # texts sorted by length at once
 
 
-class UnknownModelError(ValueError):
-    """No installed package carries this model."""
-
-
-class StoppedError(Exception):
-    """The caller asked to stop between two batches."""
-
-
 class TextModel:
     """A loaded model; `load` it once in a process."""
 
     def __init__(self, name: str, model: SentenceTransformer) -> None:
         self.name = name
         self._model = model
+        self.width = model.get_embedding_dimension() or WIDTH
 
     @staticmethod
-    @cache
     def load(name: str = MODEL) -> TextModel:
         """The model of this name, from its package. Raises `UnknownModelError`."""
         if name not in _PACKAGES:
             raise UnknownModelError(f"There is no text model {name!r}; known: {', '.join(sorted(_PACKAGES))}")
+        return TextModel.at(Path(str(files(_PACKAGES[name]) / "model")))
+
+    @staticmethod
+    @cache
+    def at(folder: Path) -> TextModel:
+        """The sentence-transformers model in a folder."""
         import torch  # noqa: PLC0415 - 200 MB and seconds
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
         gpu = torch.cuda.is_available()
-        model = SentenceTransformer(
-            str(files(_PACKAGES[name]) / "model"), device="cuda" if gpu else "cpu", local_files_only=True
-        )
-        return TextModel(name, model.half() if gpu else model.bfloat16())
+        model = SentenceTransformer(str(folder), device="cuda" if gpu else "cpu", local_files_only=True)
+        return TextModel(folder.name, model.half() if gpu else model.bfloat16())
 
     def encode(
         self,
@@ -61,7 +60,7 @@ class TextModel:
         progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
         """A unit vector for each text: float32 of (texts, WIDTH). What a text has beyond the model's 256 tokens is not read."""
-        vectors = np.zeros((len(texts), WIDTH), dtype=np.float32)
+        vectors = np.zeros((len(texts), self.width), dtype=np.float32)
         done = 0
         for start in range(0, len(texts), _WINDOW):
             window = sorted(

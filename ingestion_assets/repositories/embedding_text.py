@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ingestion_assets.embedding import text
+from ingestion_assets.embedding import errors
+from ingestion_assets.embedding.models import text_model
 from ingestion_assets.repositories import contents
 from ingestion_assets.repositories.contents import Content
 from ingestion_assets.repositories.facts import Chunk
@@ -12,8 +13,8 @@ from ingestion_assets.repositories.graphing import Graphed
 from ingestion_assets.repositories.indexing import Indexing, StoppedError
 from ingestion_assets.repositories.key_patterns import may_hold_secret
 from ingestion_assets.repositories.sourcing import Sourced
-from ingestion_assets.repositories.text_model import text_model
 from ingestion_assets.repositories.trees import read
+from ingestion_assets.settings import load_settings
 
 AT_ONCE = 128  # chunks: what a kill in the middle costs
 
@@ -46,12 +47,12 @@ def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEm
     total = sum(map(len, missing.values()))
     done = withheld = 0
     if total:
-        model = text_model(indexing.settings.text_model)
+        model = text_model(indexing.settings.text_model, load_settings())
         for batch in _batches(sourced, wanted, missing):
             indexing.go_on()
             try:
                 vectors = model.encode([words for *_, words in batch], stopped=indexing.stopped)
-            except text.StoppedError as error:
+            except errors.StoppedError as error:
                 raise StoppedError from error
             rows = []
             for (content, number, chunk, words), vector in zip(batch, vectors, strict=True):

@@ -57,7 +57,7 @@ REPOSITORIES = Flow(
     work=("ingestion_assets.repositories.work",),
     warm=(
         "ingestion_assets.repositories.live_workers:begin",
-        "ingestion_assets.repositories.questions:begin_answering",
+        "ingestion_assets.embedding.answering:begin_answering",
     ),
     settings="ingestion_assets.repositories.settings:RepositoriesSettings",
     migrations="ingestion_assets.repositories:migrations",

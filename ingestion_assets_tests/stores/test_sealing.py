@@ -28,6 +28,6 @@ def test_the_key_is_made_once_and_private(tmp_path: Path) -> None:
     assert [sealer(settings).open(one) for one in made] == ["x"] * 8
     assert [path.name for path in settings.home.iterdir()] == ["secret_key"]
     assert (settings.home / "secret_key").stat().st_mode & 0o777 == 0o600
-    given = Settings(_env_file=None, home=tmp_path / "other", secret_key="given")
+    given = Settings(_env_file=None, home=tmp_path / "other", secret_keys="given")
     assert Sealer("given").open(sealer(given).seal("y")) == "y"
     assert not given.home.exists()
