@@ -198,6 +198,15 @@ class Settings(BaseSettings):
         None,
         description="What answers call the workers on the queue `gpu`; default: the name of their host.",
     )
+    workspace: Path | None = Field(
+        None,
+        description="A `workspace.yaml` with code locations of your own, for the stack of `ingestion up`.",
+    )
+    runs_elsewhere: int = Field(
+        4,
+        ge=1,
+        description="Runs of other code locations on the same Dagster instance at once, which another launcher starts.",
+    )
     worker_drain_s: float = Field(
         2.5,
         gt=0,
