@@ -95,6 +95,13 @@ class Settings(BaseSettings):
         description="Object store that payloads land on (`s3://…`, `gs://…`, `az://…`) instead of `<home>/landing`.",
     )
 
+    landing_look_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds between two looks into the inboxes of an object store; segments that the ledger has missed are looked for "
+        "five times as seldom. Each look is a LIST, which costs money.",
+    )
+
     default_wait_s: float = Field(
         30.0,
         ge=0,
