@@ -100,9 +100,8 @@ def plan_stack(
 
 
 def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int]) -> tuple[Program, ...]:
-    workspaces = [
-        f"--workspace={file}" for file in (CONFIGURATION / "workspace.yaml", settings.workspace) if file
-    ]
+    files = (CONFIGURATION / "workspace.yaml", settings.workspace)
+    workspaces = [word for file in files if file for word in ("--workspace", str(file))]
     cores = os.cpu_count() or 1
 
     def python(
