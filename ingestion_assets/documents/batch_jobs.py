@@ -54,9 +54,9 @@ _LOCK_KEY = sa.text(
     "SELECT pg_advisory_xact_lock(hashtextextended('documents ' || :principal || ' ' || :key, 0))"
 )
 _INSERT = sa.text("""
-    INSERT INTO documents.jobs (id, user_id, name, description, priority, status, selections, options, model, principal, origin,
+    INSERT INTO documents.jobs (id, user_id, name, description, priority, status, selections, options, sealed_passwords, model, principal, origin,
                                 total_files, estimated_ms, queued_at)
-    VALUES (:job_id, :user_id, :name, :description, :priority, :status, CAST(:selections AS jsonb), CAST(:options AS jsonb), :model,
+    VALUES (:job_id, :user_id, :name, :description, :priority, :status, CAST(:selections AS jsonb), CAST(:options AS jsonb), :sealed_passwords, :model,
             :principal, :origin, :total_files, :estimated_ms, CASE :status WHEN 'queued' THEN clock_timestamp() END)
     ON CONFLICT (id) DO NOTHING RETURNING id
 """)
@@ -88,6 +88,7 @@ def insert(
     key: str | None = None,
     sha256: bytes = b"",
     status: Status = "pending",
+    sealed_passwords: str | None = None,
 ) -> Made:
     """Make the job's rows, unless they are there, or the key was used for the same request. Raises `KeyConflictError`."""
     if key is not None:
@@ -99,7 +100,7 @@ def insert(
             return Made(known.id, known.drop_id, again=True)
     values = {name: getattr(payload, name) for name in _FACTS} | {
         "status": status, "principal": principal, "total_files": len(payload.files), "estimated_ms": estimated_ms,
-        "selections": _json(payload.selections), "options": _json(payload.options),
+        "sealed_passwords": sealed_passwords, "selections": _json(payload.selections), "options": _json(payload.options),
     }  # fmt: skip
     if connection.execute(_INSERT, values).one_or_none() is None:
         return Made(payload.job_id, None, again=True)
