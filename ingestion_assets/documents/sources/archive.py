@@ -25,8 +25,8 @@ from ingestion_assets.documents.sources.source import (
     Changes,
     Entry,
     Fetched,
+    FetchOptions,
     Progress,
-    SourceOptions,
     Stopped,
     check_offered,
     never,
@@ -59,7 +59,7 @@ _BROKEN = (
 class ArchiveSource:
     """The zip archive that `descriptor` is open on; it is ours to close."""
 
-    def __init__(self, descriptor: int, options: SourceOptions) -> None:
+    def __init__(self, descriptor: int, options: FetchOptions) -> None:
         self._options = options
         self._file = _Bounded(descriptor)
         self._stamp = _stamp(descriptor)

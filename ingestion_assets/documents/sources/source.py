@@ -83,7 +83,7 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceOptions:
+class FetchOptions:
     """Of a job's `source_specific_options`, what concerns fetching."""
 
     encoding: str | None = None
