@@ -93,11 +93,8 @@ def insert(
     """Make the job's rows, unless they are there, or the key was used for the same request. Raises `KeyConflictError`."""
     if key is not None:
         connection.execute(_LOCK_KEY, {"principal": principal, "key": key})
-        known = connection.execute(_KNOWN, {"principal": principal, "key": key}).one_or_none()
-        if known is not None:
-            if known.sha256 != sha256:
-                raise KeyConflictError
-            return Made(known.id, known.drop_id, again=True)
+        if (known := made_before(connection, principal=principal, key=key, sha256=sha256)) is not None:
+            return known
     values = {name: getattr(payload, name) for name in _FACTS} | {
         "status": status, "principal": principal, "total_files": len(payload.files), "estimated_ms": estimated_ms,
         "sealed_passwords": sealed_passwords, "selections": _json(payload.selections), "options": _json(payload.options),
@@ -113,6 +110,16 @@ def insert(
         connection.execute(_KEEP_KEY, values)
     tell_job(connection, payload.user_id, payload.job_id)
     return Made(payload.job_id, None)
+
+
+def made_before(connection: sa.Connection, *, principal: str, key: str, sha256: bytes) -> Made | None:
+    """The job that was created with the same key. Raises `KeyConflictError` where that was for another request."""
+    known = connection.execute(_KNOWN, {"principal": principal, "key": key}).one_or_none()
+    if known is None:
+        return None
+    if known.sha256 != sha256:
+        raise KeyConflictError
+    return Made(known.id, known.drop_id, again=True)
 
 
 def landed(connection: sa.Connection, job_id: str, drop_id: UUID) -> None:

@@ -66,7 +66,7 @@ def check_stored(work: DocumentsWork, specs: list[dg.AssetCheckSpec]) -> list[dg
         dg.AssetCheckSpec("all_chunks_have_a_vector", asset=_EMBEDDINGS, description="Of all contents."),
     ],
 )  # fmt: skip
-def documents_agree():  # noqa: ANN201 - Dagster reads the annotation
+def documents_agree():
     """All that is stored agrees with itself."""
     from ingestion_assets.documents.verification import faults  # noqa: PLC0415
     from ingestion_assets.settings import load_settings  # noqa: PLC0415

@@ -136,9 +136,8 @@ class _Worker:
             ready = self._take_ready()
             if ready:
                 self._embed_and_store(ready)
-            elif not begun and not self._in_hand:
-                if self.no_more.is_set() or not self._wait_for_more():
-                    return
+            elif not (begun or self._in_hand) and (self.no_more.is_set() or not self._wait_for_more()):
+                return
             if not begun and not ready:
                 self.over.wait(idle_s)
                 idle_s = min(0.2, idle_s * 1.5)
@@ -334,9 +333,8 @@ class _Worker:
             with run.engine.begin() as connection:
                 job = hold(connection, run.job.id)
                 if again:
-                    delay_s = min(BACKOFF_LONGEST_S, BACKOFF_S * 2**file.attempts) * random.uniform(
-                        0.75, 1.25
-                    )  # noqa: S311
+                    spread = random.uniform(0.75, 1.25)  # noqa: S311
+                    delay_s = min(BACKOFF_LONGEST_S, BACKOFF_S * 2**file.attempts) * spread
                     job.again_later(connection, run.holder, file, error, delay_s=delay_s)
                 else:
                     job.end(connection, run.holder, file, "failed", error=error, facts={"took": took})
