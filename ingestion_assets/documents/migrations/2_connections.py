@@ -18,6 +18,7 @@ def upgrade() -> None:
             error        text,                           -- why it is not, in a sentence
             sync_token   text,                           -- where the source's record of changes goes on
             sync_every_s integer,
+            sync_options jsonb NOT NULL DEFAULT '{}',    -- processing options of the jobs that syncs make
             sync_at      timestamptz,                    -- when the next one is due
             synced_at    timestamptz,
             held         jsonb,                          -- a sync that waits for a person's word: why, and what it would do
@@ -32,9 +33,9 @@ def upgrade() -> None:
             connection_id text NOT NULL REFERENCES documents.connections ON DELETE CASCADE,
             file_id       text NOT NULL,
             path          text NOT NULL,
+            size          bigint,
             digest        text,                          -- the source's word on its bytes
             version       text,                          -- changes when they may have changed
-            sha256        bytea,                         -- of the bytes, where they were read to see what has become of them
             PRIMARY KEY (connection_id, file_id)
         )
     """)

@@ -115,6 +115,10 @@ class Source(Protocol):
         """Write a file's bytes to `into`. Raises `FileError`; then `into` is not there."""
         ...
 
+    def digest(self, file_id: str) -> str | None:
+        """The hash of a file's bytes (`sha256:…`) by reading them; None where that would be a download."""
+        ...
+
     def start_token(self) -> str | None:
         """What to ask `changes` with later; None where the source keeps no record of changes."""
         ...
