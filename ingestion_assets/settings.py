@@ -194,6 +194,9 @@ class Settings(BaseSettings):
 
     workers_default: int = Field(2, ge=1, description="Warm worker processes on the queue `default`.")
     workers_gpu: int = Field(1, ge=0, description="Warm worker processes on the queue `gpu`; 0 starts none.")
+    workers_batch: int = Field(
+        2, ge=0, description="Warm worker processes on the queue `batch`; 0 starts none."
+    )
     gpu_target: str | None = Field(
         None,
         description="What answers call the workers on the queue `gpu`; default: the name of their host.",
@@ -226,7 +229,8 @@ class Settings(BaseSettings):
     @property
     def idle_queues(self) -> frozenset[str]:
         """The queues that no worker takes runs from; the queue `default` always has one."""
-        return frozenset() if self.workers_gpu else frozenset({"gpu"})
+        workers = {"gpu": self.workers_gpu, "batch": self.workers_batch}
+        return frozenset(queue for queue, number in workers.items() if not number)
 
     @property
     def dagster_url(self) -> str:

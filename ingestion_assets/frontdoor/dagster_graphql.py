@@ -43,6 +43,15 @@ mutation Reload($location: String!) {
   }
 }
 """
+_LOCATION = """
+query Location($location: String!) {
+  workspaceLocationEntryOrError(name: $location) {
+    __typename
+    ... on WorkspaceLocationEntry { loadStatus locationOrLoadError { __typename ... on PythonError { message } } }
+    ... on PythonError { message }
+  }
+}
+"""
 _METADATA = """
 query Metadata($group: AssetGroupSelector!) {
   assetNodes(group: $group) { metadataEntries { label ... on TextMetadataEntry { text } } }
@@ -120,6 +129,22 @@ def check_loaded(said: Mapping[str, Any]) -> None:
     loaded = said.get("locationOrLoadError") or {}
     if loaded.get("__typename") != "RepositoryLocation":
         raise DagsterError(str(loaded.get("message") or said.get("message") or said))
+
+
+async def location_error(client: httpx.AsyncClient) -> str | None:
+    """Why the code location cannot be used; None where it can, or is being loaded.
+
+    Raises `DagsterError`, `httpx.HTTPError`.
+    """
+    question = Question(_LOCATION, "workspaceLocationEntryOrError", {"location": LOCATION})
+    said = await _ask_long(client, question)
+    if said.get("loadStatus") == "LOADING":
+        return None
+    try:
+        check_loaded(said)
+    except DagsterError as error:
+        return str(error)
+    return None
 
 
 async def defined_metadata(client: httpx.AsyncClient, *, group: str, label: str) -> set[str]:

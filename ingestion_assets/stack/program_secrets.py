@@ -30,12 +30,13 @@ USED: Mapping[str, frozenset[str]] = {
     "daemon": _DAGSTER,
     "worker-default": _DAGSTER | {"mongodb_url", "embedding_endpoints"},
     "worker-gpu": _DAGSTER | {"mongodb_url", "embedding_endpoints"},
+    "worker-batch": _DAGSTER | {"embedding_endpoints", "secret_key"},  # opens the credentials of sources
     "migrations": _DAGSTER | {"mongodb_url"},
 }
 """By program; the embedded servers are not here: they get none."""
 
-_OPENS_LANDING = frozenset({"frontdoor", "code-server", "worker-default", "worker-gpu"})
-_WORKS_FOR_FLOWS = frozenset({"frontdoor", "worker-default", "worker-gpu"})
+_OPENS_LANDING = frozenset({"frontdoor", "code-server", "worker-default", "worker-gpu", "worker-batch"})
+_WORKS_FOR_FLOWS = frozenset({"frontdoor", "worker-default", "worker-gpu", "worker-batch"})
 _OBJECT_STORE = re.compile(r"(AWS|AZURE|GOOGLE|GCS?)_", re.IGNORECASE)
 _LOOKS_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(^|_)API_?KEY|PRIVATE_?KEY", re.IGNORECASE)
 
