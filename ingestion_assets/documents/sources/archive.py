@@ -41,8 +41,19 @@ BOMB_BYTES = 64 << 20  # below it a ratio harms nobody
 ENCRYPTED, STREAMED, STRONG = 0x1, 0x8, 0x40
 AES, ZSTD = 99, 93
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, ZSTD}
-_HEADER = struct.Struct("<4s22xHH")  # of an entry, before its data: signature, lengths of name and extra field
-_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, zstandard.ZstdError, struct.error, ValueError, IndexError)
+_HEADER = struct.Struct(
+    "<4s22xHH"
+)  # of an entry, before its data: signature, lengths of name and extra field
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    zstandard.ZstdError,
+    struct.error,
+    ValueError,
+    IndexError,
+)
 
 
 class ArchiveSource:
@@ -96,7 +107,9 @@ class ArchiveSource:
             )  # fmt: skip
             if fetched.size != info.file_size and fetched.size != self._told_behind(info):
                 into.unlink()
-                raise _corrupted(entry, f"it has {fetched.size:,} bytes where the archive says {info.file_size:,}")
+                raise _corrupted(
+                    entry, f"it has {fetched.size:,} bytes where the archive says {info.file_size:,}"
+                )
             return fetched
         except _BROKEN as error:
             if _stamp(self._file.fileno()) != self._stamp:
@@ -141,11 +154,20 @@ class ArchiveSource:
             return "unsafe_path", "it is a link or a device, not a file"
         if info.flag_bits & ENCRYPTED:
             if info.compress_type == AES or info.flag_bits & STRONG:
-                return "password_required", "it is encrypted in a way that is not read, not even with the password: pack it anew"
+                return (
+                    "password_required",
+                    "it is encrypted in a way that is not read, not even with the password: pack it anew",
+                )
             if not self._options.passwords:
-                return "password_required", "it is encrypted: give the password in `source_specific_options.passwords`"
+                return (
+                    "password_required",
+                    "it is encrypted: give the password in `source_specific_options.passwords`",
+                )
         if info.compress_type not in _METHODS:
-            return "unsupported_compression", f"it is compressed by method {info.compress_type}, which is not read"
+            return (
+                "unsupported_compression",
+                f"it is compressed by method {info.compress_type}, which is not read",
+            )
         if info.header_offset + info.compress_size > self._size:
             return "corrupted", "its data reach beyond the archive's end"
         if info.header_offset + info.compress_size > end:
@@ -277,5 +299,3 @@ def _archive_error(code: Code, why: str) -> FileError:
 
 def _corrupted(entry: Entry, why: str) -> FileError:
     return FileError("corrupted", "downloading", f"{entry.path}: {why}.")
-
-

@@ -35,7 +35,9 @@ def _raw(info: ZipInfo) -> bytes:
 
 def _told(info: ZipInfo, raw: bytes) -> str | None:
     """The name, where the archive says how it is to be read."""
-    right = b"\1" + zlib.crc32(raw).to_bytes(4, "little")  # another checksum: the name was changed, and not this field
+    right = b"\1" + zlib.crc32(raw).to_bytes(
+        4, "little"
+    )  # another checksum: the name was changed, and not this field
     for beside in _fields(info.extra, UNICODE_PATH):
         if beside.startswith(right) and len(beside) > len(right):
             return beside[len(right) :].decode("utf-8", "replace")

@@ -72,7 +72,11 @@ class Root:
                 try:
                     opened = os.open(part, _FILE if last and not folder else _FOLDER, dir_fd=handles[-1])
                 except OSError as error:
-                    target = _target(part, handles[-1]) if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EMLINK} else None
+                    target = (
+                        _target(part, handles[-1])
+                        if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EMLINK}
+                        else None
+                    )
                     if target is None:
                         raise
                     links += 1

@@ -131,7 +131,12 @@ class DirectorySource:
                 yield Entry(file_id=path, path=path, ignored=why)
             elif stat.S_ISDIR(kind):
                 if depth >= MOST_DEPTH:
-                    yield Entry(file_id=path, path=path, refused="unsafe_path", sentence=f"{path}: its folders are nested too deep.")
+                    yield Entry(
+                        file_id=path,
+                        path=path,
+                        refused="unsafe_path",
+                        sentence=f"{path}: its folders are nested too deep.",
+                    )
                 else:
                     yield from self._walk(path, depth + 1)
             else:
@@ -139,7 +144,10 @@ class DirectorySource:
                 if entry is None:
                     if stat.S_ISLNK(kind):
                         yield Entry(
-                            file_id=path, path=path, refused="not_found", sentence=f"{path}: it is a link to what is not there."
+                            file_id=path,
+                            path=path,
+                            refused="not_found",
+                            sentence=f"{path}: it is a link to what is not there.",
                         )
                 elif entry.refused and stat.S_ISLNK(kind) and self._is_folder(path):
                     yield Entry(file_id=path, path=path, ignored="link to a folder of the source")
@@ -186,7 +194,10 @@ def _entry(path: str, of: os.stat_result) -> Entry:
 def _unsafe(path: str) -> Entry:
     shown = path.encode(errors="replace").decode().replace("\0", "\ufffd")
     return Entry(
-        file_id=shown, path=shown, refused="unsafe_path", sentence=f"{shown}: the path is not taken: {file_paths.unsafe(path)}."
+        file_id=shown,
+        path=shown,
+        refused="unsafe_path",
+        sentence=f"{shown}: the path is not taken: {file_paths.unsafe(path)}.",
     )
 
 

@@ -151,9 +151,7 @@ def save(
                 hashed.update(part)
                 file.write(part)
                 progress(size, of)
-        return Fetched(
-            path=into, size=size, sha256=hashed.hexdigest(), name=entry.name, mime=entry.mime
-        )
+        return Fetched(path=into, size=size, sha256=hashed.hexdigest(), name=entry.name, mime=entry.mime)
     except BaseException as error:
         into.unlink(missing_ok=True)
         if isinstance(error, OSError):
