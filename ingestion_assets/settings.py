@@ -64,9 +64,9 @@ class Settings(BaseSettings):
         None,
         description="One more API key, with the scope `admin`. `ingestion up` makes one where none is given and keeps it in `<home>/admin_token`.",
     )
-    secret_key: SecretStr | None = Field(
+    secret_keys: SecretStr | None = Field(
         None,
-        description="What secrets in the database (of webhooks) are sealed with, 32 random characters or more, the same for every front door; default: one made once and kept in `<home>/secret_key`.",
+        description="What secrets in the database (of webhooks, connections, private repositories) are sealed with: keys of 32 random characters or more, separated by commas, the same for every front door and worker; the first seals, all open; default: what is kept in `<home>/secret_key`.",
     )
     api_key: SecretStr | None = Field(
         None,

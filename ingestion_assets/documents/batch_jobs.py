@@ -54,9 +54,9 @@ _LOCK_KEY = sa.text(
     "SELECT pg_advisory_xact_lock(hashtextextended('documents ' || :principal || ' ' || :key, 0))"
 )
 _INSERT = sa.text("""
-    INSERT INTO documents.jobs (id, user_id, name, description, priority, status, selections, options, model, principal, origin,
+    INSERT INTO documents.jobs (id, user_id, name, description, priority, status, selections, options, sealed_passwords, model, principal, origin,
                                 total_files, estimated_ms, queued_at)
-    VALUES (:job_id, :user_id, :name, :description, :priority, :status, CAST(:selections AS jsonb), CAST(:options AS jsonb), :model,
+    VALUES (:job_id, :user_id, :name, :description, :priority, :status, CAST(:selections AS jsonb), CAST(:options AS jsonb), :sealed_passwords, :model,
             :principal, :origin, :total_files, :estimated_ms, CASE :status WHEN 'queued' THEN clock_timestamp() END)
     ON CONFLICT (id) DO NOTHING RETURNING id
 """)
@@ -88,18 +88,16 @@ def insert(
     key: str | None = None,
     sha256: bytes = b"",
     status: Status = "pending",
+    sealed_passwords: str | None = None,
 ) -> Made:
     """Make the job's rows, unless they are there, or the key was used for the same request. Raises `KeyConflictError`."""
     if key is not None:
         connection.execute(_LOCK_KEY, {"principal": principal, "key": key})
-        known = connection.execute(_KNOWN, {"principal": principal, "key": key}).one_or_none()
-        if known is not None:
-            if known.sha256 != sha256:
-                raise KeyConflictError
-            return Made(known.id, known.drop_id, again=True)
+        if (known := made_before(connection, principal=principal, key=key, sha256=sha256)) is not None:
+            return known
     values = {name: getattr(payload, name) for name in _FACTS} | {
         "status": status, "principal": principal, "total_files": len(payload.files), "estimated_ms": estimated_ms,
-        "selections": _json(payload.selections), "options": _json(payload.options),
+        "sealed_passwords": sealed_passwords, "selections": _json(payload.selections), "options": _json(payload.options),
     }  # fmt: skip
     if connection.execute(_INSERT, values).one_or_none() is None:
         return Made(payload.job_id, None, again=True)
@@ -112,6 +110,16 @@ def insert(
         connection.execute(_KEEP_KEY, values)
     tell_job(connection, payload.user_id, payload.job_id)
     return Made(payload.job_id, None)
+
+
+def made_before(connection: sa.Connection, *, principal: str, key: str, sha256: bytes) -> Made | None:
+    """The job that was created with the same key. Raises `KeyConflictError` where that was for another request."""
+    known = connection.execute(_KNOWN, {"principal": principal, "key": key}).one_or_none()
+    if known is None:
+        return None
+    if known.sha256 != sha256:
+        raise KeyConflictError
+    return Made(known.id, known.drop_id, again=True)
 
 
 def landed(connection: sa.Connection, job_id: str, drop_id: UUID) -> None:

@@ -5,10 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from ingestion_assets.documents.job_control import STEPS_OF, Priority
-from ingestion_assets.landing.drops import NewDrop
+from ingestion_assets.landing.drops import HELD, PRIORITY, NewDrop
 from ingestion_assets.landing.flows import Days, Flow, Runs, Scope
-from ingestion_assets.landing.holding import HELD
-from ingestion_assets.landing.run_tags import PRIORITY
 
 NAME = "documents"
 JOB = "job"  # the attribute that says which job a payload is about
@@ -82,8 +80,9 @@ DOCUMENTS = Flow(
     ),
     assets=("selections", "ingestion_log"),
     definitions="ingestion_assets.documents.definitions:definitions",
-    http="ingestion_assets.documents.http:HTTP",
+    http="ingestion_assets.documents.api:HTTP",
     work=("ingestion_assets.documents.pipeline",),
+    warm=("ingestion_assets.embedding.answering:begin_standing_in",),
     settings="ingestion_assets.documents.settings:DocumentsSettings",
     migrations="ingestion_assets.documents:migrations",
 )  # fmt: skip

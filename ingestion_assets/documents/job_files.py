@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.errors import Code, FileError
 from ingestion_assets.documents.job_events import FILE_MESSAGE, JOB_MESSAGE, TOLD
 
 Step = Literal["accessing", "downloading", "parsing", "chunking", "embedding", "storing"]
@@ -155,7 +155,7 @@ _CANCEL = _changing(f"""
 """)
 _GIVE_UP = _changing(f"""
     UPDATE documents.files file SET status = 'failed', progress = 100, holder = NULL, held_until = NULL, ended_at = clock_timestamp(),
-        error_code = 'parser_crashed', error_stage = CASE file.status WHEN 'pending' THEN 'accessing' ELSE file.status END,
+        error_code = :code, error_stage = CASE file.status WHEN 'pending' THEN 'accessing' ELSE file.status END,
         error_page = NULL, error = :sentence, retryable = true
     WHERE file.job_id = :job_id AND file.status NOT IN {OVER}
 """)
@@ -234,9 +234,9 @@ class Held:
         """All that is not over ends as cancelled."""
         return self._run(connection, _CANCEL)
 
-    def give_up(self, connection: sa.Connection, sentence: str) -> int:
-        """All that is not over fails: the job's runs do."""
-        return self._run(connection, _GIVE_UP, sentence=sentence)
+    def give_up(self, connection: sa.Connection, sentence: str, *, code: Code = "parser_crashed") -> int:
+        """All that is not over fails: the job cannot go on."""
+        return self._run(connection, _GIVE_UP, sentence=sentence[:2000], code=code)
 
     def afresh(
         self, connection: sa.Connection, *, failed_only: bool, codes: Sequence[str] | None = None

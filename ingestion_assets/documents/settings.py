@@ -35,6 +35,22 @@ class DocumentsSettings(FlowSettings, env_prefix="INGESTION_"):
     )
     documents_llm_key: SecretStr | None = Field(None, description="API key for it.")
     documents_llm_model: str = Field("gpt-4o-mini", description="Model that is asked for there.")
+    document_roots: str = Field(
+        "",
+        description="Folders of this machine whose files users may connect (`local_directory`, `local_zip`), separated by commas; empty: none.",
+    )
+    fsspec_protocols: str = Field(
+        "",
+        description="Filesystems of fsspec that users may connect, separated by commas: `s3`, `gs`, `https`, `sftp`; their packages (s3fs, gcsfs, aiohttp, paramiko) are installed beside.",
+    )
+    document_private_hosts: str = Field(
+        "",
+        description="Hosts in private networks, separated by commas, that connected filesystems may reach, with a port where it is not the usual one: `minio.internal:9000`.",
+    )
+    google_drive_url: str | None = Field(
+        None,
+        description="Server to use instead of Google: `http://127.0.0.1:9000`, with the API below `/drive/v3/` and tokens at `/token`.",
+    )
 
 
 def documents_settings() -> DocumentsSettings:

@@ -130,7 +130,8 @@ class Flow:
     before their first run, `warm` the functions (`"package.module:function"`) that each process of a worker calls then, for
     what must not be forked, such as a model on a GPU; `settings` is a class of the flow's own settings; `migrations` is the
     folder, within a package, of the Alembic revisions of its tables (`"package:folder"`); `prepare` is called once these are
-    there, before anything uses them: indexes in other stores; `demonstration` is a `sending.demonstration.Demonstration`; a flow
+    there, before anything uses them: indexes in other stores; `sealed` names the columns that hold sealed secrets, `schema.table.column`,
+    so that they can be sealed anew; `demonstration` is a `sending.demonstration.Demonstration`; a flow
     that is sent nothing names a command of `ingestion` that shows it, `shown_by`. `commands` are sub-commands of `ingestion`, `senders`
     those of `ingestion send`.
     """
@@ -158,6 +159,7 @@ class Flow:
     settings: str | None = None
     migrations: str | None = None
     prepare: str | None = None
+    sealed: Sequence[str] = ()
 
 
 def at_once(flows: Mapping[str, Flow]) -> dict[str, int]:

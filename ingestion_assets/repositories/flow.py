@@ -61,6 +61,7 @@ REPOSITORIES = Flow(
     ),
     settings="ingestion_assets.repositories.settings:RepositoriesSettings",
     migrations="ingestion_assets.repositories:migrations",
+    sealed=("repositories.credentials.sealed",),
     shown_by=("repos", "demo"),
     commands=(
         Command(

@@ -106,8 +106,8 @@ def test_every_variable_is_a_setting_with_a_value_it_takes(process: Process) -> 
     settings = Settings(**given)  # pyright: ignore[reportArgumentType]
     assert settings.webserver_url
     assert {name for name in SECRETS if getattr(settings, name)} == USED[process.name]
-    if settings.secret_key is not None:
-        assert len(settings.secret_key.get_secret_value()) >= 32
+    if settings.secret_keys is not None:
+        assert len(settings.secret_keys.get_secret_value()) >= 32
     assert not [
         name for name in process.environment if name.endswith("_PASSWORD") and name[:9] != "INGESTION"
     ]

@@ -27,6 +27,7 @@ def upgrade() -> None:
             status          text NOT NULL DEFAULT 'pending',
             selections      jsonb NOT NULL,              -- as they were asked for
             options         jsonb NOT NULL,              -- all of them, defaults too
+            sealed_passwords text,                       -- of locked files, by the server's key; they are in no payload
             model           text NOT NULL,               -- name@revision of what makes the vectors
             principal       text NOT NULL,
             origin          text NOT NULL DEFAULT 'request',
@@ -112,6 +113,7 @@ def upgrade() -> None:
             text_digest bytea NOT NULL,
             model       text NOT NULL,
             embedding   halfvec NOT NULL,
+            made_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
             PRIMARY KEY (text_digest, model)
         )
     """)

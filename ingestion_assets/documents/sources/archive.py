@@ -3,6 +3,7 @@
 The standard library reads the directory and most of the data. Ours are the names, the rules on sizes, and zstd.
 """
 
+import hashlib
 import io
 import lzma
 import os
@@ -25,8 +26,8 @@ from ingestion_assets.documents.sources.source import (
     Changes,
     Entry,
     Fetched,
+    FetchOptions,
     Progress,
-    SourceOptions,
     Stopped,
     check_offered,
     never,
@@ -59,7 +60,7 @@ _BROKEN = (
 class ArchiveSource:
     """The zip archive that `descriptor` is open on; it is ours to close."""
 
-    def __init__(self, descriptor: int, options: SourceOptions) -> None:
+    def __init__(self, descriptor: int, options: FetchOptions) -> None:
         self._options = options
         self._file = _Bounded(descriptor)
         self._stamp = _stamp(descriptor)
@@ -117,6 +118,19 @@ class ArchiveSource:
                     "source_changed", "downloading", f"{entry.path}: the archive changed while it was read."
                 ) from error
             raise _corrupted(entry, "its data are damaged") from error
+
+    def digest(self, file_id: str) -> str | None:
+        """None also for what cannot be read; then fetching it says why."""
+        entry = self.entry(file_id)
+        if entry is None or not entry.offered:
+            return None
+        hashed = hashlib.sha256()
+        try:
+            for part in self._data(entry, self._infos[file_id]):
+                hashed.update(part)
+        except (*_BROKEN, FileError, OSError):
+            return None
+        return f"sha256:{hashed.hexdigest()}"
 
     def start_token(self) -> str | None:
         return None

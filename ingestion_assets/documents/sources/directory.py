@@ -47,7 +47,7 @@ class DirectorySource:
         try:
             descriptor = self._root.open_file(file_id)
         except OSError as error:
-            return None if error.errno in {errno.ENOENT, errno.ENOTDIR} else _refused(file_id, error)
+            return None if error.errno in {errno.ENOENT, errno.ENOTDIR} else refused(file_id, error)
         try:
             return _entry(file_id, os.fstat(descriptor))
         finally:
@@ -107,7 +107,7 @@ class DirectorySource:
         try:
             return self._root.open_file(entry.file_id)
         except OSError as error:
-            found = _refused(entry.file_id, error)
+            found = refused(entry.file_id, error)
             raise FileError(found.refused or "not_found", "accessing", found.sentence or "") from error
 
     def _walk(self, folder: str, depth: int) -> Iterator[Entry]:
@@ -118,7 +118,7 @@ class DirectorySource:
             if not folder:
                 raise _root_error(error) from error
             if error.errno != errno.ENOENT:  # else it has just been removed
-                yield _refused(folder, error)
+                yield refused(folder, error)
             return
         for name, kind in children:
             path = f"{folder}/{name}" if folder else name
@@ -201,7 +201,8 @@ def _unsafe(path: str) -> Entry:
     )
 
 
-def _refused(path: str, error: OSError) -> Entry:
+def refused(path: str, error: OSError) -> Entry:
+    """The entry for what cannot be opened."""
     code: Code = "access_denied"
     said = os.strerror(error.errno) if error.errno else "it cannot be read"
     if isinstance(error, OutsideError):

@@ -83,7 +83,7 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceOptions:
+class FetchOptions:
     """Of a job's `source_specific_options`, what concerns fetching."""
 
     encoding: str | None = None
@@ -113,6 +113,10 @@ class Source(Protocol):
         progress: Progress = untold,
     ) -> Fetched:
         """Write a file's bytes to `into`. Raises `FileError`; then `into` is not there."""
+        ...
+
+    def digest(self, file_id: str) -> str | None:
+        """The hash of a file's bytes (`sha256:…`) by reading them; None where that would be a download."""
         ...
 
     def start_token(self) -> str | None:

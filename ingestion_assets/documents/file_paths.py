@@ -10,7 +10,7 @@ _IGNORED = (
     (re.compile(r"(^|/)__MACOSX(/|$)"), "of macOS archives"),
     (re.compile(r"(^|/)\._[^/]*$"), "of macOS"),
     (re.compile(r"(^|/)(\.DS_Store|\.AppleDouble|\.Spotlight-V100|\.Trashes|\.fseventsd)(/|$)"), "of macOS"),
-    (re.compile(r"(^|/)(Thumbs\.db|ehthumbs\.db|desktop\.ini|\$RECYCLE\.BIN|System Volume Information)(/|$)", re.I), "of Windows"),
+    (re.compile(r"(^|/)(Thumbs\.db|ehthumbs\.db|desktop\.ini|\$RECYCLE\.BIN|System Volume Information)(/|$)", re.IGNORECASE), "of Windows"),
     (re.compile(r"(^|/)~\$[^/]*$"), "lock of an open Office document"),
     (re.compile(r"(^|/)\.~lock\.[^/]*#$"), "lock of an open LibreOffice document"),
     (re.compile(r"(^|/)\.(git|hg|svn)(/|$)"), "of a version control system"),

@@ -1,0 +1,171 @@
+"""PDF, page by page: pdfium, for pages that it reads badly pdf_oxide, then a model where one is given, then OCR."""
+
+import math
+import signal
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pypdfium2
+import pypdfium2.raw as pdfium
+
+from ingestion_assets.documents.parsing import characters, ocr
+from ingestion_assets.documents.parsing.kinds import MIMES
+from ingestion_assets.documents.parsing.quality import score
+from ingestion_assets.documents.parsing.reading import PageText, Reading, Task, failed
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+MOST_PAGES = 20_000
+SECOND_ENGINE_CPU_S = 20.0  # then the child ends, and its parent tries again without this engine
+LONG_SIDE = 2200  # pixels of a page's image: some 190 dpi of A4, whatever size the page says that it has
+
+
+def read(task: Task) -> Reading:
+    """Raises `FileError` where the file cannot be opened."""
+    return Reading(mime=MIMES["pdf"], pages=_pages(task), garbles=True)
+
+
+def _pages(task: Task) -> Iterator[PageText]:
+    document, password = _opened(task)
+    with closing(document):
+        count = len(document)
+        if count == 0:
+            raise failed("zero_pages", "The PDF has no pages.")
+        if count > MOST_PAGES:
+            raise failed("too_large", f"The PDF says that it has {count:,} pages; {MOST_PAGES:,} are read at most.")
+        outline = _outline(document) if task.options.preserve_structure else {}
+        reader = _Reader(task, document, password)
+        for number in range(1, count + 1):
+            task.progress(number, count, "pdfium")
+            page = reader.best(number)
+            yield PageText(page.text, page.engine, page.confidence, tuple(outline.get(number, ())))
+
+
+class _Reader:
+    """An open file, and the engines that read it."""
+
+    def __init__(self, task: Task, document: pypdfium2.PdfDocument, password: str | None) -> None:
+        self._task, self._document, self._password = task, document, password
+        self._shown = 0
+
+    def best(self, number: int) -> PageText:
+        """The page by the first engine that reads it well, else by the one that reads it least badly."""
+        options = self._task.options
+        found = [first := self._first(number)]
+        if options.ocr != "always" and _quality(first) >= max(options.quality_threshold, 0.01) and options.llm_pages != "all":
+            return first
+        blank = not first.text.strip()
+        for engine in (self._second, self._model, self._ocr):
+            if blank and engine is self._second:
+                continue  # pages without text are scans, or empty
+            page = engine(number)
+            if page is None:
+                continue
+            if (engine is self._ocr and options.ocr == "always") or (engine is self._model and options.llm_pages == "all"):
+                found = [page] if page.text.strip() else found
+                break
+            found.append(page)
+            if _quality(page) >= max(options.quality_threshold, 0.01):
+                break
+        return max(found, key=_quality)
+
+    def _first(self, number: int) -> PageText:
+        try:
+            page = self._document[number - 1]
+        except pypdfium2.PdfiumError:
+            self._task.warn("page_unreadable", f"Page {number} is damaged and was left out.", number)
+            return PageText("", "pdfium")
+        with closing(page), closing(page.get_textpage()) as text:
+            return PageText(_mended(text.get_text_range()), "pdfium")
+
+    def _second(self, number: int) -> PageText | None:
+        if "pdf_oxide" in self._task.without:
+            return None
+        self._task.progress(number, len(self._document), "pdf_oxide")
+        signal.setitimer(signal.ITIMER_PROF, SECOND_ENGINE_CPU_S)
+        try:
+            return PageText(_mended(self._oxide.extract_text(number - 1)), "pdf_oxide")
+        except Exception:  # noqa: BLE001 - an opinion that is not to be had is none
+            return None
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+
+    @cached_property
+    def _oxide(self) -> Any:  # noqa: ANN401 - the library has no types
+        import pdf_oxide  # noqa: PLC0415 - 27 MB that most files do not need
+
+        document = pdf_oxide.PdfDocument.from_bytes(self._task.data)
+        if self._password:
+            document.authenticate(self._password)
+        return document
+
+    def _model(self, number: int) -> PageText | None:
+        options = self._task.options
+        if self._task.model is None or self._shown >= options.max_llm_pages:
+            return None
+        self._shown += 1
+        image = self._image(number)
+        text = self._task.model(ocr.png(image), number) if image is not None else None
+        return None if text is None else PageText(text, "llm")
+
+    def _ocr(self, number: int) -> PageText | None:
+        image = self._image(number) if self._task.options.ocr != "never" else None
+        return None if image is None else ocr.read_image(self._task, image, number, len(self._document))
+
+    def _image(self, number: int) -> "Image | None":
+        """The page in grey; None where there is nothing on it, or it has no size."""
+        with suppress(pypdfium2.PdfiumError), closing(self._document[number - 1]) as page:
+            width, height = page.get_size()
+            if not (math.isfinite(width) and math.isfinite(height) and width > 0 and height > 0):
+                return None
+            if next(iter(page.get_objects(max_depth=1)), None) is None and not pdfium.FPDFPage_GetAnnotCount(page):
+                return None
+            scale = LONG_SIDE / max(width, height)
+            if min(width, height) * scale < 1:
+                return None
+            return page.render(scale=scale, grayscale=True, may_draw_forms=False).to_pil()
+        return None
+
+
+def _quality(page: PageText) -> float:
+    return score(page.text, needs_language=True)[0] * page.confidence if page.text.strip() else 0.0
+
+
+def _opened(task: Task) -> tuple[pypdfium2.PdfDocument, str | None]:
+    tried = [None, *task.options.passwords]
+    for password in tried:
+        try:
+            return pypdfium2.PdfDocument(task.data, password=password), password
+        except pypdfium2.PdfiumError:
+            error = pdfium.FPDF_GetLastError()
+            if error != pdfium.FPDF_ERR_PASSWORD:
+                break
+        except UnicodeEncodeError:
+            continue
+    else:
+        if task.options.passwords:
+            raise failed("password_wrong", "None of the given passwords opens the PDF.")
+        raise failed("password_required", "The PDF needs a password; give it in source_specific_options.passwords.")
+    if error == pdfium.FPDF_ERR_SECURITY:
+        raise failed("unsupported_type", "The PDF is encrypted in a way that is not read.")
+    raise failed("corrupted", "The file begins like a PDF, but is damaged beyond what can be read.")
+
+
+def _outline(document: pypdfium2.PdfDocument) -> dict[int, list[tuple[int, str]]]:
+    """Level and title of the bookmarks, by the page they lead to."""
+    found: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    with suppress(pypdfium2.PdfiumError, ValueError, RecursionError):
+        for bookmark in document.get_toc(max_depth=6):
+            target = bookmark.get_dest()
+            page = target.get_index() if target else None
+            if page is not None and (title := " ".join(bookmark.get_title().split())):
+                found[page + 1].append((bookmark.level + 1, title))
+    return found
+
+
+def _mended(text: str) -> str:
+    return characters.letters(characters.lines(characters.whole_words(text)))
