@@ -73,12 +73,12 @@ class Child:
     """A Python module that answers on its standard output what comes on its standard input, in frames: 4 bytes of length, and the data."""
 
     def __init__(
-        self, module: str, *arguments: str, memory_bytes: int, network: bool = True, environment: Mapping[str, str] | None = None
+        self, module: str, *arguments: str, memory_bytes: int, file_bytes: int = 0, network: bool = True, environment: Mapping[str, str] | None = None
     ) -> None:  # fmt: skip
         search = os.pathsep.join(filter(None, sys.path))
         self._process = _starter(os.getpid()).submit(
             subprocess.Popen,
-            limited([sys.executable, "-P", "-m", module, *arguments], memory_bytes=memory_bytes, network=network),
+            limited([sys.executable, "-P", "-m", module, *arguments], memory_bytes=memory_bytes, file_bytes=file_bytes, network=network),
             env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": search, "MALLOC_ARENA_MAX": "1", **(environment or {})},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
         ).result()  # fmt: skip

@@ -18,7 +18,8 @@ from ingestion_assets.documents.parsing.reading import Reading, Task, failed
 from ingestion_assets.documents.parsing.shapes import ParsedFile
 
 GROWN_BYTES = 400 * 2**20
-_received, _answers = sys.stdin.buffer, sys.stdout.buffer
+_received = sys.stdin.buffer
+_answers = os.fdopen(os.dup(1), "wb")
 
 
 def parse(request: Request) -> ParsedFile:
@@ -127,6 +128,8 @@ def _grown() -> bool:
 
 def serve() -> None:
     """Answer until the input ends."""
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)  # engines print complaints to the standard output, between the frames
     while isinstance(request := _receive(), Request):
         answer = _answer(request)
         _send(answer)

@@ -16,6 +16,8 @@ from ingestion_assets.documents.parsing.reading import PageText, Reading, Task
 _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 _WIDE = {"utf_16", "utf_32"}
 MOST_DEPTH = 20
+_NOT_BASE64 = re.compile(r"^.*[^A-Za-z0-9+/=\s].*$", re.M)  # words that a program left among the lines of an encoded part
+_PRINTABLE = re.compile(r"[\t\r\n -~]+")
 
 
 def read(task: Task, text: str, encoding: str) -> Reading:
@@ -53,6 +55,10 @@ def _body(task: Task, part: EmailMessage, depth: int) -> Iterator[str]:
             yield f"Attachment: {name}"
         if kind.startswith("text/"):
             yield _text(task, part)
+        elif part.get("Content-Transfer-Encoding", "").strip().lower() == "base64":
+            yield "\n".join(_NOT_BASE64.findall(str(part.get_payload())))
+        elif not name and kind.startswith("application/") and _PRINTABLE.fullmatch(raw := str(part.get_payload())):
+            yield raw
 
 
 def _text(task: Task, part: EmailMessage) -> str:

@@ -13,7 +13,7 @@ import pypdfium2.raw as pdfium
 
 from ingestion_assets.documents.parsing import characters, ocr
 from ingestion_assets.documents.parsing.kinds import MIMES
-from ingestion_assets.documents.parsing.quality import score
+from ingestion_assets.documents.parsing.quality import score, shown
 from ingestion_assets.documents.parsing.reading import PageText, Reading, Task, failed
 
 if TYPE_CHECKING:
@@ -60,9 +60,9 @@ class _Reader:
             return first
         blank = not first.text.strip()
         for engine in (self._second, self._model, self._ocr):
-            if blank and engine is self._second:
+            if engine is self._second and (blank or options.ocr == "always" or options.llm_pages == "all"):
                 continue  # pages without text are scans, or empty
-            page = engine(number)
+            page = engine(number, first)
             if page is None:
                 continue
             if (engine is self._ocr and options.ocr == "always") or (engine is self._model and options.llm_pages == "all"):
@@ -82,13 +82,15 @@ class _Reader:
         with closing(page), closing(page.get_textpage()) as text:
             return PageText(_mended(text.get_text_range()), "pdfium")
 
-    def _second(self, number: int) -> PageText | None:
+    def _second(self, number: int, first: PageText) -> PageText | None:
         if "pdf_oxide" in self._task.without:
             return None
         self._task.progress(number, len(self._document), "pdf_oxide")
         signal.setitimer(signal.ITIMER_PROF, SECOND_ENGINE_CPU_S)
         try:
-            return PageText(_mended(self._oxide.extract_text(number - 1)), "pdf_oxide")
+            text = _mended(self._oxide.extract_text(number - 1))
+            # It leaves out what it cannot map: a page of which half is gone is no better reading than one of odd characters.
+            return PageText(text, "pdf_oxide", min(1.0, shown(text) / max(1, shown(first.text))))
         except Exception:  # noqa: BLE001 - an opinion that is not to be had is none
             return None
         finally:
@@ -103,7 +105,7 @@ class _Reader:
             document.authenticate(self._password)
         return document
 
-    def _model(self, number: int) -> PageText | None:
+    def _model(self, number: int, _first: PageText) -> PageText | None:
         options = self._task.options
         if self._task.model is None or self._shown >= options.max_llm_pages:
             return None
@@ -112,7 +114,7 @@ class _Reader:
         text = self._task.model(ocr.png(image), number) if image is not None else None
         return None if text is None else PageText(text, "llm")
 
-    def _ocr(self, number: int) -> PageText | None:
+    def _ocr(self, number: int, _first: PageText) -> PageText | None:
         image = self._image(number) if self._task.options.ocr != "never" else None
         return None if image is None else ocr.read_image(self._task, image, number, len(self._document))
 

@@ -29,10 +29,15 @@ def language(text: str) -> str:
     return _detector().classify(sample)[0]
 
 
+def shown(text: str) -> int:
+    """How many characters are no blanks."""
+    return sum(map(len, text.split()))
+
+
 def readable_share(text: str) -> float:
     """The share of characters, blanks left aside, that are neither control nor private-use nor unassigned nor replacements."""
-    shown = sum(map(len, text.split()))
-    return 1 - len(_UNREADABLE.findall(text)) / shown if shown else 0.0
+    count = shown(text)
+    return 1 - len(_UNREADABLE.findall(text)) / count if count else 0.0
 
 
 def score(text: str, *, needs_language: bool) -> tuple[float, str]:

@@ -21,6 +21,7 @@ from ingestion_assets.limited_children import Child, ChildEndedError, StoppedErr
 MODULE = "ingestion_assets.documents.parsing.child"
 OPTIONAL_ENGINES = frozenset({"pdf_oxide", "tesseract", "rapidocr"})
 MOST_FILES, MOST_IDLE = 50, 8
+FILE_BYTES = 2**27  # libraries unpack their models into unnamed files
 _ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "RAYON", "OPENBLAS", "MKL")} | {"TOKIO_WORKER_THREADS": "1"}
 _BY_SIGNAL: dict[int, tuple[Code, str]] = {
     -signal.SIGABRT: ("out_of_memory", "The parser needs more memory than a file may have."),
@@ -36,7 +37,7 @@ class _Parser:
 
     def __init__(self, memory_bytes: int) -> None:
         self.memory_bytes, self.files = memory_bytes, 0
-        self.child = Child(MODULE, memory_bytes=memory_bytes, network=False, environment=_ONE_THREAD)
+        self.child = Child(MODULE, memory_bytes=memory_bytes, file_bytes=FILE_BYTES, network=False, environment=_ONE_THREAD)
 
 
 def parse(
