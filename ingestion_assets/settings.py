@@ -215,6 +215,7 @@ class Settings(BaseSettings):
     embedding_endpoints: SecretStr | None = Field(
         None,
         description='OpenAI-compatible servers of embedding models, as JSON: `[{"url": "https://api.openai.com/v1", "key": "…", "models": ["text-embedding-3-large"]}]`; [more of it](documents.md#models).',
+    )
     workspace: Path | None = Field(
         None,
         description="A `workspace.yaml` with code locations of your own, for the stack of `ingestion up`.",
