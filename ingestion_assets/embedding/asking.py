@@ -178,7 +178,7 @@ async def ask_question(
             vector = await asyncio.wait_for(asyncio.to_thread(model.encode_question, text), within_s)
         except (EmbeddingError, TimeoutError):
             return None
-        return Question(model.id, _literal(vector.tolist()))
+        return Question(model.id, _literal(vector.tolist()), len(vector))
 
     def leave(connection: sa.Connection) -> uuid.UUID | None:
         there = lives(connection, any_at_all=True)
@@ -203,7 +203,7 @@ async def ask_question(
     values = array.array("f", answer.packed)
     if sys.byteorder == "big":
         values.byteswap()
-    return Question(answer.model_id, _literal(values))
+    return Question(answer.model_id, _literal(values), answer.width)
 
 
 def _literal(values: Sequence[float] | array.array[float]) -> str:

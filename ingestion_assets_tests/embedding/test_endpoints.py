@@ -24,7 +24,7 @@ TEXTS = [f"text number {number}" for number in range(11)]
 
 
 def test_vectors_come_in_the_order_of_the_texts_in_batches(
-    endpoint: StubEndpoint, engine: sa.Engine, settings_with: SettingsWith
+    endpoint: StubEndpoint, settings_with: SettingsWith
 ) -> None:
     model = text_model("stub-model", settings_with(endpoint))
     vectors = model.encode(TEXTS)
@@ -35,16 +35,14 @@ def test_vectors_come_in_the_order_of_the_texts_in_batches(
     assert model.id.startswith("stub-model@127.0.0.1:")
 
 
-def test_batches_keep_to_a_number_of_tokens(
-    endpoint: StubEndpoint, engine: sa.Engine, settings_with: SettingsWith
-) -> None:
+def test_batches_keep_to_a_number_of_tokens(endpoint: StubEndpoint, settings_with: SettingsWith) -> None:
     model = text_model("stub-model", settings_with(endpoint, batch_tokens=30, batch_texts=100))
     model.encode(["a" * 14] * 5)
     assert sorted(size for _, size in endpoint.requests) == [1, 2, 2]
 
 
 def test_dimensions_are_asked_for_and_stand_in_the_models_id(
-    endpoint: StubEndpoint, engine: sa.Engine, settings_with: SettingsWith
+    endpoint: StubEndpoint, settings_with: SettingsWith
 ) -> None:
     model = text_model("stub-model", settings_with(endpoint, dimensions=5))
     assert model.encode(TEXTS).shape == (11, 5)
@@ -66,7 +64,7 @@ def test_dimensions_are_asked_for_and_stand_in_the_models_id(
     ],
 )  # fmt: skip
 def test_an_answer_that_is_not_whole_is_asked_for_again_and_then_an_error(
-    endpoint: StubEndpoint, engine: sa.Engine, settings_with: SettingsWith, fault: Callable
+    endpoint: StubEndpoint, settings_with: SettingsWith, fault: Callable
 ) -> None:
     model = text_model("stub-model", settings_with(endpoint))
     endpoint.faults.append(fault)
@@ -104,19 +102,17 @@ def _paused(engine: sa.Engine) -> bool:
 
 
 def test_a_refused_text_is_named_without_its_content(
-    endpoint: StubEndpoint, engine: sa.Engine, settings_with: SettingsWith
+    endpoint: StubEndpoint, settings_with: SettingsWith
 ) -> None:
     endpoint.most_characters = 100
     model = text_model("stub-model", settings_with(endpoint))
-    with pytest.raises(EmbeddingRejectedError, match="text 3 of 4 \\(200 characters\\).*400") as refused:
+    with pytest.raises(EmbeddingRejectedError, match=r"text 3 of 4 \(200 characters\).*400") as refused:
         model.encode(["a", "b", "s" * 200, "d"])
     assert "sss" not in str(refused.value)
     assert endpoint.seen["d"] == 0 or endpoint.seen["d"] == 1
 
 
-def test_a_wrong_key_is_not_tried_again(
-    endpoint: StubEndpoint, engine: sa.Engine, settings_with: SettingsWith
-) -> None:
+def test_a_wrong_key_is_not_tried_again(endpoint: StubEndpoint, settings_with: SettingsWith) -> None:
     settings = settings_with(endpoint)
     endpoint.key = "another"
     with pytest.raises(EmbeddingUnavailableError, match="401"):
@@ -124,9 +120,7 @@ def test_a_wrong_key_is_not_tried_again(
     assert len(endpoint.requests) <= 4
 
 
-def test_a_stop_ends_a_request_that_hangs(
-    endpoint: StubEndpoint, engine: sa.Engine, settings_with: SettingsWith
-) -> None:
+def test_a_stop_ends_a_request_that_hangs(endpoint: StubEndpoint, settings_with: SettingsWith) -> None:
     hangs = threading.Event()
 
     def hang(_body: object) -> None:
@@ -141,26 +135,26 @@ def test_a_stop_ends_a_request_that_hangs(
 
 
 def test_a_model_is_probed_once_a_minute_and_an_unknown_one_is_told_what_there_is(
-    endpoint: StubEndpoint, engine: sa.Engine, settings_with: SettingsWith
+    endpoint: StubEndpoint, settings_with: SettingsWith
 ) -> None:
     settings = settings_with(endpoint)
     probe("stub-model", settings)
     probe("stub-model", settings)
     assert len(endpoint.requests) == 1
-    with pytest.raises(UnknownModelError, match="'other'.*all-MiniLM-L6-v2, stub-model"):
+    with pytest.raises(UnknownModelError, match=r"'other'.*all-MiniLM-L6-v2, stub-model"):
         probe("other", settings)
     assert available(settings) == ["all-MiniLM-L6-v2", "stub-model"]
 
 
 def test_a_model_that_cannot_be_reached_fails_its_probe(
-    endpoint: StubEndpoint, engine: sa.Engine, settings_with: SettingsWith
+    endpoint: StubEndpoint, settings_with: SettingsWith
 ) -> None:
     settings = settings_with(endpoint, url="http://127.0.0.1:9/v1")
-    with pytest.raises(EmbeddingUnavailableError, match="ConnectError.*To be had: all-MiniLM-L6-v2"):
+    with pytest.raises(EmbeddingUnavailableError, match=r"ConnectError.*To be had: all-MiniLM-L6-v2"):
         probe("stub-model", settings)
 
 
 def test_a_wrong_setting_is_told_without_the_key(settings_with: SettingsWith, endpoint: StubEndpoint) -> None:
-    with pytest.raises(WrongEndpointsError, match="0.url") as wrong:
+    with pytest.raises(WrongEndpointsError, match=r"0\.url") as wrong:
         text_model("stub-model", settings_with(endpoint, url="ftp://example.com"))
     assert endpoint.key not in str(wrong.value)
