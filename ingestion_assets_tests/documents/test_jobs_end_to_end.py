@@ -5,9 +5,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
-import sqlalchemy as sa
 from websockets.sync.client import connect
 
 from ingestion_assets.documents import source_connections
@@ -26,14 +24,21 @@ def folder(tmp_path: Path) -> Path:
     made = tmp_path / "files"
     made.mkdir()
     for number in range(6):
-        text = "\n\n".join(f"Paragraph {part} of file {number} is about subject {number * 7 + part}." for part in range(5))
+        text = "\n\n".join(
+            f"Paragraph {part} of file {number} is about subject {number * 7 + part}." for part in range(5)
+        )
         (made / f"file{number}.txt").write_text(text, encoding="utf-8")
     (made / "empty.txt").write_bytes(b"")
     return made
 
 
 @pytest.fixture
-def front(documents_url: str, tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+def front(
+    documents_url: str,
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Front]:
     monkeypatch.setenv("INGESTION_DOCUMENT_ROOTS", str(tmp_path))
     settings = settings_for(home=tmp_path_factory.mktemp("home"), postgres_url=documents_url)
     own = engine_of(documents_url)
@@ -64,7 +69,9 @@ def test_a_job_from_its_creation_to_its_end(front: Front, folder: Path) -> None:
         began = time.monotonic()
         url = front.url.replace("http", "ws") + f"/batch/ws/{USER}"
         with connect(url, additional_headers={"X-API-Key": "test-admin-token"}) as socket:
-            started = client.post(f"/batch/jobs/{job['job_id']}/control", json={"user_id": USER, "action": "start"})
+            started = client.post(
+                f"/batch/jobs/{job['job_id']}/control", json={"user_id": USER, "action": "start"}
+            )
             assert started.status_code == 200, started.text
             seen = []
             while True:
@@ -83,7 +90,9 @@ def test_a_job_from_its_creation_to_its_end(front: Front, folder: Path) -> None:
         client.post(f"/batch/jobs/{again['job_id']}/control", json={"user_id": USER, "action": "start"})
 
         def over() -> bool:
-            return client.get(f"/batch/jobs/{again['job_id']}", params={"user_id": USER}).json()["status"] in {"completed", "failed"}
+            return client.get(f"/batch/jobs/{again['job_id']}", params={"user_id": USER}).json()[
+                "status"
+            ] in {"completed", "failed"}
 
         wait_until(over, seconds=60, what="second job")
         second = client.get(f"/batch/jobs/{again['job_id']}", params={"user_id": USER}).json()
