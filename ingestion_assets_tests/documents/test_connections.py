@@ -1,5 +1,6 @@
 """Connections over HTTP: what is taken, who sees what, and credentials that nobody can read."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
