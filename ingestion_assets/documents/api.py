@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from ingestion_assets.documents import batch_jobs, job_events
 from ingestion_assets.documents.flow import NAME
-from ingestion_assets.documents.web import job_endpoints, progress_socket
+from ingestion_assets.documents.web import connection_endpoints, job_endpoints, progress_socket
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.frontdoor.problems import Problem
@@ -17,7 +17,7 @@ FORGET_EVERY = 150
 
 log = structlog.get_logger(__name__)
 
-PARTS = [job_endpoints, progress_socket]
+PARTS = [job_endpoints, progress_socket, connection_endpoints]
 
 
 def _routers() -> list[APIRouter]:
@@ -46,4 +46,8 @@ async def keep_agreement(door: FrontDoor) -> None:
         await asyncio.sleep(AGREE_S)
 
 
-HTTP = FlowHttp(routers=_routers(), background=[keep_agreement], channels=(job_events.CHANNEL,))
+HTTP = FlowHttp(
+    routers=_routers(),
+    background=[keep_agreement, *connection_endpoints.background],
+    channels=(job_events.CHANNEL,),
+)

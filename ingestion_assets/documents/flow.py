@@ -85,4 +85,5 @@ DOCUMENTS = Flow(
     warm=("ingestion_assets.embedding.answering:begin_standing_in",),
     settings="ingestion_assets.documents.settings:DocumentsSettings",
     migrations="ingestion_assets.documents:migrations",
+    sealed=("documents.connections.sealed", "documents.jobs.sealed_passwords"),
 )  # fmt: skip
