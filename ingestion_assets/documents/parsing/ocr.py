@@ -14,9 +14,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ingestion_assets.documents.parsing import characters
 from ingestion_assets.documents.parsing.kinds import MIMES
-from ingestion_assets.documents.parsing.reading import PageText, Reading, Task, failed
+from ingestion_assets.documents.parsing.page_texts import PageText, Reading, Task, failed
 
-TESSERACT_S = 120.0
+TESSERACT_CPU_S = 120  # a dense page takes 5; the time that a file may take is the parent's to watch
 GOOD_CONFIDENCE, FEW_CHARACTERS = 0.75, 12
 MOST_LANGUAGES = 4
 MOST_PIXELS = 400_000_000  # of an image file; one of 1 Gpixel fits into kilobytes
@@ -31,7 +31,7 @@ def read(task: Task, kind: str) -> Reading:
 
 def _frames(task: Task) -> Any:
     if task.options.ocr == "never":
-        raise failed("no_text", "The file is an image, and the option ocr is \"never\".")
+        raise failed("no_text", 'The file is an image, and the option ocr is "never".')
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # twice of it is an error
     try:
         with Image.open(io.BytesIO(task.data)) as opened:
@@ -97,22 +97,29 @@ class _Words:
 @cache
 def installed_languages() -> tuple[str, ...]:
     """Tesseract's languages; none where it is not installed."""
-    if shutil.which("tesseract") is None:
+    program = shutil.which("tesseract")
+    if program is None:
         return ()
-    said = subprocess.run(["tesseract", "--list-langs"], capture_output=True, text=True, timeout=TESSERACT_S, check=False)
-    return tuple(one for one in said.stdout.splitlines()[1:] if one and one not in _EXTENDED and "/" not in one)
+    said = subprocess.run([program, "--list-langs"], capture_output=True, text=True, check=False)
+    return tuple(
+        one for one in said.stdout.splitlines()[1:] if one and one not in _EXTENDED and "/" not in one
+    )
 
 
 def _tesseract(task: Task, image: Image.Image) -> _Words:
     installed = installed_languages()
-    wanted = task.options.ocr_languages or tuple(sorted(installed, key=lambda one: (one != "eng", one)))[:MOST_LANGUAGES]
+    wanted = (
+        task.options.ocr_languages
+        or tuple(sorted(installed, key=lambda one: (one != "eng", one)))[:MOST_LANGUAGES]
+    )
     if missing := [one for one in wanted if one not in installed]:
-        raise failed("ocr_unavailable", f"Tesseract has no language pack {', '.join(missing)}; installed: {', '.join(installed)}.")
-    command = ["setpriv", "--pdeathsig", "KILL", "--", "tesseract", "stdin", "stdout", "-l", "+".join(wanted), "--psm", "1", "tsv"]
-    try:
-        said = subprocess.run(command, input=png(image), capture_output=True, timeout=TESSERACT_S, check=False)
-    except subprocess.TimeoutExpired:
-        return _Words("", 0.0)
+        raise failed(
+            "ocr_unavailable",
+            f"Tesseract has no language pack {', '.join(missing)}; installed: {', '.join(installed)}.",
+        )
+    limits = ["prlimit", f"--cpu={TESSERACT_CPU_S}", "--", "setpriv", "--pdeathsig", "KILL", "--"]
+    command = [*limits, "tesseract", "stdin", "stdout", "-l", "+".join(wanted), "--psm", "1", "tsv"]
+    said = subprocess.run(command, input=png(image), capture_output=True, check=False)
     return _from_tsv(said.stdout.decode("utf-8", "replace"))
 
 
@@ -134,10 +141,12 @@ def _from_tsv(table: str) -> _Words:
 
 
 @cache
-def _engine() -> Any:  # noqa: ANN401 - the library has no types
+def _engine() -> Any:
     from rapidocr import RapidOCR  # noqa: PLC0415 - seconds, and 800 MB
 
-    return RapidOCR(params={"Global.log_level": "critical", "EngineConfig.onnxruntime.intra_op_num_threads": 1})
+    return RapidOCR(
+        params={"Global.log_level": "critical", "EngineConfig.onnxruntime.intra_op_num_threads": 1}
+    )
 
 
 def _rapidocr(_task: Task, image: Image.Image) -> _Words:
