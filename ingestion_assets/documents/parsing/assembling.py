@@ -20,7 +20,9 @@ def assemble(task: Task, reading: Reading, max_characters: int) -> ParsedFile:
     for number, given in enumerate(reading.pages, 1):
         text, count = _cleaned(task, reading, given)
         replaced += count
-        quality, language = score(text, needs_language=reading.garbles) if text else (0.0, "")
+        quality, language = (
+            (given.scored or score(text, needs_language=reading.garbles)) if text else (0.0, "")
+        )
         quality *= given.confidence
         if text and quality < task.options.quality_threshold:
             task.warn(
