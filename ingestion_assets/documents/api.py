@@ -7,7 +7,13 @@ from fastapi import APIRouter
 
 from ingestion_assets.documents import batch_jobs, job_events
 from ingestion_assets.documents.flow import NAME
-from ingestion_assets.documents.web import job_endpoints, progress_socket
+from ingestion_assets.documents.web import (
+    document_endpoints,
+    documents_page,
+    job_endpoints,
+    progress_socket,
+    search_endpoints,
+)
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.frontdoor.problems import Problem
@@ -17,7 +23,7 @@ FORGET_EVERY = 150
 
 log = structlog.get_logger(__name__)
 
-PARTS = [job_endpoints, progress_socket]
+PARTS = [job_endpoints, progress_socket, search_endpoints, document_endpoints]
 
 
 def _routers() -> list[APIRouter]:
@@ -46,4 +52,4 @@ async def keep_agreement(door: FrontDoor) -> None:
         await asyncio.sleep(AGREE_S)
 
 
-HTTP = FlowHttp(routers=_routers(), background=[keep_agreement], channels=(job_events.CHANNEL,))
+HTTP = FlowHttp(routers=[*_routers(), documents_page.router], background=[keep_agreement], channels=(job_events.CHANNEL,))
