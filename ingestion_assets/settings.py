@@ -95,6 +95,13 @@ class Settings(BaseSettings):
         description="Object store that payloads land on (`s3://…`, `gs://…`, `az://…`) instead of `<home>/landing`.",
     )
 
+    landing_look_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds between two looks into the inboxes of an object store; segments that the ledger has missed are looked for "
+        "five times as seldom. Each look is a LIST, which costs money.",
+    )
+
     default_wait_s: float = Field(
         30.0,
         ge=0,
@@ -208,6 +215,15 @@ class Settings(BaseSettings):
     embedding_endpoints: SecretStr | None = Field(
         None,
         description='OpenAI-compatible servers of embedding models, as JSON: `[{"url": "https://api.openai.com/v1", "key": "…", "models": ["text-embedding-3-large"]}]`; [more of it](documents.md#models).',
+    )
+    workspace: Path | None = Field(
+        None,
+        description="A `workspace.yaml` with code locations of your own, for the stack of `ingestion up`.",
+    )
+    runs_elsewhere: int = Field(
+        4,
+        ge=1,
+        description="Runs of other code locations on the same Dagster instance at once, which another launcher starts.",
     )
     worker_drain_s: float = Field(
         2.5,

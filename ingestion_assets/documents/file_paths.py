@@ -52,7 +52,7 @@ def _patterns(glob: str) -> list[str]:
     patterns = glob.removeprefix("/").split("/")
     if patterns[-1] == "":
         patterns[-1] = "**"
-    return patterns if len(patterns) > 1 else ["**", *patterns]
+    return patterns if "/" in glob else ["**", *patterns]
 
 
 def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:

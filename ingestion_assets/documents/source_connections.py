@@ -41,7 +41,7 @@ class Connection:
 _COLUMNS = sa.text(f"SELECT {', '.join(Connection.__dataclass_fields__)} FROM documents.connections").text
 _CREATE = sa.text("""
     INSERT INTO documents.connections (id, user_id, source_type, name, sealed, sync_every_s, sync_at)
-    VALUES (:id, :user_id, :source_type, :name, :sealed, :sync_every_s, clock_timestamp() + make_interval(secs => :sync_every_s))
+    VALUES (:id, :user_id, :source_type, :name, :sealed, :sync_every_s, clock_timestamp() + make_interval(secs => CAST(:sync_every_s AS integer)))
 """)
 
 

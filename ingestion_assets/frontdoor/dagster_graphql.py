@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 
-LOCATION = "ingestion_assets"
+from ingestion_assets.landing.run_tags import LOCATION
+
 REPOSITORY = "__repository__"
 TIMEOUT_S = 10.0
 LOADING_S = 120.0

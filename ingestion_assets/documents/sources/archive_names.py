@@ -4,6 +4,7 @@ The format knows UTF-8 (a flag) and a field beside the name that holds it again 
 that packed, which is not said. It is guessed over all such names together, as short ones alone say little.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ CODE_PAGES = (
     "cp437", "cp850", "cp852", "cp866", "koi8-r", "koi8-u", "cp737", "cp862", "cp1250", "cp1251", "cp1252", "cp1253", "cp1254",
     "cp1255", "cp1256", "cp1257", "cp874", "cp932", "euc-jp", "gb18030", "big5", "cp949",
 )  # fmt: skip
+# Greek, Cyrillic, Hebrew or Arabic within a word of Latin letters, or a sign within one: nobody names a file so.
+_MIXED = re.compile(r"[A-Za-z][\u0370-\u06ff]|[\u0370-\u06ff][A-Za-z]|[A-Za-z](?![A-Za-z])[^\x00-\x7f\w][A-Za-z]")
 
 
 def names_of(infos: Sequence[ZipInfo], encoding: str | None) -> list[str]:
@@ -68,6 +71,7 @@ def _decoded(raw: Sequence[bytes], encoding: str | None, others: str) -> list[st
 
     sample = b"\n".join(raw)[:MOST_BYTES]
     likely = [one for one in CODE_PAGES if _can_say(one, others)] or CODE_PAGES
+    likely = [one for one in likely if not _MIXED.search(sample.decode(one, "replace"))] or likely
     if others:
         known = set(others.casefold())
         fit, best = max((_fit(sample, one, known), one) for one in likely)

@@ -113,7 +113,7 @@ class DirectorySource:
     def _walk(self, folder: str, depth: int) -> Iterator[Entry]:
         try:
             with self._root.folder(folder) as handle, os.scandir(handle) as found:
-                children = sorted(((one.name, _mode(one)) for one in found), key=lambda one: one[0])
+                children = sorted(((one.name, _mode(one)) for one in found), key=lambda one: _shown(one[0]))
         except OSError as error:
             if not folder:
                 raise _root_error(error) from error
@@ -170,7 +170,10 @@ def _mode(one: "os.DirEntry[str]") -> int | None:
 
 
 def _parts(descriptor: int) -> Iterator[bytes]:
-    while part := os.read(descriptor, PART_BYTES):
+    """As much as was there at the beginning, and a byte more where it has grown: one that is written to has no end."""
+    left = os.fstat(descriptor).st_size + 1
+    while part := os.read(descriptor, min(PART_BYTES, left)):
+        left -= len(part)
         yield part
 
 
@@ -191,8 +194,12 @@ def _entry(path: str, of: os.stat_result) -> Entry:
     )
 
 
+def _shown(path: str) -> str:
+    return path.encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
 def _unsafe(path: str) -> Entry:
-    shown = path.encode(errors="replace").decode().replace("\0", "\ufffd")
+    shown = _shown(path)
     return Entry(
         file_id=shown,
         path=shown,
