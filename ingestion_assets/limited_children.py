@@ -48,7 +48,11 @@ def networkless() -> list[str]:
     """What runs a command without a network; empty where the system does not allow it."""
     if shutil.which("unshare") is None:
         return []
-    tried = (one for one in _NETWORKLESS if not subprocess.run([*one, "true"], capture_output=True, check=False).returncode)
+    tried = (
+        one
+        for one in _NETWORKLESS
+        if not subprocess.run([*one, "true"], capture_output=True, check=False).returncode
+    )
     return next(tried, [])
 
 
@@ -109,7 +113,9 @@ class Child:
                     self.end()
                     raise TimeoutError
                 continue
-            piece = os.read(cast("IO[bytes]", self._process.stdout).fileno(), min(2**20, wanted - len(answer)))
+            piece = os.read(
+                cast("IO[bytes]", self._process.stdout).fileno(), min(2**20, wanted - len(answer))
+            )
             if not piece:
                 code = self._process.wait()
                 self.end()

@@ -68,6 +68,10 @@ class Settings(BaseSettings):
         None,
         description="What secrets in the database (of webhooks, connections, private repositories) are sealed with: keys of 32 random characters or more, separated by commas, the same for every front door and worker; the first seals, all open; default: what is kept in `<home>/secret_key`.",
     )
+    secret_key: SecretStr | None = Field(
+        None,
+        description="The older name for one such key: it opens too, and seals where there are no others.",
+    )
     api_key: SecretStr | None = Field(
         None,
         description="Key that commands of this machine (`ingestion send`) use; default: the admin token.",

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from ingestion_assets.documents import batch_jobs, job_events
 from ingestion_assets.documents.flow import NAME
 from ingestion_assets.documents.web import (
+    connection_endpoints,
     document_endpoints,
     documents_page,
     job_endpoints,
@@ -23,7 +24,7 @@ FORGET_EVERY = 150
 
 log = structlog.get_logger(__name__)
 
-PARTS = [job_endpoints, progress_socket, search_endpoints, document_endpoints]
+PARTS = [job_endpoints, progress_socket, connection_endpoints, search_endpoints, document_endpoints]
 
 
 def _routers() -> list[APIRouter]:
@@ -52,4 +53,12 @@ async def keep_agreement(door: FrontDoor) -> None:
         await asyncio.sleep(AGREE_S)
 
 
+<<<<<<< HEAD
 HTTP = FlowHttp(routers=[*_routers(), documents_page.router], background=[keep_agreement], channels=(job_events.CHANNEL,))
+=======
+HTTP = FlowHttp(
+    routers=_routers(),
+    background=[keep_agreement, *connection_endpoints.background],
+    channels=(job_events.CHANNEL,),
+)
+>>>>>>> h-sources

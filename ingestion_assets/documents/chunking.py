@@ -21,7 +21,9 @@ _RANKS = (r"\n[ \t]*\n\s*", r"\n\s*", r"(?<=[.!?…])\s+|(?<=[。！？])", r"\s
 _BREAKS = tuple(map(re.compile, _RANKS))
 _CJK_END = re.compile(r"(?<=[。！？])|\s+")
 # Where the tokens of a text may be more than those of its words: words that are cut, and characters that a tokenizer takes out.
-_UNSURE = re.compile("\\S{65}|[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0300-\u036f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]")
+_UNSURE = re.compile(
+    "\\S{65}|[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0300-\u036f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
+)
 
 Span = tuple[int, int]
 
@@ -65,8 +67,13 @@ def chunks(
     found: list[DocumentChunk] = []
     for section, path in _sections(len(text), blocks):
         for start, end, header in splitter.section(section):
-            first, last = (pages[max(0, bisect_right(starts, place) - 1)].number if pages else 1 for place in (start, end - 1))
-            found.append(DocumentChunk(len(found), start, end, text[start:end], first, last, path.at(start), header))
+            first, last = (
+                pages[max(0, bisect_right(starts, place) - 1)].number if pages else 1
+                for place in (start, end - 1)
+            )
+            found.append(
+                DocumentChunk(len(found), start, end, text[start:end], first, last, path.at(start), header)
+            )
     return found
 
 
@@ -118,7 +125,9 @@ class _Counter:
         if re.search("[。！？]", text):
             words |= set(_CJK_END.split(text))
         known = sorted(words)
-        self._words = dict(zip(known, (tokens - bare for tokens in count([f" {word}" for word in known])), strict=True))
+        self._words = dict(
+            zip(known, (tokens - bare for tokens in count([f" {word}" for word in known])), strict=True)
+        )
 
     def tokens(self, text: str) -> int:
         words = text.split()
@@ -126,7 +135,13 @@ class _Counter:
             counted = sum(map(self._words.__getitem__, words))
         except KeyError:  # a word that was cut
             unknown = sorted(set(words) - self._words.keys())
-            self._words.update(zip(unknown, (tokens - self._added for tokens in self._count([f" {word}" for word in unknown])), strict=True))
+            self._words.update(
+                zip(
+                    unknown,
+                    (tokens - self._added for tokens in self._count([f" {word}" for word in unknown])),
+                    strict=True,
+                )
+            )
             counted = sum(map(self._words.__getitem__, words))
         return counted + (self._newline * text.count("\n") if self._newline else 0)
 
@@ -159,7 +174,9 @@ class _Splitter:
             if block is not None and block.kind == "table":
                 yield from self._rows(block)
             else:
-                yield from self._running(start, end, rank=1 if block is not None and block.kind == "code" else 0)
+                yield from self._running(
+                    start, end, rank=1 if block is not None and block.kind == "code" else 0
+                )
         yield from window.rest()
 
     def _units(self, section: _Section) -> Iterator[tuple[int, int, Block | None]]:
@@ -231,7 +248,10 @@ class _Splitter:
 
     def _fits(self, start: int, end: int, header: str = "") -> bool:
         more = len(header) + 1 if header else 0
-        return end - start + more <= self._size and self.tokens(start, end) + self.header_tokens(header) <= self._tokens
+        return (
+            end - start + more <= self._size
+            and self.tokens(start, end) + self.header_tokens(header) <= self._tokens
+        )
 
     def _trimmed(self, start: int, end: int) -> Span:
         whole = self._text[start:end]
@@ -240,7 +260,11 @@ class _Splitter:
     def _checked(self, start: int, end: int, header: str) -> Iterator[tuple[int, int, str]]:
         """The span, in halves where it has more tokens than its words had."""
         text = self._text[start:end]
-        if end - start > 1 and _UNSURE.search(text) and self._counter.exact(f"{header}\n{text}" if header else text) > self._tokens:
+        if (
+            end - start > 1
+            and _UNSURE.search(text)
+            and self._counter.exact(f"{header}\n{text}" if header else text) > self._tokens
+        ):
             middle = (start + end) // 2
             for half in (self._trimmed(start, middle), self._trimmed(middle, end)):
                 if half[0] < half[1]:
@@ -264,7 +288,9 @@ class _Window:
         if self._parts and not self._room(start, end, tokens):
             yield self._span()
             self._repeats = bool(self._header)
-            while self._parts and (self._parts[-1][1] - self._parts[0][0] > self._overlap or not self._room(start, end, tokens)):
+            while self._parts and (
+                self._parts[-1][1] - self._parts[0][0] > self._overlap or not self._room(start, end, tokens)
+            ):
                 self._counted -= self._parts.popleft()[2]
         self._parts.append((start, end, tokens))
         self._counted += tokens

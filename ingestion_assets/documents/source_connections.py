@@ -1,6 +1,7 @@
 """Connections: where a user's files are, with the credentials for it. These are sealed, bound to their connection, and in no answer."""
 
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ Status = Literal["active", "needs_reauth", "unreachable"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
-    """A connection as its user sees it. `shown` is its configuration without what is secret."""
+    """A connection, its configuration sealed."""
 
     id: str
     user_id: str
@@ -31,6 +32,7 @@ class Connection:
     status: Status
     error: str | None
     sync_every_s: int | None
+    sync_options: dict[str, Any]
     sync_at: datetime | None
     synced_at: datetime | None
     held: dict[str, Any] | None
@@ -40,8 +42,17 @@ class Connection:
 
 _COLUMNS = sa.text(f"SELECT {', '.join(Connection.__dataclass_fields__)} FROM documents.connections").text
 _CREATE = sa.text("""
-    INSERT INTO documents.connections (id, user_id, source_type, name, sealed, sync_every_s, sync_at)
-    VALUES (:id, :user_id, :source_type, :name, :sealed, :sync_every_s, clock_timestamp() + make_interval(secs => CAST(:sync_every_s AS integer)))
+    INSERT INTO documents.connections (id, user_id, source_type, name, sealed, sync_every_s, sync_options, sync_at)
+    VALUES (:id, :user_id, :source_type, :name, :sealed, CAST(:sync_every_s AS integer), CAST(:sync_options AS jsonb),
+            clock_timestamp() + make_interval(secs => CAST(:sync_every_s AS integer)))
+""")
+_CHANGE = sa.text("""
+    UPDATE documents.connections SET name = :name, sealed = :sealed, sync_options = CAST(:sync_options AS jsonb),
+        sync_every_s = CAST(:sync_every_s AS integer),
+        sync_at = clock_timestamp() + make_interval(secs => CAST(:sync_every_s AS integer)),
+        sync_token = CASE WHEN :anew THEN NULL ELSE sync_token END,
+        status = CASE WHEN :anew THEN 'active' ELSE status END, error = CASE WHEN :anew THEN NULL ELSE error END
+    WHERE id = :id
 """)
 
 
@@ -54,6 +65,7 @@ def create(
     name: str,
     config: Mapping[str, Any],
     sync_every_s: int | None = None,
+    sync_options: Mapping[str, Any] | None = None,
 ) -> Connection:
     """Keep a connection. Raises `opening.ConfigError` for a configuration that cannot be taken."""
     made = opening.checked(source_type, config, documents_settings())
@@ -63,7 +75,7 @@ def create(
         _CREATE,
         {
             "id": id_, "user_id": user_id, "source_type": source_type, "name": name, "sealed": sealed,
-            "sync_every_s": sync_every_s,
+            "sync_every_s": sync_every_s, "sync_options": json.dumps(sync_options or {}),
         },
     )  # fmt: skip
     found = get(connection, id_, user_id=user_id)
@@ -78,6 +90,23 @@ def get(connection: sa.Connection, id_: str, *, user_id: str | None = None) -> C
         {"id": id_, "user_id": user_id},
     ).one_or_none()
     return None if row is None else Connection(**row._mapping)
+
+
+def change(
+    connection: sa.Connection, settings: Settings, one: Connection, given: Mapping[str, Any]
+) -> Connection:
+    """Change `name`, `config`, `sync_every_s` or `sync_options`, whichever are given. Raises `opening.ConfigError`."""
+    values = {
+        "id": one.id, "name": given.get("name") or one.name, "sync_every_s": given.get("sync_every_s", one.sync_every_s),
+        "sync_options": json.dumps(given.get("sync_options", one.sync_options)), "sealed": one.sealed, "anew": False,
+    }  # fmt: skip
+    if given.get("config") is not None:
+        made = opening.checked(one.source_type, given["config"], documents_settings())
+        values |= {"sealed": sealer(settings).seal(json.dumps(_plain(made)), of=one.id), "anew": True}
+    connection.execute(_CHANGE, values)
+    found = get(connection, one.id)
+    assert found is not None  # noqa: S101
+    return found
 
 
 def list_of(
@@ -125,7 +154,10 @@ def shown_config(one: Connection, settings: Settings) -> dict[str, Any] | None:
         config = json.loads(sealer(settings).open(one.sealed, of=one.id))
     except SealError:
         return None
-    return {key: config[key] for key in ("path", "drive_id", "folder_id") if config.get(key) is not None}
+    shown = {key: config[key] for key in ("path", "drive_id", "folder_id") if config.get(key) is not None}
+    if "path" in shown:  # an address may hold a password
+        shown["path"] = re.sub(r"//[^/]*@", "//", shown["path"])
+    return shown
 
 
 def note(connection: sa.Connection, id_: str, error: FileError | None) -> None:

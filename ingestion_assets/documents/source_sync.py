@@ -4,9 +4,8 @@ A source's record of changes moves on in that transaction, after the job is stor
 the same changes again, and what was processed already is skipped.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from ingestion_assets.documents.sources.source import Changes, Entry, Source
 from ingestion_assets.documents.sync_plan import Known, Plan, plan
 from ingestion_assets.settings import Settings
 
-MakeJob = Callable[[Sequence[Entry]], str]
+MakeJobs = Callable[[Sequence[Entry]], Sequence[str]]
 
 
 class SyncGoesOnError(Exception):
@@ -29,17 +28,17 @@ class SyncGoesOnError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """What a sync did: files by what became of them, the job that processes the new and changed ones, why it is held if it is."""
+    """What a sync did: files by what became of them, the jobs that process the new and changed ones, why it is held if it is."""
 
     counts: Mapping[str, int]
-    job_id: str | None
+    job_ids: Sequence[str]
     held: str | None
 
 
 def sync(
-    engine: sa.Engine, settings: Settings, one: Connection, make_job: MakeJob, *, confirmed: bool = False
+    engine: sa.Engine, settings: Settings, one: Connection, make_jobs: MakeJobs, *, confirmed: bool = False
 ) -> Synced:
-    """Sync a connection. `make_job` stores a job over entries and gives its id. Raises `FileError` when the source cannot be had (kept as
+    """Sync a connection. `make_jobs` stores jobs over entries and gives their ids. Raises `FileError` when the source cannot be had (kept as
     the connection's state), `SyncGoesOnError`."""
     with _alone(engine, one.id):
         try:
@@ -52,11 +51,11 @@ def sync(
         if made.held is not None:
             with engine.begin() as connection:
                 _hold(connection, one, made)
-            return Synced(made.counts(), None, made.held)
-        job_id = make_job(made.to_process) if made.to_process else None
+            return Synced(made.counts(), [], made.held)
+        job_ids = make_jobs(made.to_process) if made.to_process else []
         with engine.begin() as connection:
             _apply(connection, one, made, token)
-        return Synced(made.counts(), job_id, None)
+        return Synced(made.counts(), job_ids, None)
 
 
 def _look(engine: sa.Engine, source: Source, one: Connection, *, confirmed: bool) -> tuple[str | None, Plan]:

@@ -7,7 +7,7 @@ from ingestion_assets.settings import secrets_of_flows
 
 SECRETS = frozenset(
     {
-        "admin_token", "api_key", "embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_keys", "webserver_password",
+        "admin_token", "api_key", "embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
     }
 )  # fmt: skip
 """The settings that hold a secret; the URLs of stores carry passwords."""
@@ -21,7 +21,7 @@ USED: Mapping[str, frozenset[str]] = {
             "mongodb_url",
             "postgres_url",
             "redis_url",
-            "secret_keys",
+            "secret_key", "secret_keys",
             "webserver_password",
         }
     ),
@@ -29,8 +29,8 @@ USED: Mapping[str, frozenset[str]] = {
     "code-server": _DAGSTER,  # sensors read the ledger and look at the broker
     "daemon": _DAGSTER,
     "worker-default": _DAGSTER | {"mongodb_url", "embedding_endpoints"},
-    "worker-gpu": _DAGSTER | {"mongodb_url", "embedding_endpoints", "secret_keys"},
-    "worker-batch": _DAGSTER | {"embedding_endpoints", "secret_keys"},  # opens the credentials of sources
+    "worker-gpu": _DAGSTER | {"mongodb_url", "embedding_endpoints", "secret_key", "secret_keys"},
+    "worker-batch": _DAGSTER | {"embedding_endpoints", "secret_key", "secret_keys"},  # opens the credentials of sources
     "migrations": _DAGSTER | {"mongodb_url"},
 }
 """By program; the embedded servers are not here: they get none."""

@@ -65,9 +65,12 @@ def sealer(settings: Settings) -> Sealer:
 
 def secret_keys(settings: Settings) -> Sequence[str]:
     """The keys of this server, the one that seals first. Without settings one is made and kept."""
-    if settings.secret_keys is not None:
-        given = settings.secret_keys.get_secret_value()
-        return [key for key in (one.strip() for one in given.split(",")) if key]
+    given = settings.secret_keys.get_secret_value().split(",") if settings.secret_keys else []
+    keys = [key for key in map(str.strip, given) if key]
+    if settings.secret_key:
+        keys.append(settings.secret_key.get_secret_value())
+    if keys:
+        return keys
     path = settings.home / KEY_FILE
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -22,14 +22,14 @@ HAS = {
     "mongodb": set(),
     "valkey": set(),
     "frontdoor": {
-        "admin_token", "embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_keys", "webserver_password",
+        "admin_token", "embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
     },
     "webserver": {"postgres_url", "redis_url", "webserver_password"},
     "code-server": {"postgres_url", "redis_url"},
     "daemon": {"postgres_url", "redis_url"},
     "worker-default": {"embedding_endpoints", "mongodb_url", "postgres_url", "redis_url"},
-    "worker-gpu": {"embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_keys"},
-    "worker-batch": {"embedding_endpoints", "postgres_url", "redis_url", "secret_keys"},
+    "worker-gpu": {"embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys"},
+    "worker-batch": {"embedding_endpoints", "postgres_url", "redis_url", "secret_key", "secret_keys"},
 }  # fmt: skip
 LANDS = {"frontdoor", "code-server", "worker-default", "worker-gpu", "worker-batch"}
 
@@ -51,7 +51,7 @@ def test_each_program_has_the_secrets_that_it_uses(tmp_path: Path, monkeypatch: 
     foreign = {"AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "SOME_API_KEY"}
     for name in foreign:
         monkeypatch.setenv(name, "hidden")
-    given = {"secret_keys": "k" * 32, "api_key": "mine", "webserver_password": "sesame"}
+    given = {"secret_key": "o" * 32, "secret_keys": "k" * 32, "api_key": "mine", "webserver_password": "sesame"}
     plan = plan_stack(
         settings=Settings(home=tmp_path, **given),  # pyright: ignore
         places=Places(tmp_path), admin_token="token",

@@ -23,14 +23,24 @@ def assemble(task: Task, reading: Reading, max_characters: int) -> ParsedFile:
         quality, language = score(text, needs_language=reading.garbles) if text else (0.0, "")
         quality *= given.confidence
         if text and quality < task.options.quality_threshold:
-            task.warn("page_dropped", f"Page {number} was left out: its best reading, by {given.engine}, has a quality of {quality:.2f}.", number)
+            task.warn(
+                "page_dropped",
+                f"Page {number} was left out: its best reading, by {given.engine}, has a quality of {quality:.2f}.",
+                number,
+            )
             text = ""
         if text and texts:
             texts.append(BETWEEN_PAGES)
             length += len(BETWEEN_PAGES)
         if length + len(text) > max_characters:
-            raise failed("too_large", f"The file holds more than {max_characters:,} characters of text.", number)
-        pages.append(Page(number, length, length + len(text), round(quality, 4), given.engine if text else "", language))
+            raise failed(
+                "too_large", f"The file holds more than {max_characters:,} characters of text.", number
+            )
+        pages.append(
+            Page(
+                number, length, length + len(text), round(quality, 4), given.engine if text else "", language
+            )
+        )
         if task.options.preserve_structure:
             blocks += _blocks(reading, given, text, length)
         texts += [text] if text else []
@@ -40,7 +50,9 @@ def assemble(task: Task, reading: Reading, max_characters: int) -> ParsedFile:
     if replaced:
         task.warn("replaced_characters", f"{replaced:,} NULs or lone surrogates were replaced by U+FFFD.")
     kept = [page for page in pages if page.end > page.start]
-    quality = sum(page.quality * (page.end - page.start) for page in kept) / sum(page.end - page.start for page in kept)
+    quality = sum(page.quality * (page.end - page.start) for page in kept) / sum(
+        page.end - page.start for page in kept
+    )
     return ParsedFile(
         reading.mime, "".join(texts), tuple(pages), tuple(blocks), tuple(task.warnings), reading.encoding, _language(kept), round(quality, 4)
     )  # fmt: skip
@@ -70,7 +82,9 @@ def _outlined(headings: tuple[tuple[int, str], ...], text: str, start: int) -> I
         words = " ".join(line.split()).casefold()
         for number, (level, title) in enumerate(wanted):
             if words and (words == title.casefold() or words.endswith(" " + title.casefold())):
-                yield Block("heading", start + place, start + place + len(line.rstrip()), level=level, title=title)
+                yield Block(
+                    "heading", start + place, start + place + len(line.rstrip()), level=level, title=title
+                )
                 del wanted[: number + 1]
                 break
         place += len(line)
@@ -79,8 +93,11 @@ def _outlined(headings: tuple[tuple[int, str], ...], text: str, start: int) -> I
 def _nothing(task: Task, pages: int) -> Exception:
     dropped = [note for note in task.warnings if note.code == "page_dropped"]
     if dropped:
-        return failed("low_quality", f"None of {pages} pages is readable enough for quality_threshold {task.options.quality_threshold:g}.")
-    without = " The option ocr is \"never\", so images were not read." if task.options.ocr == "never" else ""
+        return failed(
+            "low_quality",
+            f"None of {pages} pages is readable enough for quality_threshold {task.options.quality_threshold:g}.",
+        )
+    without = ' The option ocr is "never", so images were not read.' if task.options.ocr == "never" else ""
     return failed("no_text", f"The file has no text.{without}")
 
 

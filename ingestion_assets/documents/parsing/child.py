@@ -13,7 +13,15 @@ import msgspec
 from ingestion_assets.documents.errors import FileError
 from ingestion_assets.documents.parsing import encodings, kinds
 from ingestion_assets.documents.parsing.assembling import assemble
-from ingestion_assets.documents.parsing.frames import FROM_PARENT, Done, Failed, Progress, Request, Shown, Told
+from ingestion_assets.documents.parsing.frames import (
+    FROM_PARENT,
+    Done,
+    Failed,
+    Progress,
+    Request,
+    Shown,
+    Told,
+)
 from ingestion_assets.documents.parsing.reading import Reading, Task, failed
 from ingestion_assets.documents.parsing.shapes import ParsedFile
 
@@ -72,7 +80,10 @@ def _decrypted(task: Task) -> tuple[Task, str]:
     import msoffcrypto  # noqa: PLC0415 - few files need it
 
     if not task.options.passwords:
-        raise failed("password_required", "The office document needs a password; give it in source_specific_options.passwords.")
+        raise failed(
+            "password_required",
+            "The office document needs a password; give it in source_specific_options.passwords.",
+        )
     for password in task.options.passwords:
         opened = io.BytesIO()
         with suppress(Exception):  # wrong passwords and damaged files raise of many kinds
@@ -82,7 +93,13 @@ def _decrypted(task: Task) -> tuple[Task, str]:
             data = opened.getvalue()
             kind = kinds.binary_kind(data, _archive(data))
             if kind is not None:
-                return Task(data=data, name=task.name, options=task.options, without=task.without, progress=task.progress), kind
+                return Task(
+                    data=data,
+                    name=task.name,
+                    options=task.options,
+                    without=task.without,
+                    progress=task.progress,
+                ), kind
     raise failed("password_wrong", "None of the given passwords opens the office document.")
 
 
@@ -116,7 +133,7 @@ def _answer(request: Request) -> Done | Failed:
         return Failed("out_of_memory", "The parser needs more memory than a file may have.", None, True)
     except RecursionError:
         return Failed("corrupted", "The file is nested too deeply to be read.", None, True)
-    except Exception:  # noqa: BLE001 - a file of any kind may come; the code is told, its content never
+    except Exception:
         return Failed("parser_crashed", "The parser fails at this file.", None, True)
     return Done(parsed, _grown())
 

@@ -25,20 +25,29 @@ _WRAPS: dict[str, tuple[str, ...]] = {
 
 def in_docx(data: bytes, *, keep: bool) -> bytes:
     """A docx with each formula as a run of LaTeX, or without formulas."""
-    return _rewritten(data, lambda name: name == "word/document.xml", b"oMath", lambda part: _without_omml(part, keep=keep))
+    return _rewritten(
+        data, lambda name: name == "word/document.xml", b"oMath", lambda part: _without_omml(part, keep=keep)
+    )
 
 
 def in_epub(data: bytes, *, keep: bool) -> bytes:
     """An epub with each formula as LaTeX, or without formulas."""
     changes = lambda part: in_html(part.decode("utf-8", "replace"), keep=keep).encode()  # noqa: E731
-    return _rewritten(data, lambda name: name.lower().endswith((".xhtml", ".html", ".htm", ".xml")), b"<math", changes)
+    return _rewritten(
+        data, lambda name: name.lower().endswith((".xhtml", ".html", ".htm", ".xml")), b"<math", changes
+    )
 
 
 def in_html(text: str, *, keep: bool) -> str:
     """A page with each `math` element as LaTeX, or without them."""
     if "<math" not in text:
         return text
-    return re.sub(r"<math\b.*?</math\s*>", lambda found: _escaped(_dollars(found[0])) if keep else "", text, flags=re.S)
+    return re.sub(
+        r"<math\b.*?</math\s*>",
+        lambda found: _escaped(_dollars(found[0])) if keep else "",
+        text,
+        flags=re.DOTALL,
+    )
 
 
 def _dollars(element: str) -> str:
@@ -88,22 +97,30 @@ def _without_omml(part: bytes, *, keep: bool) -> bytes:
 def _latex(converter: Callable[[etree._Element], object], formula: etree._Element, mark: str) -> str:
     try:
         latex = str(getattr(converter(formula), "latex", ""))
-    except Exception:  # noqa: BLE001 - a formula of a kind that the converter does not know is kept as its letters
+    except Exception:
         latex = "".join(formula.itertext())
     return f"{mark}{' '.join(latex.split())}{mark}"
 
 
-def _rewritten(data: bytes, wanted: Callable[[str], bool], needs: bytes, change: Callable[[bytes], bytes]) -> bytes:
+def _rewritten(
+    data: bytes, wanted: Callable[[str], bool], needs: bytes, change: Callable[[bytes], bytes]
+) -> bytes:
     """The archive with the members changed that have `needs` in them; as it is where there are none, or where it is a bomb."""
     with zipfile.ZipFile(io.BytesIO(data)) as source:
         members = source.infolist()
         if sum(member.file_size for member in members) > MOST_BYTES:
             return data
-        changed = {one.filename: change(part) for one in members if wanted(one.filename) and needs in (part := source.read(one))}
+        changed = {
+            one.filename: change(part)
+            for one in members
+            if wanted(one.filename) and needs in (part := source.read(one))
+        }
         if not changed:
             return data
         written = io.BytesIO()
         with zipfile.ZipFile(written, "w") as target:
             for member in members:
-                target.writestr(member, changed[member.filename] if member.filename in changed else source.read(member))
+                target.writestr(
+                    member, changed[member.filename] if member.filename in changed else source.read(member)
+                )
     return written.getvalue()

@@ -38,12 +38,30 @@ _STARTS = (
     (b"GIF8", "gif"), (b"BM", "bmp"),
 )  # fmt: skip
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_OLE_STREAMS = (("__properties_version1.0", "msg"), ("WordDocument", "doc"), ("PowerPoint Document", "ppt"), ("Workbook", "xls"), ("Book", "xls"))
+_OLE_STREAMS = (
+    ("__properties_version1.0", "msg"),
+    ("WordDocument", "doc"),
+    ("PowerPoint Document", "ppt"),
+    ("Workbook", "xls"),
+    ("Book", "xls"),
+)
 _PARTS = (("word/", "docx"), ("xl/", "xlsx"), ("ppt/", "pptx"))
-_HTML = re.compile(r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|meta|title|div|table|p|h[1-6]|pre|article|section|span|ul|ol)\b", re.I | re.S)  # fmt: skip
+_HTML = re.compile(r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|meta|title|div|table|p|h[1-6]|pre|article|section|span|ul|ol)\b", re.IGNORECASE | re.DOTALL)  # fmt: skip
 _HEADER = re.compile(r"[!-9;-~]+:[ \t]?.*(\r?\n[ \t].*)*\r?\n")
-_MAIL_FIELDS = re.compile(r"^(received|message-id|mime-version|from|to|subject|date|return-path|delivered-to|content-type):", re.I | re.M)
-_NAMES = {".md": "md", ".markdown": "md", ".csv": "csv", ".tsv": "csv", ".eml": "eml", ".html": "html", ".htm": "html", ".xhtml": "html"}
+_MAIL_FIELDS = re.compile(
+    r"^(received|message-id|mime-version|from|to|subject|date|return-path|delivered-to|content-type):",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NAMES = {
+    ".md": "md",
+    ".markdown": "md",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".eml": "eml",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+}
 
 
 def binary_kind(data: bytes, archive: zipfile.ZipFile | None) -> str | None:
@@ -68,7 +86,7 @@ def text_kind(text: str, name: str) -> str:
     if _HTML.match(text[:4096]):
         return "html"
     if named == "html":
-        return "html" if re.search(r"<[a-z!][^>]*>", text[:65536], re.I) else "txt"
+        return "html" if re.search(r"<[a-z!][^>]*>", text[:65536], re.IGNORECASE) else "txt"
     fields = _HEADER.match(text)
     if fields and len(set(map(str.lower, _MAIL_FIELDS.findall(text[:8192])))) >= (1 if named == "eml" else 3):
         return "eml"
@@ -77,7 +95,11 @@ def text_kind(text: str, name: str) -> str:
 
 def _zip_kind(archive: zipfile.ZipFile | None) -> str:
     if archive is None:
-        raise FileError("corrupted", "parsing", "The file begins like a zip or an office document, but its directory cannot be read.")
+        raise FileError(
+            "corrupted",
+            "parsing",
+            "The file begins like a zip or an office document, but its directory cannot be read.",
+        )
     names = archive.namelist()
     if "mimetype" in names:
         with archive.open("mimetype") as member:
@@ -89,11 +111,19 @@ def _zip_kind(archive: zipfile.ZipFile | None) -> str:
         for folder, kind in _PARTS:
             if any(one.startswith(folder) for one in names):
                 return kind
-    raise FileError("unsupported_type", "parsing", "The file is an archive; connect it as a source of type local_zip to read its files.")
+    raise FileError(
+        "unsupported_type",
+        "parsing",
+        "The file is an archive; connect it as a source of type local_zip to read its files.",
+    )
 
 
 def _ole_kind(data: bytes) -> str:
-    names = {name for name in ("EncryptedPackage", *(name for name, _ in _OLE_STREAMS)) if name.encode("utf-16-le") in data}
+    names = {
+        name
+        for name in ("EncryptedPackage", *(name for name, _ in _OLE_STREAMS))
+        if name.encode("utf-16-le") in data
+    }
     if "EncryptedPackage" in names:
         return "encrypted"
     for name, kind in _OLE_STREAMS:

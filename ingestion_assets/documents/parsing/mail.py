@@ -16,7 +16,9 @@ from ingestion_assets.documents.parsing.reading import PageText, Reading, Task
 _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 _WIDE = {"utf_16", "utf_32"}
 MOST_DEPTH = 20
-_NOT_BASE64 = re.compile(r"^.*[^A-Za-z0-9+/=\s].*$", re.M)  # words that a program left among the lines of an encoded part
+_NOT_BASE64 = re.compile(
+    r"^.*[^A-Za-z0-9+/=\s].*$", re.MULTILINE
+)  # words that a program left among the lines of an encoded part
 _PRINTABLE = re.compile(r"[\t\r\n -~]+")
 
 
@@ -45,7 +47,9 @@ def _body(task: Task, part: EmailMessage, depth: int) -> Iterator[str]:
     elif part.is_multipart():
         inner = list(part.iter_parts())
         if kind == "multipart/alternative":
-            readable = [one for one in inner if one.get_content_type() == "text/plain" and _text(task, one).strip()]
+            readable = [
+                one for one in inner if one.get_content_type() == "text/plain" and _text(task, one).strip()
+            ]
             inner = readable[:1] or inner[-1:]
         for one in inner:
             yield from _body(task, one, depth + 1)
@@ -57,7 +61,11 @@ def _body(task: Task, part: EmailMessage, depth: int) -> Iterator[str]:
             yield _text(task, part)
         elif part.get("Content-Transfer-Encoding", "").strip().lower() == "base64":
             yield "\n".join(_NOT_BASE64.findall(str(part.get_payload())))
-        elif not name and kind.startswith("application/") and _PRINTABLE.fullmatch(raw := str(part.get_payload())):
+        elif (
+            not name
+            and kind.startswith("application/")
+            and _PRINTABLE.fullmatch(raw := str(part.get_payload()))
+        ):
             yield raw
 
 
@@ -75,7 +83,7 @@ def _text(task: Task, part: EmailMessage) -> str:
 def _header(mail: EmailMessage, name: str) -> str:
     try:
         value = str(mail[name] or "")
-    except Exception:  # noqa: BLE001 - the standard library raises of many kinds at malformed headers
+    except Exception:
         value = next((str(raw) for key, raw in mail.raw_items() if key.lower() == name.lower()), "")
     return re.sub(r"\s+", " ", value).strip()
 

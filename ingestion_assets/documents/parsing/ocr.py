@@ -31,7 +31,7 @@ def read(task: Task, kind: str) -> Reading:
 
 def _frames(task: Task) -> Any:
     if task.options.ocr == "never":
-        raise failed("no_text", "The file is an image, and the option ocr is \"never\".")
+        raise failed("no_text", 'The file is an image, and the option ocr is "never".')
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # twice of it is an error
     try:
         with Image.open(io.BytesIO(task.data)) as opened:
@@ -99,18 +99,43 @@ def installed_languages() -> tuple[str, ...]:
     """Tesseract's languages; none where it is not installed."""
     if shutil.which("tesseract") is None:
         return ()
-    said = subprocess.run(["tesseract", "--list-langs"], capture_output=True, text=True, timeout=TESSERACT_S, check=False)
-    return tuple(one for one in said.stdout.splitlines()[1:] if one and one not in _EXTENDED and "/" not in one)
+    said = subprocess.run(
+        ["tesseract", "--list-langs"], capture_output=True, text=True, timeout=TESSERACT_S, check=False
+    )
+    return tuple(
+        one for one in said.stdout.splitlines()[1:] if one and one not in _EXTENDED and "/" not in one
+    )
 
 
 def _tesseract(task: Task, image: Image.Image) -> _Words:
     installed = installed_languages()
-    wanted = task.options.ocr_languages or tuple(sorted(installed, key=lambda one: (one != "eng", one)))[:MOST_LANGUAGES]
+    wanted = (
+        task.options.ocr_languages
+        or tuple(sorted(installed, key=lambda one: (one != "eng", one)))[:MOST_LANGUAGES]
+    )
     if missing := [one for one in wanted if one not in installed]:
-        raise failed("ocr_unavailable", f"Tesseract has no language pack {', '.join(missing)}; installed: {', '.join(installed)}.")
-    command = ["setpriv", "--pdeathsig", "KILL", "--", "tesseract", "stdin", "stdout", "-l", "+".join(wanted), "--psm", "1", "tsv"]
+        raise failed(
+            "ocr_unavailable",
+            f"Tesseract has no language pack {', '.join(missing)}; installed: {', '.join(installed)}.",
+        )
+    command = [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "--",
+        "tesseract",
+        "stdin",
+        "stdout",
+        "-l",
+        "+".join(wanted),
+        "--psm",
+        "1",
+        "tsv",
+    ]
     try:
-        said = subprocess.run(command, input=png(image), capture_output=True, timeout=TESSERACT_S, check=False)
+        said = subprocess.run(
+            command, input=png(image), capture_output=True, timeout=TESSERACT_S, check=False
+        )
     except subprocess.TimeoutExpired:
         return _Words("", 0.0)
     return _from_tsv(said.stdout.decode("utf-8", "replace"))
@@ -134,10 +159,12 @@ def _from_tsv(table: str) -> _Words:
 
 
 @cache
-def _engine() -> Any:  # noqa: ANN401 - the library has no types
+def _engine() -> Any:
     from rapidocr import RapidOCR  # noqa: PLC0415 - seconds, and 800 MB
 
-    return RapidOCR(params={"Global.log_level": "critical", "EngineConfig.onnxruntime.intra_op_num_threads": 1})
+    return RapidOCR(
+        params={"Global.log_level": "critical", "EngineConfig.onnxruntime.intra_op_num_threads": 1}
+    )
 
 
 def _rapidocr(_task: Task, image: Image.Image) -> _Words:

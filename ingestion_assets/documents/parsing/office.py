@@ -15,7 +15,7 @@ from ingestion_assets.documents.parsing.reading import PageText, Reading, Task, 
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{}~])")
 _IMAGE = re.compile(r"!\[([^\[\]\n]*)\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:[ \t]+\"[^\"\n]*\")?\)")
 _LINK = re.compile(r"(?<![!\\])\[([^\[\]\n]*)\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:[ \t]+\"[^\"\n]*\")?\)")
-_COMMENT = re.compile(r"<!-- (?:MathML:.*?|.{0,40}?)-->", re.S)
+_COMMENT = re.compile(r"<!-- (?:MathML:.*?|.{0,40}?)-->", re.DOTALL)
 _SLIDE = re.compile(r"<!-- Slide number: \d+ -->\n?")
 _KEEPS_ALL: dict[str, Any] = {"extract_metadata": False, "preprocessing": {"enabled": False}}
 
@@ -37,7 +37,9 @@ def read_html(task: Task, text: str, encoding: str) -> Reading:
 
 def html_text(task: Task, text: str) -> str:
     """A page's text as Markdown."""
-    return _markdown(formulas.in_html(text, keep=task.options.extract_math).encode("utf-8", "replace"), "html")
+    return _markdown(
+        formulas.in_html(text, keep=task.options.extract_math).encode("utf-8", "replace"), "html"
+    )
 
 
 def read_slides(task: Task) -> Reading:
@@ -53,7 +55,7 @@ def _slides(task: Task) -> Iterator[PageText]:
         text = PptxConverter().convert(io.BytesIO(task.data), StreamInfo(extension=".pptx")).markdown
     except MemoryError:
         raise
-    except Exception:  # noqa: BLE001 - python-pptx raises of many kinds at damaged files
+    except Exception:
         raise failed("corrupted", "The presentation is damaged.") from None
     for slide in _SLIDE.split(text)[1:]:
         yield PageText(_tidy(slide), "markitdown")
@@ -76,7 +78,10 @@ def _markdown(data: bytes, kind: str) -> str:
 def _failed(said: str, kind: str) -> FileError:
     lower = said.lower()
     if "password" in lower or "encrypted" in lower:
-        return failed("password_required", f"The {kind} file needs a password; give it in source_specific_options.passwords.")
+        return failed(
+            "password_required",
+            f"The {kind} file needs a password; give it in source_specific_options.passwords.",
+        )
     if any(word in lower for word in ("too large", "exceeds", "security", "bomb", "limit", "too many")):
         return failed("archive_bomb", f"The {kind} file unpacks to more than a document may hold.")
     return failed("corrupted", f"The file is of kind {kind}, but is damaged.")
@@ -85,8 +90,10 @@ def _failed(said: str, kind: str) -> FileError:
 def _tidy(text: str) -> str:
     """Without the escapes and targets that only a renderer of Markdown needs."""
     text = _LINK.sub(r"\1", _IMAGE.sub(r"\1", _COMMENT.sub("", text)))
-    parts = re.split(r"(^```.*?^```[ \t]*$)", text, flags=re.S | re.M)
-    return "".join(part if number % 2 else _ESCAPED.sub(_unescaped, part) for number, part in enumerate(parts))
+    parts = re.split(r"(^```.*?^```[ \t]*$)", text, flags=re.DOTALL | re.MULTILINE)
+    return "".join(
+        part if number % 2 else _ESCAPED.sub(_unescaped, part) for number, part in enumerate(parts)
+    )
 
 
 def _unescaped(found: re.Match[str]) -> str:

@@ -36,7 +36,9 @@ def _pages(task: Task) -> Iterator[PageText]:
         if count == 0:
             raise failed("zero_pages", "The PDF has no pages.")
         if count > MOST_PAGES:
-            raise failed("too_large", f"The PDF says that it has {count:,} pages; {MOST_PAGES:,} are read at most.")
+            raise failed(
+                "too_large", f"The PDF says that it has {count:,} pages; {MOST_PAGES:,} are read at most."
+            )
         outline = _outline(document) if task.options.preserve_structure else {}
         reader = _Reader(task, document, password)
         for number in range(1, count + 1):
@@ -56,7 +58,11 @@ class _Reader:
         """The page by the first engine that reads it well, else by the one that reads it least badly."""
         options = self._task.options
         found = [first := self._first(number)]
-        if options.ocr != "always" and _quality(first) >= max(options.quality_threshold, 0.01) and options.llm_pages != "all":
+        if (
+            options.ocr != "always"
+            and _quality(first) >= max(options.quality_threshold, 0.01)
+            and options.llm_pages != "all"
+        ):
             return first
         blank = not first.text.strip()
         for engine in (self._second, self._model, self._ocr):
@@ -65,7 +71,9 @@ class _Reader:
             page = engine(number, first)
             if page is None:
                 continue
-            if (engine is self._ocr and options.ocr == "always") or (engine is self._model and options.llm_pages == "all"):
+            if (engine is self._ocr and options.ocr == "always") or (
+                engine is self._model and options.llm_pages == "all"
+            ):
                 found = [page] if page.text.strip() else found
                 break
             found.append(page)
@@ -91,13 +99,13 @@ class _Reader:
             text = _mended(self._oxide.extract_text(number - 1))
             # It leaves out what it cannot map: a page of which half is gone is no better reading than one of odd characters.
             return PageText(text, "pdf_oxide", min(1.0, shown(text) / max(1, shown(first.text))))
-        except Exception:  # noqa: BLE001 - an opinion that is not to be had is none
+        except Exception:
             return None
         finally:
             signal.setitimer(signal.ITIMER_PROF, 0)
 
     @cached_property
-    def _oxide(self) -> Any:  # noqa: ANN401 - the library has no types
+    def _oxide(self) -> Any:
         import pdf_oxide  # noqa: PLC0415 - 27 MB that most files do not need
 
         document = pdf_oxide.PdfDocument.from_bytes(self._task.data)
@@ -124,7 +132,9 @@ class _Reader:
             width, height = page.get_size()
             if not (math.isfinite(width) and math.isfinite(height) and width > 0 and height > 0):
                 return None
-            if next(iter(page.get_objects(max_depth=1)), None) is None and not pdfium.FPDFPage_GetAnnotCount(page):
+            if next(iter(page.get_objects(max_depth=1)), None) is None and not pdfium.FPDFPage_GetAnnotCount(
+                page
+            ):
                 return None
             scale = LONG_SIDE / max(width, height)
             if min(width, height) * scale < 1:
@@ -151,7 +161,9 @@ def _opened(task: Task) -> tuple[pypdfium2.PdfDocument, str | None]:
     else:
         if task.options.passwords:
             raise failed("password_wrong", "None of the given passwords opens the PDF.")
-        raise failed("password_required", "The PDF needs a password; give it in source_specific_options.passwords.")
+        raise failed(
+            "password_required", "The PDF needs a password; give it in source_specific_options.passwords."
+        )
     if error == pdfium.FPDF_ERR_SECURITY:
         raise failed("unsupported_type", "The PDF is encrypted in a way that is not read.")
     raise failed("corrupted", "The file begins like a PDF, but is damaged beyond what can be read.")

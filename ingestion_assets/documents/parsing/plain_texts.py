@@ -26,4 +26,7 @@ def _warn_of_uneven_rows(task: Task, text: str) -> None:
     if len(widths) > 1:
         usual = widths.most_common(1)[0][0]
         others = widths.total() - widths[usual]
-        task.warn("uneven_rows", f"{others:,} of {widths.total():,} rows do not have {usual} cells; they were kept as they are.")
+        task.warn(
+            "uneven_rows",
+            f"{others:,} of {widths.total():,} rows do not have {usual} cells; they were kept as they are.",
+        )

@@ -9,13 +9,15 @@ from functools import cache
 from typing import Any
 
 NO_LANGUAGE = "zxx"
-_UNREADABLE = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufdd0-\ufdef\ufff0-\ufffb\ufffd-\uffff\U000e0000-\U0010ffff\ud800-\udfff]")
+_UNREADABLE = re.compile(
+    "[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufdd0-\ufdef\ufff0-\ufffb\ufffd-\uffff\U000e0000-\U0010ffff\ud800-\udfff]"
+)
 _LETTER = re.compile(r"[^\W\d_]")
 _SAMPLE, _FEWEST_LETTERS, _UNKNOWN_FACTOR = 1000, 20, 0.3
 
 
 @cache
-def _detector() -> Any:  # noqa: ANN401 - the library has no types
+def _detector() -> Any:
     import py3langid  # noqa: PLC0415 - loads a model
 
     return py3langid

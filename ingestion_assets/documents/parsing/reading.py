@@ -30,7 +30,9 @@ class PageText:
     text: str
     engine: str
     confidence: float = 1.0  # of OCR: mean over its words
-    headings: tuple[tuple[int, str], ...] = ()  # level and title of the outline's entries that point at this page
+    headings: tuple[
+        tuple[int, str], ...
+    ] = ()  # level and title of the outline's entries that point at this page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,9 @@ class Reading:
     pages: Iterable[PageText] | Iterator[PageText]
     markdown: bool = False  # whether the text has structure to be found
     encoding: str | None = None
-    garbles: bool = False  # whether text may be readable characters that mean nothing, as of fonts without a map
+    garbles: bool = (
+        False  # whether text may be readable characters that mean nothing, as of fonts without a map
+    )
 
 
 def failed(code: Code, sentence: str, page: int | None = None) -> FileError:

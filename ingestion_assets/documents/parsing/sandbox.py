@@ -22,7 +22,9 @@ MODULE = "ingestion_assets.documents.parsing.child"
 OPTIONAL_ENGINES = frozenset({"pdf_oxide", "tesseract", "rapidocr"})
 MOST_FILES, MOST_IDLE = 50, 8
 FILE_BYTES = 2**27  # libraries unpack their models into unnamed files
-_ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "RAYON", "OPENBLAS", "MKL")} | {"TOKIO_WORKER_THREADS": "1"}
+_ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "RAYON", "OPENBLAS", "MKL")} | {
+    "TOKIO_WORKER_THREADS": "1"
+}
 _BY_SIGNAL: dict[int, tuple[Code, str]] = {
     -signal.SIGABRT: ("out_of_memory", "The parser needs more memory than a file may have."),
     -signal.SIGKILL: ("out_of_memory", "The system ended the parser, as it does where memory runs out."),
@@ -37,7 +39,9 @@ class _Parser:
 
     def __init__(self, memory_bytes: int) -> None:
         self.memory_bytes, self.files = memory_bytes, 0
-        self.child = Child(MODULE, memory_bytes=memory_bytes, file_bytes=FILE_BYTES, network=False, environment=_ONE_THREAD)
+        self.child = Child(
+            MODULE, memory_bytes=memory_bytes, file_bytes=FILE_BYTES, network=False, environment=_ONE_THREAD
+        )
 
 
 def parse(
@@ -57,7 +61,9 @@ def parse(
     by what is wrong with the file.
     """
     ends = time.monotonic() + limits.timeout_s
-    request = Request(str(path), name, options, limits.max_characters, frozenset(), shows_pages=llm is not None)
+    request = Request(
+        str(path), name, options, limits.max_characters, frozenset(), shows_pages=llm is not None
+    )
     deaths = 0
     while True:
         at = Progress(0, 0, "")
@@ -72,7 +78,9 @@ def parse(
                     told = Told(llm(answer.png, answer.page) if llm else None)
                     parser.child.send(msgspec.msgpack.encode(told))
         except StoppedError:
-            raise FileError("cancelled", "parsing", "The job was cancelled while the file was parsed.") from None
+            raise FileError(
+                "cancelled", "parsing", "The job was cancelled while the file was parsed."
+            ) from None
         except TimeoutError:
             raise FileError("timeout", "parsing", _late(limits, at), page=at.page or None) from None
         except ChildEndedError as ended:
@@ -80,7 +88,9 @@ def parse(
             if at.engine in OPTIONAL_ENGINES - request.without:
                 request = msgspec.structs.replace(request, without=request.without | {at.engine})
             elif deaths > 1:
-                code, sentence = _BY_SIGNAL.get(ended.code, ("parser_crashed", "The parser dies of this file, twice."))
+                code, sentence = _BY_SIGNAL.get(
+                    ended.code, ("parser_crashed", "The parser dies of this file, twice.")
+                )
                 raise FileError(code, "parsing", sentence, page=at.page or None) from None
             continue
         except BaseException:

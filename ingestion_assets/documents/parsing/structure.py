@@ -36,13 +36,19 @@ def _block(lines: list[str], number: int, line: str, start: int) -> tuple[int, B
     if line.lstrip().startswith("|") or ("|" in line and "|" in following and _RULE.match(following)):
         taken = 1 + _until(lines, number + 1, lambda other: "|" not in other)
         head = 2 if taken > 1 and _RULE.match(following) else 1
-        return taken, _of("table", lines, number, taken, start, header="".join(lines[number : number + head]).rstrip())
+        return taken, _of(
+            "table", lines, number, taken, start, header="".join(lines[number : number + head]).rstrip()
+        )
     if _ITEM.match(line):
-        taken = 1 + _until(lines, number + 1, lambda other: not other.strip() or bool(_ITEM.match(other)) or other[0] in "#|")
+        taken = 1 + _until(
+            lines, number + 1, lambda other: not other.strip() or bool(_ITEM.match(other)) or other[0] in "#|"
+        )
         return taken, _of("list", lines, number, taken, start)
     if line and len(set(following)) == 1 and len(following) > 2 and (level := _UNDERLINE.get(following[0])):
         if number == 0 or not lines[number - 1].strip():
-            return 2, Block("heading", start, start + len(lines[number]) + len(following), level=level, title=line.strip())
+            return 2, Block(
+                "heading", start, start + len(lines[number]) + len(following), level=level, title=line.strip()
+            )
     return 1, None
 
 
@@ -66,4 +72,7 @@ def plain(text: str) -> str:
         for line in text.splitlines()
         if not (line.startswith(("|", "-", ":")) and _RULE.match(line)) and not _FENCE.match(line)
     ]
-    return "\n".join(" ".join(filter(None, map(str.strip, line.split("|")))) if line.startswith("|") else line for line in kept)
+    return "\n".join(
+        " ".join(filter(None, map(str.strip, line.split("|")))) if line.startswith("|") else line
+        for line in kept
+    )

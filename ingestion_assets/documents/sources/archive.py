@@ -84,6 +84,9 @@ class ArchiveSource:
         self._zip.close()
         self._file.close()
 
+    def test(self) -> None:
+        """Its directory was read when it was opened."""
+
     def entries(self) -> Iterator[Entry]:
         return iter(sorted(self._entries.values(), key=lambda one: one.place))
 

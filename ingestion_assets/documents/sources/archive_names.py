@@ -19,7 +19,9 @@ CODE_PAGES = (
     "cp1255", "cp1256", "cp1257", "cp874", "cp932", "euc-jp", "gb18030", "big5", "cp949",
 )  # fmt: skip
 # Greek, Cyrillic, Hebrew or Arabic within a word of Latin letters, or a sign within one: nobody names a file so.
-_MIXED = re.compile(r"[A-Za-z][\u0370-\u06ff]|[\u0370-\u06ff][A-Za-z]|[A-Za-z](?![A-Za-z])[^\x00-\x7f\w][A-Za-z]")
+_MIXED = re.compile(
+    r"[A-Za-z][\u0370-\u06ff]|[\u0370-\u06ff][A-Za-z]|[A-Za-z](?![A-Za-z])[^\x00-\x7f\w][A-Za-z]"
+)
 
 
 def names_of(infos: Sequence[ZipInfo], encoding: str | None) -> list[str]:

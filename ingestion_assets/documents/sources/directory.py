@@ -36,6 +36,13 @@ class DirectorySource:
     def close(self) -> None:
         self._root.close()
 
+    def test(self) -> None:
+        with self._root.folder("") as handle:
+            try:
+                os.scandir(handle).close()
+            except OSError as error:
+                raise _root_error(error) from error
+
     def entries(self) -> Iterator[Entry]:
         """By their place. A folder that cannot be read is one refused entry; a link to a folder is passed over, lest it be read twice."""
         yield from self._walk("", 0)

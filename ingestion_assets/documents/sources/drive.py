@@ -59,6 +59,9 @@ class DriveSource:
     def close(self) -> None:
         self._calls.close()
 
+    def test(self) -> None:
+        self._root_id()
+
     def entries(self) -> Iterator[Entry]:
         files = self._below(self._root_id()) if self._folder_id else self._all()
         self._folders.update({one["id"]: one for one in files.values() if one["mimeType"] == FOLDER})

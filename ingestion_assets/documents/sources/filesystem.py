@@ -53,6 +53,13 @@ class FilesystemSource:
     def close(self) -> None:
         """Connections end with the filesystem; there is no other way that all of them have."""
 
+    def test(self) -> None:
+        try:
+            if not self._fs.exists(self._root) and not self._fs.ls(self._root):
+                raise FileNotFoundError(self._root)
+        except Exception as error:
+            raise self._failed(error) from error
+
     def entries(self) -> Iterator[Entry]:
         try:
             found = self._fs.find(self._root, detail=True)

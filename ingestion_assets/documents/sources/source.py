@@ -95,6 +95,10 @@ class FetchOptions:
 class Source(Protocol):
     """An open source; to be closed. Every method raises `FileError` when the source as a whole cannot be had."""
 
+    def test(self) -> None:
+        """Ask the source whether it is there, for little."""
+        ...
+
     def entries(self) -> Iterator[Entry]:
         """All entries by their `place`, the ignored and refused ones among them."""
         ...
