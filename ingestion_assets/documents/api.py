@@ -53,12 +53,8 @@ async def keep_agreement(door: FrontDoor) -> None:
         await asyncio.sleep(AGREE_S)
 
 
-<<<<<<< HEAD
-HTTP = FlowHttp(routers=[*_routers(), documents_page.router], background=[keep_agreement], channels=(job_events.CHANNEL,))
-=======
 HTTP = FlowHttp(
-    routers=_routers(),
+    routers=[*_routers(), documents_page.router],
     background=[keep_agreement, *connection_endpoints.background],
     channels=(job_events.CHANNEL,),
 )
->>>>>>> h-sources
