@@ -2,6 +2,7 @@
 searched."""
 
 import shutil
+import time
 import zipfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -19,6 +20,7 @@ from ingestion_assets.documents.settings import documents_settings
 
 USER = "demo"
 FILES = 48
+LOOK_S = 0.2
 ENDED = ("completed", "failed", "cancelled")
 
 console = Console()
@@ -107,13 +109,14 @@ def _interrupted(url: str | None, job: str) -> None:
     """Pause the job once it has stored some files, and resume it."""
     now = watch_job(url, USER, job, until=(*ENDED, "running"))
     while now["status"] == "running" and not now["completed_files"]:
+        time.sleep(LOOK_S)
         now = job_now(url, USER, job)
     if now["status"] != "running":
         console.print("It ended before it could be paused.")
         return
     control_job(url, USER, job, "pause")
     while (now := job_now(url, USER, job)).get("pausing"):
-        pass
+        time.sleep(LOOK_S)
     console.print(f"Paused with {now['completed_files']} of {now['total_files']} files stored; resumed:")
     control_job(url, USER, job, "resume")
 

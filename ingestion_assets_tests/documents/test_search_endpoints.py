@@ -3,7 +3,6 @@
 import re
 import threading
 from collections.abc import Iterator
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import sqlalchemy as sa
 from ingestion_assets.embedding.answering import Answerer
 from ingestion_assets.server import create_app
 from ingestion_assets.stores import postgres
+from ingestion_assets_tests.documents.conftest import make_tables
 from ingestion_assets_tests.documents.stored import Stored, store
 from ingestion_assets_tests.frontdoor.conftest import Front, served, settings_for
 from ingestion_assets_tests.frontdoor.instant_runs import InstantRuns
@@ -25,8 +25,7 @@ OTHER = "A river flows from its spring down to the sea."
 
 @pytest.fixture(scope="module")
 def front(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
-    with as_file(files("ingestion_assets.documents") / "migrations") as revisions:
-        postgres.migrate_flow("documents", revisions, url=postgres_url)
+    make_tables(postgres_url)
     settings = settings_for(home=tmp_path_factory.mktemp("home"), postgres_url=postgres_url)
     own = postgres.engine(postgres_url)
     runs = InstantRuns(engine=own)
