@@ -180,7 +180,9 @@ class _Answering:
             exchange = exchange_of(self._receive)
             if exchange is not None and (closes or closing or not exchange.keep_alive):
                 end_gently(exchange)
-            own = (*self._scope["state"]["response_headers"], *SECURITY_HEADERS)
+            given = {name for name, _ in message["headers"]}  # a page has a policy of its own
+            security = (header for header in SECURITY_HEADERS if header[0] not in given)
+            own = (*self._scope["state"]["response_headers"], *security)
             message["headers"] = [*message["headers"], *own, *closing]
         elif not message.get("more_body"):
             self.complete = True
