@@ -41,7 +41,7 @@ EXPECTED: dict[str, dict[str, int] | str] = {
     "dot-git-inside": "fsck",
     "bare-inside": {"python": 1, "unsupported_language": 2},
     "encodings": {"python": 3, "javascript": 2, "go": 1, "rust": 1, "binary": 3},
-    "deep-source": {"python": 3, "javascript": 2, "java": 1},
+    "deep-source": {"python": 1, "too_deep": 5},
     "minified": {"javascript": 1, "too_large": 1},
     "deep-tree": {"python": 2},
     "tree-bomb": "too_many_paths",
