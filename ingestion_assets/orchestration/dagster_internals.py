@@ -13,7 +13,13 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import EngineEventData, JobFailureData, RunFailureReason
 from dagster._core.execution.api import execute_run_iterator
-from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, ResumeRunContext, WorkerStatus
+from dagster._core.launcher import (
+    CheckRunHealthResult,
+    LaunchRunContext,
+    ResumeRunContext,
+    RunLauncher,
+    WorkerStatus,
+)
 from dagster._core.origin import JobPythonOrigin
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
@@ -51,6 +57,7 @@ __all__ = [
     "QueuedRunCoordinator",
     "ResumeRunContext",
     "RunFailureReason",
+    "RunLauncher",
     "RunQueueConfig",
     "SqlEventLogStorage",
     "SqlEventLogStorageTable",
