@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ingestion_assets.repositories.work import Embedded, Refused
 
 MOST_UNRESOLVED = 0.07
-BY_LIMITS = ("over_limit", "too_large", "too_deep", "parse_timeout")
+BY_LIMITS = ("over_limit", "too_large", "too_deep", "parse_timeout", "parse_failed")
 _SNAPSHOTS, _GRAPH, _EMBEDDINGS = (
     dg.AssetKey([NAME, name]) for name in ("snapshots", "code_graph", "embeddings")
 )
