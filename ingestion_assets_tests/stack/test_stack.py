@@ -38,9 +38,16 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _with_results(stack: RunningStack) -> bool:
+    return httpx.get(f"{stack.url}/health/ready", timeout=5).json()["with_results"]
+
+
 def test_it_is_ready_and_tells_so(stack: RunningStack) -> None:
     assert _answers(f"{stack.url}/health/ready")
     assert _answers(f"{stack.dagster_url}/server_info")
+    wait_until(
+        lambda: _with_results(stack), seconds=60, what="the front door to know that runs can be started"
+    )
     status = _ingestion(stack.home, "status")
     assert status.returncode == 0, status.stdout
     assert stack.url in status.stdout
