@@ -5,7 +5,7 @@ import asyncio
 import structlog
 from fastapi import APIRouter
 
-from ingestion_assets.documents import batch_jobs, job_events
+from ingestion_assets.documents import batch_jobs, job_events, stored_contents
 from ingestion_assets.documents.flow import NAME
 from ingestion_assets.documents.web import (
     connection_endpoints,
@@ -47,6 +47,8 @@ async def keep_agreement(door: FrontDoor) -> None:
                 log.info("jobs_agree_with_the_ledger", changed=changed)
             if turn % FORGET_EVERY == 0:
                 await door.in_thread(job_events.forget)
+                while await door.in_thread(stored_contents.purge) >= stored_contents.PURGED_AT_ONCE:
+                    await asyncio.sleep(1)
         except Problem as problem:
             log.debug("jobs_wait", error=problem.detail)
         turn += 1
