@@ -208,7 +208,10 @@ def put_document(
 def purge(connection: sa.Connection) -> int:
     """Delete some of what was removed long ago. Gives how many rows."""
     values = {"kept_s": KEPT_S, "most": PURGED_AT_ONCE}
-    return sum(connection.execute(one, values).rowcount for one in (_PURGE_DOCUMENTS, _PURGE_CONTENTS, _PURGE_VECTORS))
+    return sum(
+        connection.execute(one, values).rowcount
+        for one in (_PURGE_DOCUMENTS, _PURGE_CONTENTS, _PURGE_VECTORS)
+    )
 
 
 def _found(
