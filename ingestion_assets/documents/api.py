@@ -20,7 +20,7 @@ from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.frontdoor.problems import Problem
 
 AGREE_S = 2.0
-FORGET_EVERY = 150
+FORGET_EVERY, PURGE_EVERY = 150, 10
 
 log = structlog.get_logger(__name__)
 
@@ -47,8 +47,8 @@ async def keep_agreement(door: FrontDoor) -> None:
                 log.info("jobs_agree_with_the_ledger", changed=changed)
             if turn % FORGET_EVERY == 0:
                 await door.in_thread(job_events.forget)
-                while await door.in_thread(stored_contents.purge) >= stored_contents.PURGED_AT_ONCE:
-                    await asyncio.sleep(1)
+            if turn % PURGE_EVERY == 0:
+                await door.in_thread(stored_contents.purge)
         except Problem as problem:
             log.debug("jobs_wait", error=problem.detail)
         turn += 1
