@@ -7,7 +7,14 @@ from fastapi import APIRouter
 
 from ingestion_assets.documents import batch_jobs, job_events
 from ingestion_assets.documents.flow import NAME
-from ingestion_assets.documents.web import connection_endpoints, job_endpoints, progress_socket
+from ingestion_assets.documents.web import (
+    connection_endpoints,
+    document_endpoints,
+    documents_page,
+    job_endpoints,
+    progress_socket,
+    search_endpoints,
+)
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.frontdoor.problems import Problem
@@ -17,7 +24,7 @@ FORGET_EVERY = 150
 
 log = structlog.get_logger(__name__)
 
-PARTS = [job_endpoints, progress_socket, connection_endpoints]
+PARTS = [job_endpoints, progress_socket, connection_endpoints, search_endpoints, document_endpoints]
 
 
 def _routers() -> list[APIRouter]:
@@ -47,7 +54,7 @@ async def keep_agreement(door: FrontDoor) -> None:
 
 
 HTTP = FlowHttp(
-    routers=_routers(),
+    routers=[*_routers(), documents_page.router],
     background=[keep_agreement, *connection_endpoints.background],
     channels=(job_events.CHANNEL,),
 )

@@ -6,7 +6,7 @@ import msgspec
 
 from ingestion_assets.documents.job_control import STEPS_OF, Priority
 from ingestion_assets.landing.drops import HELD, PRIORITY, NewDrop
-from ingestion_assets.landing.flows import Days, Flow, Runs, Scope
+from ingestion_assets.landing.flows import Command, Days, Flow, Runs, Scope
 
 NAME = "documents"
 JOB = "job"  # the attribute that says which job a payload is about
@@ -82,8 +82,13 @@ DOCUMENTS = Flow(
     definitions="ingestion_assets.documents.definitions:definitions",
     http="ingestion_assets.documents.api:HTTP",
     work=("ingestion_assets.documents.pipeline",),
-    warm=("ingestion_assets.embedding.answering:begin_standing_in",),
+    warm=("ingestion_assets.documents.pipeline:begin_worker", "ingestion_assets.embedding.answering:begin_standing_in"),
     settings="ingestion_assets.documents.settings:DocumentsSettings",
     migrations="ingestion_assets.documents:migrations",
     sealed=("documents.connections.sealed", "documents.jobs.sealed_passwords"),
+    commands=(
+        Command(name="documents", module="ingestion_assets.documents.cli", help="Connect sources of documents, run jobs over them, search them."),
+    ),
+    shown_by=("documents", "demo"),
+    shown_with={"INGESTION_DOCUMENT_ROOTS": "{home}/sample-documents", "INGESTION_GOOGLE_DRIVE_URL": "http://127.0.0.1:18791"},
 )  # fmt: skip

@@ -27,7 +27,7 @@ from ingestion_assets.documents.job_files import BEGUN_AT, FileLostError, JobFil
 from ingestion_assets.documents.making import Making
 from ingestion_assets.documents.preparing import Clock, Job, Prepared, prepare
 from ingestion_assets.documents.sources.source import Source
-from ingestion_assets.documents.vectors import embed_missing
+from ingestion_assets.documents.vectors import embed_missing, unpinned
 from ingestion_assets.embedding.errors import (
     EmbeddingRejectedError,
     EmbeddingUnavailableError,
@@ -198,9 +198,9 @@ class _Worker:
             self._tell(one.file, "embedding", BEGUN_AT["embedding"])
         began = time.monotonic()
 
-        def came(done: int) -> None:
-            if len(wanting) == 1 and texts:
-                self._tell(wanting[0].file, "embedding", BEGUN_AT["embedding"] + 39 * done // len(texts))
+        def came(done: int, of: int) -> None:
+            if len(wanting) == 1 and of:
+                self._tell(wanting[0].file, "embedding", BEGUN_AT["embedding"] + 39 * done // of)
 
         try:
             embedded = embed_missing(
@@ -242,6 +242,9 @@ class _Worker:
                     assert one.new is not None and one.key is not None  # noqa: S101
                     replace = not run.job.options.skip_existing
                     content = stored_contents.store(connection, one.key, one.new, replace=replace)
+                    digests = {chunk.digest for chunk in one.new.chunks}
+                    if unpinned(connection, one.key.model, digests):
+                        raise LookupError("a vector was deleted before its chunk was stored")
                 if not one.skipped:
                     stored_contents.put_document(connection, run.job.user_id, file, content, size=one.size)
                 job = hold(connection, run.job.id)

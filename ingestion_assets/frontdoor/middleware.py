@@ -85,7 +85,7 @@ class OuterLayer:
         except ClientDisconnect:
             answering.status = CLIENT_CLOSED
         except Exception:
-            log.exception("request_failed", request_id=request_id.decode(), path=scope["path"])
+            log.exception("request_failed", request_id=request_id.decode(), path=told_path(scope["path"]))
             if answering.complete:
                 return
             if answering.status:
@@ -139,7 +139,7 @@ class OuterLayer:
         except WebSocketDisconnect:
             pass  # the client left while it was spoken to
         except Exception:
-            log.exception("websocket_failed", request_id=request_id.decode(), path=scope["path"])
+            log.exception("websocket_failed", request_id=request_id.decode(), path=told_path(scope["path"]))
             if not status:
                 await unexpected().response()(scope, receive, sending)
             elif not closed:
@@ -180,7 +180,9 @@ class _Answering:
             exchange = exchange_of(self._receive)
             if exchange is not None and (closes or closing or not exchange.keep_alive):
                 end_gently(exchange)
-            own = (*self._scope["state"]["response_headers"], *SECURITY_HEADERS)
+            given = {name for name, _ in message["headers"]}  # a page has a policy of its own
+            security = (header for header in SECURITY_HEADERS if header[0] not in given)
+            own = (*self._scope["state"]["response_headers"], *security)
             message["headers"] = [*message["headers"], *own, *closing]
         elif not message.get("more_body"):
             self.complete = True
@@ -212,9 +214,19 @@ def _log_access(scope: Scope, method: str, status: int, seconds: float, request_
     client = scope.get("client")
     access.info(
         '%s "%s %s" %d %.1fms principal=%s request_id=%s',
-        client[0] if client else "-", method, scope["path"], status, seconds * 1000,
+        client[0] if client else "-", method, told_path(scope["path"]), status, seconds * 1000,
         scope["state"].get("principal", "-"), request_id.decode(),
     )  # fmt: skip
+
+
+# What may be a password in an address that is part of a path; not the branch in `owner/name@branch`.
+_USERINFO = re.compile(r"(?<=:/).*@|(?<=/)[^/]*:[^/]*@|(?<=/)[^/]*@(?=[^/@]*[.:][^/@]*/)")
+
+
+def told_path(path: str) -> str:
+    """A path as logs tell it: in one line, without passwords."""
+    hidden = _USERINFO.sub("***@", path)
+    return hidden if hidden.isprintable() else hidden.encode("unicode_escape").decode("ascii")
 
 
 def _template(scope: Scope) -> str:

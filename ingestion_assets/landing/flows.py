@@ -5,7 +5,7 @@ flows are found is not said here but in `ingestion_assets/flows.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ingestion_assets.landing.scopes import Scope
@@ -132,7 +132,8 @@ class Flow:
     folder, within a package, of the Alembic revisions of its tables (`"package:folder"`); `prepare` is called once these are
     there, before anything uses them: indexes in other stores; `sealed` names the columns that hold sealed secrets, `schema.table.column`,
     so that they can be sealed anew; `demonstration` is a `sending.demonstration.Demonstration`; a flow
-    that is sent nothing names a command of `ingestion` that shows it, `shown_by`. `commands` are sub-commands of `ingestion`, `senders`
+    that is sent nothing names a command of `ingestion` that shows it, `shown_by`, and the settings that a stack which is started to show it
+    has, `shown_with` (`{home}` stands for the stack's folder). `commands` are sub-commands of `ingestion`, `senders`
     those of `ingestion send`.
     """
 
@@ -156,6 +157,7 @@ class Flow:
     senders: Sequence[Command] = ()
     demonstration: str | None = None
     shown_by: Sequence[str] = ()
+    shown_with: Mapping[str, str] = field(default_factory=dict)
     settings: str | None = None
     migrations: str | None = None
     prepare: str | None = None

@@ -126,7 +126,7 @@ def test_what_the_example_proposes_are_settings() -> None:
 @pytest.mark.parametrize("where", PLACES)
 def test_as_many_runs_are_queued_as_there_are_workers(where: str) -> None:
     processes = {process.name: process for process in ALL if process.where == where}
-    for queue in ("default", "gpu"):
+    for queue in ("default", "batch", "gpu"):
         one = processes[f"worker-{queue}"]
         optional = where == "compose" and one.described.get("profiles")
         slots = 0 if optional else one.copies * int(one.option("--concurrency"))

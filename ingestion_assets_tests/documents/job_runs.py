@@ -1,6 +1,7 @@
 """Stands in for the orchestrator alone: a run that is asked for does the flow's real work in a thread."""
 
 import threading
+import traceback
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
@@ -115,3 +116,4 @@ class JobRuns:
                 raise
         except BaseException as error:
             self.faults.append(error)
+            traceback.print_exception(error)
