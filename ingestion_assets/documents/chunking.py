@@ -17,9 +17,8 @@ from ingestion_assets.documents.parsing.shapes import Block, ParsedFile
 CountTokens = Callable[[Sequence[str]], Sequence[int]]  # of each text, with what the model adds to it
 
 SECTION_LEVEL = 2  # chunks do not cross headings of this level and above
-_RANKS = (r"\n[ \t]*\n\s*", r"\n\s*", r"(?<=[.!?…])\s+|(?<=[。！？])", r"\s+")
-_BREAKS = tuple(map(re.compile, _RANKS))
-_CJK_END = re.compile(r"(?<=[。！？])|\s+")
+_FULL_WIDTH = "[\u3002\uff01\uff1f]"  # the ends of sentences that no blank follows
+_BREAKS = tuple(map(re.compile, (r"\n[ \t]*\n\s*", r"\n\s*", rf"(?<=[.!?…])\s+|(?<={_FULL_WIDTH})", r"\s+")))
 # Where the tokens of a text may be more than those of its words: words that are cut, and characters that a tokenizer takes out.
 _UNSURE = re.compile(
     "\\S{65}|[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0300-\u036f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
@@ -122,8 +121,8 @@ class _Counter:
         self._count, self._added, self._newline = count, bare, max(0, broken - spaced)
         self.most = max(1, most - bare)
         words = set(text.split())
-        if re.search("[。！？]", text):
-            words |= set(_CJK_END.split(text))
+        if re.search(_FULL_WIDTH, text):
+            words |= set(re.split(rf"(?<={_FULL_WIDTH})|\s+", text))
         known = sorted(words)
         self._words = dict(
             zip(known, (tokens - bare for tokens in count([f" {word}" for word in known])), strict=True)

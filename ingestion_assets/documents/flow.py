@@ -82,9 +82,10 @@ DOCUMENTS = Flow(
     definitions="ingestion_assets.documents.definitions:definitions",
     http="ingestion_assets.documents.api:HTTP",
     work=("ingestion_assets.documents.pipeline",),
-    warm=("ingestion_assets.embedding.answering:begin_standing_in",),
+    warm=("ingestion_assets.documents.pipeline:begin_worker", "ingestion_assets.embedding.answering:begin_standing_in"),
     settings="ingestion_assets.documents.settings:DocumentsSettings",
     migrations="ingestion_assets.documents:migrations",
+    sealed=("documents.connections.sealed", "documents.jobs.sealed_passwords"),
     commands=(
         Command(name="documents", module="ingestion_assets.documents.cli", help="Connect sources of documents, run jobs over them, search them."),
     ),

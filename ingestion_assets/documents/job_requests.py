@@ -48,6 +48,7 @@ class JobRequest(BaseModel):
     )
     file_selections: list[FileSelection] = Field(min_length=1, max_length=100)
     processing_options: ProcessingOptions = ProcessingOptions()
+    start: bool = Field(False, description="Whether it is started at once.")
 
     def selections(self) -> Sequence[dict[str, Any]]:
         """What is kept of the selections."""

@@ -78,6 +78,12 @@ def owner(connection: sa.Connection, job_id: str) -> str | None:
     return connection.scalar(_OWNER, {"job_id": job_id})
 
 
+def is_pending(connection: sa.Connection, job_id: str) -> bool:
+    """Whether it was not started yet."""
+    job = brief(connection, job_id)
+    return job is not None and job["status"] == "pending"
+
+
 def brief(connection: sa.Connection, job_id: str) -> dict[str, Any] | None:
     """A job without its files."""
     return connection.scalar(_BRIEF, {"job_id": job_id})

@@ -25,8 +25,8 @@ from ingestion_assets.landing import claims, dispatch
 from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.landing.drops import DropOutcome, RecordOutcome
 from ingestion_assets.landing.storage import LandingStorage
-from ingestion_assets.settings import Settings
-from ingestion_assets.stores.scratch_folders import scratch_folder
+from ingestion_assets.settings import Settings, load_settings
+from ingestion_assets.stores.scratch_folders import delete_left, scratch_folder, scratch_root
 from ingestion_assets.stores.sealing import sealer
 
 Open = TypeVar("Open")
@@ -66,7 +66,7 @@ class DocumentsWork:
         if self._outcomes is None:
             drops = claims.load(self.run.storage, self.run.claim.drops)
             refs = {ref.id: ref for ref in self.run.claim.drops}
-            scratch = self.run.keep_open(scratch_folder(self.run.settings.home / "scratch" / NAME))
+            scratch = self.run.keep_open(scratch_folder(scratch_root(self.run.settings, NAME)))
             outcomes = []
             for drop in drops:
                 payload = msgspec.json.decode(drop.body, type=JobPayload)
@@ -192,6 +192,11 @@ _RECORD: Mapping[str, Callable[[sa.Row[Any]], RecordOutcome]] = {
     "skipped": lambda row: RecordOutcome("duplicate", duplicate_of=str(row.content_id)),
     "failed": lambda row: RecordOutcome("rejected", code=row.code, reason=row.reason),
 }
+
+
+def begin_worker() -> None:
+    """A worker begins: what killed processes left is deleted."""
+    delete_left(scratch_root(load_settings(), NAME))
 
 
 def begin(run: Run, settings: DocumentsSettings) -> DocumentsWork:

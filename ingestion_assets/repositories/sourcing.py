@@ -49,7 +49,7 @@ def source(indexing: Indexing, *, afresh: bool) -> Sourced:
     comparable = seen is not None and not afresh and _made_alike(indexing, seen)
     with indexing.watch.stage("cloning"):
         if comparable and seen is not None and seen.commit is not None:
-            newest = tip(repository, submission.ref, **indexing.git())
+            newest = tip(repository, submission.ref, indexing.scratch, **indexing.git())
             if newest == seen.commit:
                 return Sourced(repository_id, seen.id, seen.commit, unchanged=seen)
         cloned = clone(repository, submission.ref, indexing.scratch, **indexing.git())

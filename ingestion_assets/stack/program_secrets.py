@@ -21,7 +21,8 @@ USED: Mapping[str, frozenset[str]] = {
             "mongodb_url",
             "postgres_url",
             "redis_url",
-            "secret_key", "secret_keys",
+            "secret_key",
+            "secret_keys",
             "webserver_password",
         }
     ),
@@ -30,7 +31,8 @@ USED: Mapping[str, frozenset[str]] = {
     "daemon": _DAGSTER,
     "worker-default": _DAGSTER | {"mongodb_url", "embedding_endpoints"},
     "worker-gpu": _DAGSTER | {"mongodb_url", "embedding_endpoints", "secret_key", "secret_keys"},
-    "worker-batch": _DAGSTER | {"embedding_endpoints", "secret_key", "secret_keys"},  # opens the credentials of sources
+    "worker-batch": _DAGSTER
+    | {"embedding_endpoints", "secret_key", "secret_keys"},  # opens the credentials of sources
     "migrations": _DAGSTER | {"mongodb_url"},
 }
 """By program; the embedded servers are not here: they get none."""

@@ -1,4 +1,4 @@
-"""Scratch folders of runs: one each, gone when the run ends, and where its process was killed, when the next one begins."""
+"""Scratch folders: one for each run, gone when it ends; where its process was killed, when a worker or the next run begins."""
 
 import fcntl
 import os
@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ingestion_assets.settings import Settings
+
 _LOCK = "lock"
+
+
+def scratch_root(settings: Settings, flow: str) -> Path:
+    """The folder of all scratch folders of a flow, on this machine."""
+    return settings.home / "scratch" / flow
 
 
 @contextmanager
@@ -30,6 +37,8 @@ def scratch_folder(root: Path) -> Iterator[Path]:
 
 def delete_left(root: Path) -> None:
     """Delete the folders of processes that are no more: nobody holds their locks."""
+    if not root.exists():
+        return
     for folder in root.iterdir():
         try:
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)

@@ -158,9 +158,7 @@ def test_names_of_many_code_pages(encoding: str, names: list[str], tmp_path: Pat
     st.sampled_from(CODE_PAGES),
 )
 @settings(max_examples=100)
-def test_no_name_brings_the_reading_down(
-    tmp_path_factory: pytest.TempPathFactory, names: list[str], encoding: str
-) -> None:
+def test_no_name_brings_the_reading_down(names: list[str], encoding: str) -> None:
     infos = []
     for name in names:
         info = zipfile.ZipInfo("x")

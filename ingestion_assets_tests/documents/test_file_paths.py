@@ -32,7 +32,7 @@ def test_any_text_is_judged(path: str) -> None:
 def test_what_is_nobodys_document() -> None:
     for path in (
         "__MACOSX/", "x/__MACOSX/._a", "._a", "a/.DS_Store", "Thumbs.db", "a/thumbs.DB", "~$letter.docx", "a/.~lock.b.odt#", ".git/HEAD",
-        "desktop.ini", "$RECYCLE.BIN/x", 
+        "desktop.ini", "$RECYCLE.BIN/x",
     ):  # fmt: skip
         assert ignored(path), path
     for path in ("a.txt", ".hidden", "MACOSX/a", "a~$b", "git/HEAD", "a._b", "x/.gitignore"):

@@ -1,14 +1,11 @@
 """A job from a folder to its end, over HTTP and the WebSocket, with real runs."""
 
 import json
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
 
-from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets_tests.documents.job_front import OVER, USER, JobsFront, jobs_front, recount, text_files
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN
 
@@ -17,12 +14,10 @@ SEQUENCE = {"X-API-Key": ADMIN_TOKEN}
 
 @pytest.fixture(scope="module")
 def front(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsFront]:
-    root = tmp_path_factory.mktemp("root")
-    os.environ["INGESTION_DOCUMENT_ROOTS"] = str(root)
-    documents_settings.cache_clear() if hasattr(documents_settings, "cache_clear") else None
-    with jobs_front(postgres_url, root, tmp_path_factory.mktemp("home")) as running:
+    with jobs_front(
+        postgres_url, tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("home")
+    ) as running:
         yield running
-    del os.environ["INGESTION_DOCUMENT_ROOTS"]
 
 
 def test_a_job_from_its_creation_to_its_end(front: JobsFront) -> None:
@@ -32,7 +27,11 @@ def test_a_job_from_its_creation_to_its_end(front: JobsFront) -> None:
     job = front.create(one)
     assert front.read(job)["total_files"] == 7
     with connect(front.socket_url, additional_headers=SEQUENCE) as socket:
-        assert front.control(job, "start").json() == {"success": True, "message": "Job start successful", "status": "queued"}
+        assert front.control(job, "start").json() == {
+            "success": True,
+            "message": "Job start successful",
+            "status": "queued",
+        }
         seen = []
         while not seen or seen[-1].get("job", {}).get("status") not in OVER:
             seen.append(json.loads(socket.recv(timeout=60)))

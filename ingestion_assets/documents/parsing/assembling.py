@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ingestion_assets.documents.parsing import characters, structure
+from ingestion_assets.documents.parsing.page_texts import PageText, Reading, Task, failed
 from ingestion_assets.documents.parsing.quality import NO_LANGUAGE, score
-from ingestion_assets.documents.parsing.reading import PageText, Reading, Task, failed
 from ingestion_assets.documents.parsing.shapes import Block, Page, ParsedFile
 
 BETWEEN_PAGES = "\n\n"
@@ -20,7 +20,9 @@ def assemble(task: Task, reading: Reading, max_characters: int) -> ParsedFile:
     for number, given in enumerate(reading.pages, 1):
         text, count = _cleaned(task, reading, given)
         replaced += count
-        quality, language = score(text, needs_language=reading.garbles) if text else (0.0, "")
+        quality, language = (
+            (given.scored or score(text, needs_language=reading.garbles)) if text else (0.0, "")
+        )
         quality *= given.confidence
         if text and quality < task.options.quality_threshold:
             task.warn(

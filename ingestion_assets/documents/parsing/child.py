@@ -4,6 +4,7 @@ import io
 import os
 import resource
 import sys
+import traceback
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ from ingestion_assets.documents.parsing.frames import (
     Shown,
     Told,
 )
-from ingestion_assets.documents.parsing.reading import Reading, Task, failed
+from ingestion_assets.documents.parsing.page_texts import Reading, Task, failed
 from ingestion_assets.documents.parsing.shapes import ParsedFile
 
 GROWN_BYTES = 400 * 2**20
@@ -133,8 +134,10 @@ def _answer(request: Request) -> Done | Failed:
         return Failed("out_of_memory", "The parser needs more memory than a file may have.", None, True)
     except RecursionError:
         return Failed("corrupted", "The file is nested too deeply to be read.", None, True)
-    except Exception:
-        return Failed("parser_crashed", "The parser fails at this file.", None, True)
+    except Exception as error:  # a file of any kind may come; the place is told, its content never
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
+        return Failed("parser_crashed", f"The parser fails at this file: {place}.", None, True)
     return Done(parsed, _grown())
 
 

@@ -11,7 +11,7 @@ from typing import cast
 
 from ingestion_assets.documents.parsing import encodings, office
 from ingestion_assets.documents.parsing.kinds import MIMES
-from ingestion_assets.documents.parsing.reading import PageText, Reading, Task
+from ingestion_assets.documents.parsing.page_texts import PageText, Reading, Task
 
 _HEADERS = ("Subject", "From", "To", "Cc", "Date")
 _WIDE = {"utf_16", "utf_32"}

@@ -10,7 +10,7 @@ import kreuzberg
 from ingestion_assets.documents.errors import FileError
 from ingestion_assets.documents.parsing import formulas
 from ingestion_assets.documents.parsing.kinds import MIMES
-from ingestion_assets.documents.parsing.reading import PageText, Reading, Task, failed
+from ingestion_assets.documents.parsing.page_texts import PageText, Reading, Task, failed
 
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{}~])")
 _IMAGE = re.compile(r"!\[([^\[\]\n]*)\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:[ \t]+\"[^\"\n]*\")?\)")

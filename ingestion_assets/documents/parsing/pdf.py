@@ -5,6 +5,7 @@ import signal
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,14 @@ import pypdfium2.raw as pdfium
 
 from ingestion_assets.documents.parsing import characters, ocr
 from ingestion_assets.documents.parsing.kinds import MIMES
+from ingestion_assets.documents.parsing.page_texts import PageText, Reading, Task, failed
 from ingestion_assets.documents.parsing.quality import score, shown
-from ingestion_assets.documents.parsing.reading import PageText, Reading, Task, failed
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 MOST_PAGES = 20_000
+AT_ONCE = 32  # pages read before they are scored: in turns, pdfium and the language detector cost each other the processor's cache
 SECOND_ENGINE_CPU_S = 20.0  # then the child ends, and its parent tries again without this engine
 LONG_SIDE = 2200  # pixels of a page's image: some 190 dpi of A4, whatever size the page says that it has
 
@@ -41,10 +43,10 @@ def _pages(task: Task) -> Iterator[PageText]:
             )
         outline = _outline(document) if task.options.preserve_structure else {}
         reader = _Reader(task, document, password)
-        for number in range(1, count + 1):
-            task.progress(number, count, "pdfium")
-            page = reader.best(number)
-            yield PageText(page.text, page.engine, page.confidence, tuple(outline.get(number, ())))
+        for start in range(1, count + 1, AT_ONCE):
+            numbers = range(start, min(start + AT_ONCE, count + 1))
+            for number, text in zip(numbers, list(map(reader.text, numbers)), strict=True):
+                yield replace(reader.best(number, text), headings=tuple(outline.get(number, ())))
 
 
 class _Reader:
@@ -54,51 +56,50 @@ class _Reader:
         self._task, self._document, self._password = task, document, password
         self._shown = 0
 
-    def best(self, number: int) -> PageText:
-        """The page by the first engine that reads it well, else by the one that reads it least badly."""
+    def best(self, number: int, text: str) -> PageText:
+        """The page, whose `text` is pdfium's, by the first engine that reads it well, else by the one that reads it least badly."""
         options = self._task.options
-        found = [first := self._first(number)]
-        if (
-            options.ocr != "always"
-            and _quality(first) >= max(options.quality_threshold, 0.01)
-            and options.llm_pages != "all"
+        found = [first := _page(text, "pdfium")]
+        for engine in (
+            (self._ocr,) if options.ocr == "always" else (self._model,) if self._models_all() else ()
         ):
-            return first
-        blank = not first.text.strip()
-        for engine in (self._second, self._model, self._ocr):
-            if engine is self._second and (blank or options.ocr == "always" or options.llm_pages == "all"):
-                continue  # pages without text are scans, or empty
             page = engine(number, first)
-            if page is None:
-                continue
-            if (engine is self._ocr and options.ocr == "always") or (
-                engine is self._model and options.llm_pages == "all"
-            ):
-                found = [page] if page.text.strip() else found
+            if page is not None and page.text.strip():
+                return page
+        for engine in (self._second, self._model, self._ocr):
+            if self._good(found[-1]):
                 break
-            found.append(page)
-            if _quality(page) >= max(options.quality_threshold, 0.01):
-                break
+            if (page := engine(number, first)) is not None:
+                found.append(page)
         return max(found, key=_quality)
 
-    def _first(self, number: int) -> PageText:
+    def _models_all(self) -> bool:
+        return self._task.model is not None and self._task.options.llm_pages == "all"
+
+    def _good(self, page: PageText) -> bool:
+        return bool(page.text.strip()) and _quality(page) >= self._task.options.quality_threshold
+
+    def text(self, number: int) -> str:
+        """The page by pdfium."""
+        self._task.progress(number, len(self._document), "pdfium")
         try:
-            page = self._document[number - 1]
+            with closing(self._document[number - 1]) as page, closing(page.get_textpage()) as text:
+                return _mended(text.get_text_range())
         except pypdfium2.PdfiumError:
             self._task.warn("page_unreadable", f"Page {number} is damaged and was left out.", number)
-            return PageText("", "pdfium")
-        with closing(page), closing(page.get_textpage()) as text:
-            return PageText(_mended(text.get_text_range()), "pdfium")
+            return ""
 
     def _second(self, number: int, first: PageText) -> PageText | None:
-        if "pdf_oxide" in self._task.without:
+        if (
+            "pdf_oxide" in self._task.without or not first.text.strip()
+        ):  # pages without text are scans, or empty
             return None
         self._task.progress(number, len(self._document), "pdf_oxide")
         signal.setitimer(signal.ITIMER_PROF, SECOND_ENGINE_CPU_S)
         try:
             text = _mended(self._oxide.extract_text(number - 1))
             # It leaves out what it cannot map: a page of which half is gone is no better reading than one of odd characters.
-            return PageText(text, "pdf_oxide", min(1.0, shown(text) / max(1, shown(first.text))))
+            return _page(text, "pdf_oxide", min(1.0, shown(text) / max(1, shown(first.text))))
         except Exception:
             return None
         finally:
@@ -120,7 +121,7 @@ class _Reader:
         self._shown += 1
         image = self._image(number)
         text = self._task.model(ocr.png(image), number) if image is not None else None
-        return None if text is None else PageText(text, "llm")
+        return None if text is None else _page(text, "llm")
 
     def _ocr(self, number: int, _first: PageText) -> PageText | None:
         image = self._image(number) if self._task.options.ocr != "never" else None
@@ -143,8 +144,13 @@ class _Reader:
         return None
 
 
+def _page(text: str, engine: str, confidence: float = 1.0) -> PageText:
+    return PageText(text, engine, confidence, score(text, needs_language=True))
+
+
 def _quality(page: PageText) -> float:
-    return score(page.text, needs_language=True)[0] * page.confidence if page.text.strip() else 0.0
+    quality = page.scored or score(page.text, needs_language=True)
+    return quality[0] * page.confidence
 
 
 def _opened(task: Task) -> tuple[pypdfium2.PdfDocument, str | None]:

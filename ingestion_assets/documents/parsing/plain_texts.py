@@ -4,9 +4,8 @@ import csv
 from collections import Counter
 
 from ingestion_assets.documents.parsing.kinds import MIMES
-from ingestion_assets.documents.parsing.reading import PageText, Reading, Task
+from ingestion_assets.documents.parsing.page_texts import PageText, Reading, Task
 
-SAMPLE = 65536
 DELIMITERS = ",;\t|"
 
 
@@ -18,10 +17,13 @@ def read(task: Task, kind: str, text: str, encoding: str) -> Reading:
 
 
 def _warn_of_uneven_rows(task: Task, text: str) -> None:
+    delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
     try:
-        dialect = csv.Sniffer().sniff(text[:SAMPLE], DELIMITERS)
-        widths = Counter(len(row) for row in csv.reader(text.splitlines(keepends=True), dialect) if row)
+        widths = Counter(
+            len(row) for row in csv.reader(text.splitlines(keepends=True), delimiter=delimiter) if row
+        )
     except csv.Error:
+        task.warn("uneven_rows", "The rows cannot be told apart; they were kept as they are.")
         return
     if len(widths) > 1:
         usual = widths.most_common(1)[0][0]

@@ -13,7 +13,8 @@ _UNREADABLE = re.compile(
     "[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ue000-\uf8ff\ufdd0-\ufdef\ufff0-\ufffb\ufffd-\uffff\U000e0000-\U0010ffff\ud800-\udfff]"
 )
 _LETTER = re.compile(r"[^\W\d_]")
-_SAMPLE, _FEWEST_LETTERS, _UNKNOWN_FACTOR = 1000, 20, 0.3
+_SAMPLES = 250, 1600  # characters
+_FEWEST_LETTERS, _UNKNOWN_FACTOR = 20, 0.3
 
 
 @cache
@@ -24,11 +25,18 @@ def _detector() -> Any:
 
 
 def language(text: str) -> str:
-    """ISO 639 of what the text is most likely written in; "zxx" for no language, "" for too few letters to tell."""
-    sample = " ".join(text[: 4 * _SAMPLE].split())[:_SAMPLE]
-    if len(_LETTER.findall(sample)) < _FEWEST_LETTERS:
-        return ""
-    return _detector().classify(sample)[0]
+    """ISO 639 of what the text is most likely written in; "zxx" for no language, "" for too few letters to tell.
+
+    A page of formulas seems to be no language by its beginning alone, so a longer sample has the last word.
+    """
+    found = ""
+    for length in _SAMPLES:
+        sample = " ".join(text[: 3 * length].split())[:length]
+        if len(_LETTER.findall(sample)) >= _FEWEST_LETTERS:
+            found = _detector().classify(sample)[0]
+        if found not in {"", NO_LANGUAGE} or len(text) <= length:
+            break
+    return found
 
 
 def shown(text: str) -> int:

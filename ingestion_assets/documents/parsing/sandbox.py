@@ -23,7 +23,8 @@ OPTIONAL_ENGINES = frozenset({"pdf_oxide", "tesseract", "rapidocr"})
 MOST_FILES, MOST_IDLE = 50, 8
 FILE_BYTES = 2**27  # libraries unpack their models into unnamed files
 _ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "RAYON", "OPENBLAS", "MKL")} | {
-    "TOKIO_WORKER_THREADS": "1"
+    "TOKIO_WORKER_THREADS": "1",
+    "OMP_THREAD_LIMIT": "1",
 }
 _BY_SIGNAL: dict[int, tuple[Code, str]] = {
     -signal.SIGABRT: ("out_of_memory", "The parser needs more memory than a file may have."),

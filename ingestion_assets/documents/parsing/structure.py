@@ -44,11 +44,10 @@ def _block(lines: list[str], number: int, line: str, start: int) -> tuple[int, B
             lines, number + 1, lambda other: not other.strip() or bool(_ITEM.match(other)) or other[0] in "#|"
         )
         return taken, _of("list", lines, number, taken, start)
-    if line and len(set(following)) == 1 and len(following) > 2 and (level := _UNDERLINE.get(following[0])):
-        if number == 0 or not lines[number - 1].strip():
-            return 2, Block(
-                "heading", start, start + len(lines[number]) + len(following), level=level, title=line.strip()
-            )
+    begins = number == 0 or not lines[number - 1].strip()
+    if begins and line and len(set(following)) == 1 and len(following) > 2 and following[0] in _UNDERLINE:
+        end = start + len(lines[number]) + len(following)
+        return 2, Block("heading", start, end, level=_UNDERLINE[following[0]], title=line.strip())
     return 1, None
 
 

@@ -91,8 +91,16 @@ async def create(request: Request) -> Response:
         door, asked, principal=principal.name, facts=_facts(request),
         key=None if given is None else idempotency_key(given.decode("latin-1")),
     )  # fmt: skip
+    try:
+        if asked.start and await door.in_thread(lambda one: job_views.is_pending(one, made.job_id)):
+            await act(door, made.job_id, "start", principal=principal.name, facts=_facts(request))
+        details = await _details(door, asked.user_id, made.job_id)
+    except Problem as problem:
+        if problem.status == 503:  # the job is there
+            problem.members["accepted"] = "unknown"
+        raise
     more = {"X-Receipt-Id": str(made.drop_id)} | ({"Idempotent-Replayed": "true"} if made.again else {})
-    return json_response(await _details(door, asked.user_id, made.job_id), headers=more)
+    return json_response(details, headers=more)
 
 
 @router.post(

@@ -30,9 +30,10 @@ class PageText:
     text: str
     engine: str
     confidence: float = 1.0  # of OCR: mean over its words
+    scored: tuple[float, str] | None = None  # quality and language, where its reader asked for them
     headings: tuple[
         tuple[int, str], ...
-    ] = ()  # level and title of the outline's entries that point at this page
+    ] = ()  # level and title of the outline's entries that lead to this page
 
 
 @dataclass(frozen=True, kw_only=True)
