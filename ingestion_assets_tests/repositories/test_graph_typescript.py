@@ -288,6 +288,25 @@ import only from 'me/only'
     assert edges(found) == {"test/a.js > index.js", "test/a.js > only.d.ts"}
 
 
+def test_what_a_module_hands_on_is_never_a_method() -> None:
+    found = graph("""
+== index.ts
+export * from './doc'
+export * from './tools'
+== doc.ts
+export class Doc {
+  compile() {}
+}
+== tools.ts
+export function compile() {}
+== use.ts
+import { compile } from './index'
+compile()
+""")
+    assert "use.ts > tools.ts" in edges(found)
+    assert "use.ts > doc.ts" not in edges(found)
+
+
 def test_languages_of_one_family_share_names() -> None:
     found = graph("""
 == a.js
