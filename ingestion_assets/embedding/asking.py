@@ -70,6 +70,7 @@ class Question:
 
     model_id: str
     vector: str
+    width: int
 
 
 def lives(connection: sa.Connection, *, any_at_all: bool = False) -> bool:
