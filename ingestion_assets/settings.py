@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     )
     secret_keys: SecretStr | None = Field(
         None,
-        description="What secrets in the database (of webhooks, connections, private repositories) are sealed with: keys of 32 random characters or more, separated by commas, the same for every front door and worker; the first seals, all open; default: what is kept in `<home>/secret_key`.",
+        description="What secrets in the database (of webhooks, of connections to sources) are sealed with: keys of 32 random characters or more, separated by commas, the same for every front door and worker; the first seals, all open; default: what is kept in `<home>/secret_key`.",
     )
     secret_key: SecretStr | None = Field(
         None,
