@@ -8,7 +8,7 @@ import typer
 from ingestion_assets.flows import all_flows
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores.postgres import engine
-from ingestion_assets.stores.sealing import SealError, Sealer, keep_keys, secret_keys
+from ingestion_assets.stores.sealing import Sealer, SealError, keep_keys, secret_keys
 
 BATCH = 500
 

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 from fastapi import APIRouter
 
-from ingestion_assets.documents import batch_jobs, job_events
+from ingestion_assets.documents import batch_jobs, job_events, stored_contents
 from ingestion_assets.documents.flow import NAME
 from ingestion_assets.documents.web import (
     connection_endpoints,
@@ -20,7 +20,7 @@ from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.frontdoor.problems import Problem
 
 AGREE_S = 2.0
-FORGET_EVERY = 150
+FORGET_EVERY, PURGE_EVERY = 150, 10
 
 log = structlog.get_logger(__name__)
 
@@ -47,6 +47,8 @@ async def keep_agreement(door: FrontDoor) -> None:
                 log.info("jobs_agree_with_the_ledger", changed=changed)
             if turn % FORGET_EVERY == 0:
                 await door.in_thread(job_events.forget)
+            if turn % PURGE_EVERY == 0:
+                await door.in_thread(stored_contents.purge)
         except Problem as problem:
             log.debug("jobs_wait", error=problem.detail)
         turn += 1

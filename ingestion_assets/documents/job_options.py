@@ -86,7 +86,7 @@ class ProcessingOptions(BaseModel):
     timeout_seconds: float = Field(
         300, ge=1, le=3600, description="For one file and attempt, up to its chunks."
     )
-    source_specific_options: SourceOptions = SourceOptions()
+    source_specific_options: SourceOptions = SourceOptions.model_validate({})
 
     @model_validator(mode="after")
     def _overlap_is_smaller(self) -> ProcessingOptions:

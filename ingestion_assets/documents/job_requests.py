@@ -47,7 +47,7 @@ class JobRequest(BaseModel):
         "normal", description="Which of several waiting jobs goes first; then the older one."
     )
     file_selections: list[FileSelection] = Field(min_length=1, max_length=100)
-    processing_options: ProcessingOptions = ProcessingOptions()
+    processing_options: ProcessingOptions = ProcessingOptions.model_validate({})
     start: bool = Field(False, description="Whether it is started at once.")
 
     def selections(self) -> Sequence[dict[str, Any]]:

@@ -20,7 +20,7 @@ from ingestion_assets.documents.slices import Done, Slice, Word
 from ingestion_assets.documents.sources.source import FetchOptions, Source
 from ingestion_assets.documents.verification import faults
 from ingestion_assets.embedding.errors import EmbeddingError
-from ingestion_assets.embedding.models import text_model
+from ingestion_assets.embedding.models import Model, text_model
 from ingestion_assets.landing import claims, dispatch
 from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.landing.drops import DropOutcome, RecordOutcome
@@ -96,12 +96,8 @@ class DocumentsWork:
         if held is None or known is None:
             return self._said(ref, payload.job_id)
         options = self._options(known, payload.job_id)
-        try:
-            model = text_model(known.model.rpartition("@")[0] or None, run.settings)
-            gone = model.id != known.model
-        except EmbeddingError:
-            gone = True
-        if gone:
+        model = self._model(known.model)
+        if model is None:
             sentence = f"The model {known.model} that the job was created with is not there any more; create the job anew."
             with run.engine.begin() as connection:
                 batch_jobs.hold(connection, payload.job_id).give_up(
@@ -161,6 +157,14 @@ class DocumentsWork:
             opened = msgspec.json.decode(sealer(self.run.settings).open(known.sealed_passwords, of=job_id))
             said["source_specific_options"] = {**said.get("source_specific_options", {}), "passwords": opened}
         return ProcessingOptions.model_validate(said)
+
+    def _model(self, model_id: str) -> Model | None:
+        """The model, if it is there in the same revision."""
+        try:
+            model = text_model(model_id.rpartition("@")[0] or None, self.run.settings)
+        except EmbeddingError:
+            return None
+        return model if model.id == model_id else None
 
     def _max_bytes(self, options: ProcessingOptions) -> int:
         asked = options.source_specific_options.max_file_size_mb or self.settings.max_file_size_mb

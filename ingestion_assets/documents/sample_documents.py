@@ -2,6 +2,8 @@
 
 import csv
 import io
+import re
+import textwrap
 import zipfile
 from collections.abc import Callable, Sequence
 from email.message import EmailMessage
@@ -23,6 +25,9 @@ _FACTS = {
 }
 _MATTERS = ("library", "kitchen", "river", "harbour", "garden", "railway", "orchard", "museum")
 _THINGS = ("opening hours", "tools", "visitors", "repairs", "prices", "rooms", "plans", "accounts")
+
+_LINES = 52  # of a page
+_ESCAPED, _ESCAPE = re.compile(r"[\\()]"), r"\\\g<0>"
 
 Content = tuple[str, Sequence[str]]
 
@@ -113,36 +118,30 @@ def _docx(content: Content) -> bytes:
 
 
 def _pdf(content: Content) -> bytes:
-    """One page of lines in Helvetica, by hand (ISO 32000)."""
+    """Pages of lines in Helvetica, by hand (ISO 32000)."""
     title, paragraphs = content
-    lines = [title, ""]
-    for text in paragraphs:
-        words, line = text.split(), ""
-        for word in words:
-            if len(line) + len(word) > 90:
-                lines.append(line)
-                line = ""
-            line = f"{line} {word}".strip()
-        lines += [line, ""]
-    shown = "".join(
-        f"({line.replace(chr(92), chr(92) * 2).replace('(', chr(92) + '(').replace(')', chr(92) + ')')}) '\n"
-        for line in lines
-    )
-    stream = f"BT /F1 11 Tf 14 TL 50 780 Td\n{shown}ET".encode("latin-1")
+    lines = [title, *(line for text in paragraphs for line in ("", *textwrap.wrap(text, 90)))]
+    pages = [lines[start : start + _LINES] for start in range(0, len(lines), _LINES)]
+    kids = b" ".join(b"%d 0 R" % (4 + 2 * number) for number in range(len(pages)))
     objects = [
-        b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Resources<</Font<</F1 5 0 R>>>>/Contents 4 0 R>>",
-        b"<</Length %d>>stream\n%b\nendstream" % (len(stream), stream), b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>",
+        b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Kids[%b]/Count %d>>" % (kids, len(pages)),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>",
     ]  # fmt: skip
+    for number, page in enumerate(pages):
+        shown = "".join(f"({_ESCAPED.sub(_ESCAPE, line)}) '\n" for line in page)
+        stream = f"BT /F1 11 Tf 14 TL 50 800 Td\n{shown}ET".encode("cp1252", errors="replace")
+        objects += [
+            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Resources<</Font<</F1 3 0 R>>>>/Contents %d 0 R>>" % (5 + 2 * number),
+            b"<</Length %d>>stream\n%b\nendstream" % (len(stream), stream),
+        ]  # fmt: skip
     out, places = bytearray(b"%PDF-1.4\n"), []
     for number, made in enumerate(objects, start=1):
         places.append(len(out))
         out += b"%d 0 obj\n%b\nendobj\n" % (number, made)
     table = b"".join(b"%010d 00000 n \n" % place for place in places)
-    size = len(objects) + 1
-    return bytes(out) + b"xref\n0 %d\n0000000000 65535 f \n%btrailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (
-        size, table, size, len(out),
-    )  # fmt: skip
+    size, start = len(objects) + 1, len(out)
+    out += b"xref\n0 %d\n0000000000 65535 f \n%btrailer<</Size %d/Root 1 0 R>>\n" % (size, table, size)
+    return bytes(out) + b"startxref\n%d\n%%%%EOF\n" % start
 
 
 FORMATS: dict[str, Callable[[Content], bytes]] = {

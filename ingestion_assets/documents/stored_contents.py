@@ -125,6 +125,31 @@ _DROP_UNUSED = sa.text("""
 """)
 
 
+KEPT_S = 7 * 24 * 3600.0
+"""For so long what was removed can come back without being made anew: documents, and vectors that no chunk has."""
+PURGED_AT_ONCE = 500
+_PURGE_DOCUMENTS = sa.text("""
+    WITH old AS (
+        SELECT id FROM documents.documents WHERE removed_at < clock_timestamp() - make_interval(secs => :kept_s)
+        LIMIT :most FOR UPDATE SKIP LOCKED
+    ) DELETE FROM documents.documents WHERE id IN (SELECT id FROM old)
+""")
+_PURGE_CONTENTS = sa.text("""
+    DELETE FROM documents.contents WHERE id IN (
+        SELECT id FROM documents.contents content WHERE NOT EXISTS (SELECT FROM documents.documents WHERE content_id = content.id)
+        LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+""")
+_PURGE_VECTORS = sa.text("""
+    DELETE FROM documents.vectors WHERE (text_digest, model) IN (
+        SELECT text_digest, model FROM documents.vectors vector
+        WHERE made_at < clock_timestamp() - make_interval(secs => :kept_s)
+          AND NOT EXISTS (SELECT FROM documents.chunks WHERE chunks.text_digest = vector.text_digest)
+        LIMIT :most FOR UPDATE SKIP LOCKED
+    )
+""")
+
+
 def config_of(language: str | None) -> str:
     """The text-search configuration for a language."""
     return _CONFIGS.get(language or "", "simple")
@@ -178,6 +203,15 @@ def put_document(
     was = connection.scalar(_DOCUMENT, values)
     if was is not None and was != content.id:
         connection.execute(_DROP_UNUSED, {"id": was})
+
+
+def purge(connection: sa.Connection) -> int:
+    """Delete some of what was removed long ago. Gives how many rows."""
+    values = {"kept_s": KEPT_S, "most": PURGED_AT_ONCE}
+    return sum(
+        connection.execute(one, values).rowcount
+        for one in (_PURGE_DOCUMENTS, _PURGE_CONTENTS, _PURGE_VECTORS)
+    )
 
 
 def _found(

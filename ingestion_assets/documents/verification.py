@@ -6,14 +6,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ingestion_assets.documents import stored_contents
 from ingestion_assets.documents.vectors import embed_missing
 from ingestion_assets.embedding.errors import EmbeddingError
 from ingestion_assets.embedding.models import text_model
 from ingestion_assets.settings import Settings
 
 LISTED = 20
-YOUNG_S = 600.0
-"""What is younger may be about to be used: vectors are kept before the file that they are of."""
+YOUNG_S = stored_contents.KEPT_S + 24 * 3600
+"""Vectors that no chunk has are kept for a while, as what is removed may come back."""
 
 
 @dataclass(frozen=True, slots=True)

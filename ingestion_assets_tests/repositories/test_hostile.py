@@ -6,6 +6,7 @@ nothing left, written elsewhere or fetched later, and harms not the next.
 
 import os
 import resource
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.settings import read_flow_settings
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.repositories.conftest import LONG
+from ingestion_assets_tests.repositories.git_repository import GitRepository
 from ingestion_assets_tests.repositories.git_server import Server, answering, serving
 from ingestion_assets_tests.repositories.git_watch import GitWatch, git_watch
 from ingestion_assets_tests.repositories.runs import DirectRuns
@@ -80,6 +82,19 @@ def server(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 def test_every_repository_has_an_expectation(hostile: Path) -> None:
     assert {one.stem for one in hostile.glob("*.git")} == set(TAKEN)
+
+
+def test_the_watch_sees_what_git_writes_elsewhere_and_connects_to(
+    watch: GitWatch | None, tmp_path: Path
+) -> None:
+    if watch is None:
+        pytest.skip("there is no strace")
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside, outside):
+        GitRepository(folder, program=watch.git)
+        assert bool(watch.outside(inside)) == (folder == outside)
+    subprocess.run([watch.git, "ls-remote", "-q", "http://127.0.0.1:9/x"], check=False, capture_output=True)
+    assert watch.addresses() == {("127.0.0.1", 9)}
 
 
 @pytest.mark.timeout(1200)

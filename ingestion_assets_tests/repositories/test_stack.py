@@ -17,10 +17,10 @@ from ingestion_assets_tests.repositories.git_server import Server
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 INGESTION = "/api/v1/ingestion"
-PATIENCE_S = 180
+PATIENCE_S = 300
 ASSETS = """
 query { assetNodes { assetKey { path } groupName
     assetMaterializations(limit: 1) { partition metadataEntries { label } }
@@ -115,7 +115,7 @@ def test_secrets_are_seen_nowhere(
     host = server.host.removeprefix("http://")
     keep = [sys.executable, "-m", "ingestion_assets.cli", "repos", "credentials", "set", host]
     subprocess.run(
-        keep, env=stack.environment, input=f"{CREDENTIAL}\n".encode(), check=True, capture_output=True
+        keep, env=stack.environment | {"GIT_CREDENTIAL": CREDENTIAL}, check=True, capture_output=True
     )
     refused = client.post(f"{INGESTION}/ingest/https://user:{password}@{host}/private/keys")
     assert (refused.status_code, password in refused.text) == (400, False)

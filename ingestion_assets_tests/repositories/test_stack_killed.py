@@ -26,10 +26,10 @@ from ingestion_assets_tests.repositories.stored import tables
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 INGESTION = "/api/v1/ingestion"
-PATIENCE_S = 180
+PATIENCE_S = 300
 STOPS_S = 5.0
 CHILD = "worker child"
 TARGETS = (CHILD, "GPU worker", "PostgreSQL", "Valkey")

@@ -51,7 +51,12 @@ def test_each_program_has_the_secrets_that_it_uses(tmp_path: Path, monkeypatch: 
     foreign = {"AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "SOME_API_KEY"}
     for name in foreign:
         monkeypatch.setenv(name, "hidden")
-    given = {"secret_key": "o" * 32, "secret_keys": "k" * 32, "api_key": "mine", "webserver_password": "sesame"}
+    given = {
+        "secret_key": "o" * 32,
+        "secret_keys": "k" * 32,
+        "api_key": "mine",
+        "webserver_password": "sesame",
+    }
     plan = plan_stack(
         settings=Settings(home=tmp_path, **given),  # pyright: ignore
         places=Places(tmp_path), admin_token="token",
