@@ -131,8 +131,8 @@ def _find_moved(
     for entry in made.new:
         found = None
         if by_digest and (entry.size in sizes or entry.size is None or None in sizes):
-            hashes = [entry.digest] if entry.digest in by_digest else [digest(entry.file_id)]
-            found = _last(by_digest, hashes, taken)
+            hashed = entry.digest if entry.digest in by_digest else digest(entry.file_id)
+            found = _last(by_digest, hashed, taken)
         if found is None:
             still_new.append(entry)
         else:
@@ -142,12 +142,9 @@ def _find_moved(
     made.removed = [one for one in missing if one.file_id not in taken]
 
 
-def _last(by_digest: Mapping[str, list[Known]], hashes: list[str | None], taken: set[str]) -> Known | None:
-    for hashed in hashes:
-        for one in reversed(by_digest.get(hashed or "", [])):
-            if one.file_id not in taken:
-                return one
-    return None
+def _last(by_digest: Mapping[str, list[Known]], hashed: str | None, taken: set[str]) -> Known | None:
+    candidates = by_digest.get(hashed or "", [])
+    return next((one for one in reversed(candidates) if one.file_id not in taken), None)
 
 
 def _why_held(removed: list[Known], there: int, listed: Iterable[Entry]) -> str | None:

@@ -20,9 +20,10 @@ USER = "user123"
 
 
 def make_tables(url: str) -> None:
-    """The flow's tables in a migrated database."""
-    with as_file(files("ingestion_assets.documents") / "migrations") as revisions:
-        postgres.migrate_flow("documents", revisions, url=url)
+    """The tables of flows in a migrated database."""
+    for flow in ("documents", "repositories"):  # whose sweep the front door runs beside
+        with as_file(files(f"ingestion_assets.{flow}") / "migrations") as revisions:
+            postgres.migrate_flow(flow, revisions, url=url)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import zstandard
 
@@ -248,7 +249,7 @@ class _Bounded(io.FileIO):
         return super().read(size) or b""
 
 
-class _Slice(io.RawIOBase):
+class _Slice:
     """A part of the archive, to be read from its beginning to its end."""
 
     def __init__(self, file: io.FileIO, start: int, size: int) -> None:
@@ -265,7 +266,7 @@ class _Slice(io.RawIOBase):
 class _Checked(io.BufferedIOBase):
     """The data of a zstd entry, compared with their checksum at the end."""
 
-    def __init__(self, compressed: _Slice, info: zipfile.ZipInfo) -> None:
+    def __init__(self, compressed: Any, info: zipfile.ZipInfo) -> None:
         self._reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(compressed)
         self._expected, self._crc = info.CRC, 0
 

@@ -8,7 +8,7 @@ the same way. So what is checked and what is opened are one, and a link that is 
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 MOST_LINKS = 40  # as the kernel's own
@@ -30,7 +30,7 @@ class Root:
         else:
             self.handle = within._open(path, folder=True)
         # Where absolute links must point to: its own place, by the kernel's word.
-        self.place = os.path.realpath(path if within is None else os.path.join(within.place, path))
+        self.place = os.path.realpath(path if within is None else f"{within.place}/{path}")
 
     def close(self) -> None:
         if self.handle >= 0:
@@ -68,24 +68,18 @@ class Root:
                         raise OutsideError(errno.EXDEV, "it leads out of the source's root")
                     os.close(handles.pop())
                     continue
-                last = not any(one not in {"", "."} for one in waiting)
+                last = all(one in {"", "."} for one in waiting)
                 try:
                     opened = os.open(part, _FILE if last and not folder else _FOLDER, dir_fd=handles[-1])
                 except OSError as error:
-                    target = (
-                        _target(part, handles[-1])
-                        if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EMLINK}
-                        else None
-                    )
-                    if target is None:
-                        raise
+                    target = _target(part, handles[-1], error)
                     links += 1
                     if links > MOST_LINKS:
                         raise OutsideError(errno.ELOOP, "its links lead in circles") from error
                     if target.startswith("/"):
                         target = self._inside(target)
-                        while len(handles) > 1:
-                            os.close(handles.pop())
+                        _close(handles[1:])
+                        del handles[1:]
                     waiting.extend(target.split("/")[::-1])
                     continue
                 if last and not folder:
@@ -95,8 +89,7 @@ class Root:
                 raise OSError(errno.EISDIR, "a folder")
             return handles.pop()
         finally:
-            for handle in handles:
-                os.close(handle)
+            _close(handles)
 
     def _inside(self, target: str) -> str:
         """An absolute link's target, from the root. Nothing hangs on its being right: it is walked from there, as any path."""
@@ -105,7 +98,14 @@ class Root:
         return target[len(self.place) :]
 
 
-def _target(name: str, folder: int) -> str | None:
-    with suppress(OSError):
-        return os.readlink(name, dir_fd=folder)
-    return None
+def _target(name: str, folder: int, error: OSError) -> str:
+    """What a link leads to, that could not be opened as it is one. Raises `error` if it is none."""
+    if error.errno in {errno.ELOOP, errno.ENOTDIR, errno.EMLINK}:
+        with suppress(OSError):
+            return os.readlink(name, dir_fd=folder)
+    raise error
+
+
+def _close(handles: Iterable[int]) -> None:
+    for handle in handles:
+        os.close(handle)

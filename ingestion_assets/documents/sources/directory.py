@@ -128,38 +128,29 @@ class DirectorySource:
                 yield refused(folder, error)
             return
         for name, kind in children:
-            path = f"{folder}/{name}" if folder else name
-            why = file_paths.ignored(path)
-            if kind is None:  # has just been removed
-                continue
-            if file_paths.unsafe(path):
-                yield _unsafe(path)
-            elif why:
-                yield Entry(file_id=path, path=path, ignored=why)
-            elif stat.S_ISDIR(kind):
-                if depth >= MOST_DEPTH:
-                    yield Entry(
-                        file_id=path,
-                        path=path,
-                        refused="unsafe_path",
-                        sentence=f"{path}: its folders are nested too deep.",
-                    )
-                else:
-                    yield from self._walk(path, depth + 1)
-            else:
-                entry = self.entry(path)
-                if entry is None:
-                    if stat.S_ISLNK(kind):
-                        yield Entry(
-                            file_id=path,
-                            path=path,
-                            refused="not_found",
-                            sentence=f"{path}: it is a link to what is not there.",
-                        )
-                elif entry.refused and stat.S_ISLNK(kind) and self._is_folder(path):
-                    yield Entry(file_id=path, path=path, ignored="link to a folder of the source")
-                else:
-                    yield entry
+            if kind is not None:  # else it has just been removed
+                yield from self._child(f"{folder}/{name}" if folder else name, kind, depth)
+
+    def _child(self, path: str, kind: int, depth: int) -> Iterator[Entry]:
+        why = file_paths.ignored(path)
+        if file_paths.unsafe(path):
+            yield _unsafe(path)
+        elif why:
+            yield Entry(file_id=path, path=path, ignored=why)
+        elif stat.S_ISDIR(kind) and depth >= MOST_DEPTH:
+            said = f"{path}: its folders are nested too deep."
+            yield Entry(file_id=path, path=path, refused="unsafe_path", sentence=said)
+        elif stat.S_ISDIR(kind):
+            yield from self._walk(path, depth + 1)
+        else:
+            entry = self.entry(path)
+            if entry is None and stat.S_ISLNK(kind):
+                said = f"{path}: it is a link to what is not there."
+                yield Entry(file_id=path, path=path, refused="not_found", sentence=said)
+            elif entry is not None and entry.refused and stat.S_ISLNK(kind) and self._is_folder(path):
+                yield Entry(file_id=path, path=path, ignored="link to a folder of the source")
+            elif entry is not None:
+                yield entry
 
     def _is_folder(self, path: str) -> bool:
         try:

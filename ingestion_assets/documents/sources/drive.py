@@ -152,6 +152,7 @@ class DriveSource:
         return Changes(token=new, changed=tuple(changed.values()), gone=tuple(gone))
 
     def _of_drive(self) -> dict[str, str]:
+        self._root_id()  # which says what drive a folder lies in
         return {"driveId": self._drive_id} if self._drive_id else {}
 
     def _root_id(self) -> str:
@@ -167,7 +168,7 @@ class DriveSource:
                 )
             if self._folder_id and self._drive_id is None:
                 self._drive_id = file.get("driveId")
-            self._top = file["id"]
+            self._top = str(file["id"])
         return self._top
 
     def _file(self, file_id: str) -> File | None:

@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections.abc import Callable
+from http.client import HTTPException
 from typing import Any
 
 import google_auth_httplib2
@@ -95,7 +96,7 @@ class DriveCalls:
                         "Google refuses to renew the access: it was withdrawn or has expired"
                     ) from error
                 wait_s = None
-            except (GoogleAuthError, httplib2.HttpLib2Error, OSError, _http_broken()) as error:
+            except (GoogleAuthError, httplib2.HttpLib2Error, OSError, HTTPException) as error:
                 if attempt == TRIES:
                     raise FileError(
                         "download_failed",
@@ -103,21 +104,14 @@ class DriveCalls:
                         f"{what}: Google Drive does not answer ({type(error).__name__}).",
                     ) from error
                 wait_s = None
-            _wait(
-                min(LONGEST_WAIT_S, 2.0**attempt * random.uniform(0.25, 0.5)) if wait_s is None else wait_s,
-                stopped,
-            )
+            if wait_s is None:
+                wait_s = min(LONGEST_WAIT_S, 2.0**attempt * random.uniform(0.25, 0.5))  # noqa: S311 - spreads calls, no secret
+            _wait(wait_s, stopped)
         raise AssertionError("not reached")
 
 
 class Gone(Exception):  # noqa: N818 - the status
     """410: what was asked with is too old."""
-
-
-def _http_broken() -> type[Exception]:
-    from http.client import HTTPException  # noqa: PLC0415
-
-    return HTTPException
 
 
 def _credentials(config: DriveConfig, token_url: str) -> Any:

@@ -117,8 +117,7 @@ def _below_a_root(path: str, settings: DocumentsSettings) -> tuple[str, str]:
     allowed = _listed(settings.document_roots)
     if not allowed:
         raise ConfigError(where, "no folder of this machine is allowed: set INGESTION_DOCUMENT_ROOTS")
-    for root in allowed:
-        root = os.path.abspath(root)  # noqa: PLW2901
+    for root in map(os.path.abspath, allowed):
         inside = path.rstrip("/").removeprefix(root.rstrip("/"))
         if path.rstrip("/") == root.rstrip("/"):
             return root, ""

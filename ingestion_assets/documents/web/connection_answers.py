@@ -49,7 +49,8 @@ class NewConnection(BaseModel):
     config: Config
     sync_every_s: SyncEvery = None
     processing_options: ProcessingOptions = Field(
-        ProcessingOptions(), description="Of the jobs that syncs make."
+        default_factory=lambda: ProcessingOptions.model_validate({}),
+        description="Of the jobs that syncs make.",
     )
 
 

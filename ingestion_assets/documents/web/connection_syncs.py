@@ -10,8 +10,7 @@ import structlog
 
 from ingestion_assets.documents import source_connections, source_sync
 from ingestion_assets.documents.errors import FileError
-from ingestion_assets.documents.job_options import ProcessingOptions
-from ingestion_assets.documents.job_requests import FileSelection, JobRequest
+from ingestion_assets.documents.job_requests import JobRequest
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.source_sync import Synced, SyncGoesOnError
@@ -57,12 +56,12 @@ async def sync_now(
 async def _make_job(
     door: FrontDoor, one: Connection, entries: Sequence[Entry], *, principal: str, facts: Mapping[str, str]
 ) -> str:
-    request = JobRequest(
-        user_id=one.user_id,
-        name=f"Sync of {one.name}"[:300],
-        file_selections=[FileSelection(connection_id=one.id, source_type=one.source_type, file_ids=["*"])],
-        processing_options=ProcessingOptions.model_validate(one.sync_options),
-    )
+    request = JobRequest.model_validate(
+        {
+            "user_id": one.user_id, "name": f"Sync of {one.name}"[:300], "processing_options": one.sync_options,
+            "file_selections": [{"connection_id": one.id, "source_type": one.source_type, "file_ids": ["*"]}],
+        }
+    )  # fmt: skip
     made = await create_job(
         door, request, principal=principal, facts=facts, origin="sync", entries={one.id: entries}
     )
