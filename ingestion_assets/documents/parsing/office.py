@@ -17,7 +17,7 @@ _IMAGE = re.compile(r"!\[([^\[\]\n]*)\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:[ \
 _LINK = re.compile(r"(?<![!\\])\[([^\[\]\n]*)\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:[ \t]+\"[^\"\n]*\")?\)")
 _COMMENT = re.compile(r"<!-- (?:MathML:.*?|.{0,40}?)-->", re.DOTALL)
 _SLIDE = re.compile(r"<!-- Slide number: \d+ -->\n?")
-_KEEPS_ALL: dict[str, Any] = {"extract_metadata": False, "preprocessing": {"enabled": False}}
+_KEEPS_ALL: Any = {"extract_metadata": False, "preprocessing": {"enabled": False}}
 
 
 def read(task: Task, kind: str) -> Reading:
@@ -67,7 +67,7 @@ def _reading(kind: str, text: str, encoding: str | None = None) -> Reading:
 
 def _markdown(data: bytes, kind: str) -> str:
     config = kreuzberg.ExtractionConfig(
-        use_cache=False, disable_ocr=True, enable_quality_processing=False, output_format="markdown", html_options=_KEEPS_ALL
+        use_cache=False, enable_quality_processing=False, output_format="markdown", html_options=_KEEPS_ALL
     )  # fmt: skip
     try:
         return _tidy(kreuzberg.extract_bytes_sync(data, MIMES[kind], config=config).content)
