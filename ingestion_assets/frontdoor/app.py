@@ -25,6 +25,7 @@ from ingestion_assets.frontdoor import (
     reject_endpoints,
     tickets,
 )
+from ingestion_assets.frontdoor.code_location import keep_code_location
 from ingestion_assets.frontdoor.docs_page import docs_page
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.flow_http import FlowHttp, Work, told
@@ -86,7 +87,7 @@ def build_app(
 
     `faults` say which flows are left out and why; `/health` tells them.
     """
-    background = [work for flow in flows for work in flow.background]
+    background = [keep_code_location, *(work for flow in flows for work in flow.background)]
     direct = {address: endpoint for flow in flows for address, endpoint in flow.direct.items()}
 
     @asynccontextmanager

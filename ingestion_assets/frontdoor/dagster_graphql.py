@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 
-LOCATION = "ingestion_assets"
+from ingestion_assets.landing.run_tags import LOCATION
+
 REPOSITORY = "__repository__"
 TIMEOUT_S = 10.0
 LOADING_S = 120.0
@@ -40,6 +41,15 @@ mutation Reload($location: String!) {
     ... on WorkspaceLocationEntry { locationOrLoadError { __typename ... on PythonError { message } } }
     ... on PythonError { message }
     ... on UnauthorizedError { message }
+  }
+}
+"""
+_LOCATION = """
+query Location($location: String!) {
+  workspaceLocationEntryOrError(name: $location) {
+    __typename
+    ... on WorkspaceLocationEntry { loadStatus locationOrLoadError { __typename ... on PythonError { message } } }
+    ... on PythonError { message }
   }
 }
 """
@@ -120,6 +130,20 @@ def check_loaded(said: Mapping[str, Any]) -> None:
     loaded = said.get("locationOrLoadError") or {}
     if loaded.get("__typename") != "RepositoryLocation":
         raise DagsterError(str(loaded.get("message") or said.get("message") or said))
+
+
+async def is_location_loaded(client: httpx.AsyncClient) -> bool:
+    """Whether the code location can be used; False while it is being loaded.
+
+    Raises `DagsterError` where it is gone or could not be loaded, `httpx.HTTPError`.
+    """
+    said = await _ask_long(
+        client, Question(_LOCATION, "workspaceLocationEntryOrError", {"location": LOCATION})
+    )
+    if said.get("loadStatus") == "LOADING":
+        return False
+    check_loaded(said)
+    return True
 
 
 async def defined_metadata(client: httpx.AsyncClient, *, group: str, label: str) -> set[str]:

@@ -16,7 +16,7 @@ from ingestion_assets.landing.drops import AcceptedFacts, LandedDrop, Lane, acce
 from ingestion_assets.landing.leases import take_lease
 from ingestion_assets.landing.segments import unpack
 from ingestion_assets.landing.storage import LandingStorage
-from ingestion_assets.landing.tables import dispatches, drops
+from ingestion_assets.landing.tables import dispatches, drops, leases
 
 MAX_DROPS = 5000
 ISOLATE_FROM_ATTEMPT = 2
@@ -192,6 +192,18 @@ def check_held(connection: sa.Connection, claim: Claim, ids: Collection[UUID]) -
     held = connection.execute(mine).scalar_one()
     if held != len(ids):
         raise ClaimLostError(f"{len(ids) - held} payloads are no longer held by run {claim.run_id}")
+
+
+def require_lanes(connection: sa.Connection, claim: Claim) -> None:
+    """Raises `ClaimLostError` where another run may have taken a lane of the claim; until the transaction's end none can.
+
+    For what is written beside the drops: a rebuild holds payloads that are done, and work of hours may outlive its lease. Ask last,
+    so that the lease is locked for no longer than the commit takes.
+    """
+    mine = sa.select(leases.c.flow, leases.c.lane).where(leases.c.holder == claim.run_id)
+    held = {(row.flow, row.lane) for row in connection.execute(mine.with_for_update(read=True))}
+    if lost := [lane.name for lane in claim.lanes if (lane.flow, lane.name) not in held]:
+        raise ClaimLostError(f"run {claim.run_id} no longer holds the lane {', '.join(lost)}")
 
 
 def load(storage: LandingStorage, refs: Sequence[DropRef]) -> list[LandedDrop]:

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from ingestion_assets.landing.channels import announce, announce_change, announce_finished
-from ingestion_assets.landing.claims import Claim, ClaimLostError, DropRef
+from ingestion_assets.landing.claims import Claim, ClaimLostError, DropRef, require_lanes
 from ingestion_assets.landing.tables import drops
 
 Wanted = Literal["pause", "cancel"]
@@ -88,6 +88,7 @@ def resume(connection: sa.Connection, drop_id: UUID) -> bool:
 def wanted_of(connection: sa.Connection, claim: Claim, drop: DropRef) -> Wanted | None:
     """What is wanted of a drop that a run works on. Raises `ClaimLostError`."""
     if claim.rebuild and drop.state == "done":
+        require_lanes(connection, claim)
         return None  # its receipt stays as it is
     query = sa.select(drops.c.wanted).where(
         drops.c.id == drop.id, drops.c.state == "claimed", drops.c.claim == claim.claim_id

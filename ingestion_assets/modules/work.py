@@ -10,14 +10,14 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from ingestion_assets.landing.claims import Claim, ClaimLostError, DropRef, load
+from ingestion_assets.landing.claims import Claim, DropRef, load, require_lanes
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop, RecordOutcome, Reject
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
-from ingestion_assets.landing.tables import drops, leases
+from ingestion_assets.landing.tables import drops
 from ingestion_assets.modules.attempts import note_accepted, note_failed
 from ingestion_assets.modules.differences import forget_comparison
-from ingestion_assets.modules.flow import NAME, REFUSED, UNJUDGED
+from ingestion_assets.modules.flow import REFUSED, UNJUDGED
 from ingestion_assets.modules.module_tables import sites, syncs
 from ingestion_assets.modules.schema import ModuleSyncRequest, RequestError, SyncResponse, decode_request
 from ingestion_assets.modules.security import Standing, judge_site, standing
@@ -38,9 +38,6 @@ _NO_WAIT = sa.text("SET LOCAL synchronous_commit = off")
 _SET_RESULT = sa.update(syncs).where(
     syncs.c.id == sa.bindparam("sync"),
     sa.exists().where(drops.c.id == sa.bindparam("sync"), drops.c.claim == sa.bindparam("claim_id")),
-)
-_STILL_HELD = sa.select(leases.c.holder).where(
-    leases.c.flow == NAME, leases.c.lane == sa.bindparam("held_lane"), leases.c.holder == sa.bindparam("run")
 )
 NAMED_AT_MOST = 20
 COUNTED = ("new", "updated", "removed", "returned", "enabled", "disabled", "modified", "unchanged")
@@ -176,20 +173,11 @@ class ModulesWork:
             replayed = replay_site(connection, self.site_id, list(refs), load=take)
             rest = [refs[one] for one in sorted(refs.keys() - names.keys())]
             worked = self._apply(rest, partial(_within, connection))
-            self._require_lanes(connection)
+            require_lanes(
+                connection, self.claim
+            )  # with a newer payload another run may have written the site
         again = [Done(refs[one.id], one, names[one.id]) for one in replayed]
         return Worked(again + worked.results, worked.failed)
-
-    def _require_lanes(self, connection: sa.Connection) -> None:
-        """A rebuild writes the site anew from the payloads of its claim: should another run have taken the lane, perhaps with newer
-        ones, it must not. Asked last, so that the lease is locked for no longer than the commit takes. Raises `ClaimLostError`.
-        """
-        for lane in self.claim.lanes:
-            asked = {"held_lane": lane.name, "run": self.claim.run_id}
-            if connection.execute(_STILL_HELD.with_for_update(read=True), asked).one_or_none() is None:
-                raise ClaimLostError(
-                    f"run {self.claim.run_id} no longer holds the lane of site {self.site_id}"
-                )
 
 
 @contextmanager

@@ -40,8 +40,8 @@ class LongWork:
     def safe_point(self, drop: DropRef) -> SafePoint:
         """Whether to go on with the drop. Anything but `continue` ends the work on it now: its outcome is `unfinished`.
 
-        Costs two small queries: to be asked between pieces that take longer. Raises `ClaimLostError` where the drop was given to
-        another run meanwhile, and what SQLAlchemy raises while the ledger is away.
+        Costs two small queries: to be asked between pieces that take longer. Raises `ClaimLostError` where the drop, or the lane of
+        a rebuild, was given to another run meanwhile, and what SQLAlchemy raises while the ledger is away.
         """
         with self._engine.connect() as connection:
             wanted = wanted_of(connection, self._claim, drop)

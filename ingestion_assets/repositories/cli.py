@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ingestion_assets.settings import Settings, load_settings
+from ingestion_assets.sending.options import Url, front_door, key_of
+from ingestion_assets.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True)
 credentials = typer.Typer(no_args_is_help=True, help="Keep what hosts of private repositories ask for.")
@@ -25,15 +26,15 @@ Repo = Annotated[
 ]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="Most items shown.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one item a line.")]
-Url = Annotated[
-    str | None, typer.Option(help="Address of the front door; default: that of this machine's stack.")
-]
 
 
 @app.command()
 def submit(
     repository: Annotated[str, typer.Argument(help="Its address, with or without scheme and `.git`.")],
-    ref: Annotated[str | None, typer.Option(help="A branch or tag; default: the default branch.")] = None,
+    ref: Annotated[
+        str | None,
+        typer.Option(help="A branch, a tag, or a commit by its full id; default: the default branch."),
+    ] = None,
     url: Url = None,
 ) -> None:
     """Have a repository indexed."""
@@ -239,10 +240,10 @@ def _ask(
 ) -> Any:
     """The front door's answer; what it refuses is said, and ends the command."""
     settings = load_settings()
-    base = (url or settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+    base = (url or settings.public_url or front_door(settings)).rstrip("/")
     try:
         with httpx.Client(
-            base_url=f"{base}/api/v1", headers={"X-API-Key": _key(settings)}, timeout=60
+            base_url=f"{base}/api/v1", headers={"X-API-Key": key_of(settings) or ""}, timeout=60
         ) as client:
             answer = client.request(method, path, params=parameters, json=body)
     except httpx.HTTPError as error:
@@ -256,14 +257,6 @@ def _ask(
         )
         raise typer.Exit(1)
     return answer.json() if answer.content else None
-
-
-def _key(settings: Settings) -> str:
-    for given in (settings.api_key, settings.admin_token):
-        if given is not None:
-            return given.get_secret_value()
-    made = settings.home / "admin_token"
-    return made.read_text(encoding="ascii").strip() if made.exists() else ""
 
 
 def _why(why: Mapping[str, list[str]]) -> str:
@@ -280,7 +273,9 @@ def _show(items: list[Any], heads: Iterable[str], rows: Iterable[Iterable[str]],
         for item in items:
             typer.echo(msgspec.json.encode(item))
         return
-    table = Table(*heads)
+    table = Table()
+    for head in heads:
+        table.add_column(head, overflow="fold")  # nothing is cut off
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # names from repositories are no markup
     Console().print(table)

@@ -1,6 +1,8 @@
 """Sources parsed in a child process that has little: memory, CPU time for each file, no environment; it ends with its parent.
 
-A source that the child dies of costs itself alone. CPU time is counted, so a loaded machine parses as many files as an idle one.
+A source that the child dies of costs itself alone. CPU time is counted, so a loaded machine parses as many files as an idle one. How
+much a source may take grows with its size: queries are quadratic in brackets that are never closed, and a small file of them is not
+worth ten seconds.
 """
 
 import signal
@@ -16,16 +18,18 @@ from ingestion_assets.repositories.facts import Chunk, Import, Parsed, Source, S
 __all__ = ["VERSION", "Chunk", "Import", "Parsed", "Source", "Symbol", "parse_all"]
 
 VERSION = "1"  # another one makes what was parsed before be parsed anew: raise it when the facts or the chunks of a source change
-CPU_S, WALL_S = 10.0, 600.0
+CPU_S, WALL_S = 2.0, 600.0
 MODULE = "ingestion_assets.repositories.extraction"
 MEMORY_BYTES = 2**30
-_BY_SIGNAL = {-signal.SIGPROF: "parse_timeout", -signal.SIGABRT: "out_of_memory"}
 
 
 def parse_all(
     sources: Iterable[Source], limits: object, stopped: Callable[[], bool], *, cpu_s: float = CPU_S, memory_bytes: int = MEMORY_BYTES
 ) -> Iterator[Parsed]:  # fmt: skip
-    """The facts of each source, in their order; ends early where `stopped` says so. `limits`, those of a clone, leave the parser alone."""
+    """The facts of each source, in their order; ends early where `stopped` says so. `limits`, those of a clone, leave the parser alone.
+
+    An empty source may take `cpu_s`, each further quarter of a megabyte as much again.
+    """
     del limits
     child: Child | None = None
     try:
@@ -58,7 +62,7 @@ def _parsed(child: Child, source: Source, stopped: Callable[[], bool]) -> Parsed
     except TimeoutError:
         return _failed(source, "parse_timeout")
     except ChildEndedError as ended:
-        return _failed(source, _BY_SIGNAL.get(ended.code, "parse_failed"))
+        return _failed(source, "parse_timeout" if ended.code == -signal.SIGPROF else "parse_failed")
 
 
 def _failed(source: Source, error: str) -> Parsed:

@@ -13,8 +13,8 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from ingestion_assets.landing.claims import Claim, ClaimLostError
-from ingestion_assets.repositories.flow import NAME, Submission
+from ingestion_assets.landing.claims import Claim, require_lanes
+from ingestion_assets.repositories.flow import Submission
 from ingestion_assets.stores.postgres import copy_rows
 
 
@@ -159,11 +159,6 @@ def as_halfvec(vector: np.ndarray) -> str:
     return f"[{','.join(map(repr, vector.astype(np.float16).tolist()))}]"
 
 
-_LEASE = sa.text("""
-    SELECT holder FROM ingestion.leases WHERE flow = :flow AND lane = ANY(:lanes) AND holder = :run FOR SHARE
-""")
-
-
 _PUBLISH = sa.text(
     "UPDATE repositories.snapshots SET published_at = clock_timestamp(), facts = :facts WHERE id = :id"
 ).bindparams(sa.bindparam("facts", type_=JSONB))
@@ -173,7 +168,7 @@ def publish(
     connection: sa.Connection, claim: Claim, repository: int, snapshot: int, facts: Mapping[str, Any]
 ) -> None:
     """Put a snapshot in the place of the one that readers see; what only others had goes. Raises `ClaimLostError`, `GoneError`."""
-    require_lane(connection, claim)
+    require_lanes(connection, claim)
     connection.execute(_CONTENT_LOCK)
     written = connection.execute(_PUBLISH, {"id": snapshot, "facts": dict(facts)}).rowcount
     if written != 1:
@@ -189,19 +184,11 @@ def note_commit(
     connection: sa.Connection, claim: Claim, snapshot: int, *, commit: str | None, branch: str | None
 ) -> None:
     """Another commit has the same tree. Raises `ClaimLostError`."""
-    require_lane(connection, claim)
+    require_lanes(connection, claim)
     connection.execute(
         sa.text("UPDATE repositories.snapshots SET commit = :commit, branch = :branch WHERE id = :id"),
         {"id": snapshot, "commit": commit, "branch": branch},
     )
-
-
-def require_lane(connection: sa.Connection, claim: Claim) -> None:
-    """Raises `ClaimLostError` where another run may have taken the repository; until the transaction's end none can."""
-    lanes = [lane.name for lane in claim.lanes]
-    held = connection.execute(_LEASE, {"flow": NAME, "lanes": lanes, "run": claim.run_id}).all()
-    if len(held) < len(lanes):
-        raise ClaimLostError(f"run {claim.run_id} no longer holds {', '.join(lanes)}")
 
 
 def delete_repository(connection: sa.Connection, partition: str) -> bool:

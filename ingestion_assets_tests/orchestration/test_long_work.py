@@ -104,6 +104,20 @@ def test_a_rebuild_goes_on_with_what_was_done_before(
     assert LongWork(engine, again, say=said.append).safe_point(again.drops[0]) == "continue"
 
 
+def test_a_rebuild_that_lost_its_lane_stops(engine: sa.Engine, claim: Claim, said: list[str]) -> None:
+    with engine.begin() as connection:
+        finishing.finish(connection, claim, [DropOutcome(drop_of(claim), {})])
+        late, _quick = (
+            claims.claim_partition(
+                connection, [LANE], flow=LANE.flow, partition=LANE.partition, claim_id=run, run_id=run, lease_s=-1,
+                take_open=True,
+            )
+            for run in ("late", "quick")
+        )  # fmt: skip
+    with pytest.raises(ClaimLostError, match="run late no longer holds the lane"):
+        LongWork(engine, late, say=said.append).safe_point(late.drops[0])
+
+
 def test_progress_stands_in_the_receipt_and_now_and_then_in_the_log(
     engine: sa.Engine, claim: Claim, work: LongWork, said: list[str]
 ) -> None:

@@ -38,9 +38,16 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _with_results(stack: RunningStack) -> bool:
+    return httpx.get(f"{stack.url}/health/ready", timeout=5).json()["with_results"]
+
+
 def test_it_is_ready_and_tells_so(stack: RunningStack) -> None:
     assert _answers(f"{stack.url}/health/ready")
     assert _answers(f"{stack.dagster_url}/server_info")
+    wait_until(
+        lambda: _with_results(stack), seconds=60, what="the front door to know that runs can be started"
+    )
     status = _ingestion(stack.home, "status")
     assert status.returncode == 0, status.stdout
     assert stack.url in status.stdout
@@ -105,21 +112,44 @@ def test_what_dies_is_started_again(stack: RunningStack, program: str) -> None:
     wait_until(lambda: _WORKS["frontdoor"](stack), seconds=30, what="the front door to be ready again")
 
 
-def test_a_code_location_that_is_gone_is_loaded_again_by_the_next_wake(stack: RunningStack) -> None:
-    """Dagster's code server goes on without it, as after half a minute in which it heard nobody: a machine that was suspended."""
+@pytest.mark.parametrize("idle", [True, False])
+def test_a_code_location_that_is_gone_is_loaded_again(stack: RunningStack, *, idle: bool) -> None:
+    """Dagster's code server goes on without it, as after half a minute in which it heard nobody: a machine that was suspended.
+
+    The next wake has it loaded; so has the front door while nothing arrives.
+    """
     server = psutil.Process(stack.pid_of("code-server"))
-    (location,) = [child for child in server.children(recursive=True) if "grpc" in child.cmdline()]
+    (location,) = _code_locations(server)
     location.kill()
     wait_until(
         lambda: not psutil.pid_exists(location.pid) or location.status() == psutil.STATUS_ZOMBIE,
         seconds=10, what="the code location to be gone",
     )  # fmt: skip
+    if idle:
+        wait_until(
+            lambda: [one for one in _code_locations(server) if one.pid != location.pid],
+            seconds=90, what="the code location to be there again",
+        )  # fmt: skip
+    key = {"X-API-Key": stack.admin_token}
+    message = {"type": "user", "uuid": f"after-{idle}", "message": {"content": "x"}}
     answer = httpx.post(
-        f"{stack.url}/api/v1/ingest/message", json={"type": "user", "uuid": "after", "message": {"content": "x"}},
-        headers={"X-API-Key": stack.admin_token}, timeout=90,
-    )  # fmt: skip
-    assert answer.status_code == 200, answer.text
+        f"{stack.url}/api/v1/ingest/message", json=message, headers=key | {"Prefer": "respond-async"}
+    )
+    receipt = stack.url + answer.headers["Location"]
+    wait_until(
+        lambda: httpx.get(receipt, headers=key).json()["state"] == "done",
+        seconds=90,
+        what="the message to be stored",
+    )
     assert server.is_running()
+
+
+def _code_locations(server: psutil.Process) -> list[psutil.Process]:
+    return [
+        child
+        for child in server.children(recursive=True)
+        if child.status() != psutil.STATUS_ZOMBIE and "grpc" in child.cmdline()
+    ]
 
 
 def test_a_killed_stack_leaves_nothing_that_hinders_the_next(stack: RunningStack, tmp_path: Path) -> None:
