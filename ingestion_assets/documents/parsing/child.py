@@ -7,6 +7,7 @@ import sys
 import traceback
 import zipfile
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -94,13 +95,7 @@ def _decrypted(task: Task) -> tuple[Task, str]:
             data = opened.getvalue()
             kind = kinds.binary_kind(data, _archive(data))
             if kind is not None:
-                return Task(
-                    data=data,
-                    name=task.name,
-                    options=task.options,
-                    without=task.without,
-                    progress=task.progress,
-                ), kind
+                return replace(task, data=data), kind
     raise failed("password_wrong", "None of the given passwords opens the office document.")
 
 

@@ -5,7 +5,7 @@ import re
 import zipfile
 from collections.abc import Callable
 
-from lxml import etree, html
+from lxml import etree, html  # pyright: ignore[reportAttributeAccessIssue] - compiled, without types
 
 _OMML = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"

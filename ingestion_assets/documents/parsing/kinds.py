@@ -46,7 +46,13 @@ _OLE_STREAMS = (
     ("Book", "xls"),
 )
 _PARTS = (("word/", "docx"), ("xl/", "xlsx"), ("ppt/", "pptx"))
-_HTML = re.compile(r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|meta|title|div|table|p|h[1-6]|pre|article|section|span|ul|ol)\b", re.IGNORECASE | re.DOTALL)  # fmt: skip
+_BEFORE_HTML = r"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*"
+_HTML = re.compile(
+    rf"{_BEFORE_HTML}<(!doctype\s+html|html|head|body|meta|title)\b", re.IGNORECASE | re.DOTALL
+)
+_PIECE_OF_HTML = re.compile(
+    rf"{_BEFORE_HTML}<(div|table|p|h[1-6]|pre|article|section|span|ul|ol)\b[^>]*>", re.IGNORECASE | re.DOTALL
+)
 _HEADER = re.compile(r"[!-9;-~]+:[ \t]?.*(\r?\n[ \t].*)*\r?\n")
 _MAIL_FIELDS = re.compile(
     r"^(received|message-id|mime-version|from|to|subject|date|return-path|delivered-to|content-type):",
@@ -84,6 +90,8 @@ def text_kind(text: str, name: str) -> str:
     """The kind of a text."""
     named = _NAMES.get(PurePosixPath(name.lower()).suffix)
     if _HTML.match(text[:4096]):
+        return "html"
+    if named is None and _PIECE_OF_HTML.match(text[:4096]):
         return "html"
     if named == "html":
         return "html" if re.search(r"<[a-z!][^>]*>", text[:65536], re.IGNORECASE) else "txt"

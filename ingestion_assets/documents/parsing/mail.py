@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from email import message_from_bytes, policy
-from email.message import EmailMessage
+from email.message import MIMEPart
 from email.parser import Parser
 from typing import cast
 
@@ -28,16 +28,16 @@ def read(task: Task, text: str, encoding: str) -> Reading:
         mail = Parser(policy=policy.default).parsestr(text)
     else:
         mail = message_from_bytes(task.data, policy=policy.default)
-    parts = "\n\n".join(filter(None, (part.strip() for part in _parts(task, cast("EmailMessage", mail), 0))))
+    parts = "\n\n".join(filter(None, (part.strip() for part in _parts(task, cast("MIMEPart", mail), 0))))
     return Reading(mime=MIMES["eml"], pages=[PageText(parts, "email")], encoding=encoding)
 
 
-def _parts(task: Task, mail: EmailMessage, depth: int) -> Iterator[str]:
+def _parts(task: Task, mail: MIMEPart, depth: int) -> Iterator[str]:
     yield "\n".join(f"{name}: {value}" for name in _HEADERS if (value := _header(mail, name)))
     yield from _body(task, mail, depth)
 
 
-def _body(task: Task, part: EmailMessage, depth: int) -> Iterator[str]:
+def _body(task: Task, part: MIMEPart, depth: int) -> Iterator[str]:
     kind = part.get_content_type()
     if depth > MOST_DEPTH:
         task.warn("too_deep", f"Mails inside of mails were read {MOST_DEPTH} deep.")
@@ -69,7 +69,7 @@ def _body(task: Task, part: EmailMessage, depth: int) -> Iterator[str]:
             yield raw
 
 
-def _text(task: Task, part: EmailMessage) -> str:
+def _text(task: Task, part: MIMEPart) -> str:
     data = part.get_payload(decode=True)
     if not isinstance(data, bytes):
         return str(part.get_payload())
@@ -80,7 +80,7 @@ def _text(task: Task, part: EmailMessage) -> str:
     return office.html_text(task, text) if part.get_content_type() == "text/html" else html.unescape(text)
 
 
-def _header(mail: EmailMessage, name: str) -> str:
+def _header(mail: MIMEPart, name: str) -> str:
     try:
         value = str(mail[name] or "")
     except Exception:
@@ -88,7 +88,7 @@ def _header(mail: EmailMessage, name: str) -> str:
     return re.sub(r"\s+", " ", value).strip()
 
 
-def _name(part: EmailMessage) -> str:
+def _name(part: MIMEPart) -> str:
     with suppress(Exception):
         return " ".join((part.get_filename() or "").split())
     return ""

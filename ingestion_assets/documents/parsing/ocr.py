@@ -19,6 +19,7 @@ from ingestion_assets.documents.parsing.page_texts import PageText, Reading, Tas
 TESSERACT_CPU_S = 120  # a dense page takes 5; the time that a file may take is the parent's to watch
 GOOD_CONFIDENCE, FEW_CHARACTERS = 0.75, 12
 MOST_LANGUAGES = 4
+MOST_FRAMES = 1000  # pages of a fax; what moves is read as it begins
 MOST_PIXELS = 400_000_000  # of an image file; one of 1 Gpixel fits into kilobytes
 LONG_SIDE = 3000
 _EXTENDED = {"osd", "equ"}
@@ -26,16 +27,16 @@ _EXTENDED = {"osd", "equ"}
 
 def read(task: Task, kind: str) -> Reading:
     """An image file. Raises `FileError` where it cannot be opened."""
-    return Reading(mime=MIMES[kind], pages=_frames(task), garbles=True)
+    return Reading(mime=MIMES[kind], pages=_frames(task, kind), garbles=True)
 
 
-def _frames(task: Task) -> Any:
+def _frames(task: Task, kind: str) -> Any:
     if task.options.ocr == "never":
         raise failed("no_text", 'The file is an image, and the option ocr is "never".')
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # twice of it is an error
     try:
         with Image.open(io.BytesIO(task.data)) as opened:
-            count = getattr(opened, "n_frames", 1)
+            count = min(MOST_FRAMES, getattr(opened, "n_frames", 1)) if kind == "tiff" else 1
             for number in range(count):
                 opened.seek(number)
                 opened.draft("L", (LONG_SIDE, LONG_SIDE))

@@ -8,16 +8,17 @@ from typing import Any
 import kreuzberg
 
 from ingestion_assets.documents.errors import FileError
-from ingestion_assets.documents.parsing import formulas
+from ingestion_assets.documents.parsing import formulas, word_notes
 from ingestion_assets.documents.parsing.kinds import MIMES
 from ingestion_assets.documents.parsing.page_texts import PageText, Reading, Task, failed
 
+_CODE = re.compile(r"(^```.*?^```[ \t]*$)", re.DOTALL | re.MULTILINE)
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{}~])")
 _IMAGE = re.compile(r"!\[([^\[\]\n]*)\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:[ \t]+\"[^\"\n]*\")?\)")
 _LINK = re.compile(r"(?<![!\\])\[([^\[\]\n]*)\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*(?:[ \t]+\"[^\"\n]*\")?\)")
 _COMMENT = re.compile(r"<!-- (?:MathML:.*?|.{0,40}?)-->", re.DOTALL)
 _SLIDE = re.compile(r"<!-- Slide number: \d+ -->\n?")
-_KEEPS_ALL: dict[str, Any] = {"extract_metadata": False, "preprocessing": {"enabled": False}}
+_KEEPS_ALL: Any = {"extract_metadata": False, "preprocessing": {"enabled": False}}
 
 
 def read(task: Task, kind: str) -> Reading:
@@ -27,7 +28,10 @@ def read(task: Task, kind: str) -> Reading:
         data = formulas.in_docx(data, keep=task.options.extract_math)
     elif kind == "epub":
         data = formulas.in_epub(data, keep=task.options.extract_math)
-    return _reading(kind, _markdown(data, kind))
+    text = _markdown(data, kind)
+    if kind == "docx" and (more := word_notes.notes(data)):
+        text = f"{text.rstrip()}\n\n{more}"
+    return _reading(kind, text)
 
 
 def read_html(task: Task, text: str, encoding: str) -> Reading:
@@ -67,7 +71,7 @@ def _reading(kind: str, text: str, encoding: str | None = None) -> Reading:
 
 def _markdown(data: bytes, kind: str) -> str:
     config = kreuzberg.ExtractionConfig(
-        use_cache=False, disable_ocr=True, enable_quality_processing=False, output_format="markdown", html_options=_KEEPS_ALL
+        use_cache=False, enable_quality_processing=False, output_format="markdown", html_options=_KEEPS_ALL
     )  # fmt: skip
     try:
         return _tidy(kreuzberg.extract_bytes_sync(data, MIMES[kind], config=config).content)
@@ -88,12 +92,13 @@ def _failed(said: str, kind: str) -> FileError:
 
 
 def _tidy(text: str) -> str:
-    """Without the escapes and targets that only a renderer of Markdown needs."""
-    text = _LINK.sub(r"\1", _IMAGE.sub(r"\1", _COMMENT.sub("", text)))
-    parts = re.split(r"(^```.*?^```[ \t]*$)", text, flags=re.DOTALL | re.MULTILINE)
-    return "".join(
-        part if number % 2 else _ESCAPED.sub(_unescaped, part) for number, part in enumerate(parts)
-    )
+    """Without the escapes and targets that only a renderer of Markdown needs; code stays as it is."""
+    parts = _CODE.split(text)
+    return "".join(part if number % 2 else _read_aloud(part) for number, part in enumerate(parts))
+
+
+def _read_aloud(text: str) -> str:
+    return _ESCAPED.sub(_unescaped, _LINK.sub(r"\1", _IMAGE.sub(r"\1", _COMMENT.sub("", text))))
 
 
 def _unescaped(found: re.Match[str]) -> str:
