@@ -328,5 +328,10 @@ def _table(items: list[Any], heads: Iterable[str], rows: Iterable[Iterable[str]]
         return
     table = Table(*heads)
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # names of files are no markup
+        table.add_row(*(Text(_printable(cell)) for cell in row))  # names of files are no markup
     Console().print(table)
+
+
+def _printable(text: str) -> str:
+    """A name without what would steer the terminal."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

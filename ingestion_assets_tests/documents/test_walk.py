@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import httpx
@@ -24,8 +25,9 @@ def test_the_walk_leads_from_a_connection_to_search(stack: RunningStack) -> None
         (reports / name).write_bytes(content)
     walk = re.search(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     assert walk is not None
+    commands = f"{Path(sys.executable).parent}:{stack.environment['PATH']}"
     done = subprocess.run(
-        ["/bin/bash", "-eux", "-o", "pipefail", "-c", walk[1]], env={**stack.environment, "REPORTS": str(reports), "COLUMNS": "200"},
+        ["/bin/bash", "-eux", "-o", "pipefail", "-c", walk[1]], env={**stack.environment, "REPORTS": str(reports), "COLUMNS": "200", "PATH": commands},
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -105,6 +105,8 @@ def upgrade() -> None:
             PRIMARY KEY (content_id, number)
         )
     """)
+    # Ranking reads it for each chunk that has one of the words: beside the row it costs half of what it costs out of line.
+    op.execute("ALTER TABLE documents.chunks ALTER COLUMN tsv SET STORAGE MAIN")
     op.execute("CREATE INDEX chunks_tsv ON documents.chunks USING gin (tsv)")
     op.execute("CREATE INDEX chunks_digest ON documents.chunks (text_digest)")
     # Of any width; each model has an index of its own, made when its first vector comes.
