@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from measuring import ROOT, Targets, arguments, table, temporary_home
 
 sys.path.insert(0, str(ROOT))
 
+from ingestion_assets.frontdoor.logs import configure_logging
 from ingestion_assets.repositories.embedding_structure import structure_of
 from ingestion_assets.repositories.recognizing import language_by_name
 from ingestion_assets.repositories.settings import RepositoriesSettings
@@ -61,7 +63,7 @@ def drawn(folders: Sequence[Path], count: int) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     seen: set[bytes] = set()
     paths = [path for folder in folders for path in folder.rglob("*") if language_by_name(bytes(path))]
-    for path in sorted(paths, key=lambda one: (one.name[::-1], one)):
+    for path in sorted(paths, key=lambda one: blake2b("/".join(one.parts[-3:]).encode()).digest()):
         if path.is_file() and SMALLEST <= path.stat().st_size <= LARGEST:
             content = path.read_bytes()
             if content not in seen:
@@ -192,6 +194,7 @@ def main() -> int:
     counts = [int(one) for one in (options.files or ("100" if options.quick else "100,1000,5000")).split(",")]
     folders = [Path(options.sources)] if options.sources else [Path(one) for one in site.getsitepackages()]
     text = not options.without_text
+    configure_logging(level="ERROR", as_json=False)  # nobody is there to be woken
     targets, rows = Targets(), []
     for count in counts:
         contents = drawn(folders, count)
