@@ -19,18 +19,17 @@ def retention(
     ] = None,
 ) -> None:
     """Show what is old enough to be deleted, and what stays because a reject of it is open. Deletes nothing."""
-    from dagster import DagsterInstance  # noqa: PLC0415
-
     from ingestion_assets.flows import all_flows  # noqa: PLC0415
     from ingestion_assets.landing.clock import ledger_now  # noqa: PLC0415
     from ingestion_assets.landing.retention import plan  # noqa: PLC0415
     from ingestion_assets.orchestration.expired_runs import due  # noqa: PLC0415
     from ingestion_assets.orchestration.retention_job import NOT_SET  # noqa: PLC0415
+    from ingestion_assets.stack.dagster_instance import dagster_instance  # noqa: PLC0415
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
     settings = load_settings()
     console, now = Console(), ledger_now(engine())
-    with DagsterInstance.from_config(str(settings.home / "dagster")) as instance:
+    with dagster_instance() as instance:
         runs = len(due(instance, now))
     console.print(f"Dagster's superseded runs that are old enough or too much: {runs:,}.", highlight=False)
     days = settings.retention_days if days is None else days

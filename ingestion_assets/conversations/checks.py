@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ingestion_assets.conversations.flow import NAME
+from ingestion_assets.orchestration.partition_checks import by_payloads, rate_of, reject_rate
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -24,15 +25,18 @@ REJECT_RATE = 0.05
 
 _KEY = dg.AssetKey([NAME, "messages"])
 MESSAGES = [
-    dg.AssetCheckSpec(
+    by_payloads(
         "accounting", asset=_KEY, blocking=True, description="received = new + duplicate + rejected."
     ),
-    dg.AssetCheckSpec(
-        "reject_rate", asset=_KEY, description=f"At most {REJECT_RATE:.0%} of the records are rejected."
+    reject_rate(
+        asset=_KEY,
+        most=REJECT_RATE,
+        received=["stats", "messages_received"],
+        rejected=["stats", "messages_failed"],
     ),
 ]
 SESSIONS = [
-    dg.AssetCheckSpec(
+    by_payloads(
         "counts_by_type",
         asset=dg.AssetKey([NAME, "sessions"]),
         description="A session's count is the sum of its counts by type.",
@@ -56,7 +60,6 @@ def check_messages(
     *, received: int, count: Mapping[str, int], failed_payloads: int
 ) -> list[dg.AssetCheckResult]:
     """The checks that `messages` makes while it is written."""
-    rate = (count["rejected"] / received) if received else 0.0
     return [
         dg.AssetCheckResult(
             check_name="accounting",
@@ -68,11 +71,8 @@ def check_messages(
                 "rejected": count["rejected"],
             },
         ),
-        dg.AssetCheckResult(
-            check_name="reject_rate",
-            passed=rate <= REJECT_RATE and failed_payloads == 0,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={"rate": round(rate, 4), "payloads_failed": failed_payloads},
+        rate_of(
+            received=received, rejected=count["rejected"], payloads_failed=failed_payloads, most=REJECT_RATE
         ),
     ]
 

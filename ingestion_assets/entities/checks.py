@@ -8,6 +8,7 @@ import dagster as dg
 
 from ingestion_assets.entities.definition import Entity
 from ingestion_assets.entities.entity_set import EntitySet
+from ingestion_assets.orchestration.partition_checks import by_payloads, rate_of, reject_rate
 
 if TYPE_CHECKING:
     import psycopg
@@ -20,7 +21,7 @@ REJECT_RATE = 0.05
 def specs(entity: Entity, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
     """The checks that an entity's step makes."""
     made = [
-        dg.AssetCheckSpec(
+        by_payloads(
             "accounting", asset=key, blocking=True,
             description="processed + resolved = inserted + updated + unchanged + superseded + failed + waiting.",
         ),
@@ -28,7 +29,10 @@ def specs(entity: Entity, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
             "primary_key", asset=key, blocking=True,
             description=f"({', '.join(entity.primary_key)}) is the primary key of the table.",
         ),
-        dg.AssetCheckSpec("reject_rate", asset=key, description=f"At most {REJECT_RATE:.0%} of the records fail."),
+        reject_rate(
+            asset=key, most=REJECT_RATE, received=["by_entity", entity.entity, "processed"],
+            rejected=["by_entity", entity.entity, "failed"],
+        ),
     ]  # fmt: skip
     if entity.references:
         made.append(
@@ -50,7 +54,6 @@ def check_entity(
 
     stored = counts.inserted + counts.updated + counts.unchanged
     ended = stored + counts.superseded + counts.failed + counts.waiting
-    rate = counts.failed / counts.processed if counts.processed else 0.0
     standing = inspect(connection, entity.table)
     results = [
         dg.AssetCheckResult(
@@ -63,10 +66,7 @@ def check_entity(
             passed=standing is None or standing.primary_key == entity.primary_key,
             metadata={"found": ", ".join(standing.primary_key) if standing else "no table yet"},
         ),
-        dg.AssetCheckResult(
-            check_name="reject_rate", passed=rate <= REJECT_RATE, severity=dg.AssetCheckSeverity.WARN,
-            metadata={"rate": rate},
-        ),
+        rate_of(received=counts.processed, rejected=counts.failed, most=REJECT_RATE),
     ]  # fmt: skip
     if entity.references:
         wanted = {foreign_key_name(entity, reference) for reference in entity.references}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from ingestion_assets.modules.flow import NAME
+from ingestion_assets.orchestration.partition_checks import by_payloads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,7 @@ INVENTORY = [
     dg.AssetCheckSpec(
         "no_duplicates", asset=_INVENTORY, blocking=True, description="Each module of the site is there once."
     ),
-    dg.AssetCheckSpec(
+    by_payloads(
         "accounting",
         asset=_INVENTORY,
         blocking=True,

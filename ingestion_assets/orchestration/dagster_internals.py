@@ -11,6 +11,7 @@ from dagster._core.definitions.reconstruct import (
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.events import EngineEventData, JobFailureData, RunFailureReason
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.launcher import (
@@ -23,6 +24,10 @@ from dagster._core.launcher import (
 from dagster._core.origin import JobPythonOrigin
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
+    AssetCheckExecutionRecordStatus,
+)
 from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, IN_PROGRESS_RUN_STATUSES
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable
@@ -32,7 +37,7 @@ from dagster._core.storage.sql import create_engine
 from dagster._core.workspace.autodiscovery import loadable_targets_from_python_module
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
-from dagster._serdes import ConfigurableClassData
+from dagster._serdes import ConfigurableClassData, deserialize_value
 from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 from dagster._utils.log import configure_loggers
@@ -41,6 +46,8 @@ from dagster._utils.tags import TagConcurrencyLimitsCounter
 __all__ = [
     "FINISHED_STATUSES",
     "IN_PROGRESS_RUN_STATUSES",
+    "AssetCheckExecutionRecord",
+    "AssetCheckExecutionRecordStatus",
     "AssetCheckExecutionsTable",
     "CapturedLogContext",
     "CheckRunHealthResult",
@@ -54,6 +61,7 @@ __all__ = [
     "LaunchRunContext",
     "LocalComputeLogManager",
     "ModuleCodePointer",
+    "PartitionKeyFilter",
     "QueuedRunCoordinator",
     "ResumeRunContext",
     "RunFailureReason",
@@ -70,6 +78,7 @@ __all__ = [
     "capture_interrupts",
     "configure_loggers",
     "create_engine",
+    "deserialize_value",
     "execute_run_iterator",
     "loadable_targets_from_python_module",
     "reconstruct_repository_def_from_pointer",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from ingestion_assets.landing.flows import Flow
+from ingestion_assets.orchestration.check_states import no_red_partition
 from ingestion_assets.orchestration.jobs import audit, flow_job
 from ingestion_assets.orchestration.sensors import flow_sensor
 from ingestion_assets.orchestration.stages import Stage, claim_step
@@ -20,6 +21,7 @@ def flow_definitions(
     """The flow's definitions. The stages among the `assets` are one step, in this order. `audits` are checks that read more than
     one claim, `not_in_job` those of `assets` that do not come from payloads; the flow's job leaves both out."""
     stages = [one for one in assets if isinstance(one, Stage)]
+    audits = [*audits, no_red_partition(flow, [stage.spec.key for stage in stages])]
     others = [one for one in assets if not isinstance(one, Stage)]
     return dg.Definitions.merge(
         dg.Definitions(
@@ -28,5 +30,5 @@ def flow_definitions(
             jobs=[flow_job(flow, audits=audits, not_in_job=not_in_job)],
             sensors=[flow_sensor(flow)],
         ),
-        *([audit(flow, audits=audits)] if audits else []),
+        audit(flow, audits=audits),
     )

@@ -3,12 +3,12 @@
 A run of seven steps said 57 things of 1 to 3 kB each: 74 kB in PostgreSQL, 6 GB a day at a run a second. What the ledger's own
 runs say beside that is not kept: that a step yielded what its materialization or check says again, that resources were made, which
 process it was; once it has succeeded, what it had planned; and that a check has passed that did so within the last minute, and has
-not failed since. What a person's run says is kept whole.
+not failed since on that partition. What a person's run says is kept whole.
 """
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from dagster import AssetCheckEvaluation, AssetCheckKey, DagsterEventType, EventLogEntry
@@ -61,34 +61,49 @@ def is_kept(entry: EventLogEntry) -> bool:
     )
 
 
+Failed = Iterable[tuple[AssetCheckKey, str | None]]
+PARTITIONS_KNOWN = 20_000  # of all checks together, by one process
+
+
 class PassedChecks:
-    """The checks whose passing this process has stored of late."""
+    """The checks whose passing this process has stored: on which partitions, and which of late on whatever partition.
+
+    A partition's first pass is stored, so that it is green; then a check's, of all partitions, once in a while. So many partitions
+    cost no more than one."""
 
     def __init__(self, *, again_after_s: float) -> None:
         self._again_after_s = again_after_s
         self._stored_at: dict[AssetCheckKey, float] = {}
+        self._green: set[tuple[AssetCheckKey, str | None]] = set()
         self._run_id: str | None = None
 
-    def are_known(self, entry: EventLogEntry, *, failed: Callable[[], bool]) -> bool:
-        """Whether `entry` says no more than that a check passes again. `failed()`, asked once a run, says whether any process has
-        stored since it was asked last that a check failed: then all is news."""
+    def are_known(self, entry: EventLogEntry, *, failed: Callable[[], Failed]) -> bool:
+        """Whether `entry` says no more than that a check passes again. `failed()`, asked once a run, gives what any process has
+        stored as failed since it was asked last: that it passes is news."""
         check = _evaluation(entry)
         if check is None or not check.passed or entry.run_id != _at_work or not _checks_come_often:
             return False
         if self._run_id != _at_work:
             self._run_id = _at_work
-            if failed():
-                self._stored_at.clear()
+            self._green.difference_update(failed())
+        if (check.asset_check_key, check.partition) not in self._green:
+            return False
         stored_at = self._stored_at.get(check.asset_check_key)
         return stored_at is not None and time.monotonic() - stored_at < self._again_after_s
 
     def remember(self, entry: EventLogEntry) -> None:
         """`entry` is stored. Not before: what could not be stored is tried again."""
         check = _evaluation(entry)
-        if check is not None and check.passed:
-            self._stored_at[check.asset_check_key] = time.monotonic()
-        elif check is not None:
-            self._stored_at.pop(check.asset_check_key, None)
+        if check is None:
+            return
+        of = (check.asset_check_key, check.partition)
+        if not check.passed:
+            self._green.discard(of)
+            return
+        if len(self._green) >= PARTITIONS_KNOWN:
+            self._green.clear()
+        self._green.add(of)
+        self._stored_at[check.asset_check_key] = time.monotonic()
 
 
 def _evaluation(entry: EventLogEntry) -> AssetCheckEvaluation | None:

@@ -5,13 +5,14 @@ All stages of a claim are one step of its run. Dagster shows them as assets of t
 
 import inspect
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import dagster as dg
 
 from ingestion_assets.landing.flows import Flow
+from ingestion_assets.orchestration.partition_checks import by_payloads, known_of, of_partition, told
 from ingestion_assets.orchestration.reporting import claim_metadata, rejects_table
 
 if TYPE_CHECKING:
@@ -179,9 +180,7 @@ class Stages(Generic[WorkT]):
             deps=deps,
             description=description,
             check_specs=[
-                dg.AssetCheckSpec(
-                    ACCOUNTING, asset=dg.AssetKey([self.flow.name, name]), description=accounting
-                )
+                by_payloads(ACCOUNTING, asset=dg.AssetKey([self.flow.name, name]), description=accounting)
             ],
         )
 
@@ -196,7 +195,8 @@ class Stages(Generic[WorkT]):
         said = _said_of(
             self.flow.name, name, partitions_def=self.partitions_def, code_version=self.code_version, **more
         )
-        return Stage(dg.AssetSpec(**said), check_specs, write)
+        checks = [of_partition(spec, self.partitions_def) for spec in check_specs]
+        return Stage(dg.AssetSpec(**said), checks, write)
 
     def _work(self, run: "Working") -> WorkT:
         if run.work is None:
@@ -208,8 +208,8 @@ def _accounting(
     outcomes: "Sequence[DropOutcome]", accounts: "Callable[[DropOutcome], bool]"
 ) -> dg.AssetCheckResult:
     """Whether all outcomes account for what was sent; those of payloads that failed as a whole have nothing to say."""
-    told = [one for one in outcomes if not one.unfinished and (one.result or not one.failed)]
-    wrong = [str(one.drop_id) for one in told if not accounts(one)]
+    ended = [one for one in outcomes if not one.unfinished and (one.result or not one.failed)]
+    wrong = [str(one.drop_id) for one in ended if not accounts(one)]
     listed = {"wrong": dg.MetadataValue.json(wrong[:LISTED])} if wrong else {}
     return dg.AssetCheckResult(
         check_name=ACCOUNTING, passed=not wrong, metadata={"payloads": len(outcomes), **listed}
@@ -235,11 +235,14 @@ def claim_step(flow: Flow, stages: Sequence[Stage]) -> dg.AssetsDefinition:
             context.log.warning(_MADE_WITH_THEIR_ASSETS)
             return
         ends = any(stage.spec.key.path[-1] == flow.assets[1] for stage in chosen)
+        specs = [spec for stage in chosen for spec in stage.check_specs]
         with working(context, flow, ends=ends) as run:
+            known = known_of(context.instance, specs, partition=run.partition)
             for stage in chosen:
                 started = time.monotonic()
                 result = run.patiently(stage.write, run)
-                yield _reported(result, stage, seconds=time.monotonic() - started)
+                checks = told(result.check_results or (), stage.check_specs, known=known, run=run)
+                yield _reported(result, stage, checks, seconds=time.monotonic() - started)
                 if failed := _failed_blocking(result, stage):
                     # Dagster would heed it before the next step only, and the stages are one.
                     raise BlockedError(stage.spec.key.to_user_string(), failed)
@@ -252,11 +255,13 @@ _MADE_WITH_THEIR_ASSETS = (
 )
 
 
-def _reported(result: dg.MaterializeResult, stage: Stage, *, seconds: float) -> dg.MaterializeResult:
+def _reported(
+    result: dg.MaterializeResult, stage: Stage, checks: Iterable[dg.AssetCheckResult], *, seconds: float
+) -> dg.MaterializeResult:
     return result._replace(
         asset_key=stage.spec.key,
         metadata={**(result.metadata or {}), "seconds": round(seconds, 3)},
-        check_results=[check._replace(asset_key=stage.spec.key) for check in result.check_results or ()],
+        check_results=[check._replace(asset_key=stage.spec.key) for check in checks],
     )
 
 

@@ -11,7 +11,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import sqlalchemy as sa
-from dagster import EventLogEntry, Field, IntSource, StringSource
+from dagster import AssetCheckKey, AssetKey, EventLogEntry, Field, IntSource, StringSource
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 
 from ingestion_assets.orchestration.dagster_internals import (
@@ -20,7 +20,13 @@ from ingestion_assets.orchestration.dagster_internals import (
     SqlEventLogStorageTable,
     create_engine,
 )
-from ingestion_assets.orchestration.kept_events import PassedChecks, compact, has_come_true, is_kept
+from ingestion_assets.orchestration.kept_events import (
+    Failed,
+    PassedChecks,
+    compact,
+    has_come_true,
+    is_kept,
+)
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import KEEPALIVE, driver_url
 
@@ -31,9 +37,10 @@ CONNECT_TIMEOUT_S = 5
 _FORGET_PLANS = sa.text(
     "DELETE FROM event_logs WHERE run_id = :run_id AND dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED'"
 )
-_NEWEST_CHECKS = sa.text(
-    "SELECT (SELECT max(id) FROM asset_check_executions) AS newest, EXISTS ("
-    "SELECT FROM asset_check_executions WHERE id > :seen AND execution_status = 'FAILED') AS failed"
+_NEWEST_CHECK = sa.text("SELECT max(id) FROM asset_check_executions")
+_FAILED_CHECKS = sa.text(
+    "SELECT DISTINCT asset_key, check_name, partition FROM asset_check_executions "
+    "WHERE id > :seen AND execution_status = 'FAILED'"
 )
 
 CONFIG = {
@@ -204,16 +211,18 @@ class PooledPostgresEventLogStorage(_Pooled, PostgresEventLogStorage):
     def _passed(self) -> PassedChecks:
         return PassedChecks(again_after_s=load_settings().passed_checks_every_s)
 
-    def _have_checks_failed(self) -> bool:
-        """Whether a check has failed, in whatever run, since this was asked the last time; not where it never was."""
+    def _failed_checks(self) -> Failed:
+        """What checks have failed, in whatever run, since this was asked the last time; none where it never was."""
         with self._connect() as connection:
-            row = connection.execute(_NEWEST_CHECKS, {"seen": self._newest_check}).one()
-        self._newest_check = row.newest
-        return row.failed
+            newest = connection.execute(_NEWEST_CHECK).scalar()
+            seen, self._newest_check = self._newest_check, newest
+            failed = connection.execute(_FAILED_CHECKS, {"seen": seen}).all() if newest != seen else []
+        keys = ((AssetKey.from_db_string(one.asset_key), one) for one in failed)
+        return [(AssetCheckKey(key, one.check_name), one.partition) for key, one in keys if key]
 
     def store_event(self, event: EventLogEntry) -> None:
         """Store an event that is to be kept."""
-        if is_kept(event) and not self._passed.are_known(event, failed=self._have_checks_failed):
+        if is_kept(event) and not self._passed.are_known(event, failed=self._failed_checks):
             super().store_event(event)
             self._passed.remember(event)
         if has_come_true(event):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ingestion_assets.repositories.work import Embedded, Refused
 
 MOST_UNRESOLVED = 0.07
-BY_LIMITS = ("over_limit", "too_large", "too_deep", "parse_timeout")
+BY_LIMITS = ("over_limit", "too_large", "too_deep", "parse_timeout", "parse_failed")
 _SNAPSHOTS, _GRAPH, _EMBEDDINGS = (
     dg.AssetKey([NAME, name]) for name in ("snapshots", "code_graph", "embeddings")
 )
@@ -52,31 +52,33 @@ EMBEDDINGS = [
 
 
 def check_snapshots(sourced: Sourced | None, refused: Refused | None) -> list[dg.AssetCheckResult]:
-    """Of the snapshot that was begun, or why there is none."""
+    """Whether there is a snapshot, or why not; of its files nothing where none was begun, as its commit is known."""
     from ingestion_assets.repositories.sourcing import counted  # noqa: PLC0415
 
-    reasons = counted(sourced.files)["reasons"] if sourced is not None else {}
-    left_out = {reason: reasons[reason] for reason in BY_LIMITS if reason in reasons}
     why = {} if refused is None else {"code": refused.code, "error": refused.reason}
-    return [
-        dg.AssetCheckResult(check_name="cloned", passed=refused is None, metadata=why),
-        _warning("few_left_out_by_limits", passed=not left_out, **left_out),
-    ]
+    cloned = dg.AssetCheckResult(check_name="cloned", passed=refused is None, metadata=why)
+    if sourced is None or sourced.unchanged is not None:
+        return [cloned]
+    reasons = counted(sourced.files)["reasons"]
+    left_out = {reason: reasons[reason] for reason in BY_LIMITS if reason in reasons}
+    return [cloned, _warning("few_left_out_by_limits", passed=not left_out, **left_out)]
 
 
 def check_graph(graphed: Graphed | None) -> list[dg.AssetCheckResult]:
-    """Of the graph that was made."""
-    shares = graphed.graph.unresolved_relative() if graphed is not None else {}
+    """Of the graph that was made, if one was."""
+    if graphed is None:
+        return []
+    shares = graphed.graph.unresolved_relative()
     wrong = {language: round(share, 4) for language, share in shares.items() if share > MOST_UNRESOLVED}
     return [_warning("relative_imports_resolve", passed=not wrong, **wrong)]
 
 
 def check_embeddings(embedded: Embedded | None) -> list[dg.AssetCheckResult]:
-    """Of the snapshot as it was written; it is published if none of the blocking ones failed."""
-    faults = embedded.faults if embedded is not None else {}
-    helped = (
-        embedded is None or embedded.structure.held_out_auc is None or embedded.structure.trained is not None
-    )
+    """Of the snapshot as it was written, if one was; it is published if none of the blocking ones failed."""
+    if embedded is None:
+        return []
+    faults = embedded.faults
+    helped = embedded.structure.held_out_auc is None or embedded.structure.trained is not None
     return [
         *(
             dg.AssetCheckResult(

@@ -7,7 +7,9 @@ import kubernetes_validate
 import pytest
 import yaml
 from check_jsonschema.builtin_schemas import get_builtin_schema
+from typer.testing import CliRunner
 
+from ingestion_assets.cli import app
 from ingestion_assets_tests.deploy.processes import DEPLOY, manifests
 
 KUBERNETES = "1.37"
@@ -26,3 +28,20 @@ def test_compose_has_the_shape_of_the_compose_specification() -> None:
 )
 def test_manifests_have_the_shape_of_their_kind(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def test_the_workflow_of_checks_is_one_and_calls_the_command_as_it_is() -> None:
+    document = yaml.safe_load((DEPLOY / "ci" / "checks.yaml").read_text(encoding="utf-8"))
+    jsonschema.validate(
+        {
+            "on" if name is True else name: value for name, value in document.items()
+        },  # YAML 1.1 reads `on` as true
+        get_builtin_schema("vendor.github-workflows"),
+    )
+    commands = [step["run"] for step in document["jobs"]["checks"]["steps"] if "run" in step]
+    (command,) = [one for one in commands if one.startswith("ingestion checks")]
+    asked = CliRunner().invoke(app, [*command.split()[1:], "--help"])
+    assert asked.exit_code == 0, asked.output
+    with pytest.raises(SystemExit) as wrong:
+        app([*command.split()[1:], "--select", "nosuch"], prog_name="ingestion")
+    assert wrong.value.code == 2

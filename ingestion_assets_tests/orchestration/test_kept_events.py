@@ -131,12 +131,12 @@ def test_that_a_check_passes_is_known_once_it_is_stored(runs: Runs, engine: sa.E
     passed = PassedChecks(again_after_s=60)
     with sparing(run_id, spare=True):
         for _ in range(2):  # what could not be stored is tried again
-            assert not passed.are_known(entry, failed=lambda: False)
+            assert not passed.are_known(entry, failed=list)
         passed.remember(entry)
-        assert passed.are_known(entry, failed=lambda: False)
-    assert not passed.are_known(entry, failed=lambda: False), "a run by hand"
+        assert passed.are_known(entry, failed=list)
+    assert not passed.are_known(entry, failed=list), "a run by hand"
     with sparing(run_id, spare=True, checks=False):
-        assert not passed.are_known(entry, failed=lambda: False), "a run of hours"
+        assert not passed.are_known(entry, failed=list), "a run of hours"
 
 
 def test_a_run_that_failed_can_be_executed_again_from_there(runs: Runs, engine: sa.Engine) -> None:
