@@ -24,7 +24,7 @@ def _dg(*arguments: str, **variables: str) -> str:
 def test_definitions_are_checked_and_listed(tmp_path: Path) -> None:
     assert "All definitions loaded successfully" in _dg("check", "defs", INGESTION_HOME=str(tmp_path))
     listed = json.loads(_dg("list", "defs", "--json", INGESTION_HOME=str(tmp_path)))
-    assert "conversations/messages" in {one["key"] for one in listed["assets"]}
+    assert "conversations/messages" in {one["asset_key"] for one in listed["assets"]}
     assert "conversations" in {one["name"] for one in listed["jobs"]}
 
 
