@@ -101,6 +101,7 @@ def plan_stack(
 
 def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int]) -> tuple[Program, ...]:
     workspace = str(CONFIGURATION / "workspace.yaml")
+    as_json = ("--log-format", "json") if settings.log_json else ()
     cores = os.cpu_count() or 1
 
     def python(
@@ -133,7 +134,7 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
                 "ingestion_assets.definitions",
             ),
             *("--host", LOOPBACK, "--port", str(ports["code_server"]), "--location-name", "ingestion_assets"),
-            *("--log-level", "warning"),
+            *("--log-level", "warning", *as_json),
         ),
         python(
             *(
@@ -146,7 +147,9 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
             ),
             *("--workspace", workspace, "--dagster-log-level", "warning"),
         ),
-        python("daemon", "dagster._daemon", "run", "--workspace", workspace, "--log-level", "warning"),
+        python(
+            "daemon", "dagster._daemon", "run", "--workspace", workspace, "--log-level", "warning", *as_json
+        ),
         workers("default", threads=max(1, cores // settings.workers_default)),
     ]
     if settings.workers_gpu:
