@@ -96,6 +96,13 @@ class Settings(BaseSettings):
         description="Object store that payloads land on (`s3://…`, `gs://…`, `az://…`) instead of `<home>/landing`.",
     )
 
+    landing_look_s: float = Field(
+        60.0,
+        gt=0,
+        description="Seconds between two looks into the inboxes of an object store; segments that the ledger has missed are looked for "
+        "five times as seldom. Each look is a LIST, which costs money.",
+    )
+
     default_wait_s: float = Field(
         30.0,
         ge=0,
@@ -202,6 +209,15 @@ class Settings(BaseSettings):
     gpu_target: str | None = Field(
         None,
         description="What answers call the workers on the queue `gpu`; default: the name of their host.",
+    )
+    workspace: Path | None = Field(
+        None,
+        description="A `workspace.yaml` with code locations of your own, for the stack of `ingestion up`.",
+    )
+    runs_elsewhere: int = Field(
+        4,
+        ge=1,
+        description="Runs of other code locations on the same Dagster instance at once, which another launcher starts.",
     )
     worker_drain_s: float = Field(
         2.5,

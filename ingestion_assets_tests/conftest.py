@@ -30,7 +30,7 @@ WHOLE_STACKS = (
     "entities/test_stack.py",
     "long_flow/test_long_runs.py",
     "modules/test_stack.py",
-    "repositories/test_stack.py",
+    "repositories/test_stack",
     "stack/",  # last: it kills the programs of the session's stack
 )
 """What starts whole stacks. With several processes (`pytest -n 2`) all of it runs in one: a small machine carries few at once."""

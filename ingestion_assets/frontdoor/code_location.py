@@ -9,10 +9,10 @@ import asyncio
 import httpx
 import structlog
 
-from ingestion_assets.frontdoor.dagster_graphql import DagsterError, location_error, reload_code_location
+from ingestion_assets.frontdoor.dagster_graphql import DagsterError, is_location_loaded, reload_code_location
 from ingestion_assets.frontdoor.door import FrontDoor
 
-LOOK_S = 10.0
+LOOK_S, UNTIL_LOADED_S, RELOAD_AGAIN_S = 10.0, 1.0, 30.0
 PART = "code_location"
 """What `/health` and the metrics call it."""
 
@@ -24,25 +24,29 @@ async def keep_code_location(door: FrontDoor) -> None:
     settings = door.settings
     async with httpx.AsyncClient(base_url=settings.dagster_url, auth=settings.dagster_login) as dagster:
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK_S if is_loaded(door) else UNTIL_LOADED_S)
             try:
-                await _look(door, dagster)
+                if await is_location_loaded(dagster):
+                    door.dependencies.report(PART, None)
+            except DagsterError as error:
+                log.warning("code_location_lost", error=str(error))
+                await _reload(door, dagster)
             except (
-                DagsterError,
                 httpx.HTTPError,
                 ValueError,
             ) as error:  # the orchestrator is away, which its own probe says
                 log.debug("code_location_not_looked_at", error=str(error))
 
 
-async def _look(door: FrontDoor, dagster: httpx.AsyncClient) -> None:
-    gone = await location_error(dagster)
-    if gone is None:
-        door.dependencies.report(PART, None)
-        return
-    log.warning("code_location_lost", error=gone)
+def is_loaded(door: FrontDoor) -> bool:
+    """Whether the code location was there at the last look, as far as the orchestrator answered."""
+    return door.dependencies.known.get(PART, "not looked at yet") is None
+
+
+async def _reload(door: FrontDoor, dagster: httpx.AsyncClient) -> None:
     try:
         await reload_code_location(dagster)
     except DagsterError as error:
-        door.dependencies.report(PART, "Dagster cannot load it; its log says why")
         log.warning("code_location_not_reloaded", error=str(error))
+        door.dependencies.report(PART, "Dagster cannot load it; the log of its code server says why")
+        await asyncio.sleep(RELOAD_AGAIN_S)

@@ -6,7 +6,8 @@ from typing import Any
 
 import httpx
 
-LOCATION = "ingestion_assets"
+from ingestion_assets.landing.run_tags import LOCATION
+
 REPOSITORY = "__repository__"
 TIMEOUT_S = 10.0
 LOADING_S = 120.0
@@ -131,20 +132,18 @@ def check_loaded(said: Mapping[str, Any]) -> None:
         raise DagsterError(str(loaded.get("message") or said.get("message") or said))
 
 
-async def location_error(client: httpx.AsyncClient) -> str | None:
-    """Why the code location cannot be used; None where it can, or is being loaded.
+async def is_location_loaded(client: httpx.AsyncClient) -> bool:
+    """Whether the code location can be used; False while it is being loaded.
 
-    Raises `DagsterError`, `httpx.HTTPError`.
+    Raises `DagsterError` where it is gone or could not be loaded, `httpx.HTTPError`.
     """
-    question = Question(_LOCATION, "workspaceLocationEntryOrError", {"location": LOCATION})
-    said = await _ask_long(client, question)
+    said = await _ask_long(
+        client, Question(_LOCATION, "workspaceLocationEntryOrError", {"location": LOCATION})
+    )
     if said.get("loadStatus") == "LOADING":
-        return None
-    try:
-        check_loaded(said)
-    except DagsterError as error:
-        return str(error)
-    return None
+        return False
+    check_loaded(said)
+    return True
 
 
 async def defined_metadata(client: httpx.AsyncClient, *, group: str, label: str) -> set[str]:

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from ingestion_assets.frontdoor.code_location import is_loaded
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.metrics import CONTENT_TYPE
@@ -26,6 +27,10 @@ class Ready(BaseModel):
     """Whether requests should be sent here."""
 
     status: Literal["ready", "not ready"]
+    with_results: bool = Field(
+        description="Whether runs can be started now, so that an answer that waits brings results. While false, payloads are taken all the "
+        "same, and answered with their receipts."
+    )
     reasons: list[str] = Field(description="Why not, empty when ready.")
     warnings: list[str] = Field(
         description="What is wrong with this machine, but keeps no payload from being taken."
@@ -87,6 +92,9 @@ async def ready(request: Request) -> Response:
     reasons = await _not_ready(door)
     body = {
         "status": "not ready" if reasons else "ready",
+        "with_results": not reasons
+        and is_loaded(door)
+        and door.dependencies.known.get("orchestrator") is None,
         "reasons": reasons,
         "warnings": _clock_warnings(door),
     }

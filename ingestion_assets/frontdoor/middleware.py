@@ -87,7 +87,7 @@ class OuterLayer:
         except ClientDisconnect:
             answering.status = CLIENT_CLOSED
         except Exception:
-            log.exception("request_failed", request_id=request_id.decode(), path=scope["path"])
+            log.exception("request_failed", request_id=request_id.decode(), path=told_path(scope["path"]))
             if answering.complete:
                 return
             if answering.status:
@@ -141,7 +141,7 @@ class OuterLayer:
         except WebSocketDisconnect:
             pass  # the client left while it was spoken to
         except Exception:
-            log.exception("websocket_failed", request_id=request_id.decode(), path=scope["path"])
+            log.exception("websocket_failed", request_id=request_id.decode(), path=told_path(scope["path"]))
             if not status:
                 await unexpected().response()(scope, receive, sending)
             elif not closed:
@@ -215,9 +215,19 @@ def _log_access(scope: Scope, method: str, status: int, seconds: float, request_
     client = scope.get("client")
     access.info(
         '%s "%s %s" %d %.1fms principal=%s request_id=%s',
-        client[0] if client else "-", method, scope["path"], status, seconds * 1000,
+        client[0] if client else "-", method, told_path(scope["path"]), status, seconds * 1000,
         scope["state"].get("principal", "-"), request_id.decode(),
     )  # fmt: skip
+
+
+# What may be a password in an address that is part of a path; not the branch in `owner/name@branch`.
+_USERINFO = re.compile(r"(?<=:/).*@|(?<=/)[^/]*:[^/]*@|(?<=/)[^/]*@(?=[^/@]*[.:][^/@]*/)")
+
+
+def told_path(path: str) -> str:
+    """A path as logs tell it: in one line, without passwords."""
+    hidden = _USERINFO.sub("***@", path)
+    return hidden if hidden.isprintable() else hidden.encode("unicode_escape").decode("ascii")
 
 
 def _template(scope: Scope) -> str:

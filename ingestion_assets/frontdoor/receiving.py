@@ -36,6 +36,7 @@ from ingestion_assets.landing.drops import (
     NewDrop,
     UncertainLandingError,
 )
+from ingestion_assets.landing.intake import ANSWERS_WITHIN_S
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -155,7 +156,7 @@ async def _take(
     answer: Answer | None,
 ) -> Response:
     door = front_door(request)
-    accepted = await _land(door, request, arrival, make_drop, early=waiting.seconds == 0)
+    accepted = await _land(door, request, arrival, make_drop, waiting)
     door.metrics.count_accepted(accepted.header.flow)
     waits = _waits(waiting, accepted.header.records, at_once_above)
     if accepted.replayed:
@@ -173,15 +174,19 @@ async def _take(
 
 
 async def _land(
-    door: FrontDoor, request: Request, arrival: Arrival, make_drop: MakeDrop, *, early: bool
+    door: FrontDoor, request: Request, arrival: Arrival, make_drop: MakeDrop, waiting: Waiting
 ) -> Accepted:
-    """Read the body and land it; the body's memory is given back on return. `early`: nobody waits for the outcome."""
+    """Read the body and land it; the body's memory is given back on return."""
     with door.body_memory.reserve() as reservation:
         body = await door.bodies.read(request.receive, arrival.headers, reservation)
         make = partial(make_drop, arrival, body)
         with intake_refusals:
             keyed = arrival.idempotency_key is not None
-            return await door.intake.accept_made(make, size=len(body), keyed=keyed, early=early)
+            early = waiting.seconds == 0
+            within_s = waiting.seconds or ANSWERS_WITHIN_S
+            return await door.intake.accept_made(
+                make, size=len(body), keyed=keyed, early=early, within_s=within_s
+            )
 
 
 class _IntakeRefusals:

@@ -78,7 +78,9 @@ class Inboxes:
         return total
 
     def _settled(self, flow: str) -> list[InboxFile]:
-        """The files that have not changed since an earlier look."""
+        """The files that have not changed since an earlier look, or cannot change."""
+        if self._storage.remote:
+            return list(self._storage.inbox(flow))
         now, before = since_boot(), self._seen.get(flow, {})
         seen = self._seen[flow] = {}
         for file in self._storage.inbox(flow):

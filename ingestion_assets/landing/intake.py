@@ -7,6 +7,7 @@ its outcome or it has an idempotency key, the ledger was asked; a ledger that is
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -42,6 +43,7 @@ from ingestion_assets.landing.storage import LandingStorage, segment_path
 GROUP_BYTES = 16 * 2**20
 GATHERED_BYTES = 2**20
 PACKING = 2  # threads; half of packing holds the interpreter's lock, more of them would wait for each other
+ANSWERS_WITHIN_S = 10.0  # landing storage: what is not durable by then is answered for, and while it is stuck no more is taken
 SMALL = 64 * 1024  # bytes; larger bodies are made ready each by itself, in a thread
 
 log = structlog.get_logger(__name__)
@@ -83,6 +85,7 @@ class Intake:
         self._askers = ThreadPoolExecutor(2, thread_name_prefix="intake-known")
         self._writing = Thread(target=self._write_groups, name="intake-write", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._writing_since: float | None = None
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -116,9 +119,17 @@ class Intake:
         return await self.accept_made(lambda: drop, size=len(drop.body), keyed=keyed, early=early)
 
     async def accept_made(
-        self, make: Callable[[], NewDrop], *, size: int, keyed: bool, early: bool
+        self,
+        make: Callable[[], NewDrop],
+        *,
+        size: int,
+        keyed: bool,
+        early: bool,
+        within_s: float = ANSWERS_WITHIN_S,
     ) -> Accepted:
         """The same for a payload of `size` bytes that is still to be made, `keyed` if it has an idempotency key.
+
+        An object store that has not answered `within_s` seconds, nor after `ANSWERS_WITHIN_S`, is waited for no longer.
 
         `make` is called in a thread; what it raises is raised here. Small payloads are made and packed one after the other where
         they are written: so they take half the time that they take between the other steps of their requests.
@@ -130,7 +141,16 @@ class Intake:
             size = len(payload.body)
             if keyed and (known := await self._known(payload.header)) is not None:
                 return replayed(payload.header, known)
-        return await self._offer(payload, size, early=early and not keyed)
+        if (since := self._writing_since) is not None and time.monotonic() - since > ANSWERS_WITHIN_S:
+            raise LandingUnavailableError("landing storage does not answer")
+        offered = self._offer(payload, size, early=early and not keyed)
+        if not self._storage.remote:
+            return await offered
+        try:
+            async with asyncio.timeout(min(within_s, ANSWERS_WITHIN_S)):
+                return await offered
+        except TimeoutError as error:
+            raise UncertainLandingError("landing storage has not answered in time") from error
 
     def _offer(
         self, payload: Packed | Callable[[], NewDrop], size: int, *, early: bool
@@ -205,6 +225,7 @@ class Intake:
         path = segment_path(self.clock.new_id(), self.clock.now())
         data, entries = encode(packed, path)
         try:
+            self._writing_since = time.monotonic()
             self._storage.write(path, data)
         except LandingUnavailableError as error:
             taken_back = isinstance(error, UncertainLandingError) and self._taken_back(path)
@@ -212,6 +233,8 @@ class Intake:
             log.error("landing_unavailable", error=str(error), drops=len(packed))
             self._resolve([(one.answered, told) for one in offered])
             return
+        finally:
+            self._writing_since = None
         self.clock.wait_past_ids()
         behind = self._registering.is_behind()
         early: list[Waiting] = []

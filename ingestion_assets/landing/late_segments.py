@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, NamedTuple, cast
 
 import sqlalchemy as sa
@@ -21,14 +22,13 @@ from ingestion_assets.landing.channels import announce
 from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.landing.registration import Landed, hold_segment, is_registered, register
 from ingestion_assets.landing.segments import contents
-from ingestion_assets.landing.storage import LandingStorage, minute_folder, written_at
+from ingestion_assets.landing.storage import LandingStorage, written_at
 from ingestion_assets.landing.tables import drops, landing_watermark, unreadable_segments
 
 SLACK = timedelta(minutes=2)
 FIRST_LOOK_BACK = timedelta(days=2)
 SETTLED = timedelta(seconds=2)
 SWEEP_S = 0.25
-OBJECT_STORE_REST_S = 60.0
 PATHS_AT_ONCE = 1000
 UNREADABLE_AT_ONCE = 20
 _REFUSED = {"22", "54"}  # SQLSTATE classes: data exception, program limit exceeded
@@ -137,10 +137,13 @@ def register_late(
             .limit(UNREADABLE_AT_ONCE)
         ).all()
     look = _Look(engine, storage, now=now, settled=settled)
-    for minute in _minutes(min(watermark, now) - SLACK, now + timedelta(minutes=1)):
-        look.at_unknown(list(storage.list(minute_folder(minute))))
-    for minute in [] if around is None else _minutes(around - SLACK, around + SLACK):
-        look.at_unknown(list(storage.list(minute_folder(minute))))
+    spans = [(min(watermark, now) - SLACK, now + timedelta(minutes=1))]
+    if around is not None:
+        spans.append((around - SLACK, around + SLACK))
+    for first, last in spans:
+        paths = storage.minutes(first, last)
+        while some := list(islice(paths, PATHS_AT_ONCE)):
+            look.at_unknown(some)
     for path in again:
         look.at(path)
     if sweep is not None:
@@ -254,13 +257,6 @@ def register_payloads(connection: sa.Connection, landed: list[Landed], faults: l
         )
         return 0
     return len(landed)
-
-
-def _minutes(start: datetime, end: datetime) -> Iterator[datetime]:
-    minute = start.replace(second=0, microsecond=0)
-    while minute <= end:
-        yield minute
-        minute += timedelta(minutes=1)
 
 
 def list_unreadable(connection: sa.Connection) -> Sequence[sa.Row[Any]]:

@@ -2,19 +2,21 @@
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
 
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
-from ingestion_assets.landing.storage import InboxFile, still_written
+from ingestion_assets.landing.storage import InboxFile, minute_folder, still_written
 from ingestion_assets.stores.durable_files import sync_folder
 
 
 class LocalStorage:
     """A folder. What is written is on disk before it is renamed into place, the folder's entry after."""
+
+    remote = False
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -92,6 +94,12 @@ class LocalStorage:
                 if entry.is_file() and not still_written(entry.name):
                     yield f"{prefix}/{entry.name}"
 
+    def minutes(self, first: datetime, last: datetime) -> Iterator[str]:
+        at = first.replace(second=0, microsecond=0)
+        while at <= last:
+            yield from self.list(minute_folder(at))
+            at += timedelta(minutes=1)
+
     def segment_folders(self) -> Iterator[tuple[str, int | None]]:
         yield from self._folders_below(self.root / "segments")
 
@@ -104,6 +112,9 @@ class LocalStorage:
         for name in below:
             yield from self._folders_below(folder / name)
         yield folder.relative_to(self.root).as_posix(), mark
+
+    def used_inboxes(self, flows: Iterable[str]) -> Sequence[str]:
+        return list(flows)
 
     def inbox(self, flow: str) -> Iterator[InboxFile]:
         folder = self.root / flow / "inbox"

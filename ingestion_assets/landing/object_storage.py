@@ -1,18 +1,34 @@
 """Landing storage in an object store: S3 and its kin, by URL."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
-from ingestion_assets.landing.storage import InboxFile, still_written
+from ingestion_assets.landing.storage import InboxFile, minute_folder, still_written
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 
+MARK = "segments.mark"
+"""An object that is read to see whether the store answers: a hundredth of the price of a LIST."""
+RETRY_S = timedelta(seconds=20)  # a call that is not answered within 30 s fails by itself
+
+
+def open_object_storage(url: str) -> "ObjectStorage":
+    """The store of this URL, with its credentials and other options from the environment: `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`, …"""
+    from obstore.store import from_url  # noqa: PLC0415
+
+    store = from_url(url, retry_config={"max_retries": 2, "retry_timeout": RETRY_S})
+    return ObjectStorage(store, url)
+
+
 class ObjectStorage:
     """An object store: a PUT is durable once acknowledged."""
+
+    remote = True
 
     def __init__(self, store: "ObjectStore", url: str) -> None:
         self.store = store
@@ -58,9 +74,30 @@ class ObjectStorage:
         for page in self.store.list(f"{prefix}/"):
             yield from sorted(item["path"] for item in page)
 
+    def minutes(self, first: datetime, last: datetime) -> Iterator[str]:
+        """With one LIST for each day, and one more for each thousand paths."""
+        from obstore.store import LocalStore  # noqa: PLC0415
+
+        in_order = not isinstance(self.store, LocalStore)
+        end = f"{minute_folder(last)}/~"
+        day = first.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        while day <= last:
+            start = minute_folder(max(day, first))
+            for page in self.store.list(f"{start.rpartition('/')[0]}/", offset=start, chunk_size=1000):
+                paths = sorted(item["path"] for item in page)
+                yield from (path for path in paths if start < path <= end)
+                if in_order and paths and paths[-1] > end:
+                    break
+            day += timedelta(days=1)
+
     def segment_folders(self) -> Iterator[tuple[str, int | None]]:
         for day in reversed(self.folders("segments")):
             yield f"segments/{day}", None
+
+    def used_inboxes(self, flows: Iterable[str]) -> Sequence[str]:
+        """With one LIST: a store has no folders but those of its objects."""
+        there = {path.strip("/") for path in self.store.list_with_delimiter()["common_prefixes"]}
+        return [flow for flow in flows if flow in there]
 
     def inbox(self, flow: str) -> Iterator[InboxFile]:
         for page in self.store.list(f"{flow}/inbox/"):
@@ -84,9 +121,12 @@ class ObjectStorage:
             self.store.delete([item["path"] for item in page])
 
     def probe(self) -> None:
-        from obstore.exceptions import BaseError  # noqa: PLC0415
+        from obstore.exceptions import BaseError, NotFoundError  # noqa: PLC0415
 
         try:
-            next(iter(self.store.list("segments/", chunk_size=1)), None)
+            try:
+                self.store.head(MARK)
+            except (FileNotFoundError, NotFoundError):
+                self.store.put(MARK, b"")  # fails where the bucket is not there
         except (BaseError, OSError) as error:
             raise LandingUnavailableError(f"landing storage {self.url}: {error}") from error

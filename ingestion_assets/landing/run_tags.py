@@ -5,6 +5,8 @@ FLOW_TAG = f"{HIDDEN}flow"
 LANE_TAG = f"{HIDDEN}lane"
 DISPATCH_TAG = f"{HIDDEN}dispatch"
 PARTITION_TAG = "dagster/partition"
+LOCATION = "ingestion_assets"
+"""The code location of the flows: whose jobs are asked for, and whose runs the workers take."""
 SENSOR_TAG = "dagster/sensor_name"
 """By which the UI says who launched a run, and lists it on the sensor's page; the front door's runs carry it, too."""
 

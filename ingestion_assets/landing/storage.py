@@ -6,7 +6,7 @@ which the ledger does not know yet means listing a few minutes as a rule, howeve
 by a walk over all folders (`late_segments`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -25,7 +25,13 @@ class InboxFile:
 
 
 class LandingStorage(Protocol):
-    """What the spine needs of landing storage. Paths are relative, with `/`."""
+    """What the spine needs of landing storage. Paths are relative, with `/`.
+
+    `remote`: it is an object store, where a file that can be seen is whole, each look costs money, and answers may be long in coming.
+    """
+
+    @property
+    def remote(self) -> bool: ...
 
     def write(self, path: str, data: bytes) -> None:
         """Durable on return, whole or not at all.
@@ -52,11 +58,19 @@ class LandingStorage(Protocol):
         """Paths in a folder, none if it does not exist."""
         ...
 
+    def minutes(self, first: datetime, last: datetime) -> Iterator[str]:
+        """Paths in the folders of the minutes from the one of `first` to the one of `last`."""
+        ...
+
     def segment_folders(self) -> Iterator[tuple[str, int | None]]:
         """The folders that `list` gives all segments of, newest name first, each with a mark that changes when its entries do.
 
         The mark is None where there is no such thing.
         """
+        ...
+
+    def used_inboxes(self, flows: Iterable[str]) -> Sequence[str]:
+        """Those of these flows in whose inbox there may be files: cheaper than to look into each."""
         ...
 
     def inbox(self, flow: str) -> Iterator[InboxFile]:
@@ -110,8 +124,6 @@ def open_storage(settings: Settings) -> LandingStorage:
         from ingestion_assets.landing.local_storage import LocalStorage  # noqa: PLC0415
 
         return LocalStorage(settings.home / "landing")
-    from obstore.store import from_url  # noqa: PLC0415
+    from ingestion_assets.landing.object_storage import open_object_storage  # noqa: PLC0415
 
-    from ingestion_assets.landing.object_storage import ObjectStorage  # noqa: PLC0415
-
-    return ObjectStorage(from_url(settings.landing_url), settings.landing_url)
+    return open_object_storage(settings.landing_url)

@@ -101,11 +101,10 @@ class Working:
             )
 
     def give_back(self, failure: FailureOf) -> None:
-        """Return the drops to the ledger and free the lanes."""
-        with self.engine.begin() as connection:
+        """Return the drops to the ledger and free the lanes. What was kept open is left even where the ledger is away."""
+        with self._open, self.engine.begin() as connection:
             give_back(connection, self.claim.claim_id, failure, self.settings)
             leases.release(connection, self.claim.run_id)
-        self._open.close()
 
 
 @contextmanager

@@ -43,7 +43,8 @@ class LaneRunCoordinator(QueuedRunCoordinator):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
         # Above what the limits of the queues allow together: it holds for runs that were queued by a release without those.
-        at_most = {"max_concurrent_runs": 2 * sum(slots(load_settings()).values())}
+        settings = load_settings()
+        at_most = {"max_concurrent_runs": 2 * sum(slots(settings).values()) + settings.runs_elsewhere}
         return super().from_config_value(inst_data, {**at_most, **config_value})
 
     def get_run_queue_config(self) -> RunQueueConfig:
@@ -62,7 +63,9 @@ class LaneRunCoordinator(QueuedRunCoordinator):
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         run = context.dagster_run
         dispatched = DISPATCH_TAG in run.tags
-        if lacking := tags_at_submission(run.tags, dispatched=dispatched):
+        launcher = self._instance.run_launcher
+        warm = not isinstance(launcher, WarmRunLauncher) or launcher.is_warm(run)
+        if lacking := tags_at_submission(run.tags, dispatched=dispatched, warm=warm):
             self._instance.add_run_tags(run.run_id, lacking)
             run = run.with_tags({**run.tags, **lacking})
         if run.status == DagsterRunStatus.NOT_STARTED and dispatched and self._has_room(run=run):

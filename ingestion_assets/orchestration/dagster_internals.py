@@ -14,7 +14,13 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.events import EngineEventData, JobFailureData, RunFailureReason
 from dagster._core.execution.api import execute_run_iterator
-from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, ResumeRunContext, WorkerStatus
+from dagster._core.launcher import (
+    CheckRunHealthResult,
+    LaunchRunContext,
+    ResumeRunContext,
+    RunLauncher,
+    WorkerStatus,
+)
 from dagster._core.origin import JobPythonOrigin
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
@@ -59,6 +65,7 @@ __all__ = [
     "QueuedRunCoordinator",
     "ResumeRunContext",
     "RunFailureReason",
+    "RunLauncher",
     "RunQueueConfig",
     "SqlEventLogStorage",
     "SqlEventLogStorageTable",

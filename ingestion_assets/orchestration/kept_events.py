@@ -25,13 +25,15 @@ _NEVER = frozenset(
     }
 )
 _at_work: str | None = None
+_checks_come_often = True
 
 
 @contextmanager
-def sparing(run_id: str, *, spare: bool) -> Iterator[None]:
-    """Within the block this process keeps only what is needed of the run, if it is one to `spare`."""
-    global _at_work  # noqa: PLW0603
-    _at_work = run_id if spare else None
+def sparing(run_id: str, *, spare: bool, checks: bool = True) -> Iterator[None]:
+    """Within the block this process keeps only what is needed of the run, if it is one to `spare`; all that its `checks` say, if not
+    these: runs of hours come seldom, and the newest of each partition is what the UI shows them of."""
+    global _at_work, _checks_come_often  # noqa: PLW0603
+    _at_work, _checks_come_often = (run_id if spare else None), checks
     try:
         yield
     finally:
@@ -79,7 +81,7 @@ class PassedChecks:
         """Whether `entry` says no more than that a check passes again. `failed()`, asked once a run, gives what any process has
         stored as failed since it was asked last: that it passes is news."""
         check = _evaluation(entry)
-        if check is None or not check.passed or entry.run_id != _at_work:
+        if check is None or not check.passed or entry.run_id != _at_work or not _checks_come_often:
             return False
         if self._run_id != _at_work:
             self._run_id = _at_work

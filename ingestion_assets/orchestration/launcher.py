@@ -1,15 +1,30 @@
-"""Dagster's run launcher: sends runs to the warm workers, cancels them and tells whether they are alive."""
+"""Dagster's run launcher: sends runs to the warm workers, cancels them and tells whether they are alive.
+
+The launcher is the instance's, so the runs of all its code locations come here. Those of locations that are not named as warm go on
+to the launcher that the instance would have without ours.
+"""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import sqlalchemy as sa
-from dagster import DagsterEvent, DagsterRun, DagsterRunStatus, Field, StringSource
+import yaml
+from dagster import (
+    Array,
+    DagsterEvent,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    Field,
+    Permissive,
+    StringSource,
+)
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_RUN_PRIORITY_TAG
 from kombu.exceptions import OperationalError
 
+from ingestion_assets.landing.run_tags import LOCATION
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.broker_watch import BrokerWatch
 from ingestion_assets.orchestration.celery_app import make_app, send_run
@@ -19,6 +34,7 @@ from ingestion_assets.orchestration.dagster_internals import (
     LaunchRunContext,
     QueuedRunCoordinator,
     ResumeRunContext,
+    RunLauncher,
     WorkerStatus,
 )
 from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG, TASK_TAG
@@ -27,12 +43,17 @@ from ingestion_assets.stores import postgres
 
 logger = logging.getLogger(__name__)
 
+DEFAULT_LAUNCHER: Mapping[str, Any] = {"module": "dagster", "class": "DefaultRunLauncher"}
+
 
 class WarmRunLauncher(CeleryRunLauncher):
     """`CeleryRunLauncher` whose cancel and health work by heartbeats instead of by Celery's results.
 
     The Celery task of a run has the run's id and is never revoked: a worker that gets the task of a run that
     is cancelled, finished or executed elsewhere leaves it alone.
+
+    `locations` names the code locations whose runs the workers take: they must be able to import these. `others` is the launcher of all
+    other runs: `module`, `class` and `config`, as in a `dagster.yaml`.
     """
 
     def __init__(
@@ -40,6 +61,8 @@ class WarmRunLauncher(CeleryRunLauncher):
         inst_data: ConfigurableClassData | None = None,
         redis_url: str | None = None,
         postgres_url: str | None = None,
+        locations: Sequence[str] = (LOCATION,),
+        others: Mapping[str, Any] = DEFAULT_LAUNCHER,
     ) -> None:
         given = {"redis_url": redis_url, "postgres_url": postgres_url}
         self._settings = load_settings().model_copy(update={key: url for key, url in given.items() if url})
@@ -47,6 +70,29 @@ class WarmRunLauncher(CeleryRunLauncher):
         if self._settings.redis_url is not None:
             self.celery = make_app(self._settings)
         self.broker = BrokerWatch(self.celery)
+        self._locations = frozenset(locations)
+        data = ConfigurableClassData(
+            others["module"], others["class"], yaml.safe_dump(others.get("config", {}))
+        )
+        self.others = data.rehydrate(as_type=RunLauncher)
+
+    def register_instance(self, instance: DagsterInstance) -> None:
+        super().register_instance(instance)
+        self.others.register_instance(instance)
+
+    def dispose(self) -> None:
+        self.others.dispose()
+        super().dispose()
+
+    def join(self, timeout: int = 30) -> None:
+        self.others.join(timeout)
+
+    def is_warm(self, run: DagsterRun) -> bool:
+        """Whether the run is for the warm workers. One that says no location was started by its own process."""
+        origin = run.remote_job_origin
+        if origin is None:
+            return True
+        return origin.repository_origin.code_location_origin.location_name in self._locations
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Send the run to the broker. What it does not take goes back to Dagster's queue.
@@ -54,6 +100,9 @@ class WarmRunLauncher(CeleryRunLauncher):
         Raises `OperationalError` where there is no queue either; Dagster then fails the run.
         """
         run = context.dagster_run
+        if not self.is_warm(run):
+            self.others.launch_run(context)
+            return
         self._settings.require("redis_url")
         if run.tags.get(TASK_TAG) != run.run_id:
             self._instance.add_run_tags(run.run_id, {TASK_TAG: run.run_id})
@@ -89,6 +138,8 @@ class WarmRunLauncher(CeleryRunLauncher):
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
+        if not self.is_warm(run):
+            return self.others.terminate(run_id)
         if self._is_foreign(run) and self._heartbeat(run) is None:
             return False
         if run.status != DagsterRunStatus.CANCELING:
@@ -111,7 +162,14 @@ class WarmRunLauncher(CeleryRunLauncher):
         raise NotImplementedError("Runs are not resumed; re-execute them from failure instead.")
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """RUNNING while the heartbeat is fresh, FAILED once it is stale or ended, never UNKNOWN."""
+        """RUNNING while the heartbeat is fresh, FAILED once it is stale or ended, never UNKNOWN.
+
+        Of another launcher's run what that says; RUNNING where it cannot say, as Dagster takes it then.
+        """
+        if not self.is_warm(run):
+            if self.others.supports_check_run_worker_health:
+                return self.others.check_run_worker_health(run)
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
         found = self._heartbeat(run)
         if found is None:
             if self._is_foreign(run):
@@ -130,8 +188,10 @@ class WarmRunLauncher(CeleryRunLauncher):
     def get_run_worker_debug_info(
         self,
         run: DagsterRun,
-        include_container_logs: bool | None = True,  # noqa: ARG002
+        include_container_logs: bool | None = True,
     ) -> str | None:
+        if not self.is_warm(run):
+            return self.others.get_run_worker_debug_info(run, include_container_logs)
         found = self._heartbeat(run)
         return None if found is None else str(found[0])
 
@@ -153,6 +213,14 @@ class WarmRunLauncher(CeleryRunLauncher):
         return {
             "redis_url": Field(StringSource, is_required=False, description=f"The broker. {default}"),
             "postgres_url": Field(StringSource, is_required=False, description=f"The heartbeats. {default}"),
+            "locations": Field(
+                Array(str), is_required=False, description="The code locations whose runs the workers take."
+            ),
+            "others": Field(
+                {"module": str, "class": str, "config": Field(Permissive(), is_required=False)},
+                is_required=False,
+                description="The launcher of all other runs. Default: Dagster's own.",
+            ),
         }
 
     @classmethod

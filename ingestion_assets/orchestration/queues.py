@@ -21,6 +21,8 @@ UNHURRIED_TAG = f"{HIDDEN}unhurried"
 
 TASK_TAG = f"{HIDDEN}task"
 """Set once the broker has a run, which is then named by its own id there."""
+ELSEWHERE_TAG = ".dagster/ingestion_elsewhere"
+"""Marks runs of other code locations, which another launcher starts; a tag that the UI does not show."""
 
 _POD_OF = {GPU_QUEUE: {"container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}}}
 """What the pod of a run needs where dagster-k8s launches runs, by queue."""
@@ -46,17 +48,20 @@ def job_tags(flow: Flow) -> dict[str, str]:
     return tags
 
 
-def tags_at_submission(tags: Mapping[str, str], *, dispatched: bool) -> dict[str, str]:
-    """What a run with these tags lacks for the limits to hold for it."""
+def tags_at_submission(tags: Mapping[str, str], *, dispatched: bool, warm: bool = True) -> dict[str, str]:
+    """What a run with these tags lacks for the limits to hold for it; `warm`: the workers take it."""
     queue = tags.get(QUEUE_TAG, DEFAULT_QUEUE)
     wanted = {QUEUE_TAG: queue} if dispatched else {QUEUE_TAG: queue, UNHURRIED_TAG: queue}
+    if not warm:
+        wanted = {ELSEWHERE_TAG: "true"}
     return {name: value for name, value in wanted.items() if tags.get(name) != value}
 
 
 def limits(settings: Settings, flows: Iterable[Flow]) -> list[dict[str, Any]]:
     """Dagster's `tag_concurrency_limits`: as many runs of a queue as it has slots, so that none waits in the broker, where its
-    time to start would run out; unhurried ones in all of them but one; of a flow as many as it allows."""
-    found: list[dict[str, Any]] = []
+    time to start would run out; unhurried ones in all of them but one; of a flow as many as it allows; of other code locations so
+    many that the machine has room for ours."""
+    found: list[dict[str, Any]] = [{"key": ELSEWHERE_TAG, "value": "true", "limit": settings.runs_elsewhere}]
     for queue, number in slots(settings).items():
         found.append({"key": QUEUE_TAG, "value": queue, "limit": number})
         found.append({"key": UNHURRIED_TAG, "value": queue, "limit": max(1, number - 1)})

@@ -3,6 +3,7 @@
 The front door wakes runs at once; these make sure, after any crash. Neither keeps a cursor: the ledger is the queue of record.
 """
 
+import time
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 INTERVAL_S = 5
 RUNS_A_TICK = 50
+# Of what looks at landing storage: times as seldom as at the inboxes. In a folder, where looking is free, both are done at each tick.
+SEGMENTS_APART = 5
+SWEEPS_APART = 360
 
 
 def flow_sensor(flow: Flow) -> dg.SensorDefinition:
@@ -90,6 +94,14 @@ def _partitions_to_add(
     return [dg.AddDynamicPartitionsRequest(flow.partitions.name, sorted(keys))]
 
 
+def _is_due(due: dict[str, float], what: str, every_s: float) -> bool:
+    now = time.monotonic()
+    if now < due[what]:
+        return False
+    due[what] = now + every_s
+    return True
+
+
 def reconciliation_sensor(flows: list[Flow], *, found: Collection[str]) -> dg.SensorDefinition:
     """Registers late payloads, takes the inboxes, gives back what dead runs held.
 
@@ -120,25 +132,30 @@ def reconciliation_sensor(flows: list[Flow], *, found: Collection[str]) -> dg.Se
         engine = postgres.engine()
         settings = load_settings()
         if not kept:
-            storage = kept["storage"] = open_storage(settings)
-            rest_s = late_segments.OBJECT_STORE_REST_S if settings.landing_url else 0.0
-            kept["sweep"] = late_segments.Sweep(storage, rest_s=rest_s)
-            kept["inboxes"] = inbox.Inboxes(engine, storage)
-        storage = kept["storage"]
+            kept["storage"] = open_storage(settings)
+            look_s = kept["look_s"] = settings.landing_look_s if kept["storage"].remote else 0.0
+            kept["sweep"] = late_segments.Sweep(kept["storage"], rest_s=SWEEPS_APART * look_s)
+            kept["inboxes"] = inbox.Inboxes(engine, kept["storage"])
+            kept["due"] = {"segments": 0.0, "inboxes": 0.0}
+        storage, look_s = kept["storage"], kept["look_s"]
         given_back = give_back_dead_claims(context.instance, engine)
         lost = lose_dead_dispatches(context.instance, engine)
+        looked = late_segments.Reconciled(0, ())
         try:
-            looked = late_segments.register_late(
-                engine, storage, settled=late_segments.SETTLED, sweep=kept["sweep"]
-            )
+            if _is_due(kept["due"], "segments", SEGMENTS_APART * look_s):
+                looked = late_segments.register_late(
+                    engine, storage, settled=late_segments.SETTLED, sweep=kept["sweep"]
+                )
         except LandingUnavailableError as error:
             context.log.error(f"Not all that landed could be registered: {error}.")
-            looked = late_segments.Reconciled(0, ())
         with engine.begin() as connection:
             strange = unknown_flows.fail(connection, known=found)
         files = inbox.Taken()
-        for flow in flows:
-            files += kept["inboxes"].take(flow, max_bytes=settings.max_decoded_bytes)
+        if _is_due(kept["due"], "inboxes", look_s):
+            used = storage.used_inboxes([flow.name for flow in flows])
+            for flow in flows:
+                if flow.name in used:
+                    files += kept["inboxes"].take(flow, max_bytes=settings.max_decoded_bytes)
         for path in looked.unreadable:
             context.log.error(
                 f"The segment {path} cannot be read as a whole; `ingestion segments list` says why. What can be is registered."

@@ -57,14 +57,14 @@ def parse(
     found = _host(host.lower(), hosts, private_hosts)
     if found is None:
         raise InvalidRepository(
-            "Repositories are taken from configured hosts only: " + ", ".join([*hosts, *private_hosts]) + "."
+            f"Repositories are taken from configured hosts only: {', '.join([*hosts, *private_hosts])}. INGESTION_REPOSITORIES_HOSTS sets them."
         )
     name, scheme_of, private = found
     return Repository(name, _path(name, path), scheme_of, private)
 
 
 def check_ref(text: str) -> str:
-    """The name of a branch or tag, as git allows it. Raises `InvalidRepository`."""
+    """The name of a branch or tag, or the id of a commit, as git allows it. Raises `InvalidRepository`."""
     if not text or len(text.encode(errors="replace")) > 250 or _NO_REF.search(text):
         raise InvalidRepository(
             "A ref is the name of a branch or tag as git allows it, 250 bytes at most, and does not begin with a dash."

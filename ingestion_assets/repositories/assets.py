@@ -58,7 +58,7 @@ def snapshots(work: "RepositoryWork") -> dg.MaterializeResult:
             "unchanged": sourced.unchanged is not None,
         }
         facts["dagster/partition_row_count"] = facts["files"]
-    return _result(work, facts, ("cloning", "listing"), checks.check_snapshots(sourced))
+    return _result(work, facts, ("cloning", "listing"), checks.check_snapshots(sourced, work.refused))
 
 
 @stages.asset(

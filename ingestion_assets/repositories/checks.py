@@ -11,10 +11,10 @@ from ingestion_assets.repositories.flow import NAME
 if TYPE_CHECKING:
     from ingestion_assets.repositories.graphing import Graphed
     from ingestion_assets.repositories.sourcing import Sourced
-    from ingestion_assets.repositories.work import Embedded
+    from ingestion_assets.repositories.work import Embedded, Refused
 
 MOST_UNRESOLVED = 0.07
-BY_LIMITS = ("over_limit", "too_large", "too_deep", "parse_timeout")
+BY_LIMITS = ("over_limit", "too_large", "too_deep", "parse_timeout", "parse_failed")
 _SNAPSHOTS, _GRAPH, _EMBEDDINGS = (
     dg.AssetKey([NAME, name]) for name in ("snapshots", "code_graph", "embeddings")
 )
@@ -25,11 +25,12 @@ _BLOCKING = {
     "only_files_of_the_snapshot": "Symbols and links are of embedded files of the snapshot.",
 }
 SNAPSHOTS = [
+    dg.AssetCheckSpec("cloned", asset=_SNAPSHOTS, description="The repository could be cloned and read."),
     dg.AssetCheckSpec(
         "few_left_out_by_limits",
         asset=_SNAPSHOTS,
         description="No file is left out because of its size, depth, or the number of files.",
-    )
+    ),
 ]
 GRAPH = [
     dg.AssetCheckSpec(
@@ -50,15 +51,17 @@ EMBEDDINGS = [
 ]
 
 
-def check_snapshots(sourced: Sourced | None) -> list[dg.AssetCheckResult]:
-    """Of the snapshot that was begun; nothing to say where none was, as its commit is known."""
+def check_snapshots(sourced: Sourced | None, refused: Refused | None) -> list[dg.AssetCheckResult]:
+    """Whether there is a snapshot, or why not; of its files nothing where none was begun, as its commit is known."""
     from ingestion_assets.repositories.sourcing import counted  # noqa: PLC0415
 
+    why = {} if refused is None else {"code": refused.code, "error": refused.reason}
+    cloned = dg.AssetCheckResult(check_name="cloned", passed=refused is None, metadata=why)
     if sourced is None or sourced.unchanged is not None:
-        return []
+        return [cloned]
     reasons = counted(sourced.files)["reasons"]
     left_out = {reason: reasons[reason] for reason in BY_LIMITS if reason in reasons}
-    return [_warning("few_left_out_by_limits", passed=not left_out, **left_out)]
+    return [cloned, _warning("few_left_out_by_limits", passed=not left_out, **left_out)]
 
 
 def check_graph(graphed: Graphed | None) -> list[dg.AssetCheckResult]:

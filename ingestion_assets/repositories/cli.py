@@ -9,7 +9,8 @@ import httpx
 import typer
 
 from ingestion_assets.command_output import AsJson, print_json, print_table
-from ingestion_assets.settings import Settings, load_settings
+from ingestion_assets.sending.options import Url, front_door, key_of
+from ingestion_assets.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True)
 credentials = typer.Typer(no_args_is_help=True, help="Keep what hosts of private repositories ask for.")
@@ -21,15 +22,15 @@ Repo = Annotated[
     str, typer.Argument(metavar="REPOSITORY", help="`host/owner/name`, or `host/owner/name@ref`.")
 ]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="Most items shown.")]
-Url = Annotated[
-    str | None, typer.Option(help="Address of the front door; default: that of this machine's stack.")
-]
 
 
 @app.command()
 def submit(
     repository: Annotated[str, typer.Argument(help="Its address, with or without scheme and `.git`.")],
-    ref: Annotated[str | None, typer.Option(help="A branch or tag; default: the default branch.")] = None,
+    ref: Annotated[
+        str | None,
+        typer.Option(help="A branch, a tag, or a commit by its full id; default: the default branch."),
+    ] = None,
     url: Url = None,
 ) -> None:
     """Have a repository indexed."""
@@ -238,10 +239,10 @@ def _ask(
 ) -> Any:
     """The front door's answer; what it refuses is said, and ends the command."""
     settings = load_settings()
-    base = (url or settings.public_url or f"http://{settings.host}:{settings.port}").rstrip("/")
+    base = (url or settings.public_url or front_door(settings)).rstrip("/")
     try:
         with httpx.Client(
-            base_url=f"{base}/api/v1", headers={"X-API-Key": _key(settings)}, timeout=60
+            base_url=f"{base}/api/v1", headers={"X-API-Key": key_of(settings) or ""}, timeout=60
         ) as client:
             answer = client.request(method, path, params=parameters, json=body)
     except httpx.HTTPError as error:
@@ -255,14 +256,6 @@ def _ask(
         )
         raise typer.Exit(1)
     return answer.json() if answer.content else None
-
-
-def _key(settings: Settings) -> str:
-    for given in (settings.api_key, settings.admin_token):
-        if given is not None:
-            return given.get_secret_value()
-    made = settings.home / "admin_token"
-    return made.read_text(encoding="ascii").strip() if made.exists() else ""
 
 
 def _why(why: Mapping[str, list[str]]) -> str:

@@ -5,6 +5,7 @@ clone then forgets where it came from, or git would fetch them after all when th
 """
 
 import base64
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from ingestion_assets.repositories.resolving import ForbiddenAddress, Lookup, re
 
 __all__ = ["CloneError", "Snapshot", "clone", "tip"]
 
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _SERVING = "[safe]\n\tdirectory = *\n[uploadpack]\n\tallowFilter = true\n"
 
 
@@ -34,17 +36,34 @@ def clone(
     repository: Repository, ref: str | None, scratch: Path, limits: Limits, *, credential: str | None = None,
     stopped: Callable[[], bool] = never, lookup: Lookup = system_lookup,
 ) -> Snapshot:  # fmt: skip
-    """Clone HEAD, or a branch or tag, into a new folder below `scratch`; nothing is left there on failure. Raises `CloneError`."""
+    """Clone HEAD, a branch, a tag or a commit into a new folder below `scratch`; nothing is left there on failure. Raises `CloneError`."""
     work = Path(tempfile.mkdtemp(dir=scratch, prefix="clone-"))
     try:
         config, environment = _connection(repository, work, credential, lookup)
         folder = work / "repository.git"
-        named = [] if ref is None else ["--branch", check_ref(ref)]
-        output(
-            ["clone", "--quiet", "--bare", "--depth", "1", "--single-branch", "--no-tags", "--template=",
-             f"--filter=blob:limit={limits.max_file_bytes + 1}", *named, "--", repository.url, folder],
-            limits, folder=work, config=config, environment=environment, stopped=stopped,
-        )  # fmt: skip
+
+        def git(*arguments: str | Path, at: Path = work) -> None:
+            output(arguments, limits, folder=at, config=config, environment=environment, stopped=stopped)
+
+        few = ("--quiet", "--depth", "1", "--no-tags", f"--filter=blob:limit={limits.max_file_bytes + 1}")
+        if ref is not None and _COMMIT.fullmatch(ref):
+            form = "sha1" if len(ref) == 40 else "sha256"
+            git("init", "--quiet", "--bare", "--template=", f"--object-format={form}", folder)
+            git("fetch", *few, "--", repository.url, ref, at=folder)
+            git("update-ref", "--no-deref", "HEAD", f"{ref}^{{commit}}", at=folder)
+        else:
+            named = [] if ref is None else ["--branch", check_ref(ref)]
+            git(
+                "clone",
+                *few,
+                "--bare",
+                "--single-branch",
+                "--template=",
+                *named,
+                "--",
+                repository.url,
+                folder,
+            )
         _forget_origin(folder, limits)
         return _snapshot(folder, limits)
     except BaseException:
@@ -53,16 +72,18 @@ def clone(
 
 
 def tip(
-    repository: Repository, ref: str | None, limits: Limits, *, credential: str | None = None,
+    repository: Repository, ref: str | None, scratch: Path, limits: Limits, *, credential: str | None = None,
     stopped: Callable[[], bool] = never, lookup: Lookup = system_lookup,
 ) -> str | None:  # fmt: skip
-    """The commit that HEAD, or a branch or tag, names now; None where there is none. Raises `CloneError`."""
+    """The commit that HEAD, a branch, a tag or a commit names now; None where there is none. Raises `CloneError`."""
+    if ref is not None and _COMMIT.fullmatch(ref):
+        return ref
     wanted = (
         ["HEAD"]
         if ref is None
         else [f"refs/heads/{check_ref(ref)}", f"refs/tags/{ref}^{{}}", f"refs/tags/{ref}"]
     )
-    with tempfile.TemporaryDirectory(prefix="repository-tip-") as work:
+    with tempfile.TemporaryDirectory(dir=scratch, prefix="tip-") as work:
         config, environment = _connection(repository, Path(work), credential, lookup)
         listed = output(
             ["ls-remote", "--quiet", "--", repository.url, *wanted],

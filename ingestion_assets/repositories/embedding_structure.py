@@ -8,6 +8,7 @@ import numpy as np
 
 from ingestion_assets.embedding import structural, training
 from ingestion_assets.embedding.structural import Edges
+from ingestion_assets.repositories.graph import CodeGraph
 from ingestion_assets.repositories.graphing import Graphed
 
 MODEL = f"{structural.MODEL}+{training.MODEL}"
@@ -33,18 +34,19 @@ def structure_of(graphed: Graphed, *, tree: str | None) -> Structure:
     paths = sorted(graphed.parsed)
     if not paths:
         return Structure([], np.zeros((0, structural.WIDTH), np.float32))
-    identifiers, links = [graphed.parsed[path].identifiers for path in paths], _links(graphed, paths)
-    stable = structural.stable(identifiers, paths, links)
-    found = training.trained(identifiers, paths, links, int((tree or "0")[:15], 16))
+    identifiers, edges = [graphed.parsed[path].identifiers for path in paths], links(graphed.graph, paths)
+    stable = structural.stable(identifiers, paths, edges)
+    found = training.trained(identifiers, paths, edges, int((tree or "0")[:15], 16))
     return Structure(
         paths, stable, found.vectors if found.helped else None, found.held_out_auc, found.stable_auc
     )
 
 
-def _links(graphed: Graphed, paths: Sequence[bytes]) -> Edges:
+def links(graph: CodeGraph, paths: Sequence[bytes]) -> Edges:
+    """The imports and references between the files of `paths`, by their numbers there."""
     places = {path: number for number, path in enumerate(paths)}
     weights: dict[tuple[int, int], float] = defaultdict(float)
-    for edge in graphed.graph.edges:
+    for edge in graph.edges:
         if edge.kind in LINKS and edge.source in places and edge.target in places:
             weights[places[edge.source], places[edge.target]] += edge.weight
     ordered = sorted(weights)

@@ -46,6 +46,7 @@ def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEm
     total = sum(map(len, missing.values()))
     done = withheld = 0
     if total:
+        indexing.watch.come_to(0, total, "chunks")
         model = text_model(indexing.settings.text_model)
         for batch in _batches(sourced, wanted, missing):
             indexing.go_on()

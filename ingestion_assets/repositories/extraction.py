@@ -5,7 +5,6 @@ Nothing walks the whole tree: walks are quadratic in nested sources, and so are 
 """
 
 import importlib
-import os
 import signal
 import sys
 from collections import Counter
@@ -22,6 +21,7 @@ from ingestion_assets.repositories.languages import LANGUAGES
 
 MOST_DEPTH = 500
 MOST_SYMBOLS, MOST_NAME_BYTES = 20_000, 200
+_SHARE_BYTES = 250_000
 _NO_SYMBOLS = {"identifier", "call", "import", "package"}
 
 
@@ -94,19 +94,20 @@ def _counted(nodes: Sequence[Node]) -> dict[str, int]:
 
 
 def serve(cpu_s: float) -> None:
-    """Answer each source on the standard input; frames are a length of 4 bytes and what it counts."""
+    """Answer each source on the standard input; frames are a length of 4 bytes and what it counts. For `cpu_s` see `parse_all`."""
     decoder = msgspec.msgpack.Decoder(Source)
     received, answers = sys.stdin.buffer, sys.stdout.buffer
     while size := received.read(4):
         source = decoder.decode(received.read(int.from_bytes(size, "big")))
         error = None
-        signal.setitimer(signal.ITIMER_PROF, cpu_s)  # its signal ends this process
+        most_s = cpu_s * (1 + len(source.content) / _SHARE_BYTES)
+        signal.setitimer(signal.ITIMER_PROF, most_s)  # its signal ends this process
         try:
             answer = extract(source).to_bytes()
         except RecursionError:
             error = "too_deep"
         except MemoryError:
-            error = "out_of_memory"
+            raise  # ends this process, as in C code
         except Exception:  # a source of any kind may come; the code is told, its content never
             error = "parse_failed"
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -114,8 +115,6 @@ def serve(cpu_s: float) -> None:
             answer = Parsed(source.path, source.blob, source.language, error).to_bytes()
         answers.write(len(answer).to_bytes(4, "big") + answer)
         answers.flush()
-        if error == "out_of_memory":
-            os._exit(0)
 
 
 if __name__ == "__main__":

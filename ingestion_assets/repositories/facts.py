@@ -56,8 +56,8 @@ class Chunk(msgspec.Struct, frozen=True, array_like=True):
 class Parsed(msgspec.Struct, frozen=True, array_like=True):
     """The facts of a file, or the stable code of why there are none.
 
-    `error` is None, `parse_timeout`, `too_deep`, `out_of_memory` or `parse_failed`. `package` is the Go package, the PHP or C# namespace,
-    the Java or Kotlin package. `identifiers` and `calls` count whole identifiers.
+    `error` is None, `parse_timeout`, `too_deep` or `parse_failed` (the parser crashed, or needed more memory than it may have). `package`
+    is the Go package, the PHP or C# namespace, the Java or Kotlin package. `identifiers` and `calls` count whole identifiers.
     """
 
     path: bytes

@@ -15,7 +15,7 @@ DAY_S = 24 * 3600
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """What lands: the canonical name of a repository, and the branch or tag that is meant where it is not the default."""
+    """What lands: the canonical name of a repository, and the branch, tag or commit that is meant where it is not the default branch."""
 
     repository: str
     ref: str | None = None
@@ -56,6 +56,7 @@ REPOSITORIES = Flow(
     http="ingestion_assets.repositories.api:HTTP",
     work=("ingestion_assets.repositories.work",),
     warm=(
+        "ingestion_assets.repositories.scratch:begin",
         "ingestion_assets.repositories.live_workers:begin",
         "ingestion_assets.repositories.questions:begin_answering",
     ),

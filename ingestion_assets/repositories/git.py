@@ -175,12 +175,13 @@ def _environment(folder: Path, config: Mapping[str, str], more: Mapping[str, str
 
 
 _KNOWN = (
+    (r"Remote branch .* not found in upstream|not our ref|unadvertised object|not a valid SHA1", "ref_not_found", "The repository has no such branch, tag or commit, or its server does not give it."),
     (r"The requested URL returned error: 30\d|redirect", "redirected", "The server answers with a redirect, which is not followed; submit the address that it leads to."),
-    (r"returned error: 40[13]|Authentication failed|could not read Username|could not read Password", "not_permitted", "The server asks for a credential, or refuses the one it was given; `ingestion repos credential` keeps one for a host."),
+    (r"returned error: 40[13]|Authentication failed|could not read Username|could not read Password", "not_permitted", "The server asks for a credential, or refuses the one it was given; `ingestion repos credentials set` keeps one for a host."),
     (r"not found|returned error: 404|returned error: 410|does not appear to be a git repository", "not_found", "There is no such repository, or it is private."),
     (r"too slow|timed out|Timeout was reached", "too_slow", "The server sent less than 1,000 bytes/s for 15 s."),
     (r"Could not resolve|Failed to connect|Couldn't connect|Connection refused|Connection reset|unreachable", "not_reached", "The server cannot be reached."),
-    (r"invalid index-pack output|early EOF|unexpected disconnect|remote end hung up|pack-objects died|bad pack|upload-pack: not our ref", "incomplete", "The server could not send the whole repository; it may be damaged there."),
+    (r"invalid index-pack output|early EOF|unexpected disconnect|remote end hung up|pack-objects died|bad pack", "incomplete", "The server could not send the whole repository; it may be damaged there."),
     (r"SSL|certificate", "no_tls", "The server's certificate is not one that can be trusted."),
     (r"File too large|File size limit", "clone_too_large", "The repository's pack is larger than {bytes:,} bytes; INGESTION_REPOSITORIES_MAX_CLONE_BYTES sets this limit."),
     (r"[Oo]ut of memory|mmap failed|Cannot allocate", "too_much_memory", "git needed more memory than it may have (1 GiB)."),
@@ -188,8 +189,6 @@ _KNOWN = (
 
 
 def _error(code: int, said: str, limits: Limits) -> CloneError:
-    if re.search(r"Remote branch .* not found in upstream", said):
-        return CloneError("ref_not_found", "The repository has no such branch or tag.")
     if fsck := re.search(r"object ([0-9a-f]{40,64}): (\w+):", said):
         return CloneError(
             "fsck", f"git refuses the repository as damaged or dangerous: {fsck[2]} in object {fsck[1][:12]}."

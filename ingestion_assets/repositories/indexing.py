@@ -53,11 +53,6 @@ class Indexing:
         """The settings that what is stored depends on."""
         return {"max_files": self.settings.max_files, "max_file_bytes": self.settings.max_file_bytes}
 
-    @property
-    def limits(self) -> RepositoriesSettings:
-        """What git and the parsers may take."""
-        return self.settings
-
     def git(self) -> dict[str, Any]:
         """What calls of git are given."""
-        return {"limits": self.limits, "credential": self.credential, "stopped": self.stopped}
+        return {"limits": self.settings, "credential": self.credential, "stopped": self.stopped}

@@ -17,6 +17,7 @@ class Language:
     grammar: str = "language"
 
 
+# Functions in variables stand last: before the constants, they made 100,000 constants of one statement take 12 s instead of 0.3 s.
 _ECMASCRIPT = """
 [(identifier) (property_identifier) (shorthand_property_identifier) (shorthand_property_identifier_pattern)] @identifier
 (call_expression function: [(identifier) @call (member_expression property: (property_identifier) @call)])
@@ -25,11 +26,11 @@ _ECMASCRIPT = """
 (export_statement source: (string)) @import
 (call_expression function: [(identifier) (import)] arguments: (arguments . (string))) @import
 [(function_declaration) (generator_function_declaration)] @function
-(variable_declarator name: (identifier) value: [(arrow_function) (function_expression) (generator_function)]) @function
 (class_declaration) @class
 (method_definition) @method
 (program (lexical_declaration (variable_declarator name: (identifier)) @constant))
 (program (export_statement (lexical_declaration (variable_declarator name: (identifier)) @constant)))
+(variable_declarator name: (identifier) value: [(arrow_function) (function_expression) (generator_function)]) @function
 """
 _TYPESCRIPT = f"""{_ECMASCRIPT}
 (type_identifier) @identifier

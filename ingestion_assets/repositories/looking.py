@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from ingestion_assets.repositories import watching
 from ingestion_assets.repositories.clone import CloneError, tip
 from ingestion_assets.repositories.credentials import credential_for
+from ingestion_assets.repositories.scratch import scratch_folder, scratch_root
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.submissions import repository_in
 from ingestion_assets.settings import Settings
@@ -29,22 +30,25 @@ def look_around(engine: sa.Engine, settings: Settings, chosen: RepositoriesSetti
     looked, deadline = Looked(), time.monotonic() + LONGEST_S
     with engine.begin() as connection:
         due = watching.due(connection, most=most, every_s=chosen.watch_every_s)
-    for look in due:
-        if time.monotonic() > deadline:
-            break
-        looked.asked += 1
-        try:
+    if not due:
+        return looked
+    with scratch_folder(scratch_root(settings)) as scratch:
+        for look in due:
+            if time.monotonic() > deadline:
+                break
+            looked.asked += 1
+            try:
+                with engine.begin() as connection:
+                    credential = credential_for(connection, look.submission, settings)
+                newest = tip(
+                    repository_in(look.submission, chosen), look.submission.ref, scratch, chosen, credential=credential,
+                    stopped=lambda: time.monotonic() > deadline,
+                )  # fmt: skip
+            except (CloneError, ValueError) as error:
+                looked.failed[look.submission.partition] = str(error)
+                with engine.begin() as connection:
+                    watching.failed(connection, look, every_s=chosen.watch_every_s)
+                continue
             with engine.begin() as connection:
-                credential = credential_for(connection, look.submission, settings)
-            newest = tip(
-                repository_in(look.submission, chosen), look.submission.ref, limits=chosen, credential=credential,
-                stopped=lambda: time.monotonic() > deadline,
-            )  # fmt: skip
-        except (CloneError, ValueError) as error:
-            looked.failed[look.submission.partition] = str(error)
-            with engine.begin() as connection:
-                watching.failed(connection, look, every_s=chosen.watch_every_s)
-            continue
-        with engine.begin() as connection:
-            looked.changed += watching.seen(connection, look, newest)
+                looked.changed += watching.seen(connection, look, newest)
     return looked

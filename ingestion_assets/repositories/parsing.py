@@ -1,6 +1,8 @@
 """Sources parsed in a child process that has little: memory, CPU time for each file, no environment; it ends with its parent.
 
-A source that the child dies of costs itself alone. CPU time is counted, so a loaded machine parses as many files as an idle one.
+A source that the child dies of costs itself alone. CPU time is counted, so a loaded machine parses as many files as an idle one. How
+much a source may take grows with its size: queries are quadratic in brackets that are never closed, and a small file of them is not
+worth ten seconds.
 """
 
 import os
@@ -20,9 +22,8 @@ from ingestion_assets.repositories.facts import Chunk, Import, Parsed, Source, S
 __all__ = ["VERSION", "Chunk", "Import", "Parsed", "Source", "Symbol", "parse_all"]
 
 VERSION = "1"  # another one makes what was parsed before be parsed anew: raise it when the facts or the chunks of a source change
-CPU_S, WALL_S, ASK_S = 10.0, 600.0, 0.25
+CPU_S, WALL_S, ASK_S = 2.0, 600.0, 0.25
 MEMORY_BYTES = 2**30
-_BY_SIGNAL = {-signal.SIGPROF: "parse_timeout", -signal.SIGABRT: "out_of_memory"}
 
 
 class _StoppedError(Exception):
@@ -32,7 +33,10 @@ class _StoppedError(Exception):
 def parse_all(
     sources: Iterable[Source], limits: object, stopped: Callable[[], bool], *, cpu_s: float = CPU_S, memory_bytes: int = MEMORY_BYTES
 ) -> Iterator[Parsed]:  # fmt: skip
-    """The facts of each source, in their order; ends early where `stopped` says so. `limits`, those of a clone, leave the parser alone."""
+    """The facts of each source, in their order; ends early where `stopped` says so. `limits`, those of a clone, leave the parser alone.
+
+    An empty source may take `cpu_s`, each further quarter of a megabyte as much again.
+    """
     del limits
     child: _Child | None = None
     try:
@@ -101,7 +105,7 @@ class _Child:
             piece = os.read(cast("IO[bytes]", self._process.stdout).fileno(), 2**20)
             if not piece:
                 code = self._process.wait()
-                return _failed(source, _BY_SIGNAL.get(code, "parse_failed"))
+                return _failed(source, "parse_timeout" if code == -signal.SIGPROF else "parse_failed")
             answer += piece
             if len(answer) >= 4:
                 wanted = 4 + int.from_bytes(answer[:4], "big")

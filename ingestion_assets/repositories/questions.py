@@ -12,6 +12,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
+from ingestion_assets.repositories.live_workers import OFFLINE, target
 from ingestion_assets.repositories.settings import repositories_settings
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
@@ -42,8 +43,10 @@ _TELL = sa.text(
 )
 
 
-def ask(connection: sa.Connection, text: str) -> uuid.UUID:
-    """Leave a question for the workers."""
+def ask(connection: sa.Connection, text: str) -> uuid.UUID | None:
+    """Leave a question for the workers; None where there is none to answer it."""
+    if target(connection) == OFFLINE:
+        return None
     question = uuid.uuid4()
     connection.execute(_FORGET_OLD, {"kept_s": KEPT_S})
     connection.execute(_ASK, {"id": question, "text": text})

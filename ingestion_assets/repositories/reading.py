@@ -145,6 +145,7 @@ def _as_shown(path: str) -> str:
     return shown(restored(path))
 
 
+MOST_NAMES = 10
 FUSION = 60  # the constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009)
 _BY_NAME = sa.text("""
     SELECT repository.partition AS repository, symbol.path, symbol.start_line, symbol.end_line, symbol.name, symbol.kind,
@@ -195,27 +196,22 @@ def fused(
 ) -> list[dict[str, Any]]:
     """Both lists as one of files, by reciprocal rank; a hit has the lines of its best piece, and why it is one."""
     hits: dict[tuple[str, str], dict[str, Any]] = {}
-    for found, why in ((texts, "text"), (named, "names")):
-        ranks: dict[tuple[str, str], int] = {}
-        for row in found:
-            key = row["repository"], row["path"]
-            rank = ranks.setdefault(key, len(ranks))
-            hit = hits.setdefault(
-                key,
-                {
-                    **{name: row[name] for name in ("repository", "path", "language", "commit")},
-                    "lines": [row["start_line"], row["end_line"]], "score": 0.0, "why": {"names": [], "text": None},
-                },
-            )  # fmt: skip
-            if why == "names":
-                if row["name"] not in hit["why"]["names"] and len(hit["why"]["names"]) < 10:
-                    hit["why"]["names"].append(row["name"])
-            elif hit["why"]["text"] is None:
-                hit["why"]["text"] = round(row["cosine"], 4)
-            if (why, rank) not in hit.setdefault("_counted", set()):
-                hit["_counted"].add((why, rank))
-                hit["score"] += 1 / (FUSION + rank + 1)
-    for hit in hits.values():
-        del hit["_counted"]
+    for row in (*texts, *named):
+        kept = {name: row[name] for name in ("repository", "path", "language", "commit")}
+        lines, why = [row["start_line"], row["end_line"]], {"names": [], "text": None}
+        hits.setdefault(_file_of(row), {**kept, "lines": lines, "score": 0.0, "why": why})
+    for found in (texts, named):
+        for rank, file in enumerate(dict.fromkeys(map(_file_of, found)), start=1):
+            hits[file]["score"] += 1 / (FUSION + rank)
+    for row in named:
+        names = hits[_file_of(row)]["why"]["names"]
+        if row["name"] not in names and len(names) < MOST_NAMES:
+            names.append(row["name"])
+    for row in reversed(texts):  # the best one last
+        hits[_file_of(row)]["why"]["text"] = round(row["cosine"], 4)
     ordered = sorted(hits.values(), key=lambda hit: (-hit["score"], hit["repository"], hit["path"]))
     return ordered[:limit]
+
+
+def _file_of(row: Mapping[str, Any]) -> tuple[str, str]:
+    return row["repository"], row["path"]

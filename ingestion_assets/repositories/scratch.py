@@ -1,4 +1,4 @@
-"""Scratch folders of runs: one each, gone when the run ends, and where its process was killed, when the next one begins."""
+"""Scratch folders: one for each run, gone when it ends; where its process was killed, when a worker or the next run begins."""
 
 import fcntl
 import os
@@ -8,7 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ingestion_assets.settings import Settings, load_settings
+
 _LOCK = "lock"
+
+
+def scratch_root(settings: Settings) -> Path:
+    """The folder of all scratch folders of this machine's stack."""
+    return settings.home / "scratch" / "repositories"
+
+
+def begin() -> None:
+    """Delete what killed processes left."""
+    root = scratch_root(load_settings())
+    if root.exists():
+        delete_left(root)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def source(indexing: Indexing, *, afresh: bool) -> Sourced:
     comparable = seen is not None and not afresh and _made_alike(indexing, seen)
     with indexing.watch.stage("cloning"):
         if comparable and seen is not None and seen.commit is not None:
-            newest = tip(repository, submission.ref, **indexing.git())
+            newest = tip(repository, submission.ref, indexing.scratch, **indexing.git())
             if newest == seen.commit:
                 return Sourced(repository_id, seen.id, seen.commit, unchanged=seen)
         cloned = clone(repository, submission.ref, indexing.scratch, **indexing.git())
@@ -61,9 +61,9 @@ def source(indexing: Indexing, *, afresh: bool) -> Sourced:
             )
         return Sourced(repository_id, seen.id, cloned.commit, unchanged=seen)
     with indexing.watch.stage("listing"):
-        listed = list(entries(cloned, indexing.limits))
+        listed = list(entries(cloned, indexing.settings))
         found: list[FileState] = []
-        for file in states(cloned, listed, indexing.limits):
+        for file in states(cloned, listed, indexing.settings):
             found.append(file)
             indexing.go_on()
             indexing.watch.note(len(found), len(listed))

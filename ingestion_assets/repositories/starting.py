@@ -10,7 +10,7 @@ from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.repositories import jobs
 from ingestion_assets.repositories.credentials import credential_for
 from ingestion_assets.repositories.indexing import Indexing
-from ingestion_assets.repositories.scratch import scratch_folder
+from ingestion_assets.repositories.scratch import scratch_folder, scratch_root
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.stage_watch import StageWatch
 from ingestion_assets.repositories.submissions import submission_in
@@ -51,7 +51,7 @@ def begin(run: Run, settings: RepositoriesSettings) -> RepositoryWork:
         for drop in open_drops:
             run.progress(drop, state)
 
-    scratch = run.keep_open(scratch_folder(run.settings.home / "scratch" / "repositories"))
+    scratch = run.keep_open(scratch_folder(scratch_root(run.settings)))
     indexing = Indexing(
         submission=submission, claim=run.claim, engine=run.engine, settings=settings, models=models_of(settings),
         scratch=scratch, watch=StageWatch(tell), asked_to_stop=asked_to_stop,

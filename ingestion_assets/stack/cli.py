@@ -40,6 +40,17 @@ def up(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Do not show the programs' logs; they are in <home>/logs.")
     ] = False,
+    workspace: Annotated[
+        Path | None,
+        typer.Option(
+            "--workspace",
+            "-w",
+            exists=True,
+            dir_okay=False,
+            resolve_path=True,
+            help="A workspace.yaml with code locations of your own, to run beside ours.",
+        ),
+    ] = None,
 ) -> None:
     """Start the whole stack and keep it running until Ctrl-C.
 
@@ -51,6 +62,8 @@ def up(
     from ingestion_assets.stack.ports import PortTaken  # noqa: PLC0415
     from ingestion_assets.stack.up import StackError, run_stack  # noqa: PLC0415
 
+    if workspace is not None:
+        os.environ["INGESTION_WORKSPACE"] = str(workspace)
     settings = _settings()
     try:
         if detach:

@@ -100,7 +100,8 @@ def plan_stack(
 
 
 def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int]) -> tuple[Program, ...]:
-    workspace = str(CONFIGURATION / "workspace.yaml")
+    files = (CONFIGURATION / "workspace.yaml", settings.workspace)
+    workspaces = [word for file in files if file for word in ("--workspace", str(file))]
     as_json = ("--log-format", "json") if settings.log_json else ()
     cores = os.cpu_count() or 1
 
@@ -145,11 +146,9 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
                 "--port",
                 str(settings.webserver_port),
             ),
-            *("--workspace", workspace, "--dagster-log-level", "warning"),
+            *(*workspaces, "--dagster-log-level", "warning"),
         ),
-        python(
-            "daemon", "dagster._daemon", "run", "--workspace", workspace, "--log-level", "warning", *as_json
-        ),
+        python("daemon", "dagster._daemon", "run", *workspaces, "--log-level", "warning", *as_json),
         workers("default", threads=max(1, cores // settings.workers_default)),
     ]
     if settings.workers_gpu:

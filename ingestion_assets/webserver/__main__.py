@@ -33,10 +33,14 @@ _POLL_MS = 2000
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=3000, show_default=True, help="Port to listen on.")
 @click.option(
-    "--workspace", default="workspace.yaml", show_default=True, help="File that names the code locations."
+    "--workspace",
+    default=("workspace.yaml",),
+    show_default=True,
+    multiple=True,
+    help="File that names code locations.",
 )
 @click.option("--dagster-log-level", default="info", type=_LEVELS, help="Least severe level that is logged.")
-def webserver(host: str, port: int, workspace: str, dagster_log_level: str) -> None:
+def webserver(host: str, port: int, workspace: tuple[str, ...], dagster_log_level: str) -> None:
     """Serve the Dagster UI and its API to our own hosts and pages, by password where one is set."""
     settings = load_settings()
     configure_loggers(
@@ -58,7 +62,7 @@ def webserver(host: str, port: int, workspace: str, dagster_log_level: str) -> N
         )
         with WorkspaceProcessContext(
             instance, version=__version__, read_only=False,
-            workspace_load_target=WorkspaceFileTarget(paths=[workspace]),
+            workspace_load_target=WorkspaceFileTarget(paths=list(workspace)),
         ) as context:  # fmt: skip
             app = create_app_from_workspace_process_context(context, live_data_poll_rate=_POLL_MS)
             # Who asks is known by the address of the connection, not by what a header says of it.

@@ -1,7 +1,9 @@
 """Entities through a whole running stack: TPC-H by stream, planted errors, broken connections, redriving."""
 
+import contextlib
 import gzip
 import http.client
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -251,6 +253,15 @@ def test_files_are_sent_compressed_or_not_and_standard_input_too(
     assert (msgspec.json.decode(said)["updated"], msgspec.json.decode(said)["failed"]) == (1, 1)
 
 
+def _streams_begun(stack: RunningStack) -> dict[str, str]:
+    state = stack.home / "sending" / "state.sqlite"
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{state}?mode=ro", uri=True)) as kept:
+            return dict(kept.execute("select files, name from streams"))
+    except sqlite3.OperationalError:  # not made yet
+        return {}
+
+
 def test_sending_goes_on_after_it_was_killed(
     stack: RunningStack, database: "psycopg.Connection[Any]", tpch: Path, tmp_path: Path
 ) -> None:
@@ -258,13 +269,8 @@ def test_sending_goes_on_after_it_was_killed(
     (tmp_path / "customers").write_bytes(body)
     first = send(stack, str(tmp_path / "customers"))
     rows = "SELECT count(*) FROM ingestion.drops WHERE attributes->>'stream' = %s"
-    begun = stack.home / "sending" / "streams.json"
-    wait_until(
-        lambda: begun.is_file() and msgspec.json.decode(begun.read_bytes()),
-        seconds=60,
-        what="the stream to begin",
-    )
-    stream = list(msgspec.json.decode(begun.read_bytes()).values())[-1]
+    wait_until(lambda: _streams_begun(stack), seconds=60, what="the stream to begin")
+    (stream,) = _streams_begun(stack).values()
     wait_until(
         lambda: database.execute(rows, (stream,)).fetchone() != (0,), seconds=60, what="a part to land"
     )

@@ -34,8 +34,8 @@ _CHECKS = [
     response_schema_conformance, unsupported_method, allow_header_conformance, negative_data_rejection,
 ]  # fmt: skip
 # What a schema cannot say: that a line is well-formed and what it refers to is there, that a version is one, a name there once,
-# a webhook's address in no private network.
-_JUDGED_BY_MORE = ("ingestEntity", "syncModules", "createSite")
+# that git allows a ref, a webhook's address in no private network.
+_JUDGED_BY_MORE = ("ingestEntity", "syncModules", "createSite", "submitRepository")
 
 
 def try_operations(

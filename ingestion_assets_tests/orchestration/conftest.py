@@ -200,7 +200,7 @@ def dagster_home(tmp_path_factory: pytest.TempPathFactory, postgres_url: str, br
     launcher = {
         "module": f"{PACKAGE}.launcher",
         "class": "WarmRunLauncher",
-        "config": {"redis_url": broker.server.url, "postgres_url": postgres_url},
+        "config": {"redis_url": broker.server.url, "postgres_url": postgres_url, "locations": ["tests"]},
     }
     coordinator = {
         "module": f"{PACKAGE}.coordinator",

@@ -45,6 +45,7 @@ OVERRIDDEN = {
     },
     launcher.WarmRunLauncher: {
         "launch_run": "self context", "terminate": "self run_id", "resume_run": "self context",
+        "register_instance": "self instance", "dispose": "self", "join": "self timeout",
         "check_run_worker_health": "self run", "get_run_worker_debug_info": "self run include_container_logs",
         "config_type": "cls", "from_config_value": "cls inst_data config_value",
     },

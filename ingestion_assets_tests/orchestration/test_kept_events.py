@@ -135,6 +135,8 @@ def test_that_a_check_passes_is_known_once_it_is_stored(runs: Runs, engine: sa.E
         passed.remember(entry)
         assert passed.are_known(entry, failed=list)
     assert not passed.are_known(entry, failed=list), "a run by hand"
+    with sparing(run_id, spare=True, checks=False):
+        assert not passed.are_known(entry, failed=list), "a run of hours"
 
 
 def test_a_run_that_failed_can_be_executed_again_from_there(runs: Runs, engine: sa.Engine) -> None:

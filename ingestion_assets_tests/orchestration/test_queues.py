@@ -17,6 +17,7 @@ from ingestion_assets.landing.dispatch import DISPATCHED_FIRST
 from ingestion_assets.landing.flows import Runs
 from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG
 from ingestion_assets.orchestration.queues import (
+    ELSEWHERE_TAG,
     GPU_QUEUE,
     QUEUE_TAG,
     UNHURRIED_TAG,
@@ -163,5 +164,5 @@ def test_limits_follow_from_workers_and_flows() -> None:
     found = {(one["key"], one["value"]): one["limit"] for one in limits(settings, [PLANNED, bounded])}
     assert found == {
         (QUEUE_TAG, "default"): 3, (UNHURRIED_TAG, "default"): 2, (QUEUE_TAG, "gpu"): 1, (UNHURRIED_TAG, "gpu"): 1,
-        (FLOW_TAG, "planned"): 4,
+        (ELSEWHERE_TAG, "true"): settings.runs_elsewhere, (FLOW_TAG, "planned"): 4,
     }  # fmt: skip

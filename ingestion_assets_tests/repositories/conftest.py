@@ -1,16 +1,30 @@
-"""A migrated database with the flow's own tables, a front door on it, and repositories that mean harm."""
+"""A migrated database with the flow's own tables, a front door on it, a stack with a git server, and repositories that mean harm."""
 
+import base64
+import os
 import subprocess
 from collections.abc import Iterator
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import httpx
+import psycopg
 import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.repositories.flow import NAME
 from ingestion_assets.stores import postgres
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
+from ingestion_assets_tests.repositories.git_server import Server, all_kinds, answering
+from ingestion_assets_tests.stacks import SHORT_REST, RunningStack, running_stack
+
+CREDENTIAL = "somebody:a-token-that-nobody-may-see"
+LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
+
+
+def basic(credential: str) -> str:
+    """What a client sends that has this credential."""
+    return f"Basic {base64.b64encode(credential.encode()).decode()}"
 
 
 def make_tables(url: str) -> None:
@@ -19,24 +33,29 @@ def make_tables(url: str) -> None:
         postgres.migrate_flow(NAME, revisions, url=url)
 
 
-@pytest.fixture
-def postgres_with_tables(fresh_postgres_url: str) -> str:
-    """URL of a database that belongs to the test and has the flow's tables."""
-    make_tables(fresh_postgres_url)
-    return fresh_postgres_url
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: str, migrated_template: str) -> str:
+    """Name of the database that tests here copy: it has the flow's tables."""
+    name = f"{migrated_template}_{NAME}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template}")
+    url = sa.make_url(postgres_server).set(database=name).render_as_string(hide_password=False)
+    make_tables(url)
+    postgres.engine(url).dispose()
+    return name
 
 
 @pytest.fixture
-def engine(postgres_with_tables: str) -> Iterator[sa.Engine]:
-    made = postgres.engine(postgres_with_tables)
+def engine(fresh_postgres_url: str) -> Iterator[sa.Engine]:
+    made = postgres.engine(fresh_postgres_url)
     yield made
     made.dispose()
 
 
 @pytest.fixture
-def front(postgres_with_tables: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+def front(fresh_postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
     """A front door whose runs are lost: what is submitted waits."""
-    settings = settings_for(home=tmp_path_factory.mktemp("home"), postgres_url=postgres_with_tables)
+    settings = settings_for(home=tmp_path_factory.mktemp("home"), postgres_url=fresh_postgres_url)
     with serving(settings) as running:
         running.runs.paused.set()
         yield running
@@ -49,5 +68,32 @@ def hostile(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     if not script.is_file():
         pytest.skip(f"no hostile repositories: {script} is not there")
     folder = tmp_path_factory.mktemp("hostile")
-    subprocess.run(["/bin/bash", str(script), str(folder), "big"], check=True, capture_output=True)
+    large = ["big"] if LONG else []
+    subprocess.run(["/bin/bash", str(script), str(folder), *large], check=True, capture_output=True)
     return folder
+
+
+@pytest.fixture(scope="package")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder whose repositories the git server of the stack has."""
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="package")
+def server(served: Path) -> Iterator[Server]:
+    """A git server on this machine, which the stack is told of."""
+    with answering(all_kinds(served, credential=basic(CREDENTIAL))) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def stack(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[RunningStack]:
+    home = tmp_path_factory.mktemp("stack")
+    with running_stack(home, repositories_private_hosts=server.host, **SHORT_REST) as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def client(stack: RunningStack) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=stack.url, headers={"X-API-Key": stack.admin_token}, timeout=60) as client:
+        yield client

@@ -16,11 +16,11 @@ ENVIRONMENT = {
 class GitRepository:
     """A bare repository in `folder`."""
 
-    def __init__(self, folder: Path, *, branch: str = "main") -> None:
+    def __init__(self, folder: Path, *, branch: str = "main", program: str = GIT) -> None:
         self.folder = folder
         self.branch = branch
         subprocess.run(
-            [GIT, "init", "-q", "--bare", f"--initial-branch={branch}", str(folder)],
+            [program, "init", "-q", "--bare", f"--initial-branch={branch}", str(folder)],
             check=True,
             env=ENVIRONMENT,
         )

@@ -125,3 +125,13 @@ def never_ending(request: BaseHTTPRequestHandler, server: Server) -> None:
     request.wfile.flush()
     server.working.set()
     request.rfile.read(1)
+
+
+def all_kinds(root: Path, credential: str) -> Answer:
+    """Serves the repositories below `root`, those in `private/` to whom sends this `Authorization`; those in `never/` never end."""
+    kinds = {"never": never_ending, "private": serving(root, credential)}
+
+    def answer(request: BaseHTTPRequestHandler, server: Server) -> None:
+        kinds.get(request.path.split("/")[1], serving(root))(request, server)
+
+    return answer

@@ -10,11 +10,11 @@ from typing import Any
 from ingestion_assets_tests.faults.load import Acknowledged, Client, Findings, Post, Send, Single, some_key
 from ingestion_assets_tests.faults.stores import rows
 from ingestion_assets_tests.repositories import planted
+from ingestion_assets_tests.repositories.conftest import LONG
 from ingestion_assets_tests.repositories.git_repository import GitRepository
 from ingestion_assets_tests.stacks import RunningStack
 
-REPOSITORIES = 3
-SUBMISSIONS_EACH = 3
+REPOSITORIES, SUBMISSIONS_EACH = (3, 3) if LONG else (1, 2)
 """A round has these, however many payloads it has: a run of this flow takes as long as hundreds of others."""
 
 _STORED = """

@@ -14,6 +14,7 @@ from ingestion_assets.landing.claims import Claim
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.orchestration.long_work import LongWork
 from ingestion_assets.repositories.flow import NAME
+from ingestion_assets.repositories.scratch import scratch_root
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.starting import begin
 from ingestion_assets.repositories.work import RepositoryWork
@@ -51,7 +52,7 @@ class DirectRuns:
 
     @property
     def scratch(self) -> Path:
-        return self.settings.home / "scratch" / "repositories"
+        return scratch_root(self.settings)
 
     def start(self, partition: str) -> tuple[Run, RepositoryWork]:
         """A run that has claimed what has landed for a repository, before it does any work."""

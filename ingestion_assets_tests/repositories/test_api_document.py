@@ -3,6 +3,8 @@
 `INGESTION_LONG_TESTS=1` runs at least 2,000 cases.
 """
 
+from typing import Any
+
 import pytest
 
 from ingestion_assets_tests.frontdoor.conftest import Front
@@ -31,3 +33,18 @@ def test_every_endpoint_is_described(front: Front) -> None:
         for operation in methods.values():
             assert operation["summary"] and operation["description"]
             assert {"422", "500", "503"} <= operation["responses"].keys()
+            for status, answer in operation["responses"].items():
+                for content in answer.get("content", {}).values():
+                    assert "example" in content or _has_example(document, content["schema"]), (
+                        operation["operationId"],
+                        status,
+                    )
+            for parameter in operation.get("parameters", []):
+                schema = parameter["schema"]
+                said = {"example", "examples", "default", "enum"} & {*schema, *parameter}
+                assert said or "anyOf" in schema, (operation["operationId"], parameter["name"])
+
+
+def _has_example(document: dict[str, Any], schema: dict[str, Any]) -> bool:
+    model = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return bool({"example", "examples"} & model.keys())

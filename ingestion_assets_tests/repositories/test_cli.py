@@ -45,10 +45,12 @@ def test_a_repository_from_submitting_to_deleting(of_the_front: Front) -> None:
     assert f"{ONE} is queued: job 1, place 1 of 1, target Offline.\n" in submitted.output
     assert "waits already" in run("submit", ONE).output
     assert run("status").output.endswith("Offline\n")
-    files = {"a.py": "a", "b.py": "b", "[red]x[/red].bin": None}
+    files = {"a.py": "a", "b.py": "b", "[red]x[/red].bin": None, "\x1b[31m\n.bin": None}
     made_up.index(of_the_front.engine, ONE, files, {"a.py": vector(1), "b.py": vector(1, 2)})
     assert ONE in run("list").output
-    assert "[red]x[/red].bin" in run("files", ONE, "--state", "skipped").output  # no markup
+    skipped = run("files", ONE, "--state", "skipped").output
+    assert "[red]x[/red].bin" in skipped  # no markup
+    assert "\\x1b[31m\\n.bin" in skipped  # no escape sequences
     said = run("similar", ONE, "a.py", "--json").output.splitlines()
     (hit,) = (json.loads(line) for line in said if line.startswith("{"))
     assert (hit["path"], hit["repository"]) == ("b.py", ONE)

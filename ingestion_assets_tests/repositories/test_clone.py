@@ -74,16 +74,31 @@ def test_branches_and_tags(root: Path, scratch: Path, served: str) -> None:
             ("v1", None, {b"a.py", b"big.js", b"deep/b.go"}),
         ):
             snapshot = clone(repository, ref, scratch, Limited())
-            assert (snapshot.branch, snapshot.commit) == (branch, tip(repository, ref, Limited()))
+            assert (snapshot.branch, snapshot.commit) == (branch, tip(repository, ref, scratch, Limited()))
             found = list(entries(snapshot, Limited()))
             assert {one.path for one in found} == paths
             contents = dict(read(snapshot, [one.blob for one in found]))
             assert all(contents[one.blob] == FILES[one.path.decode()] for one in found)
-        with pytest.raises(CloneError) as missing:
-            clone(repository, "none", scratch, Limited())
-        assert missing.value.code == "ref_not_found"
-        assert tip(repository, "none", Limited()) is None
-    assert len(list(scratch.iterdir())) == 3
+        first = tip(repository, "v1", scratch, Limited()) or ""
+        by_id = clone(repository, first, scratch, Limited())
+        assert (by_id.branch, by_id.commit, tip(repository, first, scratch, Limited())) == (
+            None,
+            first,
+            first,
+        )
+        assert {one.path for one in entries(by_id, Limited())} == {b"a.py", b"big.js", b"deep/b.go"}
+        for missing in ("none", "0" * 40, blob_in(root / "made.git")):
+            with pytest.raises(CloneError) as refused:
+                clone(repository, missing, scratch, Limited())
+            assert refused.value.code == "ref_not_found", refused.value
+        assert tip(repository, "none", scratch, Limited()) is None
+    assert len(list(scratch.iterdir())) == 4
+
+
+def blob_in(repository: Path) -> str:
+    """The id of a file's content: an object, but no commit."""
+    found = subprocess.run([GIT, "rev-parse", "main:a.py"], cwd=repository, check=True, capture_output=True)
+    return found.stdout.decode().strip()
 
 
 def test_a_file_above_the_limit_stays_away_and_is_not_fetched_later(root: Path, scratch: Path) -> None:
@@ -119,7 +134,10 @@ def test_a_redirect_is_not_followed(scratch: Path, root: Path, code: int) -> Non
         answering(serving(root)) as forbidden,
         answering(redirecting(code, forbidden.host)) as server,
     ):
-        for act in (lambda one: clone(one, None, scratch, Limited()), lambda one: tip(one, None, Limited())):
+        for act in (
+            lambda one: clone(one, None, scratch, Limited()),
+            lambda one: tip(one, None, scratch, Limited()),
+        ):
             with pytest.raises(CloneError) as refused:
                 act(server.repository("made.git"))
             assert refused.value.code == "redirected"

@@ -226,6 +226,27 @@ func two() {}
     )
 
 
+def test_a_method_is_not_what_an_import_is_for() -> None:
+    found = graph(
+        MOD
+        + """
+== main.go
+package main
+import "example.com/me/draw"
+func main() { draw.JSON{}.Render() }
+== draw/json.go
+package draw
+type JSON struct{}
+func (JSON) Render() {}
+== draw/text.go
+package draw
+type Text struct{}
+func (Text) Render() {}
+"""
+    )
+    assert edges(found) == {"main.go > draw/json.go"}
+
+
 def test_what_does_not_resolve_is_counted() -> None:
     found = graph(
         MOD

@@ -215,6 +215,8 @@ import java.util.List;
 == y/B.java
 package y;
 public class B {}
+== module-info.java
+module m {}
 """)
     assert found.resolved == {"java": {"relative": 1}}
     assert found.unresolved == {"java": {"package": 1, "relative": 1}}

@@ -211,6 +211,7 @@ def test_what_does_not_resolve_is_counted() -> None:
 namespace App;
 use App\\Gone;
 use App\\Part\\B;
+use App\\OfAnotherPackage\\C;
 use Other\\C;
 == src/Part/B.php
 <?php
@@ -219,4 +220,4 @@ class B {}
 """
     )
     assert found.resolved == {"php": {"relative": 1}}
-    assert found.unresolved == {"php": {"package": 1, "relative": 1}}
+    assert found.unresolved == {"php": {"package": 2, "relative": 1}}

@@ -270,6 +270,43 @@ export default 1
     assert found.unresolved == {"typescript": {"alias": 1, "asset": 1, "package": 1, "relative": 1}}
 
 
+def test_a_declaration_stands_for_code_only_where_there_is_none() -> None:
+    found = graph("""
+== package.json
+{"name": "me", "exports": {".": {"types": "./index.d.ts", "default": {"require": "./dist/me.cjs", "default": "./index.js"}},
+ "./only": {"types": "./only.d.ts"}}}
+== index.js
+export default 1
+== index.d.ts
+export default 1
+== only.d.ts
+export default 1
+== test/a.js
+import me from 'me'
+import only from 'me/only'
+""")
+    assert edges(found) == {"test/a.js > index.js", "test/a.js > only.d.ts"}
+
+
+def test_what_a_module_hands_on_is_never_a_method() -> None:
+    found = graph("""
+== index.ts
+export * from './doc'
+export * from './tools'
+== doc.ts
+export class Doc {
+  compile() {}
+}
+== tools.ts
+export function compile() {}
+== use.ts
+import { compile } from './index'
+compile()
+""")
+    assert "use.ts > tools.ts" in edges(found)
+    assert "use.ts > doc.ts" not in edges(found)
+
+
 def test_languages_of_one_family_share_names() -> None:
     found = graph("""
 == a.js

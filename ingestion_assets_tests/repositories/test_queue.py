@@ -4,6 +4,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -15,6 +16,7 @@ from ingestion_assets.stores.embedded import embedded_postgres, free_port
 from ingestion_assets.stores.postgres import migrate
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 from ingestion_assets_tests.repositories.conftest import make_tables
+from ingestion_assets_tests.repositories.test_addresses import REFUSED
 from ingestion_assets_tests.servers import start, stop, wait_until
 
 CLIENTS = 64
@@ -23,14 +25,9 @@ DAY_S = 86_400.0
 
 
 def at_once(front: Front, paths: list[str]) -> list[httpx.Response]:
-    """The answers to requests that as many clients send at once."""
-
-    def send(path: str) -> httpx.Response:
-        with front.client() as client:
-            return client.post(f"{INGEST}/{path}")
-
-    with ThreadPoolExecutor(len(paths)) as pool:
-        return list(pool.map(send, paths))
+    """The answers to requests that as many clients send at once, each over a connection of its own."""
+    with front.client() as client, ThreadPoolExecutor(len(paths)) as pool:
+        return list(pool.map(lambda path: client.post(f"{INGEST}/{path}"), paths))
 
 
 def query(engine: sa.Engine, text: str, **values: Any) -> list[Any]:
@@ -101,6 +98,17 @@ def test_what_waits_for_more_than_a_day_is_skipped_and_its_place_free(front: Fro
             front.engine, "SELECT state, result ->> 'status' FROM ingestion.drops ORDER BY id LIMIT 10"
         )
         assert set(receipts) == {("done", "skipped")}
+
+
+def test_what_names_no_repository_is_400_and_no_job(front: Front) -> None:
+    with front.client() as client:
+        for text in REFUSED:
+            answer = client.post(f"{INGEST}/{quote(text, safe='')}")
+            assert (answer.status_code, answer.json()["detail"][:24]) == (400, "Invalid repository URL: "), (
+                text
+            )
+            assert "secret" not in answer.text
+    assert query(front.engine, "SELECT FROM repositories.jobs") == []
 
 
 @pytest.mark.parametrize("limit", ["0", "101", "-1", "x", ""])

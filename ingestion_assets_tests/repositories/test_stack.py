@@ -1,23 +1,26 @@
 """Through the whole system: a repository submitted, worked on by the worker on the queue `gpu`, seen in Dagster, read and searched."""
 
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from ingestion_assets_tests.repositories import planted
+from ingestion_assets_tests.repositories.conftest import CREDENTIAL, basic
 from ingestion_assets_tests.repositories.git_repository import GitRepository
-from ingestion_assets_tests.repositories.git_server import Server, answering, serving
+from ingestion_assets_tests.repositories.git_server import Server
 from ingestion_assets_tests.servers import wait_until
-from ingestion_assets_tests.stacks import SHORT_REST, RunningStack, running_stack
+from ingestion_assets_tests.stacks import RunningStack
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 INGESTION = "/api/v1/ingestion"
-PATIENCE_S = 180
+PATIENCE_S = 300
 ASSETS = """
 query { assetNodes { assetKey { path } groupName
     assetMaterializations(limit: 1) { partition metadataEntries { label } }
@@ -25,31 +28,6 @@ query { assetNodes { assetKey { path } groupName
 """
 DISPATCH_S, STATUS_S, HISTORY_S = 0.1, 0.05, 0.1
 """What is promised of the slowest twentieth, on a machine of its own; here others work beside."""
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("repositories")
-
-
-@pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[Server]:
-    """A git server on this machine, which the stack is told of."""
-    with answering(serving(folder)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[RunningStack]:
-    home = tmp_path_factory.mktemp("stack")
-    with running_stack(home, repositories_private_hosts=server.host, **SHORT_REST) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(stack: RunningStack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.url, headers={"X-API-Key": stack.admin_token}, timeout=60) as client:
-        yield client
 
 
 def status(client: httpx.Client) -> str:
@@ -71,9 +49,9 @@ def timed(ask: Any) -> float:
 
 
 def test_a_repository_from_submission_to_search(
-    client: httpx.Client, stack: RunningStack, server: Server, folder: Path
+    client: httpx.Client, stack: RunningStack, server: Server, served: Path
 ) -> None:
-    git = GitRepository(folder / "planted")
+    git = GitRepository(served / "planted")
     git.commit(planted.files())
     wait_until(lambda: status(client) == "Idle", seconds=60, what="the worker to be idle")
     job = client.post(f"{INGESTION}/ingest/{server.host}/planted").raise_for_status().json()
@@ -124,6 +102,42 @@ def test_again_nothing_is_embedded_and_dispatching_is_fast(client: httpx.Client,
     again = history(client)[0]
     assert (again["status"], again["unchanged"]) == ("complete", True)
     assert again["files_processed"] == again["embeddings_reused"]
+
+
+def test_secrets_are_seen_nowhere(
+    client: httpx.Client, stack: RunningStack, server: Server, served: Path
+) -> None:
+    """Neither what a private repository asks for, nor a password in an address, nor a key in a file."""
+    password, key = "planted-in-an-address", "AKIA" + "IOSFODNN7PLANTED"
+    GitRepository(served / "private" / "keys").commit(
+        {"settings.py": f"aws = '{key}'\n", "app.py": "def run(): pass\n"}
+    )
+    host = server.host.removeprefix("http://")
+    keep = [sys.executable, "-m", "ingestion_assets.cli", "repos", "credentials", "set", host]
+    subprocess.run(
+        keep, env=stack.environment | {"GIT_CREDENTIAL": CREDENTIAL}, check=True, capture_output=True
+    )
+    refused = client.post(f"{INGESTION}/ingest/https://user:{password}@{host}/private/keys")
+    assert (refused.status_code, password in refused.text) == (400, False)
+
+    job = client.post(f"{INGESTION}/ingest/{server.host}/private/keys").raise_for_status().json()
+    commands: set[str] = set()
+
+    def ended() -> bool:
+        for process in psutil.process_iter(["cmdline"]):
+            commands.update(process.info["cmdline"] or ())
+        return any(one["job_id"] == job["job_id"] for one in history(client))
+
+    wait_until(ended, seconds=PATIENCE_S, what="the job to have its outcome")
+    assert history(client)[0]["status"] == "complete"
+    assert any("clone" in one for one in commands)
+    secrets = (CREDENTIAL.partition(":")[2], basic(CREDENTIAL)[6:], password, key)
+    assert not [one for one in commands if any(secret in one for secret in secrets)]
+    named = [part for secret in secrets for part in ("-e", secret)]
+    found = subprocess.run(
+        ["/usr/bin/grep", "-rlaF", *named, str(stack.home)], check=False, capture_output=True
+    )
+    assert found.stdout.decode() == "", "logs, metadata, tables, landing storage: all that the stack keeps"
 
 
 def _assert_green(stack: RunningStack, repository: str) -> None:

@@ -1,6 +1,6 @@
 """What a run does: it indexes a repository, does only what changed again, and leaves the tables as if that were all there ever was."""
 
-import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingestion_assets.repositories import jobs
+from ingestion_assets.repositories.looking import Looked, look_around
 from ingestion_assets.repositories.settings import RepositoriesSettings
+from ingestion_assets.repositories.snapshots import Models
 from ingestion_assets.repositories.work import RepositoryWork
 from ingestion_assets.settings import read_flow_settings
 from ingestion_assets_tests.frontdoor.conftest import Front
+from ingestion_assets_tests.repositories import planted
+from ingestion_assets_tests.repositories.conftest import LONG
 from ingestion_assets_tests.repositories.git_repository import GitRepository
 from ingestion_assets_tests.repositories.runs import DirectRuns, Run
+from ingestion_assets_tests.repositories.stored import tables
 
-LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 FILES = {
     "app/reader.py": "def read_lines(path):\n    return open(path).read().splitlines()\n",
     "app/writer.py": "from app.reader import read_lines\n\ndef write_lines(path, lines):\n    open(path, 'w').writelines(lines)\n",
@@ -30,9 +34,9 @@ FILES = {
 class Indexer:
     """A repository, a front door to submit it at, and runs by hand."""
 
-    def __init__(self, front: Front, folder: Path) -> None:
+    def __init__(self, front: Front, folder: Path, name: str = "one") -> None:
         self.front = front
-        self.git = GitRepository(folder / "one")
+        self.git = GitRepository(folder / name)
         self.settings = RepositoriesSettings(roots=str(folder))
         self.runs = DirectRuns(front.engine, front.settings, self.settings)
         self.partition = ""
@@ -68,21 +72,8 @@ class Indexer:
         with self.front.client() as client:
             return client.get("/api/v1/ingestion/jobs/history?limit=100").json()["jobs"]
 
-    def tables(self) -> dict[str, list[Any]]:
-        """All that is stored, but for numbers that depend on how often something was done."""
-        queries = {
-            "snapshots": "SELECT commit, tree, branch, text_model, structure_model, facts FROM repositories.snapshots",
-            "files": "SELECT path, blob, size, language, state, reason, measure, stable::text, trained::text FROM repositories.files",
-            "symbols": "SELECT path, name, kind, start_line, end_line FROM repositories.symbols",
-            "edges": "SELECT source, target, kind, weight, names FROM repositories.edges",
-            "parsed": "SELECT blob, language, version, facts FROM repositories.parsed",
-            "chunks": "SELECT blob, language, model, number, start_line, end_line, text, embedding::text FROM repositories.chunks",
-        }
-        with self.front.engine.connect() as connection:
-            return {
-                name: sorted(map(repr, connection.execute(sa.text(query)).all()))
-                for name, query in queries.items()
-            }
+    def tables(self) -> dict[str, list[str]]:
+        return tables(self.front.engine)
 
 
 @pytest.fixture
@@ -169,7 +160,7 @@ TREES = st.dictionaries(
 
 
 @given(first=TREES, second=TREES)
-@settings(max_examples=60 if LONG else 6, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60 if LONG else 4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_two_versions_leave_what_the_second_alone_leaves(
     indexer: Indexer, first: dict[str, str], second: dict[str, str]
 ) -> None:
@@ -284,7 +275,24 @@ def test_a_rebuild_makes_the_same_again(indexer: Indexer) -> None:
     assert len(indexer.history()) == 1
 
 
-def test_another_model_embeds_anew(indexer: Indexer) -> None:
+def test_another_model_embeds_all_anew_beside_the_old_until_readers_switch(indexer: Indexer) -> None:
+    indexer.git.commit(FILES)
+    indexer.index()
+    before = indexer.tables()
+    _, work = indexer.start()
+    old = work.indexing.models
+    work.indexing.models = Models(text=f"{old.text}/other", structure=f"{old.structure}/other")
+    assert work.graphed() is not None
+    assert set(before["chunks"]) == set(indexer.tables()["chunks"])
+    assert (work.embedded().text.chunks, work.embedded().text.reused) == (2, 0)
+    indexer.finish()
+    with indexer.front.engine.connect() as connection:
+        models = list(connection.scalars(sa.text("SELECT DISTINCT model FROM repositories.chunks")))
+    assert models == [f"{old.text}/other"]
+    assert [len(rows) for rows in indexer.tables().values()] == [len(rows) for rows in before.values()]
+
+
+def test_other_limits_look_again_and_embed_nothing(indexer: Indexer) -> None:
     indexer.git.commit(FILES)
     indexer.index()
     indexer.runs.chosen = indexer.runs.chosen.model_copy(update={"max_files": 7})
@@ -292,6 +300,47 @@ def test_another_model_embeds_anew(indexer: Indexer) -> None:
     assert (again["unchanged"], again["embeddings_reused"]) == (False, 3)
 
 
+def test_without_a_change_it_takes_hardly_longer_than_an_empty_one(indexer: Indexer, tmp_path: Path) -> None:
+    empty = Indexer(indexer.front, tmp_path, "empty")
+    indexer.git.commit(planted.files())
+    times: dict[str, list[float]] = {"empty": [], "unchanged": []}
+    for number in range(4):
+        for name, one in (("empty", empty), ("unchanged", indexer)):
+            began = time.monotonic()
+            result = one.index()
+            if number:
+                assert result["unchanged"]
+                times[name].append(time.monotonic() - began)
+    assert min(times["unchanged"]) <= 1.5 * min(times["empty"]), times
+
+
 def test_an_empty_repository_is_complete_with_no_files(indexer: Indexer) -> None:
     result = indexer.index()
     assert (result["status"], result["files_processed"], result["commit"]) == ("complete", 0, None)
+
+
+def test_a_look_around_finds_a_new_commit_and_asks_less_often_who_does_not_answer(indexer: Indexer) -> None:
+    indexer.git.commit(FILES)
+    indexer.index()
+    with indexer.front.client() as client:
+        client.patch(f"/api/v1/repositories/{indexer.partition}", json={"watched": True}).raise_for_status()
+
+    def look() -> Looked:
+        with indexer.front.engine.begin() as connection:
+            connection.execute(sa.text("UPDATE repositories.repositories SET look_at = now()"))
+        return look_around(indexer.front.engine, indexer.front.settings, indexer.settings, most=9)
+
+    def next_in_s() -> float:
+        with indexer.front.engine.connect() as connection:
+            query = "SELECT extract(epoch FROM look_at - now())::float8 FROM repositories.repositories"
+            return connection.execute(sa.text(query)).scalar_one()
+
+    assert (look().asked, look().changed, look().failed) == (1, 0, {})
+    assert next_in_s() == pytest.approx(indexer.settings.watch_every_s, rel=0.2)
+    away = indexer.git.folder.rename(indexer.git.folder.with_name("away"))
+    for times in (2, 4):
+        assert set(look().failed) == {indexer.partition}
+        assert next_in_s() == pytest.approx(times * indexer.settings.watch_every_s, rel=0.2)
+    away.rename(indexer.git.folder)
+    indexer.git.commit({"app.py": "x = 1\n"})
+    assert (look().changed, list(indexer.runs.scratch.iterdir())) == (1, [])

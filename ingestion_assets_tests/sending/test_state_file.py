@@ -66,13 +66,14 @@ def test_state_files_that_cannot_be_used_are_a_sentence(flow, peer, tmp_path) ->
 
 def test_a_full_disk_stops_no_stream_from_being_named(peer, tmp_path) -> None:
     (tmp_path / "m").write_text("C|1\n")
-    fixed = ["--url", peer.url, "--key", "k", "--state", str(tmp_path / "s.json"), str(tmp_path / "m")]
+    fixed = ["--url", peer.url, "--key", "k", "--state", str(tmp_path / "s.sqlite"), str(tmp_path / "m")]
     full = subprocess.run(
         [*COMMAND, "entities", *fixed], capture_output=True, text=True, check=False, preexec_fn=lambda: full_disk(0)
     )  # fmt: skip
     assert (full.returncode, "state file" in full.stderr, peer.posts) == (2, True, 0)
     assert CliRunner().invoke(app, ["entities", *fixed]).exit_code == 0
-    assert json.loads((tmp_path / "s.json").read_text()) == {}
+    with sqlite3.connect(tmp_path / "s.sqlite") as kept:  # the stream is complete
+        assert kept.execute("select count(*) from streams").fetchone() == (0,)
 
 
 def test_receipts_of_one_and_of_several_files_are_remembered_in_order(tmp_path) -> None:

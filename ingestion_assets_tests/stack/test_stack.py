@@ -38,9 +38,16 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _with_results(stack: RunningStack) -> bool:
+    return httpx.get(f"{stack.url}/health/ready", timeout=5).json()["with_results"]
+
+
 def test_it_is_ready_and_tells_so(stack: RunningStack) -> None:
     assert _answers(f"{stack.url}/health/ready")
     assert _answers(f"{stack.dagster_url}/server_info")
+    wait_until(
+        lambda: _with_results(stack), seconds=60, what="the front door to know that runs can be started"
+    )
     status = _ingestion(stack.home, "status")
     assert status.returncode == 0, status.stdout
     assert stack.url in status.stdout
@@ -123,11 +130,17 @@ def test_a_code_location_that_is_gone_is_loaded_again(stack: RunningStack, *, id
             lambda: [one for one in _code_locations(server) if one.pid != location.pid],
             seconds=90, what="the code location to be there again",
         )  # fmt: skip
+    key = {"X-API-Key": stack.admin_token}
+    message = {"type": "user", "uuid": f"after-{idle}", "message": {"content": "x"}}
     answer = httpx.post(
-        f"{stack.url}/api/v1/ingest/message", json={"type": "user", "uuid": f"after-{idle}", "message": {"content": "x"}},
-        headers={"X-API-Key": stack.admin_token}, timeout=90,
-    )  # fmt: skip
-    assert answer.status_code == 200, answer.text
+        f"{stack.url}/api/v1/ingest/message", json=message, headers=key | {"Prefer": "respond-async"}
+    )
+    receipt = stack.url + answer.headers["Location"]
+    wait_until(
+        lambda: httpx.get(receipt, headers=key).json()["state"] == "done",
+        seconds=90,
+        what="the message to be stored",
+    )
     assert server.is_running()
 
 

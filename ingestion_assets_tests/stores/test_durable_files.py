@@ -15,7 +15,6 @@ WRITERS = {
     "the stack's ports": "from ingestion_assets.stack.ports import choose_ports; choose_ports(path, ['front door'])",
     "the stack's environment": "from ingestion_assets.stack.environment_file import write_environment; write_environment(path, {'A': 'b'})",
     "active definitions": "from ingestion_assets.entities.active_definitions import Note, write_note; write_note(path.parent, Note(files='new', entities=()))",
-    "begun streams": "from ingestion_assets.entities.sending.message_stream import StreamMemory as S; S(path).name_for(target='t', files=[])",
 }  # fmt: skip
 
 

@@ -1,25 +1,18 @@
-"""What was sent: how far each file was acknowledged, and the receipts whose outcome is not known yet.
+"""What was sent of transcripts: how far each file was acknowledged, and the receipts whose outcome is not known yet.
 
-A SQLite file, held by one sender at a time. Everything is kept per front door (`target`), so that one file
-serves several. Files are recognised by device and inode, or by path, and always by the fingerprints of what
-was sent.
+Held by one sender at a time. Files are recognised by device and inode, or by path, and always by the fingerprints of what was sent.
 """
 
-import contextlib
-import fcntl
 import json
-import os
-import sqlite3
-import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from ingestion_assets.conversations.sending.requests import Place
 from ingestion_assets.conversations.sending.slices import Mark, still_the_same
-from ingestion_assets.sending.endings import StateFileError
-from ingestion_assets.sending.files import OpenFile, shown, unusable
+from ingestion_assets.sending.files import OpenFile
+from ingestion_assets.sending.state_file import StateFile
 
 _SCHEMA = """
 create table if not exists files (
@@ -56,43 +49,25 @@ class Sent:
 
 
 class Memory:
-    """The state file. Safe to use from several threads; `close()` gives it to the next sender. All raise `StateFileError`."""
+    """What the state file holds of them. Safe to use from several threads; `close()` gives it to the next sender. All raise `StateFileError`."""
 
     def __init__(self, *, path: Path, target: str) -> None:
-        self._path = path
         self._target = target
-        self._guard = threading.Lock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock_file = _hold(path.with_name(path.name + ".lock"), state=path)
-        except OSError as error:
-            raise StateFileError(unusable(path, error)) from error
-        try:
-            with self._use():
-                self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-                self._db.execute("pragma journal_mode = wal")
-                self._db.execute("pragma synchronous = normal")
-                self._db.executescript(_SCHEMA)
-        except StateFileError:
-            self._lock_file.close()
-            raise
+        self._file = StateFile(path, schema=_SCHEMA, alone=True)
 
     def close(self) -> None:
-        with self._guard:
-            with contextlib.suppress(sqlite3.Error):  # what is committed lies in the log, whole
-                self._db.close()
-            self._lock_file.close()
+        self._file.close()
 
     def forget(self) -> None:
         """Forget all that was sent to this front door."""
-        with self._transaction():
+        with self._file.writing() as db:
             for table in ("files", "documents", "receipts"):
-                self._db.execute(f"delete from {table} where target = ?", (self._target,))
+                db.execute(f"delete from {table} where target = ?", (self._target,))
 
     def mark_of(self, file: OpenFile, *, path: str) -> Mark:
         """Where to go on reading the open file: at its start when it is new, shorter, or rewritten."""
-        with self._use():
-            rows = self._db.execute(
+        with self._file.reading() as db:
+            rows = db.execute(
                 "select next_offset, next_line, head_bytes, head, tail_bytes, tail from files "
                 "where target = ? and ((device = ? and inode = ?) or path in (?, ?)) "
                 "order by next_offset desc",  # an inode may be used again: what matches furthest counts
@@ -108,19 +83,19 @@ class Memory:
 
     def digest_of(self, path: str) -> str | None:
         """Digest of the last sent content of a file that is sent whole."""
-        with self._use():
-            row = self._db.execute(
+        with self._file.reading() as db:
+            row = db.execute(
                 "select digest from documents where target = ? and path = ?", (self._target, path)
             ).fetchone()
         return row[0] if row else None
 
     def advance(self, files: Iterable[Sent], *, receipts: Iterable[OpenReceipt] = ()) -> None:
         """These files are acknowledged so far, and these receipts wait for their outcome: kept together."""
-        with self._transaction():
+        with self._file.writing() as db:
             for file in files:
                 if file.mark is not None:
                     mark = file.mark
-                    self._db.execute(
+                    db.execute(
                         "insert or replace into files values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                         (
                             self._target, *file.identity, file.path, mark.offset, mark.line,
@@ -128,11 +103,11 @@ class Memory:
                         ),
                     )  # fmt: skip
                 if file.digest is not None:
-                    self._db.execute(
+                    db.execute(
                         "insert or replace into documents values (?, ?, ?)",
                         (self._target, file.path, file.digest),
                     )
-            self._db.executemany(
+            db.executemany(
                 "insert or replace into receipts values (?, ?, ?, ?, ?)",
                 [
                     (self._target, one.id, one.places[0][0], _packed(one.places), one.replayed)
@@ -142,8 +117,8 @@ class Memory:
 
     def open_receipts(self) -> list[OpenReceipt]:
         """Receipts left open by earlier senders, oldest first."""
-        with self._use():
-            rows = self._db.execute(
+        with self._file.reading() as db:
+            rows = db.execute(
                 "select id, path, places, replayed from receipts where target = ? order by rowid",
                 (self._target,),
             ).fetchall()
@@ -153,32 +128,11 @@ class Memory:
         ]
 
     def receipt_closed(self, receipt: OpenReceipt) -> None:
-        with self._transaction():
-            self._db.execute(
+        with self._file.writing() as db:
+            db.execute(
                 "delete from receipts where target = ? and id = ? and path = ?",
                 (self._target, receipt.id, receipt.places[0][0]),
             )
-
-    @contextlib.contextmanager
-    def _use(self) -> Iterator[None]:
-        with self._guard:
-            try:
-                yield
-            except (sqlite3.Error, ValueError) as error:
-                raise StateFileError(unusable(self._path, error)) from error
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """All or nothing: what could not be kept was not acknowledged, and is sent again under the same key."""
-        with self._use():
-            self._db.execute("begin immediate")
-            try:
-                yield
-                self._db.execute("commit")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("rollback")
-                raise
 
 
 def _packed(places: list[Place]) -> str:
@@ -195,21 +149,3 @@ def _unpacked(text: str, *, path: str) -> list[Place]:
         else:  # written when a request held the records of one file
             places.append((path, first, second))
     return places
-
-
-def _hold(path: Path, *, state: Path):
-    handle = path.open("a+", encoding="ascii")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        handle.seek(0)
-        owner = handle.read().strip() or "unknown"
-        handle.close()
-        raise StateFileError(
-            f"another sender (process {owner}) is using the state file {shown(state)}; "
-            "wait until it ends, or give this one a state file of its own with --state"
-        ) from None
-    with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
-        os.ftruncate(handle.fileno(), 0)
-        os.write(handle.fileno(), str(os.getpid()).encode())
-    return handle

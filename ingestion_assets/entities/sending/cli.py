@@ -65,7 +65,6 @@ def send_entities(
             "the lines of .tbl files have no prefix: say which entity they are", param_hint="--entity"
         )
     run = Run(url=url, key=key, retry_for_s=retry_for, quiet=quiet)
-    memory = StreamMemory((state or state_file(run.settings).with_name("streams.json")).absolute())
     sent, messages = Sent(""), [MessageFile(name, prefix) for name in files]
 
     total = sum(one.size for one in messages)
@@ -75,6 +74,7 @@ def send_entities(
         return Figures(sent.bytes_read, total, words)
 
     with run.ending():
+        memory = StreamMemory((state or state_file(run.settings)).absolute())
         if reset:
             memory.ended(target=run.target, files=messages)
         sent.stream = memory.name_for(target=run.target, files=messages)

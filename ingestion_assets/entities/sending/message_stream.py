@@ -1,11 +1,9 @@
 """Sending files of messages as one stream: parts of each file in order, files in parallel, resumed where they were acknowledged."""
 
-import contextlib
-import fcntl
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,10 +14,10 @@ import zstandard
 from ingestion_assets.entities.sending.message_files import STDIN, DamagedFileError, MessageFile, parts
 from ingestion_assets.sending.acknowledgement import Answer, Body, Heard, Proof
 from ingestion_assets.sending.delivery import REFUSED_STATUS, UNKNOWN_PATIENCE_S, Delivery
-from ingestion_assets.sending.endings import GaveUpError, StateFileError, StoppedError, UsageError
-from ingestion_assets.sending.files import reason_of, shown, unusable
+from ingestion_assets.sending.endings import GaveUpError, StoppedError, UsageError
+from ingestion_assets.sending.files import reason_of, shown
 from ingestion_assets.sending.side_by_side import side_by_side
-from ingestion_assets.stores.durable_files import write_durably
+from ingestion_assets.sending.state_file import StateFile
 
 POLL_S = 0.3
 _END = "end"
@@ -47,6 +45,12 @@ class Sent:
             self.lines += lines
 
 
+_SCHEMA = """
+create table if not exists streams (
+  target text not null, files text not null, name text not null, primary key (target, files));
+"""
+
+
 class StreamMemory:
     """Names of streams that were begun and not ended, by what they are made of, so that the same command goes on.
 
@@ -54,38 +58,26 @@ class StreamMemory:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = StateFile(path, schema=_SCHEMA, alone=False)
 
     def name_for(self, *, target: str, files: Sequence[MessageFile]) -> str:
-        """The name of the stream of these files: the one begun before, or a new one."""
+        """The name of the stream of these files: the one begun before, or a new one, which is kept before anything is sent."""
+        new = str(uuid_utils.uuid7())
         if any(file.path == STDIN for file in files):
-            return str(uuid_utils.uuid7())
-        with self._begun() as begun:
-            return begun.setdefault(self._key(target, files), str(uuid_utils.uuid7()))
+            return new
+        with self._file.writing() as db:
+            db.execute("insert or ignore into streams values (?, ?, ?)", (target, _made_of(files), new))
+            query = "select name from streams where target = ? and files = ?"
+            return db.execute(query, (target, _made_of(files))).fetchone()[0]
 
     def ended(self, *, target: str, files: Sequence[MessageFile]) -> None:
         """Forget a stream that is complete."""
-        with self._begun() as begun:
-            begun.pop(self._key(target, files), None)
+        with self._file.writing() as db:
+            db.execute("delete from streams where target = ? and files = ?", (target, _made_of(files)))
 
-    @staticmethod
-    def _key(target: str, files: Sequence[MessageFile]) -> str:
-        return json.dumps([target, *(file.identity() for file in files)])
 
-    @contextlib.contextmanager
-    def _begun(self) -> Iterator[dict[str, str]]:
-        """The streams; what is changed in them is kept, whole, before anything is sent."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.with_name(self._path.name + ".lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)  # others add theirs at the same time
-                begun = json.loads(self._path.read_text(encoding="utf-8")) if self._path.is_file() else {}
-                before = dict(begun)
-                yield begun
-                if begun != before:
-                    write_durably(self._path, json.dumps(begun))
-        except (OSError, ValueError, TypeError) as error:
-            raise StateFileError(unusable(self._path, error)) from error
+def _made_of(files: Sequence[MessageFile]) -> str:
+    return json.dumps([file.identity() for file in files])
 
 
 def send_stream(

@@ -1,4 +1,7 @@
-"""Go: modules of go.mod with `replace`; a package is a folder, and an import leads to the files that define what is used of it."""
+"""Go: modules of go.mod with `replace`; a package is a folder, and an import leads to the files that define what is used of it.
+
+Methods do not count there: a `Render` may be that of any type.
+"""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +37,7 @@ def links(files: Files, manifests: Manifests) -> Iterator[Link]:
         if not path.endswith(b"_test.go"):  # no other package sees what tests define
             members.setdefault(folder(path), []).append(path)
             package = packages.setdefault(folder(path), {})
-            for one in sorted({symbol.name for symbol in parsed.symbols}):
+            for one in sorted({symbol.name for symbol in parsed.symbols if symbol.kind != "method"}):
                 package.setdefault(one, []).append(path)
     for path, parsed in files.items():
         own = next((modules[one] for one in above(folder(path)) if one in modules), None)

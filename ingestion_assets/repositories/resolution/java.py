@@ -19,7 +19,7 @@ def links(files: Files, _manifests: Manifests) -> Iterator[Link]:
                 yield Link(path, "relative", tuple(found))
                 continue
             origin = "package"
-            for end in range(len(parts) - 1, max(len(parts) - 5, -1), -1):  # a.b.Outer.Inner.member
+            for end in range(len(parts) - 1, max(len(parts) - 5, 0), -1):  # a.b.Outer.Inner.member
                 namespace = ".".join(parts[:end])
                 if namespace not in names.by_namespace:
                     continue

@@ -10,6 +10,7 @@ from ingestion_assets.repositories.resolution.tree import nearest
 
 COMMON = 25  # a name that more files define says nothing
 _MEMBERS = frozenset({"method", "field", "property", "variable", "constructor", "enum_member"})
+_HOLDERS = frozenset({"module", "namespace"})  # of names that can be imported
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,19 @@ def declared(files: Files, separator: str) -> Names:
         for name in sorted({one.name for one in parsed.symbols if one.kind not in _MEMBERS}):
             namespace[name].append(path)
     return Names({namespace: dict(names) for namespace, names in found.items()})
+
+
+def importable(parsed: Parsed) -> set[str]:
+    """The names of a file that another one can import: none that stands within a class or a function."""
+    found: set[str] = set()
+    start = end = 0
+    for one in parsed.symbols:  # in order, the outer before the inner
+        within = start < one.start_line and one.end_line <= end
+        if not within and one.kind not in _MEMBERS:
+            found.add(one.name)
+            if one.kind not in _HOLDERS:
+                start, end = one.start_line, one.end_line
+    return found
 
 
 def common(some: Collection[str], others: Collection[str]) -> Iterator[str]:

@@ -168,10 +168,14 @@ def _targets(package: Package, declared: dict[str, Any], wanted: bytes) -> Itera
             )
             if fits and len(before) > longest:
                 value, middle, longest = each, wanted[len(before) : len(wanted) - len(after)], len(before)
-    for one in _leaves(value):
+    for one in sorted(_leaves(value), key=_is_declaration):
         place = joined(package.folder, encoded(one).replace(b"*", middle))
         if one.startswith(".") and place is not None:
             yield place
+
+
+def _is_declaration(written: str) -> bool:
+    return written.endswith((".d.ts", ".d.mts", ".d.cts"))
 
 
 def _leaves(value: object) -> Iterator[str]:

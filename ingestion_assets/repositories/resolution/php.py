@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from ingestion_assets.repositories.resolution.links import Files, Link, Manifests
-from ingestion_assets.repositories.resolution.namespaces import Names, declared
+from ingestion_assets.repositories.resolution.namespaces import declared
 from ingestion_assets.repositories.resolution.reading import json_table, strings, table
 from ingestion_assets.repositories.resolution.tree import encoded, folder, joined, name, nearest
 
@@ -28,13 +28,8 @@ def links(files: Files, manifests: Manifests) -> Iterator[Link]:
             elif target in names.by_namespace:
                 yield Link(path, "relative", tuple(names.used(parsed, path, target)))
             else:
-                yield Link(path, "relative" if _own(names, prefixes, outer) else "package")
-
-
-def _own(names: Names, prefixes: Prefixes, namespace: str) -> bool:
-    return bool(namespace) and (
-        namespace in names.by_namespace or f"{namespace.partition(chr(92))[0]}\\" in prefixes
-    )
+                # Packages of others may begin as this one does: GuzzleHttp\Psr7 is not in guzzle.
+                yield Link(path, "relative" if outer and outer in names.by_namespace else "package")
 
 
 def _prefixes(manifests: Manifests) -> Prefixes:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from ingestion_assets.repositories.resolution.links import Files, Link
-from ingestion_assets.repositories.resolution.namespaces import common
+from ingestion_assets.repositories.resolution.namespaces import common, importable
 from ingestion_assets.repositories.resolution.tree import name
 
 _FILES = 64  # that one name is followed through
@@ -15,7 +15,7 @@ class _Handed:
     """What each module takes from others, and so may hand on."""
 
     def __init__(self, files: Files, links: Iterable[Link]) -> None:
-        self.defined = {path: {one.name for one in parsed.symbols} for path, parsed in files.items()}
+        self.defined = {path: importable(parsed) for path, parsed in files.items()}
         self.passed: dict[bytes, dict[str, bytes]] = {}
         self.whole: dict[bytes, list[bytes]] = {}
         for link in links:

@@ -3,8 +3,18 @@
 from typing import Annotated
 
 from fastapi import Path, Query
+from starlette.convertors import StringConvertor, register_url_convertor
 
 from ingestion_assets.frontdoor.openapi import secured
+
+
+class _Address(StringConvertor):
+    """All of a path. Starlette's own `path` ends at a line break: such an address would be 404 instead of refused."""
+
+    regex = r"[\s\S]*"
+
+
+register_url_convertor("address", _Address())
 
 RepositoryUrl = Annotated[
     str,
@@ -16,7 +26,11 @@ RepositoryUrl = Annotated[
 ]
 RefName = Annotated[
     str | None,
-    Query(max_length=250, description="A branch or tag; default: the repository's default branch."),
+    Query(
+        max_length=250,
+        description="A branch, a tag, or a commit by its full id; default: the repository's default branch.",
+        examples=["main"],
+    ),
 ]
 RepositoryKey = Annotated[
     str,

@@ -33,7 +33,7 @@ FULL_RETRY_S = 60.0
 
 
 @router.post(
-    "/ingest/{repo_url:path}",
+    "/ingest/{repo_url:address}",
     operation_id="submitRepository",
     summary="Submit a repository",
     description=(

@@ -77,7 +77,7 @@ class History(BaseModel):
                     {"job_id": 3, "repo_url": "github.com/user/repo1", "status": "complete", "duration_seconds": 127.5, "files_processed": 342,
                      "embeddings_generated": 342, "embeddings_reused": 0, "unchanged": False, "timestamp": "2026-01-20T10:30:00Z"},
                     {"job_id": 2, "repo_url": "github.com/user/repo2", "status": "failed", "duration_seconds": 1.5,
-                     "error": "github.com has no such repository, or does not show it", "timestamp": "2026-01-20T10:25:00Z"},
+                     "error": "There is no such repository, or it is private.", "timestamp": "2026-01-20T10:25:00Z"},
                     {"job_id": 1, "repo_url": "github.com/user/repo3", "status": "skipped", "reason": "Task exceeded TTL", "age_seconds": 90000,
                      "timestamp": "2026-01-20T10:20:00Z"},
                 ]
@@ -86,6 +86,14 @@ class History(BaseModel):
     )  # fmt: skip
 
     jobs: list[Job]
+
+
+_COMMIT = "8f4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b"
+
+
+def _list_of(item: dict[str, Any], **more: Any) -> ConfigDict:
+    """With an example of a list of one item."""
+    return ConfigDict(json_schema_extra={"example": {**more, "items": [item], "next": None}})
 
 
 class RepositoryView(BaseModel):
@@ -112,6 +120,15 @@ class RepositoryView(BaseModel):
 class RepositoryPage(BaseModel):
     """Repositories by name."""
 
+    model_config = _list_of(
+        {
+            "repository": "github.com/user/repo", "ref": None, "watched": False, "commit": _COMMIT, "branch": "main",
+            "indexed_at": "2026-01-20T10:30:00Z", "text_model": "all-MiniLM-L6-v2/1", "structure_model": "structural-1/1", "files": 361,
+            "embedded": 342, "skipped": 19, "languages": {"go": 342}, "reasons": {"binary": 4, "unsupported_language": 15},
+            "edges": {"call": 120, "import": 410, "reference": 633}, "unresolved": {}, "held_out_auc": 0.87,
+        }
+    )  # fmt: skip
+
     items: list[RepositoryView]
     next: str | None
 
@@ -130,6 +147,13 @@ class FileView(BaseModel):
 
 class FilePage(BaseModel):
     """Files by path."""
+
+    model_config = _list_of(
+        {
+            "path": "assets/logo.png", "state": "skipped", "reason": "binary", "measure": "5120", "language": None, "size": 5120,
+            "blob": "3b18e512dba79e4c8300dd08aeb37f8e728b8dad",
+        }
+    )  # fmt: skip
 
     items: list[FileView]
     next: str | None
@@ -160,6 +184,13 @@ class SimilarFile(BaseModel):
 class SimilarFiles(BaseModel):
     """The most alike first."""
 
+    model_config = _list_of(
+        {
+            "repository": "github.com/user/repo", "path": "src/writer.py", "language": "python", "commit": _COMMIT, "lines": [1, 80],
+            "score": 0.83, "why": {"edges": ["import to"], "both_use": ["src/paths.py"], "names": ["Line", "read_lines"]},
+        }
+    )  # fmt: skip
+
     items: list[SimilarFile]
     next: None = None
 
@@ -186,6 +217,14 @@ class Found(BaseModel):
 class SearchResult(BaseModel):
     """The best first."""
 
+    model_config = _list_of(
+        {
+            "repository": "github.com/user/repo", "path": "src/reader.py", "language": "python", "commit": _COMMIT, "lines": [12, 30],
+            "score": 0.0328, "why": {"names": ["read_lines"], "text": 0.61},
+        },
+        by=["text", "names"],
+    )  # fmt: skip
+
     by: list[Literal["text", "names"]] = Field(
         description="What was searched; `names` alone where no worker made a vector of the question."
     )
@@ -195,6 +234,10 @@ class SearchResult(BaseModel):
 
 class WatchView(BaseModel):
     """Whether a repository is watched."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"repository": "github.com/user/repo", "watched": True}}
+    )
 
     repository: str
     watched: bool

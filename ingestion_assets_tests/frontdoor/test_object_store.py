@@ -1,0 +1,118 @@
+"""Landing on an object store that hangs, is slow, or has lost its bucket; and what looking at it costs."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import httpx
+import pytest
+import sqlalchemy as sa
+
+from ingestion_assets.landing.intake import ANSWERS_WITHIN_S
+from ingestion_assets.landing.object_storage import ObjectStorage
+from ingestion_assets.landing.storage import open_storage
+from ingestion_assets.orchestration.sensors import SEGMENTS_APART, SWEEPS_APART
+from ingestion_assets.settings import Settings
+from ingestion_assets.stores.postgres import engine
+from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, process
+from ingestion_assets_tests.object_stores import BUCKET, S3Server, s3_server
+from ingestion_assets_tests.servers import wait_until
+
+A_DAY_S = 86_400
+LISTS_A_DAY = 2000
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def url(s3: S3Server, postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    landing = {"INGESTION_LANDING_URL": f"s3://{BUCKET}"}
+    with process(
+        home=tmp_path_factory.mktemp("home"), postgres_url=postgres_url, **landing, **s3.environment
+    ) as (_, url):
+        yield url
+
+
+@pytest.fixture
+def storage(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> ObjectStorage:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    opened = open_storage(Settings(landing_url=f"s3://{BUCKET}"))
+    assert isinstance(opened, ObjectStorage)
+    return opened
+
+
+def test_an_idle_day_costs_few_lists(s3: S3Server, storage: ObjectStorage) -> None:
+    now = datetime(2026, 1, 31, 12, 5, tzinfo=UTC)
+    storage.write("segments/2026-01-30/23-59/a.seg", b"x")
+    before = s3.lists()
+    for _ in range(20):
+        storage.probe()
+    probes = s3.lists() - before
+    assert storage.used_inboxes(["notes"]) == []
+    inboxes = s3.lists() - before - probes
+    assert list(storage.minutes(now - timedelta(minutes=7), now)) == []
+    segments = s3.lists() - before - probes - inboxes
+    assert [len(list(storage.list(folder))) for folder, _ in storage.segment_folders()] == [1]
+    sweep = s3.lists() - before - probes - inboxes - segments
+    looks = A_DAY_S / Settings().landing_look_s
+    assert probes == 0
+    assert inboxes * looks + segments * looks / SEGMENTS_APART + sweep * looks / SWEEPS_APART < LISTS_A_DAY
+
+
+def test_minutes_over_midnight_are_found_and_no_others(storage: ObjectStorage) -> None:
+    paths = [f"segments/2026-02-{day}/{minute}/a.seg" for day, minute in (("27", "23-57"), ("27", "23-58"), ("28", "00-00"), ("28", "00-02"))]  # fmt: skip
+    for path in paths:
+        storage.write(path, b"x")
+    first = datetime(2026, 2, 27, 23, 58, 30, tzinfo=UTC)
+    assert list(storage.minutes(first, first + timedelta(minutes=3))) == paths[1:3]
+
+
+def test_a_store_that_hangs_is_told_within_the_wait_that_was_asked_for(s3: S3Server, url: str) -> None:
+    acknowledged = [_send(url, "before").json()["id"]]
+    with s3.standing_still():
+        began = time.monotonic()
+        answer = _send(url, "hangs", prefer="wait=3")
+        assert time.monotonic() - began < 5
+        assert answer.status_code == 503
+        assert answer.json()["accepted"] == "unknown"
+        time.sleep(max(0.0, began + ANSWERS_WITHIN_S + 0.5 - time.monotonic()))
+        began = time.monotonic()
+        answer = _send(url, "refused", prefer="wait=3")
+        assert time.monotonic() - began < 1
+        assert answer.status_code == 503
+        assert "Nothing was accepted" in answer.json()["detail"]
+    wait_until(lambda: _send(url, "after").status_code == 202, seconds=60, what="the store to take payloads")
+    acknowledged.append(_send(url, "after").json()["id"])
+    for receipt in acknowledged:
+        wait_until(lambda receipt=receipt: _receipt(url, receipt) == 200, seconds=10, what="the receipt")
+
+
+def test_a_store_that_lost_its_bucket_is_named_and_taken_again_once_it_is_there(
+    s3: S3Server, url: str, postgres_url: str
+) -> None:
+    assert _send(url, "kept").status_code == 202
+    s3.wipe()
+    answer = _send(url, "nowhere")
+    assert answer.status_code == 503
+    assert answer.json()["dependency"] == "landing"
+    wait_until(lambda: httpx.get(f"{url}/health/ready").status_code == 503, seconds=10, what="the health")
+    s3.make_bucket()
+    assert _send(url, "nowhere").status_code == 202
+    wait_until(lambda: httpx.get(f"{url}/health/ready").status_code == 200, seconds=10, what="the health")
+    with engine(postgres_url).connect() as connection:
+        keys = sa.text("SELECT count(*) FROM ingestion.drops WHERE idempotency_key = ANY(:keys)")
+        assert connection.scalar(keys, {"keys": ["kept", "nowhere"]}) == 2
+
+
+def _send(url: str, key: str, *, prefer: str = "respond-async") -> httpx.Response:
+    headers = {"X-API-Key": ADMIN_TOKEN, "Prefer": prefer, "Idempotency-Key": key}
+    return httpx.post(f"{url}/api/v1/ingest/batch", json={"messages": [{"type": "user"}]}, headers=headers, timeout=60)  # fmt: skip
+
+
+def _receipt(url: str, receipt: str) -> int:
+    return httpx.get(f"{url}/api/v1/receipts/{receipt}", headers={"X-API-Key": ADMIN_TOKEN}).status_code
