@@ -28,6 +28,8 @@ SECURITY_HEADERS: list[tuple[bytes, bytes]] = [
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
 ]
+_POLICY = b"content-security-policy"
+_BUT_POLICY = [header for header in SECURITY_HEADERS if header[0] != _POLICY]  # a page may bring its own
 _SECURITY_LINES = b"".join(b"%b: %b\r\n" % header for header in SECURITY_HEADERS)
 _CLOSE = (b"connection", b"close")
 CLIENT_CLOSED = 499
@@ -180,7 +182,8 @@ class _Answering:
             exchange = exchange_of(self._receive)
             if exchange is not None and (closes or closing or not exchange.keep_alive):
                 end_gently(exchange)
-            own = (*self._scope["state"]["response_headers"], *SECURITY_HEADERS)
+            policy = any(name == _POLICY for name, _ in message["headers"])
+            own = (*self._scope["state"]["response_headers"], *(_BUT_POLICY if policy else SECURITY_HEADERS))
             message["headers"] = [*message["headers"], *own, *closing]
         elif not message.get("more_body"):
             self.complete = True

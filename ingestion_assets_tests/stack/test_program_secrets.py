@@ -23,7 +23,7 @@ HAS = {
     "valkey": set(),
     "frontdoor": {"admin_token", "mongodb_url", "postgres_url", "redis_url", "secret_key", "webserver_password"},
     "webserver": {"postgres_url", "redis_url", "webserver_password"},
-    "code-server": {"postgres_url", "redis_url"},
+    "code-server": {"notify_url", "postgres_url", "redis_url"},
     "daemon": {"postgres_url", "redis_url"},
     "worker-default": {"mongodb_url", "postgres_url", "redis_url"},
     "worker-gpu": {"mongodb_url", "postgres_url", "redis_url"},
@@ -48,7 +48,12 @@ def test_each_program_has_the_secrets_that_it_uses(tmp_path: Path, monkeypatch: 
     foreign = {"AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "SOME_API_KEY"}
     for name in foreign:
         monkeypatch.setenv(name, "hidden")
-    given = {"secret_key": "k" * 32, "api_key": "mine", "webserver_password": "sesame"}
+    given = {
+        "secret_key": "k" * 32,
+        "api_key": "mine",
+        "webserver_password": "sesame",
+        "notify_url": "https://hooks.example.com/x",
+    }
     plan = plan_stack(
         settings=Settings(home=tmp_path, **given),  # pyright: ignore
         places=Places(tmp_path), admin_token="token",
