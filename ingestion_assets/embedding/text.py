@@ -88,7 +88,7 @@ class TextModel:
     def _batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[list[int]]]]:
         """Numbers of texts and their tokens, texts of about the same length together."""
         model, shape = self._model, self.shape
-        prompt = model.prompts.get(model.default_prompt_name or "", "")
+        prompt = model.prompts.get(model.default_prompt_name or "") or ""
         readable = [
             (prompt + text).encode(errors="replace").decode() for text in texts
         ]  # a lone surrogate would fail them all
