@@ -93,7 +93,9 @@ class Synced:
                 lambda job=job: self._job(job)["status"] in OVER, seconds=200, what="the job of a sync"
             )
             found = self._job(job)
-            assert found["status"] == "completed", [file["error"] for source in found["source_progress"] for file in source["files"]]
+            assert found["status"] == "completed", [
+                file["error"] for source in found["source_progress"] for file in source["files"]
+            ]
         rows = self.rows(
             "SELECT coalesce(sum(file.embedded), 0) FROM documents.files file JOIN documents.jobs job ON job.id = job_id WHERE user_id = :user"
         )
