@@ -10,7 +10,9 @@ from ingestion_assets_tests.frontdoor.generated import MODES, try_operations
 
 @pytest.fixture(scope="module")
 def front(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsFront]:
-    with jobs_front(postgres_url, tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("home")) as running:
+    with jobs_front(
+        postgres_url, tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("home")
+    ) as running:
         yield running
 
 
