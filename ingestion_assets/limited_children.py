@@ -86,6 +86,7 @@ class Child:
             env={"PATH": os.environ.get("PATH", os.defpath), "PYTHONPATH": search, "MALLOC_ARENA_MAX": "1", **(environment or {})},
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True,
         ).result()  # fmt: skip
+        self._asked = 0.0
         self._poll = select.poll()
         self._poll.register(cast("IO[bytes]", self._process.stdout), select.POLLIN)
 
@@ -105,13 +106,8 @@ class Child:
         answer = bytearray()
         wanted = 4
         while len(answer) < wanted:
+            self._go_on(ends, stopped)
             if not self._poll.poll(ASK_S * 1000):
-                if stopped():
-                    self.end()
-                    raise StoppedError
-                if time.monotonic() > ends:
-                    self.end()
-                    raise TimeoutError
                 continue
             piece = os.read(
                 cast("IO[bytes]", self._process.stdout).fileno(), min(2**20, wanted - len(answer))
@@ -124,6 +120,19 @@ class Child:
             if len(answer) == 4:
                 wanted = 4 + int.from_bytes(answer, "big")
         return bytes(answer[4:])
+
+    def _go_on(self, ends: float, stopped: Callable[[], bool]) -> None:
+        """Asked by the clock, not when the child is silent: one that never stops talking is ended too."""
+        now = time.monotonic()
+        if now - self._asked < ASK_S:
+            return
+        self._asked = now
+        if stopped():
+            self.end()
+            raise StoppedError
+        if now > ends:
+            self.end()
+            raise TimeoutError
 
     def alive(self) -> bool:
         """Whether it takes another frame."""

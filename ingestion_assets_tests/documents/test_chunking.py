@@ -1,5 +1,6 @@
 """Laws of chunks over any text and options: they end, match their span, cover the text, stay within both limits."""
 
+import os
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -15,6 +16,8 @@ from tokenizers import Tokenizer
 from ingestion_assets.documents.chunking import DocumentChunk, chunks
 from ingestion_assets.documents.parsing.shapes import Page, ParsedFile
 from ingestion_assets.documents.parsing.structure import blocks
+
+LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 
 
 @cache
@@ -97,7 +100,8 @@ def markdown() -> st.SearchStrategy[str]:
     max_tokens=st.integers(8, 300),
     structure=st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=2_000 if LONG else 100, deadline=None)
+@pytest.mark.timeout(3600)
 def test_chunks_match_their_span_cover_the_text_and_stay_within_both_limits(
     text: str, size: int, data: st.DataObject, max_tokens: int, structure: bool
 ) -> None:

@@ -3,7 +3,6 @@
 `INGESTION_LONG_TESTS=1` also reads the scans and images, with tesseract where it is installed and with rapidocr.
 """
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,8 @@ from ingestion_assets.documents.chunking import chunks
 from ingestion_assets.documents.errors import FileError
 from ingestion_assets.documents.parsing.quality import score
 from ingestion_assets_tests.documents.known_files import KnownFile, known_files, words
-from ingestion_assets_tests.documents.test_chunking import count_tokens
+from ingestion_assets_tests.documents.test_chunking import LONG, count_tokens
 
-LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 KINDS = (
     "older_pdf",
     "pdf",

@@ -60,10 +60,9 @@ class _Reader:
         """The page, whose `text` is pdfium's, by the first engine that reads it well, else by the one that reads it least badly."""
         options = self._task.options
         found = [first := _page(text, "pdfium")]
-        for engine in (
-            (self._ocr,) if options.ocr == "always" else (self._model,) if self._models_all() else ()
-        ):
-            page = engine(number, first)
+        chosen = self._ocr if options.ocr == "always" else self._model if self._models_all() else None
+        if chosen is not None:
+            page = chosen(number, first)
             if page is not None and page.text.strip():
                 return page
         for engine in (self._second, self._model, self._ocr):
@@ -90,9 +89,8 @@ class _Reader:
             return ""
 
     def _second(self, number: int, first: PageText) -> PageText | None:
-        if (
-            "pdf_oxide" in self._task.without or not first.text.strip()
-        ):  # pages without text are scans, or empty
+        blank = not first.text.strip()  # a scan, or empty
+        if blank or "pdf_oxide" in self._task.without:
             return None
         self._task.progress(number, len(self._document), "pdf_oxide")
         signal.setitimer(signal.ITIMER_PROF, SECOND_ENGINE_CPU_S)

@@ -57,7 +57,7 @@ def parse(
 ) -> ParsedFile:
     """The text of the file at `path`, called `name` at its source. Any thread may call it.
 
-    `progress` is told the page at work and the pages in all. `llm` reads a page from its image (PNG bytes, page number) or gives None
+    `progress` is told the furthest page that was begun, and the pages in all. `llm` reads a page from its image (PNG bytes, page number) or gives None
     where it has had enough; without it no page is shown to a model. Raises `FileError`: `cancelled` where `stopped` said so, all else
     by what is wrong with the file.
     """
@@ -65,7 +65,7 @@ def parse(
     request = Request(
         str(path), name, options, limits.max_characters, frozenset(), shows_pages=llm is not None
     )
-    deaths = 0
+    deaths = reached = 0
     while True:
         at = Progress(0, 0, "")
         parser = _take(limits.memory_bytes, fresh=deaths > 0)
@@ -74,7 +74,8 @@ def parse(
             while not isinstance(answer := _answer(parser, ends, stopped), Done | Failed):
                 if isinstance(answer, Progress):
                     at = answer
-                    progress(at.page, at.of)
+                    reached = max(reached, at.page)  # an engine may go back to pages that another has read
+                    progress(reached, at.of)
                 else:
                     told = Told(llm(answer.png, answer.page) if llm else None)
                     parser.child.send(msgspec.msgpack.encode(told))
