@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo up test lint bench clean
+.PHONY: help install demo up down test lint bench clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,15 +12,22 @@ help: ## Say what each target does
 install: $(STAMP) ## Make .venv with everything in it
 
 $(STAMP): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "Installing everything into $(VENV). That takes one to three minutes, once."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
+	@echo "Installed."
 
 demo: $(STAMP) ## Run the main job on the embedded stack, with made-up transcripts, and stop it again
 	$(BIN)/ingestion demo
 
-up: $(STAMP) ## Start the stack and keep it running until Ctrl-C
-	$(BIN)/ingestion up
+up: $(STAMP) ## Start the stack in the background and say when it is ready
+	@echo "Starting the stack, half a minute or so. Go on when its addresses stand here."
+	@$(BIN)/ingestion up --detach
+	@echo "It is ready. Stop it with 'make down'; its logs: $(BIN)/ingestion logs --follow"
+
+down: $(STAMP) ## Stop the stack
+	@$(BIN)/ingestion down
 
 lint: $(STAMP) ## Check style, types and import contracts
 	$(BIN)/ruff check .

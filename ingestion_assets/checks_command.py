@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 from xml.etree import ElementTree
 
 import msgspec
 import typer
+
+from ingestion_assets.command_errors import ending
+from ingestion_assets.command_output import AsJson, print_json
 
 if TYPE_CHECKING:
     from ingestion_assets.orchestration.check_states import CheckState
@@ -62,7 +65,7 @@ def run(
     junit: Annotated[
         Path | None, typer.Option(dir_okay=False, help="Write the results to this file, in JUnit's format.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one check and partition a line.")] = False,
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Evaluate checks. Those that look at what is stored are executed now; those that runs make of what they write tell what they
     said last, for each partition.
@@ -84,9 +87,9 @@ def run(
         now = ledger_now(engine())
         with dagster_instance() as instance:
             states, unable = evaluate(repository, instance, chosen, since=since, now=now)
-    except LookupError:
-        raise
     except Exception as error:  # whatever it is, that a check fails is not known, and 1 would say so
+        if ending(error) is not None:
+            raise
         typer.echo(
             f"ingestion checks run: nothing is known of the checks: {type(error).__name__}: {error}", err=True
         )
@@ -144,12 +147,10 @@ def _why(state: "CheckState") -> str:
 
 
 def _print_json(states: "Sequence[CheckState]", unable: Sequence[str]) -> None:
-    for one in states:
-        typer.echo(msgspec.json.encode(one, enc_hook=str).decode())
+    print_json(states)
     for name in unable:
         asset, _, check = name.rpartition(":")
-        nothing: dict[str, Any] = {"asset": asset, "check": check, "partition": None, "passed": None}
-        typer.echo(msgspec.json.encode(nothing).decode())
+        print_json([{"asset": asset, "check": check, "partition": None, "passed": None}])
 
 
 def _print_text(states: "Sequence[CheckState]", unable: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ COMMANDS = {
     "up": (_STACK, "Start the whole stack and keep it running until Ctrl-C."),
     "down": (_STACK, "Stop the stack of this home."),
     "status": (_STACK, "Show the addresses and processes of the stack."),
+    "doctor": ("ingestion_assets.doctor", "Look for what is wrong, and say how to mend it."),
     "logs": (_STACK, "Show the ends of the programs' logs."),
     "demo": ("ingestion_assets.demo", "Show the whole system at work on made-up data."),
     "env": (_STACK, "Print the running stack's environment for your shell."),
@@ -52,28 +53,15 @@ def main() -> None:
     """Entry point of the `ingestion` command."""
     try:
         app(prog_name="ingestion")
-    except ValueError as error:
-        from ingestion_assets.settings import wrong_settings  # noqa: PLC0415
+    except Exception as error:
+        from ingestion_assets.command_errors import ending  # noqa: PLC0415
 
-        told = wrong_settings(error)
-        if told is None:
+        ends = ending(error)
+        if ends is None:
             raise
-        typer.echo(f"ingestion: {told}", err=True)
-        sys.exit(2)
-    except LookupError as error:
-        from ingestion_assets.settings import MissingSettingError  # noqa: PLC0415
-
-        if not isinstance(error, MissingSettingError):
-            raise
-        typer.echo(f"ingestion: {error}", err=True)
-        sys.exit(2)
-    except OSError as error:  # a file or folder that a person can do something about
-        if error.filename is None:
-            raise
-        from ingestion_assets.stack.failures import explained  # noqa: PLC0415
-
-        typer.echo(f"ingestion: {explained(error)}", err=True)
-        sys.exit(1)
+        sentence, status = ends
+        typer.echo(f"ingestion: {sentence}", err=True)
+        sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ from typing import Any
 
 import dagster as dg
 
+from ingestion_assets.event_lines import print_event_lines
 from ingestion_assets.flows import installed, parts
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.orchestration import landing_assets
 from ingestion_assets.orchestration.key_retention import key_retention_definitions
+from ingestion_assets.orchestration.notifying import failure_notifications
 from ingestion_assets.orchestration.retention_job import retention_definitions
 from ingestion_assets.orchestration.run_retention import run_retention_definitions
 from ingestion_assets.orchestration.sensors import reconciliation_sensor
@@ -30,7 +32,8 @@ def _merged(flows: Collection[str], of_flow: dict[str, dg.Definitions]) -> dg.De
         key_retention_definitions(known),
         run_retention_definitions(),
         dg.Definitions(
-            sensors=[reconciliation_sensor(known, found=list(found.flows))], executor=dg.in_process_executor
+            sensors=[reconciliation_sensor(known, found=list(found.flows)), failure_notifications],
+            executor=dg.in_process_executor,
         ),
     )
 
@@ -51,6 +54,7 @@ def _build() -> dg.Definitions:
     return _merged(taken, of_flow)
 
 
+print_event_lines()  # this is what Dagster's programs load of ours
 found = installed()
 definitions = _build()
 

@@ -54,6 +54,7 @@ def demo(
     A stack that runs already is used and left running.
     """
     started = time.monotonic()
+    Settings()  # pyright: ignore[reportCallIssue]  # what is wrong with them is said before anything is started
     was_running = _ingestion("status", check=False, quiet=True) == 0
     try:
         if not was_running:

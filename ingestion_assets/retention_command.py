@@ -4,9 +4,8 @@ from datetime import timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from ingestion_assets.command_output import AsJson, print_json, print_table
 from ingestion_assets.settings import load_settings
 
 app = typer.Typer()
@@ -17,6 +16,7 @@ def retention(
     days: Annotated[
         int | None, typer.Option(min=0, help="Instead of INGESTION_RETENTION_DAYS, to see what it would do.")
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is old enough to be deleted, and what stays because a reject of it is open. Deletes nothing."""
     from ingestion_assets.flows import all_flows  # noqa: PLC0415
@@ -28,23 +28,37 @@ def retention(
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
     settings = load_settings()
-    console, now = Console(), ledger_now(engine())
+    now = ledger_now(engine())
     with dagster_instance() as instance:
         runs = len(due(instance, now))
-    console.print(f"Dagster's superseded runs that are old enough or too much: {runs:,}.", highlight=False)
     days = settings.retention_days if days is None else days
-    if days is None:
-        console.print(f"{NOT_SET} `--days N` shows what would go.", soft_wrap=True, highlight=False)
+    before = None if days is None else now - timedelta(days=days)
+    found = []
+    if before is not None:
+        with engine().connect() as connection:
+            found = list(plan(connection, all_flows().values(), before=before))
+    if as_json:
+        print_json([{"superseded_runs": runs, "before": before, "payloads": found}])
         return
-    before = now - timedelta(days=days)
-    table = Table("flow", "", "payloads", "bytes", "finished from", "to")
-    with engine().connect() as connection:
-        for old in plan(connection, all_flows().values(), before=before):
-            what = "kept: open rejects" if old.kept else "goes"
-            table.add_row(
-                old.flow, what, f"{old.payloads:,}", f"{old.bytes:,}", f"{old.oldest:%Y-%m-%d}", f"{old.newest:%Y-%m-%d}"
-            )  # fmt: skip
-    console.print(f"Finished before {before:%Y-%m-%d %H:%M} UTC:", highlight=False)
-    console.print(table if table.row_count else "No payload is old enough.")
+    typer.echo(f"Dagster's superseded runs that are old enough or too much: {runs:,}.")
+    if before is None:
+        typer.echo(f"{NOT_SET} `--days N` shows what would go.")
+        return
+    typer.echo(f"Finished before {before:%Y-%m-%d %H:%M} UTC:" if found else "No payload is old enough.")
+    if found:
+        print_table(
+            ("flow", "what becomes of it", "payloads", "bytes", "finished from", "to"),
+            (
+                (
+                    old.flow,
+                    "kept: open rejects" if old.kept else "goes",
+                    f"{old.payloads:,}",
+                    f"{old.bytes:,}",
+                    f"{old.oldest:%Y-%m-%d}",
+                    f"{old.newest:%Y-%m-%d}",
+                )
+                for old in found
+            ),
+        )
     if settings.retention_days is None:
-        console.print(NOT_SET, highlight=False)
+        typer.echo(NOT_SET)

@@ -62,7 +62,9 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
         runs={name: flow.runs for name, flow in flows.items()},
     )
     door = FrontDoor(settings=settings, storage=open_storage(settings), flows=flows, waker=waker)
-    return build_app(door, flows=https.values(), faults=[*found.faults, *wrong, *faults])
+    app = build_app(door, flows=https.values(), faults=[*found.faults, *wrong, *faults])
+    app.state.curl_of_flows = {name: http.curl for name, http in https.items()}
+    return app
 
 
 class DrainingServer(uvicorn.Server):

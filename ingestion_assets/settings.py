@@ -5,6 +5,7 @@ Nothing else in the package looks at the environment. Values come, in this order
 running stack; the programs of the stack itself do without), and from the defaults below.
 """
 
+from datetime import date
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -151,6 +152,10 @@ class Settings(BaseSettings):
         "",
         description="Flows of other packages beside those that name themselves by an entry point: modules that have a `FLOW`, separated by commas.",
     )
+    first_day: date = Field(
+        date(2026, 1, 1),
+        description="The first day (UTC) that Dagster shows of flows whose partitions are days: the day on which a stack was installed. No payload may have arrived before.",
+    )
     claim_max_bytes: int = Field(
         48 * 2**20,
         description="Most landed bytes that one run claims; bounds a run's memory. The rest get the next run.",
@@ -241,6 +246,10 @@ class Settings(BaseSettings):
     )
     heartbeat_s: float = Field(2.0, description="Seconds between heartbeats of a run's worker.")
 
+    notify_url: SecretStr | None = Field(
+        None,
+        description='Webhook that gets a message (`{"text": …}`, as Slack\'s take it) once for each thing that failed and is not tried again; unset, nobody is told.',
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least severe level that is logged."
     )

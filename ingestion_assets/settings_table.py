@@ -1,9 +1,13 @@
 """`ingestion settings`: every setting as a row of a Markdown table, those of flows last."""
 
+from collections.abc import Iterator
+from itertools import chain
+
 import typer
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from ingestion_assets.command_output import AsJson, print_json
 from ingestion_assets.flows import installed, parts
 from ingestion_assets.settings import Settings
 
@@ -25,15 +29,28 @@ def settings_table() -> str:
 
 def _rows(kind: type[BaseSettings]) -> list[str]:
     rows = []
-    for name, field in kind.model_fields.items():
-        default = "" if field.default in (None, PydanticUndefined) else f"`{field.default}`"
-        meaning = (field.description or "").replace("|", "\\|")
-        variable = field.validation_alias or f"{kind.model_config.get('env_prefix', '')}{name.upper()}"
-        rows.append(f"| `{variable}` | {default} | {meaning} |")
+    for variable, default, meaning in _said(kind):
+        shown = "" if default is None else f"`{default}`"
+        rows.append("| `{}` | {} | {} |".format(variable, shown, meaning.replace("|", "\\|")))
     return rows
 
 
+def _said(kind: type[BaseSettings]) -> Iterator[tuple[str, str | None, str]]:
+    """Variable, default and meaning of each."""
+    for name, field in kind.model_fields.items():
+        variable = field.validation_alias or f"{kind.model_config.get('env_prefix', '')}{name.upper()}"
+        default = None if field.default in (None, PydanticUndefined) else str(field.default)
+        yield str(variable), default, field.description or ""
+
+
 @app.command()
-def settings() -> None:
+def settings(as_json: AsJson = False) -> None:
     """Print every setting, its default and its meaning as a Markdown table."""
-    typer.echo(settings_table())
+    if not as_json:
+        typer.echo(settings_table())
+        return
+    of_flows, _ = parts(installed(), "settings", lambda _flow, kind: list(_said(kind)))
+    print_json(
+        {"variable": variable, "default": default, "meaning": meaning}
+        for variable, default, meaning in (*_said(Settings), *chain(*of_flows.values()))
+    )

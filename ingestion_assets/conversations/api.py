@@ -135,7 +135,12 @@ async def ingestion_status(request: Request) -> Response:
     )
 
 
-HTTP = FlowHttp(routers=[router], direct=DIRECT)
+CURL = (
+    "/api/v1/ingest/message -H 'Content-Type: application/json' -d "
+    """'{"type": "user", "uuid": "u1", "sessionId": "s1", "timestamp": "2026-01-31T12:00:00Z", """
+    """"cwd": "/home/dev/projects/site", "message": {"role": "user", "content": "hello"}}'"""
+)
+HTTP = FlowHttp(routers=[router], direct=DIRECT, curl=CURL)
 
 
 async def _totals(door: FrontDoor) -> tuple[dict[str, int], list[dict[str, Any]]]:

@@ -41,7 +41,7 @@ RENEW_S = 15.0
 READY_MOST = 64  # files, and texts, that wait for their vectors before no more are begun
 READY_TEXTS = 4000
 SLICE_FILES = 64
-SLICES_A_RUN = 10
+RUN_S = 300.0  # after which a run ends in any case, so that its log in Dagster stays short
 BACKOFF_S, BACKOFF_LONGEST_S = 1.0, 60.0
 
 Word = Literal["continue", "pause", "cancel", "drain"]
@@ -421,7 +421,7 @@ class _Worker:
         if now - self._slice_began < self.run.slice_s and self._slice_files < SLICE_FILES:
             return
         self._slice_began, self._slice_files = now, 0
-        if now - self._began >= SLICES_A_RUN * self.run.slice_s:
+        if now - self._began >= RUN_S:
             self.no_more.set()
         elif self.run.outranked():
             self.done.outranked = True

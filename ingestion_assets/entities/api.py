@@ -34,4 +34,6 @@ def http() -> FlowHttp:
         background=[follow_definitions],
         schemas=lambda: line_schemas(defined_entities()),
         health=lambda: {NAME: [entity.entity for entity in defined_entities().entities]},
+        curl="/ingest/message -H 'Content-Type: text/plain' "
+        "--data-binary 'C|1|name|lane|3|11-719|-7.10|BUILDING|comment'",
     )

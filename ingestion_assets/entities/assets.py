@@ -97,7 +97,6 @@ def _entity_asset(stages: "Stages[EntitiesWork]", entity: Entity, *, deps: list[
             results = checks.check_entity(raw_connection, entity, counts)  # pyright: ignore[reportArgumentType]
         return dg.MaterializeResult(
             metadata={
-                "dagster/row_count": counts.inserted,
                 **{name: getattr(counts, name) for name in counts.__struct_fields__},
             },
             check_results=results,

@@ -1,7 +1,5 @@
 """Asset checks of the entities flow: made with the rows by the step that writes them, and an hourly look at whole tables."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -47,7 +45,7 @@ def specs(entity: Entity, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
 
 
 def check_entity(
-    connection: psycopg.Connection[Any], entity: Entity, counts: Counts
+    connection: "psycopg.Connection[Any]", entity: Entity, counts: "Counts"
 ) -> list[dg.AssetCheckResult]:
     """The checks on one entity, for what a run did to it."""
     from ingestion_assets.entities.entity_tables import foreign_key_name, inspect  # noqa: PLC0415
@@ -87,13 +85,17 @@ def audit_of(entity: Entity, entities: EntitySet, key: dg.AssetKey) -> dg.AssetC
         name="stored_rows",
         description="No primary key is there twice and no row references what is not there. Run by the hour and by hand.",
     )
-    def stored_rows() -> dg.AssetCheckResult:
+    def stored_rows(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         from ingestion_assets.entities.row_audit import audit  # noqa: PLC0415
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
         with postgres.engine().connect() as connection:
             raw: Any = connection.connection.driver_connection
             found = audit(raw, entity, entities)
+        # What a run inserted is no count of the table; this is.
+        context.op_execution_context.log_event(
+            dg.AssetObservation(key, metadata={"dagster/row_count": found.rows})
+        )
         return dg.AssetCheckResult(
             passed=found.rows == found.keys and not any(found.orphans.values()),
             metadata={

@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket, WebSocketState
 from ingestion_assets.frontdoor import (
     drift_endpoint,
     health,
+    overview,
     receipt_control,
     receipt_events,
     receipts,
@@ -46,6 +47,7 @@ OWN = [
         reject_endpoints,
         drift_endpoint,
         health,
+        overview,
     )
 ]
 """The routers of the front door itself."""
@@ -110,6 +112,7 @@ def build_app(
     )  # fmt: skip
     app.state.health_of_flows = lambda: told(flow.health for flow in flows)
     app.state.faults = faults
+    app.state.curl_of_flows = {}
     app.surround(direct=direct, door=door)
     app.add_exception_handler(Exception, _unexpected)
     app.add_exception_handler(Problem, _problem)

@@ -1,12 +1,12 @@
 """`ingestion keys`: create, list and revoke API keys."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from ingestion_assets.command_output import AsJson, print_json, print_table
 from ingestion_assets.flows import known_scopes
 from ingestion_assets.frontdoor.keys import ApiKey, create_key, list_keys, revoke_key
 from ingestion_assets.frontdoor.tokens import scopes_help
@@ -33,8 +33,9 @@ def create(
 ) -> None:
     """Create a key and print its token, which is shown this once."""
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    ledger = engine()
     try:
-        with engine().begin() as connection:
+        with ledger.begin() as connection:
             key, token = create_key(
                 connection, name=name, scopes=scope, known=known_scopes(), expires_at=expires_at
             )
@@ -51,17 +52,21 @@ def create(
 @app.command("list")
 def list_all(
     everything: Annotated[bool, typer.Option("--all", help="Revoked keys too.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List keys."""
     with engine().connect() as connection:
-        keys = list_keys(connection)
-    table = Table("name", "scopes", "state", "created", "expires", "last used")
-    for key in keys:
-        if everything or key.revoked_at is None:
-            table.add_row(
-                key.name, " ".join(sorted(key.scopes)), _state(key), *map(_day, (key.created_at, key.expires_at, key.last_used_at))
-            )  # fmt: skip
-    Console().print(table)
+        keys = [key for key in list_keys(connection) if everything or key.revoked_at is None]
+    if as_json:
+        print_json({**asdict(key), "scopes": sorted(key.scopes), "state": _state(key)} for key in keys)
+        return
+    print_table(
+        ("name", "state", "created (UTC)", "expires", "last used", "scopes"),
+        (
+            (key.name, _state(key), *map(_day, (key.created_at, key.expires_at, key.last_used_at)), " ".join(sorted(key.scopes)))
+            for key in keys
+        ),
+    )  # fmt: skip
 
 
 @app.command()

@@ -17,6 +17,7 @@ from ingestion_assets.frontdoor.dagster_graphql import (
     launch_run,
 )
 from ingestion_assets.landing.dispatch import Dispatch
+from ingestion_assets.landing.run_tags import SENSOR_TAG, sensor_of
 
 RELOAD_AGAIN_S = 30.0
 LOST = {None, "PipelineNotFoundError"}
@@ -60,7 +61,10 @@ class GraphqlLauncher:
 
     def _launch(self, dispatch: Dispatch) -> None:
         self._add_partition(dispatch)
-        ask(self._client, launch_run(dispatch.lane.flow, tags=dispatch.tags()))
+        tags = dispatch.tags() | {
+            SENSOR_TAG: sensor_of(dispatch.lane.flow)
+        }  # else it is said to be launched manually
+        ask(self._client, launch_run(dispatch.lane.flow, tags=tags))
 
     def _add_partition(self, dispatch: Dispatch) -> None:
         name, key = self._dynamic_partitions.get(dispatch.lane.flow), dispatch.lane.partition

@@ -90,6 +90,9 @@ async def list_rejects(
     receipt: OfReceipt = None,
     kind: OfKind = None,
     since: Since = None,
+    open_only: Annotated[
+        bool, Query(alias="open", description="Only those that were not sent again.")
+    ] = False,
     limit: Annotated[int, Query(ge=1, le=500, description="Most items in one page.")] = 50,
     cursor: IdCursor = None,
 ) -> Response:
@@ -103,6 +106,7 @@ async def list_rejects(
             receipt=receipt,
             kind=kind,
             since=since,
+            open_only=open_only,
             limit=limit,
             max_bytes=PAGE_BYTES,
             cursor=position,

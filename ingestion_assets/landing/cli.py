@@ -2,17 +2,18 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from ingestion_assets.landing import ledger, pauses
+from ingestion_assets.command_output import AsJson, print_json, print_table
+from ingestion_assets.landing import ledger, pauses, tables
 from ingestion_assets.landing import rejects as kept
+from ingestion_assets.landing.id_prefixes import NoSuchIdError, whole_id
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import async_engine, engine
 
@@ -30,12 +31,15 @@ app.add_typer(rejects, name="rejects")
 
 Flow = Annotated[str | None, typer.Option(help="Only of this flow.")]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most items shown.")]
-OfReceipt = Annotated[UUID | None, typer.Option("--receipt", help="Only of this payload.")]
+OfReceipt = Annotated[
+    str | None, typer.Option("--receipt", help="Only of this payload; its id, or how that alone begins.")
+]
 Kind = Annotated[str | None, typer.Option(help="Only of this kind: invalid, conflict or payload.")]
 Hours = Annotated[float | None, typer.Option("--hours", min=0, help="Only those of the last hours.")]
-RejectIds = Annotated[list[UUID] | None, typer.Argument(help="The rejects; or use the filters.")]
+RejectIds = Annotated[
+    list[str] | None, typer.Argument(help="The rejects, by id or how that alone begins; or use the filters.")
+]
 Everything = Annotated[bool, typer.Option("--all", help="All that were not sent again before.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one item a line.")]
 
 
 @receipts.command("list")
@@ -58,41 +62,45 @@ def list_receipts(
 
     found = asyncio.run(read())
     if as_json:
-        _print_lines(found)
+        print_json(found)
         return
-    table = Table("id", "flow", "state", "records", "received", "run")
-    for one in found:
-        table.add_row(
-            str(one.id),
-            one.flow,
-            one.state,
-            str(one.records),
-            f"{one.received_at:%Y-%m-%d %H:%M:%S}",
-            one.run_id or "-",
-        )
-    Console().print(table)
+    print_table(
+        ("id", "flow", "state", "records", "received (UTC)", "run"),
+        (
+            (
+                one.id,
+                one.flow,
+                one.state,
+                one.records,
+                f"{one.received_at:%Y-%m-%d %H:%M:%S}",
+                one.run_id or "-",
+            )
+            for one in found
+        ),
+    )
 
 
 @receipts.command("show")
 def show_receipt(
-    receipt_id: UUID,
+    receipt_id: Annotated[str, typer.Argument(help="The receipt's id, or how that alone begins.")],
     records: Annotated[bool, typer.Option("--records", help="Also the outcome of every record.")] = False,
 ) -> None:
     """Show one receipt as JSON."""
+    known = _receipt_id(receipt_id)
 
     async def read() -> tuple[Any, Any]:
         opened = async_engine()
         try:
             return (
-                await ledger.receipt(opened, receipt_id),
-                await ledger.record_outcomes(opened, receipt_id, limit=1_000_000) if records else None,
+                await ledger.receipt(opened, known),
+                await ledger.record_outcomes(opened, known, limit=1_000_000) if records else None,
             )
         finally:
             await opened.dispose()
 
     receipt, outcomes = asyncio.run(read())
-    if receipt is None:
-        _missing("receipt", receipt_id)
+    if receipt is None:  # deleted in this moment
+        _missing(f"There is no receipt {known}.")
     shown = msgspec.to_builtins(receipt)
     shown["run_url"] = f"{load_settings().runs_url}/{receipt.run_id}" if receipt.run_id else None
     if records:
@@ -101,25 +109,31 @@ def show_receipt(
 
 
 @drops.command("waiting")
-def list_waiting(flow: Flow = None) -> None:
+def list_waiting(flow: Flow = None, as_json: AsJson = False) -> None:
     """List lanes whose payloads no run takes before a time, after a cancelled run or while a store is away."""
     with engine().connect() as connection:
         found = pauses.waiting(connection, flow=flow)
-    table = Table("flow", "lane", "payloads", "until (UTC)", "why")
-    for one in found:
-        table.add_row(one.flow, one.lane, str(one.payloads), f"{one.until:%H:%M:%S}", one.reason or "")
-    Console().print(table)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("flow", "lane", "payloads", "until (UTC)", "why"),
+        ((one.flow, one.lane, one.payloads, f"{one.until:%H:%M:%S}", one.reason or "") for one in found),
+    )
 
 
 @drops.command("resume")
 def resume(
-    receipt: Annotated[UUID | None, typer.Argument(help="Only this payload.")] = None,
+    receipt: Annotated[
+        str | None, typer.Argument(help="Only this payload; its id, or how that alone begins.")
+    ] = None,
     flow: Flow = None,
     lane: Annotated[str | None, typer.Option(help="Only of this lane.")] = None,
 ) -> None:
     """Have runs take at once what waits."""
+    one = _receipt_id(receipt) if receipt else None
     with engine().begin() as connection:
-        count = pauses.resume(connection, flow=flow, lane=lane, receipt=receipt)
+        count = pauses.resume(connection, flow=flow, lane=lane, receipt=one)
     typer.echo(f"{count} payloads can be taken now.")
 
 
@@ -133,29 +147,41 @@ def list_rejects(
     as_json: AsJson = False,
 ) -> None:
     """List rejects, oldest first."""
+    of = _receipt_id(receipt) if receipt else None
     with engine().connect() as connection:
         found = kept.list_rejects(
-            connection, flow=flow, receipt=receipt, kind=kind, since=_since(hours), limit=limit
+            connection, flow=flow, receipt=of, kind=kind, since=_since(hours), limit=limit
         ).items
     if as_json:
-        _print_lines([_view(one) for one in found])
+        print_json(map(_view, found))
         return
-    table = Table("id", "flow", "kind", "code", "reason", "at", "redriven")
-    for one in found:
-        redriven = "-" if one.redriven_at is None else f"{one.redriven_at:%m-%d %H:%M}"
-        table.add_row(
-            str(one.id), one.flow, one.kind, one.code, one.reason, f"{one.created_at:%m-%d %H:%M}", redriven
-        )
-    Console().print(table)
+    print_table(
+        ("id", "flow", "kind", "code", "at (UTC)", "redriven", "reason"),
+        (
+            (
+                one.id,
+                one.flow,
+                one.kind,
+                one.code,
+                f"{one.created_at:%m-%d %H:%M}",
+                "-" if one.redriven_at is None else f"{one.redriven_at:%m-%d %H:%M}",
+                one.reason,
+            )
+            for one in found
+        ),
+    )
 
 
 @rejects.command("show")
-def show_reject(reject_id: UUID) -> None:
+def show_reject(
+    reject_id: Annotated[str, typer.Argument(help="The reject's id, or how that alone begins.")],
+) -> None:
     """Show one reject, its record included, as JSON."""
+    (known,) = _reject_ids([reject_id])
     with engine().connect() as connection:
-        found = kept.get_reject(connection, reject_id)
-    if found is None:
-        _missing("reject", reject_id)
+        found = kept.get_reject(connection, known)
+    if found is None:  # deleted in this moment
+        _missing(f"There is no reject {known}.")
     typer.echo(json.dumps(_view(found), indent=2, ensure_ascii=False))
 
 
@@ -169,12 +195,13 @@ def redrive(
     everything: Everything = False,
 ) -> None:
     """Send rejects on their way again, through the running front door."""
-    filters = {"flow": flow, "receipt": receipt, "kind": kind, "since": _since(hours)}
-    _require_choice(reject_ids, everything, *filters.values())
-    addresses: list[tuple[str, dict[str, str]]] = [
-        (f"/api/v1/rejects/{one}/redrive", {}) for one in reject_ids or ()
-    ]
-    if not reject_ids:
+    _require_choice(reject_ids, everything, flow, receipt, kind, hours)
+    filters = {
+        "flow": flow, "receipt": _receipt_id(receipt) if receipt else None, "kind": kind, "since": _since(hours),
+    }  # fmt: skip
+    ids = _reject_ids(reject_ids or ())
+    addresses: list[tuple[str, dict[str, str]]] = [(f"/api/v1/rejects/{one}/redrive", {}) for one in ids]
+    if not ids:
         given = {
             name: value.isoformat() if isinstance(value, datetime) else str(value)
             for name, value in filters.items()
@@ -195,13 +222,16 @@ def discard(
     everything: Everything = False,
 ) -> None:
     """Delete rejects that nobody will send again. Their payloads stay on landing storage until they expire."""
-    filters = {"flow": flow, "receipt": receipt, "kind": kind, "since": _since(hours)}
-    _require_choice(reject_ids, everything, *filters.values())
+    _require_choice(reject_ids, everything, flow, receipt, kind, hours)
+    filters = {
+        "flow": flow, "receipt": _receipt_id(receipt) if receipt else None, "kind": kind, "since": _since(hours),
+    }  # fmt: skip
+    ids = _reject_ids(reject_ids or ())
     count = 0
     with engine().begin() as connection:
-        if reject_ids:
-            count = kept.discard(connection, reject_ids)
-        while not reject_ids:
+        if ids:
+            count = kept.discard(connection, ids)
+        while not ids:
             found = kept.list_rejects(connection, **filters, open_only=True, limit=1000)  # pyright: ignore[reportArgumentType]
             if not found.items:
                 break
@@ -259,11 +289,24 @@ def _since(hours: float | None) -> datetime | None:
     return None if hours is None else datetime.now(UTC) - timedelta(hours=hours)
 
 
-def _print_lines(items: list[Any]) -> None:
-    for item in items:
-        typer.echo(msgspec.json.encode(item).decode())
+def _receipt_id(given: str) -> UUID:
+    return _whole(given, tables.drops.c.id, what="receipt", listed_by="ingestion receipts list")
 
 
-def _missing(what: str, id_: UUID) -> NoReturn:
-    typer.echo(f"There is no {what} {id_}.", err=True)
+def _reject_ids(given: Sequence[str]) -> list[UUID]:
+    return [
+        _whole(one, tables.rejects.c.id, what="reject", listed_by="ingestion rejects list") for one in given
+    ]
+
+
+def _whole(given: str, column: Any, *, what: str, listed_by: str) -> UUID:
+    try:
+        with engine().connect() as connection:
+            return whole_id(connection, column, given, what=what, listed_by=listed_by)
+    except NoSuchIdError as error:
+        _missing(str(error))
+
+
+def _missing(sentence: str) -> NoReturn:
+    typer.echo(sentence, err=True)
     raise typer.Exit(1)

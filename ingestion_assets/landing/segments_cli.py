@@ -3,9 +3,8 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from ingestion_assets.command_output import AsJson, print_json, print_table
 from ingestion_assets.landing import late_segments
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.settings import load_settings
@@ -15,14 +14,17 @@ app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("list")
-def list_segments() -> None:
+def list_segments(as_json: AsJson = False) -> None:
     """List the segments that cannot be read as a whole. What can be read of them is ingested already."""
     with engine().connect() as connection:
         found = late_segments.list_unreadable(connection)
-    table = Table("segment", "since (UTC)", "why")
-    for one in found:
-        table.add_row(one.path, f"{one.since:%Y-%m-%d %H:%M:%S}", one.reason)
-    Console().print(table)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        ("segment", "since (UTC)", "why"),
+        ((one.path, f"{one.since:%Y-%m-%d %H:%M:%S}", one.reason) for one in found),
+    )
 
 
 @app.command("discard")

@@ -17,4 +17,5 @@ router = APIRouter(prefix="/api/v1", tags=[NAME])
 for part in (site_endpoints, sync_endpoints, inventory_endpoints, security_endpoints):
     router.include_router(part.router)
 
-HTTP = FlowHttp(routers=[router], background=[take_jobs, send_webhooks])
+CURL = "/api/v1/sites -H 'Content-Type: application/json' -d '{\"name\": \"Town hall\"}'"
+HTTP = FlowHttp(routers=[router], background=[take_jobs, send_webhooks], curl=CURL)

@@ -59,13 +59,17 @@ raw_batches = stages.raw_batches(
 )
 def module_inventory(work: "ModulesWork") -> dg.MaterializeResult:
     """What is installed on the site: each sync compared with it and written as a whole, or not at all."""
+    from ingestion_assets.modules.sites import get_site  # noqa: PLC0415
+
     done = work.done()
     counts = [one.applied.counts for one in done if one.applied.state == "applied"]
     with work.engine.connect() as connection:
         results = checks.check_inventory(connection, site_id=work.site_id, done=done)
+        site = get_site(connection, work.site_id)
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": counts[-1].present if counts else 0,
+            "site": f"{work.site_id}: {site.name if site else 'deleted'}",
+            "dagster/partition_row_count": counts[-1].present if counts else 0,
             "received": sum(len(one.names) for one in done),
             "new": sum(one.new for one in counts),
             "returned": sum(one.returned for one in counts),

@@ -1,16 +1,16 @@
 """`ingestion sites`: create, list and show Drupal sites, and give them new keys."""
 
 import asyncio
+from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
+from ingestion_assets.command_output import AsJson, print_json, print_table
 from ingestion_assets.modules.inventory import core_of, modules_of
 from ingestion_assets.modules.settings import ModulesSettings
-from ingestion_assets.modules.sites import create_site, get_site, list_sites, rotate_key
+from ingestion_assets.modules.sites import Site, create_site, get_site, list_sites, rotate_key
 from ingestion_assets.modules.webhook_addresses import ForbiddenAddressError, allowed_by, check_address
 from ingestion_assets.settings import load_flow_settings, load_settings
 from ingestion_assets.stores.postgres import engine
@@ -48,20 +48,29 @@ def create(
 
 
 @app.command("list")
-def list_all() -> None:
+def list_all(as_json: AsJson = False) -> None:
     """List sites."""
-    table = Table("site", "name", "state", "Drupal", "newest snapshot", "address")
-    after = 0
+    sites: list[Site] = []
     with engine().connect() as connection:
-        while found := list_sites(connection, after=after, limit=500):
-            for site in found:
-                state = "active" if site.active else "switched off"
-                taken = f"{site.snapshot_at:%Y-%m-%d %H:%M}" if site.snapshot_at else "-"
-                table.add_row(
-                    str(site.id), site.name, state, site.drupal_version or "-", taken, site.url or "-"
-                )
-            after = found[-1].id
-    Console().print(table)
+        while found := list_sites(connection, after=sites[-1].id if sites else 0, limit=500):
+            sites += found
+    if as_json:
+        print_json(map(asdict, sites))
+        return
+    print_table(
+        ("site", "name", "state", "Drupal", "newest snapshot", "address"),
+        (
+            (
+                site.id,
+                site.name,
+                "active" if site.active else "switched off",
+                site.drupal_version or "-",
+                f"{site.snapshot_at:%Y-%m-%d %H:%M}" if site.snapshot_at else "-",
+                site.url or "-",
+            )
+            for site in sites
+        ),
+    )
 
 
 @app.command()
@@ -70,6 +79,7 @@ def show(
     everything: Annotated[
         bool, typer.Option("--all", help="Every module, not only those that need attention.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show a site: its modules that need attention, or all of them."""
     with engine().connect() as connection:
@@ -78,26 +88,26 @@ def show(
             raise _missing(site)
         modules = modules_of(connection, site, removed=everything)
         core = core_of(connection, site)
-    console = Console()
+    if as_json:
+        print_json([{**asdict(known), "core": core, "modules": modules}])
+        return
     taken = f"{known.snapshot_at:%Y-%m-%d %H:%M} UTC" if known.snapshot_at else "never"
-    console.print(
+    typer.echo(
         f"Site {known.id}: {known.name}, Drupal {known.drupal_version or 'unknown'}, newest snapshot {taken}"
     )
-    table = Table("module", "version", "enabled", "security", "updates")
-    console.print(f"Drupal itself: {_word(core)}")
-    shown = 0
+    typer.echo(f"Drupal itself: {_word(core)}")
+    rows: list[tuple[str, ...]] = []
     for one in modules:
         security = one["security"]
         if everything or _needs_attention(security):
-            shown += 1
             word = "removed" if security is None else _word(security)
             updates = "" if security is None else ", ".join(security["security_updates"])
-            table.add_row(
-                one["machine_name"], one["version"], "yes" if one["status"] else "no", word, updates
+            rows.append(
+                (one["machine_name"], one["version"], "yes" if one["status"] else "no", word, updates)
             )
-    if shown:
-        console.print(table)
-    console.print(f"{len(modules)} modules, {shown} shown.")
+    if rows:
+        print_table(("module", "version", "enabled", "security", "updates"), rows)
+    typer.echo(f"{len(modules)} modules, {len(rows)} shown.")
 
 
 @app.command("rotate-key")

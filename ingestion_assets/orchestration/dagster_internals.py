@@ -11,7 +11,6 @@ from dagster._core.definitions.reconstruct import (
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.event_api import PartitionKeyFilter
 from dagster._core.events import EngineEventData, JobFailureData, RunFailureReason
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.launcher import (
@@ -24,10 +23,6 @@ from dagster._core.launcher import (
 from dagster._core.origin import JobPythonOrigin
 from dagster._core.run_coordinator import QueuedRunCoordinator, SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
-from dagster._core.storage.asset_check_execution_record import (
-    AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
-)
 from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.dagster_run import FINISHED_STATUSES, IN_PROGRESS_RUN_STATUSES
 from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStorageTable
@@ -46,8 +41,6 @@ from dagster._utils.tags import TagConcurrencyLimitsCounter
 __all__ = [
     "FINISHED_STATUSES",
     "IN_PROGRESS_RUN_STATUSES",
-    "AssetCheckExecutionRecord",
-    "AssetCheckExecutionRecordStatus",
     "AssetCheckExecutionsTable",
     "CapturedLogContext",
     "CheckRunHealthResult",
@@ -61,7 +54,6 @@ __all__ = [
     "LaunchRunContext",
     "LocalComputeLogManager",
     "ModuleCodePointer",
-    "PartitionKeyFilter",
     "QueuedRunCoordinator",
     "ResumeRunContext",
     "RunFailureReason",

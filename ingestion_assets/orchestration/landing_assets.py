@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ingestion_assets.orchestration.stages import asset_of
+from ingestion_assets.orchestration.stages import FRONT_DOOR, INBOX, OWNERS, asset_of
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -58,6 +58,7 @@ def _table(rows: "Sequence[sa.Row[Any]]", columns: Sequence[str]) -> dg.TableMet
     GROUP,
     "drops",
     kinds={"postgres"},
+    deps=["front_door", "inbox"],
     check_specs=[
         dg.AssetCheckSpec(
             "queue_age",
@@ -108,6 +109,7 @@ def drops() -> dg.MaterializeResult:
     GROUP,
     "rejects",
     kinds={"postgres"},
+    deps=["drops"],
     check_specs=[
         dg.AssetCheckSpec(
             "none_open",
@@ -179,15 +181,26 @@ def disk() -> dg.MaterializeResult:
     )
 
 
+WAYS_IN = [
+    dg.AssetSpec(
+        FRONT_DOOR, group_name=GROUP, kinds={"fastapi"}, owners=OWNERS, code_version="1",
+        description="Where payloads arrive over HTTP and are made durable. Not written by runs: what arrived is in the flows' first assets.",
+    ),
+    dg.AssetSpec(
+        INBOX, group_name=GROUP, kinds={"file"}, owners=OWNERS, code_version="1",
+        description="The folders of landing storage where files are put to be taken as payloads. Not written by runs.",
+    ),
+]  # fmt: skip
+
 JOB = dg.define_asset_job(
     "landing",
-    selection=dg.AssetSelection.groups(GROUP),
+    selection=dg.AssetSelection.assets(drops, rejects, disk),
     tags={"dagster/max_runtime": "600"},
     description="Look at ledger and disk: what waits, what was rejected, how long there is room.",
 )
 
 definitions = dg.Definitions(
-    assets=[drops, rejects, disk],
+    assets=[*WAYS_IN, drops, rejects, disk],
     jobs=[JOB],
     schedules=[
         dg.ScheduleDefinition(

@@ -21,10 +21,7 @@ from dagster import (
     StringSource,
 )
 from dagster_celery.launcher import CeleryRunLauncher
-from dagster_celery.tags import (
-    DAGSTER_CELERY_RUN_PRIORITY_TAG,
-    DAGSTER_CELERY_TASK_ID_TAG,
-)
+from dagster_celery.tags import DAGSTER_CELERY_RUN_PRIORITY_TAG
 from kombu.exceptions import OperationalError
 
 from ingestion_assets.landing.run_tags import LOCATION
@@ -40,7 +37,7 @@ from ingestion_assets.orchestration.dagster_internals import (
     RunLauncher,
     WorkerStatus,
 )
-from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG
+from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG, TASK_TAG
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 
@@ -107,8 +104,8 @@ class WarmRunLauncher(CeleryRunLauncher):
             self.others.launch_run(context)
             return
         self._settings.require("redis_url")
-        if run.tags.get(DAGSTER_CELERY_TASK_ID_TAG) != run.run_id:
-            self._instance.add_run_tags(run.run_id, {DAGSTER_CELERY_TASK_ID_TAG: run.run_id})
+        if run.tags.get(TASK_TAG) != run.run_id:
+            self._instance.add_run_tags(run.run_id, {TASK_TAG: run.run_id})
         refusal, away = self._send(run), None
         if refusal is not None and (away := self.broker.look()) is None:
             refusal = self._send(run)  # it was away for a moment only
@@ -208,7 +205,7 @@ class WarmRunLauncher(CeleryRunLauncher):
     @staticmethod
     def _is_foreign(run: DagsterRun) -> bool:
         """Whether another process started the run by itself, `dagster job execute` say."""
-        return DAGSTER_CELERY_TASK_ID_TAG not in run.tags
+        return TASK_TAG not in run.tags
 
     @classmethod
     def config_type(cls) -> Any:

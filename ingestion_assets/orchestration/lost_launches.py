@@ -5,14 +5,13 @@ from collections.abc import Iterable
 import redis
 import sqlalchemy as sa
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
-from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 
 from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.celery_app import KEY_PREFIX
 from ingestion_assets.orchestration.celery_internals import tasks_in_broker
 from ingestion_assets.orchestration.dagster_internals import JobFailureData, RunFailureReason
-from ingestion_assets.orchestration.queues import QUEUES
+from ingestion_assets.orchestration.queues import QUEUES, TASK_TAG
 from ingestion_assets.orchestration.worker_runs import WorkerRuns
 
 GRACE_S = 8.0  # for which a run must be seen without a task: until the broker has it a launch takes less
@@ -42,7 +41,7 @@ def suspects(instance: DagsterInstance, engine: sa.Engine, broker: redis.Redis) 
     waiting = {
         run.run_id
         for run in instance.get_runs(RunsFilter(statuses=list(NOT_SENT)))
-        if {DAGSTER_CELERY_TASK_ID_TAG, DISPATCH_TAG} & run.tags.keys()
+        if {TASK_TAG, DISPATCH_TAG} & run.tags.keys()
     }
     if not waiting:
         return set()

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ingestion_assets.landing.flows import Flow
-from ingestion_assets.landing.run_tags import FLOW_TAG
+from ingestion_assets.landing.run_tags import FLOW_TAG, HIDDEN
 from ingestion_assets.settings import Settings
 
 DEFAULT_QUEUE = "default"
@@ -18,9 +18,11 @@ BATCH_QUEUE = "batch"
 QUEUES = (DEFAULT_QUEUE, GPU_QUEUE, BATCH_QUEUE)
 
 QUEUE_TAG = "dagster-celery/queue"
-UNHURRIED_TAG = "ingestion/unhurried"
+UNHURRIED_TAG = f"{HIDDEN}unhurried"
 """The queue of a run that no payload waits for (a backfill, a person's): one slot of it stays free of those."""
 
+TASK_TAG = f"{HIDDEN}task"
+"""Set once the broker has a run, which is then named by its own id there."""
 ELSEWHERE_TAG = ".dagster/ingestion_elsewhere"
 """Marks runs of other code locations, which another launcher starts; a tag that the UI does not show."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ingestion_assets.landing.flows import Flow, Keys
+from ingestion_assets.landing.run_tags import sensor_of
 
 if TYPE_CHECKING:
     from ingestion_assets.landing.dispatch import LaneState
@@ -27,7 +28,7 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
     runs = {flow.name: flow.runs}
 
     @dg.sensor(
-        name=f"{flow.name}_landed",
+        name=sensor_of(flow.name),
         job_name=flow.name,
         minimum_interval_seconds=INTERVAL_S,
         default_status=dg.DefaultSensorStatus.RUNNING,

@@ -3,15 +3,19 @@
 All stages of a claim are one step of its run. Dagster shows them as assets of their own, reported as each of them ends.
 """
 
+import hashlib
+import importlib.util
 import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import dagster as dg
 
-from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.flows import Flow, no_inbox
 from ingestion_assets.orchestration.partition_checks import by_payloads, known_of, of_partition, told
 from ingestion_assets.orchestration.reporting import claim_metadata, rejects_table
 
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 OWNERS = ["team:ingestion"]
 ACCOUNTING = "accounting"
 LISTED = 20  # of the payloads that a check finds wrong
+FRONT_DOOR, INBOX = dg.AssetKey(["landing", "front_door"]), dg.AssetKey(["landing", "inbox"])
 CLAIM = "_claim"  # how the names of the steps end that work through claims
 
 
@@ -73,6 +78,16 @@ def _said_of(
     }
 
 
+def source_digest(modules: Sequence[str]) -> str:
+    """Eight digits that change with the source of these modules, which are not imported for it."""
+    digest = hashlib.sha256()
+    for name in modules:
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            digest.update(Path(spec.origin).read_bytes())
+    return digest.hexdigest()[:8]
+
+
 def _schema(columns: Mapping[str, str]) -> dg.TableSchema:
     parts = {name: text.partition(":") for name, text in columns.items()}
     return dg.TableSchema(
@@ -94,14 +109,17 @@ class Stages(Generic[WorkT]):
     """The assets of a flow. `start` makes the work on a run's claim, which the stages share in memory.
 
     It is called by the first stage that needs it and imports what the work needs, so that a code location loads about
-    as fast as Dagster itself; the workers import it before their first run. Raise `code_version` when the same payloads
-    would give other rows.
+    as fast as Dagster itself; the workers import it before their first run.
     """
 
     flow: Flow
     partitions_def: dg.PartitionsDefinition
     start: "Callable[[Working], WorkT]"
-    code_version: str = "1"
+
+    @cached_property
+    def code_version(self) -> str:
+        """Changes with the source of the flow's work: the modules that it names as such."""
+        return source_digest(self.flow.work)
 
     def asset(
         self,
@@ -141,7 +159,8 @@ class Stages(Generic[WorkT]):
                 )
             )
 
-        return self._stage(self.flow.assets[0], write, kinds=kinds, description=description)
+        ways_in = [FRONT_DOOR] if self.flow.read_inbox is no_inbox else [FRONT_DOOR, INBOX]
+        return self._stage(self.flow.assets[0], write, kinds=kinds, description=description, ways_in=ways_in)
 
     def ingestion_log(
         self,
@@ -190,11 +209,13 @@ class Stages(Generic[WorkT]):
         write: "Callable[[Working], dg.MaterializeResult]",
         *,
         check_specs: Sequence[dg.AssetCheckSpec] = (),
+        ways_in: Sequence[dg.AssetKey] = (),
         **more: Any,
     ) -> Stage:
         said = _said_of(
             self.flow.name, name, partitions_def=self.partitions_def, code_version=self.code_version, **more
         )
+        said["deps"] = [*said["deps"], *ways_in]
         checks = [of_partition(spec, self.partitions_def) for spec in check_specs]
         return Stage(dg.AssetSpec(**said), checks, write)
 

@@ -43,4 +43,8 @@ async def keep_queue(door: FrontDoor) -> None:
         await asyncio.sleep(SWEEP_S)
 
 
-HTTP = FlowHttp(routers=[router], background=[keep_queue])
+HTTP = FlowHttp(
+    routers=[router],
+    background=[keep_queue],
+    curl="/api/v1/ingestion/ingest/github.com/dagster-io/dagster -X POST",
+)

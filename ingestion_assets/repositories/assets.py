@@ -57,7 +57,7 @@ def snapshots(work: "RepositoryWork") -> dg.MaterializeResult:
             "commit": sourced.commit or "nothing was committed",
             "unchanged": sourced.unchanged is not None,
         }
-        facts["dagster/row_count"] = facts["files"]
+        facts["dagster/partition_row_count"] = facts["files"]
     return _result(work, facts, ("cloning", "listing"), checks.check_snapshots(sourced, work.refused))
 
 
@@ -85,7 +85,7 @@ def code_graph(work: "RepositoryWork") -> dg.MaterializeResult:
         edges = edges_by_kind(graphed.graph)
         facts = {
             "symbols": graphed.symbols, "edges": edges, "unresolved": graphed.graph.unresolved,
-            "dagster/row_count": sum(edges.values()),
+            "dagster/partition_row_count": sum(edges.values()),
         }  # fmt: skip
     return _result(work, facts, ("parsing", "linking"), checks.check_graph(graphed))
 
@@ -110,7 +110,7 @@ def embeddings(work: "RepositoryWork") -> dg.MaterializeResult:
         if known.get(name) is not None
     }
     if known:
-        facts["dagster/row_count"] = known.get("embedded", 0)
+        facts["dagster/partition_row_count"] = known.get("embedded", 0)
     text = embedded.text if embedded is not None else None
     facts |= {"chunks_embedded": text.chunks if text else 0}
     if text is not None:

@@ -6,12 +6,9 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 import httpx
-import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from ingestion_assets.command_output import AsJson, print_json, print_table
 from ingestion_assets.sending.options import Url, front_door, key_of
 from ingestion_assets.settings import load_settings
 
@@ -25,7 +22,6 @@ Repo = Annotated[
     str, typer.Argument(metavar="REPOSITORY", help="`host/owner/name`, or `host/owner/name@ref`.")
 ]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="Most items shown.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one item a line.")]
 
 
 @app.command()
@@ -48,10 +44,13 @@ def submit(
 
 
 @app.command()
-def status(url: Url = None) -> None:
+def status(as_json: AsJson = False, url: Url = None) -> None:
     """Show what the workers do."""
     said = _ask(url, "GET", "/ingestion/worker/status")
-    typer.echo(said["status"])
+    if as_json:
+        print_json([said])
+    else:
+        typer.echo(said["status"])
 
 
 @app.command()
@@ -270,12 +269,6 @@ def _why(why: Mapping[str, list[str]]) -> str:
 
 def _show(items: list[Any], heads: Iterable[str], rows: Iterable[Iterable[str]], as_json: bool) -> None:
     if as_json:
-        for item in items:
-            typer.echo(msgspec.json.encode(item))
+        print_json(items)
         return
-    table = Table()
-    for head in heads:
-        table.add_column(head, overflow="fold")  # nothing is cut off
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # names from repositories are no markup
-    Console().print(table)
+    print_table(tuple(heads), map(tuple, rows))

@@ -12,9 +12,9 @@ from typing import Annotated
 import psutil
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from ingestion_assets.command_output import AsJson, print_json, print_table
 from ingestion_assets.settings import Settings
 from ingestion_assets.stack.places import Places
 
@@ -100,7 +100,7 @@ def down() -> None:
 
 
 @app.command()
-def status() -> None:
+def status(as_json: AsJson = False) -> None:
     """Show the addresses and processes of the stack. Exits with 3 if it does not run or is not ready."""
     from ingestion_assets.stack.home_lock import holder_of  # noqa: PLC0415
     from ingestion_assets.stack.ready_file import ready_stack  # noqa: PLC0415
@@ -108,25 +108,32 @@ def status() -> None:
 
     places = Places(_settings().home)
     ready = ready_stack(places.ready)
-    if holder_of(places) is None:
-        typer.echo(f"no stack runs in {places.home}; start one with `ingestion up`")
-        raise typer.Exit(EXIT_NOT_RUNNING)
-    table = Table(box=None, header_style="bold")
-    for column in ("program", "state", "pid", "uptime"):
-        table.add_column(column)
+    runs = holder_of(places) is not None
     try:
-        states = Supervisor(places.supervisor_socket).states()
+        states = Supervisor(places.supervisor_socket).states() if runs else []
     except OSError:
         states = []
-    for state in states:
-        uptime = state.description.partition("uptime ")[2]
-        table.add_row(state.name, state.state.lower(), str(state.pid or ""), uptime)
-    console = Console()
-    console.print(table)
-    for name, address in (ready or {}).get("addresses", {}).items():
-        console.print(f"{name:<12} {address}", highlight=False, soft_wrap=True)
-    if ready is None or any(state.state != "RUNNING" for state in states):
-        console.print("not ready")
+    is_ready = runs and ready is not None and all(state.state == "RUNNING" for state in states)
+    addresses = (ready or {}).get("addresses", {}) if runs else {}
+    if as_json:
+        print_json(
+            [{"home": str(places.home), "ready": is_ready, "addresses": addresses, "programs": states}]
+        )
+    elif not runs:
+        typer.echo(f"no stack runs in {places.home}; start one with `ingestion up`")
+    else:
+        print_table(
+            ("program", "state", "pid", "uptime"),
+            (
+                (state.name, state.state.lower(), state.pid or "", state.description.partition("uptime ")[2])
+                for state in states
+            ),
+        )
+        for name, address in addresses.items():
+            typer.echo(f"{name:<12} {address}")
+        if not is_ready:
+            typer.echo("not ready")
+    if not is_ready:
         raise typer.Exit(EXIT_NOT_RUNNING)
 
 

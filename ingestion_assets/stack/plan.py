@@ -102,6 +102,7 @@ def plan_stack(
 def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int]) -> tuple[Program, ...]:
     files = (CONFIGURATION / "workspace.yaml", settings.workspace)
     workspaces = [word for file in files if file for word in ("--workspace", str(file))]
+    as_json = ("--log-format", "json") if settings.log_json else ()
     cores = os.cpu_count() or 1
 
     def python(
@@ -134,7 +135,7 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
                 "ingestion_assets.definitions",
             ),
             *("--host", LOOPBACK, "--port", str(ports["code_server"]), "--location-name", "ingestion_assets"),
-            *("--log-level", "warning"),
+            *("--log-level", "warning", *as_json),
         ),
         python(
             *(
@@ -147,7 +148,7 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
             ),
             *(*workspaces, "--dagster-log-level", "warning"),
         ),
-        python("daemon", "dagster._daemon", "run", *workspaces, "--log-level", "warning"),
+        python("daemon", "dagster._daemon", "run", *workspaces, "--log-level", "warning", *as_json),
         workers("default", threads=max(1, cores // settings.workers_default)),
     ]
     if settings.workers_gpu:

@@ -7,7 +7,7 @@ from ingestion_assets.settings import secrets_of_flows
 
 SECRETS = frozenset(
     {
-        "admin_token", "api_key", "embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
+        "admin_token", "api_key", "embedding_endpoints", "mongodb_url", "notify_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
     }
 )  # fmt: skip
 """The settings that hold a secret; the URLs of stores carry passwords."""
@@ -27,7 +27,7 @@ USED: Mapping[str, frozenset[str]] = {
         }
     ),
     "webserver": _DAGSTER | {"webserver_password"},
-    "code-server": _DAGSTER,  # sensors read the ledger and look at the broker
+    "code-server": _DAGSTER | {"notify_url"},  # sensors read the ledger, look at the broker, tell of failures
     "daemon": _DAGSTER,
     "worker-default": _DAGSTER | {"mongodb_url", "embedding_endpoints"},
     "worker-gpu": _DAGSTER | {"mongodb_url", "embedding_endpoints", "secret_key", "secret_keys"},

@@ -42,9 +42,11 @@ _POLL_MS = 2000
 @click.option("--dagster-log-level", default="info", type=_LEVELS, help="Least severe level that is logged.")
 def webserver(host: str, port: int, workspace: tuple[str, ...], dagster_log_level: str) -> None:
     """Serve the Dagster UI and its API to our own hosts and pages, by password where one is set."""
-    configure_loggers(log_level=dagster_log_level.upper())
-    setup_interrupt_handlers()
     settings = load_settings()
+    configure_loggers(
+        formatter="json" if settings.log_json else "colored", log_level=dagster_log_level.upper()
+    )
+    setup_interrupt_handlers()
     try:
         rules = Rules.of(settings)
     except ConfigurationError as error:

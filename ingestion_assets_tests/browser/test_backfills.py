@@ -60,7 +60,7 @@ def test_re_executed_run_of_the_front_door_takes_what_has_landed_since(
     before = stored(stack)
     query = """
         SELECT run_id FROM runs JOIN run_tags USING (run_id)
-        WHERE key = 'ingestion/dispatch' AND status = 'SUCCESS' ORDER BY runs.id DESC LIMIT 1
+        WHERE key = '.dagster/ingestion_dispatch' AND status = 'SUCCESS' ORDER BY runs.id DESC LIMIT 1
     """
     first = ask(stack, query)[0][0]
     ui.open_run(first)

@@ -20,7 +20,7 @@ from ingestion_assets_tests.stacks import RunningStack
 CANCELED_WITHIN_S = 5.0
 _DISPATCHED = """
     SELECT run_id FROM runs JOIN run_tags USING (run_id)
-    WHERE key = 'ingestion/dispatch' AND status IN ('STARTING', 'STARTED') ORDER BY runs.id DESC LIMIT 1
+    WHERE key = '.dagster/ingestion_dispatch' AND status IN ('STARTING', 'STARTED') ORDER BY runs.id DESC LIMIT 1
 """
 _CLAIMED = "SELECT count(*) FROM ingestion.drops WHERE state = 'claimed' AND run_id = %s"
 _PAUSED = """

@@ -97,7 +97,8 @@ def in_kubernetes() -> list[Process]:
             own = {variable["name"]: variable["value"] for variable in container.get("env", ())}
             for source in container["envFrom"]:
                 ((kind, told),) = source.items()
-                own |= {} if told.get("optional") else sources[kind, told["name"]]
+                known = {(kind, told["name"]): {}} if told.get("optional") else {}
+                own |= {**known, **sources}[kind, told["name"]]
             found.append(
                 Process(
                     where="kubernetes", name=container["name"], command=tuple(container["args"]),

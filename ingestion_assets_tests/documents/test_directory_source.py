@@ -1,7 +1,9 @@
 """A folder as a source: nothing outside of it is opened, whatever links lie there and whoever swaps them meanwhile."""
 
+import contextlib
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -91,6 +93,35 @@ def test_what_is_refused_when_listed_is_refused_when_fetched(allowed: Path, tmp_
         assert raised.value.code == "too_large"
         fetched = source.fetch("sub/b.txt", into, max_bytes=1)
         assert (fetched.path.read_text(), fetched.size, fetched.name) == ("b", 1, "b.txt")
+
+
+def test_nothing_is_opened_but_by_the_handle_of_the_folder_before(allowed: Path, tmp_path: Path) -> None:
+    """Whatever lies there: after its root a source opens single names, and none of them leads anywhere else."""
+    docs = allowed / "docs"
+    for name, target in {
+        "out": "..",
+        "far": "/etc",
+        "passwd": "/etc/passwd",
+        "in": "sub",
+        "chain": "in/b.txt",
+    }.items():
+        (docs / name).symlink_to(target)
+    opened: list[str] = []
+    listening = True
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        if listening and event == "open" and isinstance(arguments[0], str):
+            opened.append(arguments[0])
+
+    with docs_of(allowed) as source:
+        sys.addaudithook(hear)
+        list(source.entries())
+        for id_ in ("chain", "in/b.txt", "out/beside.txt", "far/hostname", "passwd", "../beside.txt"):
+            with contextlib.suppress(FileError):
+                source.fetch(id_, tmp_path / "into", max_bytes=MOST)
+        listening = False
+    assert {"a.txt", "b.txt", "sub", "passwd"} <= set(opened)
+    assert [one for one in opened if "/" in one or one in {"..", "."}] == [str(tmp_path / "into")] * 2
 
 
 def test_only_folders_below_the_allowed_roots_are_connected(allowed: Path) -> None:

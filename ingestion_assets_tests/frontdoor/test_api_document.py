@@ -13,7 +13,15 @@ from ingestion_assets_tests.frontdoor.generated import MODES, try_operations
 from ingestion_assets_tests.frontdoor.instant_runs import first_rejected, stored
 
 # The instant runs give results of the conversations flow; the other flows exercise their own endpoints.
-OURS = ("/api/v1/ingest/", "/api/v1/receipts", "/api/v1/rejects", "/api/v1/drift", "/health", "/metrics")
+OURS = (
+    "/api/v1/ingest/",
+    "/api/v1/receipts",
+    "/api/v1/rejects",
+    "/api/v1/drift",
+    "/health",
+    "/metrics",
+    "/api/v1/overview",
+)
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def test_a_site_from_its_creation_to_a_new_key(front: Front) -> None:
         assert cell in listed
     assert "2 modules, 0 shown." in sites(front, "show", site).stdout
     shown = sites(front, "show", site, "--all").stdout
-    rows = {line.split()[1]: line for line in shown.splitlines() if line.startswith("│")}
+    rows = {line.split()[0]: line for line in shown.splitlines()}
     assert ("8.x-1.15" in rows["token"], "yes" in rows["token"], "no" in rows["views"]) == (True, True, True)
     assert "2 modules, 2 shown." in shown
 

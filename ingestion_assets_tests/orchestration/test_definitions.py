@@ -1,5 +1,6 @@
 """What Dagster is told of the system: every asset says what it is, nothing is renamed by accident, importing is cheap."""
 
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 
 from benchmarks.import_time import ratio_to_dagster
 from ingestion_assets.definitions import definitions
+from ingestion_assets.orchestration.stages import source_digest
 from ingestion_assets.orchestration.storages import PooledPostgresRunStorage, pooled_engine
 from ingestion_assets.settings import load_settings
 from ingestion_assets_tests.orchestration.outline import HOW_TO_RENEW, SNAPSHOT, outline
@@ -108,6 +110,42 @@ def test_dagster_validates_the_definitions() -> None:
         command, capture_output=True, text=True, cwd=PROJECT, env=bare, check=False, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_events_in_dagsters_programs_read_as_the_settings_say(as_json: bool, tmp_path: Path) -> None:
+    """Its code server has configured structlog for its own loggers by then, and would print ours as dictionaries of Python."""
+    code = (
+        "from dagster._utils.log import configure_loggers; configure_loggers(); import ingestion_assets.definitions, structlog;"
+        "structlog.get_logger('here').warning('inbox_refused', file='a.txt')"
+    )
+    variables = {"INGESTION_HOME": str(tmp_path), "INGESTION_LOG_JSON": str(as_json)}
+    done = subprocess.run(
+        (sys.executable, "-c", code), capture_output=True, text=True, cwd=PROJECT, check=True, env=os.environ | variables
+    )  # fmt: skip
+    line = (done.stdout + done.stderr).splitlines()[-1]
+    if as_json:
+        assert json.loads(line)["event"] == "inbox_refused"
+    else:
+        assert "inbox_refused" in line
+        assert "file=a.txt" in line
+
+
+def test_a_code_version_changes_with_the_source_of_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    module = tmp_path / "work_of_a_flow.py"
+    module.write_text("ONE = 1", encoding="utf-8")
+    before = source_digest(["work_of_a_flow"])
+    assert source_digest(["work_of_a_flow"]) == before
+    module.write_text("ONE = 2", encoding="utf-8")
+    assert source_digest(["work_of_a_flow"]) != before
+    versions = {key.path[0]: SPECS[key.to_user_string()].code_version for key in _WRITTEN_BY_CLAIMS}
+    assert len(set(versions.values())) == len(versions), "each flow has its own"
+
+
+_WRITTEN_BY_CLAIMS = [spec.key for name, spec in SPECS.items() if name.endswith("/ingestion_log")]
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
 from ingestion_assets.flows import all_flows
 from ingestion_assets.landing.dispatch import DISPATCHED_FIRST
 from ingestion_assets.landing.flows import Runs
-from ingestion_assets.landing.run_tags import DISPATCH_TAG
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG
 from ingestion_assets.orchestration.queues import (
     ELSEWHERE_TAG,
     GPU_QUEUE,
@@ -141,7 +141,7 @@ def test_the_flow_says_how_its_runs_are_executed() -> None:
     tags = job_tags(replace(PLANNED, runs=runs))
     assert tags.pop("dagster-k8s/config").count("nvidia.com/gpu") == 1
     assert tags == {
-        "ingestion/flow": "planned", QUEUE_TAG: "gpu", "dagster/max_runtime": "21600", "dagster/priority": "-1"
+        FLOW_TAG: "planned", QUEUE_TAG: "gpu", "dagster/max_runtime": "21600", "dagster/priority": "-1"
     }  # fmt: skip
     with pytest.raises(ValueError, match="names the queue attic; there are default and gpu"):
         job_tags(replace(PLANNED, runs=Runs(queue="attic")))
@@ -165,5 +165,5 @@ def test_limits_follow_from_workers_and_flows() -> None:
     assert found == {
         (QUEUE_TAG, "default"): 3, (UNHURRIED_TAG, "default"): 2, (QUEUE_TAG, "gpu"): 1, (UNHURRIED_TAG, "gpu"): 1,
         (QUEUE_TAG, "batch"): 2, (UNHURRIED_TAG, "batch"): 1,
-        (ELSEWHERE_TAG, "true"): settings.runs_elsewhere, ("ingestion/flow", "planned"): 4,
+        (ELSEWHERE_TAG, "true"): settings.runs_elsewhere, (FLOW_TAG, "planned"): 4,
     }  # fmt: skip

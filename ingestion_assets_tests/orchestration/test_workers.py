@@ -24,6 +24,7 @@ from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.orchestration import heartbeats, lost_launches
 from ingestion_assets.orchestration.celery_app import celery_settings, make_app, send_run
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
+from ingestion_assets.orchestration.queues import TASK_TAG
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import engine
 from ingestion_assets_tests.orchestration import jobs_for_tests
@@ -266,7 +267,7 @@ def test_a_worker_goes_on_after_runs_that_ended_while_the_broker_was_away(runs: 
 
 
 def test_a_stale_heartbeat_of_another_host_is_a_failure(runs: Runs, postgres_url: str) -> None:
-    run_id = runs.create("chain", tags=DAY | {"dagster-celery/task_id": "1"})
+    run_id = runs.create("chain", tags=DAY | {TASK_TAG: "1"})
     assert _health(runs, run_id) == WorkerStatus.FAILED
     stores = engine(postgres_url)
     elsewhere = heartbeats.Worker(id=heartbeats.Worker.here().id, host="elsewhere", pid=1)

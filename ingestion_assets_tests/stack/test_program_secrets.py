@@ -25,7 +25,7 @@ HAS = {
         "admin_token", "embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
     },
     "webserver": {"postgres_url", "redis_url", "webserver_password"},
-    "code-server": {"postgres_url", "redis_url"},
+    "code-server": {"notify_url", "postgres_url", "redis_url"},
     "daemon": {"postgres_url", "redis_url"},
     "worker-default": {"embedding_endpoints", "mongodb_url", "postgres_url", "redis_url"},
     "worker-gpu": {"embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys"},
@@ -56,6 +56,7 @@ def test_each_program_has_the_secrets_that_it_uses(tmp_path: Path, monkeypatch: 
         "secret_keys": "k" * 32,
         "api_key": "mine",
         "webserver_password": "sesame",
+        "notify_url": "https://hooks.example.com/x",
     }
     plan = plan_stack(
         settings=Settings(home=tmp_path, **given),  # pyright: ignore

@@ -1,6 +1,5 @@
 """Files of any filesystem that fsspec knows and the settings allow: s3, gs, https, sftp."""
 
-import importlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,24 +166,19 @@ class FilesystemSource:
 
 def check(protocol: str, path: str, options: Mapping[str, Any], settings: DocumentsSettings) -> None:
     """Whether such a filesystem may be connected. Raises `ConfigError`."""
+    import fsspec  # noqa: PLC0415
+
     from ingestion_assets.documents.sources.opening import ConfigError  # noqa: PLC0415
 
     try:
         filesystem_options.made(protocol, path, options, settings)
-        _is_installed(protocol)
+        fsspec.get_filesystem_class(protocol)
     except filesystem_options.OptionError as error:
         raise ConfigError(("config", *error.where), str(error)) from error
     except filesystem_options.ForbiddenHostError as error:
         raise ConfigError(("config",), str(error)) from error
     except ImportError as error:
         raise ConfigError(("source_type",), f"this server lacks what {protocol} needs: {error}") from error
-
-
-def _is_installed(protocol: str) -> None:
-    import fsspec  # noqa: PLC0415
-
-    fsspec.get_filesystem_class(protocol)
-    importlib.invalidate_caches()
 
 
 def _changed(entry: Entry) -> FileError:
