@@ -86,11 +86,17 @@ _SCAN = (
 
 
 def by_vector(
-    connection: sa.Connection, wanted: Wanted, searched: Searched, asked: Asked, *, limit: int
+    connection: sa.Connection,
+    wanted: Wanted,
+    searched: Searched,
+    asked: Asked,
+    *,
+    limit: int,
+    exact_up_to: int = EXACT_UP_TO,
 ) -> list[Hit]:
-    """The chunks that are the nearest to the question, those of one model."""
+    """The chunks that are the nearest to the question, those of one model; up to so many all are compared."""
     values = {**values_of(wanted), "model": asked.model_id, "vector": asked.vector, "limit": limit}
-    if searched.chunks.get(asked.model_id, 0) <= EXACT_UP_TO:
+    if searched.chunks.get(asked.model_id, 0) <= exact_up_to:
         statement = over(_EXACT, wanted, _EXACT_REST)
     else:
         for setting in _SCAN:

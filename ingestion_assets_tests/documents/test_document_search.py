@@ -5,17 +5,33 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.documents import document_search
-from ingestion_assets.documents.document_search import Asked, Mode, search, there_is
+from ingestion_assets.documents.document_search import Asked, Mode, by_vector, search, there_is
 from ingestion_assets.documents.vectors import literal
 from ingestion_assets.documents.wanted_documents import Wanted
 from ingestion_assets.embedding.models import text_model
 from ingestion_assets.settings import Settings
+from ingestion_assets.stores import postgres
+from ingestion_assets_tests.documents.conftest import make_tables
 from ingestion_assets_tests.documents.stored import store
 
 MOON = "The moon moves around the earth in about twenty-seven days."
 BREAD = "Bread is baked from flour, water and salt in a hot oven."
 RIVER = "A river flows from its spring down to the sea."
+
+
+@pytest.fixture(scope="module")
+def tables(postgres_url: str) -> sa.Engine:
+    make_tables(postgres_url)
+    return postgres.engine(postgres_url)
+
+
+@pytest.fixture
+def engine(tables: sa.Engine) -> sa.Engine:
+    with tables.begin() as connection:
+        connection.execute(
+            sa.text("TRUNCATE documents.documents, documents.contents, documents.chunks, documents.vectors")
+        )
+    return tables
 
 
 def find(
@@ -33,11 +49,7 @@ def find(
 
 
 @pytest.mark.parametrize("mode", ["hybrid", "vector", "text"])
-@pytest.mark.parametrize("exact_up_to", [0, 10_000])
-def test_the_passage_that_answers_comes_first_with_its_place(
-    engine: sa.Engine, mode: Mode, exact_up_to: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(document_search, "EXACT_UP_TO", exact_up_to)
+def test_the_passage_that_answers_comes_first_with_its_place(engine: sa.Engine, mode: Mode) -> None:
     stored = store(engine, "anna", "notes/kitchen.txt", [RIVER, BREAD])
     store(engine, "anna", "notes/sky.txt", [MOON])
     hit = find(engine, "How is bread baked?", mode)[0]
@@ -132,3 +144,18 @@ def test_vectors_of_other_models_are_not_compared(engine: sa.Engine) -> None:
             connection.execute(sa.text(f"UPDATE documents.{table} SET model = 'another@1'"))
     assert find(engine, "bread", "vector") == []
     assert find(engine, "bread")[0]["why"] == {"vector_rank": None, "text_rank": 1, "cosine": None}
+
+
+def test_the_index_finds_what_comparing_all_finds(engine: sa.Engine) -> None:
+    store(engine, "anna", "a.txt", [BREAD, MOON, RIVER])
+    store(engine, "ben", "b.txt", [f"{BREAD} {number}" for number in range(60)])
+    model = text_model(None, Settings())
+    vector = model.encode_question("Who bakes bread?")
+    asked, chosen = Asked(model.id, literal(vector), len(vector)), Wanted(user_id="anna")
+    with engine.begin() as connection:
+        searched = there_is(connection, chosen)
+        one_by_one = by_vector(connection, chosen, searched, asked, limit=3)
+        connection.execute(sa.text("SET LOCAL enable_seqscan = off"))
+        by_index = by_vector(connection, chosen, searched, asked, limit=3, exact_up_to=0)
+    assert [hit.numbers for hit in one_by_one] == [hit.numbers for hit in by_index]
+    assert len(by_index) == 3

@@ -15,7 +15,7 @@ from ingestion_assets_tests.stacks import RunningStack
 PAGE = Path(__file__).parents[2] / "docs" / "documents.md"
 FILES = 8
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_the_walk_leads_from_a_connection_to_search(stack: RunningStack) -> None:
@@ -28,7 +28,7 @@ def test_the_walk_leads_from_a_connection_to_search(stack: RunningStack) -> None
     commands = f"{Path(sys.executable).parent}:{stack.environment['PATH']}"
     done = subprocess.run(
         ["/bin/bash", "-eux", "-o", "pipefail", "-c", walk[1]], env={**stack.environment, "REPORTS": str(reports), "COLUMNS": "200", "PATH": commands},
-        capture_output=True, text=True, timeout=240, check=False,
+        capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"{FILES} files" in done.stdout

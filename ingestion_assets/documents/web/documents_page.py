@@ -13,4 +13,4 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/documents")
 async def documents_page() -> Response:
-    return page_response(__package__, "documents_page.html")
+    return page_response("ingestion_assets.documents.web", "documents_page.html")

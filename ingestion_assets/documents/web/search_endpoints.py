@@ -34,11 +34,11 @@ class Filters(BaseModel):
     model_config = _Strict
 
     connection_id: _Name | None = None
-    job_id: _Name | None = Field(None, description="The job that stored them last.")
+    job_id: _Name | None = Field(default=None, description="The job that stored them last.")
     file_id: _Name | None = None
     document_id: Annotated[str, Field(pattern=UUID)] | None = None
-    mime: _Name | None = Field(None, examples=["application/pdf"])
-    language: _Name | None = Field(None, description="ISO 639-1.", examples=["en"])
+    mime: _Name | None = Field(default=None, examples=["application/pdf"])
+    language: _Name | None = Field(default=None, description="ISO 639-1.", examples=["en"])
 
 
 class Question(BaseModel):
@@ -55,7 +55,7 @@ class Question(BaseModel):
     mode: Mode = Field(
         "hybrid", description="By vectors and by words, fused by reciprocal rank; or by one of them."
     )
-    filters: Filters = Filters()
+    filters: Filters = Field(default_factory=Filters)
     fold: bool = Field(True, description="Chunks that overlap are one hit.")
 
 
