@@ -49,7 +49,7 @@ def test_the_stack_leaves_its_workers_the_time_that_their_runs_get(
 ) -> None:
     plan = _plan(tmp_path, worker_drain_s=drain_s)
     workers = [program for program in plan.programs if program.name.startswith("worker-")]
-    assert len(workers) == 2
+    assert len(workers) == 3
     for worker in workers:
         assert worker.command[worker.command.index("--drain") + 1] == str(drain_s)
         assert worker.stop_s > drain_s

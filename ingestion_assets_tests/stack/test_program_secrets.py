@@ -57,6 +57,7 @@ def test_each_program_has_the_secrets_that_it_uses(tmp_path: Path, monkeypatch: 
         "api_key": "mine",
         "webserver_password": "sesame",
         "notify_url": "https://hooks.example.com/x",
+        "embedding_endpoints": "[]",
     }
     plan = plan_stack(
         settings=Settings(home=tmp_path, **given),  # pyright: ignore
