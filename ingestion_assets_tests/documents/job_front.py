@@ -67,7 +67,10 @@ class JobsFront:
         )
 
     def read(self, job: str) -> dict[str, Any]:
-        return self.client.get(f"/batch/jobs/{job}", params={"user_id": USER}).raise_for_status().json()
+        while True:
+            answer = self.client.get(f"/batch/jobs/{job}", params={"user_id": USER})
+            if answer.status_code != 503:  # what a ledger is told that a loaded machine holds up
+                return answer.raise_for_status().json()
 
     def files(self, job: str) -> dict[str, dict[str, Any]]:
         return {

@@ -55,7 +55,7 @@ class Question(BaseModel):
     mode: Mode = Field(
         "hybrid", description="By vectors and by words, fused by reciprocal rank; or by one of them."
     )
-    filters: Filters = Field(default_factory=Filters)
+    filters: Filters = Filters.model_validate({})
     fold: bool = Field(True, description="Chunks that overlap are one hit.")
 
 
