@@ -62,7 +62,7 @@ def once_migrated(work: Work) -> Work:
     """The same, as soon as the flow's tables are there: a front door may be up before they are."""
 
     async def waiting(door: FrontDoor) -> None:
-        while not await _migrated(door):
+        while not await _migrated(door):  # noqa: ASYNC110 - PostgreSQL is what is waited for
             await asyncio.sleep(MIGRATED_S)
         await work(door)
 
