@@ -88,10 +88,11 @@ class TextModel:
     def _batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[list[int]]]]:
         """Numbers of texts and their tokens, texts of about the same length together."""
         model, shape = self._model, self.shape
-        prompt = model.prompts.get(model.default_prompt_name or "", "")
-        tokens = model.tokenizer(
-            [prompt + text for text in texts], truncation=True, max_length=model.max_seq_length
-        )["input_ids"]
+        prompt = model.prompts.get(model.default_prompt_name or "") or ""
+        readable = [
+            (prompt + text).encode(errors="replace").decode() for text in texts
+        ]  # a lone surrogate would fail them all
+        tokens = model.tokenizer(readable, truncation=True, max_length=model.max_seq_length)["input_ids"]
         by_length: dict[int, list[int]] = defaultdict(list)
         for number, of_text in enumerate(tokens):
             by_length[-(-len(of_text) // shape.tokens)].append(number)

@@ -16,7 +16,7 @@ from ingestion_assets.embedding.structural import Edges, in_order_of_paths, prop
 
 WIDTH = 128
 MODEL = f"residual-sage-{WIDTH}-v2"
-SHARE = 0.6  # the trained part's weight beside the stable part
+SHARE = 0.3  # the trained part's weight beside the stable part
 _STEPS, _RATE, _DECAY, _HEAT = 60, 2e-3, 1e-3, 0.1
 _NEAR = 0.4  # share of the neighbours with which training begins, as in the stable part
 _NEGATIVES = 5  # pairs without an edge for each with one
@@ -48,9 +48,10 @@ def trained(
     others = _unlinked(chance, edges, len(paths), _NEGATIVES * int(held.sum()))
     if not len(others):
         return Trained(nothing, None, None, helped=False)
-    seen = Edges(*(column[~held] for column in edges))
+    columns = [np.asarray(column) for column in edges]
+    seen = Edges(*(column[~held] for column in columns))
     stable = propagate(own, seen)
-    asked = np.stack([edges.sources[held], edges.targets[held]], axis=1)
+    asked = np.stack([column[held] for column in columns[:2]], axis=1)
     before = area(stable, asked, others)
     after = area(joined(stable, fit(own, seen, seed)), asked, others)
     if after <= before:
@@ -79,7 +80,7 @@ def _fitted(torch: Any, condensed: np.ndarray, edges: Edges, seed: int) -> np.nd
     draw = torch.Generator().manual_seed(seed % 2**63)
     files = torch.from_numpy(condensed.astype(np.float32))
     sources, targets = torch.from_numpy(edges.sources), torch.from_numpy(edges.targets)
-    weights = torch.from_numpy(edges.weights.astype(np.float32))
+    weights = torch.from_numpy(np.asarray(edges.weights, dtype=np.float32))
     width = files.shape[1]
     inner = (torch.randn(2 * width, width, generator=draw) / (2 * width) ** 0.5).requires_grad_()
     outer = torch.zeros(width, width, requires_grad=True)  # so that training begins with files and neighbours

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ingestion_assets.embedding import text
@@ -50,8 +51,11 @@ def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEm
         model = text_model(indexing.settings.text_model)
         for batch in _batches(sourced, wanted, missing):
             indexing.go_on()
+            note = partial(_note, indexing, done, total)
             try:
-                vectors = model.encode([words for *_, words in batch], stopped=indexing.stopped)
+                vectors = model.encode(
+                    [words for *_, words in batch], stopped=indexing.stopped, progress=note
+                )
             except text.StoppedError as error:
                 raise StoppedError from error
             rows = []
@@ -70,6 +74,10 @@ def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEm
         withheld=withheld,
         files_reused=sum(files_of[content] for content, numbers in missing.items() if not numbers),
     )
+
+
+def _note(indexing: Indexing, before: int, total: int, more: int) -> None:
+    indexing.watch.note(before + more, total, "chunks")
 
 
 _Wanted = tuple[Content, int, Chunk, str]

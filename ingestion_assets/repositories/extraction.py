@@ -99,22 +99,24 @@ def serve(cpu_s: float) -> None:
     received, answers = sys.stdin.buffer, sys.stdout.buffer
     while size := received.read(4):
         source = decoder.decode(received.read(int.from_bytes(size, "big")))
-        error = None
         most_s = cpu_s * (1 + len(source.content) / _SHARE_BYTES)
         signal.setitimer(signal.ITIMER_PROF, most_s)  # its signal ends this process
-        try:
-            answer = extract(source).to_bytes()
-        except RecursionError:
-            error = "too_deep"
-        except MemoryError:
-            raise  # ends this process, as in C code
-        except Exception:  # a source of any kind may come; the code is told, its content never
-            error = "parse_failed"
+        answer = _answer(source).to_bytes()
         signal.setitimer(signal.ITIMER_PROF, 0)
-        if error:
-            answer = Parsed(source.path, source.blob, source.language, error).to_bytes()
         answers.write(len(answer).to_bytes(4, "big") + answer)
         answers.flush()
+
+
+def _answer(source: Source) -> Parsed:
+    try:
+        return extract(source)
+    except RecursionError:
+        error = "too_deep"
+    except MemoryError:
+        raise  # ends this process, as in C code
+    except Exception:  # a source of any kind may come; the code is told, its content never
+        error = "parse_failed"
+    return Parsed(source.path, source.blob, source.language, error)
 
 
 if __name__ == "__main__":

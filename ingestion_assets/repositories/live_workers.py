@@ -67,8 +67,9 @@ _STATUS = sa.text("""
     ), live AS (
         SELECT name, beat_at FROM repositories.workers UNION ALL SELECT split_part(host, ' ', 1), beat_at FROM running
     ), newest AS (
-        SELECT error FROM repositories.jobs
-        WHERE ended_at > clock_timestamp() - make_interval(secs => :error_s) ORDER BY ended_at DESC, id DESC LIMIT 1
+        SELECT CASE WHEN drops.errors -> 0 ->> 'code' = 'cancelled' THEN NULL ELSE job.error END AS error
+        FROM repositories.jobs job LEFT JOIN ingestion.drops ON drops.id = job.drop_id
+        WHERE job.ended_at > clock_timestamp() - make_interval(secs => :error_s) ORDER BY job.ended_at DESC, job.id DESC LIMIT 1
     )
     SELECT coalesce((SELECT array_agg(DISTINCT name ORDER BY name) FROM live
                      WHERE beat_at > clock_timestamp() - make_interval(secs => :offline_s)), '{}') AS workers,
@@ -79,7 +80,7 @@ _STATUS = sa.text("""
 
 def worker_status(connection: sa.Connection) -> Mapping[str, Any]:
     """What the workers do as one: `Offline`, `Training Graph on …` of the longest at work, `Error: …` where the newest outcome within
-    five minutes is one, `Idle`; and which hosts they are on and what they work on."""
+    five minutes is one (to be cancelled is none), `Idle`; and which hosts they are on and what they work on."""
     found = connection.execute(_STATUS, {"error_s": ERROR_S, "offline_s": OFFLINE_S}).one()
     if not found.workers:
         status = OFFLINE

@@ -51,13 +51,13 @@ def texts(count: int, seed: int) -> list[str]:
 
 
 def test_a_vector_is_the_same_to_the_last_bit_whatever_its_text_comes_with(model: TextModel) -> None:
-    some = texts(4000 if LONG else 40, 0)
+    some = texts(4000 if LONG else 24, 0)
     whole = model.encode(some)
     assert np.isfinite(whole).all()
     assert np.allclose(np.linalg.norm(whole, axis=1), 1.0, atol=1e-5)
     order = np.random.default_rng(1).permutation(len(some))
     at = 0
-    for size in (1, 2, 3, 7, len(some)):
+    for size in (1, 2, 5, len(some)):
         part = order[at : at + size]
         assert model.encode([some[number] for number in part]).tobytes() == whole[part].tobytes()
         at += size
@@ -67,15 +67,15 @@ def test_padded_batches_of_one_shape_give_a_text_the_same_vector_too(model: Text
     """As a GPU gets them, on the CPU."""
     padded = TextModel(model.name, model._model)
     padded.shape = Shape(8, 32)
-    some = texts(400 if LONG else 24, 2)
+    some = texts(400 if LONG else 12, 2)
     whole = padded.encode(some)
     assert padded.encode(some[::-1])[::-1].tobytes() == whole.tobytes()
-    assert padded.encode(some[3:8]).tobytes() == whole[3:8].tobytes()
+    assert padded.encode(some[3:6]).tobytes() == whole[3:6].tobytes()
     assert ((whole * model.encode(some)).sum(axis=1) > 0.999).all()
 
 
 def test_one_thread_and_two_give_the_same_bytes(model: TextModel) -> None:
-    some, threads = texts(12, 3), torch.get_num_threads()
+    some, threads = texts(6, 3), torch.get_num_threads()
     found = []
     try:
         for number in (1, 2):
@@ -87,7 +87,7 @@ def test_one_thread_and_two_give_the_same_bytes(model: TextModel) -> None:
 
 
 def test_vectors_are_those_of_the_bare_model_up_to_rounding(model: TextModel) -> None:
-    some = texts(12, 4)
+    some = texts(6, 4)
     assert model.shape == ON_CPU
     bare = model._model.encode(some, convert_to_tensor=True, show_progress_bar=False).float().numpy()
     assert ((bare * model.encode(some)).sum(axis=1) / np.linalg.norm(bare, axis=1) > 0.999).all()

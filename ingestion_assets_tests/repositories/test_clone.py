@@ -215,7 +215,7 @@ def test_limits_are_named(root: Path, scratch: Path) -> None:
         with pytest.raises(CloneError, match="INGESTION_REPOSITORIES_CLONE_S") as late:
             clone(server.repository("x"), None, scratch, Limited(clone_s=1))
         assert late.value.code == "clone_timeout"
-        assert time.monotonic() - began < 6
+        assert time.monotonic() - began < 15
     with answering(serving(root)) as server:
         with pytest.raises(CloneError, match="INGESTION_REPOSITORIES_MAX_CLONE_BYTES") as large:
             clone(server.repository("made"), None, scratch, Limited(max_clone_bytes=100))

@@ -54,7 +54,7 @@ LATER_S = {
 }
 """Within so many seconds of that it is killed."""
 KILLS = (
-    [[(target, stage)] for target in TARGETS for stage in _BEGUN for _ in range(2)] if LONG
+    [[(target, stage)] for _ in range(2) for stage in _BEGUN for target in TARGETS] if LONG
     else [[(CHILD, "parsing"), ("PostgreSQL", "publishing")], [("Valkey", "cloning"), ("GPU worker", "embedding")]]
 )  # fmt: skip
 
@@ -109,7 +109,7 @@ def at_work(ledger: sa.Engine) -> psutil.Process | None:
     """)
     with ledger.connect() as connection:
         found = connection.scalar(query)
-    return None if found is None else psutil.Process(found)
+    return psutil.Process(found) if found is not None and psutil.pid_exists(found) else None
 
 
 def children_of(process: psutil.Process | None) -> list[psutil.Process]:

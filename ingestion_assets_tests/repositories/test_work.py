@@ -1,6 +1,7 @@
 """What a run does: it indexes a repository, does only what changed again, and leaves the tables as if that were all there ever was."""
 
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion_assets.repositories import jobs
+from ingestion_assets.repositories import jobs, live_workers
 from ingestion_assets.repositories.looking import Looked, look_around
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.snapshots import Models
@@ -243,6 +244,9 @@ def test_a_cancelled_run_stops_and_leaves_nothing(indexer: Indexer) -> None:
     with indexer.front.engine.begin() as connection:
         jobs.sweep(connection, ttl_s=9e9)
     assert [one["error"] for one in indexer.history()] == ["it was cancelled on request"]
+    with indexer.front.engine.begin() as connection:
+        live_workers.beat(indexer.front.engine, id=uuid.uuid4(), name="host")
+        assert live_workers.worker_status(connection)["status"] == "Idle"
 
 
 def test_a_run_that_finds_nothing_any_more_does_nothing(indexer: Indexer) -> None:
