@@ -61,7 +61,9 @@ def bench_stack(
             (home / "dagster").mkdir(parents=True)
             (home / "dagster" / "dagster.yaml").write_text(dagster_yaml, encoding="utf-8")
         with running_stack(
-            home, python=python, **{"rate_limit": "", "workers_gpu": 0, "log_level": "WARNING", **settings}
+            home,
+            python=python,
+            **{"rate_limit": "", "workers_gpu": 0, "workers_batch": 0, "log_level": "WARNING", **settings},
         ) as stack:
             yield stack
 

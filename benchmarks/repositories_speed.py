@@ -23,11 +23,12 @@ from measuring import ROOT, Targets, arguments, table, temporary_home
 
 sys.path.insert(0, str(ROOT))
 
+from ingestion_assets.repositories.text_model import text_model
+
 from ingestion_assets.frontdoor.logs import configure_logging
 from ingestion_assets.repositories.embedding_structure import structure_of
 from ingestion_assets.repositories.recognizing import language_by_name
 from ingestion_assets.repositories.settings import RepositoriesSettings
-from ingestion_assets.repositories.text_model import text_model
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.embedded import embedded_postgres, free_port
 from ingestion_assets.stores.postgres import engine, migrate

@@ -26,6 +26,7 @@ COMMANDS = {
         "ingestion_assets.landing.segments_cli",
         "List and give up what cannot be read on landing storage.",
     ),
+    "secrets": ("ingestion_assets.secrets_command", "Seal the secrets in the database with another key."),
     "checks": ("ingestion_assets.checks_command", "Evaluate the checks, for a CI to heed."),
     "retention": ("ingestion_assets.retention_command", "Show what is old enough to be deleted."),
     "settings": ("ingestion_assets.settings_table", "Print every setting as a Markdown table."),

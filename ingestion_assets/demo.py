@@ -1,5 +1,6 @@
 """`ingestion demo`: the main job from beginning to end, by the commands that a user would type."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -58,6 +59,7 @@ def demo(
     try:
         if not was_running:
             console.rule("Starting the stack")
+            _set_for_demonstrations(load_settings().home)
             _ingestion("up", "--detach")
         _show(load_settings())
     except (DemoError, DagsterError) as error:
@@ -68,6 +70,13 @@ def demo(
             console.rule("Stopping the stack")
             _ingestion("down", check=False)
     console.print(f"Done in {time.monotonic() - started:.0f} s.")
+
+
+def _set_for_demonstrations(home: Path) -> None:
+    """What flows want set where they are shown, for the stack and for the commands that come."""
+    for flow in all_flows().values():
+        for name, value in flow.shown_with.items():
+            os.environ.setdefault(name, value.format(home=home))
 
 
 def _show(settings: Settings) -> None:

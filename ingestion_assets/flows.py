@@ -21,6 +21,7 @@ GROUP = "ingestion_assets.flows"
 ATTRIBUTE = "FLOW"
 BUILT_IN = (
     "ingestion_assets.conversations.flow:CONVERSATIONS",
+    "ingestion_assets.documents.flow:DOCUMENTS",
     "ingestion_assets.entities.flow:ENTITIES",
     "ingestion_assets.modules.flow:MODULES",
     "ingestion_assets.repositories.flow:REPOSITORIES",

@@ -65,9 +65,13 @@ class Settings(BaseSettings):
         None,
         description="One more API key, with the scope `admin`. `ingestion up` makes one where none is given and keeps it in `<home>/admin_token`.",
     )
+    secret_keys: SecretStr | None = Field(
+        None,
+        description="What secrets in the database (of webhooks, of connections to sources) are sealed with: keys of 32 random characters or more, separated by commas, the same for every front door and worker; the first seals, all open; default: what is kept in `<home>/secret_key`.",
+    )
     secret_key: SecretStr | None = Field(
         None,
-        description="What secrets in the database (of webhooks) are sealed with, 32 random characters or more, the same for every front door; default: one made once and kept in `<home>/secret_key`.",
+        description="The older name for one such key: it opens too, and seals where there are no others.",
     )
     api_key: SecretStr | None = Field(
         None,
@@ -206,9 +210,20 @@ class Settings(BaseSettings):
 
     workers_default: int = Field(2, ge=1, description="Warm worker processes on the queue `default`.")
     workers_gpu: int = Field(1, ge=0, description="Warm worker processes on the queue `gpu`; 0 starts none.")
+    workers_batch: int = Field(
+        2, ge=0, description="Warm worker processes on the queue `batch`; 0 starts none."
+    )
     gpu_target: str | None = Field(
         None,
         description="What answers call the workers on the queue `gpu`; default: the name of their host.",
+    )
+    model_folders: str = Field(
+        "",
+        description="Folders with sentence-transformers models beside the packaged one, separated by commas: each is a model, or holds models. A model goes by its folder's name.",
+    )
+    embedding_endpoints: SecretStr | None = Field(
+        None,
+        description='OpenAI-compatible servers of embedding models, as JSON: `[{"url": "https://api.openai.com/v1", "key": "…", "models": ["text-embedding-3-large"]}]`; [more of it](documents.md#models).',
     )
     workspace: Path | None = Field(
         None,
@@ -243,7 +258,8 @@ class Settings(BaseSettings):
     @property
     def idle_queues(self) -> frozenset[str]:
         """The queues that no worker takes runs from; the queue `default` always has one."""
-        return frozenset() if self.workers_gpu else frozenset({"gpu"})
+        workers = {"gpu": self.workers_gpu, "batch": self.workers_batch}
+        return frozenset(queue for queue, number in workers.items() if not number)
 
     @property
     def dagster_url(self) -> str:

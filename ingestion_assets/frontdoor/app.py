@@ -89,6 +89,8 @@ def build_app(
 
     `faults` say which flows are left out and why; `/health` tells them.
     """
+    for flow in flows:
+        door.notifications.listen_also(flow.channels)
     background = [keep_code_location, *(work for flow in flows for work in flow.background)]
     direct = {address: endpoint for flow in flows for address, endpoint in flow.direct.items()}
 

@@ -22,6 +22,7 @@ class FlowHttp:
     """A flow's `http`.
 
     `routers` have its endpoints, WebSockets too; `direct` names those that are called past the router, by method and path.
+    `channels` are those of PostgreSQL's NOTIFY that it wants to hear, besides the ledger's;
     `background` is what it keeps doing beside requests: it is started again where it fails, and cancelled before the front
     door stops. `schemas` are those of the API document that change while it runs, `health` what it adds to `/health`. `curl`
     is what follows the front door's address in a command that sends a first payload, for the page at `/`.
@@ -29,6 +30,7 @@ class FlowHttp:
 
     routers: Sequence[APIRouter] = ()
     direct: Mapping[tuple[str, str], Endpoint] = field(default_factory=dict)
+    channels: Sequence[str] = ()
     background: Sequence[Work] = ()
     schemas: Callable[[], Mapping[str, Any]] = dict
     health: Callable[[], Mapping[str, Any]] = dict

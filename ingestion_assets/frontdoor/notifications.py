@@ -66,12 +66,16 @@ class Notifications:
         self, *, conninfo: str, channels: Collection[str], on_listening: Callable[[], None] = lambda: None
     ) -> None:
         self._conninfo = conninfo
-        self._channels = channels
+        self._channels = list(channels)
         self._on_listening = on_listening
         self._subscribers: dict[Place, set[Subscription]] = defaultdict(set)
         self._observers: dict[str, list[Callable[[str], None]]] = defaultdict(list)
         self._task: asyncio.Task[None] | None = None
         self.listening = False
+
+    def listen_also(self, channels: Collection[str]) -> None:
+        """Listen on these too; to be called before `start`."""
+        self._channels += channels
 
     def subscribe(self, *places: Place) -> Subscription:
         """A subscription to these channels and keys, to be used as a `with` block. Raises `LookupError` for another channel."""

@@ -30,6 +30,10 @@ NumberCursor = Annotated[
 TextCursor = Annotated[
     str | None, Query(max_length=2000, description=_WHAT, json_schema_extra={"pattern": _TEXT})
 ]
+FileCursor = Annotated[
+    str | None, Query(max_length=16_000, description=_WHAT, json_schema_extra={"pattern": _TEXT})
+]
+"""Of lists by paths, which may be long."""
 NumberAndTextCursor = Annotated[
     str | None, Query(max_length=2000, description=_WHAT, json_schema_extra={"pattern": _NUMBER_AND_TEXT})
 ]

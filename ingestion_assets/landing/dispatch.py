@@ -18,8 +18,8 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
 
-from ingestion_assets.landing.drops import Lane
-from ingestion_assets.landing.flows import Runs
+from ingestion_assets.landing.drops import PRIORITY, Lane
+from ingestion_assets.landing.flows import PRIORITY_STEP, Runs
 from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, PARTITION_TAG
 from ingestion_assets.landing.tables import dispatches
 
@@ -32,6 +32,7 @@ DISPATCHED_FIRST = 1000  # added to a flow's priority: dispatched runs go before
 
 _NO_RUNS: Mapping[str, Runs] = MappingProxyType({})
 _NO_BOUND: Mapping[str, int] = MappingProxyType({})
+_NO_PRIORITIES: Mapping[Lane, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,10 @@ class LaneState:
     """Seconds since the last of those was lost."""
     rest_s: float = 0.0
     """Seconds until its rest is over: none where much has gathered, or where what is oldest was in a run before."""
+    priority: int = 0
+    """What the oldest has of its own."""
+    waited_s: float = 0.0
+    """For how many seconds the oldest has waited, without what runs worked on it."""
 
     @property
     def paused_s(self) -> float:
@@ -56,6 +61,13 @@ class LaneState:
             return 0.0
         pause_s = min(IN_VAIN_LONGEST_S, IN_VAIN_FIRST_S * 2 ** (self.in_vain - IN_VAIN_AT_ONCE))
         return max(0.0, pause_s - self.in_vain_s)
+
+    def rank(self, runs: Runs | None) -> int:
+        """Its priority: what its flow says, what the oldest has of its own, and what that has gained by waiting."""
+        if runs is None:
+            return self.priority
+        aged = int(self.waited_s // runs.aging_s()) if runs.aging_s is not None else 0
+        return runs.priority + self.priority + aged * PRIORITY_STEP
 
     def due_in_s(self, *, waited_for: bool = False) -> float:
         """Seconds until its next run may be asked for, at the earliest. `waited_for`: somebody waits for what is in it."""
@@ -104,7 +116,9 @@ def lanes_to_dispatch(
     ]
     left = dict(room)
     chosen: list[Lane] = []
-    for state in sorted(waiting, key=lambda state: (-_priority(runs, state.lane), state.oldest, state.lane)):
+    for state in sorted(
+        waiting, key=lambda state: (-state.rank(runs.get(state.lane.flow)), state.oldest, state.lane)
+    ):
         flow = state.lane.flow
         if flow in left:
             if left[flow] <= 0:
@@ -112,10 +126,6 @@ def lanes_to_dispatch(
             left[flow] -= 1
         chosen.append(state.lane)
     return chosen[:at_most]
-
-
-def _priority(runs: Mapping[str, Runs], lane: Lane) -> int:
-    return runs[lane.flow].priority if lane.flow in runs else 0
 
 
 _BUSY = sa.text("""
@@ -129,7 +139,7 @@ _BUSY = sa.text("""
 
 def room(connection: sa.Connection, runs: Mapping[str, Runs]) -> dict[str, int]:
     """How many more runs may go on, of those of these flows that allow only so many at once. Reads nothing where none does."""
-    bounds = {flow: one.at_once for flow, one in runs.items() if one.at_once is not None}
+    bounds = {flow: bound for flow, one in runs.items() if (bound := one.bound()) is not None}
     if not bounds:
         return {}
     busy = {row.flow: row.runs for row in connection.execute(_BUSY, {"flows": list(bounds)})}
@@ -159,9 +169,11 @@ _STATES = """
                      AND lease.expires_at > clock_timestamp()) AS leased,
            EXISTS (SELECT FROM ingestion.dispatches d
                    WHERE d.flow = l.flow AND d.lane = l.lane AND d.state = 'pending') AS pending,
-           vain.in_vain, vain.in_vain_s, coalesce(resting.rest_s, 0)::float8 AS rest_s
+           vain.in_vain, vain.in_vain_s, coalesce(resting.rest_s, 0)::float8 AS rest_s, oldest.priority, oldest.waited_s
     FROM ({lanes}) l CROSS JOIN LATERAL (
-        SELECT partition, received_at, claimed_at FROM ingestion.drops
+        SELECT partition, received_at, claimed_at, coalesce((attributes ->> '{priority}')::int, 0) AS priority,
+               greatest(0, extract(epoch FROM clock_timestamp() - coalesce(queued_at, received_at)))::float8 AS waited_s
+        FROM ingestion.drops
         WHERE state = 'landed' AND flow = l.flow AND lane = l.lane
           AND (not_before IS NULL OR not_before <= clock_timestamp())
         ORDER BY id LIMIT 1
@@ -188,7 +200,7 @@ _STATES = """
         )
     ) resting ON true
 """
-_MUCH = {"drops": GATHERED_DROPS, "bytes": GATHERED_BYTES}
+_MUCH = {"drops": GATHERED_DROPS, "bytes": GATHERED_BYTES, "priority": PRIORITY}
 STATES_OF_ALL_LANES = sa.text(_STATES.format(lanes=_ALL_LANES, **_MUCH))
 STATES_OF_NAMED_LANES = sa.text(_STATES.format(lanes=_NAMED_LANES, **_MUCH))
 
@@ -217,18 +229,25 @@ def lane_states(
             row.in_vain,
             row.in_vain_s,
             row.rest_s,
+            row.priority,
+            row.waited_s,
         )
         for row in rows
     ]
 
 
+def priorities(states: Collection[LaneState], runs: Mapping[str, Runs]) -> dict[Lane, int]:
+    """What goes first in Dagster's queue, too."""
+    return {state.lane: state.rank(runs.get(state.lane.flow)) for state in states}
+
+
 def request(
-    connection: sa.Connection, lanes: Sequence[Lane], runs: Mapping[str, Runs] = _NO_RUNS
+    connection: sa.Connection, lanes: Sequence[Lane], priorities: Mapping[Lane, int] = _NO_PRIORITIES
 ) -> list[Dispatch]:
     """Write down that runs are being asked for; lanes that somebody else just asked for are left out."""
     dispatched = []
     for lane in lanes:
-        dispatch = Dispatch(uuid_utils.compat.uuid7(), lane, _priority(runs, lane))
+        dispatch = Dispatch(uuid_utils.compat.uuid7(), lane, priorities.get(lane, 0))
         inserted = connection.execute(
             insert(dispatches)
             .values(id=dispatch.id, flow=lane.flow, lane=lane.name, partition=lane.partition, state="pending")

@@ -15,6 +15,11 @@ import msgspec
 
 State = Literal["landed", "claimed", "held", "done", "failed"]
 
+HELD = "held"
+"""The attribute of a payload that waits, from its landing on, until somebody lets it go on (`holding`); its text says until when."""
+PRIORITY = "priority"
+"""The attribute with a payload's own priority, a whole number, which is added to its flow's."""
+
 
 class DropFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a payload when it comes.

@@ -5,7 +5,7 @@ flows are found is not said here but in `ingestion_assets/flows.py`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from ingestion_assets.landing.scopes import Scope
@@ -13,6 +13,7 @@ from ingestion_assets.landing.tallies import BY_OUTCOME, Tally
 
 LONGEST_S = 24 * 3600
 TOO_LONG = 3  # times what is normal for the flow
+PRIORITY_STEP = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,26 +39,32 @@ class Runs:
     """How a flow's runs are executed.
 
     `queue` is the Celery queue whose workers take them, `at_once` how many of them run side by side (as many as the queue
-    has workers where it is None), `longest_s` after how many seconds Dagster ends a run (a day at most), `waits_normally_s`
+    has workers where it is None; a function where a setting says it), `longest_s` after how many seconds Dagster ends a run (a day at most), `waits_normally_s`
     how many seconds a payload may wait for its run before waiting counts as a fault (new ones are turned away from
-    `TOO_LONG` times that on), `priority` what goes first where several wait (higher first, then the oldest). A run takes what
+    `TOO_LONG` times that on), `priority` what goes first where several wait (higher first, then the oldest; a payload may have a priority of its own beside it,
+    `drops.PRIORITY`, and after each `aging_s` seconds of waiting one of `PRIORITY_STEP` more). A run takes what
     has landed in its lane together, `claim_at_most` payloads where that is bounded: one where each is work of hours.
     """
 
     queue: str = "default"
-    at_once: int | None = None
+    at_once: int | Callable[[], int] | None = None
     longest_s: float = 3600.0
     waits_normally_s: float = 300.0
     priority: int = 0
     claim_at_most: int | None = None
+    aging_s: Callable[[], float] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.longest_s <= LONGEST_S:
             raise ValueError(f"a run may take {LONGEST_S} s at most, not {self.longest_s} s")
         if self.claim_at_most is not None and self.claim_at_most < 1:
             raise ValueError(f"a run must be able to take at least one payload, not {self.claim_at_most}")
-        if self.at_once is not None and self.at_once < 1:
+        if isinstance(self.at_once, int) and self.at_once < 1:
             raise ValueError(f"at least one run must be able to go on at once, not {self.at_once}")
+
+    def bound(self) -> int | None:
+        """How many go on side by side at most, None where nothing bounds them."""
+        return self.at_once() if callable(self.at_once) else self.at_once
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +130,10 @@ class Flow:
     before their first run, `warm` the functions (`"package.module:function"`) that each process of a worker calls then, for
     what must not be forked, such as a model on a GPU; `settings` is a class of the flow's own settings; `migrations` is the
     folder, within a package, of the Alembic revisions of its tables (`"package:folder"`); `prepare` is called once these are
-    there, before anything uses them: indexes in other stores; `demonstration` is a `sending.demonstration.Demonstration`; a flow
-    that is sent nothing names a command of `ingestion` that shows it, `shown_by`. `commands` are sub-commands of `ingestion`, `senders`
+    there, before anything uses them: indexes in other stores; `sealed` names the columns that hold sealed secrets, `schema.table.column`,
+    so that they can be sealed anew; `demonstration` is a `sending.demonstration.Demonstration`; a flow
+    that is sent nothing names a command of `ingestion` that shows it, `shown_by`, and the settings that a stack which is started to show it
+    has, `shown_with` (`{home}` stands for the stack's folder). `commands` are sub-commands of `ingestion`, `senders`
     those of `ingestion send`.
     """
 
@@ -148,11 +157,13 @@ class Flow:
     senders: Sequence[Command] = ()
     demonstration: str | None = None
     shown_by: Sequence[str] = ()
+    shown_with: Mapping[str, str] = field(default_factory=dict)
     settings: str | None = None
     migrations: str | None = None
     prepare: str | None = None
+    sealed: Sequence[str] = ()
 
 
 def at_once(flows: Mapping[str, Flow]) -> dict[str, int]:
     """How many runs side by side a flow may have, of those where that is bounded."""
-    return {name: flow.runs.at_once for name, flow in flows.items() if flow.runs.at_once is not None}
+    return {name: bound for name, flow in flows.items() if (bound := flow.runs.bound()) is not None}

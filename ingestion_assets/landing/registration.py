@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from ingestion_assets.landing.drops import AcceptedFacts, Header
+from ingestion_assets.landing.drops import HELD, AcceptedFacts, Header
 from ingestion_assets.landing.segments import Entry
 from ingestion_assets.landing.tables import drops
 
@@ -112,7 +112,8 @@ def _insert(connection: sa.Connection, rows: list[bytes]) -> int:
 
 def _row(one: Landed) -> bytes:
     """The header as it stands in the segment, and where the body lies."""
-    place = b'"segment":%b,"offset":%d,"state":"landed"}' % (_encode(one.segment), one.entry.offset)
+    state = b"held" if HELD in one.header.attributes else b"landed"
+    place = b'"segment":%b,"offset":%d,"state":"%b"}' % (_encode(one.segment), one.entry.offset, state)
     return b"%b,%b" % (one.entry.line[:-1], place)
 
 

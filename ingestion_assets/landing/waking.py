@@ -20,6 +20,7 @@ from ingestion_assets.landing.dispatch import (
     LaneState,
     lane_states,
     lanes_to_dispatch,
+    priorities,
     request,
     room,
     withdraw,
@@ -174,7 +175,7 @@ class Waker:
                     runs=runs,
                     room=left,
                 )
-                dispatched = request(connection, lanes, runs)
+                dispatched = request(connection, lanes, priorities(states, runs))
         except SQLAlchemyError as error:
             log.warning("wake_failed", error=text_of(error))
             return dict.fromkeys(places, time.monotonic() + RETRY_S)

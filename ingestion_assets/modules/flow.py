@@ -75,6 +75,7 @@ MODULES = Flow(
     compose=compose,
     tally=tally_by(_OUTCOMES),
     settings="ingestion_assets.modules.settings:ModulesSettings",
+    sealed=("ingestion.sites.webhook_secret",),
     definitions="ingestion_assets.modules.definitions:definitions",
     http="ingestion_assets.modules.api:HTTP",
     work=("ingestion_assets.modules.feed", "ingestion_assets.modules.work"),

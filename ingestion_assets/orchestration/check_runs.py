@@ -15,8 +15,8 @@ class NoSuchCheckError(Exception):
 
 
 def selected(repository: dg.RepositoryDefinition, chosen: Sequence[str]) -> set[dg.AssetCheckKey]:
-    """The checks that `chosen` name: a group, `conversations`; an asset, `conversations/messages`; or one check of it,
-    `conversations/messages:reject_rate`. All of them where nothing is chosen."""
+    """The checks that `chosen` name: a group, `notes`; an asset, `notes/notes`; or one check of it,
+    `notes/notes:reject_rate`. All of them where nothing is chosen."""
     keys = {
         f"{key.asset_key.to_user_string()}:{key.name}": key for key in repository.asset_graph.asset_check_keys
     }

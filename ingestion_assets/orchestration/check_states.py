@@ -41,7 +41,7 @@ class CheckState:
 
     @property
     def name(self) -> str:
-        """As it is selected: `conversations/messages:reject_rate`."""
+        """As it is selected: `notes/notes:reject_rate`."""
         return f"{self.asset}:{self.check}"
 
 

@@ -13,7 +13,9 @@ from ingestion_assets.settings import Settings
 
 DEFAULT_QUEUE = "default"
 GPU_QUEUE = "gpu"
-QUEUES = (DEFAULT_QUEUE, GPU_QUEUE)
+BATCH_QUEUE = "batch"
+"""For work of minutes in slices, which must not take the workers of what somebody waits for."""
+QUEUES = (DEFAULT_QUEUE, GPU_QUEUE, BATCH_QUEUE)
 
 QUEUE_TAG = "dagster-celery/queue"
 UNHURRIED_TAG = f"{HIDDEN}unhurried"
@@ -30,16 +32,18 @@ _POD_OF = {GPU_QUEUE: {"container_config": {"resources": {"limits": {"nvidia.com
 
 def slots(settings: Settings) -> dict[str, int]:
     """How many runs the workers of each queue execute at once."""
-    return {DEFAULT_QUEUE: settings.workers_default, GPU_QUEUE: settings.workers_gpu}
+    return {
+        DEFAULT_QUEUE: settings.workers_default,
+        GPU_QUEUE: settings.workers_gpu,
+        BATCH_QUEUE: settings.workers_batch,
+    }
 
 
 def job_tags(flow: Flow) -> dict[str, str]:
     """Tags of the flow's job, and so of all its runs, backfills and a person's among them. Dispatched ones have a priority above."""
     runs = flow.runs
     if runs.queue not in QUEUES:
-        raise ValueError(
-            f"the flow {flow.name} names the queue {runs.queue}; there are {' and '.join(QUEUES)}"
-        )
+        raise ValueError(f"the flow {flow.name} names the queue {runs.queue}; there are {', '.join(QUEUES)}")
     tags = {FLOW_TAG: flow.name, QUEUE_TAG: runs.queue, "dagster/max_runtime": f"{runs.longest_s:.0f}"}
     if runs.priority:
         tags["dagster/priority"] = str(runs.priority)
@@ -65,5 +69,7 @@ def limits(settings: Settings, flows: Iterable[Flow]) -> list[dict[str, Any]]:
     for queue, number in slots(settings).items():
         found.append({"key": QUEUE_TAG, "value": queue, "limit": number})
         found.append({"key": UNHURRIED_TAG, "value": queue, "limit": max(1, number - 1)})
-    bounded = [flow for flow in flows if flow.runs.at_once is not None]
-    return found + [{"key": FLOW_TAG, "value": flow.name, "limit": flow.runs.at_once} for flow in bounded]
+    bounds = [(flow.name, flow.runs.bound()) for flow in flows]
+    return found + [
+        {"key": FLOW_TAG, "value": name, "limit": bound} for name, bound in bounds if bound is not None
+    ]

@@ -43,7 +43,7 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
             states = dispatch.lane_states(connection, flows=[flow.name], rest_s=load_settings().lane_rest_s)
             room = dispatch.room(connection, runs)
             lanes = dispatch.lanes_to_dispatch(states, at_most=RUNS_A_TICK, runs=runs, room=room)
-            dispatched = dispatch.request(connection, lanes, runs)
+            dispatched = dispatch.request(connection, lanes, dispatch.priorities(states, runs))
             waiting = None if states else pauses.why_waiting(connection, flow.name)
         if not dispatched:
             return dg.SkipReason(

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ingestion_assets.embedding import text
+from ingestion_assets.embedding import errors
+from ingestion_assets.embedding.models import text_model
 from ingestion_assets.repositories import contents
 from ingestion_assets.repositories.contents import Content
 from ingestion_assets.repositories.facts import Chunk
@@ -13,8 +14,8 @@ from ingestion_assets.repositories.graphing import Graphed
 from ingestion_assets.repositories.indexing import Indexing, StoppedError
 from ingestion_assets.repositories.key_patterns import may_hold_secret
 from ingestion_assets.repositories.sourcing import Sourced
-from ingestion_assets.repositories.text_model import text_model
 from ingestion_assets.repositories.trees import read
+from ingestion_assets.settings import load_settings
 
 AT_ONCE = 128  # chunks: what a kill in the middle costs
 
@@ -48,7 +49,7 @@ def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEm
     done = withheld = 0
     if total:
         indexing.watch.come_to(0, total, "chunks")
-        model = text_model(indexing.settings.text_model)
+        model = text_model(indexing.settings.text_model, load_settings())
         for batch in _batches(sourced, wanted, missing):
             indexing.go_on()
             note = partial(_note, indexing, done, total)
@@ -56,7 +57,7 @@ def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEm
                 vectors = model.encode(
                     [words for *_, words in batch], stopped=indexing.stopped, progress=note
                 )
-            except text.StoppedError as error:
+            except errors.StoppedError as error:
                 raise StoppedError from error
             rows = []
             for (content, number, chunk, words), vector in zip(batch, vectors, strict=True):

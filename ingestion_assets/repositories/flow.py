@@ -58,10 +58,11 @@ REPOSITORIES = Flow(
     warm=(
         "ingestion_assets.repositories.scratch:begin",
         "ingestion_assets.repositories.live_workers:begin",
-        "ingestion_assets.repositories.questions:begin_answering",
+        "ingestion_assets.embedding.answering:begin_answering",
     ),
     settings="ingestion_assets.repositories.settings:RepositoriesSettings",
     migrations="ingestion_assets.repositories:migrations",
+    sealed=("repositories.credentials.sealed",),
     shown_by=("repos", "demo"),
     commands=(
         Command(

@@ -12,9 +12,10 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Protocol, cast
+
+from ingestion_assets.limited_children import kill, limited
 
 ASK_S = 0.25
 MEMORY_BYTES = 2**30
@@ -76,14 +77,14 @@ def stream(
 ) -> Iterator[bytes]:  # fmt: skip
     """What `git ARGUMENTS` writes, in pieces. `given` is a file for its standard input; `seconds` less than a clone may take. Raises `CloneError`."""
     # Killed with its parent: the kernel tells `timeout`, which tells all of the group; git's own helpers would wait for the server.
-    limited = [
-        "prlimit", "--core=0", f"--as={MEMORY_BYTES}", f"--fsize={limits.max_clone_bytes}", f"--cpu={int(limits.clone_s) + 1}", "--",
-        "setpriv", "--pdeathsig", "TERM", "--", "timeout", "--signal", "KILL", str(limits.clone_s + 5), "git",
-    ]  # fmt: skip
+    command = limited(
+        ["timeout", "--signal", "KILL", str(limits.clone_s + 5), "git", *map(str, arguments)],
+        memory_bytes=MEMORY_BYTES, file_bytes=limits.max_clone_bytes, cpu_s=int(limits.clone_s) + 1, parent_death_signal="TERM",
+    )  # fmt: skip
     ends = time.monotonic() + (seconds or limits.clone_s)
     with tempfile.TemporaryFile(dir=folder) as errors:
         process = subprocess.Popen(
-            [*limited, *map(str, arguments)], cwd=folder, env=_environment(folder, config or {}, environment or {}),
+            command, cwd=folder, env=_environment(folder, config or {}, environment or {}),
             stdin=given or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
         )  # fmt: skip
         try:
@@ -92,7 +93,7 @@ def stream(
                 _go_on(limits, ends, stopped)
                 time.sleep(0.01)
         finally:
-            _kill(process)
+            kill(process)
         if process.returncode not in accepts:
             errors.seek(max(0, errors.seek(0, os.SEEK_END) - 8192))
             raise _error(process.returncode, errors.read().decode(errors="replace"), limits)
@@ -148,15 +149,6 @@ def _timeout(limits: Limits) -> CloneError:
         "clone_timeout",
         f"git took longer than {limits.clone_s:g} s; INGESTION_REPOSITORIES_CLONE_S sets this limit.",
     )
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the child and all that it started: none of them left its group."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    if process.stdout is not None:
-        process.stdout.close()
 
 
 def _environment(folder: Path, config: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:

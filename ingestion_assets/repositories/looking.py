@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from ingestion_assets.repositories import watching
 from ingestion_assets.repositories.clone import CloneError, tip
 from ingestion_assets.repositories.credentials import credential_for
-from ingestion_assets.repositories.scratch import scratch_folder, scratch_root
+from ingestion_assets.repositories.scratch import scratch_root
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.submissions import repository_in
 from ingestion_assets.settings import Settings
+from ingestion_assets.stores.scratch_folders import scratch_folder
 
 LONGEST_S = 40.0  # a tick of a sensor is cut off after 60
 

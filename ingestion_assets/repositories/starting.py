@@ -10,12 +10,13 @@ from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.repositories import jobs
 from ingestion_assets.repositories.credentials import credential_for
 from ingestion_assets.repositories.indexing import Indexing
-from ingestion_assets.repositories.scratch import scratch_folder, scratch_root
+from ingestion_assets.repositories.scratch import scratch_root
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.stage_watch import StageWatch
 from ingestion_assets.repositories.submissions import submission_in
 from ingestion_assets.repositories.work import RepositoryWork, models_of
 from ingestion_assets.settings import Settings
+from ingestion_assets.stores.scratch_folders import scratch_folder
 
 Open = TypeVar("Open")
 

@@ -153,6 +153,8 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
     ]
     if settings.workers_gpu:
         programs.append(workers("gpu", threads=cores))
+    if settings.workers_batch:
+        programs.append(workers("batch", threads=max(1, cores // settings.workers_batch)))
     return tuple(programs)
 
 

@@ -7,7 +7,7 @@ from ingestion_assets.settings import secrets_of_flows
 
 SECRETS = frozenset(
     {
-        "admin_token", "api_key", "mongodb_url", "notify_url", "postgres_url", "redis_url", "secret_key", "webserver_password",
+        "admin_token", "api_key", "embedding_endpoints", "mongodb_url", "notify_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
     }
 )  # fmt: skip
 """The settings that hold a secret; the URLs of stores carry passwords."""
@@ -15,19 +15,30 @@ SECRETS = frozenset(
 _DAGSTER = frozenset({"postgres_url", "redis_url"})
 USED: Mapping[str, frozenset[str]] = {
     "frontdoor": frozenset(
-        {"admin_token", "mongodb_url", "postgres_url", "redis_url", "secret_key", "webserver_password"}
+        {
+            "admin_token",
+            "embedding_endpoints",
+            "mongodb_url",
+            "postgres_url",
+            "redis_url",
+            "secret_key",
+            "secret_keys",
+            "webserver_password",
+        }
     ),
     "webserver": _DAGSTER | {"webserver_password"},
     "code-server": _DAGSTER | {"notify_url"},  # sensors read the ledger, look at the broker, tell of failures
     "daemon": _DAGSTER,
-    "worker-default": _DAGSTER | {"mongodb_url"},
-    "worker-gpu": _DAGSTER | {"mongodb_url"},
+    "worker-default": _DAGSTER | {"mongodb_url", "embedding_endpoints"},
+    "worker-gpu": _DAGSTER | {"mongodb_url", "embedding_endpoints", "secret_key", "secret_keys"},
+    "worker-batch": _DAGSTER
+    | {"embedding_endpoints", "secret_key", "secret_keys"},  # opens the credentials of sources
     "migrations": _DAGSTER | {"mongodb_url"},
 }
 """By program; the embedded servers are not here: they get none."""
 
-_OPENS_LANDING = frozenset({"frontdoor", "code-server", "worker-default", "worker-gpu"})
-_WORKS_FOR_FLOWS = frozenset({"frontdoor", "worker-default", "worker-gpu"})
+_OPENS_LANDING = frozenset({"frontdoor", "code-server", "worker-default", "worker-gpu", "worker-batch"})
+_WORKS_FOR_FLOWS = frozenset({"frontdoor", "worker-default", "worker-gpu", "worker-batch"})
 _OBJECT_STORE = re.compile(r"(AWS|AZURE|GOOGLE|GCS?)_", re.IGNORECASE)
 _LOOKS_SECRET = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|(^|_)API_?KEY|PRIVATE_?KEY", re.IGNORECASE)
 

@@ -43,6 +43,8 @@ def program_probes(*, settings: Settings, plan: StackPlan, pid_of: Callable[[str
     }
     if settings.workers_gpu:
         probes["worker-gpu"] = lambda: _has_children(pid_of("worker-gpu"), settings.workers_gpu)
+    if settings.workers_batch:
+        probes["worker-batch"] = lambda: _has_children(pid_of("worker-batch"), settings.workers_batch)
     return probes
 
 

@@ -21,6 +21,7 @@ PROGRAMS: Mapping[str, str] = {
     FRONT_DOOR: "frontdoor",
     "worker": "worker-default",
     "GPU worker": "worker-gpu",
+    "batch worker": "worker-batch",
     "daemon": "daemon",
     "code server": "code-server",
     "webserver": "webserver",

@@ -381,7 +381,7 @@ def test_no_more_runs_are_asked_for_than_the_flow_allows(engine: sa.Engine, stor
             states_now = dispatch.lane_states(connection, flows=["notes"])
             room = dispatch.room(connection, runs)
             wanted = dispatch.lanes_to_dispatch(states_now, at_most=9, runs=runs, room=room)
-            return dispatch.request(connection, wanted, runs)
+            return dispatch.request(connection, wanted, dispatch.priorities(states_now, runs))
 
     with engine.begin() as connection:
         for lane in lanes[:2]:

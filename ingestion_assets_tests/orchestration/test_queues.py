@@ -160,9 +160,10 @@ def test_backfills_of_a_flow_are_tagged_like_its_dispatched_runs() -> None:
 
 def test_limits_follow_from_workers_and_flows() -> None:
     bounded = replace(PLANNED, runs=Runs(at_once=4))
-    settings = Settings(_env_file=None, workers_default=3, workers_gpu=1)  # pyright: ignore[reportCallIssue]
+    settings = Settings(_env_file=None, workers_default=3, workers_gpu=1, workers_batch=2)  # pyright: ignore[reportCallIssue]
     found = {(one["key"], one["value"]): one["limit"] for one in limits(settings, [PLANNED, bounded])}
     assert found == {
         (QUEUE_TAG, "default"): 3, (UNHURRIED_TAG, "default"): 2, (QUEUE_TAG, "gpu"): 1, (UNHURRIED_TAG, "gpu"): 1,
+        (QUEUE_TAG, "batch"): 2, (UNHURRIED_TAG, "batch"): 1,
         (ELSEWHERE_TAG, "true"): settings.runs_elsewhere, (FLOW_TAG, "planned"): 4,
     }  # fmt: skip

@@ -24,7 +24,7 @@ _STOP = (
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     home = tmp_path_factory.mktemp("guarded") / "home"
-    given = {"secret_key": "k" * 40, "api_key": "the-own-key", "webserver_password": "sesame-open"}
+    given = {"secret_keys": "k" * 40, "api_key": "the-own-key", "webserver_password": "sesame-open"}
     with running_stack(home, workers_gpu=1, **given) as running:
         yield running
 

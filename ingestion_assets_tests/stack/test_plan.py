@@ -49,7 +49,7 @@ def test_the_stack_leaves_its_workers_the_time_that_their_runs_get(
 ) -> None:
     plan = _plan(tmp_path, worker_drain_s=drain_s)
     workers = [program for program in plan.programs if program.name.startswith("worker-")]
-    assert len(workers) == 2
+    assert len(workers) == 3
     for worker in workers:
         assert worker.command[worker.command.index("--drain") + 1] == str(drain_s)
         assert worker.stop_s > drain_s
@@ -72,13 +72,13 @@ def test_no_secret_is_written_into_the_supervisors_configuration(tmp_path: Path)
 
 
 def test_commands_find_the_settings_that_the_stack_was_given(tmp_path: Path) -> None:
-    given = {"landing_url": "s3://bucket", "secret_key": "k" * 32, "log_json": True}
+    given = {"landing_url": "s3://bucket", "secret_keys": "k" * 32, "log_json": True}
     plan = _plan(tmp_path, **given, port=8123)
     write_environment(tmp_path / "stack.env", plan.environment)
     found = Settings(_env_file=tmp_path / "stack.env")  # pyright: ignore
-    assert {**found.model_dump(include=set(given)), "secret_key": "k" * 32} == given
-    assert found.secret_key is not None
-    assert found.secret_key.get_secret_value() == "k" * 32
+    assert {**found.model_dump(include=set(given)), "secret_keys": "k" * 32} == given
+    assert found.secret_keys is not None
+    assert found.secret_keys.get_secret_value() == "k" * 32
     assert found.port == 8123
     assert "INGESTION_ENTITIES" not in plan.environment
 

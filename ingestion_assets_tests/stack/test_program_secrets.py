@@ -21,14 +21,17 @@ HAS = {
     "postgres": set(),
     "mongodb": set(),
     "valkey": set(),
-    "frontdoor": {"admin_token", "mongodb_url", "postgres_url", "redis_url", "secret_key", "webserver_password"},
+    "frontdoor": {
+        "admin_token", "embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
+    },
     "webserver": {"postgres_url", "redis_url", "webserver_password"},
     "code-server": {"notify_url", "postgres_url", "redis_url"},
     "daemon": {"postgres_url", "redis_url"},
-    "worker-default": {"mongodb_url", "postgres_url", "redis_url"},
-    "worker-gpu": {"mongodb_url", "postgres_url", "redis_url"},
+    "worker-default": {"embedding_endpoints", "mongodb_url", "postgres_url", "redis_url"},
+    "worker-gpu": {"embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys"},
+    "worker-batch": {"embedding_endpoints", "postgres_url", "redis_url", "secret_key", "secret_keys"},
 }  # fmt: skip
-LANDS = {"frontdoor", "code-server", "worker-default", "worker-gpu"}
+LANDS = {"frontdoor", "code-server", "worker-default", "worker-gpu", "worker-batch"}
 
 
 def _variables(names: set[str]) -> set[str]:
@@ -49,10 +52,12 @@ def test_each_program_has_the_secrets_that_it_uses(tmp_path: Path, monkeypatch: 
     for name in foreign:
         monkeypatch.setenv(name, "hidden")
     given = {
-        "secret_key": "k" * 32,
+        "secret_key": "o" * 32,
+        "secret_keys": "k" * 32,
         "api_key": "mine",
         "webserver_password": "sesame",
         "notify_url": "https://hooks.example.com/x",
+        "embedding_endpoints": "[]",
     }
     plan = plan_stack(
         settings=Settings(home=tmp_path, **given),  # pyright: ignore
@@ -132,7 +137,7 @@ def test_the_secrets_of_a_flow_are_for_the_front_door_and_the_workers() -> None:
         given = as_environment(Notes(dsn=SecretStr("hidden"), kinds=("a", "b")))
         assert given == {"INGESTION_NOTES_DSN": "hidden", "INGESTION_NOTES_KINDS": '["a","b"]'}
         kept = {name for name in HAS if "INGESTION_NOTES_DSN" not in withheld(name, given)}
-        assert kept == {"frontdoor", "worker-default", "worker-gpu"}
+        assert kept == {"frontdoor", "worker-default", "worker-gpu", "worker-batch"}
         assert "INGESTION_NOTES_DSN" not in withheld("code-server", given, runs_in_code_server=True)
         assert withheld("postgres", ["INGESTION_NOTES_KINDS"]) == []
     finally:

@@ -17,7 +17,7 @@ def test_only_the_same_key_opens() -> None:
     for wrong in (sealed[:-4] + "AAA=", "secret", ""):
         with pytest.raises(SealError):
             Sealer("one").open(wrong)
-    with pytest.raises(SealError, match="INGESTION_SECRET_KEY"):
+    with pytest.raises(SealError, match="INGESTION_SECRET_KEYS"):
         Sealer("two").open(sealed)
 
 
@@ -28,6 +28,6 @@ def test_the_key_is_made_once_and_private(tmp_path: Path) -> None:
     assert [sealer(settings).open(one) for one in made] == ["x"] * 8
     assert [path.name for path in settings.home.iterdir()] == ["secret_key"]
     assert (settings.home / "secret_key").stat().st_mode & 0o777 == 0o600
-    given = Settings(_env_file=None, home=tmp_path / "other", secret_key="given")
+    given = Settings(_env_file=None, home=tmp_path / "other", secret_keys="given")
     assert Sealer("given").open(sealer(given).seal("y")) == "y"
     assert not given.home.exists()

@@ -171,15 +171,6 @@ def upgrade() -> None:
             sealed text NOT NULL                         -- by the server's key
         )
     """)
-    op.execute("""
-        CREATE TABLE repositories.questions (            -- of readers, who have no model: a worker makes the vector
-            id        uuid PRIMARY KEY,
-            text      text NOT NULL,
-            asked_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
-            space     text,                              -- the model that made the vector
-            embedding halfvec
-        )
-    """)
 
 
 def downgrade() -> None:

@@ -1,6 +1,5 @@
 """Repositories over HTTP: listed, their files, what is like a file, what answers a question; watched, deleted."""
 
-import asyncio
 import re
 from typing import Annotated, Any, Literal
 
@@ -8,23 +7,23 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, StrictBool
 from starlette.responses import Response
 
+from ingestion_assets.embedding.asking import ask_question
 from ingestion_assets.frontdoor.answers import json_response
-from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.json_bodies import json_body
 from ingestion_assets.frontdoor.openapi import keyed_errors, schema_of, takes
 from ingestion_assets.frontdoor.paging import TextCursor, page, text_cursor
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.repositories import questions, reading
+from ingestion_assets.repositories import reading
 from ingestion_assets.repositories.deleting import delete
 from ingestion_assets.repositories.flow import SCOPE
+from ingestion_assets.repositories.settings import repositories_settings
 from ingestion_assets.repositories.watching import set_watched
 from ingestion_assets.repositories.web import views
 from ingestion_assets.repositories.web.parameters import SECURED, Limit, RepositoryKey
 
 router = APIRouter(prefix="/repositories")
 
-ANSWER_S = 6.0
-ASK_EVERY_S = 0.05
 CANDIDATES = 50
 _WORD = re.compile(r"[a-z0-9_]{2,}")
 
@@ -83,40 +82,22 @@ async def search(
 ) -> Response:  # fmt: skip
     door = front_door(request)
     await door.authenticate(request, "read")
-    vector = await _vector_of(door, q)
+    model = repositories_settings().text_model
+    asked = await ask_question(door.in_thread, door.settings, model, q)
     words = sorted(set(_WORD.findall(q.lower())))
 
     def look(connection: Any) -> list[dict[str, Any]]:
         named = reading.by_name(connection, words, partition=repo, limit=CANDIDATES + limit)
         texts = []
-        if vector is not None:
+        if asked is not None:
             texts = reading.by_text(
-                connection, vector[1], space=vector[0], partition=repo, limit=CANDIDATES + limit
+                connection, asked.vector, space=f"{model}/", partition=repo, limit=CANDIDATES + limit
             )
         return reading.fused(named, texts, limit=limit)
 
     found = await door.in_thread(look)
-    by = ["names"] if vector is None else ["text", "names"]
+    by = ["names"] if asked is None else ["text", "names"]
     return json_response({"by": by, "items": found, "next": None})
-
-
-async def _vector_of(door: FrontDoor, question: str) -> tuple[str, str] | None:
-    """The model and the vector that a worker makes of a question; None where none does in time."""
-    asked = await door.in_thread(lambda connection: questions.ask(connection, question))
-    if asked is None:
-        return None
-    deadline = asyncio.get_running_loop().time() + ANSWER_S
-    pause_s = ASK_EVERY_S
-    try:
-        while asyncio.get_running_loop().time() < deadline:
-            answer = await door.in_thread(lambda connection: questions.answer(connection, asked))
-            if answer is not None:
-                return answer
-            await asyncio.sleep(pause_s)
-            pause_s = min(1.0, pause_s * 1.5)
-        return None
-    finally:
-        await door.in_thread(lambda connection: questions.forget(connection, asked))
 
 
 @router.get(

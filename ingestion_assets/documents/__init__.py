@@ -1,0 +1,1 @@
+"""Documents: from files in many sources to chunks that can be searched."""

@@ -1,0 +1,62 @@
+"""The documents flow in a front door: its endpoints, and jobs kept in agreement with the ledger."""
+
+import asyncio
+
+import structlog
+from fastapi import APIRouter
+
+from ingestion_assets.documents import batch_jobs, job_events, stored_contents
+from ingestion_assets.documents.flow import NAME
+from ingestion_assets.documents.web import (
+    connection_endpoints,
+    document_endpoints,
+    documents_page,
+    job_endpoints,
+    progress_socket,
+    search_endpoints,
+)
+from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.frontdoor.flow_http import FlowHttp
+from ingestion_assets.frontdoor.problems import Problem
+
+AGREE_S = 2.0
+FORGET_EVERY, PURGE_EVERY = 150, 10
+
+log = structlog.get_logger(__name__)
+
+PARTS = [job_endpoints, progress_socket, connection_endpoints, search_endpoints, document_endpoints]
+
+
+def _routers() -> list[APIRouter]:
+    """All endpoints, under the specification's addresses and under those of this API."""
+    routers = [
+        APIRouter(prefix="/batch", tags=[NAME]), APIRouter(prefix="/api/v1/batch", tags=[NAME], include_in_schema=False),
+    ]  # fmt: skip
+    for router in routers:
+        for part in PARTS:
+            router.include_router(part.router)
+    return routers
+
+
+async def keep_agreement(door: FrontDoor) -> None:
+    """Until cancelled: jobs say what became of their payloads, and what was told long ago is forgotten."""
+    turn = 0
+    while True:
+        try:
+            if changed := await door.in_thread(batch_jobs.agree):
+                log.info("jobs_agree_with_the_ledger", changed=changed)
+            if turn % FORGET_EVERY == 0:
+                await door.in_thread(job_events.forget)
+            if turn % PURGE_EVERY == 0:
+                await door.in_thread(stored_contents.purge)
+        except Problem as problem:
+            log.debug("jobs_wait", error=problem.detail)
+        turn += 1
+        await asyncio.sleep(AGREE_S)
+
+
+HTTP = FlowHttp(
+    routers=[*_routers(), documents_page.router],
+    background=[keep_agreement, *connection_endpoints.background],
+    channels=(job_events.CHANNEL,),
+)

@@ -1,0 +1,306 @@
+"""Jobs as rows: created, controlled by people, begun and ended by runs, and kept in agreement with the ledger.
+
+A job's payload in the ledger says whether a run may take it; the job's row says how that is called. Both change in one transaction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+
+from ingestion_assets.documents.flow import NAME, JobPayload
+from ingestion_assets.documents.job_control import OVER, Action, Status, allowed, status_after
+from ingestion_assets.documents.job_events import tell_job
+from ingestion_assets.documents.job_files import Held, hold, left
+from ingestion_assets.landing import holding, wanted
+
+RESERVED_S = 60.0
+"""For so long a job may lack its payload: then nothing landed, and nobody was told of it."""
+
+
+class NotAllowedError(Exception):
+    """The job's status does not allow the action."""
+
+    def __init__(self, status: Status, action: Action) -> None:
+        self.status, self.action, self.allowed = status, action, allowed(status)
+        actions = " and ".join(self.allowed)
+        super().__init__(f"A job that is {status} does not take {action}; it takes {actions}.")
+
+
+class KeyConflictError(Exception):
+    """The idempotency key was used before, for another request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A job that was created: `drop_id` is None until its payload has landed, `again` says that its key was used before."""
+
+    job_id: str
+    drop_id: UUID | None
+    again: bool = False
+
+
+_KNOWN = sa.text("""
+    SELECT known.sha256, job.id, job.drop_id FROM documents.idempotency_keys known JOIN documents.jobs job ON job.id = known.job_id
+    WHERE known.principal = :principal AND known.key = :key
+""")
+_KEEP_KEY = sa.text("""
+    INSERT INTO documents.idempotency_keys (principal, key, sha256, job_id) VALUES (:principal, :key, :sha256, :job_id)
+""")
+_LOCK_KEY = sa.text(
+    "SELECT pg_advisory_xact_lock(hashtextextended('documents ' || :principal || ' ' || :key, 0))"
+)
+_INSERT = sa.text("""
+    INSERT INTO documents.jobs (id, user_id, name, description, priority, status, selections, options, sealed_passwords, model, principal, origin,
+                                total_files, estimated_ms, queued_at)
+    VALUES (:job_id, :user_id, :name, :description, :priority, :status, CAST(:selections AS jsonb), CAST(:options AS jsonb), :sealed_passwords, :model,
+            :principal, :origin, :total_files, :estimated_ms, CASE :status WHEN 'queued' THEN clock_timestamp() END)
+    ON CONFLICT (id) DO NOTHING RETURNING id
+""")
+_INSERT_FILES = sa.text("""
+    INSERT INTO documents.files (job_id, number, connection_id, source_type, file_id, name, path, size, mime, digest, modified)
+    SELECT :job_id, file.number, connection_id, source_type, file_id, name, path, size, mime, digest, modified
+    FROM jsonb_to_recordset(CAST(:files AS jsonb)) AS file (number int, connection_id text, source_type text, file_id text, name text,
+         path text, size bigint, mime text, digest text, modified timestamptz)
+""")
+_LANDED = sa.text("UPDATE documents.jobs SET drop_id = :drop_id WHERE id = :job_id AND drop_id IS NULL")
+_GIVE_UP = sa.text("DELETE FROM documents.jobs WHERE id = :job_id AND drop_id IS NULL AND status = 'pending'")
+_SET = sa.text("""
+    UPDATE documents.jobs SET status = :status, error = :error,
+        queued_at = CASE WHEN :status IN ('queued', 'retrying') THEN clock_timestamp() ELSE queued_at END,
+        started_at = CASE :status WHEN 'retrying' THEN NULL WHEN 'running' THEN coalesce(started_at, clock_timestamp()) ELSE started_at END,
+        ended_at = CASE WHEN :status IN ('completed', 'failed', 'cancelled') THEN clock_timestamp() END,
+        retries = retries + (:status = 'retrying')::int,
+        drop_id = coalesce(CAST(:drop_id AS uuid), drop_id)
+    WHERE id = :job_id
+""")
+
+
+def insert(
+    connection: sa.Connection,
+    payload: JobPayload,
+    *,
+    principal: str,
+    estimated_ms: int | None = None,
+    key: str | None = None,
+    sha256: bytes = b"",
+    status: Status = "pending",
+    sealed_passwords: str | None = None,
+) -> Made:
+    """Make the job's rows, unless they are there, or the key was used for the same request. Raises `KeyConflictError`."""
+    if key is not None:
+        connection.execute(_LOCK_KEY, {"principal": principal, "key": key})
+        if (known := made_before(connection, principal=principal, key=key, sha256=sha256)) is not None:
+            return known
+    values = {name: getattr(payload, name) for name in _FACTS} | {
+        "status": status, "principal": principal, "total_files": len(payload.files), "estimated_ms": estimated_ms,
+        "sealed_passwords": sealed_passwords, "selections": _json(payload.selections), "options": _json(payload.options),
+    }  # fmt: skip
+    if connection.execute(_INSERT, values).one_or_none() is None:
+        return Made(payload.job_id, None, again=True)
+    files = [
+        {"number": number, **msgspec.to_builtins(file)} for number, file in enumerate(payload.files, start=1)
+    ]
+    connection.execute(_INSERT_FILES, {"job_id": payload.job_id, "files": _json(files)})
+    if key is not None:
+        values = {"principal": principal, "key": key, "sha256": sha256, "job_id": payload.job_id}
+        connection.execute(_KEEP_KEY, values)
+    tell_job(connection, payload.user_id, payload.job_id)
+    return Made(payload.job_id, None)
+
+
+def made_before(connection: sa.Connection, *, principal: str, key: str, sha256: bytes) -> Made | None:
+    """The job that was created with the same key. Raises `KeyConflictError` where that was for another request."""
+    known = connection.execute(_KNOWN, {"principal": principal, "key": key}).one_or_none()
+    if known is None:
+        return None
+    if known.sha256 != sha256:
+        raise KeyConflictError
+    return Made(known.id, known.drop_id, again=True)
+
+
+def landed(connection: sa.Connection, job_id: str, drop_id: UUID) -> None:
+    """The job's payload is on landing storage."""
+    connection.execute(_LANDED, {"job_id": job_id, "drop_id": drop_id})
+
+
+def give_up(connection: sa.Connection, job_id: str) -> None:
+    """Nothing landed for the job, and nothing will: there is no such job."""
+    connection.execute(_GIVE_UP, {"job_id": job_id})
+
+
+def control(
+    connection: sa.Connection,
+    job_id: str,
+    action: Action,
+    *,
+    failed_only: bool = True,
+    codes: Sequence[str] | None = None,
+    retry_drop: UUID | None = None,
+) -> Status:
+    """Do with the job what a person wants; `retry_drop` is the payload that landed for a retry. Gives the status afterwards.
+
+    Raises `NotAllowedError`, `LookupError`.
+    """
+    job = hold(connection, job_id)
+    status = cast("Status", job.status)
+    try:
+        after = status_after(status, action)
+    except KeyError:
+        raise NotAllowedError(status, action) from None
+    if after is None:
+        return status
+    drop = _drop_of(connection, job_id)
+    if action == "start" and drop is not None:
+        holding.let_go(connection, drop, flow=NAME, attributes={})
+    elif action == "pause" and drop is not None:
+        wanted.pause(connection, drop)
+    elif action == "resume" and drop is not None:
+        wanted.resume(connection, drop)
+        after = "running" if _is_claimed(connection, drop) else "queued"
+    elif action == "cancel" and drop is not None:
+        wanted.cancel(connection, drop)
+    elif action == "retry" and retry_drop is not None:
+        job.afresh(connection, failed_only=failed_only, codes=codes)
+        holding.let_go(connection, retry_drop, flow=NAME, attributes={})
+    _set(connection, job, after, drop_id=retry_drop)
+    if action == "cancel":
+        job.cancel(connection)
+    tell_job(connection, job.user_id, job_id)
+    return after
+
+
+def begin(connection: sa.Connection, payload: JobPayload, *, principal: str, holder: str) -> Held | None:
+    """A run takes the job. None where there is nothing to do for it: it is over, or is not known (any more)."""
+    if payload.files:
+        insert(connection, payload, principal=principal, status="queued")
+    try:
+        job = hold(connection, payload.job_id)
+    except LookupError:
+        return None
+    if job.status in OVER:
+        return None
+    job.release_lost(connection, holder)
+    if job.status in {"queued", "retrying", "pending"}:
+        _set(connection, job, "running")
+        tell_job(connection, job.user_id, job.job_id)
+    return job
+
+
+def conclude(
+    connection: sa.Connection, job_id: str, *, holder: str, outranked: bool
+) -> tuple[Status, dict[str, int]]:
+    """A run stops working on the job: what it still has in hand waits again, and if nothing is left the job is over. Gives the status, and
+    the files by outcome."""
+    job = hold(connection, job_id)
+    status = cast("Status", job.status)
+    job.put_back(connection, holder)
+    if status not in OVER:
+        counts = _counts(connection, job_id)
+        if not left(connection, job_id)[0]:
+            status = "failed" if counts["failed"] else "completed"
+        elif outranked and status == "running":
+            status = "queued"
+        if status != job.status:
+            _set(connection, job, status)
+            tell_job(connection, job.user_id, job_id)
+    return status, _counts(connection, job_id)
+
+
+_DISAGREE = sa.text("""
+    SELECT job.id, job.status, drops.id AS drop_id, drops.state, drops.wanted, drops.errors -> 0 ->> 'code' AS code,
+           drops.errors -> 0 ->> 'reason' AS reason
+    FROM documents.jobs job LEFT JOIN ingestion.drops drops ON drops.id = job.drop_id
+    WHERE job.status NOT IN ('completed', 'failed', 'cancelled') AND (
+        drops.id IS NULL AND job.created_at < clock_timestamp() - make_interval(secs => :reserved_s)
+        OR drops.state = 'failed'
+        OR drops.state = 'landed' AND drops.errors -> 0 ->> 'code' = 'run_cancelled' AND job.status <> 'paused'
+        OR drops.state = 'held' AND drops.wanted = 'pause' AND job.status <> 'paused'
+        OR drops.state IN ('landed', 'claimed') AND drops.wanted IS NULL AND job.status IN ('pending', 'paused')
+        OR drops.state = 'landed' AND job.status = 'running' AND drops.queued_at < clock_timestamp() - interval '5 s'
+           AND NOT EXISTS (SELECT FROM ingestion.dispatches WHERE flow = :flow AND lane = job.id AND state = 'pending')
+           AND NOT EXISTS (SELECT FROM ingestion.leases WHERE flow = :flow AND lane = job.id AND expires_at > clock_timestamp())
+    )
+""")
+_FIND_DROP = sa.text(
+    "SELECT id FROM ingestion.drops WHERE flow = :flow AND lane = :job_id ORDER BY id DESC LIMIT 1"
+)
+
+
+def agree(connection: sa.Connection) -> int:
+    """Have jobs say what became of their payloads by other ways than the flow's own: lost or cancelled runs, receipts that were paused or
+    cancelled. Gives how many jobs it changed."""
+    rows = connection.execute(_DISAGREE, {"reserved_s": RESERVED_S, "flow": NAME}).all()
+    changed = 0
+    for row in rows:
+        job = hold(connection, row.id)
+        if job.status != row.status:
+            continue
+        if row.drop_id is None:
+            found = connection.scalar(_FIND_DROP, {"flow": NAME, "job_id": row.id})
+            if found is None:
+                give_up(connection, row.id)
+            else:
+                landed(connection, row.id, found)
+            changed += 1
+            continue
+        changed += 1
+        status, error = _as_the_ledger_says(row)
+        if status == "paused" and row.state == "landed":
+            wanted.pause(connection, row.drop_id)
+        _set(connection, job, status, error=error)
+        if status == "cancelled":
+            job.cancel(connection)
+        elif status == "failed":
+            job.give_up(connection, error or "The job's run failed.")
+        tell_job(connection, job.user_id, row.id)
+    return changed
+
+
+def _as_the_ledger_says(row: sa.Row[Any]) -> tuple[Status, str | None]:
+    if row.state == "failed":
+        return ("cancelled", None) if row.wanted == "cancel" else ("failed", row.reason)
+    if row.state == "held":
+        return "paused", None
+    if row.state == "landed" and row.code == "run_cancelled":
+        return "paused", "run_cancelled: its run was cancelled in Dagster; resume the job to have it go on"
+    return ("running" if row.state == "claimed" else "queued"), None
+
+
+_FACTS = ("job_id", "user_id", "name", "description", "priority", "model", "origin")
+_COUNTS = sa.text("""
+    SELECT completed_files AS completed, failed_files AS failed, skipped_files AS skipped, total_files AS total
+    FROM documents.jobs WHERE id = :job_id
+""")
+_DROP = sa.text("SELECT drop_id FROM documents.jobs WHERE id = :job_id")
+_CLAIMED = sa.text("SELECT state = 'claimed' FROM ingestion.drops WHERE id = :drop_id")
+
+
+def _counts(connection: sa.Connection, job_id: str) -> dict[str, int]:
+    return dict(connection.execute(_COUNTS, {"job_id": job_id}).one()._mapping)
+
+
+def _drop_of(connection: sa.Connection, job_id: str) -> UUID | None:
+    return connection.scalar(_DROP, {"job_id": job_id})
+
+
+def _is_claimed(connection: sa.Connection, drop_id: UUID) -> bool:
+    return bool(connection.scalar(_CLAIMED, {"drop_id": drop_id}))
+
+
+def _set(
+    connection: sa.Connection,
+    job: Held,
+    status: Status,
+    *,
+    error: str | None = None,
+    drop_id: UUID | None = None,
+) -> None:
+    connection.execute(_SET, {"job_id": job.job_id, "status": status, "error": error, "drop_id": drop_id})
+
+
+def _json(value: Sequence[Any] | Mapping[str, Any]) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,337 @@
+"""`ingestion documents`: connections, jobs and search from a shell.
+
+Exit statuses: 0 done; 1 a job failed or was cancelled, or something is wrong with what is stored; 2 what was asked for is refused; 4 the front
+door cannot be asked.
+"""
+
+import getpass
+import json
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ingestion_assets.documents.front_door_client import REFUSED, ask
+
+app = typer.Typer(no_args_is_help=True)
+
+LOOK_S = 0.3
+_ENDED = ("completed", "failed", "cancelled")
+_RESTING = (*_ENDED, "pending", "paused")
+
+User = Annotated[
+    str,
+    typer.Option("--user", "-u", default_factory=getpass.getuser, help="Whose; default: your login name."),
+]
+Url = Annotated[
+    str | None, typer.Option(help="Address of the front door; default: that of this machine's stack.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one item a line.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Its id.")]
+
+
+@app.command()
+def connect(
+    name: Annotated[str, typer.Argument(help="What it is called.")],
+    user: User,
+    path: Annotated[Path | None, typer.Option(help="A folder or a zip archive of the server, below an allowed root.")] = None,
+    source_type: Annotated[
+        str | None, typer.Option("--type", help="`local_directory`, `local_zip`, `google_drive`, `s3`, …; default: by the path.")
+    ] = None,
+    config: Annotated[
+        typer.FileText | None, typer.Option(help="A file with the configuration as JSON, credentials among it; `-` reads standard input.")
+    ] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:  # fmt: skip
+    """Connect a source of files, and test it."""
+    if (path is None) == (config is None):
+        raise typer.BadParameter("give either --path or --config")
+    if path is not None:
+        given: Any = {"path": str(path.absolute())}
+        source_type = source_type or ("local_zip" if path.suffix == ".zip" else "local_directory")
+    else:
+        given = _json_of(config)
+    if source_type is None:
+        raise typer.BadParameter("--config needs --type")
+    body = {"user_id": user, "source_type": source_type, "name": name, "config": given}
+    made = ask(url, "POST", "/connections", body=body)
+    _say(made, f"{made['connection_id']}: {name} ({source_type})", as_json)
+    tested = ask(url, "POST", f"/connections/{made['connection_id']}/test", parameters={"user_id": user})
+    typer.echo(tested["message"], err=True)
+    if not tested["success"]:
+        raise typer.Exit(1)
+
+
+def _json_of(file: Any) -> Any:
+    try:
+        return json.loads(file.read())
+    except ValueError:
+        raise typer.BadParameter("it is no JSON") from None
+
+
+@app.command()
+def submit(
+    connections: Annotated[list[str], typer.Argument(metavar="CONNECTION…", help="Ids of connections; `conn_1:*.pdf` takes what a glob or id names.")],
+    user: User,
+    name: Annotated[str | None, typer.Option(help="What the job is called.")] = None,
+    priority: Annotated[str, typer.Option(help="`low`, `normal`, `high`, `urgent`.")] = "normal",
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", help="A processing option, `chunk_size=500`; the value is JSON, else text.")
+    ] = None,
+    start: Annotated[bool, typer.Option("--start/--no-start", help="Start it at once.")] = True,
+    follow: Annotated[bool, typer.Option("--watch/--no-watch", help="Show its progress until it ends.")] = True,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:  # fmt: skip
+    """Create a job over files of connections, start it and watch it."""
+    known = _connections(url, user)
+    chosen: dict[str, list[str]] = {}
+    for given in connections:
+        connection_id, _, wanted = given.partition(":")
+        if connection_id not in known:
+            typer.echo(
+                f"There is no connection {connection_id}; there are: {', '.join(known) or 'none'}.", err=True
+            )
+            raise typer.Exit(REFUSED)
+        chosen.setdefault(connection_id, []).append(wanted or "*")
+    selections = [
+        {"connection_id": one, "source_type": known[one], "file_ids": wanted}
+        for one, wanted in chosen.items()
+    ]
+    body = {
+        "user_id": user, "name": name or " and ".join(chosen), "priority": priority, "file_selections": selections,
+        "processing_options": dict(map(_option, option or [])),
+    }  # fmt: skip
+    job = ask(url, "POST", "/jobs", body=body)
+    _say(job, f"{job['job_id']}: {job['total_files']} files", as_json and not (start and follow))
+    if start:
+        control_job(url, user, job["job_id"], "start")
+    if start and follow:
+        watch_job(url, user, job["job_id"], as_json=as_json)
+
+
+def _connections(url: str | None, user: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    cursor = None
+    while True:
+        parameters = {"user_id": user, "limit": 1000} | ({"cursor": cursor} if cursor else {})
+        page = ask(url, "GET", "/connections", parameters=parameters)
+        found |= {one["connection_id"]: one["source_type"] for one in page["items"]}
+        cursor = page["next"]
+        if cursor is None:
+            return found
+
+
+def _option(given: str) -> tuple[str, Any]:
+    name, equals, value = given.partition("=")
+    if not equals:
+        raise typer.BadParameter(f"{given!r} is no option; write name=value")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+@app.command()
+def jobs(
+    user: User,
+    status: Annotated[list[str] | None, typer.Option(help="Only jobs with this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Most jobs shown.")] = 20,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """List jobs, newest first."""
+    body = {"user_id": user, "limit": limit} | ({"status_filter": status} if status else {})
+    found = ask(url, "POST", "/jobs/list", body=body)["jobs"]
+    rows = (
+        (
+            one["job_id"], one["name"], one["status"], f"{one['progress_percentage']:.0f} %", str(one["total_files"]),
+            str(one["failed_files"]), one["created_at"][:19].replace("T", " "),
+        )
+        for one in found
+    )  # fmt: skip
+    _table(found, ("job", "name", "status", "progress", "files", "failed", "created (UTC)"), rows, as_json)
+
+
+@app.command()
+def watch(job: JobId, user: User, as_json: AsJson = False, url: Url = None) -> None:
+    """Show a job's progress until it ends or rests."""
+    watch_job(url, user, job, as_json=as_json)
+
+
+@app.command()
+def control(
+    job: JobId,
+    action: Annotated[str, typer.Argument(help="`start`, `pause`, `resume`, `cancel`, `retry`.")],
+    user: User,
+    retry_all: Annotated[bool, typer.Option("--all", help="`retry` does all files again, not the failed alone.")] = False,
+    url: Url = None,
+) -> None:  # fmt: skip
+    """Start, pause, resume, cancel or retry a job."""
+    typer.echo(control_job(url, user, job, action, failed_only=not retry_all)["message"])
+
+
+@app.command()
+def search(
+    question: Annotated[str, typer.Argument(help="In words.")],
+    user: User,
+    mode: Annotated[str, typer.Option(help="`hybrid`, `vector`, `text`.")] = "hybrid",
+    limit: Annotated[int, typer.Option(min=1, max=50, help="Most hits.")] = 5,
+    connection: Annotated[str | None, typer.Option(help="Only files of this connection.")] = None,
+    language: Annotated[str | None, typer.Option(help="Only files in this language, such as `en`.")] = None,
+    as_json: AsJson = False,
+    url: Url = None,
+) -> None:
+    """Search documents."""
+    chosen = {"connection_id": connection, "language": language}
+    filters = {name: value for name, value in chosen.items() if value is not None}
+    body = {"user_id": user, "query": question, "mode": mode, "limit": limit, "filters": filters}
+    found = ask(url, "POST", "/search", body=body)
+    rows = (
+        (f"{hit['score']:.4f}", hit["file"]["path"], str(hit["page"]), _brief(hit["text"]))
+        for hit in found["items"]
+    )
+    _table(found["items"], ("score", "file", "page", "passage"), rows, as_json)
+    if mode == "hybrid" and "vector" not in found["by"] and not as_json:
+        typer.echo("No worker made a vector of the question, so this goes by words alone.", err=True)
+
+
+def _brief(text: str, most: int = 160) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= most else f"{flat[: most - 1]}…"
+
+
+@app.command()
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what is stored with itself: counts, chunks, spans, vectors; at the database, of all users."""
+    from ingestion_assets.documents.verification import faults, mend  # noqa: PLC0415
+    from ingestion_assets.settings import load_settings  # noqa: PLC0415
+    from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
+
+    settings = load_settings()
+    if repair:
+        found = mend(engine(), settings, say=lambda said: typer.echo(said, err=True))
+    else:
+        with engine().connect() as connection:
+            found = faults(connection, settings)
+    rows = (
+        (kind, "right" if not wrong else f"{len(wrong)} wrong: {', '.join(wrong[:3])}")
+        for kind, wrong in found.items()
+    )
+    _table(
+        [{"check": kind, "wrong": wrong} for kind, wrong in found.items()],
+        ("check", "outcome"),
+        rows,
+        as_json,
+    )
+    if any(found.values()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(url: Url = None) -> None:
+    """Ingest made-up documents of a folder, an archive and a drive, and search them."""
+    from ingestion_assets.documents.demonstration import show  # noqa: PLC0415
+
+    show(url)
+
+
+def control_job(url: str | None, user: str, job: str, action: str, *, failed_only: bool = True) -> Any:
+    body = {"user_id": user, "action": action, "retry_failed_only": failed_only}
+    return ask(url, "POST", f"/jobs/{job}/control", body=body)
+
+
+def job_now(url: str | None, user: str, job: str) -> Any:
+    return ask(url, "GET", f"/jobs/{job}", parameters={"user_id": user})
+
+
+def watch_job(
+    url: str | None, user: str, job: str, *, as_json: bool = False, until: tuple[str, ...] = _RESTING
+) -> Any:
+    """Show a job until its status is one of `until`; raises `typer.Exit` 1 where it failed or was cancelled."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=as_json) as bars:
+        bar = bars.add_task("", total=None)
+        shown = None
+        while True:
+            now = job_now(url, user, job)
+            done = now["completed_files"] + now["failed_files"] + now["skipped_files"]
+            waits = now.get("waiting_for")
+            bars.update(
+                bar, total=100, completed=now["progress_percentage"],
+                description=f"{now['status']}, {done} of {now['total_files']} files" + (f": {waits['detail']}" if waits else ""),
+            )  # fmt: skip
+            told = {
+                name: now[name]
+                for name in (
+                    "job_id",
+                    "status",
+                    "progress_percentage",
+                    "completed_files",
+                    "failed_files",
+                    "skipped_files",
+                    "total_files",
+                )
+            }
+            if as_json and told != shown:
+                typer.echo(msgspec.json.encode(told))
+            shown = told
+            if now["status"] in until:
+                break
+            time.sleep(LOOK_S)
+    if not as_json:
+        _failures(now)
+    if now["status"] in {"failed", "cancelled"}:
+        raise typer.Exit(1)
+    return now
+
+
+def _failures(job: Any) -> None:
+    files = [file for source in job["source_progress"] for file in source["files"] if file["error"]]
+    if files:
+        rows = (
+            (
+                file["file_metadata"]["path"],
+                file["error"]["code"],
+                file["error"]["stage"],
+                file["error"]["message"],
+            )
+            for file in files
+        )
+        _table(files, ("file", "code", "stage", "what went wrong"), rows, as_json=False)
+
+
+def _say(item: Any, words: str, as_json: bool) -> None:
+    typer.echo(msgspec.json.encode(item).decode() if as_json else words)
+
+
+def _table(items: list[Any], heads: Iterable[str], rows: Iterable[Iterable[str]], as_json: bool) -> None:
+    if as_json:
+        for item in items:
+            typer.echo(msgspec.json.encode(item))
+        return
+    table = Table(*heads)
+    for row in rows:
+        table.add_row(*(Text(_printable(cell)) for cell in row))  # names of files are no markup
+    Console().print(table)
+
+
+def _printable(text: str) -> str:
+    """A name without what would steer the terminal."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

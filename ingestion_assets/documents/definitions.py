@@ -1,0 +1,8 @@
+"""The documents flow in Dagster: its assets, checks, job and sensor."""
+
+from ingestion_assets.documents.assets import STAGES
+from ingestion_assets.documents.checks import documents_agree
+from ingestion_assets.documents.flow import DOCUMENTS
+from ingestion_assets.orchestration.flow_definitions import flow_definitions
+
+definitions = flow_definitions(DOCUMENTS, assets=STAGES, audits=[documents_agree])

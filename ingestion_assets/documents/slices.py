@@ -1,0 +1,454 @@
+"""A run's work on a job's files: threads get files ready side by side, this one embeds what is ready, of all of them together, and
+stores each file in a transaction. It goes on until nothing is left, or somebody wants it to stop.
+
+Meanwhile a watch looks at what is wanted: a pause lets what is in hand be finished, a cancel and the worker's end do not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, Literal, TypeVar
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+
+from ingestion_assets.documents import job_files, stored_contents
+from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.job_files import BEGUN_AT, FileLostError, JobFile, Step, hold
+from ingestion_assets.documents.making import Making
+from ingestion_assets.documents.preparing import Clock, Job, Prepared, prepare
+from ingestion_assets.documents.sources.source import Source
+from ingestion_assets.documents.vectors import embed_missing, unpinned
+from ingestion_assets.embedding.errors import (
+    EmbeddingRejectedError,
+    EmbeddingUnavailableError,
+    StoppedError,
+)
+from ingestion_assets.landing.claims import ClaimLostError
+
+TICK_S = 0.2
+LOOK_S = 1.0
+RENEW_S = 15.0
+READY_MOST = 64  # files, and texts, that wait for their vectors before no more are begun
+READY_TEXTS = 4000
+SLICE_FILES = 64
+RUN_S = 300.0  # after which a run ends in any case, so that its log in Dagster stays short
+BACKOFF_S, BACKOFF_LONGEST_S = 1.0, 60.0
+
+Word = Literal["continue", "pause", "cancel", "drain"]
+Result = TypeVar("Result")
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Done:
+    """What a run did, for whoever looks at it in Dagster."""
+
+    outcomes: dict[str, int] = field(default_factory=dict)
+    took_ms: dict[str, list[int]] = field(default_factory=dict)
+    failures: list[tuple[str, str, str, str]] = field(default_factory=list)
+    pages: int = 0
+    chunks: int = 0
+    embedded: int = 0
+    reused: int = 0
+    contents: list[int] = field(default_factory=list)
+    retried: int = 0
+    outranked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """What a run needs for its work. `open_source(connection_id)` opens a source, `wanted` says what is wanted of the job, `outranked`
+    whether another job should go first, `came_on` is told when files ended."""
+
+    engine: sa.Engine
+    job: Job
+    holder: str
+    flow: str
+    scratch: Path
+    cap: int
+    slice_s: float
+    open_source: Callable[[str], Source]
+    wanted: Callable[[], Word]
+    outranked: Callable[[], bool]
+    came_on: Callable[[Mapping[str, int]], object]
+
+
+def work(run: Slice) -> Done:
+    """Work on the job until nothing is left or the run has to stop; what is in hand then is still to be put back.
+
+    Raises what PostgreSQL raises while it is away, `ClaimLostError`.
+    """
+    worker = _Worker(run)
+    with contextlib.ExitStack() as stack:
+        stack.callback(worker.making.close)
+        threads = stack.enter_context(ThreadPoolExecutor(run.job.options.workers, thread_name_prefix="file"))
+        watch = threading.Thread(target=worker.watch, name="job-watch", daemon=True)
+        watch.start()
+        try:
+            worker.run_all(threads)
+        finally:
+            worker.stop.set()
+            worker.over.set()
+            watch.join()
+    worker.close_sources()
+    if worker.fault is not None:
+        raise worker.fault
+    worker.tell_steps()
+    return worker.done
+
+
+class _Worker:
+    def __init__(self, run: Slice) -> None:
+        self.run = run
+        self.done = Done()
+        self.making = Making(run.engine)
+        self.stop = threading.Event()  # at once
+        self.no_more = threading.Event()  # begin no more files
+        self.over = threading.Event()
+        self.fault: BaseException | None = None
+        self._ready: SimpleQueue[Prepared] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._steps: dict[int, tuple[Step, int]] = {}
+        self._in_hand: dict[int, JobFile] = {}
+        self._preparing = 0
+        self._ready_texts = 0
+        self._slice_files = 0
+        self._began = self._slice_began = time.monotonic()
+        self._sources = threading.local()
+        self._opened: list[Source] = []
+
+    # In the run's own thread
+
+    def run_all(self, threads: ThreadPoolExecutor) -> None:
+        idle_s = 0.02
+        while not self.stop.is_set():
+            begun = 0 if self.no_more.is_set() else self._begin_some(threads)
+            ready = self._take_ready()
+            if ready:
+                self._embed_and_store(ready)
+            elif not (begun or self._in_hand) and (self.no_more.is_set() or not self._wait_for_more()):
+                return
+            if not begun and not ready:
+                self.over.wait(idle_s)
+                idle_s = min(0.2, idle_s * 1.5)
+            else:
+                idle_s = 0.02
+
+    def _begin_some(self, threads: ThreadPoolExecutor) -> int:
+        with self._lock:
+            in_hand, preparing = list(self._in_hand), self._preparing
+            room = self.run.job.options.workers - preparing
+            full = len(in_hand) - preparing >= READY_MOST or self._ready_texts >= READY_TEXTS
+        if room <= 0 or full:
+            return 0
+        with self.run.engine.begin() as connection:
+            job = hold(connection, self.run.job.id)
+            if job.status not in {"running", "retrying"}:
+                return 0  # the watch finds out why
+            taken = job.take(
+                connection, self.run.holder, flow=self.run.flow, in_hand=in_hand, most=room, cap=self.run.cap
+            )
+        with self._lock:
+            for file in taken:
+                self._in_hand[file.number] = file
+                self._preparing += 1
+            self._slice_files += len(taken)
+        for file in taken:
+            threads.submit(self._prepare, file)
+        return len(taken)
+
+    def _wait_for_more(self) -> bool:
+        """Nothing is in hand. False where nothing is left either; else files wait for their time, or for a place."""
+        with self.run.engine.connect() as connection:
+            files, due_s = job_files.left(connection, self.run.job.id)
+        if files:
+            self.no_more.wait(min(max(due_s, 0.05), LOOK_S))
+        return bool(files)
+
+    def _take_ready(self) -> list[Prepared]:
+        ready: list[Prepared] = []
+        with contextlib.suppress(Empty):
+            while len(ready) < READY_MOST:
+                ready.append(self._ready.get_nowait())
+        with self._lock:
+            self._ready_texts -= sum(map(_texts_of, ready))
+        return ready
+
+    def _embed_and_store(self, ready: Sequence[Prepared]) -> None:
+        whole = [one for one in ready if one.new is None]
+        wanting = [one for one in ready if one.new is not None]
+        for one in whole:
+            self._store(one)
+        if wanting:
+            self._embed(wanting)
+
+    def _embed(self, wanting: Sequence[Prepared]) -> None:
+        texts = [chunk.text for one in wanting if one.new for chunk in one.new.chunks]
+        for one in wanting:
+            self._tell(one.file, "embedding", BEGUN_AT["embedding"])
+        began = time.monotonic()
+
+        def came(done: int, of: int) -> None:
+            if len(wanting) == 1 and of:
+                self._tell(wanting[0].file, "embedding", BEGUN_AT["embedding"] + 39 * done // of)
+
+        try:
+            embedded = embed_missing(
+                self.run.engine, self.run.job.model, texts, stopped=self.stop.is_set, progress=came
+            )
+        except StoppedError:
+            return
+        except EmbeddingRejectedError as error:
+            if len(wanting) == 1:
+                self._failed(
+                    wanting[0].file, FileError("embedding_rejected", "embedding", str(error)), wanting[0].took
+                )
+                return
+            for one in wanting:  # whose it is
+                if not self.stop.is_set():
+                    self._embed([one])
+            return
+        except EmbeddingUnavailableError as error:
+            for one in wanting:
+                self._failed(one.file, FileError("embedding_unavailable", "embedding", str(error)), one.took)
+            return
+        self.done.embedded += embedded.embedded
+        self.done.reused += embedded.reused
+        spent_ms = round((time.monotonic() - began) * 1000)
+        for one in wanting:
+            share = _texts_of(one) / len(texts) if texts else 0
+            one.took["embedding"] = round(spent_ms * share)
+            if not self.stop.is_set():
+                self._store(one)
+
+    def _store(self, one: Prepared) -> None:
+        """The file's own transaction: content, chunks, document and outcome, or none of it."""
+        self._tell(one.file, "storing", BEGUN_AT["storing"])
+        run, file, began = self.run, one.file, time.monotonic()
+        try:
+            with run.engine.begin() as connection:
+                content = one.known
+                if content is None:
+                    assert one.new is not None and one.key is not None  # noqa: S101
+                    replace = not run.job.options.skip_existing
+                    content = stored_contents.store(connection, one.key, one.new, replace=replace)
+                    digests = {chunk.digest for chunk in one.new.chunks}
+                    if unpinned(connection, one.key.model, digests):
+                        raise LookupError("a vector was deleted before its chunk was stored")
+                if not one.skipped:
+                    stored_contents.put_document(connection, run.job.user_id, file, content, size=one.size)
+                job = hold(connection, run.job.id)
+                one.took["storing"] = round((time.monotonic() - began) * 1000)
+                facts = {
+                    "content_id": content.id, "mime": content.mime, "size": one.size, "pages": content.pages, "chunks": content.chunks,
+                    "embedded": _texts_of(one), "took": one.took, "warnings": one.new.warnings if one.new else [],
+                }  # fmt: skip
+                job.end(connection, run.holder, file, "skipped" if one.skipped else "completed", facts=facts)
+        except FileLostError:
+            self._forget(file)
+            return
+        except (IntegrityError, LookupError) as error:
+            self._failed(
+                file,
+                FileError("store_failed", "storing", f"It was not stored: {type(error).__name__}."),
+                one.took,
+            )
+            return
+        except DBAPIError as error:
+            if _passes(error):
+                raise
+            log.warning("file_not_stored", job=file.job_id, file=file.number, error=type(error.orig).__name__)
+            self._failed(
+                file,
+                FileError("store_failed", "storing", f"PostgreSQL refused it: {type(error.orig).__name__}."),
+                one.took,
+            )
+            return
+        self._ended(file, "skipped" if one.skipped else "completed", one.took)
+        self.done.pages += content.pages
+        self.done.chunks += 0 if one.skipped else content.chunks
+        self.done.contents.append(content.id)
+
+    # In the threads of files
+
+    def _prepare(self, file: JobFile) -> None:
+        clock = Clock(
+            lambda step, progress: self._tell(file, step, progress), self.run.job.options.timeout_seconds
+        )
+        try:
+            if self.stop.is_set():
+                return
+            try:
+                source = self._source(file.connection_id)
+                ready = prepare(
+                    self.run.engine, self.run.job, file, source, self.run.scratch, clock=clock, making=self.making,
+                    stopped=self.stop.is_set,
+                )  # fmt: skip
+            except FileError as error:
+                if not self.stop.is_set():
+                    self._failed(file, error, clock.took)
+                return
+            with self._lock:
+                self._ready_texts += _texts_of(ready)
+            self._ready.put(ready)
+        except SQLAlchemyError as error:
+            self._fail(error)
+        except Exception as error:  # a fault of ours costs the file, not the job
+            log.exception("file_failed", job=file.job_id, file=file.number)
+            sentence = f"It could not be processed because of a fault in the program ({type(error).__name__}); the log has more."
+            if not self.stop.is_set():
+                self._failed(file, FileError("parser_crashed", clock.step, sentence), clock.took)
+        finally:
+            with self._lock:
+                self._preparing -= 1
+
+    def _source(self, connection_id: str) -> Source:
+        """The connection's source, open, one in each thread."""
+        mine: dict[str, Source] = self._sources.__dict__.setdefault("by_connection", {})
+        if connection_id not in mine:
+            mine[connection_id] = self.run.open_source(connection_id)
+            with self._lock:
+                self._opened.append(mine[connection_id])
+        return mine[connection_id]
+
+    def close_sources(self) -> None:
+        for source in self._opened:
+            with contextlib.suppress(Exception):
+                source.close()
+
+    # In any thread
+
+    def _failed(self, file: JobFile, error: FileError, took: dict[str, int]) -> None:
+        """An attempt failed: another one follows, or the file has."""
+        options, run = self.run.job.options, self.run
+        again = error.retryable and file.attempts + 1 < options.attempts
+        try:
+            with run.engine.begin() as connection:
+                job = hold(connection, run.job.id)
+                if again:
+                    spread = random.uniform(0.75, 1.25)  # noqa: S311
+                    delay_s = min(BACKOFF_LONGEST_S, BACKOFF_S * 2**file.attempts) * spread
+                    job.again_later(connection, run.holder, file, error, delay_s=delay_s)
+                else:
+                    job.end(connection, run.holder, file, "failed", error=error, facts={"took": took})
+        except FileLostError:
+            self._forget(file)
+            return
+        except SQLAlchemyError as fault:
+            self._fail(fault)
+            return
+        if again:
+            self.done.retried += 1
+            self._forget(file)
+            return
+        self.done.failures.append((file.path, error.code, error.stage, error.sentence))
+        self._ended(file, "failed", took)
+
+    def _ended(self, file: JobFile, outcome: str, took: Mapping[str, int]) -> None:
+        with self._lock:
+            self.done.outcomes[outcome] = self.done.outcomes.get(outcome, 0) + 1
+            for step, spent in took.items():
+                self.done.took_ms.setdefault(step, []).append(spent)
+            outcomes = dict(self.done.outcomes)
+        self._forget(file)
+        self.run.came_on(outcomes)
+
+    def _forget(self, file: JobFile) -> None:
+        self.making.end(file.number)
+        with self._lock:
+            self._in_hand.pop(file.number, None)
+            self._steps.pop(file.number, None)
+
+    def _fail(self, error: BaseException) -> None:
+        """The run cannot go on."""
+        if self.fault is None:
+            self.fault = error
+        self.stop.set()
+
+    def _tell(self, file: JobFile, step: Step, progress: int) -> None:
+        with self._lock:
+            if file.number in self._in_hand:
+                self._steps[file.number] = step, progress
+
+    def tell_steps(self) -> None:
+        """Write how far the files in hand are."""
+        with self._lock:
+            steps, self._steps = self._steps, {}
+        if steps:
+            with self.run.engine.begin() as connection:
+                connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
+                hold(connection, self.run.job.id).move(connection, self.run.holder, steps)
+
+    # The watch
+
+    def watch(self) -> None:
+        """Until the work is over: tell steps, keep the leases, and look at what is wanted."""
+        looked = renewed = time.monotonic()
+        while not self.over.wait(TICK_S):
+            try:
+                self.tell_steps()
+                now = time.monotonic()
+                if now - looked >= LOOK_S:
+                    looked = now
+                    self._look()
+                if now - renewed >= RENEW_S:
+                    renewed = now
+                    with self.run.engine.begin() as connection:
+                        job_files.renew(connection, self.run.job.id, self.run.holder)
+            except ClaimLostError as error:
+                self._fail(error)
+                return
+            except SQLAlchemyError as error:
+                log.warning("job_watch_interrupted", job=self.run.job.id, error=type(error).__name__)
+
+    def _look(self) -> None:
+        word = self.run.wanted()
+        if word in {"cancel", "drain"}:
+            self.stop.set()
+        elif word == "pause":
+            self.no_more.set()
+        now = time.monotonic()
+        if now - self._slice_began < self.run.slice_s and self._slice_files < SLICE_FILES:
+            return
+        self._slice_began, self._slice_files = now, 0
+        if now - self._began >= RUN_S:
+            self.no_more.set()
+        elif self.run.outranked():
+            self.done.outranked = True
+            self.no_more.set()
+
+
+def _texts_of(one: Prepared) -> int:
+    return len(one.new.chunks) if one.new is not None else 0
+
+
+def _passes(error: DBAPIError) -> bool:
+    """Whether the whole run should stop and try again later."""
+    state = str(getattr(error.orig, "sqlstate", None) or "")
+    return error.connection_invalidated or state[:2] in {"08", "57", "53", "40"} or not state
+
+
+def percentiles(took_ms: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, float]]:
+    """Seconds a step, at the median and at the 95th of a hundred."""
+    for step, spent in took_ms.items():
+        ordered = sorted(spent)
+        yield f"{step}_p50_s", round(ordered[len(ordered) // 2] / 1000, 3)
+        yield f"{step}_p95_s", round(ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)] / 1000, 3)
+
+
+def figures(done: Done) -> dict[str, Any]:
+    """What a run did, as metadata."""
+    return {
+        "files": sum(done.outcomes.values()), **done.outcomes, "pages": done.pages, "chunks": done.chunks, "embedded": done.embedded,
+        "embedded_before": done.reused, "attempts_repeated": done.retried, **dict(percentiles(done.took_ms)),
+    }  # fmt: skip

@@ -1,0 +1,184 @@
+"""Connections: where a user's files are, with the credentials for it. These are sealed, bound to their connection, and in no answer."""
+
+import json
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+import sqlalchemy as sa
+from pydantic import BaseModel, SecretStr
+
+from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.settings import documents_settings
+from ingestion_assets.documents.sources import opening
+from ingestion_assets.documents.sources.source import FetchOptions, Source
+from ingestion_assets.settings import Settings
+from ingestion_assets.stores.sealing import SealError, sealer
+
+Status = Literal["active", "needs_reauth", "unreachable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """A connection, its configuration sealed."""
+
+    id: str
+    user_id: str
+    source_type: str
+    name: str
+    status: Status
+    error: str | None
+    sync_every_s: int | None
+    sync_options: dict[str, Any]
+    sync_at: datetime | None
+    synced_at: datetime | None
+    held: dict[str, Any] | None
+    created_at: datetime
+    sealed: str = field(repr=False)
+
+
+_COLUMNS = sa.text(f"SELECT {', '.join(Connection.__dataclass_fields__)} FROM documents.connections").text
+_CREATE = sa.text("""
+    INSERT INTO documents.connections (id, user_id, source_type, name, sealed, sync_every_s, sync_options, sync_at)
+    VALUES (:id, :user_id, :source_type, :name, :sealed, CAST(:sync_every_s AS integer), CAST(:sync_options AS jsonb),
+            clock_timestamp() + make_interval(secs => CAST(:sync_every_s AS integer)))
+""")
+_CHANGE = sa.text("""
+    UPDATE documents.connections SET name = :name, sealed = :sealed, sync_options = CAST(:sync_options AS jsonb),
+        sync_every_s = CAST(:sync_every_s AS integer),
+        sync_at = clock_timestamp() + make_interval(secs => CAST(:sync_every_s AS integer)),
+        sync_token = CASE WHEN :anew THEN NULL ELSE sync_token END,
+        status = CASE WHEN :anew THEN 'active' ELSE status END, error = CASE WHEN :anew THEN NULL ELSE error END
+    WHERE id = :id
+""")
+
+
+def create(
+    connection: sa.Connection,
+    settings: Settings,
+    *,
+    user_id: str,
+    source_type: str,
+    name: str,
+    config: Mapping[str, Any],
+    sync_every_s: int | None = None,
+    sync_options: Mapping[str, Any] | None = None,
+) -> Connection:
+    """Keep a connection. Raises `opening.ConfigError` for a configuration that cannot be taken."""
+    made = opening.checked(source_type, config, documents_settings())
+    id_ = f"conn_{secrets.token_hex(12)}"
+    sealed = sealer(settings).seal(json.dumps(_plain(made)), of=id_)
+    connection.execute(
+        _CREATE,
+        {
+            "id": id_, "user_id": user_id, "source_type": source_type, "name": name, "sealed": sealed,
+            "sync_every_s": sync_every_s, "sync_options": json.dumps(sync_options or {}),
+        },
+    )  # fmt: skip
+    found = get(connection, id_, user_id=user_id)
+    assert found is not None  # noqa: S101
+    return found
+
+
+def get(connection: sa.Connection, id_: str, *, user_id: str | None = None) -> Connection | None:
+    """One connection, of this user where one is named."""
+    row = connection.execute(
+        sa.text(f"{_COLUMNS} WHERE id = :id AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)"),
+        {"id": id_, "user_id": user_id},
+    ).one_or_none()
+    return None if row is None else Connection(**row._mapping)
+
+
+def change(
+    connection: sa.Connection, settings: Settings, one: Connection, given: Mapping[str, Any]
+) -> Connection:
+    """Change `name`, `config`, `sync_every_s` or `sync_options`, whichever are given. Raises `opening.ConfigError`."""
+    values = {
+        "id": one.id, "name": given.get("name") or one.name, "sync_every_s": given.get("sync_every_s", one.sync_every_s),
+        "sync_options": json.dumps(given.get("sync_options", one.sync_options)), "sealed": one.sealed, "anew": False,
+    }  # fmt: skip
+    if given.get("config") is not None:
+        made = opening.checked(one.source_type, given["config"], documents_settings())
+        values |= {"sealed": sealer(settings).seal(json.dumps(_plain(made)), of=one.id), "anew": True}
+    connection.execute(_CHANGE, values)
+    found = get(connection, one.id)
+    assert found is not None  # noqa: S101
+    return found
+
+
+def list_of(
+    connection: sa.Connection, user_id: str, *, after: str = "", limit: int = 50
+) -> Sequence[Connection]:
+    """A user's connections, by their ids."""
+    rows = connection.execute(
+        sa.text(f"{_COLUMNS} WHERE user_id = :user_id AND id > :after ORDER BY id LIMIT :limit"),
+        {"user_id": user_id, "after": after, "limit": limit},
+    )
+    return [Connection(**row._mapping) for row in rows]
+
+
+def delete(connection: sa.Connection, id_: str, *, user_id: str) -> bool:
+    """Forget a connection and its credentials; whether there was one. Its documents leave the search."""
+    deleted = connection.execute(
+        sa.text("DELETE FROM documents.connections WHERE id = :id AND user_id = :user_id"),
+        {"id": id_, "user_id": user_id},
+    )
+    if deleted.rowcount:
+        connection.execute(
+            sa.text(
+                "UPDATE documents.documents SET removed_at = clock_timestamp()"
+                " WHERE connection_id = :id AND user_id = :user_id AND removed_at IS NULL"
+            ),
+            {"id": id_, "user_id": user_id},
+        )
+    return deleted.rowcount > 0
+
+
+def open_source(one: Connection, settings: Settings, options: FetchOptions | None = None) -> Source:
+    """The source of a connection, open; to be closed. Raises `FileError`."""
+    try:
+        config = json.loads(sealer(settings).open(one.sealed, of=one.id))
+    except SealError as error:
+        raise FileError(
+            "needs_reauth", "accessing", f"The connection's credentials cannot be opened: {error}."
+        ) from error
+    return opening.opened(one.source_type, config, documents_settings(), options)
+
+
+def shown_config(one: Connection, settings: Settings) -> dict[str, Any] | None:
+    """What of a connection's configuration may be shown; None if it cannot be opened."""
+    try:
+        config = json.loads(sealer(settings).open(one.sealed, of=one.id))
+    except SealError:
+        return None
+    shown = {key: config[key] for key in ("path", "drive_id", "folder_id") if config.get(key) is not None}
+    if "path" in shown:  # an address may hold a password
+        shown["path"] = re.sub(r"//[^/]*@", "//", shown["path"])
+    return shown
+
+
+def note(connection: sa.Connection, id_: str, error: FileError | None) -> None:
+    """Keep how the source was when it was last asked: well, or with this error."""
+    status: Status = "active"
+    if error is not None:
+        status = "needs_reauth" if error.code in {"needs_reauth", "access_denied"} else "unreachable"
+    connection.execute(
+        sa.text("UPDATE documents.connections SET status = :status, error = :error WHERE id = :id"),
+        {"id": id_, "status": status, "error": error.sentence if error else None},
+    )
+
+
+def _plain(value: Any) -> Any:
+    """As JSON, secrets in the clear: for the sealer alone."""
+    if isinstance(value, BaseModel):
+        return {
+            name: _plain(getattr(value, name))
+            for name in type(value).model_fields
+            if getattr(value, name) is not None
+        }
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return value

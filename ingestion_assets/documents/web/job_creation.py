@@ -1,0 +1,306 @@
+"""A job from request to durable: its model and files found, its rows made, its payload landed; and its retry the same way."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+import uuid_utils.compat
+
+from ingestion_assets.documents import batch_jobs, estimates, job_views, source_connections
+from ingestion_assets.documents.batch_jobs import KeyConflictError, Made
+from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.flow import FileEntry, JobPayload, at_once, job_drop
+from ingestion_assets.documents.job_control import Action, Status
+from ingestion_assets.documents.job_requests import FileSelection, JobRequest
+from ingestion_assets.documents.settings import documents_settings
+from ingestion_assets.documents.source_connections import Connection
+from ingestion_assets.documents.sources.listing import select
+from ingestion_assets.documents.sources.source import Entry, FetchOptions
+from ingestion_assets.embedding.errors import EmbeddingError
+from ingestion_assets.embedding.models import Model, probe
+from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.frontdoor.problems import Problem, error_item, invalid
+from ingestion_assets.frontdoor.receiving import intake_refusals
+from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
+from ingestion_assets.landing.flows import day_of_arrival
+from ingestion_assets.stores.sealing import sealer
+
+MISSING_NAMED = 50
+_DOWN = frozenset({"download_failed", "needs_reauth"})
+_threads = ThreadPoolExecutor(4, thread_name_prefix="documents-listing")
+log = structlog.get_logger(__name__)
+
+
+async def create_job(
+    door: FrontDoor,
+    request: JobRequest,
+    *,
+    principal: str,
+    facts: Mapping[str, str],
+    key: str | None = None,
+    origin: str = "request",
+    entries: Mapping[str, Sequence[Entry]] | None = None,
+) -> Made:
+    """Create a job, durable when this returns. `entries`: files by connection that are known already, and stand for the selections.
+
+    Raises `Problem` 400, 404, 409, 422, 503.
+    """
+    sha256 = hashlib.sha256(request.model_dump_json().encode()).digest()
+    if key is not None and (known := await _made_before(door, principal, key, sha256)) is not None:
+        return known
+    model = await _in_thread(lambda: _model(door, request))
+    connections = await _connections(door, request)
+    if entries is None:
+        files = await _in_thread(lambda: _expanded(door, request, connections))
+    else:
+        files = [_entry(connections[one], entry) for one, listed in entries.items() for entry in listed]
+    _check_number(files)
+    payload = JobPayload(
+        f"job_{uuid_utils.compat.uuid7().hex}", request.user_id, request.name, request.description, request.priority, model.id, origin,
+        request.selections(), request.stored_options(), files,
+    )  # fmt: skip
+    passwords = request.processing_options.source_specific_options.passwords
+
+    def insert(connection: sa.Connection) -> Made:
+        sealed = None
+        if passwords:
+            plain = msgspec.json.encode([one.get_secret_value() for one in passwords]).decode()
+            sealed = sealer(door.settings).seal(plain, of=payload.job_id)
+        estimated = estimates.estimate_ms(
+            connection, [one.name for one in files], [one.size for one in files],
+            workers=request.processing_options.workers, jobs_at_once=at_once(),
+        )  # fmt: skip
+        return batch_jobs.insert(
+            connection, payload, principal=principal, estimated_ms=estimated, key=key, sha256=sha256, sealed_passwords=sealed
+        )  # fmt: skip
+
+    try:
+        made = await door.in_thread(insert)
+    except KeyConflictError:
+        raise _key_conflict() from None
+    if made.again:
+        return _whole(made)
+    drop_id = await _land(door, payload, principal=principal, facts=facts, key=payload.job_id, fresh=True)
+    return Made(made.job_id, drop_id)
+
+
+async def _made_before(door: FrontDoor, principal: str, key: str, sha256: bytes) -> Made | None:
+    def read(connection: sa.Connection) -> Made | None:
+        return batch_jobs.made_before(connection, principal=principal, key=key, sha256=sha256)
+
+    try:
+        known = await door.in_thread(read)
+    except KeyConflictError:
+        raise _key_conflict() from None
+    return None if known is None else _whole(known)
+
+
+def _whole(made: Made) -> Made:
+    if made.drop_id is None:
+        raise Problem(
+            503, "The job of this Idempotency-Key is just being created; repeat the request.", retry_after_s=1
+        )
+    return made
+
+
+def _key_conflict() -> Problem:
+    item = error_item(
+        "header", "Idempotency-Key", msg="used for another request", type="idempotency_conflict"
+    )
+    return Problem(422, "This Idempotency-Key was used before for another job.", errors=[item])
+
+
+async def act(
+    door: FrontDoor,
+    job_id: str,
+    action: Action,
+    *,
+    principal: str,
+    facts: Mapping[str, str],
+    failed_only: bool = True,
+    codes: Sequence[str] | None = None,
+) -> Status:
+    """Do with a job what a person wants. A retry lands as a payload of its own. Raises `Problem` 404, 409, 503."""
+    retry_drop = None
+    if action == "retry":
+        job = await door.in_thread(lambda connection: job_views.brief(connection, job_id))
+        if job is None:
+            raise Problem(404, "There is no such job.")
+        if job["status"] in {"completed", "failed", "cancelled"}:
+            again = "failed" if failed_only else "all"
+            payload = JobPayload(job_id, job["user_id"], priority=job["priority"], again=again)
+            key = f"{job_id}-{uuid_utils.compat.uuid7().hex}"
+            retry_drop = await _land(door, payload, principal=principal, facts=facts, key=key, fresh=False)
+    try:
+        return await door.in_thread(
+            lambda connection: batch_jobs.control(
+                connection, job_id, action, failed_only=failed_only, codes=codes, retry_drop=retry_drop
+            )
+        )
+    except LookupError:
+        raise Problem(404, "There is no such job.") from None
+    except batch_jobs.NotAllowedError as error:
+        raise Problem(
+            409, str(error), status_of_job=error.status, allowed_actions=list(error.allowed)
+        ) from None
+
+
+async def _land(
+    door: FrontDoor, payload: JobPayload, *, principal: str, facts: Mapping[str, str], key: str, fresh: bool
+) -> UUID:
+    drop = job_drop(
+        payload,
+        partition=day_of_arrival(door.clock.now()),
+        principal=principal,
+        attributes=dict(facts),
+        key=key,
+    )
+    with intake_refusals:
+        try:
+            accepted = await door.intake.accept(drop)
+        except LandingUnavailableError as error:
+            if fresh and not isinstance(error, UncertainLandingError):  # else the sweep finds out
+                await _try(door, lambda connection: batch_jobs.give_up(connection, payload.job_id))
+            raise
+    if not accepted.registered:
+        raise Problem(
+            503,
+            "The ledger does not answer; whether the job was taken is not known. Repeat the request with the same Idempotency-Key.",
+            retry_after_s=5,
+        )
+    door.metrics.count_accepted(drop.flow)
+    if fresh:
+        await _try(door, lambda connection: batch_jobs.landed(connection, payload.job_id, accepted.id))
+    return accepted.id
+
+
+async def _try(door: FrontDoor, change: Callable[[sa.Connection], Any]) -> None:
+    """A change that the sweep makes too, should the ledger be away now."""
+    try:
+        await door.in_thread(change)
+    except Problem as problem:
+        log.warning("job_not_noted", error=problem.detail)
+
+
+async def _in_thread(work: Callable[[], Any]) -> Any:
+    return await asyncio.get_running_loop().run_in_executor(_threads, work)
+
+
+def _model(door: FrontDoor, request: JobRequest) -> Model:
+    options = request.processing_options
+    if options.use_llm_parsing and documents_settings().documents_llm_url is None:
+        why = "no endpoint is set: INGESTION_DOCUMENTS_LLM_URL"
+        raise invalid(
+            [error_item("body", "processing_options", "use_llm_parsing", msg=why, type="llm_unavailable")]
+        )
+    try:
+        return probe(options.embedding_model_preference, door.settings)
+    except EmbeddingError as error:
+        place = ("processing_options", "embedding_model_preference")
+        raise invalid([error_item("body", *place, msg=str(error), type="model_unavailable")]) from error
+
+
+async def _connections(door: FrontDoor, request: JobRequest) -> dict[str, Connection]:
+    def read(connection: sa.Connection) -> dict[str, Connection]:
+        wanted = {one.connection_id for one in request.file_selections}
+        found = (source_connections.get(connection, one, user_id=request.user_id) for one in sorted(wanted))
+        return {one.id: one for one in found if one is not None}
+
+    found = await door.in_thread(read)
+    for number, selection in enumerate(request.file_selections):
+        known = found.get(selection.connection_id)
+        if known is None:
+            raise Problem(404, f"There is no connection {selection.connection_id} of this user.")
+        if known.source_type != selection.source_type:
+            why = f"the connection is a {known.source_type}"
+            raise invalid(
+                [error_item("body", "file_selections", number, "source_type", msg=why, type="source_type")]
+            )
+    return found
+
+
+def _expanded(door: FrontDoor, request: JobRequest, connections: Mapping[str, Connection]) -> list[FileEntry]:
+    files: dict[tuple[str, str], FileEntry] = {}
+    missing: list[dict[str, Any]] = []
+    for number, selection in enumerate(request.file_selections):
+        one = connections[selection.connection_id]
+        entries, lacking = _select(door, request, one, selection)
+        for entry in entries:
+            files.setdefault((one.id, entry.file_id), _entry(one, entry))
+        missing += [
+            error_item(
+                "body",
+                "file_selections",
+                number,
+                "file_ids",
+                msg=f"not found: {file_id[:200]}",
+                type="not_found",
+            )
+            for file_id in lacking
+        ]
+    if missing:
+        names = "; ".join(item["msg"] for item in missing[:MISSING_NAMED])
+        raise Problem(400, f"Invalid file selection: {names}", errors=missing[:MISSING_NAMED])
+    return list(files.values())
+
+
+def _select(
+    door: FrontDoor, request: JobRequest, one: Connection, selection: FileSelection
+) -> tuple[list[Entry], list[str]]:
+    """A source that is away is no reason to refuse files that are named: then they fail, or are there, when their time comes."""
+    source_options = request.processing_options.source_specific_options
+    fetching = FetchOptions(
+        encoding=source_options.encoding, export_formats=source_options.export_formats or None,
+        follow_shortcuts=source_options.follow_shortcuts,
+    )  # fmt: skip
+    try:
+        source = source_connections.open_source(one, door.settings, fetching)
+        try:
+            found = select(
+                source, selection.file_ids, include=source_options.include, exclude=source_options.exclude
+            )
+        finally:
+            source.close()
+    except FileError as error:
+        named = not any(map(_is_glob, selection.file_ids))
+        if error.code in _DOWN and named:
+            return [Entry(file_id=file_id, path=file_id) for file_id in dict.fromkeys(selection.file_ids)], []
+        status = 503 if error.code in _DOWN else 400
+        raise Problem(
+            status, f"The connection {one.id} cannot be listed: {error.sentence}", code=error.code
+        ) from error
+    return list(found.entries), list(found.missing)
+
+
+def _is_glob(file_id: str) -> bool:
+    return any(sign in file_id for sign in "*?[")
+
+
+def _check_number(files: Sequence[FileEntry]) -> None:
+    most = documents_settings().documents_max_files
+    if not files:
+        raise Problem(400, "Invalid file selection: it selects no file.")
+    if len(files) > most:
+        why = f"they select {len(files):,} files; a job has {most:,} at most"
+        raise invalid([error_item("body", "file_selections", msg=why, type="too_many_files")])
+
+
+def _entry(one: Connection, entry: Entry) -> FileEntry:
+    modified = None if entry.modified is None else entry.modified.isoformat()
+    return FileEntry(
+        one.id,
+        one.source_type,
+        entry.file_id,
+        entry.name,
+        entry.path,
+        entry.size,
+        entry.mime,
+        entry.digest,
+        modified,
+    )
