@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 GROUP = "landing"
 QUEUE_AGE_S = 300.0
+REJECT_RATE = 0.05
 DISK_DAYS = 14.0
 
 _DROPS = """
@@ -28,6 +29,17 @@ _REJECTS = """
     GROUP BY flow, kind, code ORDER BY n DESC LIMIT 20
 """
 
+
+_RATES = """
+    SELECT ended.flow, records, coalesce(rejected, 0) AS rejected FROM (
+        SELECT flow, sum(records) AS records FROM ingestion.drops
+        WHERE finished_at > now() - interval '1 hour' AND NOT attributes ? 'alias_of' GROUP BY flow
+    ) ended LEFT JOIN (
+        SELECT rejects.flow, sum(CASE WHEN kind = 'payload' THEN records ELSE 1 END) AS rejected
+        FROM ingestion.rejects JOIN ingestion.drops ON drops.id = drop_id
+        WHERE created_at > now() - interval '1 hour' AND kind <> 'conflict' GROUP BY rejects.flow
+    ) bad ON bad.flow = ended.flow ORDER BY ended.flow
+"""
 
 _PARTS = """
     SELECT CASE WHEN nspname = 'public' THEN 'runs of Dagster' ELSE nspname END AS part,
@@ -47,7 +59,7 @@ def _ask(query: str) -> "Sequence[sa.Row[Any]]":
         return connection.execute(sa.text(query)).all()
 
 
-def _table(rows: "Sequence[sa.Row[Any]]", columns: Sequence[str]) -> dg.TableMetadataValue:
+def _table(rows: "Sequence[Sequence[Any]]", columns: Sequence[str]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(
         [dg.TableRecord(dict(zip(columns, row, strict=True))) for row in rows],
         schema=dg.TableSchema([dg.TableColumn(name) for name in columns]),
@@ -115,12 +127,18 @@ def drops() -> dg.MaterializeResult:
             "none_open",
             asset=dg.AssetKey([GROUP, "rejects"]),
             description="No record waits to be looked at and redriven.",
-        )
+        ),
+        dg.AssetCheckSpec(
+            "rate_last_hour",
+            asset=dg.AssetKey([GROUP, "rejects"]),
+            description=f"Of each flow at most {REJECT_RATE:.0%} of the last hour's records were rejected.",
+        ),
     ],
 )
 def rejects() -> dg.MaterializeResult:
     """Records and payloads that could not be stored, kept whole; `ingestion rejects` lists and redrives them."""
-    rows = _ask(_REJECTS)
+    rows, rates = _ask(_REJECTS), _ask(_RATES)
+    high = [one.flow for one in rates if one.rejected > REJECT_RATE * one.records]
     columns = ("flow", "kind", "code", "n", "newest", "example")
     return dg.MaterializeResult(
         metadata={
@@ -133,7 +151,19 @@ def rejects() -> dg.MaterializeResult:
                 passed=not rows,
                 severity=dg.AssetCheckSeverity.WARN,
                 metadata={"codes": len(rows)},
-            )
+            ),
+            dg.AssetCheckResult(
+                check_name="rate_last_hour",
+                passed=not high,
+                severity=dg.AssetCheckSeverity.WARN,
+                metadata={
+                    "too_high": ", ".join(high),
+                    "flows": _table(
+                        [(one.flow, int(one.records), int(one.rejected)) for one in rates],
+                        ("flow", "records", "rejected"),
+                    ),
+                },
+            ),
         ],
     )
 

@@ -151,6 +151,9 @@ def test_the_same_edits_over_every_source(front: Front, source: EditedSource) ->
     assert "gone.txt" in [row[0] for row in one.documents()]
 
 
+@pytest.mark.parametrize(
+    "source", ["folder", "drive"], indirect=True
+)  # one listed whole, one asked for its changes
 def test_a_sync_that_would_remove_most_is_held(front: Front, source: EditedSource) -> None:
     names = [f"{number:02}.txt" for number in range(12)]
     for name in names:

@@ -35,7 +35,7 @@ def messages(monkeypatch: pytest.MonkeyPatch, runs: Runs, engine: sa.Engine) -> 
             self.send_response(200)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None: ...
+        def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
 
     runs.instance.wipe()
     with engine.begin() as connection:

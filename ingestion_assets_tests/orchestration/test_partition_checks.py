@@ -16,6 +16,7 @@ from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, Reject
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.segments import encode, pack
+from ingestion_assets.orchestration import landing_assets
 from ingestion_assets.orchestration.check_runs import NoSuchCheckError, evaluate, selected
 from ingestion_assets.orchestration.check_states import CheckState
 from ingestion_assets.orchestration.flow_definitions import flow_definitions
@@ -87,6 +88,7 @@ definitions = dg.Definitions.merge(
     dg.Definitions(executor=dg.in_process_executor),
 )
 REPOSITORY = definitions.get_repository_def()
+LANDING = landing_assets.definitions.get_repository_def()
 pytestmark = pytest.mark.usefixtures("stores_of_the_process")
 
 
@@ -237,3 +239,22 @@ def test_the_junit_file_tells_failures_errors_and_warnings_apart(runs: Runs, eng
     assert by_name["no_red_partition"].find("error") is not None
     counts = [(one.get("name"), one.get("failures"), one.get("errors")) for one in suites]
     assert counts == [("judged/ingestion_log", "0", "1"), ("judged/stored", "1", "0")]
+
+
+def test_the_share_of_the_last_hour_is_that_of_all_partitions(runs: Runs, engine: sa.Engine) -> None:
+    rates = selected(LANDING, ["landing/rejects:rate_last_hour"])
+
+    def newest() -> CheckState:
+        states, _ = evaluate(LANDING, runs.instance, rates, since=None, now=datetime.now(UTC))
+        return next(one for one in states if one.check == "rate_last_hour")
+
+    assert _dispatched(runs, engine, *["good"] * 19, day=ANOTHER)
+    assert _dispatched(runs, engine, "rejected")
+    assert newest().passed, "1 of 20"
+    assert _dispatched(runs, engine, "rejected")
+    assert not newest().passed
+    with engine.begin() as connection:
+        ago = "UPDATE ingestion.{} SET {} = now() - interval '2 hours'"
+        connection.execute(sa.text(ago.format("rejects", "created_at")))
+        connection.execute(sa.text(ago.format("drops", "finished_at")))
+    assert newest().passed
