@@ -195,9 +195,3 @@ def test_texts_of_one_thing_are_cut_in_linear_time(letters: str) -> None:
     seconds(letters)
     short, long = letters * (4_000 // len(letters)), letters * (40_000 // len(letters))
     assert seconds(long) < 30 * max(seconds(short), 0.02)
-
-
-def test_a_word_that_the_tokenizer_gives_up_on_is_within_the_window_when_it_is_cut() -> None:
-    """Beyond 100 letters a word is one unknown token to WordPiece; its pieces are many."""
-    found = cut("qzx" * 30 + "\u0301" + "qzxj" * 30 + " and words", size=200, overlap=0, max_tokens=16)
-    assert max(count_tokens([chunk.embedded for chunk in found])) <= 16
