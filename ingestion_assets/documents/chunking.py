@@ -256,18 +256,20 @@ class _Splitter:
         whole = self._text[start:end]
         return start + len(whole) - len(whole.lstrip()), start + len(whole.rstrip())
 
-    def _checked(self, start: int, end: int, header: str) -> Iterator[tuple[int, int, str]]:
+    def _checked(
+        self, start: int, end: int, header: str, *, halved: bool = False
+    ) -> Iterator[tuple[int, int, str]]:
         """The span, in halves where it has more tokens than its words had."""
         text = self._text[start:end]
         if (
             end - start > 1
-            and _UNSURE.search(text)
+            and (halved or _UNSURE.search(text))
             and self._counter.exact(f"{header}\n{text}" if header else text) > self._tokens
         ):
             middle = (start + end) // 2
             for half in (self._trimmed(start, middle), self._trimmed(middle, end)):
                 if half[0] < half[1]:
-                    yield from self._checked(*half, header)
+                    yield from self._checked(*half, header, halved=True)
         else:
             yield start, end, header
 
