@@ -169,9 +169,9 @@ def test_a_deleted_document_takes_along_what_nobody_else_has(front: Front) -> No
         assert delete(first, "dora") == 204
         assert delete(first, "dora") == 404
         assert count("vectors") == before["vectors"] + 2
-        assert [hit["file"]["path"] for hit in search(admin, "dora sentence", user="dora")["items"]] == [
+        assert {hit["file"]["path"] for hit in search(admin, "dora sentence", user="dora")["items"]} == {
             "b.txt"
-        ]
+        }
         assert delete(copy, "dora") == 204
         assert count("vectors") == before["vectors"] + 1
         assert search(admin, "dora sentence", user="dora")["items"] == []

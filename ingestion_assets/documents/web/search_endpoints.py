@@ -50,7 +50,7 @@ class Question(BaseModel):
     )  # fmt: skip
 
     user_id: str = Field(pattern=USER_ID, description="Whose documents are searched.")
-    query: str = Field(min_length=1, max_length=2000, pattern=r"^[^\x00]*\S[^\x00]*$")
+    query: str = Field(min_length=1, max_length=2000, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$")
     limit: int = Field(10, ge=1, le=50, description="Most hits.")
     mode: Mode = Field(
         "hybrid", description="By vectors and by words, fused by reciprocal rank; or by one of them."

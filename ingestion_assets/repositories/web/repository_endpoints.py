@@ -73,7 +73,7 @@ async def search(
     request: Request,
     q: Annotated[
         str,
-        Query(min_length=1, max_length=1000, pattern=r"^[^\x00]*\S[^\x00]*$", description="The question.", examples=["read a file line by line"]),
+        Query(min_length=1, max_length=1000, pattern=r"^[^\x00]*[^\x00\s][^\x00]*$", description="The question.", examples=["read a file line by line"]),
     ],
     repo: Annotated[
         str | None, Query(max_length=2000, pattern=r"^[^\x00]+$", description="One repository, as lists name it; default: all.")
