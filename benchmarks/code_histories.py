@@ -18,10 +18,10 @@ from ingestion_assets.embedding.structural import Edges
 from ingestion_assets.repositories import graph, recognizing
 from ingestion_assets.repositories.clone import Snapshot
 from ingestion_assets.repositories.embedding_structure import links
-from ingestion_assets.repositories.facts import Chunk, Parsed, Source
-from ingestion_assets.repositories.files import FileState, states
-from ingestion_assets.repositories.parsing import VERSION, parse_all
+from ingestion_assets.repositories.file_states import FileState, states
 from ingestion_assets.repositories.settings import RepositoriesSettings
+from ingestion_assets.repositories.source_facts import Chunk, Parsed, Source
+from ingestion_assets.repositories.source_parsing import VERSION, parse_all
 from ingestion_assets.repositories.trees import entries, read
 
 SHARE, MOST_COMMITS, FEWEST_COMMITS = 0.4, 300, 20

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.repositories import jobs, watching
+from ingestion_assets.repositories import index_jobs, watched_repositories
 from ingestion_assets.repositories.flow import NAME
 from ingestion_assets.repositories.settings import repositories_settings
 from ingestion_assets.repositories.web import queue_endpoints, repository_endpoints, webhook_endpoints
@@ -29,15 +29,19 @@ async def keep_queue(door: FrontDoor) -> None:
     settings = repositories_settings()
     while True:
         try:
-            skipped = await door.in_thread(lambda connection: jobs.sweep(connection, ttl_s=settings.ttl_s))
+            skipped = await door.in_thread(
+                lambda connection: index_jobs.sweep(connection, ttl_s=settings.ttl_s)
+            )
             if skipped:
-                log.warning("repositories_skipped", jobs=skipped, why=jobs.EXPIRED)
-            while (wanted := await door.in_thread(watching.wanted)) is not None:
+                log.warning("repositories_skipped", jobs=skipped, why=index_jobs.EXPIRED)
+            while (wanted := await door.in_thread(watched_repositories.wanted)) is not None:
                 repository, submission = wanted
                 await queue_endpoints.dispatch(
                     door, submission, principal=WATCH_PRINCIPAL, facts={"via": "watch"}
                 )
-                await door.in_thread(lambda connection, one=repository: watching.submitted(connection, one))
+                await door.in_thread(
+                    lambda connection, one=repository: watched_repositories.submitted(connection, one)
+                )
         except Problem as problem:  # the queue is full, or a store is away: later, then
             log.debug("queue_waits", error=problem.detail)
         await asyncio.sleep(SWEEP_S)

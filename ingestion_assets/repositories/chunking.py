@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
-from ingestion_assets.repositories.facts import Chunk
+from ingestion_assets.repositories.source_facts import Chunk
 
 FEWEST_LINES, MOST_LINES, MOST_BYTES = 25, 64, 8192
 _MARKS = (b"#", b"//", b"/*", b"*", b"@")  # of comments and decorators: they go with what follows

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from ingestion_assets.landing import wanted
-from ingestion_assets.repositories.jobs import note_ended
+from ingestion_assets.repositories.index_jobs import note_ended
 from ingestion_assets.repositories.snapshots import delete_repository
 
 _OPEN = sa.text("""

@@ -9,10 +9,10 @@ from ingestion_assets.embedding import errors
 from ingestion_assets.embedding.models import text_model
 from ingestion_assets.repositories import contents
 from ingestion_assets.repositories.contents import Content
-from ingestion_assets.repositories.facts import Chunk
 from ingestion_assets.repositories.graphing import Graphed
 from ingestion_assets.repositories.indexing import Indexing, StoppedError
 from ingestion_assets.repositories.key_patterns import may_hold_secret
+from ingestion_assets.repositories.source_facts import Chunk
 from ingestion_assets.repositories.sourcing import Sourced
 from ingestion_assets.repositories.trees import read
 from ingestion_assets.settings import load_settings

@@ -15,9 +15,9 @@ import msgspec
 from tree_sitter import Language, Node, Parser, Query, QueryCursor
 
 from ingestion_assets.repositories.chunking import chunks
-from ingestion_assets.repositories.facts import Parsed, Source, Symbol
 from ingestion_assets.repositories.import_statements import imports, text
 from ingestion_assets.repositories.languages import LANGUAGES
+from ingestion_assets.repositories.source_facts import Parsed, Source, Symbol
 
 MOST_DEPTH = 500
 MOST_SYMBOLS, MOST_NAME_BYTES = 20_000, 200

@@ -4,7 +4,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from ingestion_assets.repositories.facts import Parsed
 from ingestion_assets.repositories.resolution import (
     c,
     csharp,
@@ -21,6 +20,7 @@ from ingestion_assets.repositories.resolution.links import Files, Link, Resolver
 from ingestion_assets.repositories.resolution.namespaces import COMMON
 from ingestion_assets.repositories.resolution.reexports import followed
 from ingestion_assets.repositories.resolution.tree import folder, name
+from ingestion_assets.repositories.source_facts import Parsed
 
 Counts = dict[str, dict[str, int]]
 

@@ -9,12 +9,12 @@ import msgspec
 
 from ingestion_assets.repositories import contents, snapshots
 from ingestion_assets.repositories.contents import Content
-from ingestion_assets.repositories.facts import Parsed, Source
-from ingestion_assets.repositories.files import FileState
+from ingestion_assets.repositories.file_states import FileState
 from ingestion_assets.repositories.graph import CodeGraph, build, manifest
 from ingestion_assets.repositories.indexing import Indexing
-from ingestion_assets.repositories.parsing import VERSION, parse_all
 from ingestion_assets.repositories.paths import stored
+from ingestion_assets.repositories.source_facts import Parsed, Source
+from ingestion_assets.repositories.source_parsing import VERSION, parse_all
 from ingestion_assets.repositories.sourcing import Sourced
 from ingestion_assets.repositories.trees import read
 

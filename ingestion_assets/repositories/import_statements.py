@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from tree_sitter import Node
 
-from ingestion_assets.repositories.facts import Import
+from ingestion_assets.repositories.source_facts import Import
 
 
 def imports(language: str, node: Node) -> Iterator[Import]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from ingestion_assets.repositories import watching
+from ingestion_assets.repositories import watched_repositories
 from ingestion_assets.repositories.clone import CloneError, tip
 from ingestion_assets.repositories.credentials import credential_for
 from ingestion_assets.repositories.scratch import scratch_root
@@ -30,7 +30,7 @@ def look_around(engine: sa.Engine, settings: Settings, chosen: RepositoriesSetti
     """Ask `most` of those that are due; those that time is too short for are asked the next time that they are due."""
     looked, deadline = Looked(), time.monotonic() + LONGEST_S
     with engine.begin() as connection:
-        due = watching.due(connection, most=most, every_s=chosen.watch_every_s)
+        due = watched_repositories.due(connection, most=most, every_s=chosen.watch_every_s)
     if not due:
         return looked
     with scratch_folder(scratch_root(settings)) as scratch:
@@ -48,8 +48,8 @@ def look_around(engine: sa.Engine, settings: Settings, chosen: RepositoriesSetti
             except (CloneError, ValueError) as error:
                 looked.failed[look.submission.partition] = str(error)
                 with engine.begin() as connection:
-                    watching.failed(connection, look, every_s=chosen.watch_every_s)
+                    watched_repositories.failed(connection, look, every_s=chosen.watch_every_s)
                 continue
             with engine.begin() as connection:
-                looked.changed += watching.seen(connection, look, newest)
+                looked.changed += watched_repositories.seen(connection, look, newest)
     return looked

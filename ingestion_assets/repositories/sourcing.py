@@ -7,7 +7,7 @@ from typing import Any
 
 from ingestion_assets.repositories import snapshots
 from ingestion_assets.repositories.clone import CloneError, Snapshot, clone, tip
-from ingestion_assets.repositories.files import FileState, states
+from ingestion_assets.repositories.file_states import FileState, states
 from ingestion_assets.repositories.indexing import Indexing
 from ingestion_assets.repositories.paths import stored
 from ingestion_assets.repositories.snapshots import Published

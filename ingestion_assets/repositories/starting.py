@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import sqlalchemy as sa
 
 from ingestion_assets.landing.claims import Claim, DropRef
-from ingestion_assets.repositories import jobs
+from ingestion_assets.repositories import index_jobs
 from ingestion_assets.repositories.credentials import credential_for
 from ingestion_assets.repositories.indexing import Indexing
 from ingestion_assets.repositories.scratch import scratch_root
@@ -40,7 +40,8 @@ def begin(run: Run, settings: RepositoriesSettings) -> RepositoryWork:
     open_drops = [drop for drop in run.claim.drops if drop.state != "done"]
     with run.engine.begin() as connection:
         begun = {
-            drop.id: jobs.begin(connection, drop, submission, ttl_s=settings.ttl_s) for drop in open_drops
+            drop.id: index_jobs.begin(connection, drop, submission, ttl_s=settings.ttl_s)
+            for drop in open_drops
         }
         credential = credential_for(connection, submission, run.settings)
 

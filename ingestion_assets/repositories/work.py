@@ -10,14 +10,14 @@ from uuid import UUID
 
 from ingestion_assets.landing.claims import DropRef
 from ingestion_assets.landing.drops import DropOutcome, Reject
-from ingestion_assets.repositories import jobs, parsing, snapshots
+from ingestion_assets.repositories import index_jobs, snapshots, source_parsing
 from ingestion_assets.repositories.clone import CloneError
 from ingestion_assets.repositories.embedding_structure import MODEL, Structure, structure_of
 from ingestion_assets.repositories.embedding_text import TextEmbedded, embed_text
 from ingestion_assets.repositories.faults import faults_of
 from ingestion_assets.repositories.graphing import Graphed, edges_by_kind, make_graph
+from ingestion_assets.repositories.index_jobs import Begun
 from ingestion_assets.repositories.indexing import Indexing, StoppedError
-from ingestion_assets.repositories.jobs import Begun
 from ingestion_assets.repositories.paths import stored
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.snapshots import GoneError, Models
@@ -33,7 +33,9 @@ def text_space(settings: RepositoriesSettings) -> str:
 
 def models_of(settings: RepositoriesSettings) -> Models:
     """By what vectors are made now: another model, another way of cutting or of parsing makes others."""
-    return Models(text=f"{text_space(settings)}{parsing.VERSION}", structure=f"{MODEL}/{parsing.VERSION}")
+    return Models(
+        text=f"{text_space(settings)}{source_parsing.VERSION}", structure=f"{MODEL}/{source_parsing.VERSION}"
+    )
 
 
 class WrongSnapshotError(Exception):
@@ -100,7 +102,7 @@ class RepositoryWork:
             for drop_id, (state, facts) in ended.items():
                 job = self.begun[drop_id].id if drop_id in self.begun else None
                 if job is not None:
-                    jobs.end(connection, job, state, facts)
+                    index_jobs.end(connection, job, state, facts)
         return [self._outcome(drop_id, state, facts) for drop_id, (state, facts) in ended.items()]
 
     @property
@@ -122,10 +124,10 @@ class RepositoryWork:
                 self.refused = Refused(error.code, str(error))
         return None
 
-    def _ending(self, drop_id: UUID) -> tuple[jobs.Ending, dict[str, Any]]:
+    def _ending(self, drop_id: UUID) -> tuple[index_jobs.Ending, dict[str, Any]]:
         begun = self.begun.get(drop_id)
         if begun is not None and begun.expired:
-            return "skipped", jobs.skipped(begun.id, begun.age_s)
+            return "skipped", index_jobs.skipped(begun.id, begun.age_s)
         if self.refused is not None:
             return "failed", {"error": self.refused.reason}
         sourced, embedded = self.sourced(), self.embedded()
@@ -138,7 +140,7 @@ class RepositoryWork:
             "unchanged": embedded is None,
         }
 
-    def _outcome(self, drop_id: UUID, state: jobs.Ending, facts: Mapping[str, Any]) -> DropOutcome:
+    def _outcome(self, drop_id: UUID, state: index_jobs.Ending, facts: Mapping[str, Any]) -> DropOutcome:
         begun = self.begun.get(drop_id)
         result = {
             "status": state,

@@ -1,9 +1,9 @@
 """Small trees written in one text, parsed for real, and the edges that are expected of them."""
 
 from ingestion_assets.repositories.extraction import extract
-from ingestion_assets.repositories.facts import Parsed, Source
 from ingestion_assets.repositories.graph import CodeGraph, build, manifest
 from ingestion_assets.repositories.recognizing import language_by_name
+from ingestion_assets.repositories.source_facts import Parsed, Source
 
 
 def files(text: str) -> dict[bytes, bytes]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from ingestion_assets.repositories import watching
+from ingestion_assets.repositories import watched_repositories
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.settings import load_flow_settings, read_flow_settings
 from ingestion_assets_tests.frontdoor.conftest import Front
@@ -97,15 +97,17 @@ def test_a_watched_repository_with_a_new_commit_is_submitted(indexed: Front) -> 
         nobody = client.patch("/api/v1/repositories/github.com/example/none", json={"watched": True})
         assert nobody.status_code == 404
         with indexed.engine.begin() as connection:
-            (look,) = watching.due(connection, most=9, every_s=900)
+            (look,) = watched_repositories.due(connection, most=9, every_s=900)
             assert (look.submission.partition, look.commit) == (ONE, "c" * 40)
-            assert watching.due(connection, most=9, every_s=900) == []  # not before a while
-            assert not watching.seen(connection, look, look.commit)
-            assert watching.wanted(connection) is None
-            assert watching.seen(connection, look, "d" * 40)
+            assert watched_repositories.due(connection, most=9, every_s=900) == []  # not before a while
+            assert not watched_repositories.seen(connection, look, look.commit)
+            assert watched_repositories.wanted(connection) is None
+            assert watched_repositories.seen(connection, look, "d" * 40)
         status = indexed.engine
         with status.connect() as connection:
-            wait_until(lambda: watching.wanted(connection) is None, seconds=60, what="it to be submitted")
+            wait_until(
+                lambda: watched_repositories.wanted(connection) is None, seconds=60, what="it to be submitted"
+            )
 
 
 def signed(

@@ -12,7 +12,7 @@ import pytest
 
 from ingestion_assets.repositories.addresses import Repository, parse
 from ingestion_assets.repositories.clone import CloneError, clone, tip
-from ingestion_assets.repositories.files import states
+from ingestion_assets.repositories.file_states import states
 from ingestion_assets.repositories.trees import entries, read
 from ingestion_assets_tests.repositories.git_server import (
     GIT,

@@ -9,7 +9,7 @@ import pytest
 
 from ingestion_assets.repositories.addresses import parse
 from ingestion_assets.repositories.clone import CloneError, Snapshot, clone
-from ingestion_assets.repositories.files import FileState, states
+from ingestion_assets.repositories.file_states import FileState, states
 from ingestion_assets.repositories.trees import Entry, entries
 from ingestion_assets_tests.repositories.git_server import GIT, Limited
 

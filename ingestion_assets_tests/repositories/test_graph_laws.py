@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion_assets.repositories.facts import Import, Parsed, Symbol
 from ingestion_assets.repositories.graph import build, manifest
+from ingestion_assets.repositories.source_facts import Import, Parsed, Symbol
 from ingestion_assets_tests.repositories.graphs import edges, graph
 
 _NAMES = st.sampled_from(["a", "b", "index", "__init__", "mod", "lib", "x_test"])

@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion_assets.repositories.chunking import FEWEST_LINES, MOST_BYTES, MOST_LINES, chunks
-from ingestion_assets.repositories.facts import Chunk, Import, Parsed, Source
 from ingestion_assets.repositories.languages import LANGUAGES
-from ingestion_assets.repositories.parsing import parse_all
+from ingestion_assets.repositories.source_facts import Chunk, Import, Parsed, Source
+from ingestion_assets.repositories.source_parsing import parse_all
 
 _SOURCES = {
     "python": b"import a.b as c, d\nfrom . import x\nfrom ..a import (y as z, w)\nfrom q import *\n@dec\ndef f(): g(); a.h()\n"
@@ -201,7 +201,7 @@ def test_a_stop_ends_the_child_at_once_and_it_was_told_no_secret(monkeypatch: py
 def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     (tmp_path / "slow").write_bytes(_SLOW.content)
     program = f"""
-from ingestion_assets.repositories.parsing import Source, parse_all
+from ingestion_assets.repositories.source_parsing import Source, parse_all
 data = open({str(tmp_path / "slow")!r}, "rb").read()
 list(parse_all([Source(b"", b"", "javascript", data)], None, lambda: print("asked", flush=True), cpu_s=600))
 """

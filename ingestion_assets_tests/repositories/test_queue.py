@@ -10,7 +10,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.repositories import jobs
+from ingestion_assets.repositories import index_jobs
 from ingestion_assets.repositories.flow import Submission
 from ingestion_assets.stores.embedded import embedded_postgres, free_port
 from ingestion_assets.stores.postgres import migrate
@@ -136,17 +136,17 @@ def test_who_may_ask_what(front: Front) -> None:
 def test_a_place_whose_payload_never_came_is_free_after_a_minute(engine: sa.Engine) -> None:
     submission = Submission("github.com/example/one")
     with engine.begin() as connection:
-        place = jobs.take_place(connection, submission, principal="p", most=1)
+        place = index_jobs.take_place(connection, submission, principal="p", most=1)
     assert (place.position, place.again) == (1, False)
     with engine.begin() as connection:
-        other = jobs.take_place(connection, Submission("github.com/example/two"), principal="p", most=1)
+        other = index_jobs.take_place(connection, Submission("github.com/example/two"), principal="p", most=1)
         assert (other.id, other.size) == (None, 1)
     query(engine, "UPDATE repositories.jobs SET queued_at = queued_at - interval '61 seconds'")
     with engine.begin() as connection:
-        other = jobs.take_place(connection, Submission("github.com/example/two"), principal="p", most=1)
+        other = index_jobs.take_place(connection, Submission("github.com/example/two"), principal="p", most=1)
         assert (other.position, other.size, other.again) == (1, 1, False)
     with engine.begin() as connection:
-        jobs.sweep(connection, ttl_s=DAY_S)
+        index_jobs.sweep(connection, ttl_s=DAY_S)
     assert query(engine, "SELECT partition FROM repositories.jobs") == [("github.com/example/two",)]
 
 
@@ -156,7 +156,7 @@ def test_a_payload_without_a_job_gets_one(front: Front) -> None:
     before = query(front.engine, "TABLE repositories.jobs")
     query(front.engine, "DELETE FROM repositories.jobs")
     with front.engine.begin() as connection:
-        jobs.sweep(connection, ttl_s=DAY_S)
+        index_jobs.sweep(connection, ttl_s=DAY_S)
     after = query(front.engine, "TABLE repositories.jobs")
     assert [(one.id, one.repository, one.ref, one.drop_id, one.state) for one in after] == [
         (job, "github.com/example/one", "dev", before[0].drop_id, "pending")

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from ingestion_assets.repositories.clone import Snapshot
-from ingestion_assets.repositories.facts import Source
-from ingestion_assets.repositories.files import states
+from ingestion_assets.repositories.file_states import states
 from ingestion_assets.repositories.graph import CodeGraph, build, manifest
-from ingestion_assets.repositories.parsing import parse_all
 from ingestion_assets.repositories.settings import RepositoriesSettings
+from ingestion_assets.repositories.source_facts import Source
+from ingestion_assets.repositories.source_parsing import parse_all
 from ingestion_assets.repositories.trees import entries, read
 
 LEAST = 0.93

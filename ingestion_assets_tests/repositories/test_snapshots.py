@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.landing.claims import ClaimLostError
-from ingestion_assets.repositories import reading, snapshots
+from ingestion_assets.repositories import published, snapshots
 from ingestion_assets.repositories.contents import Content
 from ingestion_assets.repositories.faults import faults_of
 from ingestion_assets.repositories.paths import shown, stored
@@ -22,7 +22,7 @@ def count(engine: sa.Engine, table: str) -> int:
 
 def paths(engine: sa.Engine, partition: str) -> list[str]:
     with engine.connect() as connection:
-        found = reading.files(connection, partition, state=None, reason=None, after="", limit=100)
+        found = published.files(connection, partition, state=None, reason=None, after="", limit=100)
         return [one["path"] for one in found or []]
 
 
@@ -112,8 +112,8 @@ def test_similar_files_come_with_what_they_have_in_common(engine: sa.Engine) -> 
     snapshot = made_up.index(engine, ONE, files, vectors, symbols=symbols, edges=edges)
     made_up.index(engine, TWO, {"twin.py": "twin"}, {"twin.py": vector(1, 2, 3)})
     with engine.connect() as connection:
-        within = reading.similar(connection, snapshot, "a.py", everywhere=False, limit=2)
-        everywhere = reading.similar(connection, snapshot, "a.py", everywhere=True, limit=1)
+        within = published.similar(connection, snapshot, "a.py", everywhere=False, limit=2)
+        everywhere = published.similar(connection, snapshot, "a.py", everywhere=True, limit=1)
     assert [hit["path"] for hit in within] == ["b.py", "c.py"]
     assert within[0]["why"] == {
         "edges": ["import to"], "both_use": ["c.py"], "names": ["Reader", "read_all"],
@@ -128,13 +128,13 @@ def test_search_finds_by_names_and_by_text(engine: sa.Engine) -> None:
     symbols = [("a.py", "ReadLines", "function", 4, 9), ("b.py", "write", "function", 1, 7)]
     made_up.index(engine, ONE, files, {path: vector(1) for path in files}, symbols=symbols)
     with engine.connect() as connection:
-        named = reading.by_name(connection, ["read", "lines"], partition=None, limit=9)
+        named = published.by_name(connection, ["read", "lines"], partition=None, limit=9)
         near = snapshots.as_halfvec(vector(7))
-        texts = reading.by_text(connection, near, space="text/1", partition=ONE, limit=9)
-        assert reading.by_text(connection, near, space="other", partition=None, limit=9) == []
-        assert reading.by_name(connection, ["read"], partition=TWO, limit=9) == []
+        texts = published.by_text(connection, near, space="text/1", partition=ONE, limit=9)
+        assert published.by_text(connection, near, space="other", partition=None, limit=9) == []
+        assert published.by_name(connection, ["read"], partition=TWO, limit=9) == []
     assert [(one["path"], one["name"]) for one in named] == [("a.py", "ReadLines")]
-    found = reading.fused(named, texts, limit=9)
+    found = published.fused(named, texts, limit=9)
     assert [hit["path"] for hit in found] == ["a.py", "b.py"]
     assert found[0]["why"] == {"names": ["ReadLines"], "text": 1.0}
     assert found[0]["score"] == pytest.approx(2 / 61)
@@ -155,9 +155,9 @@ ODD = [
 def test_an_odd_path_is_shown_escaped_and_found_by_what_is_shown(engine: sa.Engine, path: bytes) -> None:
     snapshot = made_up.index(engine, ONE, {stored(path): "a"}, {stored(path): vector(1)})
     with engine.connect() as connection:
-        (file,) = reading.files(connection, ONE, state=None, reason=None, after="", limit=9) or []
+        (file,) = published.files(connection, ONE, state=None, reason=None, after="", limit=9) or []
         assert file["path"] == shown(path)
         assert file["path"].isprintable()
-        found = reading.file_of(connection, snapshot, file["path"])
+        found = published.file_of(connection, snapshot, file["path"])
         assert found is not None
         assert found.path == stored(path)

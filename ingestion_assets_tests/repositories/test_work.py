@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion_assets.repositories import jobs, live_workers
+from ingestion_assets.repositories import index_jobs, live_workers
 from ingestion_assets.repositories.looking import Looked, look_around
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.snapshots import Models
@@ -242,7 +242,7 @@ def test_a_cancelled_run_stops_and_leaves_nothing(indexer: Indexer) -> None:
         assert client.get(receipt).json()["state"] == "failed"
         assert client.get("/api/v1/repositories").json()["items"] == []
     with indexer.front.engine.begin() as connection:
-        jobs.sweep(connection, ttl_s=9e9)
+        index_jobs.sweep(connection, ttl_s=9e9)
     assert [one["error"] for one in indexer.history()] == ["it was cancelled on request"]
     with indexer.front.engine.begin() as connection:
         live_workers.beat(indexer.front.engine, id=uuid.uuid4(), name="host")

@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ingestion_assets.repositories.facts import Parsed
 from ingestion_assets.repositories.resolution.links import Files, Link, Manifests, Target
 from ingestion_assets.repositories.resolution.namespaces import COMMON, common
 from ingestion_assets.repositories.resolution.tree import above, encoded, folder, joined, name
+from ingestion_assets.repositories.source_facts import Parsed
 
 _REPLACE = re.compile(
     r"^[ \t]*+(?:replace[ \t]++)?+\"?([^\s\"]++)\"?(?:[ \t]++v\S++)?+[ \t]*+=>[ \t]*+\"?(\.\.?(?:/[^\s\"]*+)?+)",

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from ingestion_assets.repositories.facts import Import
 from ingestion_assets.repositories.resolution import node_packages, tsconfig
 from ingestion_assets.repositories.resolution.links import Files, Link, Manifests
 from ingestion_assets.repositories.resolution.tree import encoded, folder, joined, name
+from ingestion_assets.repositories.source_facts import Import
 
 _ENDINGS = (
     b".ts",

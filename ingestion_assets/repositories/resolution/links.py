@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ingestion_assets.repositories.facts import Parsed
+from ingestion_assets.repositories.source_facts import Parsed
 
 Files = Mapping[bytes, Parsed]
 Manifests = Mapping[bytes, bytes]

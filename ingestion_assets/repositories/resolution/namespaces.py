@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from ingestion_assets.repositories.facts import Parsed
 from ingestion_assets.repositories.resolution.links import Files, Target
 from ingestion_assets.repositories.resolution.tree import nearest
+from ingestion_assets.repositories.source_facts import Parsed
 
 COMMON = 25  # a name that more files define says nothing
 _MEMBERS = frozenset({"method", "field", "property", "variable", "constructor", "enum_member"})

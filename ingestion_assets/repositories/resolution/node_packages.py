@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from ingestion_assets.repositories.resolution.reading import json_table, strings, table
+from ingestion_assets.repositories.resolution.sources_read import json_table, strings, table
 from ingestion_assets.repositories.resolution.tree import above, encoded, folder, joined, name, under
 
 _GLOBS = 100

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 
 from ingestion_assets.repositories.resolution.links import Files, Link, Manifests
 from ingestion_assets.repositories.resolution.namespaces import declared
-from ingestion_assets.repositories.resolution.reading import json_table, strings, table
+from ingestion_assets.repositories.resolution.sources_read import json_table, strings, table
 from ingestion_assets.repositories.resolution.tree import encoded, folder, joined, name, nearest
 
 Prefixes = Mapping[str, list[bytes]]

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ingestion_assets.repositories.facts import Import
 from ingestion_assets.repositories.resolution.links import Files, Link, Manifests, Target
 from ingestion_assets.repositories.resolution.tree import (
     above,
@@ -15,6 +14,7 @@ from ingestion_assets.repositories.resolution.tree import (
     nearest,
     under,
 )
+from ingestion_assets.repositories.source_facts import Import
 
 MANIFESTS = frozenset({b"pyproject.toml", b"setup.py", b"setup.cfg"})
 _INITS = b"/__init__.py", b"/__init__.pyi"

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from ingestion_assets.repositories.facts import Import, Symbol
 from ingestion_assets.repositories.resolution.links import Files, Link, Manifests, Target
-from ingestion_assets.repositories.resolution.reading import table, toml_table
+from ingestion_assets.repositories.resolution.sources_read import table, toml_table
 from ingestion_assets.repositories.resolution.tree import above, encoded, folder, joined, name, under
+from ingestion_assets.repositories.source_facts import Import, Symbol
 
 _ROOTS = frozenset({b"lib.rs", b"main.rs"})
 _MODULES = frozenset({"module", "mod", "namespace"})

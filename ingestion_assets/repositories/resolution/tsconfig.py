@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ingestion_assets.repositories.resolution.node_packages import Packages
-from ingestion_assets.repositories.resolution.reading import json_table, strings, table
+from ingestion_assets.repositories.resolution.sources_read import json_table, strings, table
 from ingestion_assets.repositories.resolution.tree import above, encoded, folder, joined, name
 
 _MAIN = frozenset({b"tsconfig.json", b"jsconfig.json"})

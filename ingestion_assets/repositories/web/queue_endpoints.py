@@ -17,14 +17,14 @@ from ingestion_assets.frontdoor.receipt_view import receipt_url
 from ingestion_assets.frontdoor.receiving import intake_refusals
 from ingestion_assets.frontdoor.request_headers import facts_of, idempotency_key
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
-from ingestion_assets.repositories import jobs
+from ingestion_assets.repositories import index_jobs
 from ingestion_assets.repositories.flow import SCOPE, Submission, submission_drop
-from ingestion_assets.repositories.jobs import Place
+from ingestion_assets.repositories.index_jobs import Place
 from ingestion_assets.repositories.live_workers import target, worker_status
 from ingestion_assets.repositories.settings import repositories_settings
 from ingestion_assets.repositories.submissions import submission_of
-from ingestion_assets.repositories.web import views
-from ingestion_assets.repositories.web.parameters import RefName, RepositoryUrl
+from ingestion_assets.repositories.web import repository_views
+from ingestion_assets.repositories.web.repository_parameters import RefName, RepositoryUrl
 
 router = APIRouter(prefix="/ingestion")
 log = structlog.get_logger(__name__)
@@ -40,7 +40,7 @@ FULL_RETRY_S = 60.0
         "Queues it for a worker, which makes its graph and its vectors. One that waits already keeps its place and its job; at most ten "
         "wait, and for a day at most. Needs the scope `repos`."
     ),
-    response_model=views.Dispatched,
+    response_model=repository_views.Dispatched,
     responses={**keyed_errors(400), 200: outcome("It has a place in the queue.")},
     openapi_extra=secured(IDEMPOTENCY_KEY),
 )
@@ -67,7 +67,7 @@ async def dispatch(
     most = repositories_settings().max_queue
 
     def take_place(connection: sa.Connection) -> tuple[Place, str]:
-        place = jobs.take_place(connection, submission, principal=principal, most=most, key=key)
+        place = index_jobs.take_place(connection, submission, principal=principal, most=most, key=key)
         return place, door.settings.gpu_target or target(connection)
 
     place, worker = await door.in_thread(take_place)
@@ -109,10 +109,10 @@ async def _land(
         except LandingUnavailableError as error:
             if isinstance(error, UncertainLandingError):  # the sweep finds out
                 raise
-            await _try(door, lambda connection: jobs.give_up_place(connection, job))
+            await _try(door, lambda connection: index_jobs.give_up_place(connection, job))
             raise
     door.metrics.count_accepted(drop.flow)
-    await _try(door, lambda connection: jobs.landed(connection, job, accepted.id))
+    await _try(door, lambda connection: index_jobs.landed(connection, job, accepted.id))
     return accepted.id
 
 
@@ -129,7 +129,7 @@ async def _try(door: FrontDoor, change: Any) -> None:
     operation_id="readWorkerStatus",
     summary="Read the workers' status",
     description="What the workers on repositories do now. Asks for no key.",
-    response_model=views.WorkerStatus,
+    response_model=repository_views.WorkerStatus,
     responses=errors(503),
 )
 async def read_status(request: Request) -> Response:
@@ -141,12 +141,14 @@ async def read_status(request: Request) -> Response:
     operation_id="listRepositoryJobs",
     summary="List what became of jobs",
     description="Jobs that are complete, failed or were skipped, newest first. Asks for no key.",
-    response_model=views.History,
+    response_model=repository_views.History,
     responses=errors(503),
 )
 async def read_history(
     request: Request,
     limit: Annotated[int, Query(ge=1, le=100, description="Most jobs.")] = 10,
 ) -> Response:
-    found = await front_door(request).in_thread(lambda connection: jobs.history(connection, limit=limit))
+    found = await front_door(request).in_thread(
+        lambda connection: index_jobs.history(connection, limit=limit)
+    )
     return json_response({"jobs": found})

@@ -14,13 +14,13 @@ from ingestion_assets.frontdoor.json_bodies import json_body
 from ingestion_assets.frontdoor.openapi import keyed_errors, schema_of, takes
 from ingestion_assets.frontdoor.paging import TextCursor, page, text_cursor
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.repositories import reading
+from ingestion_assets.repositories import published
 from ingestion_assets.repositories.deleting import delete
 from ingestion_assets.repositories.flow import SCOPE
 from ingestion_assets.repositories.settings import repositories_settings
-from ingestion_assets.repositories.watching import set_watched
-from ingestion_assets.repositories.web import views
-from ingestion_assets.repositories.web.parameters import SECURED, Limit, RepositoryKey
+from ingestion_assets.repositories.watched_repositories import set_watched
+from ingestion_assets.repositories.web import repository_views
+from ingestion_assets.repositories.web.repository_parameters import SECURED, Limit, RepositoryKey
 
 router = APIRouter(prefix="/repositories")
 
@@ -44,7 +44,7 @@ FilePath = Annotated[
     operation_id="listRepositories",
     summary="List repositories",
     description="Those that were indexed, each with its newest snapshot. Needs the scope `read`.",
-    response_model=views.RepositoryPage,
+    response_model=repository_views.RepositoryPage,
     responses=keyed_errors(),
     openapi_extra=SECURED,
 )
@@ -53,7 +53,7 @@ async def list_all(request: Request, limit: Limit = 50, cursor: TextCursor = Non
     await door.authenticate(request, "read")
     after = text_cursor(cursor)
     found = await door.in_thread(
-        lambda connection: reading.repositories(connection, after=after, limit=limit + 1)
+        lambda connection: published.repositories(connection, after=after, limit=limit + 1)
     )
     return page(found, limit=limit, position=lambda one: one["repository"])
 
@@ -65,7 +65,7 @@ async def list_all(request: Request, limit: Limit = 50, cursor: TextCursor = Non
     description=(
         "By a question in words or by names: text vectors and symbols, fused. All repositories, or one. Needs the scope `read`."
     ),
-    response_model=views.SearchResult,
+    response_model=repository_views.SearchResult,
     responses=keyed_errors(),
     openapi_extra=SECURED,
 )
@@ -87,13 +87,13 @@ async def search(
     words = sorted(set(_WORD.findall(q.lower())))
 
     def look(connection: Any) -> list[dict[str, Any]]:
-        named = reading.by_name(connection, words, partition=repo, limit=CANDIDATES + limit)
+        named = published.by_name(connection, words, partition=repo, limit=CANDIDATES + limit)
         texts = []
         if asked is not None:
-            texts = reading.by_text(
+            texts = published.by_text(
                 connection, asked.vector, space=f"{model}/", partition=repo, limit=CANDIDATES + limit
             )
-        return reading.fused(named, texts, limit=limit)
+        return published.fused(named, texts, limit=limit)
 
     found = await door.in_thread(look)
     by = ["names"] if asked is None else ["text", "names"]
@@ -105,7 +105,7 @@ async def search(
     operation_id="listRepositoryFiles",
     summary="List a repository's files",
     description="Every path of the tree, embedded or skipped with the reason. Needs the scope `read`.",
-    response_model=views.FilePage,
+    response_model=repository_views.FilePage,
     responses=keyed_errors(404),
     openapi_extra=SECURED,
 )
@@ -126,7 +126,7 @@ async def list_files(
     await door.authenticate(request, "read")
     after = text_cursor(cursor)
     found = await door.in_thread(
-        lambda connection: reading.files(
+        lambda connection: published.files(
             connection, repo, state=state, reason=reason, after=after, limit=limit + 1
         )
     )
@@ -140,7 +140,7 @@ async def list_files(
     operation_id="listSimilarFiles",
     summary="List files that are like a file",
     description="By the stable part of their structural vectors, within the repository or in all of them. Needs the scope `read`.",
-    response_model=views.SimilarFiles,
+    response_model=repository_views.SimilarFiles,
     responses=keyed_errors(404, 409),
     openapi_extra=SECURED,
 )
@@ -155,15 +155,15 @@ async def list_similar(
     await door.authenticate(request, "read")
 
     def look(connection: Any) -> list[dict[str, Any]]:
-        snapshot = reading.snapshot_seen(connection, repo)
+        snapshot = published.snapshot_seen(connection, repo)
         if snapshot is None:
             raise _no_repository()
-        file = reading.file_of(connection, snapshot, path)
+        file = published.file_of(connection, snapshot, path)
         if file is None:
             raise Problem(404, "The repository has no such file; its list of files says which there are.")
         if file.state != "embedded":
             raise Problem(409, f"The file is not embedded: {file.reason}.")
-        return reading.similar(connection, snapshot, file.path, everywhere=within == "all", limit=limit)
+        return published.similar(connection, snapshot, file.path, everywhere=within == "all", limit=limit)
 
     return json_response({"items": await door.in_thread(look), "next": None})
 
@@ -181,7 +181,7 @@ class RepositoryChange(BaseModel):
     operation_id="changeRepository",
     summary="Watch a repository, or no longer",
     description="A watched one is asked for its newest commit now and then, and submitted when there is one. Needs the scope `repos`.",
-    response_model=views.WatchView,
+    response_model=repository_views.WatchView,
     responses=keyed_errors(400, 404, 408, 413, 415),
     openapi_extra=takes(schema_of(RepositoryChange)),
 )

@@ -16,7 +16,7 @@ from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.request_headers import facts_of
 from ingestion_assets.repositories.settings import RepositoriesSettings, repositories_settings
 from ingestion_assets.repositories.submissions import submission_of
-from ingestion_assets.repositories.web import views
+from ingestion_assets.repositories.web import repository_views
 from ingestion_assets.repositories.web.queue_endpoints import dispatch
 
 router = APIRouter(prefix="/ingestion/webhooks")
@@ -48,7 +48,7 @@ class _Push(msgspec.Struct):
         "A push to the default branch of a repository that was indexed before submits it. Signed with the webhook's secret "
         "(`X-Hub-Signature-256`) instead of a key; a delivery is heeded once."
     ),
-    response_model=views.WebhookAnswer,
+    response_model=repository_views.WebhookAnswer,
     responses=errors(400, 401, 408, 413, 415, 429, 503),
     openapi_extra={
         "parameters": [

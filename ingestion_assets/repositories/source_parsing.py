@@ -13,7 +13,7 @@ from typing import cast
 import msgspec
 
 from ingestion_assets.limited_children import Child, ChildEndedError, StoppedError
-from ingestion_assets.repositories.facts import Chunk, Import, Parsed, Source, Symbol
+from ingestion_assets.repositories.source_facts import Chunk, Import, Parsed, Source, Symbol
 
 __all__ = ["VERSION", "Chunk", "Import", "Parsed", "Source", "Symbol", "parse_all"]
 
