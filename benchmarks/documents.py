@@ -21,8 +21,8 @@ import psycopg
 from documents_stack import Documents, documents_of
 from measuring import Targets, arguments, bench_stack, median, quantile, table
 
+from ingestion_assets.documents.parsing.parsed_files import Limits, ParseOptions
 from ingestion_assets.documents.parsing.sandbox import parse
-from ingestion_assets.documents.parsing.shapes import Limits, ParseOptions
 from ingestion_assets.documents.sample_documents import FORMATS
 from ingestion_assets.embedding.models import Model, text_model
 from ingestion_assets.settings import Settings

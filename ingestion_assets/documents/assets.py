@@ -10,7 +10,7 @@ from ingestion_assets.orchestration.partitions import DAYS
 from ingestion_assets.orchestration.stages import Stages
 
 if TYPE_CHECKING:
-    from ingestion_assets.documents.pipeline import DocumentsWork
+    from ingestion_assets.documents.work import DocumentsWork
     from ingestion_assets.orchestration.claiming import Working
 
 POSTGRES = {"postgres"}
@@ -18,8 +18,8 @@ LISTED = 50
 
 
 def _start(run: "Working") -> "DocumentsWork":
-    from ingestion_assets.documents.pipeline import begin  # noqa: PLC0415
     from ingestion_assets.documents.settings import documents_settings  # noqa: PLC0415
+    from ingestion_assets.documents.work import begin  # noqa: PLC0415
 
     return begin(run, documents_settings())
 
@@ -46,7 +46,7 @@ selections = stages.raw_batches(
 )
 def files(work: "DocumentsWork") -> dg.MaterializeResult:
     """The files of a job, each taken through all its steps: fetched, parsed, cut, embedded, stored in one transaction."""
-    from ingestion_assets.documents.slices import figures  # noqa: PLC0415
+    from ingestion_assets.documents.job_slices import figures  # noqa: PLC0415
 
     done = work.worked()
     facts: dict[str, Any] = figures(done) | {"jobs": ", ".join(work.jobs)}

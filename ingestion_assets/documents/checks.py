@@ -9,7 +9,7 @@ import dagster as dg
 from ingestion_assets.documents.flow import NAME
 
 if TYPE_CHECKING:
-    from ingestion_assets.documents.pipeline import DocumentsWork
+    from ingestion_assets.documents.work import DocumentsWork
 
 _CHUNKS, _EMBEDDINGS, _FILES = (dg.AssetKey([NAME, name]) for name in ("chunks", "embeddings", "files"))
 _SAID = {

@@ -242,7 +242,7 @@ def verify(
 @app.command()
 def demo(url: Url = None) -> None:
     """Ingest made-up documents of a folder, an archive and a drive, and search them."""
-    from ingestion_assets.documents.demonstration import show  # noqa: PLC0415
+    from ingestion_assets.documents.demo_job import show  # noqa: PLC0415
 
     show(url)
 

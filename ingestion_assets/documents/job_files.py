@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
-from ingestion_assets.documents.errors import Code, FileError
+from ingestion_assets.documents.file_errors import Code, FileError
 from ingestion_assets.documents.job_events import FILE_MESSAGE, JOB_MESSAGE, TOLD
 
 Step = Literal["accessing", "downloading", "parsing", "chunking", "embedding", "storing"]

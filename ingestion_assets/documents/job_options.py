@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from ingestion_assets.documents.parsing.shapes import ParseOptions
+from ingestion_assets.documents.parsing.parsed_files import ParseOptions
 
 PIPELINE = "1"
 """Of parsing and chunking: another one makes other texts and chunks of the same bytes, so contents are made anew."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from ingestion_assets.documents import stored_contents
-from ingestion_assets.documents.chunking import chunks
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.document_chunks import chunks
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.job_files import BEGUN_AT, JobFile, Step
 from ingestion_assets.documents.job_options import ProcessingOptions
 from ingestion_assets.documents.making import Making
+from ingestion_assets.documents.parsing.parsed_files import Limits, ParsedFile
 from ingestion_assets.documents.parsing.sandbox import parse
-from ingestion_assets.documents.parsing.shapes import Limits, ParsedFile
 from ingestion_assets.documents.sources.source import Source
 from ingestion_assets.documents.stored_contents import ContentKey, NewChunk, NewContent, StoredContent
 from ingestion_assets.documents.vectors import text_digest

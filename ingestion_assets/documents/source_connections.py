@@ -11,7 +11,7 @@ from typing import Any, Literal
 import sqlalchemy as sa
 from pydantic import BaseModel, SecretStr
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.sources import opening
 from ingestion_assets.documents.sources.source import FetchOptions, Source

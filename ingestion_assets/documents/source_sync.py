@@ -13,7 +13,7 @@ import msgspec
 import sqlalchemy as sa
 
 from ingestion_assets.documents import source_connections
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.source import Changes, Entry, Source
 from ingestion_assets.documents.sync_plan import Known, Plan, plan

@@ -177,6 +177,12 @@ def _described(app: FastAPI) -> dict[str, Any]:
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         components["securitySchemes"] = {
+            "signature": {
+                "type": "apiKey",
+                "in": "header",
+                "name": "X-Hub-Signature-256",
+                "description": "A webhook's: `sha256=` and the HMAC of the body by the secret that both sides know.",
+            },
             "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             "Bearer": {"type": "http", "scheme": "bearer"},
         }

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from ingestion_assets.documents.flow import NAME
-from ingestion_assets.documents.pipeline import DocumentsWork
 from ingestion_assets.documents.settings import DocumentsSettings
+from ingestion_assets.documents.work import DocumentsWork
 from ingestion_assets.landing import claims, finishing, leases
 from ingestion_assets.landing.claims import Claim
 from ingestion_assets.landing.dispatch import Dispatch

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
+from ingestion_assets.documents.parsing.parsed_files import Limits, Ocr, ParsedFile, ParseOptions
 from ingestion_assets.documents.parsing.sandbox import parse
-from ingestion_assets.documents.parsing.shapes import Limits, Ocr, ParsedFile, ParseOptions
 
 # What the index of the older PDFs leaves open, or says of engines that are not ours.
 _PDFS: dict[str, dict[str, Any]] = {

@@ -16,7 +16,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.sources import archive
 from ingestion_assets.documents.sources.archive import ArchiveSource
 from ingestion_assets.documents.sources.archive_names import CODE_PAGES, names_of

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from ingestion_assets.documents.chunking import DocumentChunk, chunks
-from ingestion_assets.documents.parsing.shapes import Page, ParsedFile
+from ingestion_assets.documents.document_chunks import DocumentChunk, chunks
+from ingestion_assets.documents.parsing.parsed_files import Page, ParsedFile
 from ingestion_assets.documents.parsing.structure import blocks
 
 LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"

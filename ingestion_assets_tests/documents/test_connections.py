@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.documents import source_connections
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.secrets_command import reseal
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.sealing import Sealer, keep_keys, secret_keys

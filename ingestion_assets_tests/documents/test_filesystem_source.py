@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.settings import DocumentsSettings
 from ingestion_assets.documents.sources import filesystem, filesystem_options, opening
 from ingestion_assets.documents.sources.filesystem_options import ForbiddenHostError, OptionError

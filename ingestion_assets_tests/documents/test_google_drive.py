@@ -9,7 +9,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.settings import DocumentsSettings
 from ingestion_assets.documents.sources import drive as drive_source
 from ingestion_assets.documents.sources import opening

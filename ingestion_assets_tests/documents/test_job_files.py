@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.documents import batch_jobs, job_events
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.flow import NAME, FileEntry, JobPayload
 from ingestion_assets.documents.job_files import (
     CRASHES_ALONE,

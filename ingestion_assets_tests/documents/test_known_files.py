@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ingestion_assets.documents.chunking import chunks
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.document_chunks import chunks
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.parsing.quality import score
 from ingestion_assets_tests.documents.known_files import KnownFile, known_files, words
 from ingestion_assets_tests.documents.test_chunking import LONG, count_tokens

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
+from ingestion_assets.documents.parsing.parsed_files import Limits, ParsedFile, ParseOptions
 from ingestion_assets.documents.parsing.sandbox import parse
-from ingestion_assets.documents.parsing.shapes import Limits, ParsedFile, ParseOptions
 
 
 def parsed(folder: Path, name: str, data: bytes, **options: object) -> ParsedFile:

@@ -15,9 +15,9 @@ import psutil
 import pypdfium2
 import pytest
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
+from ingestion_assets.documents.parsing.parsed_files import Limits, ParseOptions
 from ingestion_assets.documents.parsing.sandbox import MODULE, end_idle, parse
-from ingestion_assets.documents.parsing.shapes import Limits, ParseOptions
 from ingestion_assets.limited_children import Child, StoppedError, limited, networkless
 from ingestion_assets_tests.documents.known_files import known_files
 from ingestion_assets_tests.documents.test_chunking import LONG
@@ -132,7 +132,7 @@ def test_a_child_ends_with_its_parent(shared_data: Path) -> None:
     path = of_name(shared_data, "bomb240MB.pdf").path
     code = (
         "import sys; from pathlib import Path; from ingestion_assets.documents.parsing.sandbox import parse\n"
-        "from ingestion_assets.documents.parsing.shapes import *\n"
+        "from ingestion_assets.documents.parsing.parsed_files import *\n"
         f"parse(Path({str(path)!r}), 'x.pdf', ParseOptions(ocr='never'), limits=Limits(), progress=lambda a, b: print(a, flush=True))"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as parent:
@@ -200,9 +200,9 @@ def test_a_model_reads_bad_pages_alone_and_only_where_there_is_one(shared_data: 
 _MEMORY = """
 import resource, sys
 from pathlib import Path
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.parsing.sandbox import parse, end_idle
-from ingestion_assets.documents.parsing.shapes import *
+from ingestion_assets.documents.parsing.parsed_files import *
 for path in sys.argv[1:]:
     try:
         parse(Path(path), path, ParseOptions(ocr="never"), limits=Limits(timeout_s=20))
@@ -261,7 +261,7 @@ from pathlib import Path
 import pypdfium2
 from ingestion_assets.documents.parsing import child
 from ingestion_assets.documents.parsing.frames import Request
-from ingestion_assets.documents.parsing.shapes import ParseOptions
+from ingestion_assets.documents.parsing.parsed_files import ParseOptions
 child._send = lambda _frame: None
 request = Request({str(path)!r}, "a.pdf", ParseOptions(ocr="never"), 10**8, frozenset(), False)
 def bare():

@@ -46,7 +46,7 @@ def test_the_walk_leads_from_a_connection_to_search(stack: RunningStack) -> None
 
 
 def test_the_page_names_all_codes_options_and_statuses() -> None:
-    from ingestion_assets.documents.errors import Code  # noqa: PLC0415
+    from ingestion_assets.documents.file_errors import Code  # noqa: PLC0415
     from ingestion_assets.documents.job_control import ACTIONS, STATUSES, allowed  # noqa: PLC0415
     from ingestion_assets.documents.job_options import ProcessingOptions, SourceOptions  # noqa: PLC0415
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ingestion_assets.conversations.sending.outcomes import settle
-from ingestion_assets.conversations.sending.state_file import OpenReceipt
+from ingestion_assets.conversations.sending.transcript_memory import OpenReceipt
 from ingestion_assets.sending.delivery import ReceiptState
 
 PLACES = [("a", 1, 0), ("a", 2, 9), ("b", 1, 0)]

@@ -9,7 +9,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from ingestion_assets.conversations.sending.state_file import Memory, OpenReceipt
+from ingestion_assets.conversations.sending.transcript_memory import Memory, OpenReceipt
 from ingestion_assets.sending.cli import app
 from ingestion_assets_tests.sending.test_outages import write_lines
 

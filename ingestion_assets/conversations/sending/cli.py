@@ -16,8 +16,8 @@ from ingestion_assets.conversations.sending.report import as_json, describe, pri
 from ingestion_assets.conversations.sending.sender import Cut, Sender
 from ingestion_assets.conversations.sending.slices import Problem
 from ingestion_assets.conversations.sending.sources import Source, find_sources, watched_folders
-from ingestion_assets.conversations.sending.state_file import Memory
 from ingestion_assets.conversations.sending.tally import Tally
+from ingestion_assets.conversations.sending.transcript_memory import Memory
 from ingestion_assets.sending.endings import StoppedError
 from ingestion_assets.sending.files import is_folder, kind_of, shown
 from ingestion_assets.sending.options import (

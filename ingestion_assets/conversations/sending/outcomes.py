@@ -9,8 +9,8 @@ from typing import Any
 
 from ingestion_assets.conversations.sending.requests import Place
 from ingestion_assets.conversations.sending.slices import Problem
-from ingestion_assets.conversations.sending.state_file import OpenReceipt
 from ingestion_assets.conversations.sending.tally import Tally
+from ingestion_assets.conversations.sending.transcript_memory import OpenReceipt
 from ingestion_assets.sending.delivery import UNKNOWN_PATIENCE_S, Delivery, ReceiptState
 from ingestion_assets.sending.endings import GaveUpError, StoppedError
 

@@ -12,7 +12,7 @@ import msgspec
 from ingestion_assets.conversations.sending.requests import Outgoing
 from ingestion_assets.conversations.sending.slices import Record, Slice
 from ingestion_assets.conversations.sending.sources import Source
-from ingestion_assets.conversations.sending.state_file import Sent
+from ingestion_assets.conversations.sending.transcript_memory import Sent
 
 SMALL_FILE_BYTES = 64 * 1024
 FILES_TOGETHER = (

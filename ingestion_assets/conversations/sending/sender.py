@@ -14,8 +14,8 @@ from ingestion_assets.conversations.sending.parcels import Parcel, Part, togethe
 from ingestion_assets.conversations.sending.requests import Encoding, Outgoing, document, encode
 from ingestion_assets.conversations.sending.slices import Mark, Problem, Slice, read_slices
 from ingestion_assets.conversations.sending.sources import Source, unreadable
-from ingestion_assets.conversations.sending.state_file import Memory, OpenReceipt, Sent
 from ingestion_assets.conversations.sending.tally import Tally
+from ingestion_assets.conversations.sending.transcript_memory import Memory, OpenReceipt, Sent
 from ingestion_assets.sending.delivery import REFUSED_STATUS, Delivery
 from ingestion_assets.sending.endings import AccessDeniedError, StoppedError
 from ingestion_assets.sending.files import OpenFile, reason_of

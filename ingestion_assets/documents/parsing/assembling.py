@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from ingestion_assets.documents.parsing import characters, structure
 from ingestion_assets.documents.parsing.page_texts import PageText, Reading, Task, failed
+from ingestion_assets.documents.parsing.parsed_files import Block, Page, ParsedFile
 from ingestion_assets.documents.parsing.quality import NO_LANGUAGE, score
-from ingestion_assets.documents.parsing.shapes import Block, Page, ParsedFile
 
 BETWEEN_PAGES = "\n\n"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.parsing import encodings, kinds
 from ingestion_assets.documents.parsing.assembling import assemble
 from ingestion_assets.documents.parsing.frames import (
@@ -25,7 +25,7 @@ from ingestion_assets.documents.parsing.frames import (
     Told,
 )
 from ingestion_assets.documents.parsing.page_texts import Reading, Task, failed
-from ingestion_assets.documents.parsing.shapes import ParsedFile
+from ingestion_assets.documents.parsing.parsed_files import ParsedFile
 
 GROWN_BYTES = 400 * 2**20
 _received = sys.stdin.buffer

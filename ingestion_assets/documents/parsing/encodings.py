@@ -5,7 +5,7 @@ import re
 
 from charset_normalizer import from_bytes
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf_8"), (codecs.BOM_UTF32_LE, "utf_32"), (codecs.BOM_UTF32_BE, "utf_32"),

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from ingestion_assets.documents.errors import Code
-from ingestion_assets.documents.parsing.shapes import ParsedFile, ParseOptions
+from ingestion_assets.documents.file_errors import Code
+from ingestion_assets.documents.parsing.parsed_files import ParsedFile, ParseOptions
 
 
 class Request(msgspec.Struct, frozen=True, tag=True):

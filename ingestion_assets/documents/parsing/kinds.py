@@ -4,7 +4,7 @@ import re
 import zipfile
 from pathlib import PurePosixPath
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 
 OFFICE = "application/vnd.openxmlformats-officedocument."
 MIMES = {

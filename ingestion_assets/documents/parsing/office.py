@@ -7,7 +7,7 @@ from typing import Any
 
 import kreuzberg
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.parsing import formulas, word_notes
 from ingestion_assets.documents.parsing.kinds import MIMES
 from ingestion_assets.documents.parsing.page_texts import PageText, Reading, Task, failed

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ingestion_assets.documents.errors import Code, FileError
-from ingestion_assets.documents.parsing.shapes import Note, ParseOptions
+from ingestion_assets.documents.file_errors import Code, FileError
+from ingestion_assets.documents.parsing.parsed_files import Note, ParseOptions
 
 
 @dataclass(frozen=True, kw_only=True)

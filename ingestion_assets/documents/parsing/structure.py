@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 
-from ingestion_assets.documents.parsing.shapes import Block
+from ingestion_assets.documents.parsing.parsed_files import Block
 
 _HEADING = re.compile(r"(#{1,6})[ \t]+(\S.*?)[ \t#]*$")
 _FENCE = re.compile(r" {0,3}(```+|~~~+)")

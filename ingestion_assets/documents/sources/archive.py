@@ -20,7 +20,7 @@ from typing import Any
 import zstandard
 
 from ingestion_assets.documents import file_paths
-from ingestion_assets.documents.errors import Code, FileError
+from ingestion_assets.documents.file_errors import Code, FileError
 from ingestion_assets.documents.sources.archive_names import names_of
 from ingestion_assets.documents.sources.source import (
     PART_BYTES,

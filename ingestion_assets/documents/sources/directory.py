@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ingestion_assets.documents import file_paths
-from ingestion_assets.documents.errors import Code, FileError
+from ingestion_assets.documents.file_errors import Code, FileError
 from ingestion_assets.documents.sources.beneath import OutsideError, Root
 from ingestion_assets.documents.sources.source import (
     PART_BYTES,

@@ -8,7 +8,7 @@ from typing import Any
 
 from googleapiclient.http import MediaIoBaseDownload
 
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.settings import DocumentsSettings
 from ingestion_assets.documents.sources.drive_calls import DriveCalls, Gone
 from ingestion_assets.documents.sources.drive_config import DriveConfig

@@ -15,7 +15,7 @@ from google.oauth2 import service_account
 from googleapiclient.discovery import build
 from googleapiclient.errors import HttpError
 
-from ingestion_assets.documents.errors import Code, FileError, Stage
+from ingestion_assets.documents.file_errors import Code, FileError, Stage
 from ingestion_assets.documents.sources.drive_config import DriveConfig
 from ingestion_assets.documents.sources.source import Stopped, never
 

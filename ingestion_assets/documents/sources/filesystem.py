@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ingestion_assets.documents import file_paths
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.settings import DocumentsSettings
 from ingestion_assets.documents.sources import filesystem_options
 from ingestion_assets.documents.sources.source import (

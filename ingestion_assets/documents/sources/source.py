@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from ingestion_assets.documents.errors import Code, FileError
+from ingestion_assets.documents.file_errors import Code, FileError
 
 PART_BYTES = 1 << 18
 

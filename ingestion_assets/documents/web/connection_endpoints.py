@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from ingestion_assets.documents import source_connections
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.listing import page as page_of
 from ingestion_assets.documents.sources.opening import ConfigError

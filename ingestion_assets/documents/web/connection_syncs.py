@@ -9,7 +9,7 @@ import sqlalchemy as sa
 import structlog
 
 from ingestion_assets.documents import source_connections, source_sync
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.job_requests import JobRequest
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection

@@ -14,7 +14,7 @@ import uuid_utils.compat
 
 from ingestion_assets.documents import batch_jobs, estimates, job_views, source_connections
 from ingestion_assets.documents.batch_jobs import KeyConflictError, Made
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.flow import FileEntry, JobPayload, at_once, job_drop
 from ingestion_assets.documents.job_control import Action, Status
 from ingestion_assets.documents.job_requests import FileSelection, JobRequest

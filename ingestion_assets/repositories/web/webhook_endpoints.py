@@ -51,10 +51,8 @@ class _Push(msgspec.Struct):
     response_model=repository_views.WebhookAnswer,
     responses=errors(400, 401, 408, 413, 415, 429, 503),
     openapi_extra={
+        "security": [{"signature": []}],
         "parameters": [
-            header_parameter(
-                "X-Hub-Signature-256", "`sha256=` and the HMAC of the body.", "sha256=" + "0" * 64
-            ),
             header_parameter("X-GitHub-Event", "Only `push` is heeded.", "push"),
             header_parameter(
                 "X-GitHub-Delivery", "The delivery's id.", "8e03978e-40d5-43dd-bc93-6894a57f9324"

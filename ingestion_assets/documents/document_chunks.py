@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from ingestion_assets.documents.parsing.shapes import Block, ParsedFile
+from ingestion_assets.documents.parsing.parsed_files import Block, ParsedFile
 
 CountTokens = Callable[[Sequence[str]], Sequence[int]]  # of each text, with what the model adds to it
 

@@ -22,7 +22,7 @@ import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from ingestion_assets.documents import job_files, stored_contents
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.job_files import BEGUN_AT, FileLostError, JobFile, Step, hold
 from ingestion_assets.documents.making import Making
 from ingestion_assets.documents.preparing import Clock, Job, Prepared, prepare

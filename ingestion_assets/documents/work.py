@@ -8,15 +8,15 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 import sqlalchemy as sa
 
-from ingestion_assets.documents import batch_jobs, llm_pages, slices, source_connections
-from ingestion_assets.documents.errors import FileError
+from ingestion_assets.documents import batch_jobs, job_slices, llm_pages, source_connections
+from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.flow import DOCUMENTS, NAME, JobPayload
 from ingestion_assets.documents.job_control import OVER, STEPS_OF
 from ingestion_assets.documents.job_options import ProcessingOptions
-from ingestion_assets.documents.parsing.shapes import Limits
+from ingestion_assets.documents.job_slices import Done, Slice, Word
+from ingestion_assets.documents.parsing.parsed_files import Limits
 from ingestion_assets.documents.preparing import MB, Job
 from ingestion_assets.documents.settings import DocumentsSettings
-from ingestion_assets.documents.slices import Done, Slice, Word
 from ingestion_assets.documents.sources.source import FetchOptions, Source
 from ingestion_assets.documents.verification import faults
 from ingestion_assets.embedding.errors import EmbeddingError
@@ -109,7 +109,7 @@ class DocumentsWork:
                 max_bytes=self._max_bytes(options), llm=llm_pages.reader(self.settings) if options.use_llm_parsing else None,
             )  # fmt: skip
             rank = DOCUMENTS.runs.priority + STEPS_OF[known.priority]
-            self._add(slices.work(self._slice(ref, job, scratch, rank)))
+            self._add(job_slices.work(self._slice(ref, job, scratch, rank)))
         with run.engine.begin() as connection:
             status, _ = batch_jobs.conclude(
                 connection, payload.job_id, holder=holder, outranked=self.done.outranked
