@@ -200,12 +200,16 @@ def test_a_credential_is_on_no_command_line(scratch: Path) -> None:
     assert not [one for one in seen if "planted" in one or coded in one]
 
 
+def _programs_of_git() -> list[psutil.Process]:
+    return [one for one in psutil.Process().children(recursive=True) if "git" in one.name()]
+
+
 def test_a_stop_ends_git_at_once(scratch: Path) -> None:
     with answering(never_ending) as server:
         with pytest.raises(CloneError) as stopped:
             clone(server.repository("x"), None, scratch, Limited(), stopped=server.working.is_set)
         assert stopped.value.code == "stopped"
-        wait_until(lambda: not psutil.Process().children(recursive=True), seconds=5, what="git to end")
+        wait_until(lambda: not _programs_of_git(), seconds=5, what="git to end")
     assert not list(scratch.iterdir())
 
 

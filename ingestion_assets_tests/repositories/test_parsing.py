@@ -186,7 +186,9 @@ def test_a_stop_ends_the_child_at_once_and_it_was_told_no_secret(monkeypatch: py
     def stopped() -> bool:
         nonlocal asked
         seen.extend(
-            (child, child.environ()) for child in psutil.Process().children() if "-m" in child.cmdline()
+            (child, child.environ())
+            for child in psutil.Process().children()
+            if any(word.endswith("repositories.extraction") for word in child.cmdline())
         )
         asked = time.monotonic()
         return bool(seen)
