@@ -46,7 +46,7 @@ selections = stages.raw_batches(
 )
 def files(work: "DocumentsWork") -> dg.MaterializeResult:
     """The files of a job, each taken through all its steps: fetched, parsed, cut, embedded, stored in one transaction."""
-    from ingestion_assets.documents.job_slices import figures  # noqa: PLC0415
+    from ingestion_assets.documents.run_figures import figures  # noqa: PLC0415
 
     done = work.worked()
     facts: dict[str, Any] = figures(done) | {"jobs": ", ".join(work.jobs)}

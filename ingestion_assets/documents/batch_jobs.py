@@ -12,22 +12,13 @@ import msgspec
 import sqlalchemy as sa
 
 from ingestion_assets.documents.flow import NAME, JobPayload
-from ingestion_assets.documents.job_control import OVER, Action, Status, allowed, status_after
+from ingestion_assets.documents.job_control import OVER, Action, NotAllowedError, Status, status_after
 from ingestion_assets.documents.job_events import tell_job
 from ingestion_assets.documents.job_files import Held, hold, left
 from ingestion_assets.landing import holding, wanted
 
 RESERVED_S = 60.0
 """For so long a job may lack its payload: then nothing landed, and nobody was told of it."""
-
-
-class NotAllowedError(Exception):
-    """The job's status does not allow the action."""
-
-    def __init__(self, status: Status, action: Action) -> None:
-        self.status, self.action, self.allowed = status, action, allowed(status)
-        actions = " and ".join(self.allowed)
-        super().__init__(f"A job that is {status} does not take {action}; it takes {actions}.")
 
 
 class KeyConflictError(Exception):

@@ -6,25 +6,17 @@ door cannot be asked.
 
 import getpass
 import json
-import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
 from ingestion_assets.documents.front_door_client import REFUSED, ask
+from ingestion_assets.documents.shown_jobs import control_job, table_of, watch_job
 
 app = typer.Typer(no_args_is_help=True)
 
-LOOK_S = 0.3
-_ENDED = ("completed", "failed", "cancelled")
-_RESTING = (*_ENDED, "pending", "paused")
 
 User = Annotated[
     str,
@@ -158,7 +150,7 @@ def jobs(
         )
         for one in found
     )  # fmt: skip
-    _table(found, ("job", "name", "status", "progress", "files", "failed", "created (UTC)"), rows, as_json)
+    table_of(found, ("job", "name", "status", "progress", "files", "failed", "created (UTC)"), rows, as_json)
 
 
 @app.command()
@@ -199,7 +191,7 @@ def search(
         (f"{hit['score']:.4f}", hit["file"]["path"], str(hit["page"]), _brief(hit["text"]))
         for hit in found["items"]
     )
-    _table(found["items"], ("score", "file", "page", "passage"), rows, as_json)
+    table_of(found["items"], ("score", "file", "page", "passage"), rows, as_json)
     if mode == "hybrid" and "vector" not in found["by"] and not as_json:
         typer.echo("No worker made a vector of the question, so this goes by words alone.", err=True)
 
@@ -229,7 +221,7 @@ def verify(
         (kind, "right" if not wrong else f"{len(wrong)} wrong: {', '.join(wrong[:3])}")
         for kind, wrong in found.items()
     )
-    _table(
+    table_of(
         [{"check": kind, "wrong": wrong} for kind, wrong in found.items()],
         ("check", "outcome"),
         rows,
@@ -247,91 +239,5 @@ def demo(url: Url = None) -> None:
     show(url)
 
 
-def control_job(url: str | None, user: str, job: str, action: str, *, failed_only: bool = True) -> Any:
-    body = {"user_id": user, "action": action, "retry_failed_only": failed_only}
-    return ask(url, "POST", f"/jobs/{job}/control", body=body)
-
-
-def job_now(url: str | None, user: str, job: str) -> Any:
-    return ask(url, "GET", f"/jobs/{job}", parameters={"user_id": user})
-
-
-def watch_job(
-    url: str | None, user: str, job: str, *, as_json: bool = False, until: tuple[str, ...] = _RESTING
-) -> Any:
-    """Show a job until its status is one of `until`; raises `typer.Exit` 1 where it failed or was cancelled."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f} %"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=as_json) as bars:
-        bar = bars.add_task("", total=None)
-        shown = None
-        while True:
-            now = job_now(url, user, job)
-            done = now["completed_files"] + now["failed_files"] + now["skipped_files"]
-            waits = now.get("waiting_for")
-            bars.update(
-                bar, total=100, completed=now["progress_percentage"],
-                description=f"{now['status']}, {done} of {now['total_files']} files" + (f": {waits['detail']}" if waits else ""),
-            )  # fmt: skip
-            told = {
-                name: now[name]
-                for name in (
-                    "job_id",
-                    "status",
-                    "progress_percentage",
-                    "completed_files",
-                    "failed_files",
-                    "skipped_files",
-                    "total_files",
-                )
-            }
-            if as_json and told != shown:
-                typer.echo(msgspec.json.encode(told))
-            shown = told
-            if now["status"] in until:
-                break
-            time.sleep(LOOK_S)
-    if not as_json:
-        _failures(now)
-    if now["status"] in {"failed", "cancelled"}:
-        raise typer.Exit(1)
-    return now
-
-
-def _failures(job: Any) -> None:
-    files = [file for source in job["source_progress"] for file in source["files"] if file["error"]]
-    if files:
-        rows = (
-            (
-                file["file_metadata"]["path"],
-                file["error"]["code"],
-                file["error"]["stage"],
-                file["error"]["message"],
-            )
-            for file in files
-        )
-        _table(files, ("file", "code", "stage", "what went wrong"), rows, as_json=False)
-
-
 def _say(item: Any, words: str, as_json: bool) -> None:
     typer.echo(msgspec.json.encode(item).decode() if as_json else words)
-
-
-def _table(items: list[Any], heads: Iterable[str], rows: Iterable[Iterable[str]], as_json: bool) -> None:
-    if as_json:
-        for item in items:
-            typer.echo(msgspec.json.encode(item))
-        return
-    table = Table(*heads)
-    for row in rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))  # names of files are no markup
-    Console().print(table)
-
-
-def _printable(text: str) -> str:
-    """A name without what would steer the terminal."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

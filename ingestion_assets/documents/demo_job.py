@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from ingestion_assets.documents.cli import control_job, job_now, watch_job
 from ingestion_assets.documents.front_door_client import ask
 from ingestion_assets.documents.sample_documents import QUESTIONS, sample_documents
 from ingestion_assets.documents.sample_drive import FOLDER_ID, sample_drive
 from ingestion_assets.documents.settings import documents_settings
+from ingestion_assets.documents.shown_jobs import control_job, job_now, watch_job
 
 USER = "demo"
 FILES = 48

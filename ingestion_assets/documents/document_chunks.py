@@ -7,18 +7,16 @@ the same rank, so a chunk of whole paragraphs repeats none of them in half. Time
 import re
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
 from ingestion_assets.documents.parsing.parsed_files import Block, ParsedFile
-
-CountTokens = Callable[[Sequence[str]], Sequence[int]]  # of each text, with what the model adds to it
+from ingestion_assets.documents.token_counting import FULL_WIDTH, CountTokens, TokenCounter
 
 SECTION_LEVEL = 2  # chunks do not cross headings of this level and above
-_FULL_WIDTH = "[\u3002\uff01\uff1f]"  # the ends of sentences that no blank follows
-_BREAKS = tuple(map(re.compile, (r"\n[ \t]*\n\s*", r"\n\s*", rf"(?<=[.!?…])\s+|(?<={_FULL_WIDTH})", r"\s+")))
+_BREAKS = tuple(map(re.compile, (r"\n[ \t]*\n\s*", r"\n\s*", rf"(?<=[.!?…])\s+|(?<={FULL_WIDTH})", r"\s+")))
 # Where the tokens of a text may be more than those of its words: words that are cut, and characters that a tokenizer takes out.
 _UNSURE = re.compile(
     "\\S{65}|[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u0300-\u036f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]"
@@ -59,7 +57,7 @@ def chunks(
     `size` and `overlap` are in characters, `max_tokens` is the model's window. What is not blank lies in a chunk.
     """
     text = parsed.text
-    splitter = _Splitter(text, size, overlap, max_tokens, _Counter(text, count_tokens, max_tokens))
+    splitter = _Splitter(text, size, overlap, max_tokens, TokenCounter(text, count_tokens, max_tokens))
     blocks = parsed.blocks if preserve_structure else ()
     pages = [page for page in parsed.pages if page.end > page.start]
     starts = [page.start for page in pages]
@@ -113,45 +111,10 @@ def _sections(length: int, blocks: Sequence[Block]) -> Iterator[tuple[_Section, 
     yield _Section(start, length, inner), _Path(places, paths)
 
 
-class _Counter:
-    """Tokens of a text as the sum over its words, each counted once."""
-
-    def __init__(self, text: str, count: CountTokens, most: int) -> None:
-        bare, spaced, broken = count(["", "a b", "a\nb"])
-        self._count, self._added, self._newline = count, bare, max(0, broken - spaced)
-        self.most = max(1, most - bare)
-        words = set(text.split())
-        if re.search(_FULL_WIDTH, text):
-            words |= set(re.split(rf"(?<={_FULL_WIDTH})|\s+", text))
-        known = sorted(words)
-        self._words = dict(
-            zip(known, (tokens - bare for tokens in count([f" {word}" for word in known])), strict=True)
-        )
-
-    def tokens(self, text: str) -> int:
-        words = text.split()
-        try:
-            counted = sum(map(self._words.__getitem__, words))
-        except KeyError:  # a word that was cut
-            unknown = sorted(set(words) - self._words.keys())
-            self._words.update(
-                zip(
-                    unknown,
-                    (tokens - self._added for tokens in self._count([f" {word}" for word in unknown])),
-                    strict=True,
-                )
-            )
-            counted = sum(map(self._words.__getitem__, words))
-        return counted + (self._newline * text.count("\n") if self._newline else 0)
-
-    def exact(self, text: str) -> int:
-        return self._count([text])[0] - self._added
-
-
 class _Splitter:
     """Cuts spans of one text by one pair of limits."""
 
-    def __init__(self, text: str, size: int, overlap: int, max_tokens: int, counter: _Counter) -> None:
+    def __init__(self, text: str, size: int, overlap: int, max_tokens: int, counter: TokenCounter) -> None:
         self._text, self._size, self._overlap = text, size, overlap
         self._counter, self._tokens = counter, counter.most
         del max_tokens

@@ -3,7 +3,7 @@
 A sentence says what was wrong and what to do; it never holds a document's content, a password or a credential.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 Code = Literal[
     "not_found",
@@ -55,3 +55,17 @@ class FileError(Exception):
     def retryable(self) -> bool:
         """Whether trying again, with nothing changed, can help."""
         return self.code in RETRYABLE
+
+
+class FileLostError(Exception):
+    """The file is no longer this run's: it was cancelled, or given to another run."""
+
+
+def as_columns(error: FileError | None) -> dict[str, Any]:
+    """An error, or that there is none, as the columns of a file's row."""
+    if error is None:
+        return {"code": None, "stage": None, "page": None, "sentence": None, "retryable": None}
+    return {
+        "code": error.code, "stage": error.stage, "page": error.page, "sentence": error.sentence[:2000],
+        "retryable": error.retryable,
+    }  # fmt: skip

@@ -35,3 +35,12 @@ def allowed(status: Status) -> tuple[str, ...]:
 def status_after(status: Status, action: Action) -> Status | None:
     """The status that an action leads to, None where it changes nothing. Raises `KeyError` for one that is not allowed."""
     return _NEXT[status][action]
+
+
+class NotAllowedError(Exception):
+    """The job's status does not allow the action."""
+
+    def __init__(self, status: Status, action: Action) -> None:
+        self.status, self.action, self.allowed = status, action, allowed(status)
+        actions = " and ".join(self.allowed)
+        super().__init__(f"A job that is {status} does not take {action}; it takes {actions}.")

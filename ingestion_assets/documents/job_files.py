@@ -12,7 +12,7 @@ from typing import Any, Literal
 import msgspec
 import sqlalchemy as sa
 
-from ingestion_assets.documents.file_errors import Code, FileError
+from ingestion_assets.documents.file_errors import Code, FileError, FileLostError, as_columns
 from ingestion_assets.documents.job_events import FILE_MESSAGE, JOB_MESSAGE, TOLD
 
 Step = Literal["accessing", "downloading", "parsing", "chunking", "embedding", "storing"]
@@ -45,10 +45,6 @@ class JobFile:
     modified: datetime | None
     attempts: int
     crashes: int
-
-
-class FileLostError(Exception):
-    """The file is no longer this run's: it was cancelled, or given to another run."""
 
 
 def _changing(update: str) -> sa.TextClause:
@@ -211,14 +207,14 @@ class Held:
         values = {name: known.get(name) for name in names} | {
             "took": known["took"], "warnings": known["warnings"], "status": status, "number": file.number, "holder": holder,
         }  # fmt: skip
-        if not self._run(connection, _END, **values, **_said(error)):
+        if not self._run(connection, _END, **values, **as_columns(error)):
             raise FileLostError(f"file {file.number} of {file.job_id} is no longer held by run {holder}")
 
     def again_later(
         self, connection: sa.Connection, holder: str, file: JobFile, error: FileError, *, delay_s: float
     ) -> None:
         """This attempt failed; the next one begins after a delay. Raises `FileLostError`."""
-        values = {"number": file.number, "holder": holder, "delay_s": delay_s, **_said(error)}
+        values = {"number": file.number, "holder": holder, "delay_s": delay_s, **as_columns(error)}
         if not self._run(connection, _LATER, **values):
             raise FileLostError(f"file {file.number} of {file.job_id} is no longer held by run {holder}")
 
@@ -303,12 +299,3 @@ def left(connection: sa.Connection, job_id: str) -> tuple[int, float]:
     """How many files are not over, and in how many seconds the next of those that wait is due."""
     row = connection.execute(_LEFT, {"job_id": job_id}).one()
     return row.files, row.due_s
-
-
-def _said(error: FileError | None) -> dict[str, Any]:
-    if error is None:
-        return {"code": None, "stage": None, "page": None, "sentence": None, "retryable": None}
-    return {
-        "code": error.code, "stage": error.stage, "page": error.page, "sentence": error.sentence[:2000],
-        "retryable": error.retryable,
-    }  # fmt: skip

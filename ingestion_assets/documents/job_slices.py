@@ -1,31 +1,27 @@
 """A run's work on a job's files: threads get files ready side by side, this one embeds what is ready, of all of them together, and
 stores each file in a transaction. It goes on until nothing is left, or somebody wants it to stop.
 
-Meanwhile a watch looks at what is wanted: a pause lets what is in hand be finished, a cancel and the worker's end do not.
+Meanwhile a watch (`files_in_hand.py`) looks at what is wanted: a pause lets what is in hand be finished, a cancel and the worker's end do not.
 """
 
 from __future__ import annotations
 
 import contextlib
-import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Literal, TypeVar
 
-import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from ingestion_assets.documents import job_files, stored_contents
-from ingestion_assets.documents.file_errors import FileError
-from ingestion_assets.documents.job_files import BEGUN_AT, FileLostError, JobFile, Step, hold
-from ingestion_assets.documents.making import Making
-from ingestion_assets.documents.preparing import Clock, Job, Prepared, prepare
+from ingestion_assets.documents.file_errors import FileError, FileLostError
+from ingestion_assets.documents.files_in_hand import LOOK_S, FilesInHand, Slice
+from ingestion_assets.documents.job_files import BEGUN_AT, JobFile, hold
+from ingestion_assets.documents.preparing import Clock, Prepared, prepare
+from ingestion_assets.documents.run_figures import Done
 from ingestion_assets.documents.sources.source import Source
 from ingestion_assets.documents.vectors import embed_missing, unpinned
 from ingestion_assets.embedding.errors import (
@@ -33,54 +29,11 @@ from ingestion_assets.embedding.errors import (
     EmbeddingUnavailableError,
     StoppedError,
 )
-from ingestion_assets.landing.claims import ClaimLostError
 
-TICK_S = 0.2
-LOOK_S = 1.0
-RENEW_S = 15.0
 READY_MOST = 64  # files, and texts, that wait for their vectors before no more are begun
 READY_TEXTS = 4000
-SLICE_FILES = 64
-RUN_S = 300.0  # after which a run ends in any case, so that its log in Dagster stays short
-BACKOFF_S, BACKOFF_LONGEST_S = 1.0, 60.0
 
-Word = Literal["continue", "pause", "cancel", "drain"]
-Result = TypeVar("Result")
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Done:
-    """What a run did, for whoever looks at it in Dagster."""
-
-    outcomes: dict[str, int] = field(default_factory=dict)
-    took_ms: dict[str, list[int]] = field(default_factory=dict)
-    failures: list[tuple[str, str, str, str]] = field(default_factory=list)
-    pages: int = 0
-    chunks: int = 0
-    embedded: int = 0
-    reused: int = 0
-    contents: list[int] = field(default_factory=list)
-    retried: int = 0
-    outranked: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slice:
-    """What a run needs for its work. `open_source(connection_id)` opens a source, `wanted` says what is wanted of the job, `outranked`
-    whether another job should go first, `came_on` is told when files ended."""
-
-    engine: sa.Engine
-    job: Job
-    holder: str
-    flow: str
-    scratch: Path
-    cap: int
-    slice_s: float
-    open_source: Callable[[str], Source]
-    wanted: Callable[[], Word]
-    outranked: Callable[[], bool]
-    came_on: Callable[[Mapping[str, int]], object]
 
 
 def work(run: Slice) -> Done:
@@ -107,23 +60,12 @@ def work(run: Slice) -> Done:
     return worker.done
 
 
-class _Worker:
+class _Worker(FilesInHand):
     def __init__(self, run: Slice) -> None:
-        self.run = run
-        self.done = Done()
-        self.making = Making(run.engine)
-        self.stop = threading.Event()  # at once
-        self.no_more = threading.Event()  # begin no more files
-        self.over = threading.Event()
-        self.fault: BaseException | None = None
+        super().__init__(run)
         self._ready: SimpleQueue[Prepared] = SimpleQueue()
-        self._lock = threading.Lock()
-        self._steps: dict[int, tuple[Step, int]] = {}
-        self._in_hand: dict[int, JobFile] = {}
         self._preparing = 0
         self._ready_texts = 0
-        self._slice_files = 0
-        self._began = self._slice_began = time.monotonic()
         self._sources = threading.local()
         self._opened: list[Source] = []
 
@@ -326,107 +268,6 @@ class _Worker:
             with contextlib.suppress(Exception):
                 source.close()
 
-    # In any thread
-
-    def _failed(self, file: JobFile, error: FileError, took: dict[str, int]) -> None:
-        """An attempt failed: another one follows, or the file has."""
-        options, run = self.run.job.options, self.run
-        again = error.retryable and file.attempts + 1 < options.attempts
-        try:
-            with run.engine.begin() as connection:
-                job = hold(connection, run.job.id)
-                if again:
-                    spread = random.uniform(0.75, 1.25)  # noqa: S311
-                    delay_s = min(BACKOFF_LONGEST_S, BACKOFF_S * 2**file.attempts) * spread
-                    job.again_later(connection, run.holder, file, error, delay_s=delay_s)
-                else:
-                    job.end(connection, run.holder, file, "failed", error=error, facts={"took": took})
-        except FileLostError:
-            self._forget(file)
-            return
-        except SQLAlchemyError as fault:
-            self._fail(fault)
-            return
-        if again:
-            self.done.retried += 1
-            self._forget(file)
-            return
-        self.done.failures.append((file.path, error.code, error.stage, error.sentence))
-        self._ended(file, "failed", took)
-
-    def _ended(self, file: JobFile, outcome: str, took: Mapping[str, int]) -> None:
-        with self._lock:
-            self.done.outcomes[outcome] = self.done.outcomes.get(outcome, 0) + 1
-            for step, spent in took.items():
-                self.done.took_ms.setdefault(step, []).append(spent)
-            outcomes = dict(self.done.outcomes)
-        self._forget(file)
-        self.run.came_on(outcomes)
-
-    def _forget(self, file: JobFile) -> None:
-        self.making.end(file.number)
-        with self._lock:
-            self._in_hand.pop(file.number, None)
-            self._steps.pop(file.number, None)
-
-    def _fail(self, error: BaseException) -> None:
-        """The run cannot go on."""
-        if self.fault is None:
-            self.fault = error
-        self.stop.set()
-
-    def _tell(self, file: JobFile, step: Step, progress: int) -> None:
-        with self._lock:
-            if file.number in self._in_hand:
-                self._steps[file.number] = step, progress
-
-    def tell_steps(self) -> None:
-        """Write how far the files in hand are."""
-        with self._lock:
-            steps, self._steps = self._steps, {}
-        if steps:
-            with self.run.engine.begin() as connection:
-                connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
-                hold(connection, self.run.job.id).move(connection, self.run.holder, steps)
-
-    # The watch
-
-    def watch(self) -> None:
-        """Until the work is over: tell steps, keep the leases, and look at what is wanted."""
-        looked = renewed = time.monotonic()
-        while not self.over.wait(TICK_S):
-            try:
-                self.tell_steps()
-                now = time.monotonic()
-                if now - looked >= LOOK_S:
-                    looked = now
-                    self._look()
-                if now - renewed >= RENEW_S:
-                    renewed = now
-                    with self.run.engine.begin() as connection:
-                        job_files.renew(connection, self.run.job.id, self.run.holder)
-            except ClaimLostError as error:
-                self._fail(error)
-                return
-            except SQLAlchemyError as error:
-                log.warning("job_watch_interrupted", job=self.run.job.id, error=type(error).__name__)
-
-    def _look(self) -> None:
-        word = self.run.wanted()
-        if word in {"cancel", "drain"}:
-            self.stop.set()
-        elif word == "pause":
-            self.no_more.set()
-        now = time.monotonic()
-        if now - self._slice_began < self.run.slice_s and self._slice_files < SLICE_FILES:
-            return
-        self._slice_began, self._slice_files = now, 0
-        if now - self._began >= RUN_S:
-            self.no_more.set()
-        elif self.run.outranked():
-            self.done.outranked = True
-            self.no_more.set()
-
 
 def _texts_of(one: Prepared) -> int:
     return len(one.new.chunks) if one.new is not None else 0
@@ -436,19 +277,3 @@ def _passes(error: DBAPIError) -> bool:
     """Whether the whole run should stop and try again later."""
     state = str(getattr(error.orig, "sqlstate", None) or "")
     return error.connection_invalidated or state[:2] in {"08", "57", "53", "40"} or not state
-
-
-def percentiles(took_ms: Mapping[str, Sequence[int]]) -> Iterator[tuple[str, float]]:
-    """Seconds a step, at the median and at the 95th of a hundred."""
-    for step, spent in took_ms.items():
-        ordered = sorted(spent)
-        yield f"{step}_p50_s", round(ordered[len(ordered) // 2] / 1000, 3)
-        yield f"{step}_p95_s", round(ordered[min(len(ordered) - 1, len(ordered) * 95 // 100)] / 1000, 3)
-
-
-def figures(done: Done) -> dict[str, Any]:
-    """What a run did, as metadata."""
-    return {
-        "files": sum(done.outcomes.values()), **done.outcomes, "pages": done.pages, "chunks": done.chunks, "embedded": done.embedded,
-        "embedded_before": done.reused, "attempts_repeated": done.retried, **dict(percentiles(done.took_ms)),
-    }  # fmt: skip

@@ -10,12 +10,13 @@ import sqlalchemy as sa
 
 from ingestion_assets.documents import batch_jobs, job_slices, llm_pages, source_connections
 from ingestion_assets.documents.file_errors import FileError
+from ingestion_assets.documents.files_in_hand import Slice, Word
 from ingestion_assets.documents.flow import DOCUMENTS, NAME, JobPayload
 from ingestion_assets.documents.job_control import OVER, STEPS_OF
 from ingestion_assets.documents.job_options import ProcessingOptions
-from ingestion_assets.documents.job_slices import Done, Slice, Word
 from ingestion_assets.documents.parsing.parsed_files import Limits
 from ingestion_assets.documents.preparing import MB, Job
+from ingestion_assets.documents.run_figures import Done
 from ingestion_assets.documents.settings import DocumentsSettings
 from ingestion_assets.documents.sources.source import FetchOptions, Source
 from ingestion_assets.documents.verification import faults

@@ -19,8 +19,9 @@ from ingestion_assets.frontdoor.body_memory import Reservation
 from ingestion_assets.frontdoor.decoding import BrokenEncodingError, Decoder
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.event_stream import event_bytes
+from ingestion_assets.frontdoor.intake_refusals import intake_refusals
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.receiving import Arrival, intake_refusals
+from ingestion_assets.frontdoor.receiving import Arrival
 from ingestion_assets.landing import ledger
 from ingestion_assets.landing.drops import NewDrop, Receipt
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 
 import msgspec
 from starlette.requests import Request
@@ -19,7 +18,7 @@ from ingestion_assets.frontdoor.answers import (
     waiting_for,
 )
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
-from ingestion_assets.frontdoor.problems import Problem, error_item
+from ingestion_assets.frontdoor.intake_refusals import intake_refusals
 from ingestion_assets.frontdoor.request_headers import (
     JSON,
     Waiting,
@@ -31,10 +30,7 @@ from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.landing import ledger
 from ingestion_assets.landing.drops import (
     Accepted,
-    IdempotencyConflictError,
-    LandingUnavailableError,
     NewDrop,
-    UncertainLandingError,
 )
 from ingestion_assets.landing.intake import ANSWERS_WITHIN_S
 
@@ -187,44 +183,3 @@ async def _land(
             return await door.intake.accept_made(
                 make, size=len(body), keyed=keyed, early=early, within_s=within_s
             )
-
-
-class _IntakeRefusals:
-    """Turns what the intake cannot take into the 422 or 503 that says so."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if isinstance(error, IdempotencyConflictError):
-            raise Problem(
-                422,
-                "This Idempotency-Key was used before with another body.",
-                errors=[
-                    error_item(
-                        "header", "Idempotency-Key", msg="used with another body", type="idempotency_conflict"
-                    )
-                ],
-                receipt=str(error),
-            ) from error
-        if isinstance(error, UncertainLandingError):
-            raise Problem(
-                503,
-                "landing storage failed while this payload was made durable: it is not known whether it was accepted. Where it was "
-                "sent with an Idempotency-Key, repeating it with the same key is safe: it is taken once.",
-                retry_after_s=5,
-                dependency="landing",
-                accepted="unknown",
-            ) from error
-        if isinstance(error, LandingUnavailableError):
-            raise Problem(
-                503,
-                "landing storage cannot take payloads now. Nothing was accepted; try again later.",
-                retry_after_s=5,
-                dependency="landing",
-            ) from error
-
-
-intake_refusals = _IntakeRefusals()

@@ -14,6 +14,7 @@ from ingestion_assets.command_output import AsJson, print_json, print_table
 from ingestion_assets.landing import ledger, pauses, tables
 from ingestion_assets.landing import rejects as kept
 from ingestion_assets.landing.id_prefixes import NoSuchIdError, whole_id
+from ingestion_assets.landing.redrive_client import redrive_through_door
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import async_engine, engine
 
@@ -208,7 +209,7 @@ def redrive(
             if value is not None
         }
         addresses = [("/api/v1/rejects/redrive", given)]
-    count = sum(_post(address, parameters) for address, parameters in addresses)
+    count = sum(redrive_through_door(address, parameters) for address, parameters in addresses)
     typer.echo(f"{count} sent again.")
 
 
@@ -242,41 +243,6 @@ def discard(
 def _require_choice(*given: object) -> None:
     if not any(given):
         raise typer.BadParameter("name rejects, give a filter, or say --all")
-
-
-def _post(address: str, parameters: dict[str, str]) -> int:
-    """Redrive through the front door, which alone lands payloads. Repeats while there are more."""
-    import httpx  # noqa: PLC0415
-
-    settings = load_settings()
-    token = settings.admin_token.get_secret_value() if settings.admin_token else _stored_token()
-    with httpx.Client(
-        base_url=f"http://{settings.host}:{settings.port}", headers={"X-API-Key": token}, timeout=300
-    ) as client:
-        count = 0
-        while True:
-            try:
-                answer = client.post(address, params=parameters)
-            except httpx.HTTPError as error:
-                typer.echo(
-                    f"The front door at {client.base_url} does not answer ({error}); start it with `ingestion up`.",
-                    err=True,
-                )
-                raise typer.Exit(1) from error
-            if answer.is_error:
-                typer.echo(answer.json().get("detail", answer.text), err=True)
-                raise typer.Exit(1)
-            body = answer.json()
-            if "items" not in body:
-                return 1
-            count += len(body["items"])
-            if body["next"] is None:
-                return count
-
-
-def _stored_token() -> str:
-    path = load_settings().home / "admin_token"
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
 def _view(reject: kept.StoredReject) -> dict[str, Any]:

@@ -15,13 +15,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import zstandard
 
 from ingestion_assets.documents import file_paths
 from ingestion_assets.documents.file_errors import Code, FileError
 from ingestion_assets.documents.sources.archive_names import names_of
+from ingestion_assets.documents.sources.archive_streams import (
+    ArchivePart,
+    BoundedArchive,
+    CheckedEntry,
+    archive_error,
+)
 from ingestion_assets.documents.sources.source import (
     PART_BYTES,
     Changes,
@@ -37,7 +42,6 @@ from ingestion_assets.documents.sources.source import (
 )
 
 MOST_ENTRIES = 100_000
-MOST_DIRECTORY_BYTES = 64 << 20
 BOMB_RATIO = 200  # text of one letter gets to 1,000
 BOMB_BYTES = 64 << 20  # below it a ratio harms nobody
 ENCRYPTED, STREAMED, STRONG = 0x1, 0x8, 0x40
@@ -63,7 +67,7 @@ class ArchiveSource:
 
     def __init__(self, descriptor: int, options: FetchOptions) -> None:
         self._options = options
-        self._file = _Bounded(descriptor)
+        self._file = BoundedArchive(descriptor)
         self._stamp = _stamp(descriptor)
         self._size = self._stamp[0]
         try:
@@ -73,11 +77,11 @@ class ArchiveSource:
             raise
         except (*_BROKEN, NotImplementedError, OSError, OverflowError, MemoryError) as error:
             self._file.close()
-            raise _archive_error("corrupted", "it is no zip archive, or is damaged") from error
+            raise archive_error("corrupted", "it is no zip archive, or is damaged") from error
         infos = self._zip.infolist()
         if len(infos) > MOST_ENTRIES:
             self.close()
-            raise _archive_error("too_large", f"it has more than {MOST_ENTRIES:,} entries")
+            raise archive_error("too_large", f"it has more than {MOST_ENTRIES:,} entries")
         self._infos: dict[str, zipfile.ZipInfo] = {}
         self._entries = {one.file_id: one for one in self._look(infos)}
 
@@ -207,7 +211,7 @@ class ArchiveSource:
     @contextmanager
     def _opened(self, entry: Entry, info: zipfile.ZipInfo) -> Iterator[io.BufferedIOBase]:
         if info.compress_type == ZSTD:
-            yield _Checked(_Slice(self._file, self._data_at(info), info.compress_size), info)
+            yield CheckedEntry(ArchivePart(self._file, self._data_at(info), info.compress_size), info)
         else:
             with self._unlocked(entry, info) as file:
                 yield file  # type: ignore[misc]
@@ -238,44 +242,6 @@ class ArchiveSource:
         behind = self._file.read(16).removeprefix(b"PK\7\x08")
         crc, compressed, size = struct.unpack_from("<III", behind)
         return size if (crc, compressed) == (info.CRC, info.compress_size) else None
-
-
-class _Bounded(io.FileIO):
-    """An archive whose directory is no larger than we can hold: `zipfile` reads it in one piece."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > MOST_DIRECTORY_BYTES:
-            raise _archive_error("too_large", f"its directory has more than {MOST_DIRECTORY_BYTES:,} bytes")
-        return super().read(size) or b""
-
-
-class _Slice:
-    """A part of the archive, to be read from its beginning to its end."""
-
-    def __init__(self, file: io.FileIO, start: int, size: int) -> None:
-        self._file, self._at, self._left = file, start, size
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        self._file.seek(self._at)
-        part = self._file.read(self._left if size is None or size < 0 else min(size, self._left))
-        self._at += len(part)
-        self._left -= len(part)
-        return part
-
-
-class _Checked(io.BufferedIOBase):
-    """The data of a zstd entry, compared with their checksum at the end."""
-
-    def __init__(self, compressed: Any, info: zipfile.ZipInfo) -> None:
-        self._reader = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(compressed)
-        self._expected, self._crc = info.CRC, 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        part = self._reader.read(-1 if size is None else size)
-        self._crc = zlib.crc32(part, self._crc)
-        if not part and self._crc != self._expected:
-            raise zipfile.BadZipFile("wrong checksum")
-        return part
 
 
 def _ends(infos: Sequence[zipfile.ZipInfo], size: int) -> dict[int, int]:
@@ -309,10 +275,6 @@ def _modified(info: zipfile.ZipInfo) -> datetime | None:
 def _stamp(descriptor: int) -> tuple[int, int, int]:
     found = os.fstat(descriptor)
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _archive_error(code: Code, why: str) -> FileError:
-    return FileError(code, "accessing", f"The archive of the connection cannot be read: {why}.")
 
 
 def _corrupted(entry: Entry, why: str) -> FileError:

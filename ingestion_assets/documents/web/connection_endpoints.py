@@ -19,7 +19,7 @@ from ingestion_assets.documents.sources.opening import ConfigError
 from ingestion_assets.documents.sources.source import Entry, Source
 from ingestion_assets.documents.web import connection_answers as answers
 from ingestion_assets.documents.web import connection_syncs
-from ingestion_assets.documents.web.job_endpoints import SECURED, UserId, may
+from ingestion_assets.documents.web.user_access import SECURED, UserId, may
 from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.json_bodies import json_body

@@ -9,7 +9,7 @@ from ingestion_assets.documents.job_requests import USER_ID
 from ingestion_assets.documents.stored_documents import delete_document, document, documents
 from ingestion_assets.documents.wanted_documents import Wanted
 from ingestion_assets.documents.web import search_answers
-from ingestion_assets.documents.web.search_endpoints import UUID
+from ingestion_assets.documents.web.user_access import UUID
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.openapi import keyed_errors, secured

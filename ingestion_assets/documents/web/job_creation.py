@@ -14,25 +14,22 @@ import uuid_utils.compat
 
 from ingestion_assets.documents import batch_jobs, estimates, job_views, source_connections
 from ingestion_assets.documents.batch_jobs import KeyConflictError, Made
-from ingestion_assets.documents.file_errors import FileError
-from ingestion_assets.documents.flow import FileEntry, JobPayload, at_once, job_drop
-from ingestion_assets.documents.job_control import Action, Status
-from ingestion_assets.documents.job_requests import FileSelection, JobRequest
+from ingestion_assets.documents.flow import JobPayload, at_once, job_drop
+from ingestion_assets.documents.job_control import Action, NotAllowedError, Status
+from ingestion_assets.documents.job_requests import JobRequest
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection
-from ingestion_assets.documents.sources.listing import select
-from ingestion_assets.documents.sources.source import Entry, FetchOptions
+from ingestion_assets.documents.sources.source import Entry
+from ingestion_assets.documents.web.file_selections import check_number, expanded, frozen
 from ingestion_assets.embedding.errors import EmbeddingError
 from ingestion_assets.embedding.models import Model, probe
 from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.frontdoor.intake_refusals import intake_refusals
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid
-from ingestion_assets.frontdoor.receiving import intake_refusals
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
 from ingestion_assets.landing.flows import day_of_arrival
 from ingestion_assets.stores.sealing import sealer
 
-MISSING_NAMED = 50
-_DOWN = frozenset({"download_failed", "needs_reauth"})
 _threads = ThreadPoolExecutor(4, thread_name_prefix="documents-listing")
 log = structlog.get_logger(__name__)
 
@@ -57,10 +54,10 @@ async def create_job(
     model = await _in_thread(lambda: _model(door, request))
     connections = await _connections(door, request)
     if entries is None:
-        files = await _in_thread(lambda: _expanded(door, request, connections))
+        files = await _in_thread(lambda: expanded(door, request, connections))
     else:
-        files = [_entry(connections[one], entry) for one, listed in entries.items() for entry in listed]
-    _check_number(files)
+        files = [frozen(connections[one], entry) for one, listed in entries.items() for entry in listed]
+    check_number(files)
     payload = JobPayload(
         f"job_{uuid_utils.compat.uuid7().hex}", request.user_id, request.name, request.description, request.priority, model.id, origin,
         request.selections(), request.stored_options(), files,
@@ -145,7 +142,7 @@ async def act(
         )
     except LookupError:
         raise Problem(404, "There is no such job.") from None
-    except batch_jobs.NotAllowedError as error:
+    except NotAllowedError as error:
         raise Problem(
             409, str(error), status_of_job=error.status, allowed_actions=list(error.allowed)
         ) from None
@@ -223,84 +220,3 @@ async def _connections(door: FrontDoor, request: JobRequest) -> dict[str, Connec
                 [error_item("body", "file_selections", number, "source_type", msg=why, type="source_type")]
             )
     return found
-
-
-def _expanded(door: FrontDoor, request: JobRequest, connections: Mapping[str, Connection]) -> list[FileEntry]:
-    files: dict[tuple[str, str], FileEntry] = {}
-    missing: list[dict[str, Any]] = []
-    for number, selection in enumerate(request.file_selections):
-        one = connections[selection.connection_id]
-        entries, lacking = _select(door, request, one, selection)
-        for entry in entries:
-            files.setdefault((one.id, entry.file_id), _entry(one, entry))
-        missing += [
-            error_item(
-                "body",
-                "file_selections",
-                number,
-                "file_ids",
-                msg=f"not found: {file_id[:200]}",
-                type="not_found",
-            )
-            for file_id in lacking
-        ]
-    if missing:
-        names = "; ".join(item["msg"] for item in missing[:MISSING_NAMED])
-        raise Problem(400, f"Invalid file selection: {names}", errors=missing[:MISSING_NAMED])
-    return list(files.values())
-
-
-def _select(
-    door: FrontDoor, request: JobRequest, one: Connection, selection: FileSelection
-) -> tuple[list[Entry], list[str]]:
-    """A source that is away is no reason to refuse files that are named: then they fail, or are there, when their time comes."""
-    source_options = request.processing_options.source_specific_options
-    fetching = FetchOptions(
-        encoding=source_options.encoding, export_formats=source_options.export_formats or None,
-        follow_shortcuts=source_options.follow_shortcuts,
-    )  # fmt: skip
-    try:
-        source = source_connections.open_source(one, door.settings, fetching)
-        try:
-            found = select(
-                source, selection.file_ids, include=source_options.include, exclude=source_options.exclude
-            )
-        finally:
-            source.close()
-    except FileError as error:
-        named = not any(map(_is_glob, selection.file_ids))
-        if error.code in _DOWN and named:
-            return [Entry(file_id=file_id, path=file_id) for file_id in dict.fromkeys(selection.file_ids)], []
-        status = 503 if error.code in _DOWN else 400
-        raise Problem(
-            status, f"The connection {one.id} cannot be listed: {error.sentence}", code=error.code
-        ) from error
-    return list(found.entries), list(found.missing)
-
-
-def _is_glob(file_id: str) -> bool:
-    return any(sign in file_id for sign in "*?[")
-
-
-def _check_number(files: Sequence[FileEntry]) -> None:
-    most = documents_settings().documents_max_files
-    if not files:
-        raise Problem(400, "Invalid file selection: it selects no file.")
-    if len(files) > most:
-        why = f"they select {len(files):,} files; a job has {most:,} at most"
-        raise invalid([error_item("body", "file_selections", msg=why, type="too_many_files")])
-
-
-def _entry(one: Connection, entry: Entry) -> FileEntry:
-    modified = None if entry.modified is None else entry.modified.isoformat()
-    return FileEntry(
-        one.id,
-        one.source_type,
-        entry.file_id,
-        entry.name,
-        entry.path,
-        entry.size,
-        entry.mime,
-        entry.digest,
-        modified,
-    )

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
@@ -13,13 +13,13 @@ from ingestion_assets.documents.job_requests import USER_ID, JobRequest
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.web import job_answers
 from ingestion_assets.documents.web.job_creation import act, create_job
+from ingestion_assets.documents.web.user_access import SECURED, UserId, may
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.json_bodies import json_body
 from ingestion_assets.frontdoor.json_response import json_response
-from ingestion_assets.frontdoor.openapi import IDEMPOTENCY_KEY, keyed_errors, schema_of, secured, takes
+from ingestion_assets.frontdoor.openapi import IDEMPOTENCY_KEY, keyed_errors, schema_of, takes
 from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.request_headers import facts_of, idempotency_key
-from ingestion_assets.frontdoor.tokens import Principal
 
 router = APIRouter()
 
@@ -27,8 +27,6 @@ JobId = Annotated[
     str,
     Path(max_length=100, pattern=r"^job_[0-9a-f]{32}$", examples=["job_0197b0c06d2e7c6e9d6e0a1b2c3d4e5f"]),
 ]
-UserId = Annotated[str, Query(pattern=USER_ID, description="Whose it is.", examples=["user123"])]
-SECURED = secured()
 
 
 class Control(BaseModel):
@@ -62,13 +60,6 @@ class Listing(BaseModel):
     status_filter: list[Status] | None = Field(None, max_length=8, description="Only jobs with one of these.")
     limit: int = Field(10, ge=1, le=100)
     offset: int = Field(0, ge=0, le=1_000_000)
-
-
-def may(principal: Principal, user_id: str) -> None:
-    """Raises `Problem` 403 unless the key is for this user."""
-    scope = f"documents:{user_id}"
-    if not principal.may(scope):
-        raise Problem(403, f"This API key lacks the scope {scope}.")
 
 
 @router.post(

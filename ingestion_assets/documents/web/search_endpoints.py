@@ -12,7 +12,7 @@ from ingestion_assets.documents.document_search import Asked, Found, Mode, Searc
 from ingestion_assets.documents.job_requests import USER_ID
 from ingestion_assets.documents.wanted_documents import Wanted
 from ingestion_assets.documents.web import search_answers
-from ingestion_assets.documents.web.job_endpoints import may
+from ingestion_assets.documents.web.user_access import UUID, may
 from ingestion_assets.embedding.asking import ask_question
 from ingestion_assets.embedding.errors import UnknownModelError
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
@@ -23,7 +23,6 @@ from ingestion_assets.frontdoor.problems import unavailable
 
 router = APIRouter()
 
-UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 _Strict = ConfigDict(extra="forbid", frozen=True)
 _Name = Annotated[str, Field(min_length=1, max_length=2000, pattern=r"^[^\x00]+$")]
 

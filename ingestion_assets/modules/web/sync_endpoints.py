@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from ingestion_assets.frontdoor.answers import LandedResponse, outcome_or_receipt, waiting_for
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
+from ingestion_assets.frontdoor.intake_refusals import intake_refusals
 from ingestion_assets.frontdoor.openapi import (
     IDEMPOTENCY_KEY,
     PREFER,
@@ -24,7 +25,7 @@ from ingestion_assets.frontdoor.openapi import (
 from ingestion_assets.frontdoor.paging import IdCursor, id_cursor, page
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.receipt_view import receipt_url
-from ingestion_assets.frontdoor.receiving import Arrival, intake_refusals, let_in, take
+from ingestion_assets.frontdoor.receiving import Arrival, let_in, take
 from ingestion_assets.frontdoor.request_headers import JSON
 from ingestion_assets.landing.drops import NewDrop, Receipt
 from ingestion_assets.landing.holding import let_go

@@ -11,10 +11,10 @@ from starlette.responses import Response
 
 from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
+from ingestion_assets.frontdoor.intake_refusals import intake_refusals
 from ingestion_assets.frontdoor.openapi import IDEMPOTENCY_KEY, errors, keyed_errors, outcome, secured
 from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.receipt_view import receipt_url
-from ingestion_assets.frontdoor.receiving import intake_refusals
 from ingestion_assets.frontdoor.request_headers import facts_of, idempotency_key
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
 from ingestion_assets.repositories import index_jobs

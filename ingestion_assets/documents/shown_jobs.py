@@ -1,0 +1,105 @@
+"""Jobs in a terminal: told what to do, watched until they rest, their failures and other lists as tables."""
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
+
+from ingestion_assets.documents.front_door_client import ask
+
+LOOK_S = 0.3
+_ENDED = ("completed", "failed", "cancelled")
+_RESTING = (*_ENDED, "pending", "paused")
+
+
+def control_job(url: str | None, user: str, job: str, action: str, *, failed_only: bool = True) -> Any:
+    body = {"user_id": user, "action": action, "retry_failed_only": failed_only}
+    return ask(url, "POST", f"/jobs/{job}/control", body=body)
+
+
+def job_now(url: str | None, user: str, job: str) -> Any:
+    return ask(url, "GET", f"/jobs/{job}", parameters={"user_id": user})
+
+
+def watch_job(
+    url: str | None, user: str, job: str, *, as_json: bool = False, until: tuple[str, ...] = _RESTING
+) -> Any:
+    """Show a job until its status is one of `until`; raises `typer.Exit` 1 where it failed or was cancelled."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=as_json) as bars:
+        bar = bars.add_task("", total=None)
+        shown = None
+        while True:
+            now = job_now(url, user, job)
+            done = now["completed_files"] + now["failed_files"] + now["skipped_files"]
+            waits = now.get("waiting_for")
+            bars.update(
+                bar, total=100, completed=now["progress_percentage"],
+                description=f"{now['status']}, {done} of {now['total_files']} files" + (f": {waits['detail']}" if waits else ""),
+            )  # fmt: skip
+            told = {
+                name: now[name]
+                for name in (
+                    "job_id",
+                    "status",
+                    "progress_percentage",
+                    "completed_files",
+                    "failed_files",
+                    "skipped_files",
+                    "total_files",
+                )
+            }
+            if as_json and told != shown:
+                typer.echo(msgspec.json.encode(told))
+            shown = told
+            if now["status"] in until:
+                break
+            time.sleep(LOOK_S)
+    if not as_json:
+        _failures(now)
+    if now["status"] in {"failed", "cancelled"}:
+        raise typer.Exit(1)
+    return now
+
+
+def _failures(job: Any) -> None:
+    files = [file for source in job["source_progress"] for file in source["files"] if file["error"]]
+    if files:
+        rows = (
+            (
+                file["file_metadata"]["path"],
+                file["error"]["code"],
+                file["error"]["stage"],
+                file["error"]["message"],
+            )
+            for file in files
+        )
+        table_of(files, ("file", "code", "stage", "what went wrong"), rows, as_json=False)
+
+
+def table_of(items: list[Any], heads: Iterable[str], rows: Iterable[Iterable[str]], as_json: bool) -> None:
+    """Items as a table with these heads, or each as a line of JSON."""
+    if as_json:
+        for item in items:
+            typer.echo(msgspec.json.encode(item))
+        return
+    table = Table(*heads)
+    for row in rows:
+        table.add_row(*(Text(_printable(cell)) for cell in row))  # names of files are no markup
+    Console().print(table)
+
+
+def _printable(text: str) -> str:
+    """A name without what would steer the terminal."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
