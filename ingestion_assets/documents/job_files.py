@@ -21,8 +21,7 @@ BEGUN_AT: Mapping[Step, int] = {
 }  # fmt: skip
 """A file's progress when a step begins: what the steps before it are worth."""
 LEASE_S = 60.0
-CRASHES_ALONE = 2
-"""From so many lost processes on a file is taken alone, so that a poisonous one falls alone."""
+CRASHES_ALONE = 2  # from so many lost processes on a file is taken alone, so that a poisonous one falls alone
 MOST_CRASHES = 6
 PROCESSING = "('accessing', 'downloading', 'parsing', 'chunking')"
 OVER = "('completed', 'failed', 'skipped')"
