@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,9 @@ from ingestion_assets.documents.job_control import Priority
 from ingestion_assets.documents.job_options import ProcessingOptions
 
 USER_ID = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$"
+WITHOUT_NUL = r"^[^\x00]*$"
+"""What PostgreSQL takes as text."""
+_Text = Annotated[str, Field(pattern=WITHOUT_NUL)]
 _Strict = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
@@ -19,9 +22,9 @@ class FileSelection(BaseModel):
 
     model_config = _Strict
 
-    connection_id: str = Field(min_length=1, max_length=200)
-    source_type: str = Field(min_length=1, max_length=50)
-    file_ids: list[str] = Field(
+    connection_id: _Text = Field(min_length=1, max_length=200)
+    source_type: _Text = Field(min_length=1, max_length=50)
+    file_ids: list[_Text] = Field(
         min_length=1,
         max_length=20_000,
         description="As its listing names them: paths, members, ids of Drive; `*` takes all, a glob what it matches.",
@@ -41,8 +44,8 @@ class JobRequest(BaseModel):
     )  # fmt: skip
 
     user_id: str = Field(pattern=USER_ID, description="Whose job it is.")
-    name: str = Field(min_length=1, max_length=300)
-    description: str | None = Field(None, max_length=5000)
+    name: _Text = Field(min_length=1, max_length=300)
+    description: _Text | None = Field(None, max_length=5000)
     priority: Priority = Field(
         "normal", description="Which of several waiting jobs goes first; then the older one."
     )

@@ -7,6 +7,7 @@ import pytest
 from ingestion_assets_tests.documents.job_front import JobsFront, jobs_front, text_files
 
 SLICE_S = 0.5
+LONG_FILES = 40
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +18,9 @@ def front(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_an_urgent_job_begins_within_a_slice_and_what_it_overtook_goes_on(front: JobsFront) -> None:
-    long_one = front.create(front.connect(text_files(front.root / "long", 12)), max_workers=1)
+    long_one = front.create(
+        front.connect(text_files(front.root / "long", LONG_FILES, paragraphs=12)), max_workers=1
+    )
     waiting = front.create(front.connect(text_files(front.root / "waiting", 1, salt=" that waits")))
     urgent = front.create(
         front.connect(text_files(front.root / "urgent", 1, salt=" of haste")), priority="urgent"
@@ -35,7 +38,7 @@ def test_an_urgent_job_begins_within_a_slice_and_what_it_overtook_goes_on(front:
     assert front.over(urgent)["status"] == "completed"
     assert front.read(long_one)["status"] in {"running", "queued"}, "it was overtaken"
     assert front.read(waiting)["completed_files"] == 0, "it is younger than the job that went on"
-    assert front.over(long_one)["completed_files"] == 12
+    assert front.over(long_one)["completed_files"] == LONG_FILES
     assert front.over(waiting)["status"] == "completed"
     assert front.rows("SELECT max(attempts) FROM documents.files") == [(1,)]
     began = {job: front.read(job)["started_at"] for job in (long_one, urgent, waiting)}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ingestion_assets.embedding.text import ON_CPU, WIDTH, Shape, StoppedError, TextModel, UnknownModelError
+from ingestion_assets.embedding.errors import StoppedError, UnknownModelError
+from ingestion_assets.embedding.text import ON_CPU, WIDTH, Shape, TextModel
 
 LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 WORDS = [

@@ -34,8 +34,15 @@ _CHECKS = [
     response_schema_conformance, unsupported_method, allow_header_conformance, negative_data_rejection,
 ]  # fmt: skip
 # What a schema cannot say: that a line is well-formed and what it refers to is there, that a version is one, a name there once,
-# that git allows a ref, a webhook's address in no private network.
-_JUDGED_BY_MORE = ("ingestEntity", "syncModules", "createSite", "submitRepository")
+# that git allows a ref, a webhook's address in no private network, that an overlap is below its size, that a job's status takes an action.
+_JUDGED_BY_MORE = (
+    "ingestEntity",
+    "syncModules",
+    "createSite",
+    "submitRepository",
+    "createBatchJob",
+    "controlBatchJob",
+)
 
 
 def try_operations(

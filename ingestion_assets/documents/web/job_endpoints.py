@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ingestion_assets.documents import job_views
 from ingestion_assets.documents.job_control import ACTIONS, Action, Status
-from ingestion_assets.documents.job_requests import USER_ID, JobRequest
+from ingestion_assets.documents.job_requests import USER_ID, WITHOUT_NUL, JobRequest
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.web import job_answers
 from ingestion_assets.documents.web.job_creation import act, create_job
@@ -43,7 +43,7 @@ class Control(BaseModel):
         json_schema_extra={"enum": list(ACTIONS)},
     )
     retry_failed_only: bool = Field(True, description="`retry` does the failed files again; else all.")
-    error_codes: list[str] | None = Field(
+    error_codes: list[Annotated[str, Field(pattern=WITHOUT_NUL)]] | None = Field(
         None, max_length=50, description="`retry` does those again that failed with one of these."
     )
 
