@@ -34,7 +34,8 @@ _CHECKS = [
     response_schema_conformance, unsupported_method, allow_header_conformance, negative_data_rejection,
 ]  # fmt: skip
 # What a schema cannot say: that a line is well-formed and what it refers to is there, that a version is one, a name there once,
-# that git allows a ref, a webhook's address in no private network, that an overlap is below its size, that a job's status takes an action.
+# that git allows a ref, a webhook's address in no private network, that an overlap is below its size, that a job's status takes an action,
+# that a connection's configuration fits its type.
 _JUDGED_BY_MORE = (
     "ingestEntity",
     "syncModules",
@@ -42,6 +43,8 @@ _JUDGED_BY_MORE = (
     "submitRepository",
     "createBatchJob",
     "controlBatchJob",
+    "createConnection",
+    "changeConnection",
 )
 
 
