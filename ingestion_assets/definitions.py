@@ -6,7 +6,6 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion_assets.event_lines import print_event_lines
 from ingestion_assets.flows import installed, parts
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.orchestration import landing_assets
@@ -54,7 +53,6 @@ def _build() -> dg.Definitions:
     return _merged(taken, of_flow)
 
 
-print_event_lines()  # this is what Dagster's programs load of ours
 found = installed()
 definitions = _build()
 

@@ -1,4 +1,4 @@
-"""What every check said the last time, for each partition of its own: read from Dagster's event log, and as a check that looks at all."""
+"""What every check said the last time, for each partition of its own: read from Dagster's event log."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,7 @@ import dagster as dg
 import sqlalchemy as sa
 from dagster import AssetCheckEvaluation, EventLogEntry
 
-from ingestion_assets.landing.flows import Flow
 from ingestion_assets.orchestration.dagster_internals import SqlEventLogStorage, deserialize_value
-
-LISTED = 20
 
 _NEWEST = sa.text("""
     SELECT asset_key, check_name, partition, evaluation_event FROM asset_check_executions WHERE id IN (
@@ -81,32 +78,3 @@ def _state(partition: str | None, event: str) -> CheckState | None:
         run_id=entry.run_id,
         metadata={name: value.value for name, value in said.metadata.items()},
     )
-
-
-def no_red_partition(flow: Flow, assets: Sequence[dg.AssetKey]) -> dg.AssetChecksDefinition:
-    """The flow's check that no check is red on any partition. Dagster shows of each check the newest word only, of whatever partition."""
-
-    @dg.asset_check(
-        asset=dg.AssetKey([flow.name, flow.assets[1]]),
-        name="no_red_partition",
-        description=f"No check of {flow.name} fails on any partition, however old. Runs every hour, and whenever you execute it.",
-    )
-    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        red = [
-            one for one in newest_states(context.instance, assets=assets, failed_only=True) if one.partition
-        ]
-        shown = [
-            dg.TableRecord({"partition": one.partition, "check": one.name, "severity": one.severity, "run": one.run_id})
-            for one in red[:LISTED]
-        ]  # fmt: skip
-        metadata: dict[str, Any] = {"red": len(red)}
-        if red:
-            what = (
-                "Each check's page says for its partition what is wrong. Mended, materialize the partition."
-            )
-            metadata |= {"what_to_do": what, "red_partitions": dg.MetadataValue.table(shown)}
-        only_warnings = bool(red) and all(one.severity == "WARN" for one in red)
-        severity = dg.AssetCheckSeverity.WARN if only_warnings else dg.AssetCheckSeverity.ERROR
-        return dg.AssetCheckResult(passed=not red, severity=severity, metadata=metadata)
-
-    return check

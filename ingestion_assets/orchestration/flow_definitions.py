@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import dagster as dg
 
 from ingestion_assets.landing.flows import Flow
-from ingestion_assets.orchestration.check_states import no_red_partition
 from ingestion_assets.orchestration.jobs import audit, flow_job
+from ingestion_assets.orchestration.red_partitions import no_red_partition
 from ingestion_assets.orchestration.sensors import flow_sensor
 from ingestion_assets.orchestration.stages import Stage, claim_step
 

@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
-import sqlalchemy as sa
-from dagster import AssetCheckEvaluation, EventLogEntry
-from dagster_postgres import PostgresEventLogStorage
-
-from ingestion_assets.orchestration.dagster_internals import deserialize_value
+from dagster import AssetCheckEvaluation
 
 if TYPE_CHECKING:
     from ingestion_assets.orchestration.claiming import Working
@@ -24,15 +20,6 @@ _JUDGES = "judges"
 _PAYLOADS = "the payloads of a run"
 _SHARE = "a share of the partition's records"
 
-_NEWEST = sa.text("""
-    SELECT wanted.asset_key, wanted.check_name, newest.run_id, execution_status = 'FAILED' AS red,
-           CASE WHEN execution_status = 'FAILED' THEN evaluation_event END AS failed
-    FROM unnest(CAST(:asset_keys AS text[]), CAST(:check_names AS text[])) AS wanted (asset_key, check_name), LATERAL (
-        SELECT run_id, execution_status, evaluation_event FROM asset_check_executions one
-        WHERE one.asset_key = wanted.asset_key AND one.check_name = wanted.check_name AND partition = :partition
-            AND execution_status IN ('SUCCEEDED', 'FAILED') ORDER BY id DESC LIMIT 1
-    ) newest
-""")
 _COUNTED = """
     SELECT coalesce(sum((result #>> CAST(:received AS text[]))::bigint), 0) AS received,
            coalesce(sum((result #>> CAST(:rejected AS text[]))::bigint), 0) AS rejected
@@ -95,33 +82,6 @@ class Known:
     """Of one that is red."""
 
 
-def known_of(
-    instance: dg.DagsterInstance, specs: Sequence[dg.AssetCheckSpec], *, partition: str
-) -> dict[dg.AssetCheckKey, Known]:
-    """The last word of each of these checks on the partition. One look into an index of ours for each (`stack/migrations.py`):
-    Dagster's own question, of all partitions at once, takes 0.2 s once a month of runs is there."""
-    storage = instance.event_log_storage
-    if not isinstance(storage, PostgresEventLogStorage):
-        raise TypeError(
-            f"checks of partitions need an event log in PostgreSQL, not a {type(storage).__name__}"
-        )
-    keys = {(spec.asset_key.to_string(), spec.name): spec.key for spec in specs}
-    values = {
-        "asset_keys": [asset for asset, _ in keys], "check_names": [name for _, name in keys], "partition": partition,
-    }  # fmt: skip
-    with storage.index_connection() as connection:
-        rows = connection.execute(_NEWEST, values).all()
-    return {
-        keys[row.asset_key, row.check_name]: Known(row.red, row.run_id, _evaluation(row.failed))
-        for row in rows
-    }
-
-
-def _evaluation(event: str | None) -> AssetCheckEvaluation | None:
-    said = deserialize_value(event, EventLogEntry).dagster_event if event else None
-    return said.asset_check_evaluation_data if said else None
-
-
 def told(
     results: Sequence[dg.AssetCheckResult],
     specs: Sequence[dg.AssetCheckSpec],
@@ -153,6 +113,8 @@ def told(
 def _of_all(result: dg.AssetCheckResult, spec: dg.AssetCheckSpec, run: "Working") -> dg.AssetCheckResult:
     """The same share, with what the ledger knows of the partition's other payloads. Not asked for where the claim's own share is
     small and that of the partition was: then that of both is."""
+    import sqlalchemy as sa  # noqa: PLC0415 - with what definitions do without
+
     of = {"flow": run.claim.lanes[0].flow, "partition": run.partition}
     paths = {name: spec.metadata[name] for name in ("received", "rejected")}
     with run.engine.connect() as connection:

@@ -119,6 +119,7 @@ def reconciliation_sensor(flows: list[Flow], *, found: Collection[str]) -> dg.Se
         "claims of runs that died.",
     )
     def landing_reconciliation(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        from ingestion_assets.event_lines import print_event_lines  # noqa: PLC0415
         from ingestion_assets.landing import inbox, late_segments, unknown_flows  # noqa: PLC0415
         from ingestion_assets.landing.drops import LandingUnavailableError  # noqa: PLC0415
         from ingestion_assets.landing.storage import open_storage  # noqa: PLC0415
@@ -129,6 +130,7 @@ def reconciliation_sensor(flows: list[Flow], *, found: Collection[str]) -> dg.Se
         from ingestion_assets.settings import load_settings  # noqa: PLC0415
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
+        print_event_lines()
         engine = postgres.engine()
         settings = load_settings()
         if not kept:

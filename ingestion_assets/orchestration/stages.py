@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import dagster as dg
 
 from ingestion_assets.landing.flows import Flow, no_inbox
-from ingestion_assets.orchestration.partition_checks import by_payloads, known_of, of_partition, told
+from ingestion_assets.orchestration.partition_checks import by_payloads, of_partition, told
 from ingestion_assets.orchestration.reporting import claim_metadata, rejects_table
 
 if TYPE_CHECKING:
@@ -249,6 +249,7 @@ def claim_step(flow: Flow, stages: Sequence[Stage]) -> dg.AssetsDefinition:
         can_subset=True,
     )
     def claim(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
+        from ingestion_assets.orchestration.checks_before import known_of  # noqa: PLC0415
         from ingestion_assets.orchestration.claiming import BlockedError, working  # noqa: PLC0415
 
         chosen = [stage for stage in stages if stage.spec.key in context.selected_asset_keys]
