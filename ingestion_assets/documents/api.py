@@ -2,7 +2,6 @@
 
 import asyncio
 
-import sqlalchemy as sa
 import structlog
 from fastapi import APIRouter
 
@@ -17,13 +16,14 @@ from ingestion_assets.documents.web import (
     search_endpoints,
 )
 from ingestion_assets.frontdoor.door import FrontDoor
-from ingestion_assets.frontdoor.flow_http import FlowHttp, Work
+from ingestion_assets.frontdoor.flow_http import FlowHttp
+from ingestion_assets.frontdoor.flow_tables import once_there
 from ingestion_assets.frontdoor.problems import Problem
 
 AGREE_S = 2.0
 FORGET_EVERY, PURGE_EVERY = 150, 10
-MIGRATED_S = 5.0
-_MIGRATED = sa.text("SELECT to_regclass('documents.connections')::text")
+TABLE = "documents.connections"
+"""There once all of the flow's are."""
 
 log = structlog.get_logger(__name__)
 
@@ -58,26 +58,8 @@ async def keep_agreement(door: FrontDoor) -> None:
         await asyncio.sleep(AGREE_S)
 
 
-def once_migrated(work: Work) -> Work:
-    """The same, as soon as the flow's tables are there: a front door may be up before they are."""
-
-    async def waiting(door: FrontDoor) -> None:
-        while not await _migrated(door):  # noqa: ASYNC110 - PostgreSQL is what is waited for
-            await asyncio.sleep(MIGRATED_S)
-        await work(door)
-
-    return waiting
-
-
-async def _migrated(door: FrontDoor) -> bool:
-    try:
-        return await door.in_thread(lambda connection: connection.scalar(_MIGRATED)) is not None
-    except Problem:
-        return False
-
-
 HTTP = FlowHttp(
     routers=[*_routers(), documents_page.router],
-    background=[once_migrated(work) for work in (keep_agreement, *connection_endpoints.background)],
+    background=[once_there(TABLE, work) for work in (keep_agreement, *connection_endpoints.background)],
     channels=(job_events.CHANNEL,),
 )

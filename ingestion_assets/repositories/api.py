@@ -7,6 +7,7 @@ from fastapi import APIRouter
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.flow_http import FlowHttp
+from ingestion_assets.frontdoor.flow_tables import once_there
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.repositories import index_jobs, watched_repositories
 from ingestion_assets.repositories.flow import NAME
@@ -49,6 +50,6 @@ async def keep_queue(door: FrontDoor) -> None:
 
 HTTP = FlowHttp(
     routers=[router],
-    background=[keep_queue],
+    background=[once_there("repositories.jobs", keep_queue)],
     curl="/api/v1/ingestion/ingest/github.com/dagster-io/dagster -X POST",
 )
