@@ -8,6 +8,7 @@ import msgspec
 import psycopg
 import pytest
 import sqlalchemy as sa
+from structlog.testing import capture_logs
 
 from ingestion_assets.landing import (
     claims,
@@ -279,10 +280,11 @@ def test_only_the_run_that_holds_a_payload_tells_of_it(engine: sa.Engine, drop: 
         writer.note(drop, {"text": "x" * MOST_BYTES})
 
 
-def test_a_ledger_that_is_away_holds_up_no_run(drop: UUID, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_ledger_that_is_away_holds_up_no_run(drop: UUID) -> None:
     nowhere = sa.create_engine("postgresql+psycopg://nobody@127.0.0.1:1/none")
-    ProgressWriter(nowhere, "run").note(drop, {"step": 1})
-    assert "progress_not_written" in capsys.readouterr().err
+    with capture_logs() as logs:
+        ProgressWriter(nowhere, "run").note(drop, {"step": 1})
+    assert [one["event"] for one in logs] == ["progress_not_written"]
 
 
 def test_progress_goes_with_its_payload(engine: sa.Engine, storage: LocalStorage, drop: UUID) -> None:
