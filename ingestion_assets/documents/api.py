@@ -62,4 +62,6 @@ HTTP = FlowHttp(
     routers=[*_routers(), documents_page.router],
     background=[once_there(TABLE, work) for work in (keep_agreement, *connection_endpoints.background)],
     channels=(job_events.CHANNEL,),
+    curl="/batch/connections -H 'Content-Type: application/json' "
+    """-d '{"user_id": "user123", "source_type": "local_directory", "name": "Papers", "config": {"path": "papers"}}'""",
 )
