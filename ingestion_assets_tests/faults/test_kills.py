@@ -13,7 +13,7 @@ from ingestion_assets_tests.faults.targets import CHILD, JOB, SUPERVISORD, TARGE
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 TOGETHER = (
     (JOB, CHILD, UP),
-    ("front door", "worker", "GPU worker", "MongoDB", SUPERVISORD),
+    ("front door", "worker", "GPU worker", "batch worker", "MongoDB", SUPERVISORD),
     ("daemon", "code server", "webserver", "PostgreSQL", "Valkey"),
 )
 """Targets that a short run kills within one round, to be quick: the stack is started again for the last of them anyway."""
