@@ -116,7 +116,8 @@ def test_dagster_validates_the_definitions() -> None:
 def test_events_in_dagsters_programs_read_as_the_settings_say(as_json: bool, tmp_path: Path) -> None:
     """Its code server has configured structlog for its own loggers by then, and would print ours as dictionaries of Python."""
     code = (
-        "from dagster._utils.log import configure_loggers; configure_loggers(); import ingestion_assets.definitions, structlog;"
+        "from dagster._utils.log import configure_loggers; configure_loggers(); import structlog;"
+        "from ingestion_assets.event_lines import print_event_lines; print_event_lines();"  # as a tick does first
         "structlog.get_logger('here').warning('inbox_refused', file='a.txt')"
     )
     variables = {"INGESTION_HOME": str(tmp_path), "INGESTION_LOG_JSON": str(as_json)}
