@@ -147,7 +147,7 @@ def _parsed(folder: Path, commit: str) -> bytes:
             for blob, data in read(cloned, list(blobs))
             for file in blobs[blob]
         )
-        parsed = [one for one in parse_all(sources, limits, lambda: False) if one.error is None]
+        parsed = [one for one in parse_all(sources, lambda: False) if one.error is None]
         named = _by_blob(file for file in found if graph.manifest(file.path) and file.reason in _READ)  # fmt: skip
         manifests = {file.path: data for blob, data in read(cloned, list(named)) for file in named[blob]}
     return msgspec.msgpack.encode(_Kept(parsed, manifests))

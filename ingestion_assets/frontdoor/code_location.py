@@ -31,10 +31,7 @@ async def keep_code_location(door: FrontDoor) -> None:
             except DagsterError as error:
                 log.warning("code_location_lost", error=str(error))
                 await _reload(door, dagster)
-            except (
-                httpx.HTTPError,
-                ValueError,
-            ) as error:  # the orchestrator is away, which its own probe says
+            except (httpx.HTTPError, ValueError) as error:  # it is away, which its own probe says
                 log.debug("code_location_not_looked_at", error=str(error))
 
 

@@ -17,13 +17,13 @@ from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.openapi import errors
 from ingestion_assets.frontdoor.self_contained_page import page_response
 from ingestion_assets.landing.flow_figures import Minute, last_hour
+from ingestion_assets.landing.run_tags import LOCATION
 
 router = APIRouter(tags=["operations"])
 log = structlog.get_logger(__name__)
 
 FRESH_S = 10.0
 READ_S = 5.0
-LOCATION = "ingestion_assets"
 ICON = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><path fill="#2f6feb" d="M2 1h12v4L9 9v6H7V9L2 5z"/></svg>'
 
 

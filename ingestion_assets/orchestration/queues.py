@@ -23,7 +23,7 @@ UNHURRIED_TAG = f"{HIDDEN}unhurried"
 
 TASK_TAG = f"{HIDDEN}task"
 """Set once the broker has a run, which is then named by its own id there."""
-ELSEWHERE_TAG = ".dagster/ingestion_elsewhere"
+ELSEWHERE_TAG = f"{HIDDEN}elsewhere"
 """Marks runs of other code locations, which another launcher starts; a tag that the UI does not show."""
 
 _POD_OF = {GPU_QUEUE: {"container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}}}

@@ -150,6 +150,7 @@ def reconciliation_sensor(flows: list[Flow], *, found: Collection[str]) -> dg.Se
                 )
         except LandingUnavailableError as error:
             context.log.error(f"Not all that landed could be registered: {error}.")
+            kept["due"]["segments"] = 0.0
         with engine.begin() as connection:
             strange = unknown_flows.fail(connection, known=found)
         files = inbox.Taken()

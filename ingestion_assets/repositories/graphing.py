@@ -72,7 +72,7 @@ def _parse(indexing: Indexing, sourced: Sourced) -> dict[bytes, Parsed]:
     if not missing:
         return parsed
     fresh: dict[Content, bytes] = {}
-    for one in parse_all(_sources(sourced, missing, by_content), indexing.settings, indexing.stopped):
+    for one in parse_all(_sources(sourced, missing, by_content), indexing.stopped):
         content = Content(one.blob, one.language)
         note(content, one)
         if one.error is None:

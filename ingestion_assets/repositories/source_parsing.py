@@ -24,13 +24,12 @@ MEMORY_BYTES = 2**30
 
 
 def parse_all(
-    sources: Iterable[Source], limits: object, stopped: Callable[[], bool], *, cpu_s: float = CPU_S, memory_bytes: int = MEMORY_BYTES
+    sources: Iterable[Source], stopped: Callable[[], bool], *, cpu_s: float = CPU_S, memory_bytes: int = MEMORY_BYTES
 ) -> Iterator[Parsed]:  # fmt: skip
-    """The facts of each source, in their order; ends early where `stopped` says so. `limits`, those of a clone, leave the parser alone.
+    """The facts of each source, in their order; ends early where `stopped` says so.
 
     An empty source may take `cpu_s`, each further quarter of a megabyte as much again.
     """
-    del limits
     child: Child | None = None
     try:
         for source in sources:

@@ -120,7 +120,7 @@ _GOOD = Source(b"good.py", b"", "python", b"def f(): pass\n")
 
 
 def _parse(*sources: Source) -> list[Parsed]:
-    return list(parse_all(sources, None, lambda: False))
+    return list(parse_all(sources, lambda: False))
 
 
 @pytest.fixture(scope="module")
@@ -170,10 +170,10 @@ def test_a_hostile_source_costs_itself_alone(name: str, hostile: dict[str, Parse
 
 
 def test_time_and_memory_are_limited_for_each_source() -> None:
-    slow, good = parse_all([_SLOW, _GOOD], None, lambda: False, cpu_s=0.5)
+    slow, good = parse_all([_SLOW, _GOOD], lambda: False, cpu_s=0.5)
     assert (slow.error, good.error) == ("parse_timeout", None)
     large = Source(b"large.js", b"", "javascript", b"x.b(c);" * 700_000)
-    first, large_one, last = parse_all([_GOOD, large, _GOOD], None, lambda: False, memory_bytes=200 * 2**20)
+    first, large_one, last = parse_all([_GOOD, large, _GOOD], lambda: False, memory_bytes=200 * 2**20)
     assert (first.error, last.error) == (None, None)
     assert large_one.error == "parse_failed"
 
@@ -193,7 +193,7 @@ def test_a_stop_ends_the_child_at_once_and_it_was_told_no_secret(monkeypatch: py
         asked = time.monotonic()
         return bool(seen)
 
-    assert list(parse_all([_SLOW], None, stopped)) == []
+    assert list(parse_all([_SLOW], stopped)) == []
     assert time.monotonic() - asked < 5
     child, environment = seen[0]
     assert not child.is_running()
@@ -205,7 +205,7 @@ def test_a_child_ends_with_its_parent(tmp_path: Path) -> None:
     program = f"""
 from ingestion_assets.repositories.source_parsing import Source, parse_all
 data = open({str(tmp_path / "slow")!r}, "rb").read()
-list(parse_all([Source(b"", b"", "javascript", data)], None, lambda: print("asked", flush=True), cpu_s=600))
+list(parse_all([Source(b"", b"", "javascript", data)], lambda: print("asked", flush=True), cpu_s=600))
 """
     parent = subprocess.Popen(
         [sys.executable, "-c", program],

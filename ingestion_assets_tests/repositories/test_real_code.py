@@ -56,7 +56,7 @@ def test_relative_imports_of_clones_resolve(clone: Path, tmp_path: Path) -> None
 
 
 def _graph(sources: Iterable[Source], manifests: dict[bytes, bytes]) -> CodeGraph:
-    parsed = {one.path: one for one in parse_all(sources, None, lambda: False)}
+    parsed = {one.path: one for one in parse_all(sources, lambda: False)}
     assert {one.error for one in parsed.values()} == {None}
     return build(parsed, manifests)
 
