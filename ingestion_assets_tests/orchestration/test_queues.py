@@ -143,7 +143,7 @@ def test_the_flow_says_how_its_runs_are_executed() -> None:
     assert tags == {
         FLOW_TAG: "planned", QUEUE_TAG: "gpu", "dagster/max_runtime": "21600", "dagster/priority": "-1"
     }  # fmt: skip
-    with pytest.raises(ValueError, match="names the queue attic; there are default and gpu"):
+    with pytest.raises(ValueError, match="names the queue attic; there are default, gpu, batch"):
         job_tags(replace(PLANNED, runs=Runs(queue="attic")))
     for wrong in ({"longest_s": 25 * 3600}, {"at_once": 0}):
         with pytest.raises(ValueError, match=r"at most|at least"):
