@@ -1,7 +1,6 @@
 """`ingestion documents`: connections, jobs and search from a shell.
 
-Exit statuses: 0 done; 1 a job failed or was cancelled, or something is wrong with what is stored; 2 what was asked for is refused; 4 the front
-door cannot be asked.
+Exit statuses: 0 done; 1 refused, or a job failed or was cancelled, or something is wrong with what is stored; 2 the front door cannot be asked.
 """
 
 import getpass
@@ -12,8 +11,10 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from ingestion_assets.documents.front_door_client import REFUSED, ask
+from ingestion_assets.command_output import AsJson
 from ingestion_assets.documents.shown_jobs import control_job, table_of, watch_job
+from ingestion_assets.sending.front_door_client import ask
+from ingestion_assets.sending.options import Url
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -22,10 +23,6 @@ User = Annotated[
     str,
     typer.Option("--user", "-u", default_factory=getpass.getuser, help="Whose; default: your login name."),
 ]
-Url = Annotated[
-    str | None, typer.Option(help="Address of the front door; default: that of this machine's stack.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, one item a line.")]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="Its id.")]
 
 
@@ -54,9 +51,11 @@ def connect(
     if source_type is None:
         raise typer.BadParameter("--config needs --type")
     body = {"user_id": user, "source_type": source_type, "name": name, "config": given}
-    made = ask(url, "POST", "/connections", body=body)
+    made = ask(url, "POST", "/batch/connections", body=body)
     _say(made, f"{made['connection_id']}: {name} ({source_type})", as_json)
-    tested = ask(url, "POST", f"/connections/{made['connection_id']}/test", parameters={"user_id": user})
+    tested = ask(
+        url, "POST", f"/batch/connections/{made['connection_id']}/test", parameters={"user_id": user}
+    )
     typer.echo(tested["message"], err=True)
     if not tested["success"]:
         raise typer.Exit(1)
@@ -92,7 +91,7 @@ def submit(
             typer.echo(
                 f"There is no connection {connection_id}; there are: {', '.join(known) or 'none'}.", err=True
             )
-            raise typer.Exit(REFUSED)
+            raise typer.Exit(1)
         chosen.setdefault(connection_id, []).append(wanted or "*")
     selections = [
         {"connection_id": one, "source_type": known[one], "file_ids": wanted}
@@ -102,7 +101,7 @@ def submit(
         "user_id": user, "name": name or " and ".join(chosen), "priority": priority, "file_selections": selections,
         "processing_options": dict(map(_option, option or [])),
     }  # fmt: skip
-    job = ask(url, "POST", "/jobs", body=body)
+    job = ask(url, "POST", "/batch/jobs", body=body)
     _say(job, f"{job['job_id']}: {job['total_files']} files", as_json and not (start and follow))
     if start:
         control_job(url, user, job["job_id"], "start")
@@ -115,7 +114,7 @@ def _connections(url: str | None, user: str) -> dict[str, str]:
     cursor = None
     while True:
         parameters = {"user_id": user, "limit": 1000} | ({"cursor": cursor} if cursor else {})
-        page = ask(url, "GET", "/connections", parameters=parameters)
+        page = ask(url, "GET", "/batch/connections", parameters=parameters)
         found |= {one["connection_id"]: one["source_type"] for one in page["items"]}
         cursor = page["next"]
         if cursor is None:
@@ -142,7 +141,7 @@ def jobs(
 ) -> None:
     """List jobs, newest first."""
     body = {"user_id": user, "limit": limit} | ({"status_filter": status} if status else {})
-    found = ask(url, "POST", "/jobs/list", body=body)["jobs"]
+    found = ask(url, "POST", "/batch/jobs/list", body=body)["jobs"]
     rows = (
         (
             one["job_id"], one["name"], one["status"], f"{one['progress_percentage']:.0f} %", str(one["total_files"]),
@@ -186,7 +185,7 @@ def search(
     chosen = {"connection_id": connection, "language": language}
     filters = {name: value for name, value in chosen.items() if value is not None}
     body = {"user_id": user, "query": question, "mode": mode, "limit": limit, "filters": filters}
-    found = ask(url, "POST", "/search", body=body)
+    found = ask(url, "POST", "/batch/search", body=body)
     rows = (
         (f"{hit['score']:.4f}", hit["file"]["path"], str(hit["page"]), _brief(hit["text"]))
         for hit in found["items"]

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import typer
 from rich.console import Console
 
-from ingestion_assets.documents.front_door_client import ask
 from ingestion_assets.documents.sample_documents import QUESTIONS, sample_documents
 from ingestion_assets.documents.sample_drive import FOLDER_ID, sample_drive
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.shown_jobs import control_job, job_now, watch_job
+from ingestion_assets.sending.front_door_client import ask
 
 USER = "demo"
 FILES = 48
@@ -81,7 +81,7 @@ def _connections(url: str | None, folder: Path, drive: str | None, open_until_th
         ask(
             url,
             "POST",
-            "/connections",
+            "/batch/connections",
             body={"user_id": USER, "source_type": kind, "name": name, "config": config},
         )
         for kind, name, config in wanted
@@ -89,8 +89,8 @@ def _connections(url: str | None, folder: Path, drive: str | None, open_until_th
 
 
 def _forget_old(url: str | None) -> None:
-    for one in ask(url, "GET", "/connections", parameters={"user_id": USER, "limit": 100})["items"]:
-        ask(url, "DELETE", f"/connections/{one['connection_id']}", parameters={"user_id": USER})
+    for one in ask(url, "GET", "/batch/connections", parameters={"user_id": USER, "limit": 100})["items"]:
+        ask(url, "DELETE", f"/batch/connections/{one['connection_id']}", parameters={"user_id": USER})
 
 
 def _submit(url: str | None, connections: list[Any]) -> Any:
@@ -99,7 +99,10 @@ def _submit(url: str | None, connections: list[Any]) -> Any:
         for one in connections
     ]
     job = ask(
-        url, "POST", "/jobs", body={"user_id": USER, "name": "Sample reports", "file_selections": selections}
+        url,
+        "POST",
+        "/batch/jobs",
+        body={"user_id": USER, "name": "Sample reports", "file_selections": selections},
     )
     control_job(url, USER, job["job_id"], "start")
     return job
@@ -124,7 +127,9 @@ def _interrupted(url: str | None, job: str) -> None:
 def _ask_questions(url: str | None) -> None:
     missed = 0
     for question, wanted in QUESTIONS.items():
-        found = ask(url, "POST", "/search", body={"user_id": USER, "query": question, "limit": 3})["items"]
+        found = ask(url, "POST", "/batch/search", body={"user_id": USER, "query": question, "limit": 3})[
+            "items"
+        ]
         console.print(f"\n[bold]{question}[/bold]")
         for hit in found:
             passage = " ".join(hit["text"].split())[:120]

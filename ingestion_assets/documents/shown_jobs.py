@@ -1,17 +1,16 @@
 """Jobs in a terminal: told what to do, watched until they rest, their failures and other lists as tables."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
-from rich.text import Text
 
-from ingestion_assets.documents.front_door_client import ask
+from ingestion_assets.command_output import print_json, print_table
+from ingestion_assets.sending.front_door_client import ask
 
 LOOK_S = 0.3
 _ENDED = ("completed", "failed", "cancelled")
@@ -20,11 +19,11 @@ _RESTING = (*_ENDED, "pending", "paused")
 
 def control_job(url: str | None, user: str, job: str, action: str, *, failed_only: bool = True) -> Any:
     body = {"user_id": user, "action": action, "retry_failed_only": failed_only}
-    return ask(url, "POST", f"/jobs/{job}/control", body=body)
+    return ask(url, "POST", f"/batch/jobs/{job}/control", body=body)
 
 
 def job_now(url: str | None, user: str, job: str) -> Any:
-    return ask(url, "GET", f"/jobs/{job}", parameters={"user_id": user})
+    return ask(url, "GET", f"/batch/jobs/{job}", parameters={"user_id": user})
 
 
 def watch_job(
@@ -37,11 +36,11 @@ def watch_job(
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
     )
+    now = job_now(url, user, job)
     with Progress(*columns, console=Console(stderr=True), disable=as_json) as bars:
         bar = bars.add_task("", total=None)
         shown = None
         while True:
-            now = job_now(url, user, job)
             done = now["completed_files"] + now["failed_files"] + now["skipped_files"]
             waits = now.get("waiting_for")
             bars.update(
@@ -66,6 +65,7 @@ def watch_job(
             if now["status"] in until:
                 break
             time.sleep(LOOK_S)
+            now = job_now(url, user, job)
     if not as_json:
         _failures(now)
     if now["status"] in {"failed", "cancelled"}:
@@ -88,18 +88,9 @@ def _failures(job: Any) -> None:
         table_of(files, ("file", "code", "stage", "what went wrong"), rows, as_json=False)
 
 
-def table_of(items: list[Any], heads: Iterable[str], rows: Iterable[Iterable[str]], as_json: bool) -> None:
+def table_of(items: list[Any], heads: Sequence[str], rows: Iterable[Sequence[str]], as_json: bool) -> None:
     """Items as a table with these heads, or each as a line of JSON."""
     if as_json:
-        for item in items:
-            typer.echo(msgspec.json.encode(item))
-        return
-    table = Table(*heads)
-    for row in rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))  # names of files are no markup
-    Console().print(table)
-
-
-def _printable(text: str) -> str:
-    """A name without what would steer the terminal."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+        print_json(items)
+    else:
+        print_table(heads, rows)

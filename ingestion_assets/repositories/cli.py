@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
-import httpx
 import typer
 
 from ingestion_assets.command_output import AsJson, print_json, print_table
-from ingestion_assets.sending.options import Url, front_door, key_of
+from ingestion_assets.sending.front_door_client import ask
+from ingestion_assets.sending.options import Url
 from ingestion_assets.settings import load_settings
 
 app = typer.Typer(no_args_is_help=True)
@@ -35,7 +35,7 @@ def submit(
 ) -> None:
     """Have a repository indexed."""
     parameters = {} if ref is None else {"ref": ref}
-    place = _ask(url, "POST", f"/ingestion/ingest/{quote(repository, safe='/:')}", parameters)
+    place = ask(url, "POST", f"/ingestion/ingest/{quote(repository, safe='/:')}", parameters)
     what = "waits already" if place["already_queued"] else "is queued"
     typer.echo(
         f"{place['repository']} {what}: job {place['job_id']}, place {place['queue_position']} of {place['queue_size']}, target "
@@ -46,7 +46,7 @@ def submit(
 @app.command()
 def status(as_json: AsJson = False, url: Url = None) -> None:
     """Show what the workers do."""
-    said = _ask(url, "GET", "/ingestion/worker/status")
+    said = ask(url, "GET", "/ingestion/worker/status")
     if as_json:
         print_json([said])
     else:
@@ -56,7 +56,7 @@ def status(as_json: AsJson = False, url: Url = None) -> None:
 @app.command()
 def history(limit: Limit = 10, as_json: AsJson = False, url: Url = None) -> None:
     """List what became of jobs, newest first."""
-    jobs = _ask(url, "GET", "/ingestion/jobs/history", {"limit": limit})["jobs"]
+    jobs = ask(url, "GET", "/ingestion/jobs/history", {"limit": limit})["jobs"]
     rows = (
         (
             job["timestamp"][:19].replace("T", " "), str(job["job_id"]), job["repo_url"], job["status"],
@@ -70,7 +70,7 @@ def history(limit: Limit = 10, as_json: AsJson = False, url: Url = None) -> None
 @app.command("list")
 def list_all(limit: Limit = 50, as_json: AsJson = False, url: Url = None) -> None:
     """List repositories that were indexed."""
-    found = _ask(url, "GET", "/repositories", {"limit": limit})["items"]
+    found = ask(url, "GET", "/repositories", {"limit": limit})["items"]
     rows = (
         (
             one["repository"], (one["commit"] or "-")[:12], one["indexed_at"][:19].replace("T", " "), str(one["embedded"]),
@@ -93,7 +93,7 @@ def files(
     """List a repository's files, embedded or skipped and why."""
     chosen = {"state": state, "reason": reason, "limit": limit}
     parameters = {name: value for name, value in chosen.items() if value is not None}
-    found = _ask(url, "GET", f"/repositories/{quote(repository, safe='/@')}/files", parameters)["items"]
+    found = ask(url, "GET", f"/repositories/{quote(repository, safe='/@')}/files", parameters)["items"]
     rows = (
         (one["path"], one["state"], one["language"] or "", one["reason"] or "", one["measure"] or "")
         for one in found
@@ -112,7 +112,7 @@ def similar(
 ) -> None:
     """List the files that are most like a file, and what they have in common with it."""
     parameters = {"path": path, "within": "all" if everywhere else "repository", "limit": limit}
-    found = _ask(url, "GET", f"/repositories/{quote(repository, safe='/@')}/similar", parameters)["items"]
+    found = ask(url, "GET", f"/repositories/{quote(repository, safe='/@')}/similar", parameters)["items"]
     rows = ((f"{hit['score']:.3f}", hit["repository"], hit["path"], _why(hit["why"])) for hit in found)
     _show(found, ("score", "repository", "path", "in common"), rows, as_json)
 
@@ -131,7 +131,7 @@ def search(
     parameters: dict[str, Any] = {"q": question, "limit": limit}
     if repository is not None:
         parameters["repo"] = repository
-    answer = _ask(url, "GET", "/repositories/search", parameters)
+    answer = ask(url, "GET", "/repositories/search", parameters)
     rows = (
         (
             f"{hit['score']:.4f}",
@@ -153,14 +153,14 @@ def watch(
     url: Url = None,
 ) -> None:
     """Ask a repository for its newest commit now and then, and index it when there is one."""
-    _ask(url, "PATCH", f"/repositories/{quote(repository, safe='/@')}", body={"watched": not off})
+    ask(url, "PATCH", f"/repositories/{quote(repository, safe='/@')}", body={"watched": not off})
     typer.echo(f"{repository} is {'no longer watched' if off else 'watched'}.")
 
 
 @app.command()
 def delete(repository: Repo, url: Url = None) -> None:
     """Delete all that is stored of a repository."""
-    _ask(url, "DELETE", f"/repositories/{quote(repository, safe='/@')}")
+    ask(url, "DELETE", f"/repositories/{quote(repository, safe='/@')}")
     typer.echo(f"{repository} is deleted.")
 
 
@@ -173,7 +173,7 @@ def demo(url: Url = None) -> None:
     folder = own_root(load_settings()) / "sample"
     if not folder.exists():
         make_sample(folder)
-    job = _ask(url, "POST", f"/ingestion/ingest/{quote(str(folder), safe='/:')}")
+    job = ask(url, "POST", f"/ingestion/ingest/{quote(str(folder), safe='/:')}")
     deadline = time.monotonic() + DEMO_S
     while not (ended := _ended(url, job["job_id"])):
         if time.monotonic() > deadline:
@@ -192,7 +192,7 @@ def demo(url: Url = None) -> None:
 
 
 def _ended(url: str | None, job: int) -> dict[str, Any] | None:
-    jobs = _ask(url, "GET", "/ingestion/jobs/history", {"limit": 100})["jobs"]
+    jobs = ask(url, "GET", "/ingestion/jobs/history", {"limit": 100})["jobs"]
     return next((one for one in jobs if one["job_id"] == job), None)
 
 
@@ -232,30 +232,6 @@ def delete_credential(host: Host) -> None:
     with engine().begin() as connection:
         known = forget_credential(connection, host.lower())
     typer.echo(f"It is forgotten for {host}." if known else f"There was none for {host}.")
-
-
-def _ask(
-    url: str | None, method: str, path: str, parameters: Mapping[str, Any] | None = None, body: Any = None
-) -> Any:
-    """The front door's answer; what it refuses is said, and ends the command."""
-    settings = load_settings()
-    base = (url or settings.public_url or front_door(settings)).rstrip("/")
-    try:
-        with httpx.Client(
-            base_url=f"{base}/api/v1", headers={"X-API-Key": key_of(settings) or ""}, timeout=60
-        ) as client:
-            answer = client.request(method, path, params=parameters, json=body)
-    except httpx.HTTPError as error:
-        typer.echo(
-            f"The front door at {base} cannot be asked ({type(error).__name__}); is the stack up?", err=True
-        )
-        raise typer.Exit(1) from None
-    if answer.is_error:
-        typer.echo(
-            answer.json().get("detail", answer.text) if answer.content else str(answer.status_code), err=True
-        )
-        raise typer.Exit(1)
-    return answer.json() if answer.content else None
 
 
 def _why(why: Mapping[str, list[str]]) -> str:
