@@ -6,9 +6,11 @@ from typing import Any
 import httpx
 import typer
 
-from ingestion_assets.command_errors import CANNOT, NOT_USABLE
 from ingestion_assets.sending.options import front_door, key_of
 from ingestion_assets.settings import load_settings
+
+REFUSED, NO_ANSWER = 1, 2
+"""Exit statuses: the front door refuses what is asked; it cannot be asked."""
 
 
 def ask(
@@ -25,10 +27,10 @@ def ask(
         typer.echo(
             f"The front door at {base} cannot be asked ({type(error).__name__}); is the stack up?", err=True
         )
-        raise typer.Exit(NOT_USABLE) from None
+        raise typer.Exit(NO_ANSWER) from None
     if answer.is_error:
         typer.echo(_why(answer), err=True)
-        raise typer.Exit(NOT_USABLE if answer.status_code >= 500 else CANNOT)
+        raise typer.Exit(NO_ANSWER if answer.status_code >= 500 else REFUSED)
     return answer.json() if answer.content else None
 
 

@@ -41,7 +41,9 @@ def indexed(front: Front) -> Front:
 
 def test_repositories_and_their_files_are_listed_page_by_page(indexed: Front) -> None:
     with indexed.client(indexed.key("read")) as client:
-        first = client.get("/api/v1/repositories", params={"limit": 2}).json()
+        answer = client.get("/api/v1/repositories", params={"limit": 2})
+        assert answer.status_code == 200, answer.text
+        first = answer.json()
         assert [one["repository"] for one in first["items"]] == [ONE, f"{ONE}@feature/x"]
         rest = client.get("/api/v1/repositories", params={"cursor": first["next"]}).json()
         assert ([one["repository"] for one in rest["items"]], rest["next"]) == (
