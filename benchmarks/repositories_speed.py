@@ -2,7 +2,8 @@
 
 A repository of so many files, drawn from `--sources FOLDER` or from the packages that are installed, is worked through in a process of
 its own on an embedded PostgreSQL, stage by stage, as a warm worker does; then once more without a change. Beside it, in the same
-process: the bare model on the same texts in the same batches. `--without-text yes` leaves text out, which takes nearly all of the time.
+process: the bare model on the same texts in the same batches; then, with `--peer yes`, CocoIndex on the same files, texts and model into the
+same server. `--without-text yes` leaves text out, which takes nearly all of the time.
 """
 
 import multiprocessing
@@ -18,6 +19,7 @@ from hashlib import blake2b
 from importlib.resources import files
 from pathlib import Path
 
+import msgspec
 import sqlalchemy as sa
 from measuring import ROOT, Targets, arguments, table, temporary_home
 
@@ -54,6 +56,7 @@ class Figures:
     chunks: int = 0
     edges: int = 0
     bare: float = 0.0
+    texts: dict[str, list[str]] = field(default_factory=dict)  # the chunks of each file
 
     def total(self) -> float:
         return sum(self.seconds.values())
@@ -97,6 +100,11 @@ def index(home: Path, url: str, roots: str, partition: str, text: bool) -> Figur
         texts = list(
             connection.scalars(sa.text("SELECT coalesce(text, '') FROM repositories.chunks ORDER BY ctid"))
         )
+        by_file = connection.execute(sa.text("""
+            SELECT path, array_agg(text ORDER BY number) FROM repositories.files JOIN repositories.chunks USING (blob, language)
+            WHERE state = 'embedded' AND text IS NOT NULL GROUP BY snapshot_id, path
+        """))  # fmt: skip
+        figures.texts = dict(map(tuple, by_file))
     figures.chunks = len(texts)
     if text and "embedding" in took:
         figures.bare = bare_rate(texts[:BARE_CHUNKS])
@@ -155,8 +163,10 @@ def front_door(home: Path, roots: Path) -> Iterator[Front]:
             yield front
 
 
-def measured(contents: dict[str, bytes], *, text: bool) -> tuple[Figures, Figures | None]:
-    """The figures of a repository's first run, and of one without a change."""
+def measured(
+    contents: dict[str, bytes], *, text: bool, peer: bool
+) -> tuple[Figures, Figures | None, list[float]]:
+    """The figures of a repository's first run, and of one without a change; and seconds of the peer."""
     with temporary_home() as home:
         repositories = home / "repositories"
         repositories.mkdir()
@@ -167,7 +177,22 @@ def measured(contents: dict[str, bytes], *, text: bool) -> tuple[Figures, Figure
                 partition = submitted(front, repositories / "one")
                 url = front.settings.require("postgres_url")
                 found.append(worker.apply(index, (home / "home", url, str(repositories), partition, text)))
-            return found[0], found[1] if text else None
+            worker.terminate()  # its model goes before another takes its memory
+            seconds = of_peer(home, url, contents, found[0].texts) if peer else []
+            return found[0], found[1] if text else None, seconds
+
+
+def of_peer(home: Path, url: str, contents: dict[str, bytes], texts: dict[str, list[str]]) -> list[float]:
+    """Seconds of CocoIndex, once and then without a change."""
+    folder = home / "files"
+    for path, content in contents.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    (home / "texts.json").write_bytes(msgspec.json.encode(texts))
+    script = Path(__file__).with_name("repositories_peer.py")
+    command = [sys.executable, str(script), str(folder), url, str(home / "texts.json"), str(home / "state")]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return [float(one) for one in said.splitlines()[-1].split()]
 
 
 def judge(targets: Targets, count: int, size: float, figures: Figures, again: Figures | None) -> None:
@@ -190,7 +215,7 @@ def main() -> int:
     """Measure and judge."""
     options = arguments(
         __doc__, files="how many, separated by commas (100,1000,5000)", sources="folder with source code to draw from",
-        **{"without-text": "any value: leave out the text"},
+        peer="any value: CocoIndex beside it", **{"without-text": "any value: leave out the text"},
     )  # fmt: skip
     counts = [int(one) for one in (options.files or ("100" if options.quick else "100,1000,5000")).split(",")]
     folders = [Path(options.sources)] if options.sources else [Path(one) for one in site.getsitepackages()]
@@ -200,17 +225,33 @@ def main() -> int:
     for count in counts:
         contents = drawn(folders, count)
         size = sum(map(len, contents.values())) / 1e6
-        figures, again = measured(contents, text=text)
+        figures, again, peer = measured(contents, text=text, peer=bool(options.peer))
         judge(targets, len(contents), size, figures, again)
+        if again and peer:
+            targets.at_most(f"{count} files: against CocoIndex", figures.total() / peer[0], 0.5)
+            targets.at_most(
+                f"{count} files, unchanged: seconds more than CocoIndex", again.total() - peer[1], 1, " s"
+            )
         rows.append(
             (
                 f"{len(contents)} files, {size:.1f} MB",
                 *(f"{figures.seconds.get(stage, 0):.1f}" for stage in WORK),
-                f"{figures.total():.1f}", f"{again.total():.1f}" if again else "",
+                f"{figures.total():.1f}", f"{again.total():.1f}" if again else "", *(f"{one:.1f}" for one in peer or (0.0, 0.0)),
                 f"{figures.chunks}", f"{figures.bare:.1f}" if figures.bare else "", f"{figures.edges}", f"{figures.peak_mb:.0f}",
             )
         )  # fmt: skip
-    columns = ("", *WORK, "all", "unchanged", "chunks", "bare chunks/s", "edges", "peak MB")
+    columns = (
+        "",
+        *WORK,
+        "all",
+        "unchanged",
+        "CocoIndex",
+        "unchanged",
+        "chunks",
+        "bare chunks/s",
+        "edges",
+        "peak MB",
+    )
     table("Seconds of each stage", columns, rows)
     return targets.verdict()
 

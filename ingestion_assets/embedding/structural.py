@@ -16,9 +16,9 @@ import numpy as np
 from ingestion_assets.embedding.identifiers import parts
 
 WIDTH = 1024
-MODEL = f"identifiers-hashed-{WIDTH}-v2"  # raise the version with anything that changes a vector
+MODEL = f"identifiers-hashed-{WIDTH}-v3"  # raise the version with anything that changes a vector
 _NEAR, _FAR = 0.4, 0.1  # shares of neighbours and of their neighbours
-_NAME = 8  # a file's own name counts as if the file named it so often: what imports the file names it too
+_NAME = 0.4  # share of the file's own name, beside what the file names: what imports the file names it, and so does its test
 _BY_FOLDER = {
     "__init__",
     "index",
@@ -26,8 +26,6 @@ _BY_FOLDER = {
     "main",
     "lib",
 }  # files that are imported by the name of their folder
-_ALIKE = 4  # a file without edges follows the files alike by their similarity to this power
-_ROWS = 1024  # of a similarity block, so that memory stays bounded
 
 
 class Edges(NamedTuple):
@@ -61,8 +59,8 @@ def in_order_of_paths(
 
 def propagate(own: np.ndarray, edges: Edges) -> np.ndarray:
     """Each file's own vector with a share of its neighbours' and of their neighbours', normalised."""
-    near = _neighbours(own, own, edges)
-    return unit(own + _NEAR * near + _FAR * _neighbours(near, own, edges))
+    near = _neighbours(own, edges)
+    return unit(own + _NEAR * near + _FAR * _neighbours(near, edges))
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -72,33 +70,47 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _own(identifiers: Sequence[Mapping[str, int]], paths: Sequence[bytes]) -> np.ndarray:
-    counts = [_counted(names, path) for names, path in zip(identifiers, paths, strict=True)]
-    files_with = Counter(part for count in counts for part in count)
-    rarity = {part: 1.0 + np.log((1 + len(counts)) / (1 + files)) for part, files in files_with.items()}
+    named = [_named(names, path) for names, path in zip(identifiers, paths, strict=True)]
+    titles = [_title(path) for path in paths]
+    files_with = Counter(
+        part for count, title in zip(named, titles, strict=True) for part in count.keys() | title.keys()
+    )
+    rarity = {part: 1.0 + np.log((1 + len(paths)) / (1 + files)) for part, files in files_with.items()}
+    contents = unit(_hashed(named, rarity))
+    for row, count in zip(contents, named, strict=True):
+        if not row.any():  # the signs of two parts may cancel out
+            row[_column(min(count))[0]] = 1.0
+    return unit(contents + _NAME * unit(_hashed(titles, rarity)))
+
+
+def _hashed(counts: Sequence[Mapping[str, int]], rarity: Mapping[str, float]) -> np.ndarray:
     vectors = np.zeros((len(counts), WIDTH))
     for row, count in zip(vectors, counts, strict=True):
         for part in sorted(count):
             column, sign = _column(part)
             row[column] += sign * (1.0 + np.log(count[part])) * rarity[part]
-        if not row.any():  # the signs of two parts may cancel out
-            row[_column(min(count))[0]] = 1.0
-    return unit(vectors)
+    return vectors
 
 
-def _counted(names: Mapping[str, int], path: bytes) -> Counter[str]:
+def _named(names: Mapping[str, int], path: bytes) -> Counter[str]:
     """How often a file names each part. One that names nothing has the words of its path, or the path itself: no vector is zero."""
     counted: Counter[str] = Counter()
     for name, times in names.items():
         for part in parts(name):
             counted[part] += times
-    text = path.decode("utf-8", "backslashreplace")
-    if not (counted := +counted):
-        return Counter(parts(text)) or Counter({text: 1})
-    *folders, name = text.split("/")
+    text = _text(path)
+    return +counted or Counter(parts(text)) or Counter({text: 1})
+
+
+def _title(path: bytes) -> Counter[str]:
+    """The parts of a file's own name."""
+    *folders, name = _text(path).split("/")
     stem = name.partition(".")[0]
-    if stem in _BY_FOLDER and folders:
-        stem = folders[-1]
-    return counted + Counter(dict.fromkeys(parts(stem), _NAME))
+    return Counter(parts(folders[-1] if stem in _BY_FOLDER and folders else stem))
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")
 
 
 @lru_cache(maxsize=200_000)
@@ -114,11 +126,10 @@ def _renumbered(edges: Edges, place: np.ndarray) -> Edges:
     return Edges(np.minimum(sources, targets)[order], np.maximum(sources, targets)[order], weights[order])
 
 
-def _neighbours(vectors: np.ndarray, own: np.ndarray, edges: Edges) -> np.ndarray:
-    """The weighted mean of each file's neighbours.
+def _neighbours(vectors: np.ndarray, edges: Edges) -> np.ndarray:
+    """The weighted mean of each file's neighbours; for a file without edges, that of all files.
 
-    A file without edges follows the files that name what it names. Without this, files with neighbours drift towards each other
-    and away from those without, which then are nobody's nearest.
+    Without this, files with neighbours drift towards each other and away from those without, which then are nobody's nearest.
     """
     sources, targets, weights = (np.asarray(column) for column in edges)
     mean = np.zeros_like(vectors)
@@ -129,11 +140,6 @@ def _neighbours(vectors: np.ndarray, own: np.ndarray, edges: Edges) -> np.ndarra
         np.add.at(total, to[kept], weights[kept])
     linked = total > 0
     mean[linked] /= total[linked, None]
-    alone = np.flatnonzero(~linked)
-    for start in range(0, len(alone), _ROWS):
-        rows = alone[start : start + _ROWS]
-        alike = np.clip(own[rows] @ own.T, 0.0, 1.0) ** _ALIKE
-        alike[np.arange(len(rows)), rows] = 0.0
-        sums = alike.sum(axis=1, keepdims=True)
-        mean[rows] = alike @ vectors / np.where(sums > 0, sums, 1.0)
+    if not linked.all():
+        mean[~linked] = vectors.mean(axis=0)
     return mean

@@ -99,7 +99,7 @@ def _verdict(content: bytes, by_name: str | None) -> _Verdict:
         return _Verdict(by_name, "lfs_pointer", pointed)
     if recognizing.is_binary(content):
         return _Verdict(by_name, "binary", len(content))
-    language = by_name or recognizing.language_by_shebang(content)
+    language = recognizing.language_by_content(content, by_name)
     if language is None:
         return _Verdict(None, "unsupported_language")
     return _Verdict(language, "generated" if recognizing.generated_content(content, language) else None)

@@ -31,6 +31,12 @@ _BY_INTERPRETER = {
     b"ts-node": "typescript", b"php": "php", b"ruby": "ruby", b"bash": "bash", b"sh": "bash", b"dash": "bash",
     b"ksh": "bash", b"kotlin": "kotlin",
 }  # fmt: skip
+_CPLUSPLUS = re.compile(
+    rb"^[ \t]*(?:template[ \t]*<|(?:inline[ \t]+)?namespace(?:[ \t]+[\w:]+)?[ \t]*\{|using[ \t]+namespace[ \t]"
+    rb"|(?:class|struct)[ \t]+\w+[ \t]*(?:final[ \t]*)?:[^:]|class[ \t]+\w+[^;{}()]*\{|(?:public|private|protected)[ \t]*:)"
+    rb"|\bstd::\w",
+    re.MULTILINE,
+)
 _VENDORED = re.compile(
     rb"(^|/)(node_modules|bower_components|vendor|vendors|third[-_]party|3rdparty|Godeps|Pods|Carthage|jspm_packages|\.yarn)/"
 )
@@ -59,6 +65,13 @@ def extension(path: bytes) -> bytes:
 
 def language_by_name(path: bytes) -> str | None:
     return _BY_NAME.get(path.rpartition(b"/")[2]) or _BY_EXTENSION.get(extension(path))
+
+
+def language_by_content(content: bytes, by_name: str | None) -> str | None:
+    """The language where the content has a say: names tell headers of C and C++ apart no more than they tell scripts without an end."""
+    if by_name == "c" and _CPLUSPLUS.search(content):
+        return "cpp"
+    return by_name or language_by_shebang(content)
 
 
 def language_by_shebang(content: bytes) -> str | None:

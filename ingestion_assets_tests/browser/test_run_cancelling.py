@@ -34,7 +34,7 @@ def test_payloads_of_a_cancelled_run_wait_until_they_are_resumed(
     ui: DagsterUI, stack: RunningStack, received_day: str, tmp_path: Path
 ) -> None:
     """A rebuild holds the lane while a backlog gathers; the run that takes the backlog is cancelled at work."""
-    written = write_transcripts(tmp_path, sessions=8, lines=7000, seed=9)
+    written = write_transcripts(tmp_path, sessions=8, lines=4000, seed=9)
     ui.open_group("conversations")
     rebuild = ui.materialize("Materialize all", day=received_day)
     sender = send(stack, tmp_path / "projects", "--no-wait")

@@ -58,6 +58,18 @@ SHEBANGS = {
 }  # fmt: skip
 
 
+HEADERS = {
+    b"#pragma once\nnamespace a {\nint f();\n}\n": "cpp", b"template <typename T> struct A;\n": "cpp",
+    b"class A : public B {\n public:\n  A();\n};\n": "cpp", b"std::string name(int a);\n": "cpp",
+    b"#ifdef __cplusplus\nextern \"C\" {\n#endif\nint f(void);\n": "c", b"/* a class of its own, whose\n   namespace is flat */\nstruct a { int b : 2; };\n": "c",
+}  # fmt: skip
+
+
+def test_a_header_is_c_or_cplusplus_by_what_it_declares(tmp_path: Path) -> None:
+    found = _states(tmp_path, {f"a{number}.h": content for number, content in enumerate(HEADERS)})
+    assert [found[f"a{number}.h"].language for number in range(len(HEADERS))] == list(HEADERS.values())
+
+
 def test_languages(tmp_path: Path) -> None:
     first_lines = {f"program{number}*": line for number, line in enumerate(SHEBANGS)}
     found = _states(tmp_path, dict.fromkeys(LANGUAGES, b"text\n") | first_lines)
