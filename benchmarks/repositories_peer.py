@@ -47,7 +47,7 @@ async def lifespan(builder: Any) -> Any:
 
 @coco.fn(memo=True)
 async def index(file: Any, table: Any) -> None:
-    path = file.file_path.path.as_posix()
+    path = file.file_path.resolve().relative_to(FOLDER).as_posix()
     await file.read_text()
     chunks = CHUNKS.get(path, [])
     vectors = await asyncio.gather(*(MODEL.embed(chunk) for chunk in chunks))

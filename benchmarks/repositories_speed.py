@@ -25,8 +25,7 @@ from measuring import ROOT, Targets, arguments, table, temporary_home
 
 sys.path.insert(0, str(ROOT))
 
-from ingestion_assets.repositories.text_model import text_model
-
+from ingestion_assets.embedding.models import text_model
 from ingestion_assets.frontdoor.logs import configure_logging
 from ingestion_assets.repositories.embedding_structure import structure_of
 from ingestion_assets.repositories.recognizing import language_by_name
@@ -82,7 +81,7 @@ def index(home: Path, url: str, roots: str, partition: str, text: bool) -> Figur
     """Work through what has landed; runs in a process of its own, whose memory is the worker's."""
     chosen = RepositoriesSettings(roots=roots)
     if text:
-        text_model(chosen.text_model)
+        text_model(chosen.text_model, Settings(_env_file=None, home=home)).encode(["warm"])
     own = engine(url)
     runs = DirectRuns(own, Settings(_env_file=None, home=home, postgres_url=url), chosen)
     run, work = runs.start(partition)

@@ -31,7 +31,7 @@ class Shape(NamedTuple):
     tokens: int
 
 
-ON_CPU = Shape(1, 1)  # without padding: as fast here as padded batches, for texts of any length
+ON_CPU = Shape(4, 16)  # as fast as padded batches of 32, and little is padded where texts are few
 ON_GPU = Shape(32, 32)
 
 

@@ -111,8 +111,8 @@ def test_a_long_text_and_odd_characters_are_read_as_far_as_the_model_reads(model
 def test_nothing_is_embedded_of_nothing_and_a_stop_is_heard(model: TextModel) -> None:
     assert model.encode([]).shape == (0, WIDTH)
     told: list[int] = []
-    with pytest.raises(StoppedError, match="after 2 of 5 texts"):
-        model.encode(["a"] * 5, stopped=lambda: told == [1, 2], progress=told.append)
+    with pytest.raises(StoppedError, match="after 8 of 17 texts"):
+        model.encode(["a"] * 17, stopped=lambda: told == [4, 8], progress=told.append)
 
 
 def test_an_unknown_model_is_named_with_those_there_are() -> None:
