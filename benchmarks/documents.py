@@ -19,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import psycopg
 from documents_stack import Documents, documents_of
+from pgvector import HalfVector
+from pgvector.psycopg import register_vector
 from measuring import Targets, arguments, bench_stack, median, quantile, table
 
 from ingestion_assets.documents.parsing.parsed_files import Limits, ParseOptions
@@ -119,7 +121,11 @@ def database(stack: RunningStack) -> Iterator[psycopg.Connection]:
 def floor(stack: RunningStack, model: Model, folder: Path) -> float:
     """Seconds to read, cut, embed, copy and index the texts of a folder, file by file, in this process."""
     with database(stack) as connection:
-        connection.execute("CREATE TEMP TABLE floor (text text, embedding halfvec(384), tsv tsvector)")
+        register_vector(connection)
+        connection.execute(
+            "CREATE TEMP TABLE floor (text text, embedding halfvec(384),"
+            " tsv tsvector GENERATED ALWAYS AS (to_tsvector('simple', text)) STORED)"
+        )
         connection.execute("CREATE INDEX ON floor USING hnsw (embedding halfvec_cosine_ops)")
         connection.execute("CREATE INDEX ON floor USING gin (tsv)")
         began = time.perf_counter()
@@ -127,11 +133,10 @@ def floor(stack: RunningStack, model: Model, folder: Path) -> float:
             text = path.read_text(encoding="utf-8")
             pieces = [text[start : start + 1000] for start in range(0, max(1, len(text) - 200), 800)]
             vectors = model.encode(pieces)
-            with connection.transaction():
+            with connection.cursor().copy("COPY floor (text, embedding) FROM STDIN (FORMAT BINARY)") as copy:
+                copy.set_types(["text", "halfvec"])
                 for piece, vector in zip(pieces, vectors, strict=True):
-                    connection.execute(
-                        "INSERT INTO floor VALUES (%s, %s::text::halfvec, to_tsvector('simple', %s))", (piece, str(vector.tolist()), piece),
-                    )  # fmt: skip
+                    copy.write_row((piece, HalfVector(vector)))
         seconds = time.perf_counter() - began
         connection.execute("DROP TABLE floor")
     return seconds

@@ -1,5 +1,6 @@
 """A client of the documents flow for benchmarks: connections, jobs and search of a stack that runs."""
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from measuring import ROOT
+
+sys.path.insert(0, str(ROOT))
 
 from ingestion_assets_tests.stacks import RunningStack
 

@@ -37,7 +37,7 @@ def main() -> int:
     options.add_argument("--seeds", type=int, default=3)
     options.add_argument("--cache", type=Path, help="folder that keeps what was parsed and the text vectors")
     given = options.parse_args()
-    heads = given.repositories.glob("**/HEAD")
+    heads = [head for level in ("*/HEAD", "*/*/HEAD") for head in given.repositories.glob(level)]
     folders = sorted({head.parent for head in heads if (head.parent / "objects").is_dir()})
     wanted = set(filter(None, given.only.split(",")))
     cases: list[Case] = []

@@ -15,6 +15,7 @@ from ingestion_assets.documents.wanted_documents import Wanted, over, values_of
 
 FUSION = 60  # the constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009)
 CANDIDATES = 50  # of each list
+RANKED = 2_000  # chunks, about: with one of the question's rarest words; a word that nearly all have finds nothing
 EXACT_UP_TO = 10_000  # chunks
 MODELS = 4  # whose vectors are looked at, of those that most chunks have
 FOLDED = 3  # chunks of one hit
@@ -110,15 +111,24 @@ def by_vector(
 
 
 _QUERY = sa.text("""
-    SELECT string_agg(DISTINCT word.lexeme, ' | ') FROM (
-        SELECT quote_literal(unnest(tsvector_to_array(to_tsvector(config::regconfig, :question)))) AS lexeme
+    WITH common AS (
+        SELECT lexeme, share * (SELECT reltuples FROM pg_class WHERE oid = 'documents.chunks'::regclass) AS chunks
+        FROM pg_stats, unnest(CAST(most_common_elems::text AS text[]), most_common_elem_freqs) AS one (lexeme, share)
+        WHERE schemaname = 'documents' AND tablename = 'chunks' AND attname = 'tsv' AND lexeme IS NOT NULL
+    ), word AS (
+        SELECT DISTINCT unnest(tsvector_to_array(to_tsvector(config::regconfig, :question))) AS lexeme
         FROM unnest(CAST(:configurations AS text[])) config
-    ) word
+    ), counted AS (
+        SELECT quote_literal(lexeme) AS lexeme, coalesce(chunks, 0) AS chunks,
+               sum(coalesce(chunks, 0)) OVER (ORDER BY coalesce(chunks, 0), lexeme) AS with_rarer
+        FROM word LEFT JOIN common USING (lexeme)
+    )
+    SELECT string_agg(lexeme, ' | '), string_agg(lexeme, ' | ') FILTER (WHERE with_rarer - chunks < :ranked) FROM counted
 """)
 _BY_TEXT = """
     SELECT chunk.content_id, chunk.number FROM documents.chunks chunk
     JOIN documents.contents content ON content.id = chunk.content_id
-    WHERE chunk.tsv @@ CAST(:query AS tsquery) AND EXISTS (
+    WHERE chunk.tsv @@ CAST(:rare AS tsquery) AND EXISTS (
         SELECT FROM documents.documents document WHERE document.content_id = content.id AND
 """
 _BY_TEXT_REST = """
@@ -129,12 +139,13 @@ _BY_TEXT_REST = """
 def by_text(
     connection: sa.Connection, wanted: Wanted, searched: Searched, question: str, *, limit: int
 ) -> list[Hit]:
-    """The chunks with most of the question's words, the nearest together."""
-    query = connection.scalar(_QUERY, {"question": question, "configurations": list(searched.configurations)})
+    """The chunks with most of the question's words, the nearest together; of those with one of its rarest words, where others are many."""
+    values = {"question": question, "configurations": list(searched.configurations), "ranked": RANKED}
+    query, rare = connection.execute(_QUERY, values).one()
     if not query:
         return []
     statement = over(_BY_TEXT, wanted, _BY_TEXT_REST)
-    rows = connection.execute(statement, {**values_of(wanted), "query": query, "limit": limit})
+    rows = connection.execute(statement, {**values_of(wanted), "query": query, "rare": rare, "limit": limit})
     return [Hit(row.content_id, (row.number,), 0.0, text_rank=rank) for rank, row in enumerate(rows, start=1)]
 
 

@@ -136,6 +136,8 @@ def _text(decoded: bytes) -> str:
 
 
 def _decode(cursor: str) -> bytes:
+    if set(cursor) & {"+", "/"}:  # of the other alphabet, which Python takes too
+        raise _invalid()
     try:
         return base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
