@@ -70,7 +70,7 @@ def main() -> int:
     targets = Targets()
     model = text_model(None, Settings())
     model.encode(["warm"])
-    with bench_stack(workers_gpu=1, document_roots="/tmp") as stack:  # noqa: S108 - the temporary home lies there
+    with bench_stack(workers_gpu=1, workers_batch=2, document_roots="/tmp") as stack:  # noqa: S108 - the temporary home lies there
         ours, bare, again = [], [], []
         for number in range(rounds):
             documents = documents_of(stack, f"speed-{number}")

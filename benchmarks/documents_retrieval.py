@@ -60,7 +60,7 @@ def main() -> int:
     german = articles(Path(given.data) / "xquad.de.json", quick=given.quick)
     targets = Targets()
     rows: list[tuple[str, Scores]] = []
-    with bench_stack(workers_gpu=1, document_roots="/tmp") as stack:  # noqa: S108 - the temporary home lies there
+    with bench_stack(workers_gpu=1, workers_batch=2, document_roots="/tmp") as stack:  # noqa: S108 - the temporary home lies there
         for suffix in ("txt", "docx", "html", "pdf"):
             scores = asked_of(stack, f"en-{suffix}", english, suffix)
             rows += [(f"English .{suffix}, {mode}", one) for mode, one in scores.items()]
