@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import psycopg
 from documents_stack import Documents, documents_of
+from measuring import Targets, arguments, bench_stack, median, quantile, table
 from pgvector import HalfVector
 from pgvector.psycopg import register_vector
-from measuring import Targets, arguments, bench_stack, median, quantile, table
 
 from ingestion_assets.documents.parsing.parsed_files import Limits, ParseOptions
 from ingestion_assets.documents.parsing.sandbox import parse

@@ -15,7 +15,9 @@ from ingestion_assets.documents.wanted_documents import Wanted, over, values_of
 
 FUSION = 60  # the constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009)
 CANDIDATES = 50  # of each list
-RANKED = 2_000  # chunks, about: with one of the question's rarest words; a word that nearly all have finds nothing
+RANKED = (
+    2_000  # chunks, about: with one of the question's rarest words; a word that nearly all have finds nothing
+)
 EXACT_UP_TO = 10_000  # chunks
 MODELS = 4  # whose vectors are looked at, of those that most chunks have
 FOLDED = 3  # chunks of one hit

@@ -4,7 +4,12 @@ from collections.abc import Callable
 
 import pytest
 
-from ingestion_assets.frontdoor.paging import encode_cursor, number_and_text_cursor, number_cursor, text_cursor
+from ingestion_assets.frontdoor.paging import (
+    encode_cursor,
+    number_and_text_cursor,
+    number_cursor,
+    text_cursor,
+)
 from ingestion_assets.frontdoor.problems import Problem
 
 
