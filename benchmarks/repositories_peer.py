@@ -64,6 +64,7 @@ async def main(folder: Path) -> None:
 
 def seconds() -> Iterator[float]:
     app = coco.App(coco.AppConfig(name="peer"), main, folder=Path(FOLDER))
+    MODEL._get_model().encode(["warm"])  # as ours is loaded when the clock starts
     for _ in range(2):
         started = time.perf_counter()
         app.update_blocking()
