@@ -191,6 +191,11 @@ def of_peer(home: Path, url: str, contents: dict[str, bytes], texts: dict[str, l
     script = Path(__file__).with_name("repositories_peer.py")
     command = [sys.executable, str(script), str(folder), url, str(home / "texts.json"), str(home / "state")]
     said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    own = engine(url)
+    with own.connect() as connection:
+        stored = connection.scalar(sa.text("SELECT count(*) FROM peer_chunks"))
+    own.dispose()
+    assert stored == sum(map(len, texts.values())), "it embedded something else"
     return [float(one) for one in said.splitlines()[-1].split()]
 
 

@@ -46,6 +46,7 @@ def ingestion() -> None:
     """
     import structlog  # noqa: PLC0415
 
+    # The stream of the moment: what it is now may be closed when the next event comes.
     structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 

@@ -24,5 +24,15 @@ def print_json(items: Iterable[Any]) -> None:
         typer.echo(msgspec.json.encode(item, enc_hook=str).decode())
 
 
+def print_items(
+    items: Iterable[Any], columns: Sequence[str], rows: Iterable[Sequence[object]], *, as_json: bool
+) -> None:
+    """Items as JSON, or as a table of what `rows` says of them."""
+    if as_json:
+        print_json(items)
+    else:
+        print_table(columns, rows)
+
+
 def _plain(cell: object) -> str:
     return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in str(cell))

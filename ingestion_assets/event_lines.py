@@ -24,5 +24,5 @@ def print_event_lines() -> None:
             structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), tell_in_log,
             structlog.processors.format_exc_info, renderer,
         ],
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # the stream of the moment
     )  # fmt: skip

@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from ingestion_assets.command_output import AsJson
-from ingestion_assets.documents.shown_jobs import control_job, table_of, watch_job
-from ingestion_assets.sending.front_door_client import ask
+from ingestion_assets.command_output import AsJson, print_items
+from ingestion_assets.documents.shown_jobs import control_job, watch_job
+from ingestion_assets.sending.front_door_client import REFUSED, ask
 from ingestion_assets.sending.options import Url
 
 app = typer.Typer(no_args_is_help=True)
@@ -91,7 +91,7 @@ def submit(
             typer.echo(
                 f"There is no connection {connection_id}; there are: {', '.join(known) or 'none'}.", err=True
             )
-            raise typer.Exit(1)
+            raise typer.Exit(REFUSED)
         chosen.setdefault(connection_id, []).append(wanted or "*")
     selections = [
         {"connection_id": one, "source_type": known[one], "file_ids": wanted}
@@ -149,7 +149,12 @@ def jobs(
         )
         for one in found
     )  # fmt: skip
-    table_of(found, ("job", "name", "status", "progress", "files", "failed", "created (UTC)"), rows, as_json)
+    print_items(
+        found,
+        ("job", "name", "status", "progress", "files", "failed", "created (UTC)"),
+        rows,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -190,7 +195,7 @@ def search(
         (f"{hit['score']:.4f}", hit["file"]["path"], str(hit["page"]), _brief(hit["text"]))
         for hit in found["items"]
     )
-    table_of(found["items"], ("score", "file", "page", "passage"), rows, as_json)
+    print_items(found["items"], ("score", "file", "page", "passage"), rows, as_json=as_json)
     if mode == "hybrid" and "vector" not in found["by"] and not as_json:
         typer.echo("No worker made a vector of the question, so this goes by words alone.", err=True)
 
@@ -220,12 +225,8 @@ def verify(
         (kind, "right" if not wrong else f"{len(wrong)} wrong: {', '.join(wrong[:3])}")
         for kind, wrong in found.items()
     )
-    table_of(
-        [{"check": kind, "wrong": wrong} for kind, wrong in found.items()],
-        ("check", "outcome"),
-        rows,
-        as_json,
-    )
+    items = ({"check": kind, "wrong": wrong} for kind, wrong in found.items())
+    print_items(items, ("check", "outcome"), rows, as_json=as_json)
     if any(found.values()):
         raise typer.Exit(1)
 

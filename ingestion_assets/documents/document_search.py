@@ -1,7 +1,8 @@
 """What a user's documents say about a question: by vectors, by words, or by both fused; of the user's own documents alone.
 
 Few chunks are compared one by one, which is exact; many by the index of their model, which goes on until enough of what it finds is the
-user's. Words are taken with the text-search configurations of the languages that the user's documents are in, and any of them counts.
+user's. Words are taken with the text-search configurations of the languages that the user's documents are in. Any of them counts, but where a
+user has many chunks the commonest are not looked for.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,9 +16,7 @@ from ingestion_assets.documents.wanted_documents import Wanted, over, values_of
 
 FUSION = 60  # the constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009)
 CANDIDATES = 50  # of each list
-RANKED = (
-    2_000  # chunks, about: with one of the question's rarest words; a word that nearly all have finds nothing
-)
+RANKED = 2_000  # chunks: a question's words count from the rarest on until about so many have one; ranking is what costs
 EXACT_UP_TO = 10_000  # chunks
 MODELS = 4  # whose vectors are looked at, of those that most chunks have
 FOLDED = 3  # chunks of one hit
@@ -114,7 +113,7 @@ def by_vector(
 
 _QUERY = sa.text("""
     WITH common AS (
-        SELECT lexeme, share * (SELECT reltuples FROM pg_class WHERE oid = 'documents.chunks'::regclass) AS chunks
+        SELECT lexeme, share * :chunks AS chunks
         FROM pg_stats, unnest(CAST(most_common_elems::text AS text[]), most_common_elem_freqs) AS one (lexeme, share)
         WHERE schemaname = 'documents' AND tablename = 'chunks' AND attname = 'tsv' AND lexeme IS NOT NULL
     ), word AS (
@@ -139,10 +138,22 @@ _BY_TEXT_REST = """
 
 
 def by_text(
-    connection: sa.Connection, wanted: Wanted, searched: Searched, question: str, *, limit: int
+    connection: sa.Connection,
+    wanted: Wanted,
+    searched: Searched,
+    question: str,
+    *,
+    limit: int,
+    ranked: int = RANKED,
 ) -> list[Hit]:
-    """The chunks with most of the question's words, the nearest together; of those with one of its rarest words, where others are many."""
-    values = {"question": question, "configurations": list(searched.configurations), "ranked": RANKED}
+    """The chunks with most of the question's words, the nearest together.
+
+    How common a word is among all users' chunks stands for the user's own, whose number decides whether any word is left out.
+    """
+    values = {
+        "question": question, "configurations": list(searched.configurations),
+        "chunks": sum(searched.chunks.values()), "ranked": ranked,
+    }  # fmt: skip
     query, rare = connection.execute(_QUERY, values).one()
     if not query:
         return []

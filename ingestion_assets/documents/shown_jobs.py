@@ -1,7 +1,6 @@
 """Jobs in a terminal: told what to do, watched until they rest, their failures and other lists as tables."""
 
 import time
-from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -9,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ingestion_assets.command_output import print_json, print_table
+from ingestion_assets.command_output import print_table
 from ingestion_assets.sending.front_door_client import ask
 
 LOOK_S = 0.3
@@ -85,12 +84,4 @@ def _failures(job: Any) -> None:
             )
             for file in files
         )
-        table_of(files, ("file", "code", "stage", "what went wrong"), rows, as_json=False)
-
-
-def table_of(items: list[Any], heads: Sequence[str], rows: Iterable[Sequence[str]], as_json: bool) -> None:
-    """Items as a table with these heads, or each as a line of JSON."""
-    if as_json:
-        print_json(items)
-    else:
-        print_table(heads, rows)
+        print_table(("file", "code", "stage", "what went wrong"), rows)

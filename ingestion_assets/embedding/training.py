@@ -15,7 +15,7 @@ import numpy as np
 from ingestion_assets.embedding.structural import Edges, in_order_of_paths, propagate, unit
 
 WIDTH = 128
-MODEL = f"residual-sage-{WIDTH}-v2"
+MODEL = f"residual-sage-{WIDTH}-v3"
 SHARE = 0.3  # the trained part's weight beside the stable part
 _STEPS, _RATE, _DECAY, _HEAT = 60, 2e-3, 1e-3, 0.1
 _NEAR = 0.4  # share of the neighbours with which training begins, as in the stable part

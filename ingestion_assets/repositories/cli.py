@@ -1,13 +1,13 @@
 """`ingestion repos`: what can be done with repositories over HTTP, from a shell; credentials of private ones, at the database."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
-from ingestion_assets.command_output import AsJson, print_json, print_table
+from ingestion_assets.command_output import AsJson, print_items, print_json
 from ingestion_assets.sending.front_door_client import ask
 from ingestion_assets.sending.options import Url
 from ingestion_assets.settings import load_settings
@@ -64,7 +64,12 @@ def history(limit: Limit = 10, as_json: AsJson = False, url: Url = None) -> None
         )
         for job in jobs
     )  # fmt: skip
-    _show(jobs, ("ended (UTC)", "job", "repository", "outcome", "seconds", "files", "why"), rows, as_json)
+    print_items(
+        jobs,
+        ("ended (UTC)", "job", "repository", "outcome", "seconds", "files", "why"),
+        rows,
+        as_json=as_json,
+    )
 
 
 @app.command("list")
@@ -78,7 +83,12 @@ def list_all(limit: Limit = 50, as_json: AsJson = False, url: Url = None) -> Non
         )
         for one in found
     )  # fmt: skip
-    _show(found, ("repository", "commit", "indexed (UTC)", "embedded", "skipped", "watched"), rows, as_json)
+    print_items(
+        found,
+        ("repository", "commit", "indexed (UTC)", "embedded", "skipped", "watched"),
+        rows,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -98,7 +108,7 @@ def files(
         (one["path"], one["state"], one["language"] or "", one["reason"] or "", one["measure"] or "")
         for one in found
     )
-    _show(found, ("path", "state", "language", "reason", "measure"), rows, as_json)
+    print_items(found, ("path", "state", "language", "reason", "measure"), rows, as_json=as_json)
 
 
 @app.command()
@@ -114,7 +124,7 @@ def similar(
     parameters = {"path": path, "within": "all" if everywhere else "repository", "limit": limit}
     found = ask(url, "GET", f"/repositories/{quote(repository, safe='/@')}/similar", parameters)["items"]
     rows = ((f"{hit['score']:.3f}", hit["repository"], hit["path"], _why(hit["why"])) for hit in found)
-    _show(found, ("score", "repository", "path", "in common"), rows, as_json)
+    print_items(found, ("score", "repository", "path", "in common"), rows, as_json=as_json)
 
 
 @app.command()
@@ -141,7 +151,7 @@ def search(
         )
         for hit in answer["items"]
     )
-    _show(answer["items"], ("score", "repository", "where", "names"), rows, as_json)
+    print_items(answer["items"], ("score", "repository", "where", "names"), rows, as_json=as_json)
     if "text" not in answer["by"] and not as_json:
         typer.echo("No worker made a vector of the question, so this goes by names alone.", err=True)
 
@@ -241,10 +251,3 @@ def _why(why: Mapping[str, list[str]]) -> str:
         ", ".join(why["names"][:5]),
     ]
     return "; ".join(filter(None, said))
-
-
-def _show(items: list[Any], heads: Iterable[str], rows: Iterable[Iterable[str]], as_json: bool) -> None:
-    if as_json:
-        print_json(items)
-        return
-    print_table(tuple(heads), map(tuple, rows))

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.documents.document_search import Asked, Mode, by_vector, search, there_is
+from ingestion_assets.documents.document_search import Asked, Mode, by_text, by_vector, search, there_is
 from ingestion_assets.documents.vectors import literal
 from ingestion_assets.documents.wanted_documents import Wanted
 from ingestion_assets.embedding.models import text_model
@@ -126,6 +126,29 @@ def test_words_are_taken_in_the_language_of_the_documents(engine: sa.Engine) -> 
     store(engine, "anna", "b.txt", [BREAD])
     assert [hit["file"]["file_id"] for hit in find(engine, "ein Haus", "text")] == ["a.txt"]
     assert [hit["file"]["file_id"] for hit in find(engine, "ovens", "text")] == ["b.txt"]
+
+
+def test_of_many_chunks_those_with_the_rarest_words_are_ranked_and_one_users_many_are_not_anothers(
+    engine: sa.Engine,
+) -> None:
+    often = [f"Bread of the {'day' if number % 2 else 'week'} {number}." for number in range(200)]
+    store(engine, "anna", "a.txt", [*often, "Rye bread keeps long."])
+    store(engine, "ben", "b.txt", ["Bread and butter."])
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("ANALYZE documents.chunks"))
+
+        def found(user: str, question: str, **ranked: int) -> int:
+            chosen = Wanted(user_id=user)
+            return len(
+                by_text(connection, chosen, there_is(connection, chosen), question, limit=500, **ranked)
+            )
+
+        question = "rye bread of the day"
+        assert found("anna", question) == 201, "they are few"
+        assert found("anna", question, ranked=5) == 101, "the commonest word is left out"
+        assert found("anna", "bread", ranked=5) == 201
+        assert found("anna", "xylophone bread", ranked=5) == 201, "a word that nobody has is not enough"
+        assert found("ben", question, ranked=5) == 1
 
 
 @pytest.mark.parametrize(
