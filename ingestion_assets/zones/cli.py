@@ -61,6 +61,7 @@ def show(zone: Name, as_json: AsJson = False, url: Url = None) -> None:
 
 @app.command()
 def check(
+    as_json: AsJson = False,
     module: Annotated[
         str | None,
         typer.Argument(help="The module with the definitions. Default: that of the project in this folder (pyproject.toml)."),
@@ -71,18 +72,19 @@ def check(
     from ingestion_assets.zones.project import zones_of  # noqa: PLC0415
 
     sys.path.insert(0, str(Path.cwd()))
-    faults = 0
     try:
         found = zones_of(module)
     except ZoneError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(REFUSED) from error
-    for name, fault in found.items():
-        typer.echo(f"{name}: {fault or 'can be in force'}")
-        faults += fault is not None
+    if as_json:
+        print_json({"zone": name, "fault": fault} for name, fault in found.items())
+    else:
+        for name, fault in found.items():
+            typer.echo(f"{name}: {fault or 'can be in force'}")
     if not found:
         typer.echo("The project has no drop zone.", err=True)
-    raise typer.Exit(REFUSED if faults else 0)
+    raise typer.Exit(REFUSED if any(found.values()) else 0)
 
 
 @app.command()

@@ -19,14 +19,14 @@ from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.receiving import Arrival, take_in
 from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.zones.document import ZoneDocument
-from ingestion_assets.zones.framing import UnreadableError, frame
+from ingestion_assets.zones.framing import UnreadableError, frame, kind_of
 from ingestion_assets.zones.partition_values import MixedValuesError, partition_value
 from ingestion_assets.zones.web.known_zones import KnownZones
 from ingestion_assets.zones.web.zone_views import ZoneResult
 from ingestion_assets.zones.zone_flow import CSV, JSON, LINES, MEDIA_TYPE
 
 ZoneName = Annotated[str, Path(description="The zone's name.", pattern="^[a-z][a-z0-9_]*$", max_length=40)]
-MEDIA_TYPES = frozenset({JSON, LINES, "application/jsonl", CSV})
+MEDIA_TYPES = frozenset({JSON, LINES, "application/ndjson", "application/jsonl", CSV})
 DESCRIPTION = (
     "One JSON object, an array of them, JSON lines (`application/x-ndjson`) or CSV whose first line names the fields (`text/csv`). "
     "The answer waits for the outcome of every record; one that is bad harms no other: it is counted, listed in `errors` and kept "
@@ -71,8 +71,8 @@ def drop_maker(request: Request, document: ZoneDocument) -> Callable[[Arrival, b
     flow = door.flows[document.name]
 
     def make(arrival: Arrival, body: bytes) -> NewDrop:
-        media_type = media_type_of(arrival.headers)
-        if media_type == JSON:
+        media_type = arrival.headers.get(b"content-type", b"")[:256].decode("latin-1")
+        if kind_of(media_type) == "json":
             door.bodies.check_depth(body)
         try:
             records = frame(body, media_type=media_type, path=document.path)
@@ -99,12 +99,6 @@ def drop_maker(request: Request, document: ZoneDocument) -> Callable[[Arrival, b
         )
 
     return make
-
-
-def media_type_of(headers: dict[bytes, bytes]) -> str:
-    """The media type that a body is framed by; anything that is like JSON is JSON."""
-    given = headers.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
-    return JSON if given.endswith("+json") else given
 
 
 def _items(error: Exception) -> list[dict[str, Any]]:
