@@ -1,5 +1,7 @@
 """Bytes into records, exactly."""
 
+import csv
+import io
 import json
 import time
 from decimal import Decimal
@@ -44,9 +46,6 @@ def test_records_are_what_was_sent(records, indent, ascii_only, marked):
 
 @given(st.lists(st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=2), max_size=5))
 def test_rows_of_csv_are_objects_of_texts(rows):
-    import csv
-    import io
-
     out = io.StringIO(newline="")
     csv.writer(out, quoting=csv.QUOTE_ALL).writerows([["a", "b b"], *rows])
     records = [json.loads(one) for one in frame(out.getvalue().encode(), media_type=CSV)]
