@@ -30,6 +30,7 @@ def publish_zone(zone: Zone, *, location: str, repository: str) -> str | None:
     from ingestion_assets.zones import batch, in_force  # noqa: PLC0415
     from ingestion_assets.zones.document import ZoneError  # noqa: PLC0415
     from ingestion_assets.zones.tables.target import TableRefusedError  # noqa: PLC0415
+    from ingestion_assets.zones.verification.config import ConfigError, keys_of, read_config  # noqa: PLC0415
 
     engine, settings = postgres.engine(), load_settings()
 
@@ -41,9 +42,11 @@ def publish_zone(zone: Zone, *, location: str, repository: str) -> str | None:
     document = zone.document(location=location, repository=repository)
     try:
         secrets = zone.secrets()
+        if zone.verify is not None:
+            keys_of(read_config(zone.verify), secrets)
         with engine.begin() as connection:
             in_force.publish(connection, document, secrets=secrets, settings=settings, prepare=prepare)
-    except (ZoneError, TableRefusedError) as error:
+    except (ZoneError, ConfigError, TableRefusedError) as error:
         why = f"The zone {zone.name} is not in force as it is written: {error}"
         with engine.begin() as connection:
             in_force.refuse(connection, zone.name, why, location=location)

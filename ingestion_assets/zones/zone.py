@@ -12,6 +12,7 @@ from ingestion_assets.zones.framing import check_path
 from ingestion_assets.zones.partition_values import check_by
 from ingestion_assets.zones.records import RecordType
 from ingestion_assets.zones.tables.target import Shape, Table
+from ingestion_assets.zones.verification.config import read_config
 
 Function = Callable[[Batch[Any]], "Iterable[Outcome] | None"]
 MakeTable = Callable[[sa.Engine, Shape], Table]
@@ -64,6 +65,8 @@ class Zone:
             )
         try:
             check_path(self.path)
+            if self.verify is not None:
+                read_config(self.verify)
             if self.partitions is not None:
                 check_by(self.partitions.by)
         except ValueError as error:

@@ -1,7 +1,6 @@
 """`POST /api/v1/drops/{zone}`: records for a drop zone. The door counts them and lands them as they came; its run reads them."""
 
-from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from starlette.responses import Response
@@ -15,18 +14,13 @@ from ingestion_assets.frontdoor.openapi import (
     receipt_to_come,
     takes,
 )
-from ingestion_assets.frontdoor.problems import Problem, error_item
-from ingestion_assets.frontdoor.receiving import Arrival, take_in
-from ingestion_assets.landing.drops import NewDrop
-from ingestion_assets.zones.document import ZoneDocument
-from ingestion_assets.zones.framing import UnreadableError, frame, kind_of
-from ingestion_assets.zones.partition_values import MixedValuesError, partition_value
+from ingestion_assets.frontdoor.receiving import take_in
+from ingestion_assets.zones.web.drops_made import MEDIA_TYPES, drop_maker
 from ingestion_assets.zones.web.known_zones import KnownZones
+from ingestion_assets.zones.web.signed import Refusals, shows_key, take_signed
 from ingestion_assets.zones.web.zone_views import ZoneResult
-from ingestion_assets.zones.zone_flow import CSV, JSON, LINES, MEDIA_TYPE
 
 ZoneName = Annotated[str, Path(description="The zone's name.", pattern="^[a-z][a-z0-9_]*$", max_length=40)]
-MEDIA_TYPES = frozenset({JSON, LINES, "application/ndjson", "application/jsonl", CSV})
 DESCRIPTION = (
     "One JSON object, an array of them, JSON lines (`application/x-ndjson`) or CSV whose first line names the fields (`text/csv`). "
     "The answer waits for the outcome of every record; one that is bad harms no other: it is counted, listed in `errors` and kept "
@@ -39,7 +33,7 @@ ANSWERS = {
 }
 
 
-def drop_router(known: KnownZones) -> APIRouter:
+def drop_router(known: KnownZones, refusals: Refusals) -> APIRouter:
     """The endpoint, for the zones that are known when it is called."""
     router = APIRouter(prefix="/api/v1/drops", tags=["zones"])
 
@@ -54,6 +48,9 @@ def drop_router(known: KnownZones) -> APIRouter:
     )
     async def drop_records(request: Request, zone: ZoneName) -> Response:
         document = known.document(zone)
+        sender = known.sender(front_door(request), document)
+        if sender is not None and not shows_key(request.scope["state"]["headers"], sender):
+            return await take_signed(request, document, sender, refusals)
         return await take_in(
             request,
             flow=zone,
@@ -63,43 +60,3 @@ def drop_router(known: KnownZones) -> APIRouter:
         )
 
     return router
-
-
-def drop_maker(request: Request, document: ZoneDocument) -> Callable[[Arrival, bytes], NewDrop]:
-    """Makes a payload of the zone of a request that was let in."""
-    door = front_door(request)
-    flow = door.flows[document.name]
-
-    def make(arrival: Arrival, body: bytes) -> NewDrop:
-        media_type = arrival.headers.get(b"content-type", b"")[:256].decode("latin-1")
-        if kind_of(media_type) == "json":
-            door.bodies.check_depth(body)
-        try:
-            records = frame(body, media_type=media_type, path=document.path)
-            subject = partition_value(document.partitions, records)
-        except UnreadableError as error:
-            raise Problem(400, f"The body holds no records: {error}.", errors=_items(error)) from error
-        except MixedValuesError as error:
-            raise Problem(422, str(error), errors=_items(error)) from error
-        if not records:
-            raise Problem(
-                422, "The body holds no record.", errors=[error_item("body", msg="no record", type="empty")]
-            )
-        partition = flow.partition_of(door.clock.now(), subject)
-        return NewDrop(
-            flow=flow.name,
-            partition=partition,
-            lane=flow.lane_of(partition, 0),
-            principal=arrival.principal.name,
-            subject=subject,
-            body=body,
-            records=len(records),
-            idempotency_key=arrival.idempotency_key,
-            attributes={**arrival.attributes, MEDIA_TYPE: media_type},
-        )
-
-    return make
-
-
-def _items(error: Exception) -> list[dict[str, Any]]:
-    return [error_item("body", msg=str(error), type="unreadable")]

@@ -16,6 +16,7 @@ from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.stores.durable_files import write_private
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.document import ZoneDocument, decoded
+from ingestion_assets.zones.web.signed import Refusals, Sender, sender_of
 from ingestion_assets.zones.zone_flow import flow_of
 
 FILE = "zones.json"
@@ -31,6 +32,7 @@ class KnownZones:
         self.documents: Mapping[str, ZoneDocument] = {}
         self.refused: Mapping[str, str] = {}
         """By name why a newer document of a zone is not in force, or why a zone cannot be read here."""
+        self._senders: dict[str, Sender | None] = {}
 
     def document(self, name: str) -> ZoneDocument:
         """Raises `Problem` 404."""
@@ -41,10 +43,18 @@ class KnownZones:
             )
         return document
 
+    def sender(self, door: FrontDoor, document: ZoneDocument) -> Sender | None:
+        """None for a zone whose sender does not sign. Raises `Problem` 503 where its secrets cannot be opened here."""
+        if document.name not in self._senders:
+            self._senders[document.name] = sender_of(door, document)
+        return self._senders[document.name]
+
     def take(self, documents: Mapping[str, ZoneDocument], refused: Mapping[str, str]) -> bool:
         """Go by these from now on; whether they are others than before."""
         same = documents == self.documents and refused == self.refused
         self.documents, self.refused = documents, refused
+        if not same:
+            self._senders = {}
         return not same
 
     def health(self) -> dict[str, Any]:
@@ -59,8 +69,8 @@ class KnownZones:
         }
 
 
-async def follow_zones(door: FrontDoor, known: KnownZones) -> None:
-    """Learn what comes into force, until cancelled; while the ledger is away, go by what was noted in the home."""
+async def follow_zones(door: FrontDoor, known: KnownZones, refusals: Refusals) -> None:
+    """Learn what comes into force and write down what was turned away, until cancelled; while the ledger is away, go by what was noted in the home."""
     path = door.settings.home / FILE
     noted = await asyncio.to_thread(_noted, path)
     if noted and not known.documents:
@@ -68,7 +78,9 @@ async def follow_zones(door: FrontDoor, known: KnownZones) -> None:
     with door.notifications.subscribe((in_force.CHANNEL, "")) as told:
         while True:
             try:
-                zones, unread = await asyncio.get_running_loop().run_in_executor(door.threads, _read, door)
+                zones, unread = await asyncio.get_running_loop().run_in_executor(
+                    door.threads, _read, door, refusals
+                )
             except (SQLAlchemyError, OSError) as error:
                 log.debug("zones_not_followed", error=str(error).splitlines()[:1])
             else:
@@ -90,10 +102,11 @@ def _take(
     return True
 
 
-def _read(door: FrontDoor) -> tuple[list[in_force.InForce], dict[str, str]]:
-    with door.engine.connect() as connection:
-        if connection.scalar(sa.text("SELECT to_regclass('ingestion.zones')")) is None:
+def _read(door: FrontDoor, refusals: Refusals) -> tuple[list[in_force.InForce], dict[str, str]]:
+    with door.engine.begin() as connection:
+        if connection.scalar(sa.text("SELECT to_regclass('ingestion.zones')::text")) is None:
             return [], {}
+        refusals.write(connection)
         return in_force.read(connection)
 
 
