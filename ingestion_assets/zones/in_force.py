@@ -41,7 +41,6 @@ _REFUSE = sa.text("""
 _SEE = sa.text("UPDATE ingestion.zones SET seen_at = clock_timestamp(), refused = NULL WHERE name = :name")
 _TELL = sa.text("SELECT pg_notify(:channel, '')")
 _REMOVE = sa.text("DELETE FROM ingestion.zones WHERE name = :name RETURNING name")
-_SEALED = sa.text("SELECT name, document FROM ingestion.zones FOR UPDATE")
 
 
 @dataclass(frozen=True, slots=True)
