@@ -121,7 +121,7 @@ def build_app(
     of_flows = [router for flow in flows for router in flow.routers]
     for router in (*OWN, *of_flows):
         app.include_router(router)
-    app.openapi = lambda: describe(app, told(flow.schemas for flow in flows))
+    app.openapi = lambda: describe(app, told(flow.schemas for flow in flows), [flow.paths for flow in flows])
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_document() -> Response:

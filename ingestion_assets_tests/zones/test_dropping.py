@@ -125,8 +125,11 @@ def test_zones_are_listed_for_those_who_may_send_to_them(front: Front, client: h
 
 
 def test_the_api_document_has_the_records_schema_and_the_page_the_zone(client: httpx.Client) -> None:
-    schemas = client.get("/openapi.json").json()["components"]["schemas"]
-    assert schemas["shop_record"]["required"] == ["id"]
+    document = client.get("/openapi.json").json()
+    assert document["components"]["schemas"]["shop_record"]["required"] == ["id"]
+    own = document["paths"]["/api/v1/drops/shop"]["post"]
+    assert own["requestBody"]["content"].keys() == {"application/json", "application/x-ndjson", "text/csv"}
+    assert "zone" not in {one["name"] for one in own["parameters"]}
     flows = {one["name"]: one for one in client.get("/api/v1/overview").json()["flows"]}
     assert flows["shop"]["assets_url"].endswith("/locations/shop/asset-groups/shop/lineage")
     assert "/api/v1/drops/shop" in flows["shop"]["curl"]
