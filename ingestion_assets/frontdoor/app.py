@@ -112,7 +112,7 @@ def build_app(
     )  # fmt: skip
     app.state.health_of_flows = lambda: told(flow.health for flow in flows)
     app.state.faults = faults
-    app.state.curl_of_flows = {}
+    app.state.curl_of_flows = dict
     app.surround(direct=direct, door=door)
     app.add_exception_handler(Exception, _unexpected)
     app.add_exception_handler(Problem, _problem)

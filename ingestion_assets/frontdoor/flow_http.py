@@ -25,7 +25,8 @@ class FlowHttp:
     `channels` are those of PostgreSQL's NOTIFY that it wants to hear, besides the ledger's;
     `background` is what it keeps doing beside requests: it is started again where it fails, and cancelled before the front
     door stops. `schemas` are those of the API document that change while it runs, `health` what it adds to `/health`. `curl`
-    is what follows the front door's address in a command that sends a first payload, for the page at `/`.
+    is what follows the front door's address in a command that sends a first payload, for the page at `/`; `curls` gives such ones by the names
+    of flows that come and go.
     """
 
     routers: Sequence[APIRouter] = ()
@@ -35,6 +36,7 @@ class FlowHttp:
     schemas: Callable[[], Mapping[str, Any]] = dict
     health: Callable[[], Mapping[str, Any]] = dict
     curl: str = ""
+    curls: Callable[[], Mapping[str, str]] = dict
 
 
 def told(parts: Iterable[Callable[[], Mapping[str, Any]]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pytest
 
 from ingestion_assets.zones.tables.postgres import PostgresTable
 from ingestion_assets.zones.tables.target import Rows, TableRefusedError
-from ingestion_assets_tests.zones.conftest import rows, shape, statuses
+from ingestion_assets_tests.zones.made_rows import rows, shape, statuses
 
 NAME = "shop.events"
 
