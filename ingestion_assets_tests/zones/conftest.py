@@ -1,10 +1,14 @@
-"""A front door with zones in force; their runs finish at once, so what is tested is the way in."""
+"""A front door with zones in force, whose runs finish at once, so what is tested is the way in; and a database for what runs do."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import httpx
+import psycopg
 import pytest
+import sqlalchemy as sa
 
+from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.document import ZoneDocument
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
@@ -47,3 +51,21 @@ def client(front: Front) -> Iterator[httpx.Client]:
     """A client with the admin's key."""
     with front.client() as client:
         yield client
+
+
+@pytest.fixture
+def engine(postgres_url: str) -> Iterator[sa.Engine]:
+    """Sessions are elsewhere on Earth: what is stored must not depend on that."""
+    made = sa.create_engine(
+        driver_url(postgres_url, "psycopg"), connect_args={"options": "-c timezone=Asia/Tokyo"}
+    )
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def database(postgres_url: str) -> "Iterator[psycopg.Connection[Any]]":
+    """A connection to a database in which the test's tables are gone afterwards."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        yield connection
+        connection.execute("DROP SCHEMA IF EXISTS shop CASCADE")
