@@ -24,7 +24,6 @@ from ingestion_assets.frontdoor.protocol import GuardedProtocol
 from ingestion_assets.frontdoor.uvicorn_internals import raise_at_end
 from ingestion_assets.frontdoor.websocket_protocol import websocket_options
 from ingestion_assets.landing.dispatch import Dispatch
-from ingestion_assets.landing.flows import Keys
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.settings import Settings, load_flow_settings, load_settings
@@ -38,22 +37,19 @@ M_MMAP_THRESHOLD = -3
 def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None = None) -> FrontDoorApp:
     """The application with all flows. It connects when its lifespan starts.
 
-    `launch` starts the run of a dispatch; without it the Dagster webserver is asked.
+    `launch` starts the run of a dispatch; without it the Dagster webserver is asked, where there is one.
     """
     found = installed()
     flows = found.flows
     # A wrong setting of a flow stops the start, as one of the spine does, not the first request that needs it.
     _, wrong = parts(found, "settings", lambda _flow, kind: load_flow_settings(kind))
     https, faults = parts(found, "http", without_clashes(OWN))
-    if launch is None:
+    if launch is None and settings.asks_dagster:
         launch = GraphqlLauncher(
             url=settings.dagster_url,
+            flow_of=flows.get,
             login=settings.dagster_login,
-            dynamic_partitions={
-                name: flow.partitions.name
-                for name, flow in flows.items()
-                if isinstance(flow.partitions, Keys)
-            },
+            headers=settings.headers_for_dagster,
         )
     waker = Waker(
         engine=engine(settings.require("postgres_url")),
