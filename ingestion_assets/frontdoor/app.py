@@ -189,7 +189,11 @@ def _longer_addresses(request: Request) -> str:
         for context in iter_route_contexts(request.app.routes)
         if str(context.path).endswith(path) and context.endpoint is not endpoint
     }
-    return f" If you meant another address that ends like this one: {', '.join(sorted(others))}." if others else ""
+    return (
+        f" If you meant another address that ends like this one: {', '.join(sorted(others))}."
+        if others
+        else ""
+    )
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

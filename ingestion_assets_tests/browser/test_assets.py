@@ -14,6 +14,8 @@ def test_graph_of_the_group(ui: DagsterUI, received_day: str) -> None:  # noqa: 
     ui.open_group("conversations")
     for name in ASSETS:
         expect(ui.page.get_by_text(name, exact=True).first).to_be_visible()
+    for way_in in ("front_door", "inbox"):
+        expect(ui.page.get_by_role("link", name=way_in)).to_be_visible()
     expect(ui.page.get_by_text("Failed")).to_have_count(0)
     ui.keep("asset-graph")
 
