@@ -155,9 +155,9 @@ def reconciliation_sensor(flows: list[Flow], *, found: Collection[str]) -> dg.Se
             strange = unknown_flows.fail(connection, known=found)
         files = inbox.Taken()
         if _is_due(kept["due"], "inboxes", look_s):
-            used = storage.used_inboxes([flow.name for flow in flows])
+            looked_at = kept["inboxes"].to_look_at(flow.name for flow in flows)
             for flow in flows:
-                if flow.name in used:
+                if flow.name in looked_at:
                     files += kept["inboxes"].take(flow, max_bytes=settings.max_decoded_bytes)
         for path in looked.unreadable:
             context.log.error(
