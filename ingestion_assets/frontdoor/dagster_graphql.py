@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.run_tags import LOCATION
 
 REPOSITORY = "__repository__"
@@ -97,19 +98,19 @@ def ask(client: httpx.Client, question: Question) -> Any:
     return question.answer(client.post("/graphql", json=question.body()))
 
 
-def launch_run(job: str, *, tags: Mapping[str, str] | None = None) -> Question:
-    """Start a run of a job; answered with `run`."""
+def launch_run(job: str, *, of: Flow | None = None, tags: Mapping[str, str] | None = None) -> Question:
+    """Start a run of a job, where the jobs of the flow are or our own; answered with `run`."""
     params = {
-        "selector": {**_IN_REPOSITORY, "jobName": job},
+        "selector": {**(_repository_of(of) if of else _IN_REPOSITORY), "jobName": job},
         "runConfigData": {},
         "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
     }
     return Question(_LAUNCH, "launchRun", {"params": params}, frozenset({"LaunchRunSuccess"}))
 
 
-def add_partition(name: str, key: str) -> Question:
-    """Have the dynamic partitions of this name include the key; it may be there already."""
-    variables = {"selector": _IN_REPOSITORY, "name": name, "key": key}
+def add_partition(flow: Flow, name: str, key: str) -> Question:
+    """Have the flow's dynamic partitions of this name include the key; it may be there already."""
+    variables = {"selector": _repository_of(flow), "name": name, "key": key}
     added = frozenset({"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"})
     return Question(_ADD_PARTITION, "addDynamicPartition", variables, added)
 
@@ -119,14 +120,20 @@ async def reload_code_location(client: httpx.AsyncClient) -> None:
 
     Raises `DagsterError`, `httpx.HTTPError`.
     """
-    check_loaded(await _ask_long(client, RELOAD))
+    check_loaded(await _ask_long(client, reload_of(LOCATION)))
 
 
-RELOAD = Question(_RELOAD, "reloadRepositoryLocation", {"location": LOCATION})
+def reload_of(location: str) -> Question:
+    """Have the code location loaded again; answered as `check_loaded` wants it."""
+    return Question(_RELOAD, "reloadRepositoryLocation", {"location": location})
+
+
+def _repository_of(flow: Flow) -> Mapping[str, str]:
+    return {"repositoryLocationName": flow.location, "repositoryName": flow.repository}
 
 
 def check_loaded(said: Mapping[str, Any]) -> None:
-    """What `RELOAD` was answered with. Raises `DagsterError` where the code location is not there then."""
+    """What `reload_of` was answered with. Raises `DagsterError` where the code location is not there then."""
     loaded = said.get("locationOrLoadError") or {}
     if loaded.get("__typename") != "RepositoryLocation":
         raise DagsterError(str(loaded.get("message") or said.get("message") or said))

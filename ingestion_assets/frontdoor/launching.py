@@ -8,15 +8,16 @@ import structlog
 
 from ingestion_assets.frontdoor.dagster_graphql import (
     LOADING_S,
-    RELOAD,
     TIMEOUT_S,
     DagsterError,
     add_partition,
     ask,
     check_loaded,
     launch_run,
+    reload_of,
 )
 from ingestion_assets.landing.dispatch import Dispatch
+from ingestion_assets.landing.flows import Flow, Keys
 from ingestion_assets.landing.run_tags import SENSOR_TAG, sensor_of
 
 RELOAD_AGAIN_S = 30.0
@@ -32,44 +33,48 @@ log = structlog.get_logger(__name__)
 class GraphqlLauncher:
     """Launches a flow's job, which has the flow's name, through the webserver at `url`.
 
-    `dynamic_partitions` names the dynamic partitions of the flows that have those: a key is added before its first run here.
+    A key of dynamic partitions is added before its first run here.
     """
 
     def __init__(
         self,
         *,
         url: str,
-        dynamic_partitions: Mapping[str, str] | None = None,
+        flows: Mapping[str, Flow],
         login: tuple[str, str] | None = None,
     ) -> None:
         self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, auth=login)
-        self._dynamic_partitions = dynamic_partitions or {}
+        self._flows = flows
         self._added: dict[tuple[str, str], float] = {}
-        self._reload_from = 0.0
+        self._reload_from: dict[str, float] = {}
 
     def __call__(self, dispatch: Dispatch) -> None:
         """Raises `DagsterError`, `httpx.HTTPError`."""
         try:
             self._launch(dispatch)
         except DagsterError as error:
-            if error.typename not in LOST or time.monotonic() < self._reload_from:
+            location = self._flows[dispatch.lane.flow].location
+            if error.typename not in LOST or time.monotonic() < self._reload_from.get(location, 0.0):
                 raise
-            self._reload_from = time.monotonic() + RELOAD_AGAIN_S
-            log.warning("code_location_lost", error=str(error))
-            check_loaded(RELOAD.answer(self._client.post("/graphql", json=RELOAD.body(), timeout=LOADING_S)))
+            self._reload_from[location] = time.monotonic() + RELOAD_AGAIN_S
+            log.warning("code_location_lost", location=location, error=str(error))
+            reload = reload_of(location)
+            check_loaded(reload.answer(self._client.post("/graphql", json=reload.body(), timeout=LOADING_S)))
             self._launch(dispatch)
 
     def _launch(self, dispatch: Dispatch) -> None:
-        self._add_partition(dispatch)
+        flow = self._flows[dispatch.lane.flow]
+        self._add_partition(flow, dispatch.lane.partition)
         tags = dispatch.tags() | {
             SENSOR_TAG: sensor_of(dispatch.lane.flow)
         }  # else it is said to be launched manually
-        ask(self._client, launch_run(dispatch.lane.flow, tags=tags))
+        ask(self._client, launch_run(flow.name, of=flow, tags=tags))
 
-    def _add_partition(self, dispatch: Dispatch) -> None:
-        name, key = self._dynamic_partitions.get(dispatch.lane.flow), dispatch.lane.partition
-        now = time.monotonic()
-        if name is None or now - self._added.get((name, key), -ADDED_S) < ADDED_S:
+    def _add_partition(self, flow: Flow, key: str) -> None:
+        if not isinstance(flow.partitions, Keys):
             return
-        ask(self._client, add_partition(name, key))
+        name, now = flow.partitions.name, time.monotonic()
+        if now - self._added.get((name, key), -ADDED_S) < ADDED_S:
+            return
+        ask(self._client, add_partition(flow, name, key))
         self._added[name, key] = now

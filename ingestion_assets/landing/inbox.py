@@ -70,7 +70,7 @@ class Inboxes:
         since = since_boot() - BUSY_S
         busy = [flow for flow in flows if self._filled_at.get(flow, since) > since]
         if self._turns:
-            return list({*busy, self._turns.pop()})
+            return list({*busy, self._turns.pop()} & set(flows))
         used = self._storage.used_inboxes(flows)
         new = set(used) - self._known
         self._known |= new
