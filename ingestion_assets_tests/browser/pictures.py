@@ -11,7 +11,7 @@ IMAGES = SCREENSHOTS.parents[1] / "docs" / "images"
 NAMES = (
     "asset-graph", "canceled-run", "choosing-a-partition", "claim", "failed-check", "long-step", "materialization", "overview", "runs", "site",
 )  # fmt: skip
-COLORS = 64
+COLORS = 128
 MOST_BYTES = 150_000
 
 
