@@ -41,7 +41,7 @@ from ingestion_assets.orchestration.dagster_internals import (
     RunLauncher,
     WorkerStatus,
 )
-from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG, QUEUES, TASK_TAG
+from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG, QUEUES, TASK_TAG, queue_of
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 
@@ -124,7 +124,7 @@ class WarmRunLauncher(CeleryRunLauncher):
         self._queue_again(run.run_id, f"The broker did not take the run, which waits in the queue: {refusal}")
 
     def _send(self, run: DagsterRun) -> OperationalError | None:
-        queue = run.tags.get(QUEUE_TAG, self.default_queue)
+        queue = queue_of(run.tags)
         try:
             send_run(self.celery, run_id=run.run_id, queue=queue, priority=_priority(run))
         except OperationalError as error:

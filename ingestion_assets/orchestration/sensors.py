@@ -168,7 +168,7 @@ def reconciliation_sensor(
         known = {**coming, **{flow.name: flow for flow in flows}}
         files = inbox.Taken()
         if _is_due(kept["due"], "inboxes", look_s):
-            for name in storage.used_inboxes(list(known)):
+            for name in kept["inboxes"].to_look_at(known):
                 files += kept["inboxes"].take(known[name], max_bytes=settings.max_decoded_bytes)
         for path in looked.unreadable:
             context.log.error(

@@ -205,7 +205,7 @@ def logs(
     unknown = [name for name in programs or () if name not in known]
     if unknown or not known:
         missing = ", ".join(unknown) or "any program"
-        typer.echo(f"no log of {missing} in {places.logs}; there are: {', '.join(known)}", err=True)
+        typer.echo(f"no log of {missing} in {places.logs}; there are: {', '.join(known) or 'none'}", err=True)
         raise typer.Exit(1)
     screen = _Screen(quiet=False)
     chosen = {name: known[name] for name in programs or known}
