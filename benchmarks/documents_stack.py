@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from ingestion_assets_tests.stacks import RunningStack
 
-LOOK_S = 0.02
+LOOK_S = 0.1  # what is looked for takes seconds, and looking costs the front door
 ENDED = ("completed", "failed", "cancelled")
 
 
