@@ -12,8 +12,10 @@ from documents_stack import Documents, documents_of
 from documents_texts import WORDS, prose
 from measuring import RunningStack
 
+from ingestion_assets.documents.vectors import index_for
 from ingestion_assets.embedding.models import text_model
 from ingestion_assets.settings import Settings
+from ingestion_assets.stores.postgres import engine
 
 
 def questions(stack: RunningStack, number: int, asked: int) -> Iterator[float]:
@@ -33,6 +35,8 @@ def questions(stack: RunningStack, number: int, asked: int) -> Iterator[float]:
 def fill(stack: RunningStack, documents: Documents, number: int) -> None:
     chance, vectors = random.Random(3), np.random.default_rng(3)
     model = text_model(None, Settings())
+    # As where a job's vectors were the first: the index is there, and grows.
+    index_for(engine(stack.environment["INGESTION_POSTGRES_URL"]), model.id, 384)
     with database(stack) as connection:
         for start in range(0, number, 500):
             texts = prose(chance, min(500, number - start))
