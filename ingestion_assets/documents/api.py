@@ -61,7 +61,7 @@ async def keep_agreement(door: FrontDoor) -> None:
 
 HTTP = FlowHttp(
     routers=[*_routers(), documents_page.router],
-    background=[once_there(TABLE, work) for work in (keep_agreement, *connection_endpoints.background)],
+    background=[once_there(TABLE, keep_agreement)],
     channels=(job_events.CHANNEL, ANSWERS),
     curl="/batch/connections -H 'Content-Type: application/json' "
     """-d '{"user_id": "user123", "source_type": "local_directory", "name": "Papers", "config": {"path": "papers"}}'""",

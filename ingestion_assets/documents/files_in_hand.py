@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingestion_assets.documents import job_files
+from ingestion_assets.documents import estimates, job_files
 from ingestion_assets.documents.file_errors import FileError, FileLostError
 from ingestion_assets.documents.job_files import Held, JobFile, Step, hold
 from ingestion_assets.documents.making import Making
@@ -155,6 +155,8 @@ class FilesInHand:
                     renewed = now
                     with self.run.engine.begin() as connection:
                         job_files.renew(connection, self.run.job.id, self.run.holder)
+                    with self.run.engine.begin() as connection:
+                        estimates.renew(connection, self.run.job.id, workers=self.run.job.options.workers)
             except ClaimLostError as error:
                 self._fail(error)
                 return
