@@ -108,4 +108,4 @@ def test_a_run_is_a_pod_with_what_it_needs(tmp_path: Path, queue: str) -> None:
     assert {("ConfigMap", name) for name in maps} <= there
     # The keys of the object store, should it need any, are in a secret that is optional for the others too.
     assert {("Secret", name) for name in secrets - {"ingestion-object-store"}} <= there
-    assert container.get("resources") == ({"limits": {"nvidia.com/gpu": "1"}} if queue == "gpu" else None)
+    assert container["resources"] == ({"limits": {"nvidia.com/gpu": "1"}} if queue == "gpu" else {})
