@@ -13,7 +13,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingestion_assets.entities.activation import judge
 from ingestion_assets.entities.active_definitions import Note, current_version, defined_entities
 from ingestion_assets.entities.definition_files import FaultyDefinitionsError, definition_paths, stamps
-from ingestion_assets.entities.evolution import is_outage
 from ingestion_assets.entities.flow import NAME
 from ingestion_assets.frontdoor.dagster_graphql import (
     DagsterError,
@@ -22,6 +21,7 @@ from ingestion_assets.frontdoor.dagster_graphql import (
     reload_code_location,
 )
 from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.stores.refusals import is_outage
 
 POLL_S = 1.0
 RELOAD_AGAIN_S = 30.0

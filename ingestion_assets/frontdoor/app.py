@@ -112,7 +112,7 @@ def build_app(
     )  # fmt: skip
     app.state.health_of_flows = lambda: told(flow.health for flow in flows)
     app.state.faults = faults
-    app.state.curl_of_flows = {}
+    app.state.curl_of_flows = dict
     app.surround(direct=direct, door=door)
     app.add_exception_handler(Exception, _unexpected)
     app.add_exception_handler(Problem, _problem)
@@ -121,7 +121,7 @@ def build_app(
     of_flows = [router for flow in flows for router in flow.routers]
     for router in (*OWN, *of_flows):
         app.include_router(router)
-    app.openapi = lambda: describe(app, told(flow.schemas for flow in flows))
+    app.openapi = lambda: describe(app, told(flow.schemas for flow in flows), [flow.paths for flow in flows])
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_document() -> Response:

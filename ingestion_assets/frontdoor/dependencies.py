@@ -51,6 +51,10 @@ class Dependencies:
         """What someone who watches over `name` has found: None if all is well."""
         self._reported[name] = error
 
+    def forget(self, name: str) -> None:
+        """Nobody watches over `name` any more."""
+        self._reported.pop(name, None)
+
     async def refresh(self) -> Mapping[str, str | None]:
         """Look again unless that was just done."""
         if time.monotonic() - self._probed_at > FRESH_S:

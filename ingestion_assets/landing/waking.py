@@ -26,12 +26,12 @@ from ingestion_assets.landing.dispatch import (
     withdraw,
 )
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.landing.flows import Runs
+from ingestion_assets.landing.flows import Flow
 from ingestion_assets.stores.error_text import text_of
 
 RETRY_S = 1.0
 BREATH_S = 0.03
-_NO_RUNS: Mapping[str, Runs] = MappingProxyType({})
+_NO_FLOWS: Mapping[str, Flow] = MappingProxyType({})
 
 log = structlog.get_logger(__name__)
 
@@ -76,8 +76,8 @@ class Waker:
     launched from here, `launch` is None, and it does nothing.
 
     A call to wake is followed at once; those that come within `BREATH_S` of a look share the next one. Who waits for an outcome
-    here is known here: lanes rest for `rest_s`, but not those. The sensor need not know, it is only later by that rest. `runs`: what
-    flows say of theirs; where only so many go on at once, a lane that is free again lets any other of its flow go on.
+    here is known here: lanes rest for `rest_s`, but not those. The sensor need not know, it is only later by that rest. `flows` say
+    what there is to say of their runs; where only so many go on at once, a lane that is free again lets any other of its flow go on.
     """
 
     def __init__(
@@ -87,13 +87,13 @@ class Waker:
         launch: Callable[[Dispatch], None] | None,
         rest_s: float = 0.0,
         at_most: int = 16,
-        runs: Mapping[str, Runs] = _NO_RUNS,
+        flows: Mapping[str, Flow] = _NO_FLOWS,
     ) -> None:
         self._engine = engine
         self._launch = launch
         self._rest_s = rest_s
         self._at_most = at_most
-        self._runs = runs
+        self._flows = flows
         self._places: SimpleQueue[Place | None] = SimpleQueue()
         self._failed: list[UUID] = []
         self._lock = Lock()
@@ -160,7 +160,7 @@ class Waker:
 
     def _dispatch(self, places: Collection[Place]) -> dict[Place, float]:
         """Start what must be started; gives the places to look at again, and when: where that failed, and where lanes rest."""
-        runs = {flow: self._runs[flow] for flow, _ in places if flow in self._runs}
+        runs = {flow: self._flows[flow].runs for flow, _ in places if flow in self._flows}
         try:
             with self._engine.begin() as connection:
                 if self._failed:
