@@ -56,9 +56,10 @@ NOTES = Flow(name=FLOW, definitions="none:none", read_inbox=read_inbox)
 class Followed:
     """What has landed, and what the front door says of the source."""
 
-    def __init__(self, own: sa.Engine, door: FrontDoor) -> None:
+    def __init__(self, own: sa.Engine, door: FrontDoor, loop: asyncio.AbstractEventLoop) -> None:
         self.engine = own
         self.door = door
+        self.loop = loop
 
     def landed(self, *, count: int) -> list[dict[str, Any]]:
         """The rows of all payloads once there are so many."""
@@ -125,7 +126,7 @@ def following(
 
     tasks = asyncio.run_coroutine_threadsafe(started(), loop).result(30)
     try:
-        yield Followed(engine(postgres_url), door)
+        yield Followed(engine(postgres_url), door, loop)
     finally:
         asyncio.run_coroutine_threadsafe(stopped(tasks), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
