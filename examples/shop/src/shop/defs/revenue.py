@@ -2,9 +2,9 @@
 
 import dagster as dg
 import sqlalchemy as sa
-from ingestion_assets.zones import DAYS
-
 from shop.database import begin
+
+from ingestion_assets.zones import DAYS
 
 SUM = sa.text("""
     SELECT count(*) AS orders, coalesce(sum(amount), 0)::float8 AS revenue
