@@ -292,8 +292,17 @@ def test_a_change_that_could_lose_data_is_refused_and_the_zone_stays(shop: Shop)
     before = place.read_text(encoding="utf-8")
     place.write_text(before.replace("key: id", "key: customer"), encoding="utf-8")
     wait_until(lambda: _zones(shop)["orders"]["refused"], seconds=60, what="the refusal")
-    said = _zones(shop)["orders"]["refused"]
-    assert "shop.orders" in said
+    assert "shop.orders" in _zones(shop)["orders"]["refused"]
+    headers = {"X-API-Key": shop.stack.admin_token, "Prefer": "wait=5"}
+    waits = httpx.post(
+        f"{shop.stack.url}/api/v1/drops/orders", json=[_order(8000)], headers=headers, timeout=60
+    )
+    assert (waits.status_code, waits.json()["attempts"]) == (202, 0)  # it waits, and that costs it no attempt
     place.write_text(before, encoding="utf-8")
     wait_until(lambda: not _zones(shop)["orders"]["refused"], seconds=60, what="the zone to be as it was")
     assert shop.post("orders", [_order(9000)]).json()["stored"] == 1
+    wait_until(
+        lambda: shop.rows("SELECT FROM shop.orders WHERE id = '8000'"),
+        seconds=90,
+        what="the payload that waited",
+    )
