@@ -103,6 +103,10 @@ class Settings(BaseSettings):
         None,
         description="Redis or Valkey to use instead of the embedded one: `redis://…`, `rediss://…` with TLS.",
     )
+    kafka_url: SecretStr | None = Field(
+        None,
+        description="Kafka whose topics zones can name as sources: `kafka://host:9092,other:9092`, and after a `?` settings of librdkafka, such as `security.protocol=SASL_SSL`.",
+    )
     landing_url: str | None = Field(
         None,
         description="Object store that payloads land on (`s3://…`, `gs://…`, `az://…`) instead of `<home>/landing`.",

@@ -134,7 +134,7 @@ def _take(
             raise RefusedError(f"the file's name, {_printable(name)}, is not UTF-8")
         if file.size > max_bytes:
             raise RefusedError(f"{name} has {file.size} bytes, more than the {max_bytes} a payload may have")
-        _land(engine, storage, _read_file(storage, flow, file, name, clock), clock)
+        land(engine, storage, _read_file(storage, flow, file, name, clock), clock)
     except RefusedError as error:
         log.error("inbox_refused", file=_printable(file.path), reason=str(error))
         storage.move(file.path, f"{flow.name}/refused/{name}")
@@ -149,7 +149,8 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
-def _land(engine: sa.Engine, storage: LandingStorage, packed: list[Packed], clock: LedgerClock) -> None:
+def land(engine: sa.Engine, storage: LandingStorage, packed: list[Packed], clock: LedgerClock) -> None:
+    """Payloads with idempotency keys, durable and with their rows. Raises `RefusedError` for what cannot be stored."""
     if not packed or _is_landed(engine, packed[0].header):
         return
     path = segment_path(clock.new_id(), clock.now())

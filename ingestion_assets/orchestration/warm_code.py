@@ -239,6 +239,8 @@ def _forget_made_jobs() -> None:
     ReconstructableJob.get_repository_definition.cache_clear()
 
 
-def load_own(one: OwnModule, project: Path) -> None:
-    """Load a project's code location to see whether that can be done. Raises what its code raises."""
-    WarmCode().of(_pointer(one, project)).load_all_definitions()
+def load_own(one: OwnModule, project: Path) -> RepositoryDefinition:
+    """Load a project's code location, with all that is in it. Raises what its code raises."""
+    repository = WarmCode().of(_pointer(one, project))
+    repository.load_all_definitions()
+    return repository

@@ -95,7 +95,8 @@ def _name_project(modules: list[str] | None) -> None:
     found = ",".join(modules) if modules else os.environ.get("INGESTION_MODULES") or module_of_project(Path())
     if found:
         os.environ["INGESTION_MODULES"] = found
-        os.environ.setdefault("INGESTION_PROJECT", str(Path.cwd()))
+        # Programs of the stack run in other folders.
+        os.environ["INGESTION_PROJECT"] = str(Path(os.environ.get("INGESTION_PROJECT", "")).absolute())
 
 
 @app.command()

@@ -27,7 +27,7 @@ def publish_zone(zone: Zone, *, location: str, repository: str) -> str | None:
     """Put a zone in force unless it is; the reason where it is refused, which then stands in the ledger, too."""
     from ingestion_assets.settings import load_settings  # noqa: PLC0415 - a code location loads about as fast as Dagster
     from ingestion_assets.stores import postgres  # noqa: PLC0415
-    from ingestion_assets.zones import batch, in_force  # noqa: PLC0415
+    from ingestion_assets.zones import in_force, kept  # noqa: PLC0415
     from ingestion_assets.zones.document import ZoneError  # noqa: PLC0415
     from ingestion_assets.zones.tables.target import TableRefusedError  # noqa: PLC0415
     from ingestion_assets.zones.verification.config import ConfigError, keys_of, read_config  # noqa: PLC0415
@@ -35,7 +35,7 @@ def publish_zone(zone: Zone, *, location: str, repository: str) -> str | None:
     engine, settings = postgres.engine(), load_settings()
 
     def prepare() -> None:
-        batch.prepare(engine)
+        kept.prepare(engine)
         if zone.table is not None:
             zone.table(engine, zone.shape()).prepare()
 

@@ -17,7 +17,7 @@ from ingestion_assets.zones.zone_flow import flow_of
 if TYPE_CHECKING:
     from ingestion_assets.landing.drops import DropOutcome
     from ingestion_assets.orchestration.claiming import Working
-    from ingestion_assets.zones.batch import ZoneWork
+    from ingestion_assets.zones.work import ZoneWork
 
 COUNTS = ("stored", "duplicate", "superseded", "rejected")
 OWNER = "team:ingestion"
@@ -134,7 +134,7 @@ def freshness(zone: Zone) -> dg.AssetChecksDefinition:
 
 def _start(zone: Zone, run: "Working") -> "ZoneWork":
     from ingestion_assets.orchestration.retries import is_transient  # noqa: PLC0415
-    from ingestion_assets.zones.batch import ZoneWork  # noqa: PLC0415
+    from ingestion_assets.zones.work import ZoneWork  # noqa: PLC0415
 
     deliver = zone.function if zone.table is None else zone.table(run.engine, zone.shape())
     if deliver is None:

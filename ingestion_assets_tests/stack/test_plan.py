@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dagster._core.instance import InstanceRef
 from pydantic import ValidationError
 
 from ingestion_assets.own_modules import module_of_project
@@ -145,8 +146,10 @@ def test_runs_of_dagsters_own_need_no_workers_and_nothing_else_differs(tmp_path:
         "run_launcher",
         "run_coordinator",
         "run_monitoring",
+        "concurrency",
     }
     assert own["run_launcher"] == {"module": "dagster", "class": "DefaultRunLauncher"}
+    InstanceRef.from_dir(str(places.dagster_home))  # raises where Dagster does not take it
     programs = {program.name for program in _plan(tmp_path, launcher="dagster").programs}
     assert not {name for name in programs if name.startswith("worker-")}
     assert Settings(home=tmp_path, launcher="dagster", workers_gpu=0).idle_queues == frozenset()

@@ -1,6 +1,7 @@
 """A front door with zones in force, whose runs finish at once, so what is tested is the way in; and a database for what runs do."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,11 +9,13 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
+from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.stores.postgres import driver_url
-from ingestion_assets.zones import in_force
+from ingestion_assets.zones import in_force, kept
 from ingestion_assets.zones.document import ZoneDocument
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 from ingestion_assets_tests.servers import wait_until
+from ingestion_assets_tests.zones.runs import Runs
 
 RECORD = {"type": "object", "required": ["id"], "properties": {"id": {"type": "string"}}}
 Publish = Callable[..., None]
@@ -69,3 +72,13 @@ def database(postgres_url: str) -> "Iterator[psycopg.Connection[Any]]":
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         yield connection
         connection.execute("DROP SCHEMA IF EXISTS shop CASCADE")
+
+
+@pytest.fixture
+def runs(engine: sa.Engine, database: "psycopg.Connection[Any]", tmp_path: Path) -> Runs:
+    """A zone with an empty ledger."""
+    kept.prepare(engine)
+    database.execute(
+        "TRUNCATE ingestion.drops, ingestion.leases, ingestion.dispatches, zones.told, zones.keys CASCADE"
+    )
+    return Runs(engine, LocalStorage(tmp_path / "landing"))

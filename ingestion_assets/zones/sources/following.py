@@ -30,6 +30,7 @@ async def follow(door: FrontDoor, flow: str, source: Source) -> None:
             try:
                 async with _opened(door, flow, source) as take:
                     while True:
+                        _heed_cancellation()
                         try:
                             door.backlog.admit(flow)
                             await take()
@@ -44,6 +45,13 @@ async def follow(door: FrontDoor, flow: str, source: Source) -> None:
                 await pauses.after(error)
     finally:
         door.dependencies.forget(name)
+
+
+def _heed_cancellation() -> None:
+    """Python 3.11's `asyncio.wait_for`, by which Redis's client sends, swallows one that comes as what it waits for ends."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class _Pauses:

@@ -27,23 +27,23 @@ class PostgresTable:
         schema, dot, table = name.rpartition(".")
         self._engine = engine
         self._schema, self._name = schema if dot else "public", table
-        self._shape = shape
+        self.shape = shape
         self._statements = _Statements(sql.Identifier(self._schema, table), shape)
         self._all_new = True
         """Whether the last rows had new keys alone, so that the next may, too."""
 
     def prepare(self) -> None:
         """Make the table, or have it follow the shape. Raises `TableRefusedError`."""
-        check_shape(self._shape)
+        check_shape(self.shape)
         try:
             with self._engine.begin() as connection:
-                follow(_raw(connection), self._schema, self._name, self._shape)
+                follow(_raw(connection), self._schema, self._name, self.shape)
         except psycopg.errors.InsufficientPrivilege as error:
             raise TableRefusedError([f"{self._schema}.{self._name}: {error.diag.message_primary}"]) from None
 
     def store(self, parts: Iterable[Rows]) -> list[Stored]:
         """Store rows in one transaction; what became of each."""
-        rows = _Incoming(parts, self._shape)
+        rows = _Incoming(parts, self.shape)
         with self._engine.begin() as connection:
             raw = _raw(connection)
             raw.execute("SET LOCAL timezone TO 'UTC'")  # for timestamps without a zone

@@ -56,6 +56,9 @@ class Stored:
 class Table(Protocol):
     """A table of a zone."""
 
+    @property
+    def shape(self) -> Shape: ...
+
     def prepare(self) -> None:
         """Make the table, or have it follow the shape. Raises `TableRefusedError`, and then changed nothing."""
         ...

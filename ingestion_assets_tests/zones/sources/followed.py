@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.landing.flows import Body, Flow, RefusedError
+from ingestion_assets.landing.flows import Body, Flow, LiveFlows, RefusedError
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.settings import Settings
@@ -56,9 +56,10 @@ NOTES = Flow(name=FLOW, definitions="none:none", read_inbox=read_inbox)
 class Followed:
     """What has landed, and what the front door says of the source."""
 
-    def __init__(self, own: sa.Engine, door: FrontDoor) -> None:
+    def __init__(self, own: sa.Engine, door: FrontDoor, loop: asyncio.AbstractEventLoop) -> None:
         self.engine = own
         self.door = door
+        self.loop = loop
 
     def landed(self, *, count: int) -> list[dict[str, Any]]:
         """The rows of all payloads once there are so many."""
@@ -99,8 +100,10 @@ def made_door(home: Path, postgres_url: str, waker: type[Waker] = Waker, **chang
     settings = Settings(
         _env_file=None, home=home, postgres_url=postgres_url, rate_limit="", webserver_url="http://127.0.0.1:9", **changes
     )  # fmt: skip
-    waking = waker(engine=engine(postgres_url), launch=lambda _: None, rest_s=0, runs={FLOW: NOTES.runs})
-    return FrontDoor(settings=settings, storage=open_storage(settings), flows={FLOW: NOTES}, waker=waking)
+    waking = waker(engine=engine(postgres_url), launch=lambda _: None, rest_s=0, flows={FLOW: NOTES})
+    return FrontDoor(
+        settings=settings, storage=open_storage(settings), flows=LiveFlows({FLOW: NOTES}), waker=waking
+    )
 
 
 @contextmanager
@@ -125,7 +128,7 @@ def following(
 
     tasks = asyncio.run_coroutine_threadsafe(started(), loop).result(30)
     try:
-        yield Followed(engine(postgres_url), door)
+        yield Followed(engine(postgres_url), door, loop)
     finally:
         asyncio.run_coroutine_threadsafe(stopped(tasks), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
