@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import inspect
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -79,6 +80,15 @@ def _said_of(
     }
 
 
+def _written_at(stage: Callable[..., Any]) -> dict[str, dg.MetadataValue]:
+    """Where the source of an asset is, which its page in the UI then links to."""
+    code = inspect.unwrap(stage).__code__
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        place = dg.LocalFileCodeReference(file_path=code.co_filename, line_number=code.co_firstlineno)
+        return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[place])}
+
+
 def source_digest(modules: Sequence[str], *, also: str = "") -> str:
     """Eight digits that change with the source of these modules, which are not imported for it, and with what is `also` given."""
     digest = hashlib.sha256(also.encode())
@@ -148,7 +158,7 @@ class Stages(Generic[WorkT]):
                 deps=deps,
                 description=description or inspect.getdoc(stage),
                 check_specs=check_specs,
-                **more,
+                **{**more, "metadata": {**_written_at(stage), **(more.get("metadata") or {})}},
             )
 
         return decorate

@@ -140,6 +140,19 @@ def test_a_store_that_lost_its_bucket_is_named_and_taken_again_once_it_is_there(
         assert connection.scalar(keys, {"keys": ["kept", "nowhere"]}) == 2
 
 
+def test_a_store_that_refuses_connections_is_told_at_once(s3: S3Server, url: str) -> None:
+    """The last test: the store does not come back."""
+    assert _send(url, "last").status_code == 202
+    s3.process.kill()
+    s3.process.wait()
+    for key in ("first refused", "second"):
+        began = time.monotonic()
+        answer = _send(url, key, prefer="wait=20")
+        assert (answer.status_code, answer.json()["dependency"]) == (503, "landing")
+        assert time.monotonic() - began < 2
+    wait_until(lambda: httpx.get(f"{url}/health/ready").status_code == 503, seconds=10, what="the health")
+
+
 def _send(url: str, key: str, *, prefer: str = "respond-async") -> httpx.Response:
     headers = {"X-API-Key": ADMIN_TOKEN, "Prefer": prefer, "Idempotency-Key": key}
     return httpx.post(f"{url}/api/v1/ingest/batch", json={"messages": [{"type": "user"}]}, headers=headers, timeout=60)  # fmt: skip
