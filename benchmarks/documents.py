@@ -11,12 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
-from documents_floors import Measured, floor, llama_index
+from documents_floors import Measured, floor, llama_index, measured
 from documents_growth import growth, memory
 from documents_large import questions
-from documents_stack import documents_of, files_of
+from documents_stack import Documents, documents_of, files_of
 from documents_texts import prose, written
 from measuring import Targets, arguments, bench_stack, console, median, quantile, table
 
@@ -36,10 +37,12 @@ def main() -> int:
         __doc__,
         part="speed, page, pdf, search, memory or growth; several with commas",
         size="documents, or chunks, of the part",
+        rounds="of speed",
     )
     targets = Targets()
+    rounds = int(given.rounds) if given.rounds else 1 if given.quick else ROUNDS
     parts: dict[str, Callable[[RunningStack, Targets, int], object]] = {
-        "speed": speed, "page": one_page, "pdf": pdf, "search": search, "memory": memory, "growth": growth,
+        "speed": partial(speed, rounds=rounds), "page": one_page, "pdf": pdf, "search": search, "memory": memory, "growth": growth,
     }  # fmt: skip
     full = {
         "speed": DOCUMENTS,
@@ -56,53 +59,64 @@ def main() -> int:
     return targets.verdict()
 
 
-def speed(stack: RunningStack, targets: Targets, size: int) -> None:
+def speed(stack: RunningStack, targets: Targets, size: int, rounds: int = ROUNDS) -> None:
     model = text_model(None, Settings())
     model.encode(["warm"])
     documents = documents_of(stack, "warm")
     documents.run(documents.job(documents.connect(written(stack.home / "warm", 4, seed=999))))
-    ours, bare, again = list[Measured](), list[Measured](), list[float]()
-    peers: dict[str, list[Measured]] = {
-        "LlamaIndex, the model in bf16": [],
-        "LlamaIndex, the model in fp32": [],
+    others: dict[str, Callable[[Path], int]] = {
+        "the floor": lambda folder: floor(stack, model, folder),
+        "LlamaIndex, the model in bf16": lambda folder: llama_index(stack, model, folder),
+        "LlamaIndex, the model in fp32": lambda folder: llama_index(stack, model, folder, whole=True),
     }
-    for number in range(ROUNDS if size >= DOCUMENTS else 1):
+    found: dict[str, list[Measured]] = {name: [] for name in ("a job, start to last file", *others)}
+    again = list[float]()
+    for number in range(rounds):
         documents = documents_of(stack, f"speed-{number}")
         connection = documents.connect(written(stack.home / f"speed-{number}", size, seed=number))
-        job, seconds = documents.run(documents.job(connection))
-        assert job["completed_files"] == size, job
-        ours.append(Measured(seconds, sum(file["chunks"] for file in files_of(job))))
+
+        def one_job(documents: Documents = documents, connection: str = connection) -> int:
+            job, _ = documents.run(documents.job(connection))
+            assert job["completed_files"] == size, job
+            return sum(file["chunks"] for file in files_of(job))
+
+        found["a job, start to last file"].append(measured(stack, one_job))
         job, seconds = documents.run(documents.job(connection))
         assert job["skipped_files"] == size, job
         again.append(seconds)
         folder = written(stack.home / f"others-{number}", size, seed=1000 + number)
-        bare.append(floor(stack, model, folder))
-        for whole, measured in zip((False, True), peers.values(), strict=True):
-            measured.append(llama_index(stack, model, folder, whole=whole))
-    rows = [
-        (name, *_figures(of, ours))
-        for name, of in (("a job, start to last file", ours), ("the floor", bare), *peers.items())
-    ]
-    table(f"{size} text documents", ("", "seconds", "texts", "texts a second", "a job takes"), rows)
+        for name, work in others.items():
+            found[name].append(measured(stack, lambda work=work, folder=folder: work(folder)))
+        console.print(
+            f"round {number}: "
+            + "; ".join(
+                f"{name} {of[-1].seconds:.1f} s, {of[-1].processor:.1f} s of processors"
+                for name, of in found.items()
+            )
+        )
+    ours, *_ = found.values()
+    table(
+        f"{size} text documents, medians of {rounds} rounds",
+        ("", "seconds", "of processors", "texts", "texts a second", "a job takes", "of processors"),
+        [(name, *_figures(of, ours)) for name, of in found.items()],
+    )
     console.print(f"the same job again: {median(again):.2f} s")
-    targets.at_most("a job beside the floor of the same round, median", _ratio(ours, bare), 1.3)
-    for name, of in peers.items():
-        targets.at_most(f"a job beside {name}, median", _ratio(ours, of), 0.5)
+    for name, most in zip(others, (1.3, 0.5, 0.5), strict=True):
+        targets.at_most(f"a job beside {name}, median", _ratio(ours, found[name]), most)
     targets.at_most("the same job again", median(again), 2.0, " s")
 
 
-def _ratio(ours: list[Measured], others: list[Measured]) -> float:
-    return median([one.seconds / other.seconds for one, other in zip(ours, others, strict=True)])
+def _ratio(ours: list[Measured], others: list[Measured], what: str = "seconds") -> float:
+    return median(
+        [getattr(one, what) / getattr(other, what) for one, other in zip(ours, others, strict=True)]
+    )
 
 
 def _figures(of: list[Measured], ours: list[Measured]) -> tuple[str, ...]:
+    seconds, processor = (median([getattr(one, what) for one in of]) for what in ("seconds", "processor"))
     rate = median([one.texts / one.seconds for one in of])
-    return (
-        f"{median([one.seconds for one in of]):.2f}",
-        f"{of[0].texts}",
-        f"{rate:.1f}",
-        f"{_ratio(ours, of):.2f} times as long",
-    )
+    ratios = (f"{_ratio(ours, of, what):.2f} times" for what in ("seconds", "processor"))
+    return f"{seconds:.1f}", f"{processor:.1f}", f"{of[0].texts}", f"{rate:.1f}", *ratios
 
 
 def one_page(stack: RunningStack, targets: Targets, number: int) -> None:

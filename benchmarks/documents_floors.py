@@ -4,13 +4,15 @@ All read the same kind of files, make vectors with the same model in bf16 and wr
 The floor cuts by characters alone, so what a piece has beyond the model's window is not read; LlamaIndex cuts at the window, as we do.
 """
 
+import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
 import psycopg
 from measuring import RunningStack
 from pgvector import HalfVector
@@ -22,10 +24,27 @@ OVERLAP = 40  # tokens; about 200 characters of this prose
 
 
 class Measured(NamedTuple):
-    """Seconds, and the texts that got a vector."""
+    """Seconds by the clock and of processors, the stack's and this process's together; and the texts that got a vector."""
 
     seconds: float
+    processor: float
     texts: int
+
+
+def measured(stack: RunningStack, work: Callable[[], int]) -> Measured:
+    """What `work` takes, which gives its number of texts."""
+    processor, began = _processor(stack), time.perf_counter()
+    texts = work()
+    return Measured(time.perf_counter() - began, _processor(stack) - processor, texts)
+
+
+def _processor(stack: RunningStack) -> float:
+    whole = psutil.Process(stack.process.pid)
+    spent = time.process_time()
+    for process in (whole, *whole.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            spent += sum(process.cpu_times()[:4])  # its own, and of its children that ended
+    return spent
 
 
 @contextmanager
@@ -55,20 +74,19 @@ def stored(connection: psycopg.Connection, pieces: Any, vectors: Any) -> None:
             copy.write_row((piece, HalfVector(vector)))
 
 
-def floor(stack: RunningStack, model: Model, folder: Path) -> Measured:
+def floor(stack: RunningStack, model: Model, folder: Path) -> int:
     """Read, cut, embed, copy and index the texts of a folder, file by file, in this process."""
     texts = 0
     with table_for(stack) as connection:
-        began = time.perf_counter()
         for path in sorted(folder.iterdir()):
             text = path.read_text(encoding="utf-8")
             pieces = [text[start : start + 1000] for start in range(0, max(1, len(text) - 200), 800)]
             stored(connection, pieces, model.encode(pieces))
             texts += len(pieces)
-        return Measured(time.perf_counter() - began, texts)
+    return texts
 
 
-def llama_index(stack: RunningStack, model: Model, folder: Path, *, whole: bool = False) -> Measured:
+def llama_index(stack: RunningStack, model: Model, folder: Path, *, whole: bool = False) -> int:
     """LlamaIndex's reader, splitter, pipeline and document store. `whole`: with the model in fp32, as sentence-transformers loads it."""
     from llama_index.core import SimpleDirectoryReader  # noqa: PLC0415 - of the extra `bench`
     from llama_index.core.embeddings import BaseEmbedding  # noqa: PLC0415
@@ -113,12 +131,10 @@ def llama_index(stack: RunningStack, model: Model, folder: Path, *, whole: bool 
             chunk_size=model.window_tokens - 2, chunk_overlap=OVERLAP, include_metadata=False,
             tokenizer=lambda text: range(model.count_tokens(text) - 2),
         )  # fmt: skip
-        began = time.perf_counter()
         pipeline = IngestionPipeline(
             transformations=[splitter, Embedding(embed_batch_size=32)], vector_store=Store(), docstore=SimpleDocumentStore()
         )  # fmt: skip
-        nodes = pipeline.run(documents=SimpleDirectoryReader(str(folder)).load_data())
-        return Measured(time.perf_counter() - began, len(nodes))
+        return len(pipeline.run(documents=SimpleDirectoryReader(str(folder)).load_data()))
 
 
 def _whole() -> Any:

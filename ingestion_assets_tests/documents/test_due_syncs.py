@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.documents.scheduled_syncs import documents_sync, syncs_due
+from ingestion_assets.documents.definitions import documents_sync, documents_syncs_due
 from ingestion_assets_tests.documents.fronts import USER, documents_front, make_tables
 from ingestion_assets_tests.documents.job_front import OVER, text_files
 from ingestion_assets_tests.frontdoor.conftest import Front
@@ -47,7 +47,7 @@ def make_due(front: Front, connection_id: str) -> None:
 
 
 def asked_for() -> list[dg.RunRequest]:
-    told: Any = syncs_due()
+    told: Any = documents_syncs_due()
     return [] if isinstance(told, dg.SkipReason) else list(told.run_requests)
 
 
