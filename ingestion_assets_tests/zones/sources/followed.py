@@ -100,7 +100,9 @@ def made_door(home: Path, postgres_url: str, waker: type[Waker] = Waker, **chang
         _env_file=None, home=home, postgres_url=postgres_url, rate_limit="", webserver_url="http://127.0.0.1:9", **changes
     )  # fmt: skip
     waking = waker(engine=engine(postgres_url), launch=lambda _: None, rest_s=0, flows={FLOW: NOTES})
-    return FrontDoor(settings=settings, storage=open_storage(settings), flows=LiveFlows({FLOW: NOTES}), waker=waking)
+    return FrontDoor(
+        settings=settings, storage=open_storage(settings), flows=LiveFlows({FLOW: NOTES}), waker=waking
+    )
 
 
 @contextmanager
