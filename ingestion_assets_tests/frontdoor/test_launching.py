@@ -17,13 +17,21 @@ from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.flows import Flow, Keys
 from ingestion_assets.settings import Settings, wrong_settings
+from ingestion_assets_tests.frontdoor.conftest import serving, settings_for
+from ingestion_assets_tests.servers import wait_until
 
+LOADED = {"__typename": "RepositoryLocation"}
 ANSWERS = {
     "launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": "r"}},
     "addDynamicPartition": {"__typename": "AddDynamicPartitionSuccess"},
     "reloadRepositoryLocation": {
         "__typename": "WorkspaceLocationEntry",
-        "locationOrLoadError": {"__typename": "RepositoryLocation"},
+        "locationOrLoadError": LOADED,
+    },
+    "workspaceLocationEntryOrError": {
+        "__typename": "WorkspaceLocationEntry",
+        "loadStatus": "LOADED",
+        "locationOrLoadError": LOADED,
     },
 }
 TOKEN = "Bearer of-the-front-door"
@@ -31,13 +39,14 @@ SHOP = Flow(name="shop", location="shop_code", repository="orders", partitions=K
 
 
 class Webserver:
-    """Answers as Dagster's does; `lost`: how often it has no code location before."""
+    """Answers as Dagster's does; `lost`: how often it has no code location before; `broken`: locations that cannot be loaded."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.headers: list[str | None] = []
         self.paths: set[str] = set()
         self.lost = 0
+        self.broken: set[str] = set()
 
     def answer(self, path: str, authorization: str | None, question: dict[str, Any]) -> dict[str, Any]:
         self.paths.add(path)
@@ -47,6 +56,9 @@ class Webserver:
         if field == "launchRun" and self.lost:
             self.lost -= 1
             return {"data": {field: {"__typename": "PipelineNotFoundError"}}}
+        if question["variables"].get("location") in self.broken:
+            wrong = {"__typename": "PythonError", "message": "SyntaxError"}
+            return {"data": {field: ANSWERS[field] | {"locationOrLoadError": wrong}}}
         return {"data": {field: ANSWERS[field]}}
 
 
@@ -117,3 +129,26 @@ def test_headers_that_are_none_are_refused_without_being_shown(tmp_path: Path) -
     assert said is not None
     assert said.startswith("INGESTION_DAGSTER_HEADERS: ")
     assert "secret-token" not in said
+
+
+def test_health_names_a_location_of_the_users_that_cannot_be_loaded(
+    webserver: tuple[Webserver, str], tmp_path: Path, postgres_url: str
+) -> None:
+    made, url = webserver
+    made.broken = {"shop"}
+    settings = settings_for(
+        home=tmp_path, postgres_url=postgres_url, webserver_url=url, modules="shop.definitions,books.code"
+    )
+    with serving(settings) as front, front.client() as client:
+
+        def told() -> dict[str, Any]:
+            return client.get("/health").json()["dependencies"]
+
+        wait_until(lambda: "code_location_shop" in told(), seconds=30, what="health to name the location")
+        parts = {name: one for name, one in told().items() if name.startswith("code_location")}
+    assert parts.keys() == {"code_location", "code_location_shop", "code_location_books"}
+    assert parts["code_location_shop"]["status"] == "down", parts
+    assert "cannot load it" in str(parts["code_location_shop"])
+    assert parts["code_location"]["status"] == parts["code_location_books"]["status"] == "up"
+    asked = [one["variables"]["location"] for one in made.asked if "reloadRepositoryLocation" in one["query"]]
+    assert set(asked) == {"shop"}
