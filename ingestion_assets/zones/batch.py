@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
+from ingestion_assets.zones.frames import cells_of, frame_of
 from ingestion_assets.zones.records import Column
 
 if TYPE_CHECKING:
@@ -69,19 +69,7 @@ class Batch(Generic[Record]):
 
     def frame(self) -> "pl.DataFrame":
         """The records as a polars frame, a column a field: ids and nested values as texts, timestamps in UTC."""
-        import polars as pl  # noqa: PLC0415
-
-        types: dict[str, Any] = {
-            "text": pl.String, "integer": pl.Int64, "number": pl.Float64, "boolean": pl.Boolean,
-            "timestamp": pl.Datetime("us", "UTC"), "date": pl.Date, "uuid": pl.String, "json": pl.String,
-        }  # fmt: skip
-        made = []
-        for column, cells in self._cells():
-            try:
-                made.append(pl.Series(column.name, cells, dtype=types.get(column.kind)))
-            except (OverflowError, TypeError):  # an integer beyond 64 bits
-                made.append(pl.Series(column.name, cells, dtype=pl.Int128))
-        return pl.DataFrame(made)
+        return frame_of(self._columns, self._values)
 
     def pandas(self) -> "pd.DataFrame":
         """The records as a pandas frame, with nullable types where a field is optional."""
@@ -99,19 +87,6 @@ class Batch(Generic[Record]):
             except OverflowError:  # an integer beyond 64 bits
                 return pd.Series(cells, dtype="object")
 
-        return pd.DataFrame({column.name: typed(column, cells) for column, cells in self._cells()})
-
-    def _cells(self) -> "Sequence[tuple[Column, list[Any]]]":
-        columns = list(zip(*self._values, strict=True)) or [()] * len(self._columns)
-        made = []
-        for column, cells in zip(self._columns, columns, strict=True):
-            given: list[Any] = list(cells)
-            if column.kind == "uuid":
-                given = [None if one is None else str(one) for one in given]
-            elif column.kind == "timestamp":
-                given = [
-                    one.replace(tzinfo=UTC) if one is not None and one.tzinfo is None else one
-                    for one in given
-                ]
-            made.append((column, given))
-        return made
+        return pd.DataFrame(
+            {column.name: typed(column, cells) for column, cells in cells_of(self._columns, self._values)}
+        )

@@ -16,7 +16,7 @@ from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.zones import kept
 from ingestion_assets.zones.handing import Function, Records, hand_over
-from ingestion_assets.zones.payloads import Payload, ReadSlice, Slice, ahead, framed, slices
+from ingestion_assets.zones.payloads import Payload, ReadSlice, Slice, ahead, framed, slices, uncollected
 from ingestion_assets.zones.records import Column, RecordType, Refusal
 from ingestion_assets.zones.results import outcome_of
 from ingestion_assets.zones.tables.target import Rows, Stored, Table
@@ -77,7 +77,8 @@ class ZoneWork:
                 places.append((rows.receipts, rows.positions))
                 yield rows
 
-        told = iter(table.store(parts()))
+        with uncollected():
+            told = iter(table.store(parts()))
         for receipts, positions in places:
             for receipt, position in zip(receipts, positions, strict=True):
                 if (what := next(told)).status != "stored":
@@ -100,11 +101,12 @@ class ZoneWork:
         payloads, failed = self._framed(refs)
         said: Said = {}
         records = Records([], [], [], [])
-        for one in self._read(payloads, said):
-            records.instances += one.read.instances
-            records.values += one.read.values
-            records.receipts += one.receipts()
-            records.positions += one.positions()
+        with uncollected():
+            for one in self._read(payloads, said):
+                records.instances += one.read.instances
+                records.values += one.read.values
+                records.receipts += one.receipts()
+                records.positions += one.positions()
         columns: Sequence[Column] = self.records.columns
         with kept.one_at_a_time(self.engine, self.zone, when=bool(self.key)):
             handed = hand_over(

@@ -1,6 +1,7 @@
 """A zone's table in PostgreSQL: rows go straight into it while all of their keys are new, else by way of a staging table."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from operator import add
 from typing import Any
 
 import psycopg
@@ -107,28 +108,27 @@ class _Incoming:
     def __init__(self, parts: Iterable[Rows], shape: Shape) -> None:
         self._parts = iter(parts)
         self._shape = shape
-        self._seen: list[Placed] = []
+        self._seen: list[tuple[Sequence[int], list[tuple[Any, ...]]]] = []
         self.count = 0
         self.unstorable: dict[int, Stored] = {}
 
     def __iter__(self) -> Iterator[list[tuple[Any, ...]]]:
         for part in self._parts:
-            numbers = range(self.count, self.count + len(part.values))
-            places = zip(part.values, part.receipts, part.positions, strict=True)
-            rows = [(*values, receipt, position) for values, receipt, position in places]
+            numbers: Sequence[int] = range(self.count, self.count + len(part.values))
+            self.count += len(part.values)
+            rows = list(map(add, part.values, zip(part.receipts, part.positions, strict=True)))
             if bad := unstorable(self._shape.columns, part.values):
                 self.unstorable |= {numbers[index]: said for index, said in bad.items()}
-                numbers = [numbers[index] for index in range(len(rows)) if index not in bad]
+                numbers = [number for index, number in enumerate(numbers) if index not in bad]
                 rows = [row for index, row in enumerate(rows) if index not in bad]
-            self.count += len(part.values)
-            self._seen += zip(numbers, rows, strict=True)
             if rows:
+                self._seen.append((numbers, rows))
                 yield rows
 
     def all(self) -> list[Placed]:
         for _ in self:
             pass
-        return self._seen
+        return [placed for numbers, rows in self._seen for placed in zip(numbers, rows, strict=True)]
 
 
 class _Statements:

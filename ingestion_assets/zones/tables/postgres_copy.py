@@ -5,7 +5,9 @@ Only JSON's other escapes (`\\n`) have to be made characters again.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from math import isfinite
 from typing import Any
 
@@ -27,7 +29,7 @@ def as_csv(rows: Sequence[tuple[Any, ...]]) -> bytes:
     """The rows; there must be some. None of them holds the character NUL."""
     lines = _encode_lines(rows)
     text = lines[1:-2].replace(b"]\n[", b"\n") + b"\n"
-    return _ESCAPE.sub(_character, text) if _OTHER_ESCAPE.search(text) else text
+    return _ESCAPE.sub(_character, text) if b"\\" in text and _OTHER_ESCAPE.search(text) else text
 
 
 def _character(match: re.Match[bytes]) -> bytes:
@@ -38,27 +40,44 @@ def _character(match: re.Match[bytes]) -> bytes:
 
 
 def unstorable(columns: Sequence[Column], values: Sequence[tuple[Any, ...]]) -> Mapping[int, Stored]:
-    """The rows that PostgreSQL is not to be asked about, as a column of its type cannot hold a value; columns at once."""
+    """The rows that PostgreSQL is not to be asked about, as a column of its type cannot hold a value.
+
+    Looks at whole columns, and at single values only where there is such a one.
+    """
     found: dict[int, Stored] = {}
-    if not values:
-        return found
-    for column, cells in zip(columns, zip(*values, strict=True), strict=True):
-        bad: Iterable[int] = ()
-        code, reason = "invalid_value", "is no finite number"
-        if column.kind == "integer":
-            bad = _where(cells, lambda cell: not -_BIGINT <= cell < _BIGINT)
-            code, reason = "out_of_range", "is a number beyond 64 bits"
-        elif column.kind == "number":
-            bad = _where(cells, lambda cell: not isfinite(cell))
-        elif column.kind == "decimal":
-            bad = _where(cells, lambda cell: not cell.is_finite())
-        elif column.kind == "text":
-            bad = _where(cells, lambda cell: "\0" in cell)
-            reason = "holds the character NUL, which PostgreSQL cannot store"
-        for index in bad:
-            found.setdefault(index, Stored("rejected", code=code, reason=f"{column.name} {reason}"))
+    for column, cells in zip(columns, zip(*values, strict=True), strict=False):
+        check = _CHECKS.get(column.kind)
+        if check is None or check.passes(
+            [cell for cell in cells if cell is not None] if column.nullable else cells
+        ):
+            continue
+        for index, cell in enumerate(cells):
+            if cell is not None and not check.passes((cell,)):
+                reason = f"{column.name} {check.reason}"
+                found.setdefault(index, Stored("rejected", code=check.code, reason=reason))
     return found
 
 
-def _where(cells: Sequence[Any], is_bad: Any) -> list[int]:
-    return [index for index, cell in enumerate(cells) if cell is not None and is_bad(cell)]
+@dataclass(frozen=True, slots=True)
+class _Check:
+    passes: Callable[[Sequence[Any]], bool]
+    code: str
+    reason: str
+
+
+def _in_64_bits(cells: Sequence[int]) -> bool:
+    return not cells or (min(cells) >= -_BIGINT and max(cells) < _BIGINT)
+
+
+_CHECKS: Mapping[str, _Check] = {
+    "integer": _Check(_in_64_bits, "out_of_range", "is a number beyond 64 bits"),
+    "number": _Check(lambda cells: all(map(isfinite, cells)), "invalid_value", "is no finite number"),
+    "decimal": _Check(
+        lambda cells: all(map(Decimal.is_finite, cells)), "invalid_value", "is no finite number"
+    ),
+    "text": _Check(
+        lambda cells: "\0" not in "".join(cells),
+        "invalid_value",
+        "holds the character NUL, which PostgreSQL cannot store",
+    ),
+}
