@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 
 import structlog
 
+from ingestion_assets.frontdoor.cancellation import heed_cancellation
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.landing.drops import LandingUnavailableError
@@ -30,7 +31,7 @@ async def follow(door: FrontDoor, flow: str, source: Source) -> None:
             try:
                 async with _opened(door, flow, source) as take:
                     while True:
-                        _heed_cancellation()
+                        heed_cancellation()
                         try:
                             door.backlog.admit(flow)
                             await take()
@@ -45,13 +46,6 @@ async def follow(door: FrontDoor, flow: str, source: Source) -> None:
                 await pauses.after(error)
     finally:
         door.dependencies.forget(name)
-
-
-def _heed_cancellation() -> None:
-    """Python 3.11's `asyncio.wait_for`, by which Redis's client sends, swallows one that comes as what it waits for ends."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
 
 
 class _Pauses:

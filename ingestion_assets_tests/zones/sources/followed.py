@@ -118,6 +118,9 @@ def following(
 
     async def started() -> list[asyncio.Task[None]]:
         await door.start()
+        # One that stops while it still connects leaves a connection half open, which DROP DATABASE waits a minute for.
+        while not door.notifications.listening:
+            await asyncio.sleep(0.01)
         return [asyncio.create_task(follow(door, FLOW, read_source(source))) for source in sources]
 
     async def stopped(tasks: list[asyncio.Task[None]]) -> None:
