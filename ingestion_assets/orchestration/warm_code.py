@@ -125,7 +125,7 @@ class WarmCode:
         self._load_module(module)
         for one in own:
             try:
-                self.of(_pointer(one, project or Path.cwd()))
+                _make_jobs(self.of(_pointer(one, project or Path.cwd())))
             except Exception:  # its runs try again, and say so
                 logger.exception("The code location %s cannot be loaded", one.location)
         gc.collect()
@@ -189,11 +189,16 @@ class WarmCode:
         repository = repository_def_from_target_def(target)
         if repository is None:
             raise TypeError(f"{module} defines no Definitions object")
-        for job in repository.get_all_jobs():
-            job.get_job_snapshot_id()
+        _make_jobs(repository)
         self._loaded[module] = _Loaded(repository, version, None)
         logger.info("Loaded %s in %.1f s", module, time.monotonic() - started)
         return self._loaded[module]
+
+
+def _make_jobs(repository: RepositoryDefinition) -> None:
+    """Now, instead of with the first run of each."""
+    for job in repository.get_all_jobs():
+        job.get_job_snapshot_id()
 
 
 def _version(module: str) -> object:
