@@ -185,7 +185,7 @@ def _longer_addresses(request: Request) -> str:
     """A sentence on the addresses of other endpoints that end like this one, for who has left out their beginning; or nothing."""
     path, endpoint = request.url.path, request.scope.get("endpoint")
     others = {
-        context.path
+        str(context.path)
         for context in iter_route_contexts(request.app.routes)
         if str(context.path).endswith(path) and context.endpoint is not endpoint
     }

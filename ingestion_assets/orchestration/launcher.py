@@ -41,7 +41,7 @@ from ingestion_assets.orchestration.dagster_internals import (
     RunLauncher,
     WorkerStatus,
 )
-from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG, QUEUES, TASK_TAG, queue_of
+from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUES, TASK_TAG, named_queue, queue_of
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 
@@ -97,7 +97,7 @@ class WarmRunLauncher(CeleryRunLauncher):
         origin = run.remote_job_origin
         if origin is None or origin.repository_origin.code_location_origin.location_name in self._locations:
             return True
-        return run.tags.get(QUEUE_TAG) in QUEUES and not _has_another_python(run)
+        return named_queue(run.tags) in QUEUES and not _has_another_python(run)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Send the run to the broker. What it does not take goes back to Dagster's queue.

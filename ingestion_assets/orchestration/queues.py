@@ -54,9 +54,14 @@ def job_tags(flow: Flow) -> dict[str, str]:
     return tags
 
 
+def named_queue(tags: Mapping[str, str]) -> str | None:
+    """The queue that a run's tags name, by whichever of the two."""
+    return tags.get(QUEUE_TAG) or tags.get(CELERY_QUEUE_TAG)
+
+
 def queue_of(tags: Mapping[str, str]) -> str:
     """The queue that a run with these tags goes to."""
-    return tags.get(QUEUE_TAG) or tags.get(CELERY_QUEUE_TAG, DEFAULT_QUEUE)
+    return named_queue(tags) or DEFAULT_QUEUE
 
 
 def tags_at_submission(tags: Mapping[str, str], *, dispatched: bool, warm: bool = True) -> dict[str, str]:

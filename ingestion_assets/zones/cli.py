@@ -68,9 +68,11 @@ def check(
     ] = None,
 ) -> None:  # fmt: skip
     """Load a project's definitions as Dagster does, and say of each zone whether it could be in force."""
+    from ingestion_assets.settings import load_settings  # noqa: PLC0415
     from ingestion_assets.zones.document import ZoneError  # noqa: PLC0415
     from ingestion_assets.zones.project import zones_of  # noqa: PLC0415
 
+    load_settings()  # a wrong one is said, whatever the definitions read
     sys.path.insert(0, str(Path.cwd()))
     try:
         found = zones_of(module)

@@ -24,6 +24,7 @@ from ingestion_assets.orchestration.queues import (
     UNHURRIED_TAG,
     job_tags,
     limits,
+    named_queue,
     queue_of,
     tags_at_submission,
 )
@@ -141,6 +142,8 @@ def test_the_tag_of_dagster_celery_names_the_queue_too() -> None:
     assert CELERY_QUEUE_TAG == DAGSTER_CELERY_QUEUE_TAG
     assert tags_at_submission({CELERY_QUEUE_TAG: "gpu"}, dispatched=True) == {QUEUE_TAG: "gpu"}
     assert queue_of({CELERY_QUEUE_TAG: "gpu"}) == "gpu"
+    assert queue_of({CELERY_QUEUE_TAG: "gpu", QUEUE_TAG: "batch"}) == "batch"
+    assert (named_queue({}), queue_of({})) == (None, "default")
 
 
 def test_the_flow_says_how_its_runs_are_executed() -> None:
