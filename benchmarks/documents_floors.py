@@ -104,7 +104,8 @@ def llama_index(stack: RunningStack, model: Model, folder: Path, *, whole: bool 
         def _get_text_embeddings(self, texts: list[str]) -> list[list[float]]:
             return encode(texts).tolist()
 
-        _get_query_embedding = _get_text_embedding
+        def _get_query_embedding(self, query: str) -> list[float]:
+            return self._get_text_embedding(query)
 
         async def _aget_query_embedding(self, query: str) -> list[float]:
             return self._get_text_embedding(query)
