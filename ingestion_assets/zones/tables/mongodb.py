@@ -16,6 +16,7 @@ from pymongo import ReplaceOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
+from ingestion_assets.stores import mongo
 from ingestion_assets.stores.fencing import only_taken
 from ingestion_assets.zones.records import Kind
 from ingestion_assets.zones.tables.target import PLACE, Rows, Shape, Stored, check_shape
@@ -26,6 +27,11 @@ _LARGEST = 16 * 2**20 - 16 * 2**10
 """Bytes of a document at most, with some room for what the server adds."""
 _OPTIONS: CodecOptions[Any] = CodecOptions(uuid_representation=4, tz_aware=True)
 _exact = msgspec.json.Decoder(float_hook=float).decode
+
+
+def mongo_table(_engine: object, name: str, shape: Shape) -> "MongoTable":
+    """A collection of the stack's database."""
+    return MongoTable(mongo.database()[name], shape)
 
 
 class MongoTable:
