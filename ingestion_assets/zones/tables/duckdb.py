@@ -31,7 +31,7 @@ TYPES: dict[Kind, str] = {
     "json": "JSON",
 }
 
-_CONFIG = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+_CONFIG: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 """Nothing is fetched from elsewhere."""
 
 

@@ -11,6 +11,7 @@ import bson
 import msgspec
 from bson.codec_options import CodecOptions
 from bson.decimal128 import Decimal128
+from bson.errors import InvalidDocument
 from bson.raw_bson import RawBSONDocument
 from pymongo import ReplaceOne
 from pymongo.collection import Collection
@@ -41,7 +42,7 @@ class MongoTable:
         self._collection = collection
         self.shape = shape
         self._names = [column.name for column in shape.columns]
-        self._kinds = [column.kind for column in shape.columns]
+        self._kinds: list[Kind] = [column.kind for column in shape.columns]
         self._key = [self._names.index(name) for name in shape.key if name in self._names]
         self._version = self._names.index(shape.version) if shape.version in self._names else None
 
@@ -162,7 +163,7 @@ class MongoTable:
         document = {"_id": identity, **made, "_receipt": receipt, "_position": position}
         try:
             size = len(bson.encode(document, codec_options=_OPTIONS))
-        except (bson.errors.InvalidDocument, OverflowError, UnicodeEncodeError):
+        except (InvalidDocument, OverflowError, UnicodeEncodeError):
             return Stored(
                 "rejected", code="refused_by_database", reason="BSON cannot hold a value of the record"
             )
