@@ -41,7 +41,7 @@ M_MMAP_THRESHOLD = -3
 def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None = None) -> FrontDoorApp:
     """The application with all flows. It connects when its lifespan starts.
 
-    `launch` starts the run of a dispatch; without it the Dagster webserver is asked.
+    `launch` starts the run of a dispatch; without it the Dagster webserver is asked, where there is one.
     """
     found = installed()
     flows = LiveFlows(found.flows)
@@ -50,8 +50,13 @@ def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None 
     others = [pkgutil.resolve_name(reference)() for reference in HTTP_OF_OTHERS]
     taken = without_clashes([*OWN, *(router for one in others for router in one.routers)])
     https, faults = parts(found, "http", taken)
-    if launch is None:
-        launch = GraphqlLauncher(url=settings.dagster_url, login=settings.dagster_login, flows=flows)
+    if launch is None and settings.asks_dagster:
+        launch = GraphqlLauncher(
+            url=settings.dagster_url,
+            flow_of=flows.get,
+            login=settings.dagster_login,
+            headers=settings.headers_for_dagster,
+        )
     waker = Waker(
         engine=engine(settings.require("postgres_url")),
         launch=launch,

@@ -1,7 +1,7 @@
 """Starting the run of a dispatch, through Dagster's webserver."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import httpx
 import structlog
@@ -15,6 +15,7 @@ from ingestion_assets.frontdoor.dagster_graphql import (
     check_loaded,
     launch_run,
     reload_of,
+    repository_of,
 )
 from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.flows import Flow, Keys
@@ -33,42 +34,46 @@ log = structlog.get_logger(__name__)
 class GraphqlLauncher:
     """Launches a flow's job, which has the flow's name, through the webserver at `url`.
 
-    A key of dynamic partitions is added before its first run here.
+    `flow_of` gives a flow by its name: its code location and repository, and its dynamic partitions, where it has those: a key is
+    added before its first run here. `headers` and `login` are what the webserver, or who stands before it, wants.
     """
 
     def __init__(
         self,
         *,
         url: str,
-        flows: Mapping[str, Flow],
+        flow_of: Callable[[str], Flow | None],
         login: tuple[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, auth=login)
-        self._flows = flows
+        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, auth=login, headers=headers)
+        self._flow_of = flow_of
         self._added: dict[tuple[str, str], float] = {}
         self._reload_from: dict[str, float] = {}
 
     def __call__(self, dispatch: Dispatch) -> None:
         """Raises `DagsterError`, `httpx.HTTPError`."""
+        flow = self._flow_of(dispatch.lane.flow)
+        if flow is None:
+            raise DagsterError(f"there is no flow {dispatch.lane.flow} here")
         try:
-            self._launch(dispatch)
+            self._launch(flow, dispatch)
         except DagsterError as error:
-            location = self._flows[dispatch.lane.flow].location
+            location = flow.location
             if error.typename not in LOST or time.monotonic() < self._reload_from.get(location, 0.0):
                 raise
             self._reload_from[location] = time.monotonic() + RELOAD_AGAIN_S
             log.warning("code_location_lost", location=location, error=str(error))
             reload = reload_of(location)
             check_loaded(reload.answer(self._client.post("/graphql", json=reload.body(), timeout=LOADING_S)))
-            self._launch(dispatch)
+            self._launch(flow, dispatch)
 
-    def _launch(self, dispatch: Dispatch) -> None:
-        flow = self._flows[dispatch.lane.flow]
+    def _launch(self, flow: Flow, dispatch: Dispatch) -> None:
         self._add_partition(flow, dispatch.lane.partition)
         tags = dispatch.tags() | {
             SENSOR_TAG: sensor_of(dispatch.lane.flow)
         }  # else it is said to be launched manually
-        ask(self._client, launch_run(flow.name, of=flow, tags=tags))
+        ask(self._client, launch_run(flow.name, tags=tags, repository=repository_of(flow)))
 
     def _add_partition(self, flow: Flow, key: str) -> None:
         if not isinstance(flow.partitions, Keys):
@@ -76,5 +81,5 @@ class GraphqlLauncher:
         name, now = flow.partitions.name, time.monotonic()
         if now - self._added.get((name, key), -ADDED_S) < ADDED_S:
             return
-        ask(self._client, add_partition(flow, name, key))
+        ask(self._client, add_partition(name, key, repository=repository_of(flow)))
         self._added[name, key] = now

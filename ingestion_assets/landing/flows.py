@@ -116,6 +116,8 @@ def no_inbox(name: str, _content: bytes) -> Sequence[tuple[Body, Mapping[str, st
 class Flow:
     """A flow's face towards the spine. Its assets, its job and the metrics go by its `name`.
 
+    Its job is `location`'s: the Dagster code location that its definitions are in, and there the `repository`.
+
     Where payloads go: `partition_of(received_at, subject)` names the Dagster partition, `lane_of(partition, number)` the lane
     within it, where numbers spread payloads over lanes.
 
@@ -139,6 +141,8 @@ class Flow:
     """
 
     name: str
+    location: str = LOCATION
+    repository: str = "__repository__"
     scope: Scope | None = None
     partitions: Days | Keys = Days()
     partition_of: Callable[[datetime, str | None], str] = day_of_arrival
@@ -163,8 +167,6 @@ class Flow:
     migrations: str | None = None
     prepare: str | None = None
     sealed: Sequence[str] = ()
-    location: str = LOCATION
-    repository: str = "__repository__"
 
 
 class LiveFlows(Mapping[str, Flow]):

@@ -72,7 +72,8 @@ class LaneDemand:
 
 
 class Waker:
-    """Decides like the sensor does and has `launch` start the runs. What fails is tried again after `RETRY_S`.
+    """Decides like the sensor does and has `launch` start the runs. What fails is tried again after `RETRY_S`. Where nothing can be
+    launched from here, `launch` is None, and it does nothing.
 
     A call to wake is followed at once; those that come within `BREATH_S` of a look share the next one. Who waits for an outcome
     here is known here: lanes rest for `rest_s`, but not those. The sensor need not know, it is only later by that rest. `flows` say
@@ -83,7 +84,7 @@ class Waker:
         self,
         *,
         engine: sa.Engine,
-        launch: Callable[[Dispatch], None],
+        launch: Callable[[Dispatch], None] | None,
         rest_s: float = 0.0,
         at_most: int = 16,
         flows: Mapping[str, Flow] = _NO_FLOWS,
@@ -101,25 +102,27 @@ class Waker:
         self._thread = Thread(target=self._run, name="waker", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        if self._launch is not None:
+            self._thread.start()
 
     def stop(self) -> None:
         self._places.put(None)
-        self._thread.join(timeout=10)
+        if self._thread.ident is not None:
+            self._thread.join(timeout=10)
 
     def wake(self, lanes: Iterable[Lane]) -> None:
         """These lanes may have work. Returns at once."""
         for lane in lanes:
-            self._places.put((lane.flow, lane.name))
+            self._look_at((lane.flow, lane.name))
 
     def lane_freed(self, payload: str) -> None:
         """Take a notification of `channels.LANE_FREE`."""
-        self._places.put(freed_lane(payload))
+        self._look_at(freed_lane(payload))
 
     def wake_all(self, flows: Iterable[str]) -> None:
         """Any lane of these flows may have work: for whoever may have missed that. Returns at once."""
         for flow in flows:
-            self._places.put((flow, None))
+            self._look_at((flow, None))
 
     def demand(self) -> LaneDemand:
         """For no lane yet."""
@@ -128,8 +131,13 @@ class Waker:
     def asked_after(self, flow: str, lane: str) -> None:
         """Somebody wants to know what became of a payload that has landed there: its next run comes without a rest."""
         with self._lock:
-            self._asked_after.add((flow, lane))
-        self._places.put((flow, lane))
+            if self._launch is not None:
+                self._asked_after.add((flow, lane))
+        self._look_at((flow, lane))
+
+    def _look_at(self, place: Place) -> None:
+        if self._launch is not None:
+            self._places.put(place)
 
     def _run(self) -> None:
         due: dict[Place, float] = {}
@@ -202,7 +210,8 @@ class Waker:
 
     def _start(self, dispatch: Dispatch) -> bool:
         try:
-            self._launch(dispatch)
+            if self._launch is not None:
+                self._launch(dispatch)
             return True
         except Exception as error:
             log.warning("wake_failed", lane=dispatch.lane.name, error=text_of(error))

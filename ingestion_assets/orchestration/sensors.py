@@ -135,6 +135,7 @@ def reconciliation_sensor(
         from ingestion_assets.landing.drops import LandingUnavailableError  # noqa: PLC0415
         from ingestion_assets.landing.storage import open_storage  # noqa: PLC0415
         from ingestion_assets.orchestration.dead_runs import (  # noqa: PLC0415
+            fail_lost_runs,
             give_back_dead_claims,
             lose_dead_dispatches,
         )
@@ -151,6 +152,8 @@ def reconciliation_sensor(
             kept["inboxes"] = inbox.Inboxes(engine, kept["storage"])
             kept["due"] = {"segments": 0.0, "inboxes": 0.0}
         storage, look_s = kept["storage"], kept["look_s"]
+        if failed := fail_lost_runs(context.instance, engine):
+            context.log.error(f"{failed} runs whose process is gone were failed.")
         given_back = give_back_dead_claims(context.instance, engine)
         lost = lose_dead_dispatches(context.instance, engine)
         looked = late_segments.Reconciled(0, ())
@@ -168,7 +171,7 @@ def reconciliation_sensor(
         known = {**coming, **{flow.name: flow for flow in flows}}
         files = inbox.Taken()
         if _is_due(kept["due"], "inboxes", look_s):
-            for name in storage.used_inboxes(list(known)):
+            for name in kept["inboxes"].to_look_at(known):
                 files += kept["inboxes"].take(known[name], max_bytes=settings.max_decoded_bytes)
         for path in looked.unreadable:
             context.log.error(

@@ -7,6 +7,7 @@ import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ingestion_assets.orchestration.partitions import DAYS
     from ingestion_assets.zones.batch import Batch, Outcome
     from ingestion_assets.zones.component import DropZone
     from ingestion_assets.zones.decorated import FunctionZone, drop_zone
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ingestion_assets.zones.wording import By, Verify
 
 __all__ = [
+    "DAYS",
     "Batch",
     "By",
     "DropZone",
@@ -26,14 +28,23 @@ __all__ = [
     "drop_zone",
 ]
 
+_ZONES = "ingestion_assets.zones"
 _PLACES = {
-    "Batch": "batch", "By": "wording", "DropZone": "component", "FunctionZone": "decorated", "Outcome": "batch",
-    "RecordTypeError": "records", "Verify": "wording", "ZoneError": "document", "drop_zone": "decorated",
-}  # fmt: skip
+    "DAYS": "ingestion_assets.orchestration.partitions",
+    "Batch": f"{_ZONES}.batch",
+    "By": f"{_ZONES}.wording",
+    "DropZone": f"{_ZONES}.component",
+    "FunctionZone": f"{_ZONES}.decorated",
+    "Outcome": f"{_ZONES}.batch",
+    "RecordTypeError": f"{_ZONES}.records",
+    "Verify": f"{_ZONES}.wording",
+    "ZoneError": f"{_ZONES}.document",
+    "drop_zone": f"{_ZONES}.decorated",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Found when it is asked for: a front door does without Dagster, a code location without what only runs need."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    return pkgutil.resolve_name(f"{__name__}.{_PLACES[name]}:{name}")
+    return pkgutil.resolve_name(f"{_PLACES[name]}:{name}")

@@ -1,7 +1,8 @@
 """Publishing a zone: what its sensor does first, at each tick, in the code location that has the zone."""
 
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ingestion_assets.zones.zone import Zone
 
@@ -9,13 +10,24 @@ if TYPE_CHECKING:
     import dagster as dg
 
 
+LONGEST_AGAIN_S = 300.0
+
+
 def publisher(zone: Zone) -> "Callable[[dg.SensorEvaluationContext], str | None]":
-    """Puts the zone in force unless it is; says what a person should know."""
+    """Puts the zone in force unless it is; says what a person should know. What was refused is tried again ever more seldom."""
+    refused: dict[str, Any] = {"times": 0, "until": 0.0, "why": None}
 
     def publish(context: "dg.SensorEvaluationContext") -> str | None:
+        if time.monotonic() < refused["until"]:
+            return refused["why"]
         origin = context.code_location_origin
         location = "" if origin is None else origin.location_name
         said = publish_zone(zone, location=location, repository=context.repository_name or "__repository__")
+        refused["times"] = 0 if said is None else refused["times"] + 1
+        refused["until"] = (
+            time.monotonic() + min(LONGEST_AGAIN_S, 2.0 ** min(refused["times"], 20)) if said else 0.0
+        )
+        refused["why"] = said
         if said is not None:
             context.log.error(said)
         return said

@@ -203,10 +203,10 @@ def test_subscriptions_ask_for_the_password_too(locked: str) -> None:
 
 def test_the_front_doors_own_calls_are_let_in_with_the_password(locked: str) -> None:
     dispatch = Dispatch(uuid4(), Lane("conversations", "2026-01-31", "0"))
-    with_it = GraphqlLauncher(url=locked, login=("ingestion", "sesame"), flows=all_flows())
+    with_it = GraphqlLauncher(url=locked, flow_of=all_flows().get, login=("ingestion", "sesame"))
     with pytest.raises(DagsterError):  # Dagster itself answers: this one knows no code location
         with_it(dispatch)
-    without = GraphqlLauncher(url=locked, flows=all_flows())
+    without = GraphqlLauncher(url=locked, flow_of=all_flows().get)
     with pytest.raises(httpx.HTTPStatusError, match="401"):
         without(dispatch)
 

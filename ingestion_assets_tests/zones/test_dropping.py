@@ -2,15 +2,18 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 import httpx
 import pytest
+import redis
 import sqlalchemy as sa
 
-from ingestion_assets.zones.document import ByValue
+from ingestion_assets.zones import in_force
+from ingestion_assets.zones.document import ByValue, ZoneDocument
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 from ingestion_assets_tests.servers import wait_until
-from ingestion_assets_tests.zones.conftest import Publish
+from ingestion_assets_tests.zones.conftest import RECORD, Publish
 
 ASYNC = {"Prefer": "respond-async"}
 
@@ -125,8 +128,11 @@ def test_zones_are_listed_for_those_who_may_send_to_them(front: Front, client: h
 
 
 def test_the_api_document_has_the_records_schema_and_the_page_the_zone(client: httpx.Client) -> None:
-    schemas = client.get("/openapi.json").json()["components"]["schemas"]
-    assert schemas["shop_record"]["required"] == ["id"]
+    document = client.get("/openapi.json").json()
+    assert document["components"]["schemas"]["shop_record"]["required"] == ["id"]
+    own = document["paths"]["/api/v1/drops/shop"]["post"]
+    assert own["requestBody"]["content"].keys() == {"application/json", "application/x-ndjson", "text/csv"}
+    assert "zone" not in {one["name"] for one in own["parameters"]}
     flows = {one["name"]: one for one in client.get("/api/v1/overview").json()["flows"]}
     assert flows["shop"]["assets_url"].endswith("/locations/shop/asset-groups/shop/lineage")
     assert "/api/v1/drops/shop" in flows["shop"]["curl"]
@@ -143,3 +149,28 @@ def test_zones_are_known_after_a_restart_without_postgresql(front: Front) -> Non
             return answer.status_code == 202 and answer.json()["registered"] is False
 
         wait_until(taken, seconds=15, what="the zone to be taken from the note in the home")
+
+
+def test_a_stream_is_followed_while_its_zone_is_in_force(
+    postgres_url: str, redis_url: str, tmp_path: Path
+) -> None:
+    """Another front door on the same ledger, which has a Redis."""
+    settings = settings_for(home=tmp_path, postgres_url=postgres_url, redis_url=redis_url)
+    with serving(settings) as front, front.client() as client, redis.Redis.from_url(redis_url) as queue:
+        document = ZoneDocument(
+            name="streamed", asset="records", schema=RECORD, location="shop", sources=[{"redis": {"stream": "shop"}}]
+        )  # fmt: skip
+
+        def landed() -> int:
+            return len(client.get("/api/v1/receipts", params={"flow": "streamed"}).json()["items"])
+
+        queue.xadd("shop", {"data": '[{"id": "1"}, {"id": "2"}]'})
+        with front.engine.begin() as connection:
+            in_force.publish(connection, document, secrets=(), settings=settings, prepare=lambda: None)
+        wait_until(lambda: landed() == 1, seconds=20, what="the stream's entry")
+        with front.engine.begin() as connection:
+            in_force.remove(connection, "streamed")
+        wait_until(
+            lambda: "streamed" not in client.get("/health").json()["zones"], seconds=10, what="the zone to go"
+        )
+        assert client.post("/api/v1/drops/streamed", json={"id": "3"}).status_code == 404

@@ -21,6 +21,7 @@ import uuid_utils
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
+from ingestion_assets.frontdoor.cancellation import heed_cancellation
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.drops import (
     IdempotencyConflictError,
@@ -64,6 +65,7 @@ async def take_jobs(door: FrontDoor) -> None:
     look_at = 0.0
     try:
         while True:
+            heed_cancellation()
             try:
                 # Not at each job: it goes through all the names that Redis has.
                 if time.monotonic() >= look_at:

@@ -16,6 +16,7 @@ from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.stores.durable_files import write_private
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.document import ZoneDocument, decoded
+from ingestion_assets.zones.web.followed_sources import FollowedSources
 from ingestion_assets.zones.web.signed import Refusals, Sender, sender_of
 from ingestion_assets.zones.zone_flow import flow_of
 
@@ -75,21 +76,29 @@ async def follow_zones(door: FrontDoor, known: KnownZones, refusals: Refusals) -
     noted = await asyncio.to_thread(_noted, path)
     if noted and not known.documents:
         _take(door, known, noted, {})
-    with door.notifications.subscribe((in_force.CHANNEL, "")) as told:
-        while True:
-            try:
-                zones, unread = await asyncio.get_running_loop().run_in_executor(
-                    door.threads, _read, door, refusals
-                )
-            except (SQLAlchemyError, OSError) as error:
-                log.debug("zones_not_followed", error=str(error).splitlines()[:1])
-            else:
-                documents = {zone.document.name: zone.document for zone in zones}
-                refused = {zone.document.name: zone.refused for zone in zones if zone.refused} | unread
-                if _take(door, known, documents, refused):
-                    await asyncio.to_thread(_note, path, documents)
-                    log.info("zones_in_force", zones=sorted(documents), refused=dict(refused))
-            await told.wait(LOOK_S)
+    sources = FollowedSources()
+    sources.follow_those_of(door, known.documents)
+    try:
+        with door.notifications.subscribe((in_force.CHANNEL, "")) as told:
+            while True:
+                await _look(door, known, refusals, path)
+                sources.follow_those_of(door, known.documents)
+                await told.wait(LOOK_S)
+    finally:
+        await sources.stop()
+
+
+async def _look(door: FrontDoor, known: KnownZones, refusals: Refusals, path: Path) -> None:
+    try:
+        zones, unread = await asyncio.get_running_loop().run_in_executor(door.threads, _read, door, refusals)
+    except (SQLAlchemyError, OSError) as error:
+        log.debug("zones_not_followed", error=str(error).splitlines()[:1])
+        return
+    documents = {zone.document.name: zone.document for zone in zones}
+    refused = {zone.document.name: zone.refused for zone in zones if zone.refused} | unread
+    if _take(door, known, documents, refused):
+        await asyncio.to_thread(_note, path, documents)
+        log.info("zones_in_force", zones=sorted(documents), refused=dict(refused))
 
 
 def _take(
