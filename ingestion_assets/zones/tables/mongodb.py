@@ -27,7 +27,7 @@ _AT_ONCE = 5000
 _LARGEST = 16 * 2**20 - 16 * 2**10
 """Bytes of a document at most, with some room for what the server adds."""
 _OPTIONS: CodecOptions[Any] = CodecOptions(uuid_representation=4, tz_aware=True)
-_exact = msgspec.json.Decoder(float_hook=float).decode
+_decode = msgspec.json.Decoder().decode
 
 
 def mongo_table(_engine: object, name: str, shape: Shape) -> "MongoTable":
@@ -36,7 +36,7 @@ def mongo_table(_engine: object, name: str, shape: Shape) -> "MongoTable":
 
 
 class MongoTable:
-    """A collection. Nested values are documents, decimals `Decimal128`, dates the midnight in UTC that they begin with."""
+    """A collection. Nested values are documents (their fractions doubles), decimals `Decimal128`, dates the midnight in UTC that they begin with."""
 
     def __init__(self, collection: Collection[Any], shape: Shape) -> None:
         self._collection = collection
@@ -186,7 +186,7 @@ def _held_as(kind: Kind, value: Any) -> Any:
         return datetime.combine(value, time(), UTC)
     if kind == "timestamp":
         return value if value.tzinfo else value.replace(tzinfo=UTC)
-    return _exact(value) if kind == "json" else value
+    return _decode(value) if kind == "json" else value
 
 
 def _decimal(value: Decimal) -> Any:
