@@ -39,10 +39,11 @@ class Converted(msgspec.Struct, frozen=True):
 
 
 def column_of(
-    name: str, annotation: Any, *, schema: dict[str, Any], to_json: Callable[[Any], bytes]
+    name: str, annotation: Any, *, schema: dict[str, Any], to_json: Callable[[Any], bytes], may_be_none: bool
 ) -> Converted:
     """The column of a field. `schema` is the field's own JSON Schema: what is said there counts for types unknown here."""
     inner, nullable = _without_none(annotation)
+    nullable = nullable or may_be_none  # a default of None, whatever the annotation says
     plain = _PLAIN.get(inner) if isinstance(inner, type) else None
     if plain is not None:
         return Converted(Column(name, plain, nullable), None)

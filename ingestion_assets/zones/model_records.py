@@ -31,7 +31,7 @@ class ModelRecords:
             self.schema: dict[str, Any] = model.model_json_schema()
         except pydantic.errors.PydanticInvalidForJsonSchema as error:
             raise RecordTypeError(f"the model {model.__name__} has no JSON Schema: {error.message}") from None
-        self._many = pydantic.TypeAdapter(list[model])
+        self._many = pydantic.TypeAdapter(list[model])  # pyright: ignore[reportInvalidTypeForm]
         self._one = pydantic.TypeAdapter(model)
         by_name = model.model_json_schema(by_alias=False)
         properties = _resolved(by_name).get("properties", {})
@@ -41,6 +41,7 @@ class ModelRecords:
                 info.annotation,
                 schema=_resolved({**by_name, **properties.get(name, {})}),
                 to_json=pydantic_core.to_json,
+                may_be_none=info.default is None,
             )
             for name, info in model.model_fields.items()
         ]

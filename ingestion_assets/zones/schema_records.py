@@ -126,7 +126,7 @@ class SchemaRecords:
             texts = msgspec.json.decode(record, type=dict[str, str])
         except msgspec.DecodeError:
             return record  # it is refused
-        kinds = {column.name: column.kind for column in self.columns}
+        kinds: dict[str, Kind] = {column.name: column.kind for column in self.columns}
         return _encode({name: _typed(text, kinds.get(name, "text")) for name, text in texts.items()})
 
 
@@ -187,9 +187,9 @@ def _column(name: str, schema: dict[str, Any], required: bool) -> Column:
     for word in ("anyOf", "oneOf"):
         options = [one for option in options for one in option.get(word, [option]) if isinstance(one, dict)]
     said = [_kind(one) for one in options]
-    kinds = {kind for kind, _ in said if kind is not None}
-    nullable = not required or any(null for _, null in said)
-    return Column(name, kinds.pop() if len(kinds) == 1 else "json", nullable)
+    kinds: set[Kind] = {kind for kind, _ in said if kind is not None}
+    kind: Kind = kinds.pop() if len(kinds) == 1 else "json"
+    return Column(name, kind, nullable=not required or any(null for _, null in said))
 
 
 def _kind(schema: dict[str, Any]) -> tuple[Kind | None, bool]:

@@ -43,6 +43,7 @@ class StructRecords:
                 hints[one.name],
                 schema=properties.get(one.encode_name, {}),
                 to_json=msgspec.json.encode,
+                may_be_none=one.default is None,
             )
             for one in fields
         ]

@@ -25,11 +25,14 @@ TYPES: dict[Kind, str] = {
     "number": "DOUBLE",
     "decimal": f"DECIMAL({DIGITS},{SCALE})",
     "boolean": "BOOLEAN",
-    "timestamp": "TIMESTAMP WITH TIME ZONE",
+    "timestamp": "TIMESTAMP",  # in UTC: zones need an extension that is loaded from elsewhere
     "date": "DATE",
     "uuid": "UUID",
     "json": "JSON",
 }
+
+_CONFIG: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+"""Nothing is fetched from elsewhere."""
 
 
 class DuckTable:
@@ -162,7 +165,7 @@ class DuckTable:
             ) from None
         with kept.one_at_a_time(self._engine, f"duckdb:{self._file.resolve()}", when=True):
             try:
-                connection = duckdb.connect(str(self._file), config={"TimeZone": "UTC"})
+                connection = duckdb.connect(str(self._file), config=_CONFIG)
             except duckdb.IOException as error:
                 raise ConnectionError(
                     f"{self._file} cannot be opened now: another process may have it open"

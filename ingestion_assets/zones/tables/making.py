@@ -1,6 +1,7 @@
 """Which table a zone's YAML asks for."""
 
 import pkgutil
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,8 +10,14 @@ import sqlalchemy as sa
 from ingestion_assets.zones.document import ZoneError
 from ingestion_assets.zones.tables.target import Shape, Table
 
-_TABLES = {"postgres": "ingestion_assets.zones.tables.postgres:PostgresTable"}
-"""By the word for it: a class that is made of an engine, the table's name and its shape."""
+_TABLES = {
+    "postgres": "ingestion_assets.zones.tables.postgres:PostgresTable",
+    "mongodb": "ingestion_assets.zones.tables.mongodb:mongo_table",
+    "parquet": "ingestion_assets.zones.tables.parquet:ParquetTable",
+    "duckdb": "ingestion_assets.zones.tables.duckdb:DuckTable",
+}
+"""By the word for it: what makes a table of an engine, the table's name and its shape."""
+_SEPARATORS = re.compile(r"[./]")
 
 
 def table_of(written: Mapping[str, Any]) -> tuple[Callable[[sa.Engine, Shape], Table], str, str]:
@@ -25,4 +32,4 @@ def table_of(written: Mapping[str, Any]) -> tuple[Callable[[sa.Engine, Shape], T
     def make(engine: sa.Engine, shape: Shape) -> Table:
         return pkgutil.resolve_name(reference)(engine, str(name), shape)
 
-    return make, str(name).rpartition(".")[2], kind
+    return make, _SEPARATORS.split(str(name).rstrip("/"))[-1], kind

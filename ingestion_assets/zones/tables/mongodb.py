@@ -11,11 +11,13 @@ import bson
 import msgspec
 from bson.codec_options import CodecOptions
 from bson.decimal128 import Decimal128
+from bson.errors import InvalidDocument
 from bson.raw_bson import RawBSONDocument
 from pymongo import ReplaceOne
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError
 
+from ingestion_assets.stores import mongo
 from ingestion_assets.stores.fencing import only_taken
 from ingestion_assets.zones.records import Kind
 from ingestion_assets.zones.tables.target import PLACE, Rows, Shape, Stored, check_shape
@@ -25,17 +27,22 @@ _AT_ONCE = 5000
 _LARGEST = 16 * 2**20 - 16 * 2**10
 """Bytes of a document at most, with some room for what the server adds."""
 _OPTIONS: CodecOptions[Any] = CodecOptions(uuid_representation=4, tz_aware=True)
-_exact = msgspec.json.Decoder(float_hook=float).decode
+_decode = msgspec.json.Decoder().decode
+
+
+def mongo_table(_engine: object, name: str, shape: Shape) -> "MongoTable":
+    """A collection of the stack's database."""
+    return MongoTable(mongo.database()[name], shape)
 
 
 class MongoTable:
-    """A collection. Nested values are documents, decimals `Decimal128`, dates the midnight in UTC that they begin with."""
+    """A collection. Nested values are documents (their fractions doubles), decimals `Decimal128`, dates the midnight in UTC that they begin with."""
 
     def __init__(self, collection: Collection[Any], shape: Shape) -> None:
         self._collection = collection
         self.shape = shape
         self._names = [column.name for column in shape.columns]
-        self._kinds = [column.kind for column in shape.columns]
+        self._kinds: list[Kind] = [column.kind for column in shape.columns]
         self._key = [self._names.index(name) for name in shape.key if name in self._names]
         self._version = self._names.index(shape.version) if shape.version in self._names else None
 
@@ -156,7 +163,7 @@ class MongoTable:
         document = {"_id": identity, **made, "_receipt": receipt, "_position": position}
         try:
             size = len(bson.encode(document, codec_options=_OPTIONS))
-        except (bson.errors.InvalidDocument, OverflowError, UnicodeEncodeError):
+        except (InvalidDocument, OverflowError, UnicodeEncodeError):
             return Stored(
                 "rejected", code="refused_by_database", reason="BSON cannot hold a value of the record"
             )
@@ -179,7 +186,7 @@ def _held_as(kind: Kind, value: Any) -> Any:
         return datetime.combine(value, time(), UTC)
     if kind == "timestamp":
         return value if value.tzinfo else value.replace(tzinfo=UTC)
-    return _exact(value) if kind == "json" else value
+    return _decode(value) if kind == "json" else value
 
 
 def _decimal(value: Decimal) -> Any:
