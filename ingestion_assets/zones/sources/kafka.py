@@ -157,9 +157,10 @@ class _Topic:
         for message, reason in refused:
             place = f"{message.partition()}/{message.offset()}"
             log.error("message_refused", source=self._source.name, offset=place, reason=str(reason))
+            headers: Any = message.headers() or []
             why = [("refused_offset", place.encode()), ("refused_for", str(reason).encode())]
             self._producer.produce(
-                self._source.dead_letters, message.value(), message.key(), headers=[*(message.headers() or ()), *why],
+                self._source.dead_letters, message.value(), message.key(), headers=[*headers, *why],
                 on_delivery=lambda error, _: faults.append(error) if error else None,
             )  # fmt: skip
         if self._producer.flush(SEND_S + 2) or faults:

@@ -116,9 +116,6 @@ def following(
 
     async def started() -> list[asyncio.Task[None]]:
         await door.start()
-        # One that stops while it still connects leaves a connection half open, which DROP DATABASE waits a minute for.
-        while not door.notifications.listening:
-            await asyncio.sleep(0.01)
         return [asyncio.create_task(follow(door, FLOW, read_source(source))) for source in sources]
 
     async def stopped(tasks: list[asyncio.Task[None]]) -> None:
@@ -129,6 +126,8 @@ def following(
 
     tasks = asyncio.run_coroutine_threadsafe(started(), loop).result(30)
     try:
+        # One that stops while it still connects leaves a connection half open, which DROP DATABASE waits a minute for.
+        wait_until(lambda: door.notifications.listening, seconds=30, what="the front door to listen")
         yield Followed(engine(postgres_url), door, loop)
     finally:
         asyncio.run_coroutine_threadsafe(stopped(tasks), loop).result(30)
