@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install demo up down test lint bench clean
+.PHONY: help install demo up down test lint bench pictures clean
 
 help: ## Say what each target does
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ bench: $(STAMP) ## Measure speed, as ratios against floors and peers (installs t
 	status=0; for script in latency backfill long_runs throughput accept growth disk modules entities documents import_time; do \
 		$(BIN)/python benchmarks/$$script.py || status=1; \
 	done; exit $$status
+
+pictures: $(STAMP) ## Take the screenshots of the documentation anew (with Debian's chromium)
+	$(BIN)/pytest ingestion_assets_tests/browser ingestion_assets_tests/long_flow
+	$(BIN)/python -m ingestion_assets_tests.browser.pictures
 
 clean: ## Remove .venv and all state
 	rm -rf $(VENV) .ingestion artifacts .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

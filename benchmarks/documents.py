@@ -1,145 +1,141 @@
 """Jobs over documents beside the bare steps that they are made of, and search in a large collection, through the whole stack.
 
-In turns, in one run: 200 text documents from `start` to the last stored file, and the floor, which reads, cuts, embeds, copies and indexes
-the same texts with the same model on the same server and knows nothing of jobs. Then the same job again, jobs of one page, PDF beside bare
-pypdfium2, and questions to 50,000 chunks.
+In turns, in one run: 200 text documents from `start` to the last stored file, the same again, the floor, which reads, cuts, embeds, copies
+and indexes the same kind of texts with the same model on the same server and knows nothing of jobs, and LlamaIndex's IngestionPipeline. Then
+jobs of one page, PDF beside bare pypdfium2, questions to 50,000 chunks; memory beside large files and many, and growth. `--part speed` (`page`,
+`pdf`, `search`, `memory`, `growth`) runs some of it alone.
 """
 
-import hashlib
-import itertools
 import random
 import sys
 import time
-import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-import psycopg
-from documents_stack import Documents, documents_of
-from measuring import Targets, arguments, bench_stack, median, quantile, table
-from pgvector import HalfVector
-from pgvector.psycopg import register_vector
+from documents_floors import Measured, floor, llama_index, measured
+from documents_growth import growth, memory
+from documents_large import questions
+from documents_stack import Documents, documents_of, files_of
+from documents_texts import prose, written
+from measuring import Targets, arguments, bench_stack, console, median, quantile, table
 
 from ingestion_assets.documents.parsing.parsed_files import Limits, ParseOptions
 from ingestion_assets.documents.parsing.sandbox import parse
 from ingestion_assets.documents.sample_documents import FORMATS
-from ingestion_assets.embedding.models import Model, text_model
+from ingestion_assets.embedding.models import text_model
 from ingestion_assets.settings import Settings
 from ingestion_assets_tests.stacks import RunningStack
 
 DOCUMENTS, ROUNDS, ONE_PAGE_JOBS, PDF_PAGES, CHUNKS, QUESTIONS = 200, 3, 10, 1000, 50_000, 200
-_FIRST = ("ba", "ko", "li", "mu", "ne", "sa", "ti", "vo", "ra", "du")
-_LAST = (
-    "rin",
-    "tal",
-    "mek",
-    "son",
-    "vis",
-    "lor",
-    "pan",
-    "dex",
-    "gul",
-    "hem",
-    "jot",
-    "kur",
-    "nas",
-    "por",
-    "quil",
-    "rus",
-    "sem",
-    "tur",
-    "wal",
-    "zed",
-)
-WORDS = ["".join(parts) for parts in itertools.product(_FIRST, _LAST, _LAST)]
-OFTEN = [1 / place for place in range(1, len(WORDS) + 1)]
-"""Words are as frequent as in a language (Zipf)."""
-
-
-def prose(chance: random.Random, paragraphs: int) -> list[str]:
-    """Paragraphs of about 1,000 characters, no two alike."""
-    return [" ".join(chance.choices(WORDS, OFTEN, k=130)) + "." for _ in range(paragraphs)]
+MANY, GROWN = 2000, 5000
 
 
 def main() -> int:
-    given = arguments(__doc__)
-    size, rounds = (20, 1) if given.quick else (DOCUMENTS, ROUNDS)
+    given = arguments(
+        __doc__,
+        part="speed, page, pdf, search, memory or growth; several with commas",
+        size="documents, or chunks, of the part",
+        rounds="of speed",
+    )
     targets = Targets()
-    model = text_model(None, Settings())
-    model.encode(["warm"])
+    rounds = int(given.rounds) if given.rounds else 1 if given.quick else ROUNDS
+    parts: dict[str, Callable[[RunningStack, Targets, int], object]] = {
+        "speed": partial(speed, rounds=rounds), "page": one_page, "pdf": pdf, "search": search, "memory": memory, "growth": growth,
+    }  # fmt: skip
+    full = {
+        "speed": DOCUMENTS,
+        "page": ONE_PAGE_JOBS,
+        "pdf": PDF_PAGES,
+        "search": CHUNKS,
+        "memory": MANY,
+        "growth": GROWN,
+    }
     with bench_stack(workers_gpu=1, workers_batch=2, document_roots="/tmp") as stack:  # noqa: S108 - the temporary home lies there
-        ours, bare, again = [], [], []
-        for number in range(rounds):
-            documents = documents_of(stack, f"speed-{number}")
-            folder = written(stack.home / f"speed-{number}", size, seed=number)
-            connection = documents.connect(folder)
-            job, seconds = documents.run(documents.job(connection))
-            assert job["completed_files"] == size, job
-            ours.append(seconds)
-            bare.append(
-                floor(stack, model, written(stack.home / f"floor-{number}", size, seed=1000 + number))
-            )
-            job, seconds = documents.run(documents.job(connection))
-            assert job["skipped_files"] == size, job
-            again.append(seconds)
-        one_page = list(jobs_of_one_page(stack, 2 if given.quick else ONE_PAGE_JOBS))
-        pdf_ours, pdf_bare = pages_a_second(stack.home, 50 if given.quick else PDF_PAGES)
-        searches = list(questions(stack, 2000 if given.quick else CHUNKS, 20 if given.quick else QUESTIONS))
-    rows = [
-        (f"{size} text documents, start to last file", f"{median(ours):.2f} s"), ("the floor", f"{median(bare):.2f} s"),
-        ("the same job again", f"{median(again):.2f} s"), ("a job of one page", f"{median(one_page):.2f} s"),
-        ("PDF, pages a second", f"{pdf_ours:.0f}"), ("bare pypdfium2, pages a second", f"{pdf_bare:.0f}"),
-        ("search, p50", f"{1000 * median(searches):.0f} ms"), ("search, p95", f"{1000 * quantile(searches, 0.95):.0f} ms"),
-    ]  # fmt: skip
-    table("Documents", ("", "median"), rows)
-    ratios = [one / other for one, other in zip(ours, bare, strict=True)]
-    targets.at_most("beside the floor of the same round, median", median(ratios), 1.3)
-    targets.at_most("the same job again", median(again), 2.0, " s")
-    targets.at_most("a job of one page, p50", median(one_page), 3.0, " s")
-    targets.at_least("PDF beside bare pypdfium2", pdf_ours / pdf_bare, 0.5)
-    targets.at_most(f"search in {CHUNKS} chunks, p95", 1000 * quantile(searches, 0.95), 100, " ms")
+        for name in given.part.split(",") if given.part else parts:
+            size = int(given.size) if given.size else full[name] // 20 if given.quick else full[name]
+            parts[name](stack, targets, max(2, size))
     return targets.verdict()
 
 
-def written(folder: Path, number: int, *, seed: int) -> Path:
-    chance = random.Random(seed)
-    folder.mkdir()
-    for place in range(number):
-        (folder / f"{place}.txt").write_text("\n\n".join(prose(chance, 3)), encoding="utf-8")
-    return folder
+def speed(stack: RunningStack, targets: Targets, size: int, rounds: int = ROUNDS) -> None:
+    model = text_model(None, Settings())
+    model.encode(["warm"])
+    documents = documents_of(stack, "warm")
+    documents.run(documents.job(documents.connect(written(stack.home / "warm", 4, seed=999))))
+    others: dict[str, Callable[[Path], int]] = {
+        "the floor": lambda folder: floor(stack, model, folder),
+        "LlamaIndex, the model in bf16": lambda folder: llama_index(stack, model, folder),
+        "LlamaIndex, the model in fp32": lambda folder: llama_index(stack, model, folder, whole=True),
+    }
+    found: dict[str, list[Measured]] = {name: [] for name in ("a job, start to last file", *others)}
+    again = list[float]()
+    for number in range(rounds):
+        documents = documents_of(stack, f"speed-{number}")
+        connection = documents.connect(written(stack.home / f"speed-{number}", size, seed=number))
 
+        def one_job(documents: Documents = documents, connection: str = connection) -> int:
+            job, _ = documents.run(documents.job(connection))
+            assert job["completed_files"] == size, job
+            return sum(file["chunks"] for file in files_of(job))
 
-@contextmanager
-def database(stack: RunningStack) -> Iterator[psycopg.Connection]:
-    with psycopg.connect(stack.environment["INGESTION_POSTGRES_URL"], autocommit=True) as connection:
-        yield connection
-
-
-def floor(stack: RunningStack, model: Model, folder: Path) -> float:
-    """Seconds to read, cut, embed, copy and index the texts of a folder, file by file, in this process."""
-    with database(stack) as connection:
-        register_vector(connection)
-        connection.execute(
-            "CREATE TEMP TABLE floor (text text, embedding halfvec(384),"
-            " tsv tsvector GENERATED ALWAYS AS (to_tsvector('simple', text)) STORED)"
+        found["a job, start to last file"].append(measured(stack, one_job))
+        job, seconds = documents.run(documents.job(connection))
+        assert job["skipped_files"] == size, job
+        again.append(seconds)
+        folder = written(stack.home / f"others-{number}", size, seed=1000 + number)
+        for name, work in others.items():
+            found[name].append(measured(stack, lambda work=work, folder=folder: work(folder)))
+        console.print(
+            f"round {number}: "
+            + "; ".join(
+                f"{name} {of[-1].seconds:.1f} s, {of[-1].processor:.1f} s of processors"
+                for name, of in found.items()
+            )
         )
-        connection.execute("CREATE INDEX ON floor USING hnsw (embedding halfvec_cosine_ops)")
-        connection.execute("CREATE INDEX ON floor USING gin (tsv)")
-        began = time.perf_counter()
-        for path in sorted(folder.iterdir()):
-            text = path.read_text(encoding="utf-8")
-            pieces = [text[start : start + 1000] for start in range(0, max(1, len(text) - 200), 800)]
-            vectors = model.encode(pieces)
-            with connection.cursor().copy("COPY floor (text, embedding) FROM STDIN (FORMAT BINARY)") as copy:
-                copy.set_types(["text", "halfvec"])
-                for piece, vector in zip(pieces, vectors, strict=True):
-                    copy.write_row((piece, HalfVector(vector)))
-        seconds = time.perf_counter() - began
-        connection.execute("DROP TABLE floor")
-    return seconds
+    ours, *_ = found.values()
+    table(
+        f"{size} text documents, medians of {rounds} rounds",
+        ("", "seconds", "of processors", "texts", "texts a second", "a job takes", "of processors"),
+        [(name, *_figures(of, ours)) for name, of in found.items()],
+    )
+    console.print(f"the same job again: {median(again):.2f} s")
+    for name, most in zip(others, (1.3, 0.5, 0.5), strict=True):
+        targets.at_most(f"a job beside {name}, median", _ratio(ours, found[name]), most)
+    targets.at_most("the same job again", median(again), 2.0, " s")
+
+
+def _ratio(ours: list[Measured], others: list[Measured], what: str = "seconds") -> float:
+    return median(
+        [getattr(one, what) / getattr(other, what) for one, other in zip(ours, others, strict=True)]
+    )
+
+
+def _figures(of: list[Measured], ours: list[Measured]) -> tuple[str, ...]:
+    seconds, processor = (median([getattr(one, what) for one in of]) for what in ("seconds", "processor"))
+    rate = median([one.texts / one.seconds for one in of])
+    ratios = (f"{_ratio(ours, of, what):.2f} times" for what in ("seconds", "processor"))
+    return f"{seconds:.1f}", f"{processor:.1f}", f"{of[0].texts}", f"{rate:.1f}", *ratios
+
+
+def one_page(stack: RunningStack, targets: Targets, number: int) -> None:
+    seconds = list(jobs_of_one_page(stack, number))
+    targets.at_most("a job of one page, p50", median(seconds), 3.0, " s")
+
+
+def pdf(stack: RunningStack, targets: Targets, pages: int) -> None:
+    ours, bare = pages_a_second(stack.home, pages)
+    console.print(f"PDF: {ours:.0f} pages a second, by bare pypdfium2 {bare:.0f}")
+    targets.at_least("PDF beside bare pypdfium2", ours / bare, 0.5)
+
+
+def search(stack: RunningStack, targets: Targets, chunks: int) -> None:
+    seconds = list(questions(stack, chunks, QUESTIONS))
+    console.print(
+        f"search in {chunks} chunks: p50 {1000 * median(seconds):.0f} ms, p95 {1000 * quantile(seconds, 0.95):.0f} ms"
+    )
+    targets.at_most(f"search in {chunks} chunks, p95", 1000 * quantile(seconds, 0.95), 100, " ms")
 
 
 def jobs_of_one_page(stack: RunningStack, number: int) -> Iterator[float]:
@@ -177,55 +173,6 @@ def bare_pages(path: Path) -> int:
         for page in document:
             page.get_textpage().get_text_bounded()
         return len(document)
-
-
-def questions(stack: RunningStack, number: int, asked: int) -> Iterator[float]:
-    """Seconds of searches among so many chunks of one user, with random vectors, put into the tables directly."""
-    documents = documents_of(stack, "large")
-    fill(stack, documents, number)
-    chance = random.Random(7)
-    for place in range(asked + 5):
-        question = "What " + " ".join(chance.sample(WORDS[50:], 4)) + "?"
-        began = time.perf_counter()
-        found = documents.search(question, limit=10)
-        if place >= 5:
-            assert found["by"] == ["vector", "text"] and found["items"], found["by"]
-            yield time.perf_counter() - began
-
-
-def fill(stack: RunningStack, documents: Documents, number: int) -> None:
-    chance, vectors = random.Random(3), np.random.default_rng(3)
-    model = text_model(None, Settings())
-    with database(stack) as connection:
-        for start in range(0, number, 500):
-            texts = prose(chance, min(500, number - start))
-            text = "\n\n".join(texts)
-            (content,) = connection.execute(
-                "INSERT INTO documents.contents (user_id, sha256, options, model, pipeline, mime, language, config, quality, pages, "
-                "characters, chunks, text) VALUES (%s, %s, '', %s, '1', 'text/plain', 'en', 'english', 1, 1, %s, %s, %s) RETURNING id",
-                (documents.user, hashlib.sha256(text.encode()).digest(), model.id, len(text), len(texts), text),
-            ).fetchone() or (0,)  # fmt: skip
-            connection.execute(
-                "INSERT INTO documents.documents (id, user_id, connection_id, file_id, name, path, source_type, content_id, job_id) "
-                "VALUES (%s, %s, 'conn', %s, %s, %s, 'local_directory', %s, 'job')",
-                (uuid.uuid4(), documents.user, *[str(start)] * 3, content),
-            )
-            place, rows = 0, []
-            for count, one in enumerate(texts):
-                digest = hashlib.sha256(one.encode()).digest()
-                vector = str(vectors.standard_normal(384).astype(np.float16).tolist())
-                rows.append((content, count, one, digest, place, place + len(one), one, vector, model.id))
-                place += len(one) + 2
-            with connection.transaction(), connection.cursor() as cursor:
-                cursor.executemany(
-                    "WITH chunk AS (INSERT INTO documents.chunks (content_id, number, text, text_digest, start_at, end_at, tokens, page_first, "
-                    "page_last, tsv) VALUES (%s, %s, %s, %s, %s, %s, 200, 1, 1, to_tsvector('english', %s)) RETURNING text_digest) "
-                    "INSERT INTO documents.vectors (text_digest, embedding, model) SELECT text_digest, %s::text::halfvec, %s FROM chunk",
-                    rows,
-                )
-        connection.execute(
-            "ANALYZE documents.chunks, documents.vectors, documents.contents, documents.documents"
-        )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from ingestion_assets_tests.stacks import RunningStack
 
-LOOK_S = 0.02
+LOOK_S = 0.1  # what is looked for takes seconds, and looking costs the front door
 ENDED = ("completed", "failed", "cancelled")
 
 
@@ -65,3 +65,8 @@ class Documents:
 def documents_of(stack: RunningStack, user: str) -> Documents:
     headers = {"X-API-Key": stack.admin_token}
     return Documents(httpx.Client(base_url=stack.url, headers=headers, timeout=120), user)
+
+
+def files_of(job: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The files of a job as it is at its end."""
+    return [file for source in job["source_progress"] for file in source["files"]]

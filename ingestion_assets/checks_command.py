@@ -75,18 +75,22 @@ def run(
     from ingestion_assets.definitions import definitions  # noqa: PLC0415
     from ingestion_assets.landing.clock import ledger_now  # noqa: PLC0415
     from ingestion_assets.orchestration.check_runs import NoSuchCheckError, evaluate, selected  # noqa: PLC0415
+    from ingestion_assets.orchestration.warm_code import load_own  # noqa: PLC0415
+    from ingestion_assets.settings import load_settings  # noqa: PLC0415
     from ingestion_assets.stack.dagster_instance import dagster_instance  # noqa: PLC0415
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
-    repository = definitions.get_repository_def()
+    settings = load_settings()
+    own = [load_own(one, settings.project or Path.cwd()) for one in settings.own_modules]
+    repositories = [definitions.get_repository_def(), *own]
     try:
-        chosen = selected(repository, select or ())
+        chosen = selected(repositories, select or ())
     except NoSuchCheckError as error:
         raise typer.BadParameter(str(error), param_hint="--select") from None
     try:
         now = ledger_now(engine())
         with dagster_instance() as instance:
-            states, unable = evaluate(repository, instance, chosen, since=since, now=now)
+            states, unable = evaluate(repositories, instance, chosen, since=since, now=now)
     except Exception as error:  # whatever it is, that a check fails is not known, and 1 would say so
         if ending(error) is not None:
             raise

@@ -28,6 +28,8 @@ COMMANDS = {
     ),
     "secrets": ("ingestion_assets.secrets_command", "Seal the secrets in the database with another key."),
     "checks": ("ingestion_assets.checks_command", "Evaluate the checks, for a CI to heed."),
+    "zones": ("ingestion_assets.zones.cli", "List and check drop zones, send files to one."),
+    "listen": ("ingestion_assets.zones.listen_command", "Show payloads of a drop zone as they arrive."),
     "retention": ("ingestion_assets.retention_command", "Show what is old enough to be deleted."),
     "settings": ("ingestion_assets.settings_table", "Print every setting as a Markdown table."),
 }

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion_assets.flows import installed, parts
+from ingestion_assets.flows import come_and_gone, installed, parts
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.orchestration import landing_assets
 from ingestion_assets.orchestration.key_retention import key_retention_definitions
@@ -27,11 +27,14 @@ def _merged(flows: Collection[str], of_flow: dict[str, dg.Definitions]) -> dg.De
     return dg.Definitions.merge(
         *(of_flow[name] for name in flows),
         landing_assets.definitions,
-        retention_definitions(known),
-        key_retention_definitions(known),
+        retention_definitions(known, others=come_and_gone),
+        key_retention_definitions(known, others=come_and_gone),
         run_retention_definitions(),
         dg.Definitions(
-            sensors=[reconciliation_sensor(known, found=list(found.flows)), failure_notifications],
+            sensors=[
+                reconciliation_sensor(known, found=list(found.flows), others=come_and_gone),
+                failure_notifications,
+            ],
             executor=dg.in_process_executor,
         ),
     )

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ingestion_assets.landing.flows import FLOW_NAME, Flow
 from ingestion_assets.landing.scopes import Scope
 from ingestion_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 GROUP = "ingestion_assets.flows"
 ATTRIBUTE = "FLOW"
@@ -26,6 +29,8 @@ BUILT_IN = (
     "ingestion_assets.modules.flow:MODULES",
     "ingestion_assets.repositories.flow:REPOSITORIES",
 )
+COME_AND_GO = ("ingestion_assets.zones.in_force:flows",)
+"""Functions of a connection to the ledger: the flows that come and go while processes run."""
 _NAME = re.compile(FLOW_NAME)
 _TAKEN = frozenset({"landing", "retention", "run_retention", "key_retention", "default"})
 """Names of the spine's own jobs and asset groups."""
@@ -67,9 +72,18 @@ def all_flows() -> Mapping[str, Flow]:
     return installed().flows
 
 
-def known_scopes() -> list[Scope]:
-    """The scopes that keys may have to send to these flows."""
-    return [flow.scope for flow in all_flows().values() if flow.scope]
+def come_and_gone(connection: "sa.Connection") -> dict[str, Flow]:
+    """By name the flows that come and go, as they are now."""
+    found: dict[str, Flow] = {}
+    for reference in COME_AND_GO:
+        found |= pkgutil.resolve_name(reference)(connection)
+    return {name: flow for name, flow in found.items() if name not in all_flows()}
+
+
+def known_scopes(connection: "sa.Connection | None" = None) -> list[Scope]:
+    """The scopes that keys may have to send to these flows; with a connection, to those that come and go, too."""
+    flows = [*all_flows().values(), *(come_and_gone(connection).values() if connection is not None else ())]
+    return [flow.scope for flow in flows if flow.scope]
 
 
 def read(foreign: Iterable[Offered]) -> Installed:

@@ -19,7 +19,7 @@ def retention(
     as_json: AsJson = False,
 ) -> None:
     """Show what is old enough to be deleted, and what stays because a reject of it is open. Deletes nothing."""
-    from ingestion_assets.flows import all_flows  # noqa: PLC0415
+    from ingestion_assets.flows import all_flows, come_and_gone  # noqa: PLC0415
     from ingestion_assets.landing.clock import ledger_now  # noqa: PLC0415
     from ingestion_assets.landing.retention import plan  # noqa: PLC0415
     from ingestion_assets.orchestration.expired_runs import due  # noqa: PLC0415
@@ -36,7 +36,8 @@ def retention(
     found = []
     if before is not None:
         with engine().connect() as connection:
-            found = list(plan(connection, all_flows().values(), before=before))
+            flows = [*all_flows().values(), *come_and_gone(connection).values()]
+            found = list(plan(connection, flows, before=before))
     if as_json:
         print_json([{"superseded_runs": runs, "before": before, "payloads": found}])
         return

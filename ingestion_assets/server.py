@@ -6,6 +6,7 @@
 import asyncio
 import ctypes
 import gc
+import pkgutil
 import socket
 import threading
 from collections.abc import Callable
@@ -17,19 +18,21 @@ from ingestion_assets.flows import installed, parts
 from ingestion_assets.frontdoor.app import OWN, FrontDoorApp, build_app
 from ingestion_assets.frontdoor.connections import raise_descriptor_limit
 from ingestion_assets.frontdoor.door import FrontDoor
-from ingestion_assets.frontdoor.flow_http import without_clashes
+from ingestion_assets.frontdoor.flow_http import told, without_clashes
 from ingestion_assets.frontdoor.launching import GraphqlLauncher
 from ingestion_assets.frontdoor.logs import configure_logging
 from ingestion_assets.frontdoor.protocol import GuardedProtocol
 from ingestion_assets.frontdoor.uvicorn_internals import raise_at_end
 from ingestion_assets.frontdoor.websocket_protocol import websocket_options
 from ingestion_assets.landing.dispatch import Dispatch
-from ingestion_assets.landing.flows import Keys
+from ingestion_assets.landing.flows import LiveFlows
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.settings import Settings, load_flow_settings, load_settings
 from ingestion_assets.stores.postgres import engine
 
+HTTP_OF_OTHERS = ("ingestion_assets.zones.web.http:http",)
+"""Makers of what flows that come and go have at the front door."""
 NOTICE_S = 0.5  # between `not ready` and closing the door, for load balancers to notice
 ACCEPTED_S = 0.2
 M_MMAP_THRESHOLD = -3
@@ -38,32 +41,33 @@ M_MMAP_THRESHOLD = -3
 def create_app(settings: Settings, *, launch: Callable[[Dispatch], None] | None = None) -> FrontDoorApp:
     """The application with all flows. It connects when its lifespan starts.
 
-    `launch` starts the run of a dispatch; without it the Dagster webserver is asked.
+    `launch` starts the run of a dispatch; without it the Dagster webserver is asked, where there is one.
     """
     found = installed()
-    flows = found.flows
+    flows = LiveFlows(found.flows)
     # A wrong setting of a flow stops the start, as one of the spine does, not the first request that needs it.
     _, wrong = parts(found, "settings", lambda _flow, kind: load_flow_settings(kind))
-    https, faults = parts(found, "http", without_clashes(OWN))
-    if launch is None:
+    others = [pkgutil.resolve_name(reference)() for reference in HTTP_OF_OTHERS]
+    taken = without_clashes([*OWN, *(router for one in others for router in one.routers)])
+    https, faults = parts(found, "http", taken)
+    if launch is None and settings.asks_dagster:
         launch = GraphqlLauncher(
             url=settings.dagster_url,
+            flow_of=flows.get,
             login=settings.dagster_login,
-            dynamic_partitions={
-                name: flow.partitions.name
-                for name, flow in flows.items()
-                if isinstance(flow.partitions, Keys)
-            },
+            headers=settings.headers_for_dagster,
         )
     waker = Waker(
         engine=engine(settings.require("postgres_url")),
         launch=launch,
         rest_s=settings.lane_rest_s,
-        runs={name: flow.runs for name, flow in flows.items()},
+        flows=flows,
     )
     door = FrontDoor(settings=settings, storage=open_storage(settings), flows=flows, waker=waker)
-    app = build_app(door, flows=https.values(), faults=[*found.faults, *wrong, *faults])
-    app.state.curl_of_flows = {name: http.curl for name, http in https.items()}
+    app = build_app(door, flows=[*https.values(), *others], faults=[*found.faults, *wrong, *faults])
+    app.state.curl_of_flows = lambda: (
+        told(one.curls for one in others) | {name: http.curl for name, http in https.items()}
+    )
     return app
 
 

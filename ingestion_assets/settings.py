@@ -10,10 +10,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingestion_assets.own_modules import OwnModule, read_modules
+
 STACK_ENV_FILE = "stack.env"
+NO_WEBSERVER = "none"
+_HEADERS = TypeAdapter(dict[str, str])
 
 
 class MissingSettingError(LookupError):
@@ -35,7 +39,11 @@ class Settings(BaseSettings):
     webserver_port: int = Field(3000, description="Port of the Dagster webserver.")
     webserver_url: str | None = Field(
         None,
-        description="Address at which the Dagster webserver is asked to start runs; default: built from host and webserver port.",
+        description="Address at which the Dagster webserver is asked to start runs; default: built from host and webserver port. `none`: nobody is asked, Dagster's sensors alone start them, some seconds later.",
+    )
+    dagster_headers: SecretStr | None = Field(
+        None,
+        description='Headers that whoever stands before the Dagster webserver wants of front doors, as JSON: `{"Authorization": "Bearer …"}`.',
     )
     public_url: str | None = Field(
         None,
@@ -229,9 +237,21 @@ class Settings(BaseSettings):
         None,
         description='OpenAI-compatible servers of embedding models, as JSON: `[{"url": "https://api.openai.com/v1", "key": "…", "models": ["text-embedding-3-large"]}]`; [more of it](documents.md#models).',
     )
+    modules: str = Field(
+        "",
+        description="Modules of your own project that `ingestion up` runs as code locations beside ours, separated by commas: `[location=]package.module[:attribute]`; [more of it](beside-other-code.md).",
+    )
+    project: Path | None = Field(
+        None,
+        description="The folder that these modules lie in; default: the one in which `ingestion up` was started.",
+    )
     workspace: Path | None = Field(
         None,
         description="A `workspace.yaml` with code locations of your own, for the stack of `ingestion up`.",
+    )
+    launcher: Literal["warm", "dagster"] = Field(
+        "warm",
+        description="Who starts the runs of `ingestion up`: our launcher, in warm workers, or Dagster's own, in a process for each run; [more of it](beside-other-code.md#runs-of-dagsters-own).",
     )
     runs_elsewhere: int = Field(
         4,
@@ -259,16 +279,47 @@ class Settings(BaseSettings):
     )
     log_json: bool = Field(False, description="Log as JSON lines instead of text.")
 
+    @field_validator("dagster_headers")
+    @classmethod
+    def _are_headers(cls, headers: SecretStr | None) -> SecretStr | None:
+        if headers is not None:
+            _HEADERS.validate_json(headers.get_secret_value())
+        return headers
+
+    @field_validator("modules")
+    @classmethod
+    def _names_modules(cls, modules: str) -> str:
+        read_modules(modules)
+        return modules
+
+    @property
+    def own_modules(self) -> list[OwnModule]:
+        """The code locations beside ours."""
+        return read_modules(self.modules)
+
     @property
     def idle_queues(self) -> frozenset[str]:
         """The queues that no worker takes runs from; the queue `default` always has one."""
         workers = {"gpu": self.workers_gpu, "batch": self.workers_batch}
-        return frozenset(queue for queue, number in workers.items() if not number)
+        idle = frozenset(queue for queue, number in workers.items() if not number)
+        return idle if self.launcher == "warm" else frozenset()
 
     @property
     def dagster_url(self) -> str:
         """Base address of the Dagster webserver, for whoever asks it something."""
-        return (self.webserver_url or f"http://{self.host}:{self.webserver_port}").rstrip("/")
+        given = self.webserver_url if self.asks_dagster else None
+        return (given or f"http://{self.host}:{self.webserver_port}").rstrip("/")
+
+    @property
+    def asks_dagster(self) -> bool:
+        """Whether there is a Dagster webserver for front doors to ask."""
+        return self.webserver_url != NO_WEBSERVER
+
+    @property
+    def headers_for_dagster(self) -> dict[str, str]:
+        """What requests to the Dagster webserver carry."""
+        given = self.dagster_headers.get_secret_value() if self.dagster_headers else "{}"
+        return _HEADERS.validate_json(given)
 
     @property
     def dagster_login(self) -> tuple[str, str] | None:

@@ -9,6 +9,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from ingestion_assets.landing.flows import Command, Flow
 
+OF_THE_WHOLE = ("install_completion", "show_completion")
+"""Options that stand at `ingestion` itself."""
+
 
 class _OnUse(TyperCommand):
     """Stands for a sub-command in the list; is replaced by the real one when that is called."""
@@ -30,6 +33,8 @@ class _OnUse(TyperCommand):
         members = getattr(command, "commands", {})
         command = members.get(self.name, command)
         command.name = self.name
+        command.help = command.help or self.help
+        command.params = [one for one in command.params if one.name not in OF_THE_WHOLE]
         return command
 
 

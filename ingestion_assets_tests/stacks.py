@@ -50,13 +50,15 @@ def clean_environment(home: Path, **settings: object) -> dict[str, str]:
     return kept | given | {"INGESTION_HOME": str(home)}
 
 
-def launch(home: Path, *, python: str = sys.executable, **settings: object) -> subprocess.Popen[bytes]:
-    """Begin `ingestion up` in `home`; a killed test run takes it along."""
+def launch(
+    home: Path, *, python: str = sys.executable, folder: Path | None = None, **settings: object
+) -> subprocess.Popen[bytes]:
+    """Begin `ingestion up` in `folder`, else in `home`; a killed test run takes it along."""
     home.mkdir(parents=True, exist_ok=True)
     command = (python, "-m", "ingestion_assets.cli", "up", "--quiet")
     with (home / "up.txt").open("wb") as output:
         return subprocess.Popen(
-            bound_to_parent(command, signal="TERM"), cwd=home, stdin=subprocess.DEVNULL, stdout=output,
+            bound_to_parent(command, signal="TERM"), cwd=folder or home, stdin=subprocess.DEVNULL, stdout=output,
             stderr=output, env=clean_environment(home, **settings), start_new_session=True,
         )  # fmt: skip
 
@@ -82,10 +84,12 @@ def until_ready(home: Path, process: subprocess.Popen[bytes]) -> RunningStack:
 
 
 @contextmanager
-def running_stack(home: Path, *, python: str = sys.executable, **settings: object) -> Iterator[RunningStack]:
+def running_stack(
+    home: Path, *, python: str = sys.executable, folder: Path | None = None, **settings: object
+) -> Iterator[RunningStack]:
     """A stack in `home` on free ports, ready, within the block; `python` is the interpreter of the release that it is of."""
     ports = {"port": free_port(), "webserver_port": free_port()}
-    process = launch(home, python=python, **ports | settings)
+    process = launch(home, python=python, folder=folder, **ports | settings)
     try:
         yield until_ready(home, process)
     finally:

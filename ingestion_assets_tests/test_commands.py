@@ -32,7 +32,7 @@ PRINTS_NO_LIST = {
     "up", "down", "logs", "demo", "env", "receipts show", "rejects show", "drops resume", "rejects redrive", "rejects discard",
     "segments discard", "keys create", "keys revoke", "sites create", "sites rotate-key", "entities check", "entities ddl",
     "entities docs", "entities schema", "repos submit", "repos watch", "repos delete", "repos demo", "repos credentials set",
-    "repos credentials delete", "documents control", "documents demo", "secrets rotate",
+    "repos credentials delete", "documents control", "documents demo", "secrets rotate", "zones remove",
 }  # fmt: skip
 
 
@@ -48,7 +48,7 @@ def _leaves(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]
 
 
 COMMANDS = dict(_leaves(typer.main.get_command(cli.app)))
-FED = {name for name in COMMANDS if not name.startswith("send ")}
+FED = {name for name in COMMANDS if not name.startswith("send ")} - {"zones send"}
 
 
 def _arguments(name: str) -> list[str]:

@@ -15,6 +15,7 @@ from ingestion_assets.documents.web import (
     progress_socket,
     search_endpoints,
 )
+from ingestion_assets.embedding.asking import ANSWERS
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.frontdoor.flow_tables import once_there
@@ -60,8 +61,8 @@ async def keep_agreement(door: FrontDoor) -> None:
 
 HTTP = FlowHttp(
     routers=[*_routers(), documents_page.router],
-    background=[once_there(TABLE, work) for work in (keep_agreement, *connection_endpoints.background)],
-    channels=(job_events.CHANNEL,),
+    background=[once_there(TABLE, keep_agreement)],
+    channels=(job_events.CHANNEL, ANSWERS),
     curl="/batch/connections -H 'Content-Type: application/json' "
     """-d '{"user_id": "user123", "source_type": "local_directory", "name": "Papers", "config": {"path": "papers"}}'""",
 )

@@ -58,7 +58,6 @@ def files(work: "DocumentsWork") -> dg.MaterializeResult:
             ],
             schema=dg.TableSchema([dg.TableColumn(name) for name in ("file", "code", "stage", "why")]),
         )
-    facts["dagster/row_count"] = facts["files"]
     return dg.MaterializeResult(metadata=facts, check_results=[checks.check_files(work)])
 
 
@@ -77,7 +76,7 @@ def files(work: "DocumentsWork") -> dg.MaterializeResult:
 def chunks(work: "DocumentsWork") -> dg.MaterializeResult:
     """Texts of files cut into chunks, with span, pages and headings."""
     done = work.worked()
-    facts = {"chunks": done.chunks, "contents": len(done.contents), "dagster/row_count": done.chunks}
+    facts = {"chunks": done.chunks, "contents": len(done.contents)}
     return dg.MaterializeResult(metadata=facts, check_results=checks.check_stored(work, checks.CHUNKS))
 
 
@@ -94,7 +93,7 @@ def chunks(work: "DocumentsWork") -> dg.MaterializeResult:
 def embeddings(work: "DocumentsWork") -> dg.MaterializeResult:
     """Vectors of chunks by text and model: a text is embedded once."""
     done = work.worked()
-    facts = {"embedded": done.embedded, "embedded_before": done.reused, "dagster/row_count": done.embedded}
+    facts = {"embedded": done.embedded, "embedded_before": done.reused}
     return dg.MaterializeResult(metadata=facts, check_results=checks.check_stored(work, checks.EMBEDDINGS))
 
 

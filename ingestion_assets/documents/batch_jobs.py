@@ -79,7 +79,6 @@ def insert(
     key: str | None = None,
     sha256: bytes = b"",
     status: Status = "pending",
-    sealed_passwords: str | None = None,
 ) -> Made:
     """Make the job's rows, unless they are there, or the key was used for the same request. Raises `KeyConflictError`."""
     if key is not None:
@@ -88,7 +87,7 @@ def insert(
             return known
     values = {name: getattr(payload, name) for name in _FACTS} | {
         "status": status, "principal": principal, "total_files": len(payload.files), "estimated_ms": estimated_ms,
-        "sealed_passwords": sealed_passwords, "selections": _json(payload.selections), "options": _json(payload.options),
+        "selections": _json(payload.selections), "options": _json(payload.options),
     }  # fmt: skip
     if connection.execute(_INSERT, values).one_or_none() is None:
         return Made(payload.job_id, None, again=True)
@@ -261,7 +260,7 @@ def _as_the_ledger_says(row: sa.Row[Any]) -> tuple[Status, str | None]:
     return ("running" if row.state == "claimed" else "queued"), None
 
 
-_FACTS = ("job_id", "user_id", "name", "description", "priority", "model", "origin")
+_FACTS = ("job_id", "user_id", "name", "description", "priority", "model", "origin", "sealed_passwords")
 _COUNTS = sa.text("""
     SELECT completed_files AS completed, failed_files AS failed, skipped_files AS skipped, total_files AS total
     FROM documents.jobs WHERE id = :job_id

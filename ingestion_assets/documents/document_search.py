@@ -226,8 +226,10 @@ def search(
     mode: Mode,
     limit: int,
     fold: bool,
+    words: Sequence[Hit] | None = None,
 ) -> Found:
-    """The passages that answer a question best. `asked`: its vectors, of those models that made one."""
+    """The passages that answer a question best. `asked`: its vectors, of those models that made one; `words`: what `by_text` found, if it
+    was asked before."""
     lists: list[Sequence[Hit]] = []
     by: list[str] = []
     if mode != "text" and asked:
@@ -235,7 +237,9 @@ def search(
         lists += [by_vector(connection, wanted, searched, one, limit=CANDIDATES) for one in asked]
     if mode != "vector":
         by.append("text")
-        lists.append(by_text(connection, wanted, searched, question, limit=CANDIDATES))
+        if words is None:
+            words = by_text(connection, wanted, searched, question, limit=CANDIDATES)
+        lists.append(words)
     hits = fused(lists)
     if fold and hits:
         chosen = {

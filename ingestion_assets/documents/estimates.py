@@ -24,6 +24,11 @@ _ESTIMATE = sa.text(f"""
     SELECT coalesce(sum(coalesce(history.ms, :ms_a_file + asked.size / 1e6 * :ms_a_mb)), 0)::float8
     FROM asked LEFT JOIN history USING (kind, class)
 """)
+_RENEW = sa.text("""
+    UPDATE documents.jobs SET estimated_ms = round(1000 * extract(epoch FROM clock_timestamp() - started_at) + :left_ms)
+    WHERE id = :job_id AND started_at IS NOT NULL
+""")
+_LEFT = sa.text("SELECT name, size FROM documents.files WHERE job_id = :job_id AND ended_at IS NULL")
 _WAIT = sa.text("""
     SELECT coalesce(sum(greatest(0, coalesce(estimated_ms, 0) * (1 - progress / (100.0 * greatest(total_files, 1))))), 0)::float8
     FROM documents.jobs WHERE status IN ('queued', 'running', 'retrying')
@@ -39,6 +44,20 @@ def estimate_ms(
     jobs_at_once: int,
 ) -> int:
     """Milliseconds that files take together, with what goes before them."""
+    wait = connection.scalar(_WAIT) or 0.0
+    return round(_work_ms(connection, names, sizes, workers) + wait / max(1, jobs_at_once))
+
+
+def renew(connection: sa.Connection, job_id: str, *, workers: int) -> None:
+    """Of a job that runs: what it took until now, and what the files that are left will take, its own that are done among the history."""
+    left = connection.execute(_LEFT, {"job_id": job_id}).all()
+    left_ms = _work_ms(connection, [file.name for file in left], [file.size for file in left], workers)
+    connection.execute(_RENEW, {"job_id": job_id, "left_ms": left_ms})
+
+
+def _work_ms(
+    connection: sa.Connection, names: Sequence[str], sizes: Sequence[int | None], workers: int
+) -> float:
     values = {
         "names": list(names),
         "sizes": list(sizes),
@@ -46,6 +65,4 @@ def estimate_ms(
         "ms_a_file": MS_A_FILE,
         "ms_a_mb": MS_A_MB,
     }
-    work = connection.scalar(_ESTIMATE, values) or 0.0
-    wait = connection.scalar(_WAIT) or 0.0
-    return round(work / max(1, workers) + wait / max(1, jobs_at_once))
+    return (connection.scalar(_ESTIMATE, values) or 0.0) / max(1, workers)

@@ -14,9 +14,9 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingestion_assets.documents import job_files
+from ingestion_assets.documents import estimates, job_files
 from ingestion_assets.documents.file_errors import FileError, FileLostError
-from ingestion_assets.documents.job_files import JobFile, Step, hold
+from ingestion_assets.documents.job_files import Held, JobFile, Step, hold
 from ingestion_assets.documents.making import Making
 from ingestion_assets.documents.preparing import Job
 from ingestion_assets.documents.run_figures import Done
@@ -53,7 +53,8 @@ class Slice:
 
 
 class FilesInHand:
-    """Of one run. `stop` says that all ends at once, `no_more` that no more files are begun, `over` that the work is done."""
+    """Of one run. `stop` says that all ends at once, `no_more` that no more files are begun, `over` that the work is done, `moved` that there
+    may be room for a file."""
 
     def __init__(self, run: Slice) -> None:
         self.run = run
@@ -62,10 +63,12 @@ class FilesInHand:
         self.stop = threading.Event()
         self.no_more = threading.Event()
         self.over = threading.Event()
+        self.moved = threading.Event()
         self.fault: BaseException | None = None
         self._lock = threading.Lock()
         self._steps: dict[int, tuple[Step, int]] = {}
         self._in_hand: dict[int, JobFile] = {}
+        self._characters: dict[int, int] = {}  # of those that are ready
         self._slice_files = 0
         self._began = self._slice_began = time.monotonic()
 
@@ -107,8 +110,9 @@ class FilesInHand:
     def _forget(self, file: JobFile) -> None:
         self.making.end(file.number)
         with self._lock:
-            self._in_hand.pop(file.number, None)
-            self._steps.pop(file.number, None)
+            for of_files in (self._in_hand, self._steps, self._characters):
+                of_files.pop(file.number, None)
+        self.moved.set()
 
     def _fail(self, error: BaseException) -> None:
         """The run cannot go on."""
@@ -123,12 +127,17 @@ class FilesInHand:
 
     def tell_steps(self) -> None:
         """Write how far the files in hand are."""
+        if self._steps:
+            with self.run.engine.begin() as connection:
+                connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
+                self.move_steps(connection, hold(connection, self.run.job.id))
+
+    def move_steps(self, connection: sa.Connection, job: Held) -> None:
+        """The same, within a transaction."""
         with self._lock:
             steps, self._steps = self._steps, {}
         if steps:
-            with self.run.engine.begin() as connection:
-                connection.execute(sa.text("SET LOCAL synchronous_commit = off"))
-                hold(connection, self.run.job.id).move(connection, self.run.holder, steps)
+            job.move(connection, self.run.holder, steps)
 
     # The watch
 
@@ -146,6 +155,8 @@ class FilesInHand:
                     renewed = now
                     with self.run.engine.begin() as connection:
                         job_files.renew(connection, self.run.job.id, self.run.holder)
+                    with self.run.engine.begin() as connection:
+                        estimates.renew(connection, self.run.job.id, workers=self.run.job.options.workers)
             except ClaimLostError as error:
                 self._fail(error)
                 return

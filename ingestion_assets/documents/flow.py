@@ -29,7 +29,8 @@ class FileEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JobPayload(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What lands for a job: all that makes its rows; with `again`, the word that some of its files are done again."""
+    """What lands for a job: all that makes its rows; with `again`, the word that some of its files are done again. Passwords are sealed,
+    bound to the job; where its row is there, that one has them by the newest key."""
 
     job_id: str
     user_id: str
@@ -42,6 +43,7 @@ class JobPayload(msgspec.Struct, frozen=True, omit_defaults=True):
     options: dict[str, object] = {}
     files: Sequence[FileEntry] = ()
     again: str | None = None
+    sealed_passwords: str | None = None
 
 
 def job_drop(
@@ -85,7 +87,7 @@ DOCUMENTS = Flow(
     warm=("ingestion_assets.documents.work:begin_worker", "ingestion_assets.embedding.answering:begin_standing_in"),
     settings="ingestion_assets.documents.settings:DocumentsSettings",
     migrations="ingestion_assets.documents:migrations",
-    sealed=("documents.connections.sealed", "documents.jobs.sealed_passwords"),
+    sealed=("documents.connections.sealed", "documents.connections.sealed_passwords", "documents.jobs.sealed_passwords"),
     commands=(
         Command(name="documents", module="ingestion_assets.documents.cli", help="Connect sources of documents, run jobs over them, search them."),
     ),

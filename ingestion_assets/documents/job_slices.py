@@ -1,7 +1,8 @@
-"""A run's work on a job's files: threads get files ready side by side, this one embeds what is ready, of all of them together, and
-stores each file in a transaction. It goes on until nothing is left, or somebody wants it to stop.
+"""A run's work on a job's files, as a pipeline: this thread begins files while there is room, threads get them ready side by side, one
+makes vectors of what is ready, of all of them together, and one stores each file in a transaction.
 
-Meanwhile a watch (`files_in_hand.py`) looks at what is wanted: a pause lets what is in hand be finished, a cancel and the worker's end do not.
+What is ready waits for its vectors within bounds, so that a pause is soon over and memory stays small. Meanwhile a watch
+(`files_in_hand.py`) looks at what is wanted: a pause lets what is in hand be finished, a cancel and the worker's end do not.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 
@@ -18,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
 from ingestion_assets.documents import job_files, stored_contents
 from ingestion_assets.documents.file_errors import FileError, FileLostError
-from ingestion_assets.documents.files_in_hand import LOOK_S, FilesInHand, Slice
+from ingestion_assets.documents.files_in_hand import LOOK_S, TICK_S, FilesInHand, Slice
 from ingestion_assets.documents.job_files import BEGUN_AT, JobFile, hold
 from ingestion_assets.documents.preparing import Clock, Prepared, prepare
 from ingestion_assets.documents.run_figures import Done
@@ -30,8 +31,9 @@ from ingestion_assets.embedding.errors import (
     StoppedError,
 )
 
-READY_MOST = 64  # files, and texts, that wait for their vectors before no more are begun
-READY_TEXTS = 4000
+READY_FILES = 64  # and characters, that are ready but not stored, before no more are begun
+READY_CHARACTERS = 250_000
+BATCH_TEXTS = 128  # of which vectors are made together, unless one file has more
 
 log = structlog.get_logger(__name__)
 
@@ -44,15 +46,20 @@ def work(run: Slice) -> Done:
     worker = _Worker(run)
     with contextlib.ExitStack() as stack:
         stack.callback(worker.making.close)
-        threads = stack.enter_context(ThreadPoolExecutor(run.job.options.workers, thread_name_prefix="file"))
-        watch = threading.Thread(target=worker.watch, name="job-watch", daemon=True)
-        watch.start()
+        files = stack.enter_context(ThreadPoolExecutor(run.job.options.workers, thread_name_prefix="file"))
+        others = [
+            threading.Thread(target=target, name=name, daemon=True)
+            for name, target in (("job-watch", worker.watch), ("job-embed", worker.embed_all), ("job-store", worker.store_all))
+        ]  # fmt: skip
+        for thread in others:
+            thread.start()
         try:
-            worker.run_all(threads)
+            worker.begin_all(files)
         finally:
             worker.stop.set()
             worker.over.set()
-            watch.join()
+            for thread in others:
+                thread.join()
     worker.close_sources()
     if worker.fault is not None:
         raise worker.fault
@@ -64,39 +71,38 @@ class _Worker(FilesInHand):
     def __init__(self, run: Slice) -> None:
         super().__init__(run)
         self._ready: SimpleQueue[Prepared] = SimpleQueue()
+        self._with_vectors: SimpleQueue[Prepared] = SimpleQueue()
         self._preparing = 0
-        self._ready_texts = 0
         self._sources = threading.local()
         self._opened: list[Source] = []
 
     # In the run's own thread
 
-    def run_all(self, threads: ThreadPoolExecutor) -> None:
+    def begin_all(self, threads: ThreadPoolExecutor) -> None:
+        """Begin files while there is room, until all are stored or somebody wants the run to stop."""
         idle_s = 0.02
         while not self.stop.is_set():
-            begun = 0 if self.no_more.is_set() else self._begin_some(threads)
-            ready = self._take_ready()
-            if ready:
-                self._embed_and_store(ready)
-            elif not (begun or self._in_hand) and (self.no_more.is_set() or not self._wait_for_more()):
-                return
-            if not begun and not ready:
-                self.over.wait(idle_s)
-                idle_s = min(0.2, idle_s * 1.5)
-            else:
+            self.moved.clear()
+            if not self.no_more.is_set() and self._begin_some(threads):
                 idle_s = 0.02
+                continue
+            if not self._in_hand and (self.no_more.is_set() or not self._wait_for_more()):
+                return
+            self.moved.wait(idle_s)  # another job may leave a place free
+            idle_s = min(0.2, idle_s * 1.5)
 
     def _begin_some(self, threads: ThreadPoolExecutor) -> int:
         with self._lock:
             in_hand, preparing = list(self._in_hand), self._preparing
-            room = self.run.job.options.workers - preparing
-            full = len(in_hand) - preparing >= READY_MOST or self._ready_texts >= READY_TEXTS
-        if room <= 0 or full:
+            characters = sum(self._characters.values())
+        room = min(self.run.job.options.workers, self.run.cap) - preparing
+        if room <= 0 or len(in_hand) - preparing >= READY_FILES or characters >= READY_CHARACTERS:
             return 0
         with self.run.engine.begin() as connection:
             job = hold(connection, self.run.job.id)
             if job.status not in {"running", "retrying"}:
                 return 0  # the watch finds out why
+            self.move_steps(connection, job)  # files that are ready take none of the places any more
             taken = job.take(
                 connection, self.run.holder, flow=self.run.flow, in_hand=in_hand, most=room, cap=self.run.cap
             )
@@ -117,27 +123,22 @@ class _Worker(FilesInHand):
             self.no_more.wait(min(max(due_s, 0.05), LOOK_S))
         return bool(files)
 
-    def _take_ready(self) -> list[Prepared]:
-        ready: list[Prepared] = []
-        with contextlib.suppress(Empty):
-            while len(ready) < READY_MOST:
-                ready.append(self._ready.get_nowait())
-        with self._lock:
-            self._ready_texts -= sum(map(_texts_of, ready))
-        return ready
+    # In the thread that makes vectors
 
-    def _embed_and_store(self, ready: Sequence[Prepared]) -> None:
-        whole = [one for one in ready if one.new is None]
-        wanting = [one for one in ready if one.new is not None]
-        for one in whole:
-            self._store(one)
-        if wanting:
-            self._embed(wanting)
+    def embed_all(self) -> None:
+        """Until the work is over."""
+        self._each(self._ready, lambda first: self._embed(self._batch(first)))
+
+    def _batch(self, first: Prepared) -> list[Prepared]:
+        batch, texts = [first], _texts_of(first)
+        with contextlib.suppress(Empty):
+            while texts < BATCH_TEXTS:
+                batch.append(self._ready.get_nowait())
+                texts += _texts_of(batch[-1])
+        return batch
 
     def _embed(self, wanting: Sequence[Prepared]) -> None:
         texts = [chunk.text for one in wanting if one.new for chunk in one.new.chunks]
-        for one in wanting:
-            self._tell(one.file, "embedding", BEGUN_AT["embedding"])
         began = time.monotonic()
 
         def came(done: int, of: int) -> None:
@@ -170,8 +171,25 @@ class _Worker(FilesInHand):
         for one in wanting:
             share = _texts_of(one) / len(texts) if texts else 0
             one.took["embedding"] = round(spent_ms * share)
-            if not self.stop.is_set():
-                self._store(one)
+            self._with_vectors.put(one)
+
+    # In the thread that stores
+
+    def store_all(self) -> None:
+        """Until the work is over."""
+        self._each(self._with_vectors, self._store)
+
+    def _each(self, waiting: SimpleQueue[Prepared], work: Callable[[Prepared], object]) -> None:
+        """Take what waits, one after the other; a fault ends the run."""
+        try:
+            while not self.stop.is_set():
+                try:
+                    one = waiting.get(timeout=TICK_S)
+                except Empty:
+                    continue
+                work(one)
+        except Exception as error:
+            self._fail(error)
 
     def _store(self, one: Prepared) -> None:
         """The file's own transaction: content, chunks, document and outcome, or none of it."""
@@ -240,9 +258,13 @@ class _Worker(FilesInHand):
                 if not self.stop.is_set():
                     self._failed(file, error, clock.took)
                 return
-            with self._lock:
-                self._ready_texts += _texts_of(ready)
-            self._ready.put(ready)
+            if ready.new is None:
+                self._with_vectors.put(ready)
+            else:
+                with self._lock:
+                    self._characters[file.number] = sum(len(chunk.text) for chunk in ready.new.chunks)
+                self._tell(file, "embedding", BEGUN_AT["embedding"])
+                self._ready.put(ready)
         except SQLAlchemyError as error:
             self._fail(error)
         except Exception as error:  # a fault of ours costs the file, not the job
@@ -253,6 +275,7 @@ class _Worker(FilesInHand):
         finally:
             with self._lock:
                 self._preparing -= 1
+            self.moved.set()
 
     def _source(self, connection_id: str) -> Source:
         """The connection's source, open, one in each thread."""

@@ -38,16 +38,17 @@ class Connection:
     held: dict[str, Any] | None
     created_at: datetime
     sealed: str = field(repr=False)
+    sealed_passwords: str | None = field(repr=False)  # of the jobs that syncs make
 
 
 _COLUMNS = sa.text(f"SELECT {', '.join(Connection.__dataclass_fields__)} FROM documents.connections").text
 _CREATE = sa.text("""
-    INSERT INTO documents.connections (id, user_id, source_type, name, sealed, sync_every_s, sync_options, sync_at)
-    VALUES (:id, :user_id, :source_type, :name, :sealed, CAST(:sync_every_s AS integer), CAST(:sync_options AS jsonb),
+    INSERT INTO documents.connections (id, user_id, source_type, name, sealed, sealed_passwords, sync_every_s, sync_options, sync_at)
+    VALUES (:id, :user_id, :source_type, :name, :sealed, :sealed_passwords, CAST(:sync_every_s AS integer), CAST(:sync_options AS jsonb),
             clock_timestamp() + make_interval(secs => CAST(:sync_every_s AS integer)))
 """)
 _CHANGE = sa.text("""
-    UPDATE documents.connections SET name = :name, sealed = :sealed, sync_options = CAST(:sync_options AS jsonb),
+    UPDATE documents.connections SET name = :name, sealed = :sealed, sealed_passwords = :sealed_passwords, sync_options = CAST(:sync_options AS jsonb),
         sync_every_s = CAST(:sync_every_s AS integer),
         sync_at = clock_timestamp() + make_interval(secs => CAST(:sync_every_s AS integer)),
         sync_token = CASE WHEN :anew THEN NULL ELSE sync_token END,
@@ -75,7 +76,7 @@ def create(
         _CREATE,
         {
             "id": id_, "user_id": user_id, "source_type": source_type, "name": name, "sealed": sealed,
-            "sync_every_s": sync_every_s, "sync_options": json.dumps(sync_options or {}),
+            "sync_every_s": sync_every_s, **_options(settings, id_, sync_options or {}),
         },
     )  # fmt: skip
     found = get(connection, id_, user_id=user_id)
@@ -98,8 +99,10 @@ def change(
     """Change `name`, `config`, `sync_every_s` or `sync_options`, whichever are given. Raises `opening.ConfigError`."""
     values = {
         "id": one.id, "name": given.get("name") or one.name, "sync_every_s": given.get("sync_every_s", one.sync_every_s),
-        "sync_options": json.dumps(given.get("sync_options", one.sync_options)), "sealed": one.sealed, "anew": False,
+        "sync_options": json.dumps(one.sync_options), "sealed_passwords": one.sealed_passwords, "sealed": one.sealed, "anew": False,
     }  # fmt: skip
+    if given.get("sync_options") is not None:
+        values |= _options(settings, one.id, given["sync_options"])
     if given.get("config") is not None:
         made = opening.checked(one.source_type, given["config"], documents_settings())
         values |= {"sealed": sealer(settings).seal(json.dumps(_plain(made)), of=one.id), "anew": True}
@@ -107,6 +110,35 @@ def change(
     found = get(connection, one.id)
     assert found is not None  # noqa: S101
     return found
+
+
+def _options(settings: Settings, id_: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the jobs that syncs make, as they are kept: passwords apart, sealed."""
+    of_source = dict(given.get("source_specific_options") or {})
+    passwords = [_plain(one) for one in of_source.pop("passwords", ())]
+    sealed = sealer(settings).seal(json.dumps(passwords), of=id_) if passwords else None
+    return {
+        "sync_options": json.dumps({**given, "source_specific_options": of_source}),
+        "sealed_passwords": sealed,
+    }
+
+
+def job_options(one: Connection, settings: Settings) -> dict[str, Any]:
+    """Options of the jobs that syncs make, passwords in the clear. Raises `FileError`."""
+    if one.sealed_passwords is None:
+        return one.sync_options
+    opened = json.loads(_opened(one, settings, one.sealed_passwords))
+    of_source = one.sync_options.get("source_specific_options", {})
+    return {**one.sync_options, "source_specific_options": {**of_source, "passwords": opened}}
+
+
+def _opened(one: Connection, settings: Settings, sealed: str) -> str:
+    try:
+        return sealer(settings).open(sealed, of=one.id)
+    except SealError as error:
+        raise FileError(
+            "needs_reauth", "accessing", f"The connection's credentials cannot be opened: {error}."
+        ) from error
 
 
 def list_of(
@@ -139,12 +171,7 @@ def delete(connection: sa.Connection, id_: str, *, user_id: str) -> bool:
 
 def open_source(one: Connection, settings: Settings, options: FetchOptions | None = None) -> Source:
     """The source of a connection, open; to be closed. Raises `FileError`."""
-    try:
-        config = json.loads(sealer(settings).open(one.sealed, of=one.id))
-    except SealError as error:
-        raise FileError(
-            "needs_reauth", "accessing", f"The connection's credentials cannot be opened: {error}."
-        ) from error
+    config = json.loads(_opened(one, settings, one.sealed))
     return opening.opened(one.source_type, config, documents_settings(), options)
 
 

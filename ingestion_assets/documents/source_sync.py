@@ -14,6 +14,8 @@ import sqlalchemy as sa
 
 from ingestion_assets.documents import source_connections
 from ingestion_assets.documents.file_errors import FileError
+from ingestion_assets.documents.job_requests import JobRequest
+from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.source import Changes, Entry, Source
 from ingestion_assets.documents.sync_plan import Known, Plan, plan
@@ -33,6 +35,22 @@ class Synced:
     counts: Mapping[str, int]
     job_ids: Sequence[str]
     held: str | None
+
+
+def parts(entries: Sequence[Entry]) -> list[Sequence[Entry]]:
+    """The files of the jobs that a sync makes: no job has more than a job may."""
+    most = documents_settings().documents_max_files
+    return [entries[start : start + most] for start in range(0, len(entries), most)]
+
+
+def job_request(one: Connection, settings: Settings) -> JobRequest:
+    """A job of a connection's sync. Raises `FileError`."""
+    return JobRequest.model_validate(
+        {
+            "user_id": one.user_id, "name": f"Sync of {one.name}"[:300], "processing_options": source_connections.job_options(one, settings),
+            "file_selections": [{"connection_id": one.id, "source_type": one.source_type, "file_ids": ["*"]}],
+        }
+    )  # fmt: skip
 
 
 def sync(

@@ -28,7 +28,7 @@ from ingestion_assets.landing.drops import DropOutcome, RecordOutcome
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores.scratch_folders import delete_left, scratch_folder, scratch_root
-from ingestion_assets.stores.sealing import sealer
+from ingestion_assets.stores.sealing import SealError, sealer
 
 Open = TypeVar("Open")
 
@@ -96,13 +96,15 @@ class DocumentsWork:
             known = connection.execute(_STORED, {"job_id": payload.job_id}).one_or_none()
         if held is None or known is None:
             return self._said(ref, payload.job_id)
-        options = self._options(known, payload.job_id)
         model = self._model(known.model)
-        if model is None:
+        options, why_locked = self._options(known, payload.job_id)
+        if model is None or options is None:
             sentence = f"The model {known.model} that the job was created with is not there any more; create the job anew."
             with run.engine.begin() as connection:
                 batch_jobs.hold(connection, payload.job_id).give_up(
-                    connection, sentence, code="embedding_rejected"
+                    connection,
+                    why_locked or sentence,
+                    code="password_required" if why_locked else "embedding_rejected",
                 )
         else:
             job = Job(
@@ -152,12 +154,18 @@ class DocumentsWork:
             wanted=lambda: run.safe_point(ref), outranked=outranked, came_on=lambda outcomes: run.progress(ref, outcomes),
         )  # fmt: skip
 
-    def _options(self, known: sa.Row[Any], job_id: str) -> ProcessingOptions:
+    def _options(self, known: sa.Row[Any], job_id: str) -> tuple[ProcessingOptions | None, str]:
+        """The job's options, or why its passwords cannot be had."""
         said = dict(known.options)
         if known.sealed_passwords is not None:
-            opened = msgspec.json.decode(sealer(self.run.settings).open(known.sealed_passwords, of=job_id))
+            try:
+                opened = msgspec.json.decode(
+                    sealer(self.run.settings).open(known.sealed_passwords, of=job_id)
+                )
+            except SealError as error:
+                return None, f"The job's passwords cannot be opened: {error}."
             said["source_specific_options"] = {**said.get("source_specific_options", {}), "passwords": opened}
-        return ProcessingOptions.model_validate(said)
+        return ProcessingOptions.model_validate(said), ""
 
     def _model(self, model_id: str) -> Model | None:
         """The model, if it is there in the same revision."""

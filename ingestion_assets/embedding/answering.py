@@ -18,7 +18,7 @@ import psycopg
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingestion_assets.embedding.asking import CHANNEL, GONE_S
+from ingestion_assets.embedding.asking import ANSWERS, CHANNEL, GONE_S
 from ingestion_assets.embedding.errors import EmbeddingError
 from ingestion_assets.embedding.models import text_model
 from ingestion_assets.settings import Settings, load_settings
@@ -61,6 +61,7 @@ _TAKE = sa.text("""
 _TELL = sa.text("""
     UPDATE embedding.requests SET model_id = :model_id, width = :width, vectors = :vectors WHERE id = :id AND taken_by = :me
 """)
+_TOLD = sa.text(f"SELECT pg_notify('{ANSWERS}', :ids)")
 _FAIL = sa.text("UPDATE embedding.requests SET error = :error WHERE id = :id AND taken_by = :me")
 
 
@@ -115,6 +116,8 @@ class Answerer:
                     for row, part in zip(rows, parts, strict=True)
                 ],
             )  # fmt: skip
+            if question:
+                connection.execute(_TOLD, {"ids": ",".join(str(row.id) for row in rows)})
         return len(vectors)
 
     def _fail(self, rows: Sequence[sa.Row[Any]], error: str) -> None:

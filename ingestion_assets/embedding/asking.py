@@ -13,6 +13,7 @@ import sys
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 CHANNEL = "embedding_requests"
+ANSWERS = "embedding_answers"
+"""Tells the ids of questions that were answered."""
 GONE_S = 15.0
 """Seconds without a heartbeat after which an answerer counts as dead."""
 PIECE = 256  # texts of one request
@@ -47,6 +50,9 @@ _LOOK = sa.text(
 _TAKE_BACK = sa.text(
     "DELETE FROM embedding.requests WHERE id = :id RETURNING model_id, width, vectors, error"
 )
+_TAKE_ANSWERED = sa.text("""
+    DELETE FROM embedding.requests WHERE id = :id AND (vectors IS NOT NULL OR error IS NOT NULL) RETURNING model_id, width, vectors, error
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +84,11 @@ def lives(connection: sa.Connection, *, any_at_all: bool = False) -> bool:
     return bool(connection.scalar(_LIVES, {"any": any_at_all, "gone_s": GONE_S}))
 
 
-def ask(connection: sa.Connection, model: str, texts: Sequence[str], *, question: bool = False) -> uuid.UUID:
+def ask(
+    connection: sa.Connection, model: str, texts: Sequence[str], *, question: bool = False, request: uuid.UUID | None = None
+) -> uuid.UUID:  # fmt: skip
     """Leave texts for the answerers."""
-    request = uuid.uuid4()
+    request = request or uuid.uuid4()
     packed = msgspec.msgpack.encode([text.encode(errors="replace") for text in texts])
     values = {"id": request, "model": model, "question": question, "size": len(texts), "texts": packed}
     connection.execute(_ASK, values)
@@ -96,7 +104,10 @@ def answered(connection: sa.Connection, request: uuid.UUID) -> bool:
 
 def take(connection: sa.Connection, request: uuid.UUID) -> Answer | None:
     """The answer; the request goes with it, answered or not. None: there is no answer."""
-    row = connection.execute(_TAKE_BACK, {"id": request}).one_or_none()
+    return _answer(connection.execute(_TAKE_BACK, {"id": request}).one_or_none())
+
+
+def _answer(row: sa.Row[Any] | None) -> Answer | None:
     if row is None or (row.vectors is None and row.error is None):
         return None
     return Answer(row.model_id or "", row.width or 0, row.vectors or b"", row.error)
@@ -169,10 +180,22 @@ class InThread(Protocol):
     def __call__(self, work: Callable[[sa.Connection], Any], /) -> Awaitable[Any]: ...
 
 
+class News(Protocol):
+    """Waits until something was heard, or for so many seconds."""
+
+    async def wait(self, seconds: float) -> None: ...
+
+
+Hears = Callable[[tuple[str, str]], AbstractContextManager[News]]
+
+
 async def ask_question(
-    in_thread: InThread, settings: Settings, name: str | None, text: str, *, within_s: float = QUESTION_S
-) -> Question | None:
-    """The vector of a question; None where nobody makes one in time. Loads no model. Raises `UnknownModelError`."""
+    in_thread: InThread, settings: Settings, name: str | None, text: str, *, hears: Hears, within_s: float = QUESTION_S
+) -> Question | None:  # fmt: skip
+    """The vector of a question; None where nobody makes one in time. `hears` subscribes to what PostgreSQL tells on `ANSWERS`.
+
+    Loads no model. Raises `UnknownModelError`.
+    """
     model = text_model(name, settings)
     if not model.local:
         try:
@@ -180,25 +203,29 @@ async def ask_question(
         except (EmbeddingError, TimeoutError):
             return None
         return Question(model.id, _literal(vector.tolist()), len(vector))
+    request = uuid.uuid4()
 
-    def leave(connection: sa.Connection) -> uuid.UUID | None:
+    def leave(connection: sa.Connection) -> bool:
         there = lives(connection, any_at_all=True)
-        return ask(connection, model.name, [text], question=True) if there else None
+        if there:
+            ask(connection, model.name, [text], question=True, request=request)
+        return there
 
-    request = await in_thread(leave)
-    if request is None:
-        return None
-    answer: Answer | None = None
-    deadline = asyncio.get_running_loop().time() + within_s
-    pause_s = LOOK_FIRST_S
-    try:
-        while asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(pause_s)
-            if await in_thread(lambda connection: answered(connection, request)):
-                break
-            pause_s = min(LOOK_LAST_S, pause_s * 1.5)
-    finally:
-        answer = await in_thread(lambda connection: take(connection, request))
+    def take_answered(connection: sa.Connection) -> Answer | None:
+        return _answer(connection.execute(_TAKE_ANSWERED, {"id": request}).one_or_none())
+
+    with hears((ANSWERS, str(request))) as news:
+        if not await in_thread(leave):
+            return None
+        answer: Answer | None = None
+        deadline = asyncio.get_running_loop().time() + within_s
+        try:
+            while answer is None and asyncio.get_running_loop().time() < deadline:
+                await news.wait(LOOK_LAST_S)
+                answer = await in_thread(take_answered)
+        finally:
+            if answer is None:
+                answer = await in_thread(lambda connection: take(connection, request))
     if answer is None or answer.error is not None:
         return None
     values = array.array("f", answer.packed)

@@ -13,10 +13,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingestion_assets.entities.activation import judge
 from ingestion_assets.entities.active_definitions import Note, current_version, defined_entities
 from ingestion_assets.entities.definition_files import FaultyDefinitionsError, definition_paths, stamps
-from ingestion_assets.entities.evolution import is_outage
 from ingestion_assets.entities.flow import NAME
-from ingestion_assets.frontdoor.dagster_graphql import DagsterError, defined_metadata, reload_code_location
+from ingestion_assets.frontdoor.dagster_graphql import (
+    DagsterError,
+    dagster_client,
+    defined_metadata,
+    reload_code_location,
+)
 from ingestion_assets.frontdoor.door import FrontDoor
+from ingestion_assets.stores.refusals import is_outage
 
 POLL_S = 1.0
 RELOAD_AGAIN_S = 30.0
@@ -41,9 +46,7 @@ def again_after(times: int, *, costly: bool) -> float:
 
 async def follow_definitions(door: FrontDoor) -> None:
     """Activate changed files until cancelled: tables first, then this process and the workers, then the UI."""
-    async with httpx.AsyncClient(
-        base_url=door.settings.dagster_url, auth=door.settings.dagster_login
-    ) as dagster:
+    async with dagster_client(door.settings) as dagster:
         following = _Following(door, dagster)
         while True:
             try:
@@ -77,6 +80,8 @@ class _Following:
             await self._judge()
             self._judged, self._judged_at = stamp, time.monotonic()
         version = await asyncio.to_thread(current_version)
+        if not self._door.settings.asks_dagster:  # its code location is loaded again by hand
+            return
         if self._note is not None and self._located != version and time.monotonic() > self._not_before:
             await self._locate(version)
 

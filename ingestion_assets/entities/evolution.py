@@ -13,22 +13,19 @@ from ingestion_assets.entities.definition import Entity, EntityField, Reference
 from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.entity_tables import (
     SCHEMA,
-    Column,
-    Standing,
     add_foreign_key,
     alter,
     column_definition,
     create_table,
     foreign_key_name,
     inspect,
-    kind_of,
     table_of,
 )
 from ingestion_assets.entities.stage_tables import each
 from ingestion_assets.entities.values import cut
+from ingestion_assets.stores.refusals import is_outage
+from ingestion_assets.stores.standing_tables import Column, Standing, kind_of
 
-_OUTAGE = ("08", "57P")
-"""SQLSTATEs of connections and servers that end."""
 _WHOLE = ["smallint", "integer", "bigint"]
 
 
@@ -73,7 +70,7 @@ def changes(
         if entity.entity in leave:
             continue
         with told(refusals, entity, connection), connection.transaction():
-            if (kind := kind_of(connection, entity.table)) is None:
+            if (kind := kind_of(connection, SCHEMA, entity.table)) is None:
                 stand[entity.entity] = inspect(connection, entity.table)
             else:
                 said = f"{SCHEMA}.{entity.table} is {kind}, not a table. Rename the one or the other."
@@ -131,11 +128,6 @@ def _holders(connection: "psycopg.Connection[Any]", entity: Entity) -> str:
     ).fetchall()
     others = ", ".join(str(pid) for (pid,) in held)
     return f"; {SCHEMA}.{entity.table} is in use by the server process {others}" if others else ""
-
-
-def is_outage(error: psycopg.Error) -> bool:
-    """Whether a connection or the server ended: nothing was refused."""
-    return error.sqlstate is None or error.sqlstate.startswith(_OUTAGE)
 
 
 def _refuse(refusals: list[Refusal], entity: Entity, text: str) -> None:

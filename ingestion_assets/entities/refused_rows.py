@@ -17,11 +17,10 @@ from ingestion_assets.entities.entity_tables import foreign_key_name
 from ingestion_assets.entities.lines import LineFault
 from ingestion_assets.entities.stage_tables import stage_of
 from ingestion_assets.entities.writing import take_out_earlier, write
+from ingestion_assets.stores.refusals import is_refusal, refusal_of
 
 KEY_BYTES = 2696
 """What an entry of a B-tree holds, in pages of 8 kB: 2704 bytes with its head."""
-_OF_THE_ROW = ("22", "23", "44", "54", "P0")
-"""Classes of SQLSTATE: data, integrity, WITH CHECK OPTION, limits of the program, raised by a trigger."""
 _TOO_LARGE = "54000"
 _NO_SUCH_ROW = "23503"
 _OFFSETS = 512
@@ -36,21 +35,6 @@ class RefusedRow:
     record: int
     entity: Entity
     fault: LineFault
-
-
-def is_refusal(error: psycopg.Error) -> bool:
-    """Whether a row is at fault, not the server or the statement."""
-    return (error.sqlstate or "").startswith(_OF_THE_ROW)
-
-
-def refusal_of(error: psycopg.Error) -> str:
-    """What PostgreSQL refused, by its names alone: its own sentence may quote values."""
-    names = {"table": error.diag.table_name, "constraint": error.diag.constraint_name}
-    said = [
-        f"{type(error).__name__} ({error.sqlstate})",
-        *(f"{kind} {name}" for kind, name in names.items() if name),
-    ]
-    return ", ".join(said)
 
 
 def fault_of(error: psycopg.Error, entity: Entity) -> LineFault:

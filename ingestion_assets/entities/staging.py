@@ -22,11 +22,11 @@ from ingestion_assets.entities.refused_rows import (
     RefusedRow,
     fault_of,
     find_refused,
-    is_refusal,
     take_out_long_keys,
 )
 from ingestion_assets.entities.stage_tables import stage_of
 from ingestion_assets.entities.writing import Written, upsert
+from ingestion_assets.stores.refusals import is_refusal
 
 ANALYZED_FROM = 2000
 

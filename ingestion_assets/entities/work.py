@@ -11,7 +11,6 @@ from ingestion_assets.entities.entity_tables import LOCK
 from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.loading import load
 from ingestion_assets.entities.payload import stream_of
-from ingestion_assets.entities.refused_rows import refusal_of
 from ingestion_assets.entities.results import outcome_of, settled
 from ingestion_assets.entities.told_outcomes import forget_told
 from ingestion_assets.landing import claims, drop_queries
@@ -22,6 +21,7 @@ from ingestion_assets.landing.late_segments import register_late
 from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.record_outcomes import revise
 from ingestion_assets.landing.storage import LandingStorage
+from ingestion_assets.stores.refusals import refusal_of
 
 
 class NotLoadedError(Exception):

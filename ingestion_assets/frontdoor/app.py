@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
@@ -112,7 +113,7 @@ def build_app(
     )  # fmt: skip
     app.state.health_of_flows = lambda: told(flow.health for flow in flows)
     app.state.faults = faults
-    app.state.curl_of_flows = {}
+    app.state.curl_of_flows = dict
     app.surround(direct=direct, door=door)
     app.add_exception_handler(Exception, _unexpected)
     app.add_exception_handler(Problem, _problem)
@@ -121,7 +122,7 @@ def build_app(
     of_flows = [router for flow in flows for router in flow.routers]
     for router in (*OWN, *of_flows):
         app.include_router(router)
-    app.openapi = lambda: describe(app, told(flow.schemas for flow in flows))
+    app.openapi = lambda: describe(app, told(flow.schemas for flow in flows), [flow.paths for flow in flows])
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi_document() -> Response:
@@ -154,6 +155,8 @@ async def _problem(asked: HTTPConnection, error: Exception) -> Any:
     if isinstance(asked, WebSocket) and asked.application_state is not WebSocketState.CONNECTING:
         await close_for(asked, error)
         return None
+    if error.status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE and isinstance(asked, Request):
+        error.detail += _longer_addresses(asked)
     return error.response()
 
 
@@ -176,6 +179,21 @@ def _methods_at(request: Request) -> set[str]:
         if context.path_regex.match(request.url.path):
             found |= context.methods or set()
     return found | {"HEAD"} if "GET" in found else found
+
+
+def _longer_addresses(request: Request) -> str:
+    """A sentence on the addresses of other endpoints that end like this one, for who has left out their beginning; or nothing."""
+    path, endpoint = request.url.path, request.scope.get("endpoint")
+    others = {
+        context.path
+        for context in iter_route_contexts(request.app.routes)
+        if str(context.path).endswith(path) and context.endpoint is not endpoint
+    }
+    return (
+        f" If you meant another address that ends like this one: {', '.join(sorted(others))}."
+        if others
+        else ""
+    )
 
 
 async def _invalid(_: Request, error: Exception) -> Response:

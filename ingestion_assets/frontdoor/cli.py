@@ -23,7 +23,7 @@ def create(
         typer.Option(
             "--scope",
             "-s",
-            help=f"What it may do; repeatable: {scopes_help(known_scopes())}.",
+            help=f"What it may do; repeatable: {scopes_help(known_scopes())}, or the name of a drop zone.",
         ),
     ],
     days: Annotated[
@@ -37,7 +37,7 @@ def create(
     try:
         with ledger.begin() as connection:
             key, token = create_key(
-                connection, name=name, scopes=scope, known=known_scopes(), expires_at=expires_at
+                connection, name=name, scopes=scope, known=known_scopes(connection), expires_at=expires_at
             )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from error

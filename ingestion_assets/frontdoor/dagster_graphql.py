@@ -6,13 +6,15 @@ from typing import Any
 
 import httpx
 
+from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.run_tags import LOCATION
+from ingestion_assets.settings import Settings
 
-REPOSITORY = "__repository__"
 TIMEOUT_S = 10.0
 LOADING_S = 120.0
 
-_IN_REPOSITORY = {"repositoryLocationName": LOCATION, "repositoryName": REPOSITORY}
+_OURS = {"repositoryLocationName": LOCATION, "repositoryName": "__repository__"}
+"""The repository of our own flows."""
 _LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
   launchRun(executionParams: $params) {
@@ -92,53 +94,72 @@ class Question:
         return said
 
 
+def dagster_client(settings: Settings, *, timeout: float = TIMEOUT_S) -> httpx.AsyncClient:
+    """For questions to the webserver that the settings name."""
+    return httpx.AsyncClient(
+        base_url=settings.dagster_url,
+        auth=settings.dagster_login,
+        headers=settings.headers_for_dagster,
+        timeout=timeout,
+    )
+
+
 def ask(client: httpx.Client, question: Question) -> Any:
     """Raises `DagsterError`, `httpx.HTTPError`."""
     return question.answer(client.post("/graphql", json=question.body()))
 
 
-def launch_run(job: str, *, tags: Mapping[str, str] | None = None) -> Question:
+def repository_of(flow: Flow) -> dict[str, str]:
+    """Where Dagster finds the flow's job and partitions."""
+    return {"repositoryLocationName": flow.location, "repositoryName": flow.repository}
+
+
+def launch_run(
+    job: str, *, tags: Mapping[str, str] | None = None, repository: Mapping[str, str] = _OURS
+) -> Question:
     """Start a run of a job; answered with `run`."""
     params = {
-        "selector": {**_IN_REPOSITORY, "jobName": job},
+        "selector": {**repository, "jobName": job},
         "runConfigData": {},
         "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]},
     }
     return Question(_LAUNCH, "launchRun", {"params": params}, frozenset({"LaunchRunSuccess"}))
 
 
-def add_partition(name: str, key: str) -> Question:
+def add_partition(name: str, key: str, *, repository: Mapping[str, str] = _OURS) -> Question:
     """Have the dynamic partitions of this name include the key; it may be there already."""
-    variables = {"selector": _IN_REPOSITORY, "name": name, "key": key}
+    variables = {"selector": repository, "name": name, "key": key}
     added = frozenset({"AddDynamicPartitionSuccess", "DuplicateDynamicPartitionError"})
     return Question(_ADD_PARTITION, "addDynamicPartition", variables, added)
 
 
-async def reload_code_location(client: httpx.AsyncClient) -> None:
-    """Load the code location again; the code server serves the old one until the new one is there.
+async def reload_code_location(client: httpx.AsyncClient, location: str = LOCATION) -> None:
+    """Load a code location again; the code server serves the old one until the new one is there.
 
     Raises `DagsterError`, `httpx.HTTPError`.
     """
-    check_loaded(await _ask_long(client, RELOAD))
+    check_loaded(await _ask_long(client, reload_of(location)))
 
 
-RELOAD = Question(_RELOAD, "reloadRepositoryLocation", {"location": LOCATION})
+def reload_of(location: str) -> Question:
+    """Load a code location again; answered with what `check_loaded` looks at."""
+    return Question(_RELOAD, "reloadRepositoryLocation", {"location": location})
 
 
 def check_loaded(said: Mapping[str, Any]) -> None:
-    """What `RELOAD` was answered with. Raises `DagsterError` where the code location is not there then."""
+    """What `reload_of` was answered with. Raises `DagsterError` where the code location is not there then."""
     loaded = said.get("locationOrLoadError") or {}
     if loaded.get("__typename") != "RepositoryLocation":
         raise DagsterError(str(loaded.get("message") or said.get("message") or said))
 
 
-async def is_location_loaded(client: httpx.AsyncClient) -> bool:
-    """Whether the code location can be used; False while it is being loaded.
+async def is_location_loaded(client: httpx.AsyncClient, location: str = LOCATION) -> bool:
+    """Whether a code location can be used; False while it is being loaded.
 
     Raises `DagsterError` where it is gone or could not be loaded, `httpx.HTTPError`.
     """
     said = await _ask_long(
-        client, Question(_LOCATION, "workspaceLocationEntryOrError", {"location": LOCATION})
+        client, Question(_LOCATION, "workspaceLocationEntryOrError", {"location": location})
     )
     if said.get("loadStatus") == "LOADING":
         return False
@@ -152,7 +173,7 @@ async def defined_metadata(client: httpx.AsyncClient, *, group: str, label: str)
     Raises `DagsterError`, `httpx.HTTPError`.
     """
     nodes = await _ask_long(
-        client, Question(_METADATA, "assetNodes", {"group": {"groupName": group, **_IN_REPOSITORY}})
+        client, Question(_METADATA, "assetNodes", {"group": {"groupName": group, **_OURS}})
     )
     entries = [entry for node in nodes for entry in node["metadataEntries"]]
     return {entry["text"] for entry in entries if entry.get("label") == label}

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ingestion_assets.frontdoor.dagster_graphql import dagster_client
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.settings import Settings
 
@@ -28,8 +29,9 @@ class Dependencies:
         self._probes: dict[str, Probe] = {
             "postgresql": self._postgresql,
             "landing": self._landing,
-            "orchestrator": self._orchestrator,
         }
+        if settings.asks_dagster:
+            self._probes["orchestrator"] = self._orchestrator
         if settings.mongodb_url:
             self._probes["mongodb"] = self._mongodb
         if settings.redis_url:
@@ -112,9 +114,5 @@ class Dependencies:
 
     async def _orchestrator(self) -> None:
         if "orchestrator" not in self._clients:
-            import httpx  # noqa: PLC0415
-
-            self._clients["orchestrator"] = httpx.AsyncClient(
-                base_url=self._settings.dagster_url, timeout=1.5
-            )
+            self._clients["orchestrator"] = dagster_client(self._settings, timeout=1.5)
         (await self._clients["orchestrator"].get("/server_info")).raise_for_status()

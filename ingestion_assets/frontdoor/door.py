@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import UUID
@@ -32,7 +32,7 @@ from ingestion_assets.frontdoor.waiting import ReceiptWatch
 from ingestion_assets.landing import ledger
 from ingestion_assets.landing.channels import FINISHED, LANE_FREE, PROGRESS
 from ingestion_assets.landing.drops import LandingUnavailableError
-from ingestion_assets.landing.flows import Flow, at_once
+from ingestion_assets.landing.flows import LiveFlows, at_once
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.landing.waking import Waker
@@ -59,7 +59,7 @@ class FrontDoor:
         *,
         settings: Settings,
         storage: LandingStorage,
-        flows: Mapping[str, Flow],
+        flows: LiveFlows,
         waker: Waker,
     ) -> None:
         url = settings.require("postgres_url")
@@ -76,7 +76,7 @@ class FrontDoor:
         self.receipts = ReceiptLookup(
             engine=self.engine, async_engine=self.async_engine, storage=storage, clock=self.clock
         )
-        self.metrics = RequestMetrics({name: flow.tally for name, flow in flows.items()})
+        self.metrics = RequestMetrics(flows)
         self.body_memory = BodyMemory(limit_bytes=settings.max_inflight_bytes)
         self.bodies = BodyReader(settings)
         self.keyring = Keyring(

@@ -24,8 +24,10 @@ class FlowHttp:
     `routers` have its endpoints, WebSockets too; `direct` names those that are called past the router, by method and path.
     `channels` are those of PostgreSQL's NOTIFY that it wants to hear, besides the ledger's;
     `background` is what it keeps doing beside requests: it is started again where it fails, and cancelled before the front
-    door stops. `schemas` are those of the API document that change while it runs, `health` what it adds to `/health`. `curl`
-    is what follows the front door's address in a command that sends a first payload, for the page at `/`.
+    door stops. `schemas` are those of the API document that change while it runs, and `paths` makes such paths of those that are
+    there; `health` is what it adds to `/health`. `curl`
+    is what follows the front door's address in a command that sends a first payload, for the page at `/`; `curls` gives such ones by the names
+    of flows that come and go.
     """
 
     routers: Sequence[APIRouter] = ()
@@ -33,8 +35,10 @@ class FlowHttp:
     channels: Sequence[str] = ()
     background: Sequence[Work] = ()
     schemas: Callable[[], Mapping[str, Any]] = dict
+    paths: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda _: {}
     health: Callable[[], Mapping[str, Any]] = dict
     curl: str = ""
+    curls: Callable[[], Mapping[str, str]] = dict
 
 
 def told(parts: Iterable[Callable[[], Mapping[str, Any]]]) -> dict[str, Any]:

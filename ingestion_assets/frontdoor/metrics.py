@@ -14,7 +14,7 @@ from prometheus_client.utils import floatToGoString
 from ingestion_assets.landing.drops import Receipt
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.ledger import LedgerStatistics
-from ingestion_assets.landing.tallies import BY_OUTCOME, Tally
+from ingestion_assets.landing.tallies import BY_OUTCOME
 from ingestion_assets.stores.disk import Disk
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -26,13 +26,13 @@ class RequestMetrics:
     """All metrics of one front door.
 
     Counters of outcomes (`ingestion_messages_total`, `ingestion_duration_seconds`) are fed by the notifications that
-    every front door gets of every finished drop: over several front doors take their maximum, not their sum. `tallies` count
-    the records of a flow's payloads.
+    every front door gets of every finished drop: over several front doors take their maximum, not their sum. The `flows` count
+    the records of their payloads.
     """
 
-    def __init__(self, tallies: Mapping[str, Tally]) -> None:
+    def __init__(self, flows: Mapping[str, Flow]) -> None:
         self.registry = CollectorRegistry()
-        self._tallies = tallies
+        self._flows = flows
         self._requests = _Requests()
         self.registry.register(self._requests)
         self.count = self._requests.count
@@ -75,8 +75,9 @@ class RequestMetrics:
                 self._messages.labels(receipt.flow, entity, status).inc(number)
 
     def _tallied(self, receipt: Receipt) -> Mapping[tuple[str, str], int]:
+        flow = self._flows.get(receipt.flow)
         try:
-            return self._tallies.get(receipt.flow, BY_OUTCOME)(receipt)
+            return (BY_OUTCOME if flow is None else flow.tally)(receipt)
         except Exception:
             log.exception("tally_failed", flow=receipt.flow, receipt=str(receipt.id))
             return BY_OUTCOME(receipt)

@@ -1,6 +1,6 @@
 """How endpoints and their answers are described in the OpenAPI document."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -11,6 +11,7 @@ from ingestion_assets.frontdoor import request_headers
 from ingestion_assets.frontdoor.problems import MEDIA_TYPE, ErrorItem, ProblemDetails
 from ingestion_assets.frontdoor.receipt_view import ReceiptView
 
+MorePaths = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 _REFERENCE = "#/components/schemas/{model}"
 _WORDS = {
     400: ("Bad Request", "The request body is not well-formed JSON (invalid character (byte 7))."),
@@ -149,11 +150,16 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     return model.model_json_schema(ref_template=_REFERENCE)
 
 
-def describe(app: FastAPI, more: Mapping[str, Any]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document, made once but for the schemas `more`, which may change."""
+def describe(app: FastAPI, schemas: Mapping[str, Any], paths: Sequence[MorePaths] = ()) -> dict[str, Any]:
+    """The OpenAPI 3.1 document, made once but for these `schemas`, and the paths that `paths` make of those there are, which may change."""
     document = _described(app)
     components = document["components"]
-    return {**document, "components": {**components, "schemas": {**components["schemas"], **more}}}
+    more = {path: item for make in paths for path, item in make(document["paths"]).items()}
+    return {
+        **document,
+        "paths": {**document["paths"], **more},
+        "components": {**components, "schemas": {**components["schemas"], **schemas}},
+    }
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

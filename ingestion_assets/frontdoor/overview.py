@@ -17,7 +17,6 @@ from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.openapi import errors
 from ingestion_assets.frontdoor.self_contained_page import page_response
 from ingestion_assets.landing.flow_figures import Minute, last_hour
-from ingestion_assets.landing.run_tags import LOCATION
 
 router = APIRouter(tags=["operations"])
 log = structlog.get_logger(__name__)
@@ -115,6 +114,7 @@ async def overview(request: Request) -> Response:
     overdue = door.backlog.overdue(statistics) if statistics else []
     ui = (door.settings.public_webserver_url or door.settings.dagster_url).rstrip("/")
     flows: list[dict[str, Any]] = []
+    curls = request.app.state.curl_of_flows()
     for name in sorted(door.flows):
         rejects = (
             sum(n for (flow, _), n in statistics.open_rejects.items() if flow == name) if statistics else None
@@ -128,8 +128,8 @@ async def overview(request: Request) -> Response:
                 "overdue": name in overdue,
                 "open_rejects": rejects,
                 "minutes": figures.get(name, []),
-                "assets_url": f"{ui}/locations/{LOCATION}/asset-groups/{name}/lineage",
-                "curl": request.app.state.curl_of_flows.get(name, ""),
+                "assets_url": f"{ui}/locations/{door.flows[name].location}/asset-groups/{name}/lineage",
+                "curl": curls.get(name, ""),
             }
         )
     return json_response(

@@ -31,6 +31,7 @@ from ingestion_assets.landing import ledger
 from ingestion_assets.landing.drops import (
     Accepted,
     NewDrop,
+    Receipt,
 )
 from ingestion_assets.landing.intake import ANSWERS_WITHIN_S
 
@@ -114,17 +115,20 @@ async def take(
     make_drop: MakeDrop,
     at_once_above: int | None = None,
     answer: Answer | None = None,
+    default_wait_s: float | None = None,
+    on_replay: Callable[[Receipt], None] | None = None,
 ) -> Response:
     """Take in the payload of a request that was let in, and answer for it.
 
     Payloads of more than `at_once_above` records are answered with their receipt at once, unless the client asks to wait.
     `make_drop` turns the decoded body into a drop, or raises `Problem`; it is called in a thread. `answer` says what
-    became of the payload where that is not `outcome_response`. Raises `Problem` for everything that the contract
+    became of the payload where that is not `outcome_response`. `default_wait_s` is how long a request waits that does not say, where
+    that is not what the settings say. `on_replay` is told the first receipt of a key that came before, and may raise `Problem`. Raises `Problem` for everything that the contract
     names; `ClientDisconnect` when the sender went away.
     """
-    waiting = waiting_for(request)
+    waiting = waiting_for(request, default_s=default_wait_s)
     if waiting.seconds == 0:
-        return await _take(request, arrival, make_drop, waiting, at_once_above, answer)
+        return await _take(request, arrival, make_drop, waiting, at_once_above, answer, on_replay)
 
     with front_door(request).waker.demand() as demand:
 
@@ -134,7 +138,7 @@ async def take(
                 demand.add(drop.flow, drop.lane)
             return drop
 
-        return await _take(request, arrival, make_and_wait, waiting, at_once_above, answer)
+        return await _take(request, arrival, make_and_wait, waiting, at_once_above, answer, on_replay)
 
 
 def _waits(waiting: Waiting, records: int, at_once_above: int | None) -> bool:
@@ -150,6 +154,7 @@ async def _take(
     waiting: Waiting,
     at_once_above: int | None,
     answer: Answer | None,
+    on_replay: Callable[[Receipt], None] | None,
 ) -> Response:
     door = front_door(request)
     accepted = await _land(door, request, arrival, make_drop, waiting)
@@ -158,6 +163,8 @@ async def _take(
     if accepted.replayed:
         async with ledger_needed():
             known = await ledger.receipt(door.async_engine, accepted.id)
+        if known is not None and on_replay is not None:
+            on_replay(known)
         if known is not None:
             wait = waiting if waits else replace(waiting, seconds=0)
             return await outcome_or_receipt(request, known, wait, answer=answer, replayed=True)

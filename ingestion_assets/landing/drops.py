@@ -167,5 +167,9 @@ class LandingUnavailableError(Exception):
     """Landing storage cannot take or give bytes now (full, read-only, unreachable). Nothing was accepted, nothing is lost."""
 
 
+class NotYetError(Exception):
+    """Payloads cannot be worked on now, and not for anything that is wrong with them: they wait until somebody has mended what is."""
+
+
 class UncertainLandingError(LandingUnavailableError):
     """Landing storage failed so late that nobody can tell whether the bytes are there: they may be found and ingested, or not."""

@@ -31,6 +31,16 @@ class Minute:
     p95_s: float
 
 
+_WAITING = sa.text(
+    "SELECT count(*) FROM ingestion.drops WHERE flow = :flow AND state IN ('landed', 'claimed')"
+)
+
+
+def waiting(connection: sa.Connection, flow: str) -> int:
+    """How many payloads of the flow have not ended."""
+    return connection.execute(_WAITING, {"flow": flow}).scalar_one()
+
+
 async def last_hour(engine: AsyncEngine, flows: Sequence[str]) -> dict[str, list[Minute]]:
     """By flow the minutes in which something ended, oldest first."""
     figures: dict[str, list[Minute]] = {name: [] for name in flows}

@@ -4,10 +4,11 @@ What would import Dagster or FastAPI is named (`"package.module:attribute"`) and
 flows are found is not said here but in `ingestion_assets/flows.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from ingestion_assets.landing.run_tags import LOCATION
 from ingestion_assets.landing.scopes import Scope
 from ingestion_assets.landing.tallies import BY_OUTCOME, Tally
 
@@ -115,6 +116,8 @@ def no_inbox(name: str, _content: bytes) -> Sequence[tuple[Body, Mapping[str, st
 class Flow:
     """A flow's face towards the spine. Its assets, its job and the metrics go by its `name`.
 
+    Its job is `location`'s: the Dagster code location that its definitions are in, and there the `repository`.
+
     Where payloads go: `partition_of(received_at, subject)` names the Dagster partition, `lane_of(partition, number)` the lane
     within it, where numbers spread payloads over lanes.
 
@@ -134,10 +137,12 @@ class Flow:
     so that they can be sealed anew; `demonstration` is a `sending.demonstration.Demonstration`; a flow
     that is sent nothing names a command of `ingestion` that shows it, `shown_by`, and the settings that a stack which is started to show it
     has, `shown_with` (`{home}` stands for the stack's folder). `commands` are sub-commands of `ingestion`, `senders`
-    those of `ingestion send`.
+    those of `ingestion send`. `location` and `repository` say where Dagster finds its job.
     """
 
     name: str
+    location: str = LOCATION
+    repository: str = "__repository__"
     scope: Scope | None = None
     partitions: Days | Keys = Days()
     partition_of: Callable[[datetime, str | None], str] = day_of_arrival
@@ -162,6 +167,30 @@ class Flow:
     migrations: str | None = None
     prepare: str | None = None
     sealed: Sequence[str] = ()
+
+
+class LiveFlows(Mapping[str, Flow]):
+    """The flows that this process was started with, and those that come and go while it runs."""
+
+    def __init__(self, installed: Mapping[str, Flow]) -> None:
+        self._installed = dict(installed)
+        self._all = self._installed
+
+    def take(self, others: Mapping[str, Flow]) -> None:
+        """Have these beside the installed ones, and no others; one of the name of an installed one is left out."""
+        self._all = {
+            **others,
+            **self._installed,
+        }  # a whole other dict: threads that go through the old one go on with it
+
+    def __getitem__(self, name: str) -> Flow:
+        return self._all[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
 
 
 def at_once(flows: Mapping[str, Flow]) -> dict[str, int]:

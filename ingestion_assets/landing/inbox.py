@@ -4,6 +4,7 @@ What the front door takes in is no matter of this module; nor are segments witho
 """
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -22,6 +23,7 @@ from ingestion_assets.landing.storage import InboxFile, LandingStorage, segment_
 from ingestion_assets.stores.error_text import text_of
 
 SETTLED_S = 2.0
+BUSY_S = 600.0
 INBOX_PRINCIPAL = "inbox"
 
 log = structlog.get_logger(__name__)
@@ -52,6 +54,28 @@ class Inboxes:
         self._settled_s = settled_s
         self._clock = LedgerClock(engine)
         self._seen: dict[str, dict[str, tuple[InboxFile, float]]] = {}
+        self._filled_at: dict[str, float] = {}
+        self._known: set[str] = set()
+        self._turns: list[str] = []
+
+    def to_look_at(self, flows: Iterable[str]) -> list[str]:
+        """Those of these flows whose inboxes this look is for.
+
+        In an object store each inbox costs a LIST a look, and to ask which are used another. So those take turns in which no file
+        was seen for ten minutes: a look then is one LIST, however many inboxes there are.
+        """
+        flows = list(flows)
+        if not self._storage.remote:
+            return list(self._storage.used_inboxes(flows))
+        since = since_boot() - BUSY_S
+        busy = [flow for flow in flows if self._filled_at.get(flow, since) > since]
+        if self._turns:
+            return list({*busy, self._turns.pop()} & set(flows))
+        used = self._storage.used_inboxes(flows)
+        new = set(used) - self._known
+        self._known |= new
+        self._turns = [flow for flow in used if flow not in new]
+        return list({*busy, *new})
 
     def take(self, flow: Flow, *, max_bytes: int, at_most: int = 20) -> Taken:
         """Land the files of a flow's inbox, each moved to `<flow>/accepted/` or, if it is no payload or larger than `max_bytes`,
@@ -80,7 +104,9 @@ class Inboxes:
     def _settled(self, flow: str) -> list[InboxFile]:
         """The files that have not changed since an earlier look, or cannot change."""
         if self._storage.remote:
-            return list(self._storage.inbox(flow))
+            if files := list(self._storage.inbox(flow)):
+                self._filled_at[flow] = since_boot()
+            return files
         now, before = since_boot(), self._seen.get(flow, {})
         seen = self._seen[flow] = {}
         for file in self._storage.inbox(flow):
@@ -108,7 +134,7 @@ def _take(
             raise RefusedError(f"the file's name, {_printable(name)}, is not UTF-8")
         if file.size > max_bytes:
             raise RefusedError(f"{name} has {file.size} bytes, more than the {max_bytes} a payload may have")
-        _land(engine, storage, _read_file(storage, flow, file, name, clock), clock)
+        land(engine, storage, _read_file(storage, flow, file, name, clock), clock)
     except RefusedError as error:
         log.error("inbox_refused", file=_printable(file.path), reason=str(error))
         storage.move(file.path, f"{flow.name}/refused/{name}")
@@ -123,7 +149,8 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode(errors="backslashreplace")
 
 
-def _land(engine: sa.Engine, storage: LandingStorage, packed: list[Packed], clock: LedgerClock) -> None:
+def land(engine: sa.Engine, storage: LandingStorage, packed: list[Packed], clock: LedgerClock) -> None:
+    """Payloads with idempotency keys, durable and with their rows. Raises `RefusedError` for what cannot be stored."""
     if not packed or _is_landed(engine, packed[0].header):
         return
     path = segment_path(clock.new_id(), clock.now())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 MARK = "segments.mark"
-"""An object that is read to see whether the store answers: a hundredth of the price of a LIST."""
+"""An object that is read to see whether the store answers: a twelfth of the price of a LIST."""
 RETRY_S = timedelta(seconds=20)  # a call that is not answered within 30 s fails by itself
 
 

@@ -6,7 +6,7 @@ LANE_TAG = f"{HIDDEN}lane"
 DISPATCH_TAG = f"{HIDDEN}dispatch"
 PARTITION_TAG = "dagster/partition"
 LOCATION = "ingestion_assets"
-"""The code location of the flows: whose jobs are asked for, and whose runs the workers take."""
+"""The code location of our own flows, all of whose runs the workers take."""
 SENSOR_TAG = "dagster/sensor_name"
 """By which the UI says who launched a run, and lists it on the sensor's page; the front door's runs carry it, too."""
 

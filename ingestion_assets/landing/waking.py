@@ -26,12 +26,12 @@ from ingestion_assets.landing.dispatch import (
     withdraw,
 )
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.landing.flows import Runs
+from ingestion_assets.landing.flows import Flow
 from ingestion_assets.stores.error_text import text_of
 
 RETRY_S = 1.0
 BREATH_S = 0.03
-_NO_RUNS: Mapping[str, Runs] = MappingProxyType({})
+_NO_FLOWS: Mapping[str, Flow] = MappingProxyType({})
 
 log = structlog.get_logger(__name__)
 
@@ -72,27 +72,28 @@ class LaneDemand:
 
 
 class Waker:
-    """Decides like the sensor does and has `launch` start the runs. What fails is tried again after `RETRY_S`.
+    """Decides like the sensor does and has `launch` start the runs. What fails is tried again after `RETRY_S`. Where nothing can be
+    launched from here, `launch` is None, and it does nothing.
 
     A call to wake is followed at once; those that come within `BREATH_S` of a look share the next one. Who waits for an outcome
-    here is known here: lanes rest for `rest_s`, but not those. The sensor need not know, it is only later by that rest. `runs`: what
-    flows say of theirs; where only so many go on at once, a lane that is free again lets any other of its flow go on.
+    here is known here: lanes rest for `rest_s`, but not those. The sensor need not know, it is only later by that rest. `flows` say
+    what there is to say of their runs; where only so many go on at once, a lane that is free again lets any other of its flow go on.
     """
 
     def __init__(
         self,
         *,
         engine: sa.Engine,
-        launch: Callable[[Dispatch], None],
+        launch: Callable[[Dispatch], None] | None,
         rest_s: float = 0.0,
         at_most: int = 16,
-        runs: Mapping[str, Runs] = _NO_RUNS,
+        flows: Mapping[str, Flow] = _NO_FLOWS,
     ) -> None:
         self._engine = engine
         self._launch = launch
         self._rest_s = rest_s
         self._at_most = at_most
-        self._runs = runs
+        self._flows = flows
         self._places: SimpleQueue[Place | None] = SimpleQueue()
         self._failed: list[UUID] = []
         self._lock = Lock()
@@ -101,25 +102,27 @@ class Waker:
         self._thread = Thread(target=self._run, name="waker", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        if self._launch is not None:
+            self._thread.start()
 
     def stop(self) -> None:
         self._places.put(None)
-        self._thread.join(timeout=10)
+        if self._thread.ident is not None:
+            self._thread.join(timeout=10)
 
     def wake(self, lanes: Iterable[Lane]) -> None:
         """These lanes may have work. Returns at once."""
         for lane in lanes:
-            self._places.put((lane.flow, lane.name))
+            self._look_at((lane.flow, lane.name))
 
     def lane_freed(self, payload: str) -> None:
         """Take a notification of `channels.LANE_FREE`."""
-        self._places.put(freed_lane(payload))
+        self._look_at(freed_lane(payload))
 
     def wake_all(self, flows: Iterable[str]) -> None:
         """Any lane of these flows may have work: for whoever may have missed that. Returns at once."""
         for flow in flows:
-            self._places.put((flow, None))
+            self._look_at((flow, None))
 
     def demand(self) -> LaneDemand:
         """For no lane yet."""
@@ -128,8 +131,13 @@ class Waker:
     def asked_after(self, flow: str, lane: str) -> None:
         """Somebody wants to know what became of a payload that has landed there: its next run comes without a rest."""
         with self._lock:
-            self._asked_after.add((flow, lane))
-        self._places.put((flow, lane))
+            if self._launch is not None:
+                self._asked_after.add((flow, lane))
+        self._look_at((flow, lane))
+
+    def _look_at(self, place: Place) -> None:
+        if self._launch is not None:
+            self._places.put(place)
 
     def _run(self) -> None:
         due: dict[Place, float] = {}
@@ -152,7 +160,7 @@ class Waker:
 
     def _dispatch(self, places: Collection[Place]) -> dict[Place, float]:
         """Start what must be started; gives the places to look at again, and when: where that failed, and where lanes rest."""
-        runs = {flow: self._runs[flow] for flow, _ in places if flow in self._runs}
+        runs = {flow: self._flows[flow].runs for flow, _ in places if flow in self._flows}
         try:
             with self._engine.begin() as connection:
                 if self._failed:
@@ -202,7 +210,8 @@ class Waker:
 
     def _start(self, dispatch: Dispatch) -> bool:
         try:
-            self._launch(dispatch)
+            if self._launch is not None:
+                self._launch(dispatch)
             return True
         except Exception as error:
             log.warning("wake_failed", lane=dispatch.lane.name, error=text_of(error))

@@ -5,6 +5,7 @@
 
 import json
 import logging
+import multiprocessing.process
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -21,7 +22,17 @@ from kombu.transport import redis as kombu_redis
 logger = logging.getLogger(__name__)
 
 RECONNECT_S = 1.0
+_MAIN_PROCESS = multiprocessing.process.current_process()
 CHILD_END_S = 1.0  # from its sentinel to its end: microseconds, in truth
+
+
+def allow_children() -> None:
+    """Let the calling child of the pool start processes, as Dagster's multiprocess executor does.
+
+    Billiard puts a process object of its own into `multiprocessing`, which says that there must be none, and cannot be pickled.
+    """
+    module: Any = multiprocessing.process
+    module._current_process = _MAIN_PROCESS
 
 
 class _QoS(kombu_redis.QoS):

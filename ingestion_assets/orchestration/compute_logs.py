@@ -1,4 +1,4 @@
-"""What runs write to stdout and stderr: kept as files of their own, but for the ledger's own runs."""
+"""What runs write to stdout and stderr: kept as files of their own, but for the ledger's own runs, and where no folder is shared."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,12 +12,14 @@ from ingestion_assets.orchestration.dagster_internals import (
     ConfigurableClassData,
     LocalComputeLogManager,
 )
+from ingestion_assets.settings import load_settings
 
 
 class SparingComputeLogManager(LocalComputeLogManager):
     """Dagster's own, in its own place, without two folders and three files for each run of the ledger.
 
-    What those print goes to the log of their worker alone.
+    What those print goes to the log of their worker alone; so does what all runs print where payloads land on an object store, as
+    the webserver may then be on another machine than these files.
     """
 
     def __init__(self, base_dir: str | None = None, inst_data: ConfigurableClassData | None = None) -> None:
@@ -30,7 +32,7 @@ class SparingComputeLogManager(LocalComputeLogManager):
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
-        if kept_events.is_sparing():
+        if kept_events.is_sparing() or load_settings().landing_url:
             yield CapturedLogContext(log_key)
             return
         with super().capture_logs(log_key) as context:

@@ -25,6 +25,7 @@ from ingestion_assets.orchestration.queues import (
     DEFAULT_QUEUE,
     QUEUE_TAG,
     limits,
+    queue_of,
     slots,
     tags_at_submission,
 )
@@ -88,7 +89,7 @@ class LaneRunCoordinator(QueuedRunCoordinator):
 
     def _is_behind(self, run: DagsterRun) -> bool:
         """Whether another dispatched run waits for the same queue, and would wait for hours if this one went first."""
-        queue = run.tags[QUEUE_TAG]
+        queue = queue_of(run.tags)
         if queue == DEFAULT_QUEUE:
             return False
         queued = RunsFilter(statuses=[DagsterRunStatus.QUEUED], tags={QUEUE_TAG: queue})

@@ -3,9 +3,10 @@
 `test_dagster_internals.py` says which of them an upgrade has moved.
 """
 
-from dagster._core.code_pointer import CodePointer, ModuleCodePointer
+from dagster._core.code_pointer import CodePointer
 from dagster._core.definitions.job_base import IJob
 from dagster._core.definitions.reconstruct import (
+    ReconstructableJob,
     reconstruct_repository_def_from_pointer,
     repository_def_from_target_def,
 )
@@ -33,7 +34,9 @@ from dagster._core.workspace.autodiscovery import loadable_targets_from_python_m
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._serdes import ConfigurableClassData, deserialize_value
+from dagster._utils import alter_sys_path
 from dagster._utils.error import serializable_error_info_from_exc_info
+from dagster._utils.hosted_user_process import recon_job_from_origin
 from dagster._utils.interrupts import capture_interrupts, setup_interrupt_handlers
 from dagster._utils.log import configure_loggers
 from dagster._utils.tags import TagConcurrencyLimitsCounter
@@ -53,8 +56,8 @@ __all__ = [
     "JobPythonOrigin",
     "LaunchRunContext",
     "LocalComputeLogManager",
-    "ModuleCodePointer",
     "QueuedRunCoordinator",
+    "ReconstructableJob",
     "ResumeRunContext",
     "RunFailureReason",
     "RunLauncher",
@@ -67,12 +70,14 @@ __all__ = [
     "WorkerStatus",
     "WorkspaceFileTarget",
     "WorkspaceProcessContext",
+    "alter_sys_path",
     "capture_interrupts",
     "configure_loggers",
     "create_engine",
     "deserialize_value",
     "execute_run_iterator",
     "loadable_targets_from_python_module",
+    "recon_job_from_origin",
     "reconstruct_repository_def_from_pointer",
     "repository_def_from_target_def",
     "serializable_error_info_from_exc_info",

@@ -8,11 +8,41 @@ from ingestion_assets.landing.leases import release
 from ingestion_assets.landing.pauses import pause_lane
 from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.landing.tables import drops, leases
+from ingestion_assets.orchestration import heartbeats
+from ingestion_assets.orchestration.dagster_internals import JobFailureData, RunFailureReason
+from ingestion_assets.orchestration.heartbeats import Worker
+from ingestion_assets.orchestration.queues import TASK_TAG
 from ingestion_assets.orchestration.retries import FailureOf, cancelled, give_back
 from ingestion_assets.settings import load_settings
 
 PENDING_GRACE_S = 12.0  # above the time that a launch may take
 CANCELED = "was cancelled"
+
+
+def fail_lost_runs(instance: dg.DagsterInstance, engine: sa.Engine) -> int:
+    """Fail the runs whose process is gone, of those that no worker took: a worker's warden sees to its own. Gives their number.
+
+    Dagster's own launcher does not look after the runs that it started, and their code server does so only as long as it lives itself.
+    """
+    gone = heartbeats.abandoned(engine, host=heartbeats.host_name())
+    gone += heartbeats.silent(engine, lease_s=load_settings().lease_s)
+    number = 0
+    for row in {row.run_id: row for row in gone}.values():
+        run = instance.get_run_by_id(row.run_id)
+        if run is not None and TASK_TAG in run.tags:
+            continue
+        if run is not None and not run.is_finished:
+            said = f"The process that executed the run (pid {row.pid} on {row.host}) gives no sign of life any more."
+            if run.status == dg.DagsterRunStatus.CANCELING:
+                instance.report_run_canceled(run, f"Canceled. {said}")
+            else:
+                failure = JobFailureData(error=None, failure_reason=RunFailureReason.UNEXPECTED_TERMINATION)
+                instance.report_run_failed(run, said, failure)
+            number += 1
+        heartbeats.end(
+            engine, run_id=row.run_id, worker=Worker(id=row.worker, host=row.host, pid=row.worker_pid)
+        )
+    return number
 
 
 def give_back_dead_claims(instance: dg.DagsterInstance, engine: sa.Engine) -> int:

@@ -60,6 +60,10 @@ SELECT {_COLUMNS}, ended_at IS NULL
     AND greatest(beat_at, pg_postmaster_start_time()) > now() - make_interval(secs => :lease_s) AS fresh
 FROM ingestion.run_heartbeats WHERE run_id = :run_id
 """)
+_SILENT = sa.text(f"""
+SELECT {_COLUMNS} FROM ingestion.run_heartbeats
+WHERE ended_at IS NULL AND greatest(beat_at, pg_postmaster_start_time()) < now() - make_interval(secs => :lease_s)
+""")
 _PRUNE = sa.text("DELETE FROM ingestion.run_heartbeats WHERE ended_at < now() - interval '7 days'")
 
 
@@ -193,6 +197,12 @@ def abandoned(engine: sa.Engine, *, host: str) -> list[Heartbeat]:
     with engine.begin() as connection:
         rows = [Heartbeat(**row) for row in connection.execute(_ON_HOST, {"host": host}).mappings()]
     return [row for row in rows if worker_is_gone(row)]
+
+
+def silent(engine: sa.Engine, *, lease_s: float) -> list[Heartbeat]:
+    """Runs that gave no sign of life for so long, wherever they were executed."""
+    with engine.begin() as connection:
+        return [Heartbeat(**row) for row in connection.execute(_SILENT, {"lease_s": lease_s}).mappings()]
 
 
 def prune(engine: sa.Engine) -> None:

@@ -6,6 +6,7 @@ import dagster as dg
 
 from ingestion_assets.landing.flows import Flow, Keys
 from ingestion_assets.orchestration.jobs import scheduled_op
+from ingestion_assets.orchestration.sensors import Others
 
 IDLE_S = 86_400.0
 """What was in use within a day is never archived: front doors take it for there for an hour."""
@@ -48,11 +49,15 @@ def archive_idle_keys(instance: dg.DagsterInstance, flow: Flow) -> str | None:
     )
 
 
-def key_retention_definitions(flows: Collection[Flow]) -> dg.Definitions:
-    """The job and its schedule."""
+def key_retention_definitions(flows: Collection[Flow], *, others: Others) -> dg.Definitions:
+    """The job and its schedule. `others` are the flows that come and go."""
 
     def archive_keys(context: dg.OpExecutionContext) -> None:
-        for flow in flows:
+        from ingestion_assets.stores import postgres  # noqa: PLC0415
+
+        with postgres.engine().connect() as connection:
+            known = [*flows, *others(connection).values()]
+        for flow in known:
             if (said := archive_idle_keys(context.instance, flow)) is not None:
                 context.log.warning(said)
 

@@ -1,11 +1,14 @@
 """Dagster's run launcher: sends runs to the warm workers, cancels them and tells whether they are alive.
 
-The launcher is the instance's, so the runs of all its code locations come here. Those of locations that are not named as warm go on
-to the launcher that the instance would have without ours.
+The launcher is the instance's, so the runs of all its code locations come here. Warm are those of our location, and those of others
+whose jobs are for a queue of the workers, such as the flows' of a user's project; the rest goes on to the launcher that the instance
+would have without ours.
 """
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -31,13 +34,14 @@ from ingestion_assets.orchestration.celery_app import make_app, send_run
 from ingestion_assets.orchestration.dagster_internals import (
     CheckRunHealthResult,
     ConfigurableClassData,
+    JobPythonOrigin,
     LaunchRunContext,
     QueuedRunCoordinator,
     ResumeRunContext,
     RunLauncher,
     WorkerStatus,
 )
-from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG, TASK_TAG
+from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG, QUEUES, TASK_TAG, queue_of
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 
@@ -52,8 +56,9 @@ class WarmRunLauncher(CeleryRunLauncher):
     The Celery task of a run has the run's id and is never revoked: a worker that gets the task of a run that
     is cancelled, finished or executed elsewhere leaves it alone.
 
-    `locations` names the code locations whose runs the workers take: they must be able to import these. `others` is the launcher of all
-    other runs: `module`, `class` and `config`, as in a `dagster.yaml`.
+    `locations` names the code locations all of whose runs the workers take; of others they take the runs whose tags name a queue of
+    theirs. They must be able to import both. `others` is the launcher of all other runs: `module`, `class` and `config`, as in a
+    `dagster.yaml`.
     """
 
     def __init__(
@@ -90,9 +95,9 @@ class WarmRunLauncher(CeleryRunLauncher):
     def is_warm(self, run: DagsterRun) -> bool:
         """Whether the run is for the warm workers. One that says no location was started by its own process."""
         origin = run.remote_job_origin
-        if origin is None:
+        if origin is None or origin.repository_origin.code_location_origin.location_name in self._locations:
             return True
-        return origin.repository_origin.code_location_origin.location_name in self._locations
+        return run.tags.get(QUEUE_TAG) in QUEUES and not _has_another_python(run)
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Send the run to the broker. What it does not take goes back to Dagster's queue.
@@ -119,7 +124,7 @@ class WarmRunLauncher(CeleryRunLauncher):
         self._queue_again(run.run_id, f"The broker did not take the run, which waits in the queue: {refusal}")
 
     def _send(self, run: DagsterRun) -> OperationalError | None:
-        queue = run.tags.get(QUEUE_TAG, self.default_queue)
+        queue = queue_of(run.tags)
         try:
             send_run(self.celery, run_id=run.run_id, queue=queue, priority=_priority(run))
         except OperationalError as error:
@@ -214,7 +219,9 @@ class WarmRunLauncher(CeleryRunLauncher):
             "redis_url": Field(StringSource, is_required=False, description=f"The broker. {default}"),
             "postgres_url": Field(StringSource, is_required=False, description=f"The heartbeats. {default}"),
             "locations": Field(
-                Array(str), is_required=False, description="The code locations whose runs the workers take."
+                Array(str),
+                is_required=False,
+                description="The code locations all of whose runs the workers take.",
             ),
             "others": Field(
                 {"module": str, "class": str, "config": Field(Permissive(), is_required=False)},
@@ -226,6 +233,15 @@ class WarmRunLauncher(CeleryRunLauncher):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
         return cls(inst_data=inst_data, **config_value)
+
+
+def _has_another_python(run: DagsterRun) -> bool:
+    """Whether the run's code has a virtual environment of its own on this machine, so that workers cannot import it."""
+    origin = run.job_code_origin
+    python = (
+        origin.repository_origin.executable_path if isinstance(origin, JobPythonOrigin) else sys.executable
+    )
+    return Path(python).parent != Path(sys.executable).parent and Path(python).exists()
 
 
 def _priority(run: DagsterRun) -> int:

@@ -16,11 +16,15 @@ from ingestion_assets.landing.wanted import wanted_of
 from ingestion_assets.orchestration import heartbeats
 
 SafePoint = Literal["continue", "pause", "cancel", "drain"]
-LOG_EVERY_S = 60.0
+SAID_AFTER_S, SAID_EVERY_S = 5.0, 60.0
 
 
 class LongWork:
-    """One run's view of what is wanted of it. `say` writes into the run's log, every `log_every_s` seconds at most."""
+    """One run's view of what is wanted of it.
+
+    `say` writes into the run's log: the first time `said_after_s` seconds after the start, so that short runs say nothing, then at
+    ever longer intervals, a minute at most.
+    """
 
     def __init__(
         self,
@@ -28,14 +32,14 @@ class LongWork:
         claim: Claim,
         *,
         say: Callable[[str], object],
-        log_every_s: float = LOG_EVERY_S,
+        said_after_s: float = SAID_AFTER_S,
     ) -> None:
         self._engine = engine
         self._claim = claim
         self._say = say
         self._progress = ProgressWriter(engine, claim.claim_id)
-        self._log_every_s = log_every_s
-        self._said_at = time.monotonic()
+        self._pause_s = said_after_s
+        self._say_at = time.monotonic() + said_after_s
 
     def safe_point(self, drop: DropRef) -> SafePoint:
         """Whether to go on with the drop. Anything but `continue` ends the work on it now: its outcome is `unfinished`.
@@ -51,10 +55,11 @@ class LongWork:
         return "drain" if draining else "continue"
 
     def progress(self, drop: DropRef, state: Mapping[str, Any]) -> None:
-        """Tell how far the drop is: its receipt and those who follow it show the newest state, the run's log one a minute."""
+        """Tell how far the drop is: its receipt and those who follow it show the newest state, the run's log one now and then."""
         self._progress.note(drop.id, state)
-        if time.monotonic() - self._said_at >= self._log_every_s:
-            self._said_at = time.monotonic()
+        if time.monotonic() >= self._say_at:
+            self._pause_s = min(2 * self._pause_s, SAID_EVERY_S)
+            self._say_at = time.monotonic() + self._pause_s
             self._say(f"Payload {drop.id}: {', '.join(f'{name} {value}' for name, value in state.items())}")
 
     def flush(self) -> None:

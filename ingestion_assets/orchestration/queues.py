@@ -17,7 +17,9 @@ BATCH_QUEUE = "batch"
 """For work of minutes in slices, which must not take the workers of what somebody waits for."""
 QUEUES = (DEFAULT_QUEUE, GPU_QUEUE, BATCH_QUEUE)
 
-QUEUE_TAG = "dagster-celery/queue"
+QUEUE_TAG = f"{HIDDEN}queue"
+CELERY_QUEUE_TAG = "dagster-celery/queue"
+"""The same in dagster-celery's word, which the UI shows in each row of its Runs page: heeded where a person or an older release has set it."""
 UNHURRIED_TAG = f"{HIDDEN}unhurried"
 """The queue of a run that no payload waits for (a backfill, a person's): one slot of it stays free of those."""
 
@@ -52,9 +54,14 @@ def job_tags(flow: Flow) -> dict[str, str]:
     return tags
 
 
+def queue_of(tags: Mapping[str, str]) -> str:
+    """The queue that a run with these tags goes to."""
+    return tags.get(QUEUE_TAG) or tags.get(CELERY_QUEUE_TAG, DEFAULT_QUEUE)
+
+
 def tags_at_submission(tags: Mapping[str, str], *, dispatched: bool, warm: bool = True) -> dict[str, str]:
     """What a run with these tags lacks for the limits to hold for it; `warm`: the workers take it."""
-    queue = tags.get(QUEUE_TAG, DEFAULT_QUEUE)
+    queue = queue_of(tags)
     wanted = {QUEUE_TAG: queue} if dispatched else {QUEUE_TAG: queue, UNHURRIED_TAG: queue}
     if not warm:
         wanted = {ELSEWHERE_TAG: "true"}

@@ -7,13 +7,14 @@ import dagster as dg
 
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.orchestration.jobs import scheduled_op
+from ingestion_assets.orchestration.sensors import Others
 from ingestion_assets.settings import load_settings
 
 NOT_SET = "INGESTION_RETENTION_DAYS is not set, so all payloads are kept."
 
 
-def retention_definitions(flows: Collection[Flow]) -> dg.Definitions:
-    """The job and its schedule."""
+def retention_definitions(flows: Collection[Flow], *, others: Others) -> dg.Definitions:
+    """The job and its schedule. `others` are the flows that come and go."""
 
     def delete_expired(context: dg.OpExecutionContext) -> None:
         from ingestion_assets.landing import retention  # noqa: PLC0415
@@ -25,8 +26,10 @@ def retention_definitions(flows: Collection[Flow]) -> dg.Definitions:
         if settings.retention_days is None:
             raise dg.Failure(NOT_SET, allow_retries=False)
         before = ledger_now(engine) - timedelta(days=settings.retention_days)
+        with engine.connect() as connection:
+            known = [*flows, *others(connection).values()]
         deleted = retention.delete_finished(
-            engine, open_storage(settings), flows, before=before, holder=context.run_id
+            engine, open_storage(settings), known, before=before, holder=context.run_id
         )
         context.log.info(
             f"Before {before:%Y-%m-%d %H:%M} UTC: deleted {deleted.payloads} payloads of {deleted.bytes} bytes, "

@@ -6,6 +6,7 @@ What is said of a failure, wherever it is kept or logged, is `text_of` it (`stor
 | --- | --- | --- |
 | a store or the network, for a moment | the stage itself | `IN_STEP_RETRIES` times, with backoff, in the same process; the stages before it are not repeated |
 | a store or the network, for longer | the ledger | the drops go back, to be taken at once the first time, then after a growing delay; that costs them no attempt |
+| what somebody has to mend first: a zone's table that cannot follow it (`NotYetError`) | the ledger | as before, however long that takes |
 | the broker, or it takes no run | Dagster's queue | runs stay `QUEUED` until it is back; see `broker_watch.py` |
 | runs that end before they claim anything | the decision on runs | twice at once, then after 5, 10, 20… s, at most 5 min, until one claims; see `landing/dispatch.py` |
 | one payload, always | the run takes its drops one by one | the one that fails again is `failed`, with what may be said of the exception; the rest go through |
@@ -29,7 +30,7 @@ from sqlalchemy import exc as sql
 
 from ingestion_assets.landing import finishing
 from ingestion_assets.landing.claims import ClaimLostError
-from ingestion_assets.landing.drops import LandingUnavailableError
+from ingestion_assets.landing.drops import LandingUnavailableError, NotYetError
 from ingestion_assets.landing.isolation import OUT_OF_MEMORY
 from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.memory import out_of_memory
@@ -52,6 +53,7 @@ _TRANSIENT = (
     psycopg.InterfaceError,
     LandingUnavailableError,
     LaneBusyError,
+    NotYetError,
     ConnectionError,
     TimeoutError,
 )
@@ -149,7 +151,7 @@ def retrying(tell: Callable[[str], object]) -> tenacity.Retrying:
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(
-            lambda error: is_transient(error) and not isinstance(error, LaneBusyError)
+            lambda error: is_transient(error) and not isinstance(error, LaneBusyError | NotYetError)
         ),
         wait=tenacity.wait_exponential(multiplier=FIRST_DELAY_S),
         stop=tenacity.stop_after_attempt(1 + IN_STEP_RETRIES),

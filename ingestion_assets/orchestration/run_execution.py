@@ -25,7 +25,7 @@ from ingestion_assets.orchestration.dagster_internals import (
 )
 from ingestion_assets.orchestration.heartbeats import OVER, Ending
 from ingestion_assets.orchestration.kept_events import sparing
-from ingestion_assets.orchestration.queues import GPU_QUEUE, QUEUE_TAG
+from ingestion_assets.orchestration.queues import GPU_QUEUE, queue_of
 from ingestion_assets.orchestration.retries import what_failed
 from ingestion_assets.orchestration.warm_code import WarmCode
 from ingestion_assets.orchestration.worker_runs import WorkerRuns
@@ -58,7 +58,7 @@ def execute_run(run_id: str, *, instance: DagsterInstance, runs: WorkerRuns, cod
         run = _patiently(instance.get_run_by_id)(run_id)
         if run is None or not _may_start(run, instance=instance):
             return False
-        spare, often = DISPATCH_TAG in run.tags, run.tags.get(QUEUE_TAG) != GPU_QUEUE
+        spare, often = DISPATCH_TAG in run.tags, queue_of(run.tags) != GPU_QUEUE
         with sparing(run_id, spare=spare, checks=often), runs.at_work(), _interruptible():
             _drive(run, instance=instance, code=code)
         return True

@@ -4,7 +4,7 @@ The front door wakes runs at once; these make sure, after any crash. Neither kee
 """
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -13,7 +13,14 @@ from ingestion_assets.landing.flows import Flow, Keys
 from ingestion_assets.landing.run_tags import sensor_of
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from ingestion_assets.landing.dispatch import LaneState
+
+BeforeTick = Callable[[dg.SensorEvaluationContext], str | None]
+"""What is done before a sensor looks; says what a person should know, None where all is well."""
+Others = Callable[["sa.Connection"], Mapping[str, Flow]]
+"""The flows that come and go."""
 
 INTERVAL_S = 5
 RUNS_A_TICK = 50
@@ -22,8 +29,8 @@ SEGMENTS_APART = 5
 SWEEPS_APART = 360
 
 
-def flow_sensor(flow: Flow) -> dg.SensorDefinition:
-    """Starts a run for each lane of the flow that has landed drops and nobody to work on them."""
+def flow_sensor(flow: Flow, *, before: BeforeTick | None = None) -> dg.SensorDefinition:
+    """Starts a run for each lane of the flow that has landed drops and nobody to work on them. `before` is done first."""
 
     runs = {flow.name: flow.runs}
 
@@ -39,6 +46,7 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
         from ingestion_assets.settings import load_settings  # noqa: PLC0415
         from ingestion_assets.stores import postgres  # noqa: PLC0415
 
+        said = None if before is None else before(context)
         with postgres.engine().begin() as connection:
             states = dispatch.lane_states(connection, flows=[flow.name], rest_s=load_settings().lane_rest_s)
             room = dispatch.room(connection, runs)
@@ -46,11 +54,12 @@ def flow_sensor(flow: Flow) -> dg.SensorDefinition:
             dispatched = dispatch.request(connection, lanes, dispatch.priorities(states, runs))
             waiting = None if states else pauses.why_waiting(connection, flow.name)
         if not dispatched:
-            return dg.SkipReason(
+            why = (
                 _why_none_is_started(context.instance, states, full=room.get(flow.name) == 0)
                 if states
                 else waiting or "Nothing has landed."
             )
+            return dg.SkipReason(f"{said} {why}" if said else why)
         return dg.SensorResult(
             run_requests=[
                 dg.RunRequest(run_key=str(one.id), partition_key=one.lane.partition, tags=one.tags())
@@ -102,10 +111,12 @@ def _is_due(due: dict[str, float], what: str, every_s: float) -> bool:
     return True
 
 
-def reconciliation_sensor(flows: list[Flow], *, found: Collection[str]) -> dg.SensorDefinition:
+def reconciliation_sensor(
+    flows: list[Flow], *, found: Collection[str], others: Others
+) -> dg.SensorDefinition:
     """Registers late payloads, takes the inboxes, gives back what dead runs held.
 
-    `found` are the names of all flows that there are, those left out for now among them: their payloads wait.
+    `found` are the names of all flows that there are, those left out for now among them: their payloads wait. `others` come and go.
     """
     kept: dict[
         str, Any
@@ -124,6 +135,7 @@ def reconciliation_sensor(flows: list[Flow], *, found: Collection[str]) -> dg.Se
         from ingestion_assets.landing.drops import LandingUnavailableError  # noqa: PLC0415
         from ingestion_assets.landing.storage import open_storage  # noqa: PLC0415
         from ingestion_assets.orchestration.dead_runs import (  # noqa: PLC0415
+            fail_lost_runs,
             give_back_dead_claims,
             lose_dead_dispatches,
         )
@@ -140,6 +152,8 @@ def reconciliation_sensor(flows: list[Flow], *, found: Collection[str]) -> dg.Se
             kept["inboxes"] = inbox.Inboxes(engine, kept["storage"])
             kept["due"] = {"segments": 0.0, "inboxes": 0.0}
         storage, look_s = kept["storage"], kept["look_s"]
+        if failed := fail_lost_runs(context.instance, engine):
+            context.log.error(f"{failed} runs whose process is gone were failed.")
         given_back = give_back_dead_claims(context.instance, engine)
         lost = lose_dead_dispatches(context.instance, engine)
         looked = late_segments.Reconciled(0, ())
@@ -152,13 +166,13 @@ def reconciliation_sensor(flows: list[Flow], *, found: Collection[str]) -> dg.Se
             context.log.error(f"Not all that landed could be registered: {error}.")
             kept["due"]["segments"] = 0.0
         with engine.begin() as connection:
-            strange = unknown_flows.fail(connection, known=found)
+            coming = others(connection)
+            strange = unknown_flows.fail(connection, known=[*found, *coming])
+        known = {**coming, **{flow.name: flow for flow in flows}}
         files = inbox.Taken()
         if _is_due(kept["due"], "inboxes", look_s):
-            used = storage.used_inboxes([flow.name for flow in flows])
-            for flow in flows:
-                if flow.name in used:
-                    files += kept["inboxes"].take(flow, max_bytes=settings.max_decoded_bytes)
+            for name in kept["inboxes"].to_look_at(known):
+                files += kept["inboxes"].take(known[name], max_bytes=settings.max_decoded_bytes)
         for path in looked.unreadable:
             context.log.error(
                 f"The segment {path} cannot be read as a whole; `ingestion segments list` says why. What can be is registered."

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import inspect
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,6 +62,7 @@ def _said_of(
     code_version: str = "1",
     description: str | None = None,
     partitions_def: dg.PartitionsDefinition | None = None,
+    owners: Sequence[str] = OWNERS,
 ) -> dict[str, Any]:
     """What an asset says of itself. `deps` are names within the group, `columns` maps a column's name to "type: what it means"."""
     schema = columns if isinstance(columns, dg.TableSchema) else _schema(columns) if columns else None
@@ -70,7 +72,7 @@ def _said_of(
         "deps": [[group, dep] for dep in deps],
         "group_name": group,
         "kinds": kinds,
-        "owners": OWNERS,
+        "owners": owners,
         "code_version": code_version,
         "description": description,
         "partitions_def": partitions_def,
@@ -78,9 +80,18 @@ def _said_of(
     }
 
 
-def source_digest(modules: Sequence[str]) -> str:
-    """Eight digits that change with the source of these modules, which are not imported for it."""
-    digest = hashlib.sha256()
+def _written_at(stage: Callable[..., Any]) -> dict[str, dg.MetadataValue]:
+    """Where the source of an asset is, which its page in the UI then links to."""
+    code = inspect.unwrap(stage).__code__
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        place = dg.LocalFileCodeReference(file_path=code.co_filename, line_number=code.co_firstlineno)
+        return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[place])}
+
+
+def source_digest(modules: Sequence[str], *, also: str = "") -> str:
+    """Eight digits that change with the source of these modules, which are not imported for it, and with what is `also` given."""
+    digest = hashlib.sha256(also.encode())
     for name in modules:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin is not None:
@@ -115,11 +126,14 @@ class Stages(Generic[WorkT]):
     flow: Flow
     partitions_def: dg.PartitionsDefinition
     start: "Callable[[Working], WorkT]"
+    owners: Sequence[str] = tuple(OWNERS)
+    also: str = ""
+    """What changes with the flow's work beside the source of its modules."""
 
     @cached_property
     def code_version(self) -> str:
         """Changes with the source of the flow's work: the modules that it names as such."""
-        return source_digest(self.flow.work)
+        return source_digest(self.flow.work, also=self.also)
 
     def asset(
         self,
@@ -144,7 +158,7 @@ class Stages(Generic[WorkT]):
                 deps=deps,
                 description=description or inspect.getdoc(stage),
                 check_specs=check_specs,
-                **more,
+                **{**more, "metadata": {**_written_at(stage), **(more.get("metadata") or {})}},
             )
 
         return decorate
@@ -213,7 +227,12 @@ class Stages(Generic[WorkT]):
         **more: Any,
     ) -> Stage:
         said = _said_of(
-            self.flow.name, name, partitions_def=self.partitions_def, code_version=self.code_version, **more
+            self.flow.name,
+            name,
+            partitions_def=self.partitions_def,
+            code_version=self.code_version,
+            owners=self.owners,
+            **more,
         )
         said["deps"] = [*said["deps"], *ways_in]
         checks = [of_partition(spec, self.partitions_def) for spec in check_specs]

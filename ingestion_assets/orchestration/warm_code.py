@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from dagster import AssetCheckKey, AssetKey, JobDefinition, RepositoryDefinition
@@ -14,11 +15,15 @@ from ingestion_assets.orchestration.dagster_internals import (
     CodePointer,
     IJob,
     JobPythonOrigin,
-    ModuleCodePointer,
+    ReconstructableJob,
+    alter_sys_path,
     loadable_targets_from_python_module,
+    recon_job_from_origin,
     reconstruct_repository_def_from_pointer,
     repository_def_from_target_def,
 )
+from ingestion_assets.orchestration.project_code import Stamp, TooManyFilesError, forget, recall, stamp
+from ingestion_assets.own_modules import OURS, OwnModule
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +31,10 @@ logger = logging.getLogger(__name__)
 class _Loaded(NamedTuple):
     repository: RepositoryDefinition
     version: object
+    project: Path | None
+
+
+IN_PROCESS = "in_process"
 
 
 # What runs import sooner or later, and what is cheap to hold.
@@ -86,13 +95,26 @@ class WarmJob(IJob):
 
 
 class WarmCode:
-    """What a worker has loaded of the code locations that its runs come from."""
+    """What a worker has loaded of the code locations that its runs come from.
+
+    A project's code is loaded again before the first run after a file of it changed, and so never older than what its code
+    location has. What cannot be loaded then leaves the last that could at work, as the code location does.
+    """
 
     def __init__(self) -> None:
         self._loaded: dict[object, _Loaded] = {}
+        self._stamps: dict[Path, Stamp | None] = {}
 
-    def preload(self, module: str, *, work: Iterable[str] = ()) -> RepositoryDefinition:
-        """Load the one code location that `module` defines, with all its jobs, and keep it; the flows' `work` before."""
+    def preload(
+        self,
+        module: str,
+        *,
+        work: Iterable[str] = (),
+        own: Iterable[OwnModule] = (),
+        project: Path | None = None,
+    ) -> None:
+        """Load the code location that `module` defines, with all its jobs, and keep it; the flows' `work` before, and what the
+        `own` modules in the folder `project` define after."""
         for name in MODULES:
             importlib.import_module(name)
         for name in work:
@@ -100,24 +122,64 @@ class WarmCode:
                 importlib.import_module(name)
             except Exception:  # one flow's fault; its runs will fail with it, and say so
                 logger.exception("The module %s, which a flow names as its work, cannot be loaded", name)
-        loaded = self._load(module)
+        self._load_module(module)
+        for one in own:
+            try:
+                self.of(_pointer(one, project or Path.cwd()))
+            except Exception:  # its runs try again, and say so
+                logger.exception("The code location %s cannot be loaded", one.location)
         gc.collect()
         gc.freeze()  # forked children share these pages as long as nobody's collector touches them
-        return loaded.repository
 
-    def job(self, origin: JobPythonOrigin) -> WarmJob:
-        """The job that a run's code origin points at; loads its repository where that is not loaded yet, or has changed."""
-        pointer: CodePointer = origin.repository_origin.code_pointer
-        key = pointer.module if isinstance(pointer, ModuleCodePointer) else pointer
-        loaded = self._loaded.get(key)
-        if isinstance(pointer, ModuleCodePointer):
-            if loaded is None or loaded.version != _version(pointer.module):
-                loaded = self._load(pointer.module)
-        elif loaded is None:
-            loaded = self._loaded[key] = _Loaded(reconstruct_repository_def_from_pointer(pointer), None)
-        return WarmJob(repository=loaded.repository, definition=loaded.repository.get_job(origin.job_name))
+    def job(self, origin: JobPythonOrigin) -> IJob:
+        """The job that a run's code origin points at, loaded where it is not yet, or has changed."""
+        repository = self.of(origin.repository_origin.code_pointer)
+        definition = repository.get_job(origin.job_name)
+        if definition.executor_def.name == IN_PROCESS:
+            return WarmJob(repository=repository, definition=definition)
+        return recon_job_from_origin(origin)  # its executor has other processes make it again
 
-    def _load(self, module: str) -> _Loaded:
+    def of(self, pointer: CodePointer) -> RepositoryDefinition:
+        """The repository that is defined there, as the files are now."""
+        project = _project(pointer)
+        if project is None:
+            module = _module(pointer)
+            loaded = self._loaded.get(module)
+            if loaded is None or loaded.version != _version(module):
+                loaded = self._load_module(module)
+            return loaded.repository
+        now = _stamp(project)
+        if self._stamps.setdefault(project, now) == now:
+            return self._of_project(pointer, project)
+        before, modules = self._loaded, forget(project)
+        self._loaded = {key: one for key, one in before.items() if one.project != project}
+        _forget_made_jobs()
+        try:
+            repository = self._of_project(pointer, project)
+        except Exception:
+            recall(project, modules)
+            self._loaded = before
+            if pointer not in before:
+                raise
+            logger.exception(
+                "What changed in %s cannot be loaded; its runs go on with what was loaded before", project
+            )
+            return before[pointer].repository
+        self._stamps[project] = now
+        return repository
+
+    def _of_project(self, pointer: CodePointer, project: Path) -> RepositoryDefinition:
+        if pointer not in self._loaded:
+            started = time.monotonic()
+            sys.dont_write_bytecode = True  # of a file that may change again within its second
+            if str(project) not in sys.path:
+                sys.path.insert(0, str(project))
+            importlib.invalidate_caches()
+            self._loaded[pointer] = _Loaded(reconstruct_repository_def_from_pointer(pointer), None, project)
+            logger.info("Loaded %s in %.1f s", pointer.describe(), time.monotonic() - started)
+        return self._loaded[pointer].repository
+
+    def _load_module(self, module: str) -> _Loaded:
         started = time.monotonic()
         imported = importlib.import_module(module)
         version = _version(module)
@@ -129,7 +191,7 @@ class WarmCode:
             raise TypeError(f"{module} defines no Definitions object")
         for job in repository.get_all_jobs():
             job.get_job_snapshot_id()
-        self._loaded[module] = _Loaded(repository, version)
+        self._loaded[module] = _Loaded(repository, version, None)
         logger.info("Loaded %s in %.1f s", module, time.monotonic() - started)
         return self._loaded[module]
 
@@ -138,3 +200,47 @@ def _version(module: str) -> object:
     """What the module's `definitions_version` gives, where it has one: when that changes, it is loaded again."""
     says = getattr(sys.modules.get(module), "definitions_version", None)
     return None if says is None else says()
+
+
+def _module(pointer: CodePointer) -> str:
+    return getattr(pointer, "module", "")
+
+
+def _project(pointer: CodePointer) -> Path | None:
+    """The folder of the project that the code is of; None of ours, which changes with a release."""
+    if _module(pointer).partition(".")[0] == OURS:
+        return None
+    file = getattr(pointer, "python_file", None)
+    folder = getattr(pointer, "working_directory", None) or (Path(file).parent if file else Path())
+    return Path(folder).absolute()
+
+
+def _pointer(own: OwnModule, project: Path) -> CodePointer:
+    """As the code location makes it, so that the worker's is the run's."""
+    folder = str(project)
+    attribute = own.attribute
+    if attribute is None:
+        with alter_sys_path(to_add=[folder], to_remove=[]):
+            attribute = loadable_targets_from_python_module(own.module, working_directory=folder)[0].attribute
+    return CodePointer.from_module(own.module, attribute, folder)
+
+
+def _stamp(project: Path) -> Stamp | None:
+    try:
+        return stamp(project)
+    except TooManyFilesError as error:
+        logger.warning("%s; workers load it again when they are started", error)
+        return None
+
+
+def _forget_made_jobs() -> None:
+    """Dagster keeps the last job that it made from an origin."""
+    ReconstructableJob.get_definition.cache_clear()
+    ReconstructableJob.get_repository_definition.cache_clear()
+
+
+def load_own(one: OwnModule, project: Path) -> RepositoryDefinition:
+    """Load a project's code location, with all that is in it. Raises what its code raises."""
+    repository = WarmCode().of(_pointer(one, project))
+    repository.load_all_definitions()
+    return repository

@@ -18,10 +18,10 @@ from dagster import DagsterInstance
 
 from ingestion_assets.flows import all_flows
 from ingestion_assets.orchestration.celery_app import EXECUTE_RUN, make_app
-from ingestion_assets.orchestration.celery_internals import replace_children_that_grow
+from ingestion_assets.orchestration.celery_internals import allow_children, replace_children_that_grow
 from ingestion_assets.orchestration.heartbeats import Worker
 from ingestion_assets.orchestration.memory_watch import GROWTH
-from ingestion_assets.orchestration.queues import QUEUES, slots
+from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUES, slots
 from ingestion_assets.orchestration.run_execution import execute_run
 from ingestion_assets.orchestration.run_warden import RunWarden
 from ingestion_assets.orchestration.warm_code import WarmCode
@@ -57,7 +57,9 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
     engine = postgres.engine()
     runs = WorkerRuns(worker=Worker.here(), engine=engine, settings=settings)
     code = WarmCode()
-    code.preload(module, work=work_on(queue))
+    # Others load a project's code before their first run of it.
+    own = settings.own_modules if queue == DEFAULT_QUEUE else ()
+    code.preload(module, work=work_on(queue), own=own, project=settings.project)
     instance = DagsterInstance.get()
     warden = RunWarden(
         instance=instance, runs=runs, drain_s=drain_s, broker_url=settings.require("redis_url")
@@ -71,6 +73,7 @@ def run_worker(*, queue: str, concurrency: int, module: str = DEFINITIONS, drain
     @celery.signals.worker_process_init.connect(weak=False)
     def _start_child(**_: object) -> None:
         _die_with_parent(runs.worker.pid)
+        allow_children()
         engine.dispose(close=False)  # the parent's connections are the parent's
         warm_up(queue)
         gc.collect()

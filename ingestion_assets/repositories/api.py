@@ -5,6 +5,7 @@ import asyncio
 import structlog
 from fastapi import APIRouter
 
+from ingestion_assets.embedding.asking import ANSWERS
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.frontdoor.flow_tables import once_there
@@ -51,5 +52,6 @@ async def keep_queue(door: FrontDoor) -> None:
 HTTP = FlowHttp(
     routers=[router],
     background=[once_there("repositories.jobs", keep_queue)],
+    channels=(ANSWERS,),
     curl="/api/v1/ingestion/ingest/github.com/dagster-io/dagster -X POST",
 )

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ingestion_assets.command_output import AsJson, print_json, print_table
+from ingestion_assets.own_modules import module_of_project
 from ingestion_assets.settings import Settings
 from ingestion_assets.stack.places import Places
 
@@ -40,6 +41,15 @@ def up(
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Do not show the programs' logs; they are in <home>/logs.")
     ] = False,
+    module: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--module",
+            "-m",
+            help="A module of your own project, to run as a code location beside ours: `[location=]package.module[:attribute]`. "
+            "Default: what Dagster loads in this folder by its pyproject.toml.",
+        ),
+    ] = None,
     workspace: Annotated[
         Path | None,
         typer.Option(
@@ -56,6 +66,7 @@ def up(
 
     Starts PostgreSQL, MongoDB and Valkey unless their URLs are set, migrates the database, then starts the
     front door, Dagster's code server, webserver and daemon, and the workers. What dies is started again.
+    The code of your own project is loaded again about a second after a file of it was saved.
     """
     from ingestion_assets.stack.failures import explained  # noqa: PLC0415
     from ingestion_assets.stack.home_lock import AlreadyRunningError  # noqa: PLC0415
@@ -64,6 +75,7 @@ def up(
 
     if workspace is not None:
         os.environ["INGESTION_WORKSPACE"] = str(workspace)
+    _name_project(module)
     settings = _settings()
     try:
         if detach:
@@ -76,6 +88,15 @@ def up(
     except (OSError, LookupError, ImportError) as error:
         typer.echo(f"ingestion up: {explained(error)}", err=True)
         raise typer.Exit(1) from None
+
+
+def _name_project(modules: list[str] | None) -> None:
+    """Have the settings name the modules given here, else those of the project in this folder, and the folder."""
+    found = ",".join(modules) if modules else os.environ.get("INGESTION_MODULES") or module_of_project(Path())
+    if found:
+        os.environ["INGESTION_MODULES"] = found
+        # Programs of the stack run in other folders.
+        os.environ["INGESTION_PROJECT"] = str(Path(os.environ.get("INGESTION_PROJECT", "")).absolute())
 
 
 @app.command()
@@ -103,6 +124,7 @@ def down() -> None:
 def status(as_json: AsJson = False) -> None:
     """Show the addresses and processes of the stack. Exits with 3 if it does not run or is not ready."""
     from ingestion_assets.stack.home_lock import holder_of  # noqa: PLC0415
+    from ingestion_assets.stack.loadable_code import unloadable_code  # noqa: PLC0415
     from ingestion_assets.stack.ready_file import ready_stack  # noqa: PLC0415
     from ingestion_assets.stack.supervision import Supervisor  # noqa: PLC0415
 
@@ -115,9 +137,18 @@ def status(as_json: AsJson = False) -> None:
         states = []
     is_ready = runs and ready is not None and all(state.state == "RUNNING" for state in states)
     addresses = (ready or {}).get("addresses", {}) if runs else {}
+    unloadable = unloadable_code(places) if runs else {}
     if as_json:
         print_json(
-            [{"home": str(places.home), "ready": is_ready, "addresses": addresses, "programs": states}]
+            [
+                {
+                    "home": str(places.home),
+                    "ready": is_ready,
+                    "addresses": addresses,
+                    "programs": states,
+                    "unloadable": unloadable,
+                }
+            ]
         )
     elif not runs:
         typer.echo(f"no stack runs in {places.home}; start one with `ingestion up`")
@@ -131,6 +162,8 @@ def status(as_json: AsJson = False) -> None:
         )
         for name, address in addresses.items():
             typer.echo(f"{name:<12} {address}")
+        for name, error in unloadable.items():
+            typer.echo(f"code location {name}: {error}")
         if not is_ready:
             typer.echo("not ready")
     if not is_ready:
@@ -173,7 +206,7 @@ def logs(
     unknown = [name for name in programs or () if name not in known]
     if unknown or not known:
         missing = ", ".join(unknown) or "any program"
-        typer.echo(f"no log of {missing} in {places.logs}; there are: {', '.join(known)}", err=True)
+        typer.echo(f"no log of {missing} in {places.logs}; there are: {', '.join(known) or 'none'}", err=True)
         raise typer.Exit(1)
     screen = _Screen(quiet=False)
     chosen = {name: known[name] for name in programs or known}

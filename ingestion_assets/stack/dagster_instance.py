@@ -18,5 +18,5 @@ def dagster_instance() -> "DagsterInstance":
     settings.require("postgres_url")
     places = Places(settings.home)
     places.dagster_home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    install_dagster_configuration(places)
+    install_dagster_configuration(settings, places)
     return DagsterInstance.from_config(str(places.dagster_home))

@@ -8,6 +8,7 @@ from importlib.resources import as_file, files
 import sqlalchemy as sa
 import tenacity
 from pymongo.errors import ConnectionFailure
+from sqlalchemy.exc import ProgrammingError
 
 from ingestion_assets.flows import installed, parts
 from ingestion_assets.settings import Settings, load_settings
@@ -77,6 +78,13 @@ def _prepared(prepare: Callable[[], None]) -> None:
     prepare()
 
 
+# The code server starts meanwhile and makes them too, if they are not there: the second to come finds half of them.
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type(ProgrammingError),
+    stop=tenacity.stop_after_attempt(10),
+    wait=tenacity.wait_fixed(0.5),
+    reraise=True,
+)
 def _migrate_dagster(*, gpu_slots: int) -> None:
     from dagster import DagsterInstance  # noqa: PLC0415
 

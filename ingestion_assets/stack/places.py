@@ -39,6 +39,16 @@ class Places:
         return self.run / "ready.json"
 
     @property
+    def own_workspace(self) -> Path:
+        """Where the code servers of a user's own modules listen, as Dagster's `workspace.yaml`."""
+        return self.run / "workspace.yaml"
+
+    @property
+    def unloadable(self) -> Path:
+        """The code locations whose changed files cannot be loaded, and why, as JSON."""
+        return self.run / "unloadable.json"
+
+    @property
     def supervisor_configuration(self) -> Path:
         return self.home / "supervisord.conf"
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import yaml
 
 from ingestion_assets.flows import installed, parts
+from ingestion_assets.landing.run_tags import LOCATION
 from ingestion_assets.settings import Settings, load_flow_settings
 from ingestion_assets.stack.environment_file import as_environment
 from ingestion_assets.stack.leftovers import MARK
+from ingestion_assets.stack.own_locations import code_server, own_programs
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.program_secrets import withheld
 from ingestion_assets.stack.supervision import Group, Program
@@ -30,6 +32,7 @@ from ingestion_assets.stores.privileges import bound_to_parent
 CONFIGURATION = Path(__file__).parent
 """Folder of `dagster.yaml` and `workspace.yaml`."""
 
+CONFIGURATIONS = {"warm": "dagster.yaml", "dagster": "dagster_own_runs.yaml"}
 PORT_NAMES = ("postgres", "mongodb", "valkey", "code_server")
 _DAGSTER_STOP_S = 4
 _EMBEDDED = {
@@ -79,7 +82,7 @@ def plan_stack(
     )  # fmt: skip
     programs = (*stores, *_own_programs(settings=settings, places=places, ports=ports))
     names = {*os.environ, *environment}
-    in_code_server = _runs_in_code_server(places)
+    in_code_server = runs_in_code_server(settings, places)
     return StackPlan(
         servers=tuple(servers),
         programs=tuple(
@@ -100,10 +103,14 @@ def plan_stack(
 
 
 def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int]) -> tuple[Program, ...]:
-    files = (CONFIGURATION / "workspace.yaml", settings.workspace)
+    own = places.own_workspace if settings.own_modules else None
+    files = (CONFIGURATION / "workspace.yaml", own, settings.workspace)
     workspaces = [word for file in files if file for word in ("--workspace", str(file))]
     as_json = ("--log-format", "json") if settings.log_json else ()
     cores = os.cpu_count() or 1
+
+    def threads_of(number: int) -> dict[str, str]:
+        return {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(number))}
 
     def python(
         name: str, *arguments: str, threads: int = 1, group: Group = "dagster", stop_s: int = _DAGSTER_STOP_S
@@ -111,7 +118,7 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
         return Program(
             name=name, group=group, folder=places.run, stop_s=stop_s,
             command=bound_to_parent((sys.executable, "-m", *arguments), signal="KILL"),
-            environment={"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))},
+            environment=threads_of(threads),
         )  # fmt: skip
 
     def workers(queue: str, *, threads: int) -> Program:
@@ -121,22 +128,16 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
             f"worker-{queue}", module, "--queue", queue, "--drain", str(drain_s), threads=threads, stop_s=math.ceil(drain_s) + 1
         )  # fmt: skip
 
-    programs = [
+    ours = code_server(
+        name="code-server", location=LOCATION, module="ingestion_assets.definitions", attribute=None,
+        port=ports["code_server"], folder=places.run, options=as_json,
+    )  # fmt: skip
+    return (
         python(
             "frontdoor", "ingestion_assets.server", group="frontdoor", stop_s=math.ceil(settings.drain_s) + 1
         ),
-        python(
-            *(
-                "code-server",
-                "dagster",
-                "code-server",
-                "start",
-                "--module-name",
-                "ingestion_assets.definitions",
-            ),
-            *("--host", LOOPBACK, "--port", str(ports["code_server"]), "--location-name", "ingestion_assets"),
-            *("--log-level", "warning", *as_json),
-        ),
+        replace(ours, environment=threads_of(1)),
+        *own_programs(settings=settings, places=places, ports=ports, options=as_json),
         python(
             *(
                 "webserver",
@@ -149,13 +150,23 @@ def _own_programs(*, settings: Settings, places: Places, ports: Mapping[str, int
             *(*workspaces, "--dagster-log-level", "warning"),
         ),
         python("daemon", "dagster._daemon", "run", *workspaces, "--log-level", "warning", *as_json),
-        workers("default", threads=max(1, cores // settings.workers_default)),
-    ]
-    if settings.workers_gpu:
-        programs.append(workers("gpu", threads=cores))
-    if settings.workers_batch:
-        programs.append(workers("batch", threads=max(1, cores // settings.workers_batch)))
-    return tuple(programs)
+        *(
+            workers(queue, threads=max(1, cores // number))
+            for queue, number in workers_of(settings, places).items()
+        ),
+    )
+
+
+def workers_of(settings: Settings, places: Places) -> dict[str, int]:
+    """By queue, how many processes execute runs; none where Dagster itself starts them."""
+    if runs_in_code_server(settings, places):
+        return {}
+    numbers = {
+        "default": settings.workers_default,
+        "gpu": settings.workers_gpu,
+        "batch": settings.workers_batch,
+    }
+    return {queue: number for queue, number in numbers.items() if number}
 
 
 def stop_order(programs: Iterable[Program]) -> tuple[tuple[Group, float], ...]:
@@ -205,26 +216,27 @@ def child_environment(plan: StackPlan) -> dict[str, str]:
     }
 
 
-def _runs_in_code_server(places: Places) -> bool:
-    """Whether a `dagster.yaml` of the user's own has another launcher than ours: as a rule it starts runs from the code server."""
+def runs_in_code_server(settings: Settings, places: Places) -> bool:
+    """Whether Dagster itself starts runs, as a rule from the code server: so the settings say, or a `dagster.yaml` of the user's own."""
     place = places.dagster_home / "dagster.yaml"
     if not place.exists() or place.is_symlink():
-        return False
+        return settings.launcher == "dagster"
     read = yaml.safe_load(place.read_bytes())
     launcher = read.get("run_launcher") if isinstance(read, dict) else None
     module = launcher.get("module") if isinstance(launcher, dict) else None
     return not str(module).startswith("ingestion_assets.")
 
 
-def install_dagster_configuration(places: Places) -> None:
-    """Let `DAGSTER_HOME` use the package's `dagster.yaml`, unless a file of the user's own lies there."""
+def install_dagster_configuration(settings: Settings, places: Places) -> None:
+    """Let `DAGSTER_HOME` use the `dagster.yaml` of the package that the settings ask for, unless a file of the user's own lies there."""
     place = places.dagster_home / "dagster.yaml"
     if place.exists() and not place.is_symlink():
         return
+    ours = CONFIGURATION / CONFIGURATIONS[settings.launcher]
     draft = place.with_suffix(".draft")
     draft.unlink(missing_ok=True)
     try:
-        draft.symlink_to(CONFIGURATION / "dagster.yaml")
+        draft.symlink_to(ours)
     except OSError:
-        shutil.copyfile(CONFIGURATION / "dagster.yaml", draft)
+        shutil.copyfile(ours, draft)
     draft.replace(place)

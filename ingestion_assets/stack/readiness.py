@@ -2,8 +2,9 @@
 
 import http.client
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import psutil
 
@@ -29,8 +30,10 @@ def store_probes(plan: StackPlan) -> dict[str, Probe]:
     }
 
 
-def program_probes(*, settings: Settings, plan: StackPlan, pid_of: Callable[[str], int]) -> dict[str, Probe]:
-    """Each of our own programs does its work."""
+def program_probes(
+    *, settings: Settings, plan: StackPlan, workers: Mapping[str, int], pid_of: Callable[[str], int]
+) -> dict[str, Probe]:
+    """Each of our own programs does its work; `workers` are the processes on each queue. A user's code servers hold nothing up."""
     since = time.time()
     postgres = plan.urls["postgres_url"]
     code_server_port = int(plan.environment["DAGSTER_CODE_SERVER_PORT"])
@@ -39,12 +42,10 @@ def program_probes(*, settings: Settings, plan: StackPlan, pid_of: Callable[[str
         "webserver": lambda: answers_http(settings.host, settings.webserver_port, "/server_info"),
         "frontdoor": lambda: answers_http(settings.host, settings.port, "/health/ready"),
         "daemon": lambda: _daemon_beats(postgres, since=since),
-        "worker-default": lambda: _has_children(pid_of("worker-default"), settings.workers_default),
     }
-    if settings.workers_gpu:
-        probes["worker-gpu"] = lambda: _has_children(pid_of("worker-gpu"), settings.workers_gpu)
-    if settings.workers_batch:
-        probes["worker-batch"] = lambda: _has_children(pid_of("worker-batch"), settings.workers_batch)
+    for queue, number in workers.items():
+        name = f"worker-{queue}"
+        probes[name] = partial(lambda name, number: _has_children(pid_of(name), number), name, number)
     return probes
 
 

@@ -20,6 +20,7 @@ from ingestion_assets.stack.environment_file import write_environment
 from ingestion_assets.stack.failures import explained, log_end, not_yaml
 from ingestion_assets.stack.home_lock import locked
 from ingestion_assets.stack.leftovers import end_leftovers
+from ingestion_assets.stack.own_locations import port_names, write_workspace
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.plan import (
     PORT_NAMES,
@@ -28,6 +29,7 @@ from ingestion_assets.stack.plan import (
     install_dagster_configuration,
     plan_stack,
     stop_order,
+    workers_of,
 )
 from ingestion_assets.stack.ports import choose_ports, require_free
 from ingestion_assets.stack.program_logs import LogRelay, last_lines
@@ -74,13 +76,15 @@ def run_stack(*, settings: Settings, show: Show) -> None:
             host=settings.host,
         )
         try:
+            ports = choose_ports(places.remembered, [*PORT_NAMES, *port_names(settings)])
             plan = plan_stack(
-                settings=settings, places=places, ports=choose_ports(places.remembered, PORT_NAMES),
-                admin_token=_admin_token(settings, places),
-            )  # fmt: skip
+                settings=settings, places=places, ports=ports, admin_token=_admin_token(settings, places)
+            )
         except yaml.YAMLError as error:
             raise StackError(not_yaml(places.dagster_home / "dagster.yaml", error)) from None
-        install_dagster_configuration(places)
+        install_dagster_configuration(settings, places)
+        write_workspace(places, settings=settings, ports=ports)
+        places.unloadable.unlink(missing_ok=True)
         running = SupervisedStack(plan=plan, places=places, settings=settings, show=show, stopping=stopping)
         try:
             running.start()
@@ -141,7 +145,12 @@ class SupervisedStack:
             if program.group != "stores":
                 self._begin(program.name)
         self._wait(
-            program_probes(settings=self._settings, plan=self._plan, pid_of=lambda name: self._seen[name].pid)
+            program_probes(
+                settings=self._settings,
+                plan=self._plan,
+                workers=workers_of(self._settings, self._places),
+                pid_of=lambda name: self._seen[name].pid,
+            )
         )
 
     def watch(self) -> None:

@@ -1,24 +1,22 @@
-"""What a run does with the payloads that it claimed: frame, read, store or hand over, and say what became of each record."""
+"""What a decorated function is handed, and what it may say of single records."""
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
-import sqlalchemy as sa
-
-from ingestion_assets.landing.claims import Claim
-from ingestion_assets.landing.drops import DropOutcome
-from ingestion_assets.landing.isolation import Worked
-from ingestion_assets.landing.storage import LandingStorage
-from ingestion_assets.zones.records import RecordType
-from ingestion_assets.zones.tables.target import Table
+from ingestion_assets.zones.frames import cells_of, frame_of
+from ingestion_assets.zones.records import Column
 
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
 
 Record = TypeVar("Record")
+
+_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_LONGEST_REASON = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,57 +29,64 @@ class Outcome:
 
     @classmethod
     def reject(cls, index: int, code: str, reason: str) -> "Outcome":
-        """The record is not taken: a stable code in lower case, and a sentence without content."""
-        return cls(index, code, reason)
+        """The record is not taken: a stable code such as `no_such_page`, and a sentence without content.
+
+        Raises `ValueError` for what is no such code.
+        """
+        if not _CODE.fullmatch(code):
+            raise ValueError("a code is of lower-case letters, digits and _, and at most 64 long")
+        return cls(index, code, reason[:_LONGEST_REASON])
 
     @classmethod
     def stored(cls, index: int) -> "Outcome":
+        """The record is stored, as it is where nothing is said."""
         return cls(index)
 
 
 class Batch(Generic[Record]):
-    """The records that a decorated function is handed, each valid, in order of acceptance, of as many payloads as fit together."""
+    """The records that a decorated function is handed: each valid, in order of acceptance, of as many payloads as fit together.
 
-    records: Sequence[Record]
-    receipts: Sequence[UUID]
-    positions: Sequence[int]
-
-    def frame(self) -> "pl.DataFrame":
-        """The records as a polars frame, a column a field."""
-        raise NotImplementedError
-
-    def pandas(self) -> "pd.DataFrame":
-        """The records as a pandas frame."""
-        raise NotImplementedError
-
-
-@dataclass(slots=True)
-class ZoneWork:
-    """The work of one claim. `deliver` is a table, or a decorated function, in which case `key` is what is handed over once.
-
-    To be made in `Stages(start=…)`; `stored` is the stage of the table's or function's asset, `outcomes` what `ingestion_log` tells.
+    `receipts` and `positions` say where each comes from: the payload's receipt, and its place in it from 0.
     """
 
-    zone: str
-    claim: Claim
-    storage: LandingStorage
-    engine: sa.Engine
-    records: RecordType
-    deliver: "Table | Callable[[Batch[Any]], Iterable[Outcome] | None]"
-    max_bytes: int
-    is_transient: Callable[[BaseException], bool]
-    path: str = "$"
-    key: tuple[str, ...] = ()
+    def __init__(
+        self,
+        *,
+        columns: Sequence[Column],
+        records: Sequence[Record],
+        values: Sequence[tuple[Any, ...]],
+        receipts: Sequence[UUID],
+        positions: Sequence[int],
+    ) -> None:
+        self.records = records
+        self.receipts = receipts
+        self.positions = positions
+        self._columns = columns
+        self._values = values
 
-    def stored(self) -> Worked[DropOutcome]:
-        """Store the claim; what became of its payloads."""
-        raise NotImplementedError
+    def __len__(self) -> int:
+        return len(self.records)
 
-    def outcomes(self) -> list[DropOutcome]:
-        """What is to be said of each payload. The result's counts: received = stored + duplicate + superseded + rejected; `updated` of stored."""
-        raise NotImplementedError
+    def frame(self) -> "pl.DataFrame":
+        """The records as a polars frame, a column a field: ids and nested values as texts, timestamps in UTC."""
+        return frame_of(self._columns, self._values)
 
+    def pandas(self) -> "pd.DataFrame":
+        """The records as a pandas frame, with nullable types where a field is optional."""
+        import pandas as pd  # noqa: PLC0415
 
-def prepare(engine: sa.Engine) -> None:
-    """Make what the engine keeps for itself in PostgreSQL (schema `zones`): outcomes until receipts have them, keys handed over."""
-    raise NotImplementedError
+        required = {"integer": "int64", "number": "float64", "boolean": "bool"}
+        optional = {"integer": "Int64", "number": "Float64", "boolean": "boolean"}
+
+        def typed(column: Column, cells: list[Any]) -> Any:
+            if column.kind == "timestamp":
+                return pd.to_datetime(pd.Series(cells, dtype="object"), utc=True)
+            kinds = optional if column.nullable else required
+            try:
+                return pd.Series(cells, dtype=kinds.get(column.kind, "object"))
+            except OverflowError:  # an integer beyond 64 bits
+                return pd.Series(cells, dtype="object")
+
+        return pd.DataFrame(
+            {column.name: typed(column, cells) for column, cells in cells_of(self._columns, self._values)}
+        )

@@ -19,7 +19,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a record is not taken: a stable code, the field (`items.2.price`, empty for the record), a sentence without content."""
+    """Why a record is not taken: a stable code, the field (`items.2.price`, empty for the record), a sentence without content.
+
+    Codes: `not_json`, `missing_field`, `wrong_type`, `invalid_value`, `unknown_field`, `wrong_fields` (a row of CSV).
+    """
 
     code: str
     field: str
@@ -31,8 +34,11 @@ class Read:
     """What was read of the records of a payload.
 
     `values` are those of the good ones, in the order of `RecordType.columns`, and `instances` what the user's type made of them;
-    `positions` says where in the payload each stood. `refused` are the others by position. `unknown` are paths of fields that the type
-    has no place for.
+    `positions` says where in the payload each stood. `refused` are the others by position. `unknown` are the fields that the type
+    has no place for, which is no fault of a record.
+
+    Values are of these types by kind: text `str`, integer `int`, number `float`, decimal `Decimal`, boolean `bool`, timestamp
+    `datetime` (without a zone it is UTC), date `date`, uuid `UUID`, json `str`, the JSON; or None.
     """
 
     positions: Sequence[int]
@@ -60,7 +66,7 @@ class RecordType(Protocol):
         ...
 
     def read(self, records: Sequence[bytes], *, texts: bool = False) -> Read:
-        """Read records, each JSON bytes. `texts`: they come from CSV, where a number is written as text and an empty text is null."""
+        """Read records, each JSON bytes. `texts`: they come from CSV, where numbers and booleans are written as texts."""
         ...
 
 
@@ -69,4 +75,21 @@ def record_type(model: object, *, folder: Path | None = None) -> RecordType:
 
     Raises `RecordTypeError`.
     """
-    raise NotImplementedError
+    import msgspec  # noqa: PLC0415
+    import pydantic  # noqa: PLC0415
+
+    if isinstance(model, str | Path):
+        from ingestion_assets.zones.schema_records import SchemaRecords  # noqa: PLC0415
+
+        return SchemaRecords.of_file(model, folder=folder or Path.cwd())
+    if isinstance(model, type) and issubclass(model, pydantic.BaseModel):
+        from ingestion_assets.zones.model_records import ModelRecords  # noqa: PLC0415
+
+        return ModelRecords(model)
+    if isinstance(model, type) and issubclass(model, msgspec.Struct):
+        from ingestion_assets.zones.struct_records import StructRecords  # noqa: PLC0415
+
+        return StructRecords(model)
+    raise RecordTypeError(
+        f"{model!r} is no type of records: name a pydantic model, a msgspec Struct or the path of a JSON Schema file"
+    )

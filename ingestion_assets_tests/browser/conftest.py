@@ -1,43 +1,33 @@
 """A headless Chromium, and a stack that has received believable transcripts."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
 from ingestion_assets.samples.transcripts import write_transcripts
-from ingestion_assets_tests.browser.dagster_ui import DagsterUI
+from ingestion_assets_tests.browser.dagster_ui import DagsterUI, chromium, dagster_ui
 from ingestion_assets_tests.browser.ledger import day_of, wait_until_done
 from ingestion_assets_tests.stacks import RunningStack
 
-SCREENSHOTS = Path(__file__).parents[2] / "artifacts" / "screenshots"
-SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 LINES = 3000
-WIDTH, HEIGHT = 1440, 900
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """One a module, not one a session: while it is open, its event loop runs in this thread, and no other may."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("no chromium: install Debian's package `chromium` to run the tests of the UI")
-    with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=chromium, args=SWITCHES)
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture
 def ui(browser: Browser, stack: RunningStack) -> Iterator[DagsterUI]:
     """The Dagster UI of the stack in a fresh page; its screenshots go to `artifacts/screenshots`."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
-    page.set_default_timeout(60_000)
-    yield DagsterUI(page, stack.dagster_url, screenshots=SCREENSHOTS)
-    page.close()
+    with dagster_ui(browser, stack.dagster_url) as opened:
+        yield opened
 
 
 def send(stack: RunningStack, folder: Path, *options: str) -> "subprocess.Popen[str]":

@@ -1,13 +1,40 @@
 """The Dagster UI as its user drives it: by what is written on it."""
 
 import re
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 LOCATION = "ingestion_assets"
+SCREENSHOTS = Path(__file__).parents[2] / "artifacts" / "screenshots"
+SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+WIDTH, HEIGHT = 1440, 900
 expect.set_options(timeout=20_000)
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """Debian's, headless, within the block; without it the test is skipped."""
+    found = shutil.which("chromium")
+    if found is None:
+        pytest.skip("no chromium: install Debian's package `chromium` to run the tests of the UI")
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=found, args=SWITCHES)
+
+
+@contextmanager
+def dagster_ui(browser: Browser, address: str) -> "Iterator[DagsterUI]":
+    """The UI at `address` in a fresh page; its screenshots go to `artifacts/screenshots`."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT})
+    page.set_default_timeout(60_000)
+    yield DagsterUI(page, address, screenshots=SCREENSHOTS)
+    page.close()
 
 
 class DagsterUI:

@@ -6,13 +6,14 @@ from playwright.sync_api import expect
 from ingestion_assets_tests.browser.dagster_ui import DagsterUI
 from ingestion_assets_tests.stacks import RunningStack
 
+WAYS_IN = ("front_door", "inbox")
 ASSETS = ("raw_batches", "messages", "todos", "configs", "sessions", "projects", "ingestion_log")
 
 
 def test_graph_of_the_group(ui: DagsterUI, received_day: str) -> None:  # noqa: ARG001
     ui.page.set_viewport_size({"width": 1920, "height": 860})
     ui.open_group("conversations")
-    for name in ASSETS:
+    for name in (*WAYS_IN, *ASSETS):
         expect(ui.page.get_by_text(name, exact=True).first).to_be_visible()
     expect(ui.page.get_by_text("Failed")).to_have_count(0)
     ui.keep("asset-graph")

@@ -64,10 +64,10 @@ def _filled(found: re.Match[str], given: Mapping[str, str]) -> str:
 
 
 def manifests() -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every document of Kubernetes with the name of its file, the kustomization left out."""
-    for path in sorted(MANIFESTS.glob("*.yaml")):
+    """Every document of Kubernetes with the name of its file, kustomizations left out."""
+    for path in sorted(MANIFESTS.rglob("*.yaml")):
         for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-            if document["kind"] != "Kustomization":
+            if document["kind"] not in {"Kustomization", "Component"}:
                 yield path.name, document
 
 

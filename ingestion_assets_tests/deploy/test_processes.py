@@ -106,7 +106,7 @@ def test_every_variable_is_a_setting_with_a_value_it_takes(process: Process) -> 
     settings = Settings(**given)  # pyright: ignore[reportArgumentType]
     assert settings.webserver_url
     # Not given by the example: the older name of the keys, and what only some have.
-    optional = {"secret_key", "embedding_endpoints"}
+    optional = {"secret_key", "embedding_endpoints", "dagster_headers"}
     assert {name for name in SECRETS if getattr(settings, name)} - optional == USED[process.name] - optional
     if settings.secret_keys is not None:
         assert len(settings.secret_keys.get_secret_value()) >= 32
@@ -212,10 +212,10 @@ def test_addresses_are_those_of_services() -> None:
         assert webserver[1] in names
 
 
-def test_the_kustomization_has_every_manifest_but_the_secret() -> None:
+def test_the_kustomization_has_every_manifest_but_the_secret_and_those_of_the_component() -> None:
     text = (MANIFESTS / "kustomization.yaml").read_text(encoding="utf-8")
     listed = set(re.findall(r"^  - ([\w.-]+\.yaml)$", text, re.MULTILINE))
-    assert listed == {name for name, _ in manifests()} - {"secret.example.yaml"}
+    assert listed == {name for name, _ in manifests()} - {"secret.example.yaml", "home.yaml"}
 
 
 def test_the_image_is_made_of_files_that_exist() -> None:

@@ -10,7 +10,7 @@ from check_jsonschema.builtin_schemas import get_builtin_schema
 from typer.testing import CliRunner
 
 from ingestion_assets.cli import app
-from ingestion_assets_tests.deploy.processes import DEPLOY, manifests
+from ingestion_assets_tests.deploy.processes import DEPLOY, MANIFESTS, manifests, of_kind
 
 KUBERNETES = "1.37"
 DOCUMENTS = list(manifests())
@@ -28,6 +28,26 @@ def test_compose_has_the_shape_of_the_compose_specification() -> None:
 )
 def test_manifests_have_the_shape_of_their_kind(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+def test_the_component_gives_every_pod_the_volume_as_its_home() -> None:
+    component = yaml.safe_load((MANIFESTS / "volume" / "kustomization.yaml").read_text(encoding="utf-8"))
+    assert component["kind"] == "Component"
+    (named,) = [
+        document["metadata"]["name"]
+        for _, document in DOCUMENTS
+        if document["kind"] == "PersistentVolumeClaim"
+    ]
+    assert component["resources"] == ["home.yaml"]
+    ((patch),) = component["patches"]
+    (operation,) = yaml.safe_load(patch["patch"])
+    assert operation["value"] == {"name": "home", "persistentVolumeClaim": {"claimName": named}}
+    for kind in patch["target"]["kind"].split("|"):
+        for workload in of_kind(kind):
+            place: Any = workload
+            for step in operation["path"].split("/")[1:]:
+                place = place[int(step) if step.isdigit() else step]
+            assert place == {"name": "home", "emptyDir": {}}
 
 
 def test_the_workflow_of_checks_is_one_and_calls_the_command_as_it_is() -> None:

@@ -7,7 +7,7 @@ import pytest
 from ingestion_assets_tests.documents.job_front import JobsFront, jobs_front, text_files
 
 SLICE_S = 0.5
-LONG_FILES = 40
+LONG_FILES = 160  # more than a run has in hand
 
 
 @pytest.fixture(scope="module")

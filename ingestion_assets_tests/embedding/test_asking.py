@@ -16,6 +16,7 @@ from ingestion_assets.embedding import answering, asking
 from ingestion_assets.embedding.answering import Answerer
 from ingestion_assets.embedding.errors import EmbeddingUnavailableError, StoppedError
 from ingestion_assets.embedding.models import text_model
+from ingestion_assets.frontdoor.notifications import Notifications
 from ingestion_assets.settings import Settings
 
 SettingsWith = Callable[..., Settings]
@@ -200,17 +201,29 @@ def test_a_question_gets_its_vector_without_a_model_in_the_process(
     engine: sa.Engine, settings_with: SettingsWith
 ) -> None:
     settings = settings_with()
-    nobody = asyncio.run(asking.ask_question(in_thread(engine), settings, None, "bread?"))
+    nobody = asyncio.run(_asked(engine, settings))
     assert nobody is None
     with answering_now(Answerer(engine, settings, main=False)):
         while not _stands_in(engine):
             time.sleep(0.01)
-        found = asyncio.run(asking.ask_question(in_thread(engine), settings, None, "bread?"))
+        found = asyncio.run(_asked(engine, settings))
     assert found is not None
     assert found.model_id == "all-MiniLM-L6-v2@0.1.0"
     vector = np.array(found.vector.strip("[]").split(","), dtype=np.float32)
     np.testing.assert_allclose(vector, text_model(None, settings).encode_question("bread?"), atol=1e-6)
     assert rows(engine) == 0
+
+
+async def _asked(engine: sa.Engine, settings: Settings) -> asking.Question | None:
+    url = engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    notifications = Notifications(conninfo=url, channels=(asking.ANSWERS,))
+    await notifications.start()
+    try:
+        return await asking.ask_question(
+            in_thread(engine), settings, None, "bread?", hears=notifications.subscribe
+        )
+    finally:
+        await notifications.stop()
 
 
 def _stands_in(engine: sa.Engine) -> bool:

@@ -44,6 +44,17 @@ def test_a_body_that_is_not_one_message_is_told_so(
     }  # fmt: skip
 
 
+def test_who_left_out_the_beginning_of_another_address_is_told_so(client: httpx.Client) -> None:
+    headers = {"Content-Type": "application/json"}
+    answer = client.post("/ingest/message", json={"type": "user"}, headers=headers)
+    assert answer.status_code == 415
+    assert answer.json()["detail"] == (
+        "Content-Type must be text/plain. If you meant another address that ends like this one: /api/v1/ingest/message."
+    )
+    told = client.post("/api/v1/entities/ingest/message", json={}, headers=headers).json()["detail"]
+    assert told == "Content-Type must be text/plain."
+
+
 ORDERS = "O|1|1|O|123.45|1996-01-02|5-LOW|Clerk|0|among", "O|2|1|O|123.45|1996-01-02|5-LOW|Clerk|0|more"
 
 

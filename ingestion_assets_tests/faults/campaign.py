@@ -4,7 +4,7 @@ import os
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -61,7 +61,7 @@ class Campaign:
     rounds: list[Round] = field(default_factory=list)
     _unread: list[Acknowledged] = field(default_factory=list)
 
-    def strike(self, *targets: str, payloads: int) -> Round:
+    def strike(self, *targets: str, payloads: int, deadline_s: float = DEADLINE_S) -> Round:
         """Send `payloads` of each flow, kill the targets one after the other meanwhile, wait for rest.
 
         Raises `AssertionError`.
@@ -76,7 +76,8 @@ class Campaign:
                     back = time.monotonic()
             return back
 
-        return self.under_load(one_after_the_other, self.payloads(payloads), names=targets)
+        made = self.payloads(payloads)
+        return self.under_load(one_after_the_other, made, names=targets, deadline_s=deadline_s)
 
     def under_load(
         self,
@@ -120,10 +121,20 @@ class Campaign:
 
 
 @contextmanager
-def campaign(home: Path, *, seed: int, mongodb: LateWrites | None = None) -> Iterator[Campaign]:
-    """A campaign against a new stack in `home`, which is stopped at the end, however often it was started again."""
-    given = {} if mongodb is None else {"mongodb_url": mongodb.url}
-    loads = loads_of_flows()
+def campaign(
+    home: Path,
+    *,
+    seed: int,
+    mongodb: LateWrites | None = None,
+    flows: Collection[str] | None = None,
+    **settings: object,
+) -> Iterator[Campaign]:
+    """A campaign against a new stack in `home`, which is stopped at the end, however often it was started again.
+
+    `flows`: those that take part, all by default; `settings` of the stack, for as long as it is not killed as a whole.
+    """
+    given = settings if mongodb is None else {**settings, "mongodb_url": mongodb.url}
+    loads = {name: load for name, load in loads_of_flows().items() if flows is None or name in flows}
     with running_stack(home, **settings_of(loads), **given) as stack:
         client = Client(stack)
         for load in loads.values():

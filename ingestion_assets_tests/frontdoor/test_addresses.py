@@ -8,7 +8,7 @@ from ingestion_assets.frontdoor.query import check_parameters
 from ingestion_assets_tests.frontdoor.conftest import Front
 
 UUID = "0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"
-EXAMPLES = {
+EXAMPLES = {"zone": "nowhere",
     "job_id": f"job_{UUID.replace('-', '')}", "connection_id": "conn_1", "document_id": UUID, "repo": "github.com/user/repo", "repo_url": "github.com/user/repo", "user_id": "user123",
     "site_id": "1", "receipt_id": UUID, "reject_id": UUID, "sync_id": f"sync_{UUID}", "stream": "s", "version": "1.0.0"}  # fmt: skip
 BATCH = "/api/v1/ingest/batch"

@@ -85,7 +85,7 @@ def test_over_http(postgres_url: str, redis_url: str, tmp_path: Path) -> None:
 
 def test_a_store_that_was_never_there_is_named_in_health(postgres_url: str, tmp_path: Path) -> None:
     url = f"redis://127.0.0.1:{free_port()}"
-    settings = settings_for(home=tmp_path, postgres_url=postgres_url, redis_url=url, rate_limit="5/minute")
+    settings = settings_for(home=tmp_path, postgres_url=postgres_url, redis_url=url, rate_limit="5/hour")
     with serving(settings) as front, front.client() as client:
         assert [client.get("/api/v1/receipts").status_code for _ in range(6)] == [200] * 5 + [429]
         health = client.get("/health").json()

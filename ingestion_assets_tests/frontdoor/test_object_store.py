@@ -8,6 +8,8 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from ingestion_assets.flows import all_flows
+from ingestion_assets.landing.inbox import Inboxes, Taken
 from ingestion_assets.landing.intake import ANSWERS_WITHIN_S
 from ingestion_assets.landing.object_storage import ObjectStorage
 from ingestion_assets.landing.storage import open_storage
@@ -46,22 +48,51 @@ def storage(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> ObjectStorage:
     return opened
 
 
-def test_an_idle_day_costs_few_lists(s3: S3Server, storage: ObjectStorage) -> None:
+def test_an_idle_day_costs_few_lists(s3: S3Server, storage: ObjectStorage, postgres_url: str) -> None:
+    """Whatever lies in inboxes' folders by then, and however many there are."""
     now = datetime(2026, 1, 31, 12, 5, tzinfo=UTC)
     storage.write("segments/2026-01-30/23-59/a.seg", b"x")
+    for flow in ("conversations", "entities"):
+        storage.write(f"{flow}/accepted/2026-01-30/a.txt", b"x")
+    inboxes_of = Inboxes(engine(postgres_url), storage)
+    assert _look(inboxes_of) == {"conversations", "entities"}
     before = s3.lists()
     for _ in range(20):
         storage.probe()
     probes = s3.lists() - before
-    assert storage.used_inboxes(["notes"]) == []
-    inboxes = s3.lists() - before - probes
+    in_turns = [_look(inboxes_of) for _ in range(6)]
+    assert in_turns == [set(), {"entities"}, {"conversations"}] * 2
+    inboxes = (s3.lists() - before - probes) / len(in_turns)
+    all_inboxes = s3.lists() - before - probes
     assert list(storage.minutes(now - timedelta(minutes=7), now)) == []
-    segments = s3.lists() - before - probes - inboxes
+    segments = s3.lists() - before - probes - all_inboxes
     assert [len(list(storage.list(folder))) for folder, _ in storage.segment_folders()] == [1]
-    sweep = s3.lists() - before - probes - inboxes - segments
+    sweep = s3.lists() - before - probes - all_inboxes - segments
     looks = A_DAY_S / Settings().landing_look_s
     assert probes == 0
     assert inboxes * looks + segments * looks / SEGMENTS_APART + sweep * looks / SWEEPS_APART < LISTS_A_DAY
+
+
+def _look(inboxes: Inboxes) -> set[str]:
+    """A look into inboxes, as the sensor does it; the flows whose it was."""
+    looked_at = set(inboxes.to_look_at(all_flows()))
+    for flow in looked_at:
+        assert inboxes.take(all_flows()[flow], max_bytes=100) == Taken()
+    return looked_at
+
+
+def test_an_inbox_in_use_is_looked_into_each_time(storage: ObjectStorage, postgres_url: str) -> None:
+    inboxes = Inboxes(engine(postgres_url), storage)
+    for flow in ("conversations", "entities"):
+        storage.write(f"{flow}/accepted/2026-01-30/a.txt", b"x")
+    assert "entities" in _look(inboxes)
+    storage.write("entities/inbox/empty.txt", b"")
+    taken = []
+    while not taken:
+        flows = inboxes.to_look_at(all_flows())
+        taken = [flow for flow in flows if inboxes.take(all_flows()[flow], max_bytes=100) != Taken()]
+    assert taken == ["entities"]
+    assert all("entities" in _look(inboxes) for _ in range(4))
 
 
 def test_minutes_over_midnight_are_found_and_no_others(storage: ObjectStorage) -> None:
@@ -107,6 +138,19 @@ def test_a_store_that_lost_its_bucket_is_named_and_taken_again_once_it_is_there(
     with engine(postgres_url).connect() as connection:
         keys = sa.text("SELECT count(*) FROM ingestion.drops WHERE idempotency_key = ANY(:keys)")
         assert connection.scalar(keys, {"keys": ["kept", "nowhere"]}) == 2
+
+
+def test_a_store_that_refuses_connections_is_told_at_once(s3: S3Server, url: str) -> None:
+    """The last test: the store does not come back."""
+    assert _send(url, "last").status_code == 202
+    s3.process.kill()
+    s3.process.wait()
+    for key in ("first refused", "second"):
+        began = time.monotonic()
+        answer = _send(url, key, prefer="wait=20")
+        assert (answer.status_code, answer.json()["dependency"]) == (503, "landing")
+        assert time.monotonic() - began < 2
+    wait_until(lambda: httpx.get(f"{url}/health/ready").status_code == 503, seconds=10, what="the health")
 
 
 def _send(url: str, key: str, *, prefer: str = "respond-async") -> httpx.Response:

@@ -15,6 +15,7 @@ from ingestion_assets.frontdoor.app import kept_going
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.landing import drift
 from ingestion_assets.landing.drops import Lane, Receipt, State
+from ingestion_assets.landing.flows import Flow
 from ingestion_assets.modules.schema import SyncResponse
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.servers import wait_until
@@ -232,7 +233,7 @@ def test_a_tally_that_fails_harms_no_other_count() -> None:
     def fails(_receipt: Receipt) -> dict[tuple[str, str], int]:
         raise RuntimeError("not now")
 
-    metrics = RequestMetrics({"bad": fails})
+    metrics = RequestMetrics({"bad": Flow(name="bad", tally=fails)})
     metrics.count_outcomes([_finished("bad", "done", None), _finished("f", "done", None)])
     [family] = [one for one in metrics.registry.collect() if one.name == "ingestion_messages"]
     counted = {one.labels["flow"]: one.value for one in family.samples if one.name.endswith("_total")}

@@ -73,6 +73,7 @@ def test_flows_show_without_a_key_and_payloads_do_not(page: tuple[Page, list[str
     for name in front.app.door.flows:
         card = shown.get_by_role("region", name=name)
         expect(card.get_by_role("img")).to_have_attribute("aria-label", re.compile("in the last hour"))
+        expect(card.locator("figcaption")).to_contain_text("in the last hour")
         card.get_by_text("A first request").click()
         expect(card.get_by_text(f'curl -sS -H "X-API-Key: $KEY" {front.url}/')).to_be_visible()
     expect(shown.get_by_role("heading", name="Newest payloads")).to_be_hidden()

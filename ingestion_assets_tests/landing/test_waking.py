@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing import finishing, leases, waking
 from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, request
-from ingestion_assets.landing.flows import Runs
+from ingestion_assets.landing.flows import Flow, Runs
 from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.stores.postgres import driver_url
@@ -62,7 +62,7 @@ def test_a_free_place_goes_to_another_lane_of_the_flow(engine: sa.Engine, tmp_pa
     names = [f"job {number}" for number in range(4)]
     accept_all(engine, LocalStorage(tmp_path / "landing"), [note(lane=name) for name in names])
     launched: list[Dispatch] = []
-    with waker(engine, launched.append, runs={"notes": Runs(at_once=2)}) as woken:
+    with waker(engine, launched.append, flows={"notes": Flow(name="notes", runs=Runs(at_once=2))}) as woken:
         woken.wake_all(["notes"])
         wait_until(lambda: len(launched) == 2, seconds=5, what="as many as may go on")
         claim = take(engine, "run", lane=launched[0].lane, dispatch_id=launched[0].id)

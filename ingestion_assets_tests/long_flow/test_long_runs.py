@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,11 @@ from uuid import UUID
 import httpx
 import pytest
 import sqlalchemy as sa
+from playwright.sync_api import expect
 from websockets.sync.client import connect
 
 from ingestion_assets.stores.postgres import engine
+from ingestion_assets_tests.browser.dagster_ui import chromium, dagster_ui
 from ingestion_assets_tests.long_flow.flow import NAME
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack, running_stack
@@ -78,6 +81,17 @@ def run_process(ledger: sa.Engine, run_id: str) -> tuple[int, int]:
     with ledger.connect() as connection:
         worker_pid, pid = connection.execute(query, {"run": run_id}).one()
         return worker_pid, pid
+
+
+def test_the_page_of_a_run_says_how_far_it_is(client: httpx.Client, stack: RunningStack) -> None:
+    drop = begin(client, steps=1000)
+    with chromium() as browser, dagster_ui(browser, stack.dagster_url) as ui:
+        ui.open_run(receipt(client, drop)["run_id"])
+        ui.expect_run("Started")
+        expect(ui.page.get_by_text(re.compile(rf"Payload {drop}: step \d+, of 1000")).first).to_be_visible()
+        ui.keep("long-step")
+    assert client.post(f"{RECEIPTS}/{drop}/cancel").status_code == 202
+    until_state(client, drop, "failed")
 
 
 def until_state(client: httpx.Client, drop: str, state: str) -> dict:

@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import multiprocessing
 import os
 import resource
 import signal
@@ -148,6 +149,17 @@ def asking() -> None:
 @dg.job(executor_def=dg.in_process_executor)
 def failing() -> None:
     fail()
+
+
+@dg.op
+def tell_where() -> None:
+    assert multiprocessing.parent_process() is not None
+
+
+@dg.job(executor_def=dg.multiprocess_executor)
+def in_processes() -> None:
+    tell_where()
+    tell_where()
 
 
 SECRET = "not-to-be-shown"
@@ -309,6 +321,7 @@ defs = dg.Definitions(
         computing,
         hoarding,
         asking,
+        in_processes,
         dg.define_asset_job("chain", selection=CHAIN),
         flow_job(PLANNED, audits=[]),
     ],

@@ -44,6 +44,14 @@ def test_asset_says_what_it_is(key: str) -> None:
     assert spec.code_version
 
 
+def test_stages_say_where_they_are_written() -> None:
+    [place] = SPECS["conversations/messages"].metadata["dagster/code_references"].code_references
+    path = Path(place.file_path)
+    assert path.relative_to(PROJECT) == Path("ingestion_assets/conversations/assets.py")
+    following = path.read_text(encoding="utf-8").splitlines()[place.line_number - 1 :]
+    assert next(line for line in following if line.startswith("def ")).startswith("def messages(")
+
+
 def test_every_check_says_what_holds() -> None:
     keys = REPOSITORY.asset_graph.asset_check_keys
     assert keys

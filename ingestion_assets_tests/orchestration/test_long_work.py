@@ -125,7 +125,7 @@ def test_progress_stands_in_the_receipt_and_now_and_then_in_the_log(
     work.progress(drop, {"files": 1, "of": 9})
     work.flush()
     assert said == []
-    work = LongWork(engine, claim, say=said.append, log_every_s=0)
+    work = LongWork(engine, claim, say=said.append, said_after_s=0)
     work.progress(drop, {"files": 2, "of": 9})
     assert said == [f"Payload {drop.id}: files 2, of 9"]
     work.flush()

@@ -137,8 +137,8 @@ def _rebuilt(runs: Runs, *, day: str = DAY) -> bool:
 
 
 def _states(runs: Runs, *, since: timedelta | None = None) -> dict[tuple[str, str | None], CheckState]:
-    checks = {key for key in selected(REPOSITORY, ["judged"]) if key.name != "no_red_partition"}
-    states, unable = evaluate(REPOSITORY, runs.instance, checks, since=since, now=datetime.now(UTC))
+    checks = {key for key in selected([REPOSITORY], ["judged"]) if key.name != "no_red_partition"}
+    states, unable = evaluate([REPOSITORY], runs.instance, checks, since=since, now=datetime.now(UTC))
     assert unable == []
     return {(one.name, one.partition): one for one in states}
 
@@ -197,7 +197,7 @@ def test_the_audit_names_every_red_partition(runs: Runs, engine: sa.Engine) -> N
     broken.clear()
     assert _dispatched(runs, engine, "good", day=ANOTHER)
     states, _ = evaluate(
-        REPOSITORY, runs.instance, selected(REPOSITORY, ["judged/ingestion_log:no_red_partition"]),
+        [REPOSITORY], runs.instance, selected([REPOSITORY], ["judged/ingestion_log:no_red_partition"]),
         since=None, now=datetime.now(UTC),
     )  # fmt: skip
     assert [(one.check, one.passed, one.severity) for one in states] == [("no_red_partition", False, "ERROR")]
@@ -211,14 +211,14 @@ def test_partitions_not_written_to_of_late_are_left_out(runs: Runs, engine: sa.E
 
 
 def test_checks_are_selected_by_group_asset_and_name() -> None:
-    names = {key.name for key in selected(REPOSITORY, ["judged/stored"])}
+    names = {key.name for key in selected([REPOSITORY], ["judged/stored"])}
     assert names == {"right", "reject_rate", "rows"}
-    assert selected(REPOSITORY, []) == selected(REPOSITORY, ["judged"])
-    assert {key.name for key in selected(REPOSITORY, [ROWS])} == {"rows"}
+    assert selected([REPOSITORY], []) == selected([REPOSITORY], ["judged"])
+    assert {key.name for key in selected([REPOSITORY], [ROWS])} == {"rows"}
     with pytest.raises(
         NoSuchCheckError, match="there is no check judge; there are: judged/ingestion_log:acc"
     ):
-        selected(REPOSITORY, ["judge"])
+        selected([REPOSITORY], ["judge"])
 
 
 def test_the_junit_file_tells_failures_errors_and_warnings_apart(runs: Runs, engine: sa.Engine) -> None:
@@ -242,10 +242,10 @@ def test_the_junit_file_tells_failures_errors_and_warnings_apart(runs: Runs, eng
 
 
 def test_the_share_of_the_last_hour_is_that_of_all_partitions(runs: Runs, engine: sa.Engine) -> None:
-    rates = selected(LANDING, ["landing/rejects:rate_last_hour"])
+    rates = selected([LANDING], ["landing/rejects:rate_last_hour"])
 
     def newest() -> CheckState:
-        states, _ = evaluate(LANDING, runs.instance, rates, since=None, now=datetime.now(UTC))
+        states, _ = evaluate([LANDING], runs.instance, rates, since=None, now=datetime.now(UTC))
         return next(one for one in states if one.check == "rate_last_hour")
 
     assert _dispatched(runs, engine, *["good"] * 19, day=ANOTHER)

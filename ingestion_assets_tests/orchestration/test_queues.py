@@ -17,12 +17,14 @@ from ingestion_assets.landing.dispatch import DISPATCHED_FIRST
 from ingestion_assets.landing.flows import Runs
 from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG
 from ingestion_assets.orchestration.queues import (
+    CELERY_QUEUE_TAG,
     ELSEWHERE_TAG,
     GPU_QUEUE,
     QUEUE_TAG,
     UNHURRIED_TAG,
     job_tags,
     limits,
+    queue_of,
     tags_at_submission,
 )
 from ingestion_assets.settings import Settings
@@ -135,8 +137,13 @@ def test_who_submits_a_run_says_nothing_of_queues(runs: RunsOfTests) -> None:
     }
 
 
+def test_the_tag_of_dagster_celery_names_the_queue_too() -> None:
+    assert CELERY_QUEUE_TAG == DAGSTER_CELERY_QUEUE_TAG
+    assert tags_at_submission({CELERY_QUEUE_TAG: "gpu"}, dispatched=True) == {QUEUE_TAG: "gpu"}
+    assert queue_of({CELERY_QUEUE_TAG: "gpu"}) == "gpu"
+
+
 def test_the_flow_says_how_its_runs_are_executed() -> None:
-    assert QUEUE_TAG == DAGSTER_CELERY_QUEUE_TAG
     runs = Runs(queue="gpu", at_once=1, longest_s=6 * 3600, priority=-1)
     tags = job_tags(replace(PLANNED, runs=runs))
     assert tags.pop("dagster-k8s/config").count("nvidia.com/gpu") == 1

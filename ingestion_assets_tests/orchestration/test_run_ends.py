@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import pytest
@@ -17,7 +18,9 @@ from dagster._serdes import serialize_value
 from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.orchestration import heartbeats
-from ingestion_assets.orchestration.heartbeats import Ending
+from ingestion_assets.orchestration.dead_runs import fail_lost_runs
+from ingestion_assets.orchestration.heartbeats import Ending, Worker
+from ingestion_assets.orchestration.queues import TASK_TAG
 from ingestion_assets.orchestration.run_warden import RunWarden
 from ingestion_assets.orchestration.worker_runs import WorkerRuns
 from ingestion_assets.stores.postgres import driver_url
@@ -159,3 +162,36 @@ def test_runs_in_vain_are_spaced_ever_wider_up_to_a_limit() -> None:
         for number in range(11)
     ]
     assert rests == [0, 0, 0, 5, 10, 20, 40, 80, 160, 300, 300]
+
+
+@pytest.mark.usefixtures("stores_of_the_process")
+def test_a_run_that_no_worker_took_is_failed_once_its_process_is_gone(runs: Runs, engine: sa.Engine) -> None:
+    dead = subprocess.Popen([sys.executable, "--version"])
+    dead.wait()
+    lost, alive, taken, silent = (runs.create("chain", tags=tags) for tags in ({}, {}, {TASK_TAG: "a"}, {}))
+    here = Worker.here()
+    gone = Worker(id=uuid4(), host=here.host, pid=dead.pid)
+    elsewhere = Worker(id=uuid4(), host="elsewhere.example.com", pid=1)
+    for run_id, worker in ((lost, gone), (alive, here), (taken, gone), (silent, elsewhere)):
+        assert heartbeats.claim(engine, run_id=run_id, worker=worker, pid=worker.pid, lease_s=20)
+    assert fail_lost_runs(runs.instance, engine) == 1
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE ingestion.run_heartbeats SET beat_at = now() - interval '1 h' WHERE run_id = :run"
+            ),
+            {"run": silent},
+        )
+        up_s = connection.scalar(sa.text("SELECT extract(epoch FROM now() - pg_postmaster_start_time())"))
+    if up_s < 21:  # a server that just came up gives everybody time to beat
+        assert fail_lost_runs(runs.instance, engine) == 0
+        wait_until(
+            lambda: fail_lost_runs(runs.instance, engine) == 1, seconds=30, what="the silent one to be failed"
+        )
+    else:
+        assert fail_lost_runs(runs.instance, engine) == 1
+    assert runs.status(lost) == runs.status(silent) == dg.DagsterRunStatus.FAILURE
+    assert runs.status(alive) == runs.status(taken) == dg.DagsterRunStatus.NOT_STARTED
+    assert "gives no sign of life any more" in runs.messages(lost)
+    for run_id, worker in ((alive, here), (taken, gone)):
+        heartbeats.end(engine, run_id=run_id, worker=worker)

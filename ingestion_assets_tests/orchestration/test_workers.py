@@ -98,6 +98,13 @@ def test_a_selection_of_assets_runs(runs: Runs) -> None:
 
 
 @pytest.mark.usefixtures("worker")
+def test_a_job_with_a_process_for_each_step_runs(runs: Runs) -> None:
+    run_id = runs.launch("in_processes")
+    runs.wait_for(run_id, DagsterRunStatus.SUCCESS, seconds=60)
+    assert runs.count(run_id, DagsterEventType.STEP_WORKER_STARTED) == 2
+
+
+@pytest.mark.usefixtures("worker")
 def test_a_failing_step_fails_the_run_and_not_the_worker(runs: Runs) -> None:
     run_id = runs.launch("failing")
     runs.wait_for(run_id, DagsterRunStatus.FAILURE)

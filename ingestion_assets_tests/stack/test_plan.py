@@ -4,10 +4,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dagster._core.instance import InstanceRef
 from pydantic import ValidationError
 
+from ingestion_assets.own_modules import module_of_project
 from ingestion_assets.settings import Settings, read_flow_settings, wrong_settings
 from ingestion_assets.stack.environment_file import read_environment, shell_exports, write_environment
+from ingestion_assets.stack.own_locations import port_names, write_workspace
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.plan import (
     CONFIGURATION,
@@ -121,14 +124,88 @@ def test_a_long_home_still_has_a_socket_that_can_be_bound(tmp_path: Path) -> Non
 def test_a_dagster_yaml_of_the_users_own_is_left_alone(tmp_path: Path) -> None:
     places = Places(tmp_path)
     places.dagster_home.mkdir()
-    install_dagster_configuration(places)
+    settings = Settings(home=tmp_path)
+    install_dagster_configuration(settings, places)
     assert yaml.safe_load((places.dagster_home / "dagster.yaml").read_text(encoding="utf-8"))[
         "run_monitoring"
     ]
     (places.dagster_home / "dagster.yaml").unlink()
     (places.dagster_home / "dagster.yaml").write_text("mine: 1", encoding="utf-8")
-    install_dagster_configuration(places)
+    install_dagster_configuration(settings, places)
     assert (places.dagster_home / "dagster.yaml").read_text(encoding="utf-8") == "mine: 1"
+
+
+def test_runs_of_dagsters_own_need_no_workers_and_nothing_else_differs(tmp_path: Path) -> None:
+    places = Places(tmp_path)
+    places.dagster_home.mkdir()
+    settings = Settings(home=tmp_path, launcher="dagster")
+    install_dagster_configuration(settings, places)
+    own = yaml.safe_load((places.dagster_home / "dagster.yaml").read_text(encoding="utf-8"))
+    ours = yaml.safe_load((CONFIGURATION / "dagster.yaml").read_text(encoding="utf-8"))
+    assert {name for name, said in ours.items() if own[name] != said} == {
+        "run_launcher",
+        "run_coordinator",
+        "run_monitoring",
+        "concurrency",
+    }
+    assert own["run_launcher"] == {"module": "dagster", "class": "DefaultRunLauncher"}
+    InstanceRef.from_dir(str(places.dagster_home))  # raises where Dagster does not take it
+    programs = {program.name for program in _plan(tmp_path, launcher="dagster").programs}
+    assert not {name for name in programs if name.startswith("worker-")}
+    assert Settings(home=tmp_path, launcher="dagster", workers_gpu=0).idle_queues == frozenset()
+
+
+def test_modules_of_the_users_own_get_a_code_server_each_in_their_folder(tmp_path: Path) -> None:
+    modules = "shop.definitions:defs, books=other.code"
+    settings = Settings(home=tmp_path, modules=modules, project=tmp_path / "project")
+    ports = PORTS | dict.fromkeys(port_names(settings), 21005)
+    places = Places(tmp_path)
+    places.run.mkdir()
+    plan = plan_stack(settings=settings, places=places, ports=ports, admin_token="token")
+    programs = {program.name: program for program in plan.programs}
+    shop = programs["code-server-shop"]
+    assert shop.folder == tmp_path / "project"
+    assert "--module-name shop.definitions --attribute defs" in " ".join(shop.command)
+    assert {"code-server-books", "code-watch"} <= programs.keys()
+    for program in ("webserver", "daemon"):
+        assert str(places.own_workspace) in programs[program].command
+    write_workspace(places, settings=settings, ports=ports)
+    servers = yaml.safe_load(places.own_workspace.read_text(encoding="utf-8"))["load_from"]
+    assert [one["grpc_server"]["location_name"] for one in servers] == ["shop", "books"]
+
+
+@pytest.mark.parametrize(
+    ("modules", "why"),
+    [
+        ("shop/definitions.py", "names no module"),
+        ("shop.a,shop.b", "2 modules would be the code location shop"),
+        ("ingestion_assets.definitions", "cannot be the name"),
+    ],
+)
+def test_modules_that_cannot_run_are_refused_in_a_sentence(tmp_path: Path, modules: str, why: str) -> None:
+    with pytest.raises(ValidationError) as wrong:
+        Settings(home=tmp_path, modules=modules)
+    said = wrong_settings(wrong.value)
+    assert said is not None
+    assert said.startswith("INGESTION_MODULES: ")
+    assert why in said
+
+
+@pytest.mark.parametrize(
+    ("told", "module"),
+    [
+        ('[tool.dg.project]\nroot_module = "shop"\n', "shop.definitions"),
+        ('[tool.dg.project]\nroot_module = "shop"\ncode_location_target_module = "shop.main"\n', "shop.main"),
+        ('[tool.dagster]\nmodule_name = "shop.defs"\ncode_location_name = "books"\n', "books=shop.defs"),
+        ('[tool.dg.project]\nroot_module = "ingestion_assets"\n', None),
+        ("[project]\nname = 'shop'\n", None),
+        ("not TOML", None),
+    ],
+)
+def test_a_project_says_what_of_it_runs(tmp_path: Path, told: str, module: str | None) -> None:
+    (tmp_path / "pyproject.toml").write_text(told, encoding="utf-8")
+    assert module_of_project(tmp_path) == module
+    assert module_of_project(tmp_path / "elsewhere") is None
 
 
 def test_the_repository_shows_the_packages_own_configuration() -> None:

@@ -22,7 +22,7 @@ HAS = {
     "mongodb": set(),
     "valkey": set(),
     "frontdoor": {
-        "admin_token", "embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
+        "admin_token", "dagster_headers", "embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
     },
     "webserver": {"postgres_url", "redis_url", "webserver_password"},
     "code-server": {"notify_url", "postgres_url", "redis_url"},
@@ -30,8 +30,18 @@ HAS = {
     "worker-default": {"embedding_endpoints", "mongodb_url", "postgres_url", "redis_url"},
     "worker-gpu": {"embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys"},
     "worker-batch": {"embedding_endpoints", "postgres_url", "redis_url", "secret_key", "secret_keys"},
+    "code-server-shop": {"mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys"},
+    "code-watch": {"mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password"},
 }  # fmt: skip
-LANDS = {"frontdoor", "code-server", "worker-default", "worker-gpu", "worker-batch"}
+LANDS = {
+    "frontdoor",
+    "code-server",
+    "code-server-shop",
+    "code-watch",
+    "worker-default",
+    "worker-gpu",
+    "worker-batch",
+}
 
 
 def _variables(names: set[str]) -> set[str]:
@@ -58,11 +68,12 @@ def test_each_program_has_the_secrets_that_it_uses(tmp_path: Path, monkeypatch: 
         "webserver_password": "sesame",
         "notify_url": "https://hooks.example.com/x",
         "embedding_endpoints": "[]",
+        "dagster_headers": '{"Authorization": "Bearer x"}',
     }
     plan = plan_stack(
-        settings=Settings(home=tmp_path, **given),  # pyright: ignore
+        settings=Settings(home=tmp_path, modules="shop.definitions", **given),  # pyright: ignore
         places=Places(tmp_path), admin_token="token",
-        ports={"postgres": 1, "mongodb": 2, "valkey": 3, "code_server": 4},
+        ports={"postgres": 1, "mongodb": 2, "valkey": 3, "code_server": 4, "code-server-shop": 5},
     )  # fmt: skip
     there = _variables(set(SECRETS)) | foreign
     assert _variables(set(SECRETS)) <= plan.environment.keys()
@@ -98,6 +109,7 @@ def test_a_code_server_whose_children_are_the_runs_has_what_runs_need(
     )
     withheld = {program.name: program.withheld for program in plan.programs}
     assert ("INGESTION_MONGODB_URL" not in withheld["code-server"]) == has
+    assert bool(withheld.keys() & {"worker-default", "worker-gpu", "worker-batch"}) != has
     assert "INGESTION_MONGODB_URL" in withheld["daemon"]
 
 
@@ -137,7 +149,8 @@ def test_the_secrets_of_a_flow_are_for_the_front_door_and_the_workers() -> None:
         given = as_environment(Notes(dsn=SecretStr("hidden"), kinds=("a", "b")))
         assert given == {"INGESTION_NOTES_DSN": "hidden", "INGESTION_NOTES_KINDS": '["a","b"]'}
         kept = {name for name in HAS if "INGESTION_NOTES_DSN" not in withheld(name, given)}
-        assert kept == {"frontdoor", "worker-default", "worker-gpu", "worker-batch"}
+        workers = {"worker-default", "worker-gpu", "worker-batch"}
+        assert kept == workers | {"frontdoor", "code-server-shop", "code-watch"}
         assert "INGESTION_NOTES_DSN" not in withheld("code-server", given, runs_in_code_server=True)
         assert withheld("postgres", ["INGESTION_NOTES_KINDS"]) == []
     finally:

@@ -10,6 +10,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from ingestion_assets.flows import all_flows
 from ingestion_assets.frontdoor.dagster_graphql import DagsterError
 from ingestion_assets.frontdoor.launching import GraphqlLauncher
 from ingestion_assets.landing.dispatch import Dispatch
@@ -202,10 +203,10 @@ def test_subscriptions_ask_for_the_password_too(locked: str) -> None:
 
 def test_the_front_doors_own_calls_are_let_in_with_the_password(locked: str) -> None:
     dispatch = Dispatch(uuid4(), Lane("conversations", "2026-01-31", "0"))
-    with_it = GraphqlLauncher(url=locked, login=("ingestion", "sesame"))
+    with_it = GraphqlLauncher(url=locked, flow_of=all_flows().get, login=("ingestion", "sesame"))
     with pytest.raises(DagsterError):  # Dagster itself answers: this one knows no code location
         with_it(dispatch)
-    without = GraphqlLauncher(url=locked)
+    without = GraphqlLauncher(url=locked, flow_of=all_flows().get)
     with pytest.raises(httpx.HTTPStatusError, match="401"):
         without(dispatch)
 

@@ -31,7 +31,6 @@ from ingestion_assets.frontdoor.request_headers import facts_of
 Value = TypeVar("Value")
 
 router = APIRouter()
-background = [connection_syncs.keep_synced]
 _threads = ThreadPoolExecutor(4, thread_name_prefix="documents-sources")
 
 ConnectionId = Annotated[
@@ -61,7 +60,7 @@ async def create(request: Request) -> Response:
     def make(connection: sa.Connection) -> Connection:
         return source_connections.create(
             connection, door.settings, user_id=asked.user_id, source_type=asked.source_type, name=asked.name, config=asked.config,
-            sync_every_s=asked.sync_every_s, sync_options=asked.processing_options.model_dump(mode="json", exclude_unset=True),
+            sync_every_s=asked.sync_every_s, sync_options=asked.processing_options.model_dump(exclude_unset=True),
         )  # fmt: skip
 
     try:
@@ -125,7 +124,7 @@ async def change(request: Request, connection_id: ConnectionId) -> Response:
     given = asked.model_dump(exclude_unset=True, include={"name", "sync_every_s", "config"})
     if asked.processing_options is not None:
         _check_options(asked.processing_options)
-        given["sync_options"] = asked.processing_options.model_dump(mode="json", exclude_unset=True)
+        given["sync_options"] = asked.processing_options.model_dump(exclude_unset=True)
     one = await _connection(door, connection_id, asked.user_id)
     try:
         changed = await door.in_thread(

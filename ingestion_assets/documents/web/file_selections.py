@@ -7,6 +7,7 @@ from ingestion_assets.documents import source_connections
 from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.flow import FileEntry
 from ingestion_assets.documents.job_requests import FileSelection, JobRequest
+from ingestion_assets.documents.new_jobs import frozen
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.listing import select
@@ -84,19 +85,3 @@ def check_number(files: Sequence[FileEntry]) -> None:
     if len(files) > most:
         why = f"they select {len(files):,} files; a job has {most:,} at most"
         raise invalid([error_item("body", "file_selections", msg=why, type="too_many_files")])
-
-
-def frozen(one: Connection, entry: Entry) -> FileEntry:
-    """A file as its source names it now."""
-    modified = None if entry.modified is None else entry.modified.isoformat()
-    return FileEntry(
-        one.id,
-        one.source_type,
-        entry.file_id,
-        entry.name,
-        entry.path,
-        entry.size,
-        entry.mime,
-        entry.digest,
-        modified,
-    )

@@ -7,20 +7,19 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 import structlog
 import uuid_utils.compat
 
-from ingestion_assets.documents import batch_jobs, estimates, job_views, source_connections
+from ingestion_assets.documents import batch_jobs, job_views, new_jobs, source_connections
 from ingestion_assets.documents.batch_jobs import KeyConflictError, Made
-from ingestion_assets.documents.flow import JobPayload, at_once, job_drop
+from ingestion_assets.documents.flow import JobPayload, job_drop
 from ingestion_assets.documents.job_control import Action, NotAllowedError, Status
 from ingestion_assets.documents.job_requests import JobRequest
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.source import Entry
-from ingestion_assets.documents.web.file_selections import check_number, expanded, frozen
+from ingestion_assets.documents.web.file_selections import check_number, expanded
 from ingestion_assets.embedding.errors import EmbeddingError
 from ingestion_assets.embedding.models import Model, probe
 from ingestion_assets.frontdoor.door import FrontDoor
@@ -28,7 +27,6 @@ from ingestion_assets.frontdoor.intake_refusals import intake_refusals
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
 from ingestion_assets.landing.flows import day_of_arrival
-from ingestion_assets.stores.sealing import sealer
 
 _threads = ThreadPoolExecutor(4, thread_name_prefix="documents-listing")
 log = structlog.get_logger(__name__)
@@ -56,26 +54,16 @@ async def create_job(
     if entries is None:
         files = await _in_thread(lambda: expanded(door, request, connections))
     else:
-        files = [frozen(connections[one], entry) for one, listed in entries.items() for entry in listed]
+        files = [
+            new_jobs.frozen(connections[one], entry) for one, listed in entries.items() for entry in listed
+        ]
     check_number(files)
-    payload = JobPayload(
-        f"job_{uuid_utils.compat.uuid7().hex}", request.user_id, request.name, request.description, request.priority, model.id, origin,
-        request.selections(), request.stored_options(), files,
-    )  # fmt: skip
-    passwords = request.processing_options.source_specific_options.passwords
+    payload = await _in_thread(
+        lambda: new_jobs.payload_of(request, door.settings, model_id=model.id, files=files, origin=origin)
+    )
 
     def insert(connection: sa.Connection) -> Made:
-        sealed = None
-        if passwords:
-            plain = msgspec.json.encode([one.get_secret_value() for one in passwords]).decode()
-            sealed = sealer(door.settings).seal(plain, of=payload.job_id)
-        estimated = estimates.estimate_ms(
-            connection, [one.name for one in files], [one.size for one in files],
-            workers=request.processing_options.workers, jobs_at_once=at_once(),
-        )  # fmt: skip
-        return batch_jobs.insert(
-            connection, payload, principal=principal, estimated_ms=estimated, key=key, sha256=sha256, sealed_passwords=sealed
-        )  # fmt: skip
+        return new_jobs.insert(connection, request, payload, principal=principal, key=key, sha256=sha256)
 
     try:
         made = await door.in_thread(insert)

@@ -1,6 +1,7 @@
 """Search over HTTP."""
 
 import asyncio
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -8,7 +9,16 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from ingestion_assets.documents.document_search import Asked, Found, Mode, Searched, search, there_is
+from ingestion_assets.documents.document_search import (
+    CANDIDATES,
+    Asked,
+    Found,
+    Mode,
+    Searched,
+    by_text,
+    search,
+    there_is,
+)  # fmt: skip
 from ingestion_assets.documents.job_requests import USER_ID
 from ingestion_assets.documents.wanted_documents import Wanted
 from ingestion_assets.documents.web import search_answers
@@ -78,31 +88,43 @@ async def search_documents(request: Request) -> Response:
     may(principal, asked.user_id)
     wanted = Wanted(user_id=asked.user_id, **asked.filters.model_dump())
     searched: Searched = await door.in_thread(lambda connection: there_is(connection, wanted))
-    vectors = [] if asked.mode == "text" else await _vectors_of(door, searched, asked.query)
+    # Words are looked for while a worker makes the question's vector.
+    vectors, words = await asyncio.gather(
+        _vectors_of(door, {} if asked.mode == "text" else searched.chunks, asked.query),
+        door.in_thread(
+            lambda connection: (
+                []
+                if asked.mode == "vector"
+                else by_text(connection, wanted, searched, asked.query, limit=CANDIDATES)
+            )
+        ),
+    )
     if asked.mode == "vector" and searched.chunks and not vectors:
         raise unavailable("worker", why="made no vector of the question in time: search by text")
 
     def look(connection: sa.Connection) -> Found:
         return search(
-            connection, wanted, searched, asked.query, vectors, mode=asked.mode, limit=asked.limit, fold=asked.fold
+            connection, wanted, searched, asked.query, vectors, mode=asked.mode, limit=asked.limit, fold=asked.fold, words=words
         )  # fmt: skip
 
     found = await door.in_thread(look)
     return json_response({"by": found.by, "items": found.items, "next": None})
 
 
-async def _vectors_of(door: FrontDoor, searched: Searched, question: str) -> list[Asked]:
+async def _vectors_of(door: FrontDoor, models: Iterable[str], question: str) -> list[Asked]:
     """The question's vectors, of those models of the user's documents that are still to be had in that revision."""
 
     async def one(model_id: str) -> Asked | None:
         name = model_id.rpartition("@")[0]
         try:
-            found = await ask_question(door.in_thread, door.settings, name, question)
+            found = await ask_question(
+                door.in_thread, door.settings, name, question, hears=door.notifications.subscribe
+            )
         except UnknownModelError:
             return None
         if found is None or found.model_id != model_id:
             return None
         return Asked(model_id, found.vector, found.width)
 
-    found: list[Any] = await asyncio.gather(*map(one, searched.chunks))
+    found: list[Any] = await asyncio.gather(*map(one, models))
     return [asked for asked in found if asked is not None]

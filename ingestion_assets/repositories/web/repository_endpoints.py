@@ -83,7 +83,7 @@ async def search(
     door = front_door(request)
     await door.authenticate(request, "read")
     model = repositories_settings().text_model
-    asked = await ask_question(door.in_thread, door.settings, model, q)
+    asked = await ask_question(door.in_thread, door.settings, model, q, hears=door.notifications.subscribe)
     words = sorted(set(_WORD.findall(q.lower())))
 
     def look(connection: Any) -> list[dict[str, Any]]:

@@ -5,12 +5,16 @@ payload's id and its position. With a `version` the greatest stays, of equal one
 key is its place (`_receipt`, `_position`). So a table depends on the records alone, however they were cut, repeated or interleaved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from ingestion_assets.zones.records import Column
+from ingestion_assets.zones.records import Column, Kind
+
+PLACE = ("_receipt", "_position")
+"""The columns that say where a row comes from."""
+KEY_KINDS: tuple[Kind, ...] = ("text", "integer", "number", "decimal", "boolean", "timestamp", "date", "uuid")
 
 
 class TableRefusedError(Exception):
@@ -52,10 +56,39 @@ class Stored:
 class Table(Protocol):
     """A table of a zone."""
 
+    @property
+    def shape(self) -> Shape: ...
+
     def prepare(self) -> None:
         """Make the table, or have it follow the shape. Raises `TableRefusedError`, and then changed nothing."""
         ...
 
-    def store(self, rows: Rows) -> list[Stored]:
-        """Store rows, all or (where it raises) none or some; what became of each. To be repeated with the same rows after a failure."""
+    def store(self, parts: Iterable[Rows]) -> list[Stored]:
+        """Store rows, which come in parts; what became of each, in order. What the store refuses of them is rejected alone.
+
+        Where it raises, some may be stored; to be repeated then with the same rows.
+        """
         ...
+
+
+def check_shape(shape: Shape, *, kinds_of_keys: Sequence[Kind] = KEY_KINDS) -> None:
+    """Raises `TableRefusedError` for what no table can be made of."""
+    by_name = {column.name: column for column in shape.columns}
+    said = [
+        f"{name} is a name that tables have themselves: call the field otherwise"
+        for name in by_name
+        if name in PLACE
+    ]
+    for name in (*shape.key, *([shape.version] if shape.version else [])):
+        what = "version" if name == shape.version else "key"
+        column = by_name.get(name)
+        if column is None:
+            said.append(f"the {what} {name} is no field of the records, which are {', '.join(by_name)}")
+        elif column.nullable:
+            said.append(f"the {what} {name} may be missing in a record: make it a required field")
+        elif column.kind not in kinds_of_keys:
+            said.append(f"the {what} {name} is of kind {column.kind}, which cannot be compared")
+    if shape.version and not shape.key:
+        said.append("a version says which record of a key is newer: name a key, too")
+    if said:
+        raise TableRefusedError(said)

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.drops import Lane
-from ingestion_assets.landing.flows import Body, Flow, RefusedError
+from ingestion_assets.landing.flows import Body, Flow, LiveFlows, RefusedError
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.settings import Settings
@@ -100,8 +100,10 @@ def made_door(home: Path, postgres_url: str, waker: type[Waker] = Waker, **chang
     settings = Settings(
         _env_file=None, home=home, postgres_url=postgres_url, rate_limit="", webserver_url="http://127.0.0.1:9", **changes
     )  # fmt: skip
-    waking = waker(engine=engine(postgres_url), launch=lambda _: None, rest_s=0, runs={FLOW: NOTES.runs})
-    return FrontDoor(settings=settings, storage=open_storage(settings), flows={FLOW: NOTES}, waker=waking)
+    waking = waker(engine=engine(postgres_url), launch=lambda _: None, rest_s=0, flows={FLOW: NOTES})
+    return FrontDoor(
+        settings=settings, storage=open_storage(settings), flows=LiveFlows({FLOW: NOTES}), waker=waking
+    )
 
 
 @contextmanager

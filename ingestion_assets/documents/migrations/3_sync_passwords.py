@@ -1,0 +1,14 @@
+"""Passwords of the jobs that syncs make, sealed and bound to their connection."""
+
+from alembic import op
+
+revision = "3"
+down_revision = "2"
+
+
+def upgrade() -> None:
+    op.execute("ALTER TABLE documents.connections ADD COLUMN sealed_passwords text")
+
+
+def downgrade() -> None:
+    op.execute("ALTER TABLE documents.connections DROP COLUMN sealed_passwords")

@@ -1,0 +1,114 @@
+"""Records handed to a user's function: each key once, what it rejects, and what is remembered of it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from ingestion_assets.zones import kept
+from ingestion_assets.zones.batch import Batch, Outcome
+from ingestion_assets.zones.kept import Place
+from ingestion_assets.zones.records import Column
+from ingestion_assets.zones.tables.target import Stored
+
+Function = Callable[[Batch[Any]], "Iterable[Outcome] | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What became of records by their places, of those that are not simply stored; and the keys that were handed over."""
+
+    said: dict[Place, Stored]
+    keys: dict[bytes, Place]
+
+
+@dataclass(slots=True)
+class Records:
+    """Good records, in order of acceptance."""
+
+    instances: list[Any]
+    values: list[tuple[Any, ...]]
+    receipts: list[UUID]
+    positions: list[int]
+
+    def place(self, at: int) -> Place:
+        return self.receipts[at], self.positions[at]
+
+    def batch(self, chosen: Sequence[int], columns: Sequence[Column]) -> Batch[Any]:
+        return Batch(
+            columns=columns,
+            records=[self.instances[at] for at in chosen],
+            values=[self.values[at] for at in chosen],
+            receipts=[self.receipts[at] for at in chosen],
+            positions=[self.positions[at] for at in chosen],
+        )
+
+
+def hand_over(
+    function: Function,
+    records: Records,
+    *,
+    engine: sa.Engine,
+    zone: str,
+    columns: Sequence[Column],
+    key: Sequence[str],
+) -> Handed:
+    """Call the function with the records whose keys are new. Where it rejects one, the next with its key is handed over instead.
+
+    Raises what the function raises, and `ValueError` for an outcome that is none.
+    """
+    said: dict[Place, Stored] = {}
+    if not key:
+        every = range(len(records.instances))
+        for at, rejected in _call(function, records, every, columns).items():
+            said[records.place(at)] = rejected
+        return Handed(said, {})
+    indexes = [[column.name for column in columns].index(name) for name in key]
+    keys = [kept.digest(values[index] for index in indexes) for values in records.values]
+    with engine.connect() as connection:
+        taken = kept.known_keys(connection, zone, list(set(keys)))
+    handed: dict[bytes, Place] = {}
+    left: Sequence[int] = range(len(keys))
+    while left:
+        chosen: dict[bytes, int] = {}
+        again: list[int] = []
+        for at in left:
+            place, by = records.place(at), taken.get(keys[at])
+            if by is not None:
+                if by != place:
+                    said[place] = Stored("duplicate", by=by[0])
+            elif keys[at] in chosen:
+                again.append(at)
+            else:
+                chosen[keys[at]] = at
+        rejected = _call(function, records, list(chosen.values()), columns)
+        for one, at in chosen.items():
+            if at in rejected:
+                said[records.place(at)] = rejected[at]
+            else:
+                taken[one] = handed[one] = records.place(at)
+        left = again
+    return Handed(said, handed)
+
+
+def _call(
+    function: Function, records: Records, chosen: Sequence[int], columns: Sequence[Column]
+) -> dict[int, Stored]:
+    """Which of the chosen records the function rejects."""
+    if not chosen:
+        return {}
+    rejected: dict[int, Stored] = {}
+    for outcome in function(records.batch(chosen, columns)) or ():
+        if not isinstance(outcome, Outcome) or not 0 <= outcome.index < len(chosen):
+            raise ValueError(
+                f"the function gave {type(outcome).__name__} for one of {len(chosen)} records: it gives "
+                "Outcome.reject(index, code, reason) or Outcome.stored(index), with an index into batch.records"
+            )
+        at = chosen[outcome.index]
+        if outcome.code is None:
+            rejected.pop(at, None)
+        else:
+            rejected[at] = Stored("rejected", code=outcome.code, reason=outcome.reason)
+    return rejected

@@ -1,0 +1,35 @@
+"""The zones of a project on this machine, and whether each could be in force: for a person who is writing one."""
+
+from pathlib import Path
+from typing import Any
+
+from ingestion_assets.own_modules import module_of_project, read_modules
+from ingestion_assets.zones.document import ZoneError
+
+
+def zones_of(module: str | None) -> dict[str, str | None]:
+    """By name the zones that the module's definitions make, and why one cannot be in force. Raises `ZoneError`."""
+    from ingestion_assets.orchestration.warm_code import load_own  # noqa: PLC0415
+    from ingestion_assets.zones.zone_assets import made  # noqa: PLC0415
+
+    named = module or module_of_project(Path.cwd())
+    if named is None:
+        raise ZoneError(
+            "the pyproject.toml in this folder names no Dagster project; name the module with the definitions"
+        )
+    try:
+        for one in read_modules(named):
+            load_own(one, Path.cwd())
+    except Exception as error:  # whatever a project raises; the innermost reason is that of the zone
+        while error.__cause__ is not None:
+            error = error.__cause__  # type: ignore[assignment]
+        raise ZoneError(f"the definitions of {named} cannot be loaded: {error}") from error
+    return {zone.name: _fault(zone) for zone in made}
+
+
+def _fault(zone: Any) -> str | None:
+    try:
+        zone.secrets()
+    except ZoneError as error:
+        return str(error)
+    return None

@@ -1,0 +1,28 @@
+"""Which table a zone's YAML asks for."""
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from ingestion_assets.zones.document import ZoneError
+from ingestion_assets.zones.tables.target import Shape, Table
+
+_TABLES = {"postgres": "ingestion_assets.zones.tables.postgres:PostgresTable"}
+"""By the word for it: a class that is made of an engine, the table's name and its shape."""
+
+
+def table_of(written: Mapping[str, Any]) -> tuple[Callable[[sa.Engine, Shape], Table], str, str]:
+    """What makes the table that is written as `{postgres: shop.events}`, the name of its asset, and its kind. Raises `ZoneError`."""
+    if len(written) != 1 or next(iter(written)) not in _TABLES:
+        raise ZoneError(
+            f"`table` says one of {', '.join(sorted(_TABLES))} and the table's name, such as `{{postgres: shop.events}}`"
+        )
+    kind, name = next(iter(written.items()))
+    reference = _TABLES[kind]
+
+    def make(engine: sa.Engine, shape: Shape) -> Table:
+        return pkgutil.resolve_name(reference)(engine, str(name), shape)
+
+    return make, str(name).rpartition(".")[2], kind

@@ -1,0 +1,163 @@
+"""What a run does with the payloads that it claimed: frame, read, store or hand over, and say what became of each record."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import sqlalchemy as sa
+
+from ingestion_assets.landing import claims, drift
+from ingestion_assets.landing.claims import Claim, DropRef
+from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.isolation import Worked, work_through
+from ingestion_assets.landing.storage import LandingStorage
+from ingestion_assets.zones import kept
+from ingestion_assets.zones.handing import Function, Records, hand_over
+from ingestion_assets.zones.payloads import Payload, ReadSlice, Slice, ahead, framed, slices, uncollected
+from ingestion_assets.zones.records import Column, RecordType, Refusal
+from ingestion_assets.zones.results import outcome_of
+from ingestion_assets.zones.tables.target import Rows, Stored, Table
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+Said = dict[tuple[UUID, int], Refusal | Stored]
+
+
+@dataclass(slots=True)
+class ZoneWork:
+    """The work of one claim. `deliver` is a table, or a decorated function, in which case `key` is what is handed over once.
+
+    To be made in `Stages(start=…)`; `stored` is the stage of the table's or function's asset, `outcomes` what `ingestion_log` tells.
+    """
+
+    zone: str
+    claim: Claim
+    storage: LandingStorage
+    engine: sa.Engine
+    records: RecordType
+    deliver: "Table | Function"
+    max_bytes: int
+    is_transient: Callable[[BaseException], bool]
+    path: str = "$"
+    key: tuple[str, ...] = ()
+    _worked: Worked[DropOutcome] | None = None
+
+    def stored(self) -> Worked[DropOutcome]:
+        """Store the claim; what became of its payloads."""
+        if self._worked is None:
+            groups = self.claim.chunks(self.max_bytes)
+            store = self._hand_over if callable(self.deliver) else self._store
+            self._worked = work_through(groups, store, is_transient=self.is_transient)
+        return self._worked
+
+    def outcomes(self) -> list[DropOutcome]:
+        """What is to be said of each payload. The result's counts: received = stored + duplicate + superseded + rejected; `updated` of stored."""
+        worked = self.stored()
+        return worked.results + worked.failed
+
+    def _store(self, refs: Sequence[DropRef]) -> list[DropOutcome]:
+        """Store the records of some payloads in a table; right to repeat.
+
+        With a version, what a repetition would say depends on what came since, so what is said is remembered.
+        """
+        table: Any = self.deliver
+        known: list[DropOutcome] = []
+        if table.shape.version is not None:
+            known, refs = self._told(refs)
+        payloads, failed = self._framed(refs)
+        said: Said = {}
+        places: list[tuple[Sequence[UUID], Sequence[int]]] = []
+
+        def parts() -> Iterator[Rows]:
+            for one in self._read(payloads, said):
+                rows = Rows(one.read.values, one.receipts(), one.positions())
+                places.append((rows.receipts, rows.positions))
+                yield rows
+
+        with uncollected():
+            told = iter(table.store(parts()))
+        for receipts, positions in places:
+            for receipt, position in zip(receipts, positions, strict=True):
+                if (what := next(told)).status != "stored":
+                    said[receipt, position] = what
+        outcomes = _outcomes(payloads, said)
+        if table.shape.version is not None:
+            with self.engine.begin() as connection:
+                self._tell(connection, refs, outcomes)
+        return known + failed + outcomes
+
+    def _hand_over(self, refs: Sequence[DropRef]) -> list[DropOutcome]:
+        """Hand the records of some payloads to the function, but for those that were by a run which did not come to tell it.
+
+        What it did is remembered in one transaction after its return: between the two a crash hands over again.
+        """
+        function: Any = self.deliver
+        with self.engine.connect() as connection:
+            claims.check_held(connection, self.claim, [ref.id for ref in refs if ref.state != "done"])
+        known, refs = self._told(refs)
+        payloads, failed = self._framed(refs)
+        said: Said = {}
+        records = Records([], [], [], [])
+        with uncollected():
+            for one in self._read(payloads, said):
+                records.instances += one.read.instances
+                records.values += one.read.values
+                records.receipts += one.receipts()
+                records.positions += one.positions()
+        columns: Sequence[Column] = self.records.columns
+        with kept.one_at_a_time(self.engine, self.zone, when=bool(self.key)):
+            handed = hand_over(
+                function, records, engine=self.engine, zone=self.zone, columns=columns, key=self.key
+            )
+            said |= handed.said
+            outcomes = _outcomes(payloads, said)
+            with self.engine.begin() as connection:
+                kept.keep_keys(connection, self.zone, handed.keys)
+                self._tell(connection, refs, outcomes)
+        return known + failed + outcomes
+
+    def _told(self, refs: Sequence[DropRef]) -> tuple[list[DropOutcome], Sequence[DropRef]]:
+        """What a run that did not come to tell it said of payloads, and those of which nothing was."""
+        with self.engine.connect() as connection:
+            known = kept.told(connection, [ref.id for ref in refs])
+        return list(known.values()), [ref for ref in refs if ref.id not in known]
+
+    def _tell(
+        self, connection: sa.Connection, refs: Sequence[DropRef], outcomes: Sequence[DropOutcome]
+    ) -> None:
+        """Remember what is said of those payloads that have no receipt yet which says it."""
+        waiting = {ref.id for ref in refs if ref.state != "done"}
+        kept.tell(connection, self.zone, [one for one in outcomes if one.drop_id in waiting])
+
+    def _framed(self, refs: Sequence[DropRef]) -> tuple[list[Payload], list[DropOutcome]]:
+        return framed(claims.load(self.storage, refs), path=self.path)
+
+    def _read(self, payloads: Sequence[Payload], said: Said) -> Iterator[ReadSlice]:
+        """The good records; why the others are refused is added to what is said."""
+
+        def read(one: Slice) -> ReadSlice:
+            return ReadSlice(one, self.records.read(one.records, texts=one.texts))
+
+        for one in ahead(slices(payloads), read):
+            for at, refusal in one.read.refused.items():
+                said[one.of.receipts[at], one.of.positions[at]] = refusal
+            if one.read.unknown:
+                self._tell_drift(one)
+            yield one
+
+    def _tell_drift(self, one: ReadSlice) -> None:
+        found: dict[UUID, set[str]] = defaultdict(set)
+        for at in one.read.positions:
+            found[one.of.receipts[at]] |= _members(one.of.records[at]).keys() & one.read.unknown
+        for receipt, names in found.items():
+            drift.observe(self.engine, flow=self.zone, drop_id=receipt, paths={"": sorted(names)})
+
+
+def _outcomes(payloads: Sequence[Payload], said: Said) -> list[DropOutcome]:
+    others: dict[UUID, list[int]] = defaultdict(list)
+    for receipt, position in sorted(said):
+        others[receipt].append(position)
+    return [outcome_of(payload, said, others[payload.id]) for payload in payloads]

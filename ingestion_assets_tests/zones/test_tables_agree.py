@@ -1,0 +1,197 @@
+"""One law for all tables: cut, repeat and kill as you like, they hold what a dict would hold."""
+
+import contextlib
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import duckdb
+import polars as pl
+import psycopg
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ingestion_assets.stores import mongo
+from ingestion_assets.zones import kept
+from ingestion_assets.zones.tables.duckdb import DuckTable
+from ingestion_assets.zones.tables.mongodb import MongoTable
+from ingestion_assets.zones.tables.parquet import ParquetTable
+from ingestion_assets.zones.tables.postgres import PostgresTable
+from ingestion_assets.zones.tables.target import Shape, TableRefusedError
+from ingestion_assets_tests.zones.laws import Kept, expected, held_by, parts_of, statuses
+from ingestion_assets_tests.zones.made_rows import shape
+
+COLUMNS = {"id": "text", "v": "integer", "note_": "text"}
+Make = Callable[[Shape], Kept]
+
+KEYS = st.sampled_from(["a", "b", "c", "ä", "", "null"])
+RECORDS = st.tuples(
+    KEYS,
+    st.integers(0, 3),
+    st.none() | st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=3),
+)
+PAYLOADS = st.lists(st.lists(RECORDS, max_size=6), min_size=1, max_size=4)
+
+
+@pytest.fixture(params=["postgres", "mongodb", "parquet", "duckdb"])
+def make(request: pytest.FixtureRequest, engine: sa.Engine, tmp_path: Path) -> Make:
+    kept.prepare(engine)
+    return {"postgres": _postgres, "mongodb": _mongodb, "parquet": _parquet, "duckdb": _duckdb}[
+        request.param
+    ](request, engine, tmp_path)
+
+
+def _postgres(request: pytest.FixtureRequest, engine: sa.Engine, _folder: Path) -> Make:
+    database: psycopg.Connection[Any] = request.getfixturevalue("database")
+
+    def made(of: Shape) -> Kept:
+        name = f"shop.t{uuid4().hex}"
+
+        def table() -> PostgresTable:
+            one = PostgresTable(engine, name, of)
+            one.prepare()
+            return one
+
+        def read() -> list[Any]:
+            rows = database.execute(f"SELECT * FROM {name}").fetchall()  # type: ignore[arg-type]
+            return [(row[:-2], row[-2], row[-1]) for row in rows]
+
+        return Kept(table, read)
+
+    return made
+
+
+def _mongodb(request: pytest.FixtureRequest, _engine: sa.Engine, _folder: Path) -> Make:
+    database = mongo.database(
+        request.getfixturevalue("mongodb_url"), name=request.getfixturevalue("mongodb_database")
+    )
+
+    def made(of: Shape) -> Kept:
+        collection = database[f"t{uuid4().hex}"]
+
+        def table() -> MongoTable:
+            one = MongoTable(collection, of)
+            one.prepare()
+            return one
+
+        def read() -> list[Any]:
+            names = [column.name for column in of.columns]
+            found = collection.find({})
+            return [
+                (tuple(one.get(name) for name in names), one["_receipt"], one["_position"]) for one in found
+            ]
+
+        return Kept(table, read)
+
+    return made
+
+
+def _parquet(_request: pytest.FixtureRequest, engine: sa.Engine, folder: Path) -> Make:
+    def made(of: Shape) -> Kept:
+        if of.version:
+            pytest.skip("Parquet files have no versions")
+        place = folder / uuid4().hex
+
+        def table() -> ParquetTable:
+            one = ParquetTable(engine, place.as_uri(), of)
+            one.prepare()
+            return one
+
+        def read() -> list[Any]:
+            rows = [row for file in sorted(place.glob("*.parquet")) for row in pl.read_parquet(file).rows()]
+            return [(row[:-2], UUID(row[-2]), row[-1]) for row in rows]
+
+        return Kept(table, read)
+
+    return made
+
+
+def _duckdb(_request: pytest.FixtureRequest, engine: sa.Engine, folder: Path) -> Make:
+    def made(of: Shape) -> Kept:
+        file = folder / f"{uuid4().hex}.duckdb"
+
+        def table() -> DuckTable:
+            one = DuckTable(engine, f"{file}/shop.events", of)
+            one.prepare()
+            return one
+
+        def read() -> list[Any]:
+            with duckdb.connect(str(file), read_only=True) as connection:
+                rows = connection.execute("SELECT * FROM shop.events").fetchall()
+            return [(row[:-2], row[-2], row[-1]) for row in rows]
+
+        return Kept(table, read)
+
+    return made
+
+
+@pytest.mark.parametrize(("keyed", "versioned"), [(True, False), (False, False), (True, True)])
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
+@given(data=st.data(), payloads=PAYLOADS)
+def test_a_table_is_a_dict_however_records_are_cut(make, keyed, versioned, data, payloads):
+    kept_in = make(shape(key="id" if keyed else None, version="v" if versioned else None, **COLUMNS))
+    start = 0
+    while start < len(payloads):
+        end = data.draw(st.integers(start + 1, len(payloads)), "claim up to")
+        parts = parts_of(payloads, range(start, end), size=data.draw(st.integers(1, 8), "rows at once"))
+        lost = data.draw(st.integers(0, len(parts)), "killed while it reads the part")
+        table = kept_in.table()
+        with contextlib.suppress(InterruptedError):
+            table.store(_dies_after(parts, lost))
+        first = table.store(parts)
+        again = kept_in.table().store(parts)
+        if not versioned:
+            assert again == first, "a repetition says the same"
+        start = end
+    assert held_by(kept_in, keyed=keyed) == expected(payloads, keyed=keyed, versioned=versioned)
+
+
+def _dies_after(parts, number):
+    yield from parts[:number]
+    if number < len(parts):
+        raise InterruptedError
+
+
+def test_what_is_said_of_records(make):
+    table = make(shape(**COLUMNS)).table()
+    payloads = [[("a", 1, None), ("a", 2, None)], [("a", 3, None), ("b", 1, None)]]
+    told = table.store(parts_of(payloads, [0, 1], size=10))
+    assert statuses(told) == ["stored", "duplicate", "duplicate", "stored"]
+    assert {one.by for one in told[1:3]} == {UUID(int=0)}
+    assert table.store([]) == []
+
+
+def test_what_is_said_of_versions(make):
+    table = make(shape(version="v", **COLUMNS)).table()
+    assert statuses(table.store(parts_of([[("a", 2, None), ("a", 1, None)]], [0], size=10))) == [
+        "stored",
+        "superseded",
+    ]
+    payloads = [[], [("a", 2, None), ("a", 3, None), ("b", 1, None)]]
+    told = table.store(parts_of(payloads, [1], size=10))
+    assert statuses(told)[1:] == ["updated", "stored"]
+    assert statuses(told)[0] == "superseded"
+
+
+def test_what_no_store_can_hold_is_rejected_alone(make):
+    table = make(shape(id="text", n_="integer", d_="decimal", f_="number")).table()
+    rows = [
+        ("good", 1, Decimal("1.50"), 0.5), ("big", 2**80, None, None), ("many", None, Decimal("1e400"), None),
+        ("infinite", None, None, float("inf")), ("also good", None, None, None),
+    ]  # fmt: skip
+    told = table.store(parts_of([rows], [0], size=10))
+    assert [one.status for one in told][:2] == ["stored", "rejected"]
+    assert told[3].status == "rejected"
+    assert told[4].status == "stored"
+    assert all(one.code and one.reason for one in told if one.status == "rejected")
+
+
+def test_what_could_lose_data_is_refused_by_all(make, tmp_path):  # noqa: ARG001
+    kept_in = make(shape(**COLUMNS))
+    kept_in.table().store(parts_of([[("a", 1, None)]], [0], size=1))
+    with pytest.raises(TableRefusedError):
+        make(shape(**{**COLUMNS, "key": "missing"})).table()

@@ -1,0 +1,232 @@
+"""A run's work on its claim: payloads into a table, or to a function; every record has its outcome."""
+
+import msgspec
+import polars as pl
+import pytest
+
+from ingestion_assets.zones.batch import Batch, Outcome
+from ingestion_assets.zones.records import record_type
+from ingestion_assets.zones.tables.postgres import PostgresTable
+from ingestion_assets.zones.tables.target import Shape
+from ingestion_assets_tests.zones.runs import counts
+from ingestion_assets_tests.zones.shop import Order, OrderStruct
+
+
+class Event(msgspec.Struct):
+    id: str
+    n: int
+    note: str | None = None
+
+
+@pytest.fixture
+def table(runs):
+    def make(*, key=("id",), version=None) -> PostgresTable:
+        made = PostgresTable(runs.engine, "shop.events", Shape(record_type(Event).columns, key, version))
+        made.prepare()
+        return made
+
+    return make
+
+
+def event(key: str, n: int = 1, **more: object) -> dict:
+    return {"id": key, "n": n, **more}
+
+
+def test_every_record_has_an_outcome(runs, table, database):
+    (array,) = runs.land([event("a"), {"id": "b"}, event("c"), event("a", 2), 7])
+    (lines,) = runs.land(
+        b'{"id": "d", "n": 1}\nnonsense\n\n{"id": "c", "n": 3}', media_type="application/x-ndjson"
+    )
+    (rows,) = runs.land(b"id,n\ne,1\nf\ng,x\n", media_type="text/csv")
+    (nothing,) = runs.land(b"nonsense")
+    told = runs.run(table(), Event)
+    assert counts(told[array]) == {"received": 5, "stored": 2, "duplicate": 1, "rejected": 2}
+    assert [one.status for one in told[array].records] == [
+        "stored",
+        "rejected",
+        "stored",
+        "duplicate",
+        "rejected",
+    ]
+    assert told[array].records[3].duplicate_of == str(array)
+    assert [(one.position, one.code, one.record) for one in told[array].rejects] == [
+        (1, "missing_field", b'{"id": "b"}'), (4, "wrong_type", b"7"),
+    ]  # fmt: skip
+    assert told[array].result["errors"][0] == {
+        "record": 1, "code": "missing_field", "field": "n", "reason": "n: the field is missing",
+    }  # fmt: skip
+    assert [(one.position, one.code, one.record) for one in told[lines].rejects] == [
+        (1, "not_json", b"nonsense")
+    ]
+    assert told[lines].records[2].duplicate_of == str(array)
+    assert [(one.position, one.code) for one in told[rows].rejects] == [
+        (1, "wrong_fields"),
+        (2, "wrong_type"),
+    ]
+    assert told[nothing].failed
+    assert [one.code for one in told[nothing].rejects] == ["unreadable"]
+    found = database.execute("SELECT id, n, _receipt, _position FROM shop.events ORDER BY id").fetchall()
+    assert found == [("a", 1, array, 0), ("c", 1, array, 2), ("d", 1, lines, 0), ("e", 1, rows, 0)]
+
+
+def test_a_run_that_was_lost_is_repeated_to_the_same_outcomes(runs, table, database):
+    runs.land([event("a", 1), event("b", 5)], [event("a", 2), event("b", 4), event("c", 1)])
+    for version in (None, "n"):
+        claim = runs.claim()
+        again = []
+        for _ in range(2):  # the first is killed before it ends its claim
+            work = runs.work(runs.claim(again=claim), table(version=version), Event, max_bytes=1)
+            again.append(sorted(work.outcomes(), key=lambda one: one.drop_id))
+        assert again[0] == again[1]
+        runs.finish(claim, again[0])
+        database.execute("DROP TABLE shop.events")
+        runs.land([event("a", 1), event("b", 5)], [event("a", 2), event("b", 4), event("c", 1)])
+    assert counts(again[0][1]) == {"received": 3, "stored": 2, "updated": 1, "superseded": 1}
+
+
+def test_a_payload_that_makes_the_store_fail_fails_alone(runs, table):
+    class Poisoned:
+        """A table that cannot bear one of the records, for no reason that it could name."""
+
+        def __init__(self, inner) -> None:
+            self.inner, self.shape = inner, inner.shape
+
+        def store(self, parts):
+            kept = list(parts)
+            if any(values[0] == "poison" for part in kept for values in part.values):
+                raise RuntimeError("it is too much: 'poison'")
+            return self.inner.store(kept)
+
+    good, bad, also = runs.land([event("a")], [event("b"), event("poison")], [event("c")])
+    told = runs.run(Poisoned(table()), Event)
+    assert [told[one].failed for one in (good, bad, also)] == [False, True, False]
+    assert told[bad].rejects[0].reason == "RuntimeError: it is too much: …"
+    assert counts(told[also]) == {"received": 1, "stored": 1}
+
+
+def test_unknown_fields_are_told_as_drift(runs, table, database):
+    first, second = runs.land([event("a")], [event("b", color="red", shape=1), event("c", size=1)])
+    runs.run(table(), Event)
+    found = database.execute(
+        "SELECT path, first_drop FROM ingestion.format_drift WHERE flow = 'shop' ORDER BY path"
+    ).fetchall()
+    assert found == [("color", second), ("shape", second), ("size", second)]
+    assert first != second
+
+
+def test_the_function_is_handed_what_is_valid_and_may_reject(runs):
+    seen = []
+
+    def keep(batch: Batch[Event]):
+        seen.append(batch)
+        for index, one in enumerate(batch.records):
+            if one.n < 0:
+                yield Outcome.reject(index, "negative", "n is below 0")
+            elif one.n == 0:
+                yield Outcome.stored(index)
+
+    first, second = runs.land([event("a"), event("b", -1), {"id": 1}], [event("c", 0)])
+    told = runs.run(keep, Event)
+    (batch,) = seen
+    assert [one.id for one in batch.records] == ["a", "b", "c"]
+    assert list(zip(batch.receipts, batch.positions, strict=True)) == [(first, 0), (first, 1), (second, 0)]
+    assert counts(told[first]) == {"received": 3, "stored": 1, "rejected": 2}
+    assert next((one.position, one.code, one.reason) for one in told[first].rejects) == (
+        1,
+        "negative",
+        "n is below 0",
+    )
+    assert counts(told[second]) == {"received": 1, "stored": 1}
+
+
+def test_a_key_is_handed_over_once(runs):
+    handed = []
+
+    def keep(batch: Batch[Event]):
+        handed.extend((one.id, one.n) for one in batch.records)
+        return [
+            Outcome.reject(index, "negative", "no") for index, one in enumerate(batch.records) if one.n < 0
+        ]
+
+    first, second = runs.land(
+        [event("a", 1), event("a", 2), event("b", -1), event("b", -2)], [event("b", 3), event("b", 4)]
+    )
+    told = runs.run(keep, Event, key=("id",))
+    assert handed == [("a", 1), ("b", -1), ("b", -2), ("b", 3)], "what is rejected makes way for the next"
+    assert [one.status for one in told[first].records] == ["stored", "duplicate", "rejected", "rejected"]
+    assert [one.status for one in told[second].records] == ["stored", "duplicate"]
+    (third,) = runs.land([event("b", 5), event("c", 1)])
+    told = runs.run(keep, Event, key=("id",))
+    assert handed[4:] == [("c", 1)]
+    assert told[third].records[0].duplicate_of == str(second)
+
+
+def test_a_lost_run_hands_nothing_over_again_and_says_the_same(runs, database):
+    handed = []
+    runs.land([event("a"), event("b", -1)])
+    claim = runs.claim()
+
+    def keep(batch: Batch[Event]):
+        handed.extend(batch.records)
+        return [
+            Outcome.reject(index, "negative", "no") for index, one in enumerate(batch.records) if one.n < 0
+        ]
+
+    told = [runs.work(runs.claim(again=claim), keep, Event).outcomes() for _ in range(2)]
+    assert told[0] == told[1]
+    assert len(handed) == 2
+    runs.finish(claim, told[1])
+    runs.land([event("c")])
+    runs.run(keep, Event)
+    assert database.execute("SELECT count(*) FROM zones.told").fetchone() == (1,), (
+        "what the receipt has is forgotten"
+    )
+
+
+def test_an_exception_of_the_function_fails_its_payload_alone_and_keeps_no_key(runs):
+    def fail(batch: Batch[Event]):
+        if any(one.n == 13 for one in batch.records):
+            raise LookupError("thirteen")
+
+    good, bad = runs.land([event("a")], [event("b"), event("x", 13)])
+    told = runs.run(fail, Event, key=("id",))
+    assert not told[good].failed
+    assert told[bad].failed
+    (again,) = runs.land([event("b")])
+    assert counts(runs.run(fail, Event, key=("id",))[again]) == {"received": 1, "stored": 1}
+
+
+@pytest.mark.parametrize("said", [[1], [Outcome(7)], [Outcome(-1)], ["stored"]])
+def test_what_is_no_outcome_is_said(runs, said):
+    (one,) = runs.land([event("a")])
+    told = runs.run(lambda _batch: said, Event)
+    assert told[one].failed
+    assert "Outcome.reject" in told[one].rejects[0].reason
+    with pytest.raises(ValueError, match="lower-case"):
+        Outcome.reject(0, "Not a code", "why")
+
+
+@pytest.mark.parametrize("model", [Order, OrderStruct])
+def test_frames_have_types(runs, model):
+    frames = []
+
+    def keep(batch):
+        frames.append((batch.frame(), batch.pandas()))
+
+    order = {
+        "id": "a", "number": 2**70, "total": "0.10000000000000000001", "at": "2026-01-31T12:00:00", "day": "2026-01-31",
+        "token": "6f1a1a0e-4f0d-4c9f-9a51-3a2b0f6f7d11", "lines": [{"sku": "x", "price": "1"}],
+    }  # fmt: skip
+    runs.land([order, {"id": "b", "number": 1, "total": 1}])
+    told = runs.run(keep, model)
+    assert [one.rejects for one in told.values()] == [[]]
+    ((polars, pandas),) = frames
+    assert polars["number"].to_list() == [2**70, 1]
+    assert str(polars["total"][0]) == "0.10000000000000000001"
+    assert polars.schema["at"] == pl.Datetime("us", "UTC")
+    assert polars["paid"].to_list() == [False, False]
+    assert polars["token"].to_list() == [order["token"], None]
+    assert list(pandas.columns) == polars.columns
+    assert str(pandas["at"].dtype).startswith("datetime64") and str(pandas["at"].dt.tz) == "UTC"
+    assert pandas["number"].tolist() == [2**70, 1]
+    assert pandas["weight"].dtype == "float64"
