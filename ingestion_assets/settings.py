@@ -172,6 +172,12 @@ class Settings(BaseSettings):
         48 * 2**20,
         description="Most landed bytes that one run claims; bounds a run's memory. The rest get the next run.",
     )
+    backfill_days_a_run: int = Field(
+        100,
+        ge=1,
+        le=1000,
+        description="Most days that one run of a backfill rebuilds, one after the other. 1: a run a day.",
+    )
     lease_s: float = Field(
         20.0, description="Seconds after its last heartbeat that a run's lease on its lane ends."
     )

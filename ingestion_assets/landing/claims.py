@@ -162,11 +162,28 @@ def claim_partition(
     """
     for lane in lanes:
         take_lease(connection, lane, run_id=run_id, lease_s=lease_s)
-    mine = (drops.c.flow == flow) & (drops.c.partition == partition) & ~drops.c.attributes.has_key("alias_of")
-    if take_open:
+    mine = (drops.c.flow == flow) & (drops.c.partition == partition)
+    open_ones = drops.c.state.in_(("landed", "failed")) if take_open else None
+    refs = take_to_rebuild(connection, mine, open_ones=open_ones, claim_id=claim_id, run_id=run_id)
+    return Claim(claim_id, run_id, tuple(lanes), refs, take_sample(connection), rebuild=True)
+
+
+def take_to_rebuild(
+    connection: sa.Connection,
+    mine: sa.ColumnElement[bool],
+    *,
+    open_ones: sa.ColumnElement[bool] | None,
+    claim_id: str,
+    run_id: str,
+) -> tuple[DropRef, ...]:
+    """Those of `mine` that are done, and the `open_ones`, which are claimed; none of these, and the ledger stays as it is. The lanes
+    are held already."""
+    mine &= ~drops.c.attributes.has_key("alias_of")
+    held = drops.c.state == "done"
+    if open_ones is not None:
         connection.execute(
             sa.update(drops)
-            .where(mine, drops.c.state.in_(("landed", "failed")), drops.c.wanted.is_(None))
+            .where(mine, open_ones, drops.c.wanted.is_(None))
             .values(
                 state="claimed",
                 claim=claim_id,
@@ -176,11 +193,8 @@ def claim_partition(
                 finished_at=None,
             )
         )
-    held = drops.c.state == "done"
-    if take_open:
         held |= (drops.c.state == "claimed") & (drops.c.claim == claim_id)
-    rows = connection.execute(sa.select(*_REF).where(mine, held)).all()
-    return Claim(claim_id, run_id, tuple(lanes), _refs(rows), take_sample(connection), rebuild=True)
+    return _refs(connection.execute(sa.select(*_REF).where(mine, held)).all())
 
 
 def check_held(connection: sa.Connection, claim: Claim, ids: Collection[UUID]) -> None:

@@ -1,8 +1,8 @@
 """How a run gets its drops: its step takes the claim, works through it, and ends it or gives it back.
 
 A run that wake or sensor dispatched claims what has landed in its lane. Any other run (a person in the UI, a backfill, the
-CLI) works on the whole partition and rebuilds it from the landed bytes. Executed again, elsewhere too, it repeats all stages:
-what was written is written again, and so is the same.
+CLI) works on the whole partition and rebuilds it from the landed bytes; one of a range of partitions does so group by group
+(`ranges.py`). Executed again, elsewhere too, it repeats all stages: what was written is written again, and so is the same.
 """
 
 import time
@@ -22,6 +22,7 @@ from ingestion_assets.landing.dispatch import lose
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.leases import LaneBusyError
+from ingestion_assets.landing.piecewise import Group, claim_group
 from ingestion_assets.landing.run_tags import DISPATCH_TAG, LANE_TAG
 from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.orchestration import heartbeats
@@ -108,15 +109,17 @@ class Working:
 
 
 @contextmanager
-def working(context: dg.AssetExecutionContext, flow: Flow, *, ends: bool) -> Iterator[Working]:
-    """The run's claim. `ends`: the block ends it by `finish`; else the ledger stays as it is.
+def working(
+    context: dg.AssetExecutionContext, flow: Flow, *, ends: bool, group: Group | None = None
+) -> Iterator[Working]:
+    """The run's claim, or its claim of a group of payloads. `ends`: the block ends it by `finish`; else the ledger stays as it is.
 
     Any exception gives the drops back and fails the run. What of it Dagster gets to see, and so shows and keeps, holds
     nothing of a payload.
     """
     run: Working | None = None
     try:
-        run = _start(context, flow, take_open=ends)
+        run = _start(context, flow, take_open=ends, group=group)
         yield run
         if not ends:
             _free(run)
@@ -156,7 +159,7 @@ def _free(run: Working) -> None:
     run._open.close()
 
 
-def _start(context: dg.AssetExecutionContext, flow: Flow, *, take_open: bool) -> Working:
+def _start(context: dg.AssetExecutionContext, flow: Flow, *, take_open: bool, group: Group | None) -> Working:
     settings = load_settings()
     engine = postgres.engine()
     patiently = retrying(context.log.warning)
@@ -165,11 +168,11 @@ def _start(context: dg.AssetExecutionContext, flow: Flow, *, take_open: bool) ->
         if worker_at_work() is None:
             itself = WorkerRuns(worker=Worker.here(), engine=engine, settings=settings)
             stack.enter_context(itself.beating(context.run.run_id))
-        claim = patiently(_claim, context, flow, engine, settings, take_open=take_open)
+        claim = patiently(_claim, context, flow, engine, settings, take_open=take_open, group=group)
         long = LongWork(engine, claim, say=context.log.info)
         stack.callback(long.flush)
         return Working(
-            partition=context.partition_key,
+            partition=context.partition_key if group is None else group.partition,
             claim=claim,
             storage=open_storage(settings),
             engine=engine,
@@ -182,7 +185,13 @@ def _start(context: dg.AssetExecutionContext, flow: Flow, *, take_open: bool) ->
 
 
 def _claim(
-    context: dg.AssetExecutionContext, flow: Flow, engine: sa.Engine, settings: Settings, *, take_open: bool
+    context: dg.AssetExecutionContext,
+    flow: Flow,
+    engine: sa.Engine,
+    settings: Settings,
+    *,
+    take_open: bool,
+    group: Group | None,
 ) -> Claim:
     run = context.run
     claim_id = run.root_run_id or run.run_id
@@ -210,16 +219,17 @@ def _claim(
             raise
 
     def take_partition(connection: sa.Connection) -> Claim:
+        of_run = {"claim_id": claim_id, "run_id": run.run_id, "lease_s": settings.lease_s}
+        if group is not None:
+            return claim_group(connection, group, take_open=take_open, **of_run)
         lanes = claims.partition_lanes(connection, flow=flow.name, partition=context.partition_key)
         return claims.claim_partition(
             connection,
             lanes,
             flow=flow.name,
             partition=context.partition_key,
-            claim_id=claim_id,
-            run_id=run.run_id,
-            lease_s=settings.lease_s,
             take_open=take_open,
+            **of_run,
         )
 
     return _when_free(context, engine, take_partition, wait_s=REBUILD_WAIT_S)

@@ -4,21 +4,26 @@ Each queue of the workers has limits of its own (`queues.py`), so that runs whic
 """
 
 from collections.abc import Mapping
+from datetime import date
 from functools import cached_property
 from typing import Any, Self
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from ingestion_assets.flows import all_flows
-from ingestion_assets.landing.run_tags import DISPATCH_TAG
+from ingestion_assets.landing.flows import LONGEST_S, Days
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG
 from ingestion_assets.orchestration.broker_watch import BrokerWatch
 from ingestion_assets.orchestration.dagster_internals import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
     IN_PROGRESS_RUN_STATUSES,
     ConfigurableClassData,
     QueuedRunCoordinator,
     RunQueueConfig,
     SubmitRunContext,
     TagConcurrencyLimitsCounter,
+    look_at_backfills_every,
 )
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
 from ingestion_assets.orchestration.queues import (
@@ -32,6 +37,8 @@ from ingestion_assets.orchestration.queues import (
 from ingestion_assets.settings import load_settings
 
 LOOKED_AT = 200  # queued runs of a queue
+LOOK_AT_BACKFILLS_S = 3
+"""A backfill begins, and ends when it is cancelled, within this time and that of its run."""
 
 
 class LaneRunCoordinator(QueuedRunCoordinator):
@@ -44,6 +51,7 @@ class LaneRunCoordinator(QueuedRunCoordinator):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
         # Above what the limits of the queues allow together: it holds for runs that were queued by a release without those.
+        look_at_backfills_every(LOOK_AT_BACKFILLS_S)
         settings = load_settings()
         at_most = {"max_concurrent_runs": 2 * sum(slots(settings).values()) + settings.runs_elsewhere}
         return super().from_config_value(inst_data, {**at_most, **config_value})
@@ -66,7 +74,8 @@ class LaneRunCoordinator(QueuedRunCoordinator):
         dispatched = DISPATCH_TAG in run.tags
         launcher = self._instance.run_launcher
         warm = not isinstance(launcher, WarmRunLauncher) or launcher.is_warm(run)
-        if lacking := tags_at_submission(run.tags, dispatched=dispatched, warm=warm):
+        lacking = tags_at_submission(run.tags, dispatched=dispatched, warm=warm) | _time_for_a_range(run)
+        if lacking:
             self._instance.add_run_tags(run.run_id, lacking)
             run = run.with_tags({**run.tags, **lacking})
         if run.status == DagsterRunStatus.NOT_STARTED and dispatched and self._has_room(run=run):
@@ -94,6 +103,24 @@ class LaneRunCoordinator(QueuedRunCoordinator):
             return False
         queued = RunsFilter(statuses=[DagsterRunStatus.QUEUED], tags={QUEUE_TAG: queue})
         return any(DISPATCH_TAG in other.tags for other in self._instance.get_runs(queued, limit=LOOKED_AT))
+
+
+def _time_for_a_range(run: DagsterRun) -> dict[str, str]:
+    """A run of our jobs over many days may take as often the time of one, a day at most."""
+    flow = all_flows().get(run.tags.get(FLOW_TAG, ""))
+    if (
+        flow is None
+        or not isinstance(flow.partitions, Days)
+        or ASSET_PARTITION_RANGE_START_TAG not in run.tags
+    ):
+        return {}
+    first, last = (
+        date.fromisoformat(run.tags[tag])
+        for tag in (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
+    )
+    longest_s = min(LONGEST_S, flow.runs.longest_s * ((last - first).days + 1))
+    wanted = {"dagster/max_runtime": f"{longest_s:.0f}"}
+    return {name: value for name, value in wanted.items() if run.tags.get(name) != value}
 
 
 def why_runs_wait(instance: DagsterInstance) -> str | None:

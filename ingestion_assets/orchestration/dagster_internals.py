@@ -3,7 +3,21 @@
 `test_dagster_internals.py` says which of them an upgrade has moved.
 """
 
+import sys
+
 from dagster._core.code_pointer import CodePointer
+from dagster._core.definitions.asset_checks.asset_check_evaluation import (
+    AssetCheckEvaluationTargetMaterializationData,
+)
+from dagster._core.definitions.data_version import (
+    CODE_VERSION_TAG,
+    DATA_VERSION_TAG,
+    DEFAULT_DATA_VERSION,
+    NULL_EVENT_POINTER,
+    compute_logical_data_version,
+    get_input_data_version_tag,
+    get_input_event_pointer_tag,
+)
 from dagster._core.definitions.job_base import IJob
 from dagster._core.definitions.reconstruct import (
     ReconstructableJob,
@@ -12,7 +26,14 @@ from dagster._core.definitions.reconstruct import (
 )
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.events import EngineEventData, JobFailureData, RunFailureReason
+from dagster._core.events import (
+    DagsterEvent,
+    DagsterEventBatchMetadata,
+    EngineEventData,
+    JobFailureData,
+    RunFailureReason,
+    generate_event_batch_id,
+)
 from dagster._core.execution.api import execute_run_iterator
 from dagster._core.launcher import (
     CheckRunHealthResult,
@@ -30,6 +51,7 @@ from dagster._core.storage.event_log import SqlEventLogStorage, SqlEventLogStora
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.sql import create_engine
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from dagster._core.workspace.autodiscovery import loadable_targets_from_python_module
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
@@ -42,13 +64,22 @@ from dagster._utils.log import configure_loggers
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
 __all__ = [
+    "ASSET_PARTITION_RANGE_END_TAG",
+    "ASSET_PARTITION_RANGE_START_TAG",
+    "CODE_VERSION_TAG",
+    "DATA_VERSION_TAG",
+    "DEFAULT_DATA_VERSION",
     "FINISHED_STATUSES",
     "IN_PROGRESS_RUN_STATUSES",
+    "NULL_EVENT_POINTER",
+    "AssetCheckEvaluationTargetMaterializationData",
     "AssetCheckExecutionsTable",
     "CapturedLogContext",
     "CheckRunHealthResult",
     "CodePointer",
     "ConfigurableClassData",
+    "DagsterEvent",
+    "DagsterEventBatchMetadata",
     "DagsterExecutionInterruptedError",
     "EngineEventData",
     "IJob",
@@ -72,14 +103,26 @@ __all__ = [
     "WorkspaceProcessContext",
     "alter_sys_path",
     "capture_interrupts",
+    "compute_logical_data_version",
     "configure_loggers",
     "create_engine",
     "deserialize_value",
     "execute_run_iterator",
+    "generate_event_batch_id",
+    "get_input_data_version_tag",
+    "get_input_event_pointer_tag",
     "loadable_targets_from_python_module",
+    "look_at_backfills_every",
     "recon_job_from_origin",
     "reconstruct_repository_def_from_pointer",
     "repository_def_from_target_def",
     "serializable_error_info_from_exc_info",
     "setup_interrupt_handlers",
 ]
+
+
+def look_at_backfills_every(seconds: int) -> None:
+    """In Dagster's daemon: its pause between two looks at backfills, half a minute by default, which no setting of its own says."""
+    controller = sys.modules.get("dagster._daemon.controller")
+    if controller is not None:
+        controller.DEFAULT_DAEMON_INTERVAL_SECONDS = seconds  # pyright: ignore[reportAttributeAccessIssue]

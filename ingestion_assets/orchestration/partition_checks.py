@@ -110,6 +110,21 @@ def told(
             yield result
 
 
+def together(
+    before: dg.AssetCheckResult | None, result: dg.AssetCheckResult, spec: dg.AssetCheckSpec
+) -> dg.AssetCheckResult:
+    """What a check says of payloads that were worked through in groups, of which it has judged those before."""
+    if before is None:
+        return result
+    if spec.metadata.get(_JUDGES) == _SHARE:
+        both = {
+            name: int(_number(before, name)) + int(_number(result, name))
+            for name in ("received", "rejected", "payloads_failed")
+        }
+        return rate_of(**both, most=spec.metadata["most"])
+    return result if before.passed else before
+
+
 def _of_all(result: dg.AssetCheckResult, spec: dg.AssetCheckSpec, run: "Working") -> dg.AssetCheckResult:
     """The same share, with what the ledger knows of the partition's other payloads. Not asked for where the claim's own share is
     small and that of the partition was: then that of both is."""

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import dagster as dg
 
-from ingestion_assets.landing.flows import Flow, no_inbox
+from ingestion_assets.landing.flows import Days, Flow, no_inbox
 from ingestion_assets.orchestration.partition_checks import by_payloads, of_partition, told
 from ingestion_assets.orchestration.reporting import claim_metadata, rejects_table
+from ingestion_assets.settings import load_settings
 
 if TYPE_CHECKING:
     from ingestion_assets.landing.drops import DropOutcome
@@ -113,6 +114,17 @@ class Stage:
     spec: dg.AssetSpec
     check_specs: Sequence[dg.AssetCheckSpec]
     write: "Callable[[Working], dg.MaterializeResult]"
+
+    def failed_blocking(self, result: dg.MaterializeResult) -> list[str]:
+        """The checks that block what comes after the stage, and have failed."""
+        blocking = {spec.name for spec in self.check_specs if spec.blocking}
+        return [
+            check.check_name
+            for check in result.check_results or ()
+            if check.check_name in blocking
+            and not check.passed
+            and check.severity == dg.AssetCheckSeverity.ERROR
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,6 +278,7 @@ def claim_step(flow: Flow, stages: Sequence[Stage]) -> dg.AssetsDefinition:
         specs=[stage.spec for stage in stages],
         check_specs=[check for stage in stages for check in stage.check_specs],
         can_subset=True,
+        backfill_policy=_backfill_policy(flow),
     )
     def claim(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult]:
         from ingestion_assets.orchestration.checks_before import known_of  # noqa: PLC0415
@@ -276,6 +289,11 @@ def claim_step(flow: Flow, stages: Sequence[Stage]) -> dg.AssetsDefinition:
             context.log.warning(_MADE_WITH_THEIR_ASSETS)
             return
         ends = any(stage.spec.key.path[-1] == flow.assets[1] for stage in chosen)
+        if not context.has_partition_key:
+            from ingestion_assets.orchestration.ranges import rebuild_range  # noqa: PLC0415
+
+            rebuild_range(context, flow, chosen, ends=ends)
+            return
         specs = [spec for stage in chosen for spec in stage.check_specs]
         with working(context, flow, ends=ends) as run:
             known = known_of(context.instance, specs, partition=run.partition)
@@ -284,11 +302,20 @@ def claim_step(flow: Flow, stages: Sequence[Stage]) -> dg.AssetsDefinition:
                 result = run.patiently(stage.write, run)
                 checks = told(result.check_results or (), stage.check_specs, known=known, run=run)
                 yield _reported(result, stage, checks, seconds=time.monotonic() - started)
-                if failed := _failed_blocking(result, stage):
+                if failed := stage.failed_blocking(result):
                     # Dagster would heed it before the next step only, and the stages are one.
                     raise BlockedError(stage.spec.key.to_user_string(), failed)
 
     return claim
+
+
+def _backfill_policy(flow: Flow) -> dg.BackfillPolicy | None:
+    """Days go in ranges: most of them may be empty, and a run costs more than one. Keys (sites, repositories) have a run each: they are
+    never empty, and go on side by side."""
+    days = load_settings().backfill_days_a_run
+    if days == 1 or not isinstance(flow.partitions, Days):
+        return None
+    return dg.BackfillPolicy.multi_run(max_partitions_per_run=days)
 
 
 _MADE_WITH_THEIR_ASSETS = (
@@ -304,12 +331,3 @@ def _reported(
         metadata={**(result.metadata or {}), "seconds": round(seconds, 3)},
         check_results=[check._replace(asset_key=stage.spec.key) for check in checks],
     )
-
-
-def _failed_blocking(result: dg.MaterializeResult, stage: Stage) -> list[str]:
-    blocking = {spec.name for spec in stage.check_specs if spec.blocking}
-    return [
-        check.check_name
-        for check in result.check_results or ()
-        if check.check_name in blocking and not check.passed and check.severity == dg.AssetCheckSeverity.ERROR
-    ]

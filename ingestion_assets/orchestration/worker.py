@@ -137,6 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--drain", type=float, default=8.0, help="seconds that runs get to end at SIGTERM")
     chosen = parser.parse_args(arguments)
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "500")  # what says the same of many partitions
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     run_worker(
         queue=chosen.queue,
