@@ -11,6 +11,7 @@ from ingestion_assets.zones.document import ByValue, ZoneDocument, ZoneError, ch
 from ingestion_assets.zones.framing import check_path
 from ingestion_assets.zones.partition_values import check_by
 from ingestion_assets.zones.records import RecordType
+from ingestion_assets.zones.sources.config import read_source
 from ingestion_assets.zones.tables.target import Shape, Table
 from ingestion_assets.zones.verification.config import read_config
 
@@ -67,6 +68,8 @@ class Zone:
             check_path(self.path)
             if self.verify is not None:
                 read_config(self.verify)
+            for source in self.sources:
+                read_source(source)
             if self.partitions is not None:
                 check_by(self.partitions.by)
         except ValueError as error:
