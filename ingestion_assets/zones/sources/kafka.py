@@ -14,7 +14,7 @@ import structlog
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.flows import RefusedError
-from ingestion_assets.zones.sources.config import Kafka, SourceError
+from ingestion_assets.zones.sources.config import Kafka, SourceError, group_of
 from ingestion_assets.zones.sources.following import Take
 from ingestion_assets.zones.sources.message_landing import Message, land
 
@@ -58,7 +58,7 @@ async def opened(door: FrontDoor, flow: str, source: Kafka) -> AsyncIterator[Tak
     consumer = Consumer(
         {
             **settings,
-            "group.id": source.group,
+            "group.id": group_of(source, flow),
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 16_384,

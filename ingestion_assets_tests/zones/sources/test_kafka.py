@@ -47,9 +47,9 @@ class Topic:
         """The sum of the group's offsets: of how many messages it will never hear again."""
         admin = AdminClient({"bootstrap.servers": self.address, "log_level": 3})
         asked = ConsumerGroupTopicPartitions(
-            "ingestion", [TopicPartition(self.name, number) for number in range(4)]
+            "ingestion-notes", [TopicPartition(self.name, number) for number in range(4)]
         )
-        found = admin.list_consumer_group_offsets([asked])["ingestion"].result(20)
+        found = admin.list_consumer_group_offsets([asked])["ingestion-notes"].result(20)
         return sum(max(one.offset, 0) for one in found.topic_partitions or ())
 
     def dead(self, count: int) -> list[Any]:

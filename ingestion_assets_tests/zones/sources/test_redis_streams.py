@@ -17,7 +17,7 @@ from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.zones.sources.followed import FLOW, following, killed_after_landing, landed
 
 SHOP = {"redis": {"stream": "shop", "claim_after_s": 1}}
-GROUP = "ingestion"
+GROUP = "ingestion-notes"
 
 
 @pytest.fixture
