@@ -24,7 +24,7 @@ def zones_of(module: str | None) -> dict[str, str | None]:
         while error.__cause__ is not None:
             error = error.__cause__  # type: ignore[assignment]
         raise ZoneError(f"the definitions of {named} cannot be loaded: {error}") from error
-    return {zone.name: _fault(zone) for zone in made}
+    return {zone.name: _fault(zone) for zone in made.values()}
 
 
 def _fault(zone: Any) -> str | None:

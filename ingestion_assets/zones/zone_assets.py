@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 COUNTS = ("stored", "duplicate", "superseded", "rejected")
 OWNER = "team:ingestion"
-made: list[Zone] = []
-"""The zones whose definitions this process made, for `ingestion zones check`."""
+made: dict[str, Zone] = {}
+"""By name the zones whose definitions this process made, for `ingestion zones check`."""
 
 
 def zone_definitions(zone: Zone) -> dg.Definitions:
     """All that a zone has in Dagster."""
-    made.append(zone)
+    made[zone.name] = zone
     flow = flow_of(zone.document())
     partitions_def = (
         dg.DynamicPartitionsDefinition(name=flow.partitions.name)

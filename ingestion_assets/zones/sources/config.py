@@ -21,18 +21,18 @@ class _Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class RedisStream(_Source, frozen=True, kw_only=True):
     """A stream of the Redis that `INGESTION_REDIS_URL` names.
 
-    The payload is the field `field` of an entry. All front doors read as consumers of one `group`; what one of them has had in hand for
+    The payload is the field `field` of an entry. All front doors read as consumers of one `group`, by default one of the zone's own; what one of them has had in hand for
     `claim_after_s` seconds without acknowledging it, another takes over. `<stream>:dead` gets what cannot be taken.
     """
 
     stream: str
-    group: str = "ingestion"
+    group: str | None = None
     field: str = "data"
     format: Format = "json"
     claim_after_s: float = 30.0
 
     def __post_init__(self) -> None:
-        if not (self.stream and self.group and self.field):
+        if not (self.stream and self.group != "" and self.field):
             raise ValueError("`stream`, `group` and `field` cannot be empty")
         if not 1 <= self.claim_after_s <= 86_400:
             raise ValueError(f"`claim_after_s` is from 1 to 86400, not {self.claim_after_s:g}")
@@ -78,11 +78,11 @@ class Kafka(_Source, frozen=True, kw_only=True):
     """A topic of the Kafka that `INGESTION_KAFKA_URL` names. The payload is a message's value; `<topic>.dead` gets what cannot be taken."""
 
     topic: str
-    group: str = "ingestion"
+    group: str | None = None
     format: Format = "json"
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,240}", self.topic) or not self.group:
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,240}", self.topic) or self.group == "":
             raise ValueError(
                 "`topic` is letters, digits, dots, - and _, at most 240, and `group` is not empty"
             )
@@ -96,6 +96,11 @@ class Kafka(_Source, frozen=True, kw_only=True):
     def name(self) -> str:
         """What it is called in `/health` and logs."""
         return f"kafka topic {self.topic}"
+
+
+def group_of(source: RedisStream | Kafka, flow: str) -> str:
+    """Whose members share the messages: two flows that read the same get all of them each."""
+    return source.group or f"ingestion-{flow}"
 
 
 Source = RedisStream | Sqs | Kafka

@@ -14,7 +14,7 @@ import structlog
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.flows import RefusedError
-from ingestion_assets.zones.sources.config import Kafka, SourceError
+from ingestion_assets.zones.sources.config import Kafka, SourceError, group_of
 from ingestion_assets.zones.sources.following import Take
 from ingestion_assets.zones.sources.message_landing import Message, land
 
@@ -58,7 +58,7 @@ async def opened(door: FrontDoor, flow: str, source: Kafka) -> AsyncIterator[Tak
     consumer = Consumer(
         {
             **settings,
-            "group.id": source.group,
+            "group.id": group_of(source, flow),
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 16_384,
@@ -157,9 +157,10 @@ class _Topic:
         for message, reason in refused:
             place = f"{message.partition()}/{message.offset()}"
             log.error("message_refused", source=self._source.name, offset=place, reason=str(reason))
+            headers: Any = message.headers() or []
             why = [("refused_offset", place.encode()), ("refused_for", str(reason).encode())]
             self._producer.produce(
-                self._source.dead_letters, message.value(), message.key(), headers=[*(message.headers() or ()), *why],
+                self._source.dead_letters, message.value(), message.key(), headers=[*headers, *why],
                 on_delivery=lambda error, _: faults.append(error) if error else None,
             )  # fmt: skip
         if self._producer.flush(SEND_S + 2) or faults:

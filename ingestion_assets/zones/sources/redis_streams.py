@@ -16,7 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.flows import RefusedError
-from ingestion_assets.zones.sources.config import RedisStream, SourceError
+from ingestion_assets.zones.sources.config import RedisStream, SourceError, group_of
 from ingestion_assets.zones.sources.following import Take
 from ingestion_assets.zones.sources.message_landing import Message, land
 
@@ -51,6 +51,7 @@ class _Reader:
     def __init__(self, door: FrontDoor, flow: str, source: RedisStream, client: Redis) -> None:
         self._door, self._flow, self._source = door, flow, source
         self._client: Any = client  # its commands are typed as awaitable or not
+        self._group = group_of(source, flow)
         self._wait_s = min(POLL_S, source.claim_after_s / 2)
         self._consumer = uuid_utils.uuid7().hex
         self._look_at = 0.0
@@ -59,7 +60,7 @@ class _Reader:
     async def join(self) -> None:
         """Make the group, which begins with what is in the stream already, unless it is there."""
         try:
-            await self._client.xgroup_create(self._source.stream, self._source.group, id="0", mkstream=True)
+            await self._client.xgroup_create(self._source.stream, self._group, id="0", mkstream=True)
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
@@ -69,8 +70,7 @@ class _Reader:
         while self._in_hand:
             await self._take(await self._read("0"))
         if time.monotonic() >= self._look_at:
-            while await self._claim():
-                pass
+            await self._claim()
             await self._forget(lambda one: one["idle"] > GONE_S * 1000)
             self._look_at = time.monotonic() + self._wait_s
         await self._take(await self._read(">"))
@@ -79,25 +79,28 @@ class _Reader:
         """Go, unless something is in hand: that is found under this consumer's name."""
         await self._forget(lambda one: one["name"] == self._consumer.encode())
 
-    async def _claim(self) -> bool:
-        """Take over what nobody has acknowledged in time; whether there may be more."""
-        stream, group, idle_ms = (
-            self._source.stream,
-            self._source.group,
-            int(self._source.claim_after_s * 1000),
-        )
-        cursor, entries, *_ = await self._client.xautoclaim(
-            stream, group, self._consumer, min_idle_time=idle_ms, count=AT_ONCE
-        )
-        if entries:
-            log.info("entries_claimed", source=self._source.name, entries=len(entries))
-        await self._take(entries)
-        return cursor != b"0-0"
+    async def _claim(self) -> None:
+        """Take over what nobody has acknowledged in time."""
+        cursor, idle_ms = b"0-0", int(self._source.claim_after_s * 1000)
+        while True:
+            cursor, entries, *_ = await self._client.xautoclaim(
+                self._source.stream,
+                self._group,
+                self._consumer,
+                min_idle_time=idle_ms,
+                start_id=cursor,
+                count=AT_ONCE,
+            )
+            if entries:
+                log.info("entries_claimed", source=self._source.name, entries=len(entries))
+            await self._take(entries)
+            if cursor == b"0-0":
+                return
 
     async def _read(self, after: str) -> Sequence[Entry]:
         """New entries (`>`), or this consumer's own that are not acknowledged yet (`0`)."""
         found = await self._client.xreadgroup(
-            self._source.group, self._consumer, {self._source.stream: after}, count=AT_ONCE,
+            self._group, self._consumer, {self._source.stream: after}, count=AT_ONCE,
             block=int(1000 * self._wait_s),
         )  # fmt: skip
         return _entries(found)
@@ -108,7 +111,7 @@ class _Reader:
         ends = await asyncio.gather(*(self._land(*entry) for entry in entries), return_exceptions=True)
         landed = [entry_id for (entry_id, _), end in zip(entries, ends, strict=True) if end is None]
         if landed:
-            await self._client.xack(self._source.stream, self._source.group, *landed)
+            await self._client.xack(self._source.stream, self._group, *landed)
         for (entry_id, fields), end in zip(entries, ends, strict=True):
             if isinstance(end, RefusedError):
                 await self._bury(entry_id, fields or {}, str(end))
@@ -119,10 +122,8 @@ class _Reader:
 
     async def _land(self, entry_id: bytes, fields: Mapping[bytes, bytes] | None) -> None:
         source, number = self._source, entry_id.decode()
-        if not fields:
-            log.warning(
-                "entry_trimmed", source=source.name, entry=number
-            )  # while it was in hand; nothing is left of it
+        if not fields:  # trimmed while it was in hand: nothing is left of it
+            log.warning("entry_trimmed", source=source.name, entry=number)
             return
         content = fields.get(source.field.encode())
         if content is None:
@@ -141,11 +142,11 @@ class _Reader:
         why = {"refused_entry": entry_id, "refused_for": reason}
         async with self._client.pipeline(transaction=True) as both:
             both.xadd(self._source.dead_letters, {**fields, **why})
-            both.xack(self._source.stream, self._source.group, entry_id)
+            both.xack(self._source.stream, self._group, entry_id)
             await both.execute()
 
     async def _forget(self, whom: Callable[[Mapping[str, Any]], bool]) -> None:
-        stream, group = self._source.stream, self._source.group
+        stream, group = self._source.stream, self._group
         for one in await self._client.xinfo_consumers(stream, group):
             if one["pending"] == 0 and whom(one):
                 await self._client.xgroup_delconsumer(stream, group, one["name"])
