@@ -2,18 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import httpx
 import pytest
-import redis
 import sqlalchemy as sa
 
 from ingestion_assets.zones import in_force
-from ingestion_assets.zones.document import ByValue, ZoneDocument
+from ingestion_assets.zones.document import ByValue
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 from ingestion_assets_tests.servers import wait_until
-from ingestion_assets_tests.zones.conftest import RECORD, Publish
+from ingestion_assets_tests.zones.conftest import Publish
 
 ASYNC = {"Prefer": "respond-async"}
 
@@ -151,26 +149,14 @@ def test_zones_are_known_after_a_restart_without_postgresql(front: Front) -> Non
         wait_until(taken, seconds=15, what="the zone to be taken from the note in the home")
 
 
-def test_a_stream_is_followed_while_its_zone_is_in_force(
-    postgres_url: str, redis_url: str, tmp_path: Path
+def test_a_zone_that_is_removed_takes_nothing_more(
+    front: Front, client: httpx.Client, publish: Publish
 ) -> None:
-    """Another front door on the same ledger, which has a Redis."""
-    settings = settings_for(home=tmp_path, postgres_url=postgres_url, redis_url=redis_url)
-    with serving(settings) as front, front.client() as client, redis.Redis.from_url(redis_url) as queue:
-        document = ZoneDocument(
-            name="streamed", asset="records", schema=RECORD, location="shop", sources=[{"redis": {"stream": "shop"}}]
-        )  # fmt: skip
-
-        def landed() -> int:
-            return len(client.get("/api/v1/receipts", params={"flow": "streamed"}).json()["items"])
-
-        queue.xadd("shop", {"data": '[{"id": "1"}, {"id": "2"}]'})
-        with front.engine.begin() as connection:
-            in_force.publish(connection, document, secrets=(), settings=settings, prepare=lambda: None)
-        wait_until(lambda: landed() == 1, seconds=20, what="the stream's entry")
-        with front.engine.begin() as connection:
-            in_force.remove(connection, "streamed")
-        wait_until(
-            lambda: "streamed" not in client.get("/health").json()["zones"], seconds=10, what="the zone to go"
-        )
-        assert client.post("/api/v1/drops/streamed", json={"id": "3"}).status_code == 404
+    publish("short")
+    with front.engine.begin() as connection:
+        assert in_force.remove(connection, "short")
+        assert not in_force.remove(connection, "short")
+    wait_until(
+        lambda: "short" not in client.get("/health").json()["zones"], seconds=10, what="the zone to go"
+    )
+    assert client.post("/api/v1/drops/short", json={"id": "3"}).status_code == 404

@@ -16,11 +16,7 @@ from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.stores.durable_files import write_private
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.document import ZoneDocument, decoded
-<<<<<<< HEAD
-from ingestion_assets.zones.web.followed_sources import FollowedSources
-=======
 from ingestion_assets.zones.sources.config import Source, SourceError, read_source
->>>>>>> h-verify
 from ingestion_assets.zones.web.signed import Refusals, Sender, sender_of
 from ingestion_assets.zones.zone_flow import flow_of
 
@@ -91,16 +87,10 @@ async def follow_zones(door: FrontDoor, known: KnownZones, refusals: Refusals) -
     noted = await asyncio.to_thread(_noted, path)
     if noted and not known.documents:
         _take(door, known, noted, {})
-    sources = FollowedSources()
-    sources.follow_those_of(door, known.documents)
-    try:
-        with door.notifications.subscribe((in_force.CHANNEL, "")) as told:
-            while True:
-                await _look(door, known, refusals, path)
-                sources.follow_those_of(door, known.documents)
-                await told.wait(LOOK_S)
-    finally:
-        await sources.stop()
+    with door.notifications.subscribe((in_force.CHANNEL, "")) as told:
+        while True:
+            await _look(door, known, refusals, path)
+            await told.wait(LOOK_S)
 
 
 async def _look(door: FrontDoor, known: KnownZones, refusals: Refusals, path: Path) -> None:
