@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,11 @@ def test_what_could_lose_data_is_refused_by_all(make, tmp_path):  # noqa: ARG001
     kept_in.table().store(parts_of([[("a", 1, None)]], [0], size=1))
     with pytest.raises(TableRefusedError):
         make(shape(**{**COLUMNS, "key": "missing"})).table()
+
+
+def test_timestamps_are_the_same_moment_everywhere(make):
+    elsewhere = datetime(2026, 1, 31, 12, tzinfo=timezone(timedelta(hours=2)))
+    kept_in = make(shape(id="text", at="timestamp"))
+    kept_in.table().store(parts_of([[("a", elsewhere), ("b", datetime(2026, 1, 31, 10))]], [0], size=2))  # noqa: DTZ001
+    moments = {values[1].replace(tzinfo=values[1].tzinfo or UTC) for values, _, _ in kept_in.read()}
+    assert moments == {elsewhere}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,7 @@ class DuckTable:
             for values, receipt, position in zip(part.values, part.receipts, part.positions, strict=True):
                 bad = misfit(self.shape.columns, values)
                 if bad is None:
-                    staged.append((len(told), *values, receipt, position))
+                    staged.append((len(told), *map(_in_utc, values), receipt, position))
                 told.append(bad or Stored("stored"))
         if staged:
             with self._open() as connection, tempfile.NamedTemporaryFile(suffix=".csv") as file:
@@ -172,6 +173,13 @@ class DuckTable:
                 ) from error
             with connection:
                 yield connection
+
+
+def _in_utc(value: Any) -> Any:
+    """A timestamp without its zone, which DuckDB would leave out without minding it."""
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return value.astimezone(UTC).replace(tzinfo=None)
+    return value
 
 
 def _quoted(name: str) -> str:
