@@ -16,11 +16,7 @@ from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.stores.durable_files import write_private
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.document import ZoneDocument, decoded
-<<<<<<< HEAD
 from ingestion_assets.zones.web.followed_sources import FollowedSources
-=======
-from ingestion_assets.zones.sources.config import Source, SourceError, read_source
->>>>>>> h-verify
 from ingestion_assets.zones.web.signed import Refusals, Sender, sender_of
 from ingestion_assets.zones.zone_flow import flow_of
 
@@ -61,17 +57,6 @@ class KnownZones:
         if not same:
             self._senders = {}
         return not same
-
-    def sources(self) -> list[tuple[str, Source]]:
-        """The queues that zones take messages from, with the zones' names."""
-        found: list[tuple[str, Source]] = []
-        for name, document in self.documents.items():
-            for written in document.sources:
-                try:
-                    found.append((name, read_source(written)))
-                except SourceError as error:  # of a newer release: this one leaves it to others
-                    self.refused = {**self.refused, name: str(error)}
-        return found
 
     def health(self) -> dict[str, Any]:
         """What `/health` says of zones."""
