@@ -1,7 +1,7 @@
 """Following a source: for ever, whatever fails, with growing pauses, and told in `/health`."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 import structlog
@@ -14,30 +14,12 @@ from ingestion_assets.stores.error_text import text_of
 from ingestion_assets.zones.sources.config import Kafka, RedisStream, Source, Sqs
 
 FIRST_PAUSE_S = 0.5
-LOOK_S = 1.0
 LONGEST_PAUSE_S = 30.0
 
 Take = Callable[[], Awaitable[None]]
 """Waits some seconds for messages, and takes those that there are."""
 
 log = structlog.get_logger(__name__)
-
-
-async def follow_all(door: FrontDoor, wanted: Callable[[], Collection[tuple[str, Source]]]) -> None:
-    """Follow what is wanted, flows and sources of theirs, as that changes, until cancelled."""
-    tasks: dict[tuple[str, Source], asyncio.Task[None]] = {}
-    try:
-        while True:
-            now = set(wanted())
-            for gone in tasks.keys() - now:
-                tasks.pop(gone).cancel()
-            for new in now - tasks.keys():
-                tasks[new] = asyncio.create_task(follow(door, *new))
-            await asyncio.sleep(LOOK_S)
-    finally:
-        for task in tasks.values():
-            task.cancel()
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
 
 
 async def follow(door: FrontDoor, flow: str, source: Source) -> None:

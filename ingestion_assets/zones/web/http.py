@@ -3,7 +3,6 @@
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.zones import in_force
-from ingestion_assets.zones.sources.following import follow_all
 from ingestion_assets.zones.web.drop_endpoint import drop_router
 from ingestion_assets.zones.web.known_zones import KnownZones, follow_zones
 from ingestion_assets.zones.web.signed import Refusals
@@ -18,13 +17,10 @@ def http() -> FlowHttp:
     async def follow(door: FrontDoor) -> None:
         await follow_zones(door, known, refusals)
 
-    async def read_queues(door: FrontDoor) -> None:
-        await follow_all(door, known.sources)
-
     return FlowHttp(
         routers=[drop_router(known, refusals), zone_router(known)],
         channels=[in_force.CHANNEL],
-        background=[follow, read_queues],
+        background=[follow],
         schemas=lambda: schemas(known.documents),
         paths=lambda paths: paths_of(known.documents, paths),
         health=known.health,

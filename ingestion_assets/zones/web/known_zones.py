@@ -16,7 +16,7 @@ from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.stores.durable_files import write_private
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.document import ZoneDocument, decoded
-from ingestion_assets.zones.sources.config import Source, SourceError, read_source
+from ingestion_assets.zones.web.followed_sources import FollowedSources
 from ingestion_assets.zones.web.signed import Refusals, Sender, sender_of
 from ingestion_assets.zones.zone_flow import flow_of
 
@@ -58,17 +58,6 @@ class KnownZones:
             self._senders = {}
         return not same
 
-    def sources(self) -> list[tuple[str, Source]]:
-        """The queues that zones take messages from, with the zones' names."""
-        found: list[tuple[str, Source]] = []
-        for name, document in self.documents.items():
-            for written in document.sources:
-                try:
-                    found.append((name, read_source(written)))
-                except SourceError as error:  # of a newer release: this one leaves it to others
-                    self.refused = {**self.refused, name: str(error)}
-        return found
-
     def health(self) -> dict[str, Any]:
         """What `/health` says of zones."""
         return {"zones": sorted(self.documents), "zones_refused": dict(self.refused)}
@@ -87,10 +76,16 @@ async def follow_zones(door: FrontDoor, known: KnownZones, refusals: Refusals) -
     noted = await asyncio.to_thread(_noted, path)
     if noted and not known.documents:
         _take(door, known, noted, {})
-    with door.notifications.subscribe((in_force.CHANNEL, "")) as told:
-        while True:
-            await _look(door, known, refusals, path)
-            await told.wait(LOOK_S)
+    sources = FollowedSources()
+    sources.follow_those_of(door, known.documents)
+    try:
+        with door.notifications.subscribe((in_force.CHANNEL, "")) as told:
+            while True:
+                await _look(door, known, refusals, path)
+                sources.follow_those_of(door, known.documents)
+                await told.wait(LOOK_S)
+    finally:
+        await sources.stop()
 
 
 async def _look(door: FrontDoor, known: KnownZones, refusals: Refusals, path: Path) -> None:

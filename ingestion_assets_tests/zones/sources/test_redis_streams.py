@@ -12,7 +12,7 @@ import redis
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.stores.postgres import engine
 from ingestion_assets.zones.sources.config import read_source
-from ingestion_assets.zones.sources.following import follow, follow_all
+from ingestion_assets.zones.sources.following import follow
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.zones.sources.followed import FLOW, following, killed_after_landing, landed
 
@@ -189,25 +189,6 @@ def test_following_ends_when_it_is_told_to_whatever_it_is_at(
     with following(tmp_path, fresh_postgres_url, redis_url=redis_url) as front:
         ended = asyncio.run_coroutine_threadsafe(begin_and_end(front.door), front.loop)
         assert ended.result(120) == -1
-
-
-def test_sources_are_followed_as_long_as_they_are_wanted(
-    fresh_postgres_url: str, redis_url: str, client: redis.Redis, tmp_path: Path
-) -> None:
-    wanted = {(FLOW, read_source(SHOP))}
-    with following(tmp_path, fresh_postgres_url, redis_url=redis_url) as front:
-        every = asyncio.run_coroutine_threadsafe(follow_all(front.door, lambda: wanted), front.loop)
-        add(client, note(1))
-        front.landed(count=1)
-        wanted.add((FLOW, read_source({"redis": {"stream": "more"}})))
-        client.xadd("more", {"data": note(2)})
-        front.landed(count=2)
-        wanted.remove((FLOW, read_source(SHOP)))
-        wait_until(
-            lambda: list(front.said) == ["notes: redis stream more"], seconds=60, what="the end of the other"
-        )
-        every.cancel()
-        wait_until(lambda: front.said == {}, seconds=60, what="the end of all")
 
 
 def test_two_front_doors_share_a_stream(
