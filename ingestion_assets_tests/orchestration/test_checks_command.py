@@ -102,7 +102,7 @@ def test_the_workflow_for_a_ci_is_red_while_a_check_fails(
     _repair(engine)
     green, told = run()
     assert (green.returncode, told.failures, told.errors) == (0, 0, 0), green.stdout + green.stderr
-    assert told.tests > 5
+    assert len(list(told)) > 3
 
 
 def test_without_a_stack_it_is_2_and_says_so(tmp_path: Path) -> None:

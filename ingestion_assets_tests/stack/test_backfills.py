@@ -1,18 +1,22 @@
 """A backfill of many days on the whole stack: few runs, told by day; cancelled, it ends within seconds, and live payloads go on."""
 
+import subprocess
 import time
+from pathlib import Path
 
 import httpx
 import msgspec
 
 from ingestion_assets.samples.transcripts import messages
 from ingestion_assets_tests import backfills
-from ingestion_assets_tests.browser.ledger import ask, wait_until_lanes_are_free
+from ingestion_assets_tests.browser.ledger import ask, wait_until_ended, wait_until_lanes_are_free
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack
 
 CANCELLED_WITHIN_S = 10.0
 EMPTY_DAYS = 240
+LONG_AGO = ("2026-01-02", "2026-01-04")
+PROJECT = Path(__file__).parents[2]
 _TOLD = "SELECT DISTINCT partition FROM event_logs WHERE run_id = ANY(%s) AND asset_key = %s AND partition IS NOT NULL"
 
 
@@ -88,3 +92,23 @@ def test_cancelled_backfill_ends_at_once_and_live_goes_on(stack: RunningStack) -
     states = "SELECT count(*) FROM ingestion.drops WHERE partition = ANY(%s) AND state = 'done'"
     assert ask(stack, states, full) == [(len(full),)], "their receipts stand"
     assert send_message(stack, seed=5)[0] == 200
+
+
+def test_documented_command_starts_one_run_of_a_range_at_its_location(stack: RunningStack) -> None:
+    page = (PROJECT / "docs" / "ui.md").read_text(encoding="utf-8")
+    documented = page[page.index("dagster job launch") : page.index("dagster asset materialize")]
+    command = documented.replace("2026-03-01", LONG_AGO[0]).replace("2026-03-31", LONG_AGO[1])
+    environment = stack.environment | {"PATH": f"{PROJECT / '.venv' / 'bin'}:{stack.environment['PATH']}"}
+    done = subprocess.run(
+        ("/bin/sh", "-c", command), cwd=PROJECT, env=environment, capture_output=True, text=True, check=False, timeout=180
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    newest = """
+        SELECT runs.run_id, run_body FROM runs JOIN run_tags USING (run_id)
+        WHERE key = 'dagster/asset_partition_range_start' AND value = %s ORDER BY runs.id DESC LIMIT 1
+    """
+    ((run, body),) = ask(stack, newest, LONG_AGO[0])
+    assert '"location_name": "ingestion_assets"' in body
+    assert wait_until_ended(stack, run) == "SUCCESS"
+    told = ask(stack, _TOLD, [run], '["conversations", "ingestion_log"]')
+    assert sorted(day for (day,) in told) == ["2026-01-02", "2026-01-03", "2026-01-04"]
