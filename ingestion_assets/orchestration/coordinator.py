@@ -37,7 +37,7 @@ from ingestion_assets.orchestration.queues import (
 from ingestion_assets.settings import load_settings
 
 LOOKED_AT = 200  # queued runs of a queue
-LOOK_AT_BACKFILLS_S = 3
+LOOK_AT_BACKFILLS_S = 1
 """A backfill begins, and ends when it is cancelled, within this time and that of its run."""
 
 

@@ -199,7 +199,8 @@ class _Report:
             ]
             target = _newest(context.instance, key, day) if results else None
             for spec, result in results:
-                context.log_event(_evaluation(spec, result, day, target))
+                # Dagster takes it, though its type does not say so.
+                context.log_event(_evaluation(spec, result, day, target))  # pyright: ignore[reportArgumentType]
 
 
 def summed(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

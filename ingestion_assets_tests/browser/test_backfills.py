@@ -95,7 +95,11 @@ def _shell(stack: RunningStack) -> dict[str, str]:
 
 def test_backfill_from_the_command_line(stack: RunningStack, received_day: str) -> None:
     before = stored(stack)
-    _dagster(stack, "job backfill -j conversations --noprompt --partitions", received_day)
+    _dagster(
+        stack,
+        "job backfill -w workspace.yaml -l ingestion_assets -j conversations --noprompt --partitions",
+        received_day,
+    )
     query = """
         SELECT run_id FROM runs JOIN run_tags USING (run_id)
         WHERE key = 'dagster/backfill' AND pipeline_name = 'conversations' ORDER BY runs.id DESC LIMIT 1

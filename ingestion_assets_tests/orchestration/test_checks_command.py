@@ -5,12 +5,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.resources import as_file, files
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 import sqlalchemy as sa
+import yaml
+from junitparser import JUnitXml
 
+from ingestion_assets.flows import all_flows
+from ingestion_assets.stores.postgres import migrate_flow
 from ingestion_assets_tests.orchestration.conftest import PROJECT
 
 CHECK = "landing/drops:segments_readable"
@@ -54,15 +58,51 @@ def test_a_planted_fault_is_1_and_0_after_the_repair(
     red = _run(tmp_path, *chosen, INGESTION_POSTGRES_URL=postgres_url)
     assert red.returncode == 1, red.stdout + red.stderr
     assert red.stdout.startswith(f"failed   {CHECK} failed in run ")
-    (case,) = ElementTree.parse(junit).getroot().iter("testcase")  # noqa: S314  # our own
-    assert case.find("failure") is not None
+    suites = JUnitXml.fromfile(str(junit))
+    assert (suites.tests, suites.failures, suites.errors) == (1, 1, 0)
+    ((case,),) = suites
+    assert case.result[0].message == red.stdout.splitlines()[0].removeprefix("failed   ")
     _repair(engine)
     green = _run(tmp_path, *chosen, "--json", INGESTION_POSTGRES_URL=postgres_url)
     assert green.returncode == 0, green.stdout + green.stderr
     (line,) = green.stdout.splitlines()
     assert json.loads(line)["passed"] is True
-    (case,) = ElementTree.parse(junit).getroot().iter("testcase")  # noqa: S314  # our own
-    assert len(case) == 0
+    ((case,),) = JUnitXml.fromfile(str(junit))
+    assert case.is_passed
+
+
+@pytest.mark.usefixtures("planted", "dagster_home")
+def test_the_workflow_for_a_ci_is_red_while_a_check_fails(
+    engine: sa.Engine, postgres_url: str, mongodb_url: str, tmp_path: Path
+) -> None:
+    """Its last line that runs something, literally, in the environment that it gives."""
+    for name, flow in all_flows().items():
+        if flow.migrations is not None:
+            package, _, folder = flow.migrations.partition(":")
+            with as_file(files(package) / folder) as revisions:
+                migrate_flow(name, revisions, url=postgres_url)
+    workflow = yaml.safe_load((PROJECT / "deploy" / "ci" / "checks.yaml").read_text(encoding="utf-8"))
+    job = workflow["jobs"]["checks"]
+    values = {"INGESTION_POSTGRES_URL": postgres_url, "INGESTION_MONGODB_URL": f"{mongodb_url}/ingestion"}
+    assert job["env"].keys() == values.keys()
+    command = [step["run"] for step in job["steps"] if "run" in step][-1]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {"PATH": path, "HOME": str(tmp_path), "INGESTION_HOME": str(tmp_path / "home"), **values}
+
+    def run() -> "tuple[subprocess.CompletedProcess[str], JUnitXml]":
+        done = subprocess.run(
+            ("/bin/sh", "-c", command), env=environment, capture_output=True, text=True, check=False,
+            timeout=180, cwd=tmp_path,
+        )  # fmt: skip
+        assert (tmp_path / "checks.xml").exists(), done.stdout + done.stderr
+        return done, JUnitXml.fromfile(str(tmp_path / "checks.xml"))
+
+    red, told = run()
+    assert (red.returncode, told.failures, told.errors) == (1, 1, 0), red.stdout + red.stderr
+    _repair(engine)
+    green, told = run()
+    assert (green.returncode, told.failures, told.errors) == (0, 0, 0), green.stdout + green.stderr
+    assert len(list(told)) > 3
 
 
 def test_without_a_stack_it_is_2_and_says_so(tmp_path: Path) -> None:
