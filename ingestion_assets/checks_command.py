@@ -82,15 +82,15 @@ def run(
 
     settings = load_settings()
     own = [load_own(one, settings.project or Path.cwd()) for one in settings.own_modules]
-    repositories = [definitions.get_repository_def(), *own]
+    loaded = [definitions.get_repository_def(), *own]
     try:
-        chosen = selected(repositories, select or ())
+        chosen = selected(loaded, select or ())
     except NoSuchCheckError as error:
         raise typer.BadParameter(str(error), param_hint="--select") from None
     try:
         now = ledger_now(engine())
         with dagster_instance() as instance:
-            states, unable = evaluate(repositories, instance, chosen, since=since, now=now)
+            states, unable = evaluate(loaded, instance, chosen, since=since, now=now)
     except Exception as error:  # whatever it is, that a check fails is not known, and 1 would say so
         if ending(error) is not None:
             raise

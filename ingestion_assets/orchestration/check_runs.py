@@ -14,12 +14,12 @@ class NoSuchCheckError(Exception):
     """What was selected is no check; names those that there are."""
 
 
-def selected(repositories: Sequence[dg.RepositoryDefinition], chosen: Sequence[str]) -> set[dg.AssetCheckKey]:
+def selected(definitions: Sequence[dg.RepositoryDefinition], chosen: Sequence[str]) -> set[dg.AssetCheckKey]:
     """The checks that `chosen` name: a group, `notes`; an asset, `notes/notes`; or one check of it,
     `notes/notes:reject_rate`. All of them where nothing is chosen."""
     keys = {
         f"{key.asset_key.to_user_string()}:{key.name}": key
-        for repository in repositories
+        for repository in definitions
         for key in repository.asset_graph.asset_check_keys
     }
     if not chosen:
@@ -36,7 +36,7 @@ def selected(repositories: Sequence[dg.RepositoryDefinition], chosen: Sequence[s
 
 
 def evaluate(
-    repositories: Sequence[dg.RepositoryDefinition],
+    definitions: Sequence[dg.RepositoryDefinition],
     instance: dg.DagsterInstance,
     checks: set[dg.AssetCheckKey],
     *,
@@ -46,7 +46,7 @@ def evaluate(
     """The last words of these checks, after evaluating those that can be; and the names of those that could not."""
     names = {key: f"{key.asset_key.to_user_string()}:{key.name}" for key in checks}
     unable: list[str] = []
-    for job in [job for repository in repositories for job in repository.get_all_jobs()]:
+    for job in [job for repository in definitions for job in repository.get_all_jobs()]:
         graph = job.asset_layer.asset_graph
         mine = {key for key in graph.asset_check_keys if key in checks}
         if job.name.startswith("__") or not mine or job.partitions_def is not None:
@@ -64,7 +64,7 @@ def evaluate(
     # A check that belongs to partitions by now may have been evaluated on its whole asset by an earlier release.
     by_partition = {
         names[key]: repository.asset_graph.get_check_spec(key).partitions_def is not None
-        for repository in repositories
+        for repository in definitions
         for key in checks & set(repository.asset_graph.asset_check_keys)
     }
     states = newest_states(instance, assets=assets_of, since=oldest)

@@ -310,8 +310,8 @@ def claim_step(flow: Flow, stages: Sequence[Stage]) -> dg.AssetsDefinition:
 
 
 def _backfill_policy(flow: Flow) -> dg.BackfillPolicy | None:
-    """Days go in ranges: most of them may be empty, and a run costs more than one. Keys (sites, repositories) have a run each: they are
-    never empty, and go on side by side."""
+    """Days go in ranges: most of them may be empty, and a run costs more than one. Keys have a run each: they are never empty, and go on side by
+    side."""
     days = load_settings().backfill_days_a_run
     if days == 1 or not isinstance(flow.partitions, Days):
         return None

@@ -7,7 +7,7 @@ from ingestion_assets.settings import secrets_of_flows
 
 SECRETS = frozenset(
     {
-        "admin_token", "api_key", "dagster_headers", "embedding_endpoints", "mongodb_url", "notify_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
+        "admin_token", "api_key", "dagster_headers", "embedding_endpoints", "kafka_url", "mongodb_url", "notify_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
     }
 )  # fmt: skip
 """The settings that hold a secret; the URLs of stores carry passwords."""
@@ -21,6 +21,7 @@ USED: Mapping[str, frozenset[str]] = {
             "admin_token",
             "dagster_headers",
             "embedding_endpoints",
+            "kafka_url",
             "mongodb_url",
             "postgres_url",
             "redis_url",

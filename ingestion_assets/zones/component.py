@@ -12,7 +12,7 @@ from dagster.components.scaffold.scaffold import Scaffolder, ScaffoldRequest, sc
 from pydantic import Field
 
 from ingestion_assets.zones.document import ZoneError
-from ingestion_assets.zones.records import RecordType, record_type
+from ingestion_assets.zones.records import RecordType, RecordTypeError, record_type
 from ingestion_assets.zones.tables.making import table_of
 from ingestion_assets.zones.wording import Verify, partitions_of, seconds_of
 from ingestion_assets.zones.zone import Zone
@@ -69,7 +69,10 @@ class DropZone(dg.Component, dg.Resolvable, dg.Model):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The zone's assets, checks, job, sensor and audit. Raises `ZoneError`, `RecordTypeError`."""
-        return zone_definitions(self.zone(Path(context.path)))
+        try:
+            return zone_definitions(self.zone(Path(context.path)))
+        except (ZoneError, RecordTypeError) as error:
+            raise type(error)(f"the zone {self.name} in {context.path} cannot be: {error}") from error
 
     def zone(self, folder: Path) -> Zone:
         """What the YAML in `folder` says."""

@@ -9,6 +9,7 @@ import pytest
 
 from ingestion_assets.stack.program_secrets import SECRETS
 from ingestion_assets_tests.servers import wait_until
+from ingestion_assets_tests.stack.shop_project import Shop
 from ingestion_assets_tests.stack.test_program_secrets import HAS
 from ingestion_assets_tests.stacks import RunningStack, running_stack
 
@@ -26,8 +27,10 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     home = tmp_path_factory.mktemp("guarded") / "home"
     given = {"secret_keys": "k" * 40, "api_key": "the-own-key", "webserver_password": "sesame-open",
              "notify_url": "http://127.0.0.1:9/notified", "embedding_endpoints": "[]",
-             "secret_key": "o" * 32}  # fmt: skip
-    with running_stack(home, workers_gpu=1, **given) as running:
+             "secret_key": "o" * 32, "dagster_headers": '{"X-Proxy": "the-proxy"}',
+             "kafka_url": "kafka://127.0.0.1:9?sasl.password=the-broker"}  # fmt: skip
+    project = Shop(tmp_path_factory.mktemp("project")).folder
+    with running_stack(home, folder=project, workers_gpu=1, **given) as running:
         yield running
 
 

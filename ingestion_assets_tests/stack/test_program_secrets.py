@@ -22,7 +22,7 @@ HAS = {
     "mongodb": set(),
     "valkey": set(),
     "frontdoor": {
-        "admin_token", "dagster_headers", "embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
+        "admin_token", "dagster_headers", "embedding_endpoints", "kafka_url", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password",
     },
     "webserver": {"postgres_url", "redis_url", "webserver_password"},
     "code-server": {"notify_url", "postgres_url", "redis_url"},
@@ -69,6 +69,7 @@ def test_each_program_has_the_secrets_that_it_uses(tmp_path: Path, monkeypatch: 
         "notify_url": "https://hooks.example.com/x",
         "embedding_endpoints": "[]",
         "dagster_headers": '{"Authorization": "Bearer x"}',
+        "kafka_url": "kafka://broker.example.com:9092?sasl.password=x",
     }
     plan = plan_stack(
         settings=Settings(home=tmp_path, modules="shop.definitions", **given),  # pyright: ignore

@@ -119,6 +119,7 @@ def test_a_code_location_that_is_gone_is_loaded_again(stack: RunningStack, *, id
     The next wake has it loaded; so has the front door while nothing arrives.
     """
     server = psutil.Process(stack.pid_of("code-server"))
+    wait_until(lambda: len(_code_locations(server)) == 1, seconds=60, what="the one before to be gone")
     (location,) = _code_locations(server)
     location.kill()
     wait_until(
