@@ -120,6 +120,9 @@ def _interrupted(url: str | None, job: str) -> None:
     control_job(url, USER, job, "pause")
     while (now := job_now(url, USER, job)).get("pausing"):
         time.sleep(LOOK_S)
+    if now["status"] != "paused":
+        console.print("All that was left was in hand when it was to be paused.")
+        return
     console.print(f"Paused with {now['completed_files']} of {now['total_files']} files stored; resumed:")
     control_job(url, USER, job, "resume")
 

@@ -31,7 +31,7 @@ from ingestion_assets.embedding.errors import (
     StoppedError,
 )
 
-READY_FILES = 64  # and characters, that are ready but not stored, before no more are begun
+READY_FILES = 16  # and characters, that are ready but not stored, before no more are begun
 READY_CHARACTERS = 250_000
 BATCH_TEXTS = 128  # of which vectors are made together, unless one file has more
 
