@@ -40,7 +40,7 @@ test: lint ## Lint, then run the tests, two at a time (a browser test needs Debi
 
 bench: $(STAMP) ## Measure speed, as ratios against floors and peers (installs those peers first)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
-	status=0; for script in latency backfill long_runs throughput accept growth disk modules entities documents import_time; do \
+	status=0; for script in latency backfill long_runs throughput accept growth disk modules entities documents zones zones_engine import_time; do \
 		$(BIN)/python benchmarks/$$script.py || status=1; \
 	done; exit $$status
 
