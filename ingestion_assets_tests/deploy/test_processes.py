@@ -106,7 +106,7 @@ def test_every_variable_is_a_setting_with_a_value_it_takes(process: Process) -> 
     settings = Settings(**given)  # pyright: ignore[reportArgumentType]
     assert settings.webserver_url
     # Not given by the example: the older name of the keys, and what only some have.
-    optional = {"secret_key", "embedding_endpoints", "dagster_headers"}
+    optional = {"secret_key", "embedding_endpoints", "dagster_headers", "kafka_url"}
     assert {name for name in SECRETS if getattr(settings, name)} - optional == USED[process.name] - optional
     if settings.secret_keys is not None:
         assert len(settings.secret_keys.get_secret_value()) >= 32
