@@ -33,6 +33,7 @@ from ingestion_assets.embedding.errors import (
 
 READY_FILES = 16  # and characters, that are ready but not stored, before no more are begun
 READY_CHARACTERS = 250_000
+GATHER_S = 0.01  # in which more places may come free: files that are known are over in less, and to begin some is a transaction
 BATCH_TEXTS = 128  # of which vectors are made together, unless one file has more
 
 log = structlog.get_logger(__name__)
@@ -83,13 +84,12 @@ class _Worker(FilesInHand):
         idle_s = 0.02
         while not self.stop.is_set():
             self.moved.clear()
-            if not self.no_more.is_set() and self._begin_some(threads):
-                idle_s = 0.02
-                continue
+            begun = 0 if self.no_more.is_set() else self._begin_some(threads)
             if not self._in_hand and (self.no_more.is_set() or not self._wait_for_more()):
                 return
-            self.moved.wait(idle_s)  # another job may leave a place free
-            idle_s = min(0.2, idle_s * 1.5)
+            idle_s = 0.02 if begun else min(0.2, idle_s * 1.5)
+            if self.moved.wait(idle_s):  # another job may leave a place free, too
+                time.sleep(GATHER_S)
 
     def _begin_some(self, threads: ThreadPoolExecutor) -> int:
         with self._lock:
