@@ -81,16 +81,15 @@ def run(
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
     settings = load_settings()
-    own = [load_own(one, settings.project or Path.cwd()) for one in settings.own_modules]
-    loaded = [definitions.get_repository_def(), *own]
     try:
+        own = [load_own(one, settings.project or Path.cwd()) for one in settings.own_modules]
+        loaded = [definitions.get_repository_def(), *own]
         chosen = selected(loaded, select or ())
-    except NoSuchCheckError as error:
-        raise typer.BadParameter(str(error), param_hint="--select") from None
-    try:
         now = ledger_now(engine())
         with dagster_instance() as instance:
             states, unable = evaluate(loaded, instance, chosen, since=since, now=now)
+    except NoSuchCheckError as error:
+        raise typer.BadParameter(str(error), param_hint="--select") from None
     except Exception as error:  # whatever it is, that a check fails is not known, and 1 would say so
         if ending(error) is not None:
             raise

@@ -24,8 +24,9 @@ _DUE = sa.text("""
     SELECT id, extract(epoch FROM sync_at)::text AS since FROM documents.connections WHERE sync_at <= clock_timestamp()
     ORDER BY sync_at LIMIT :most
 """)
+# A run that is lost, or fails, has it asked for again in ten minutes; one that is through says itself when it is due next.
 _TAKE = sa.text("""
-    UPDATE documents.connections SET sync_at = clock_timestamp() + make_interval(secs => sync_every_s)
+    UPDATE documents.connections SET sync_at = clock_timestamp() + make_interval(secs => least(sync_every_s, 600))
     WHERE id = :id AND sync_at <= clock_timestamp() RETURNING id
 """)
 

@@ -5,7 +5,6 @@ asked to. A wake that finds it gone has it loaded at once (`launching.py`); this
 """
 
 import asyncio
-import time
 
 import httpx
 import structlog
@@ -31,14 +30,19 @@ async def keep_code_location(door: FrontDoor) -> None:
     if not door.settings.asks_dagster:  # then its daemon is all that sees to them
         return
     async with dagster_client(door.settings) as dagster:
-        again_from: dict[str, float] = {}
-        while True:
-            await asyncio.sleep(LOOK_S if is_loaded(door) else UNTIL_LOADED_S)
-            for location in _locations(door):
-                if time.monotonic() >= again_from.get(location, 0.0) and not await _keep(
-                    door, dagster, location
-                ):
-                    again_from[location] = time.monotonic() + RELOAD_AGAIN_S
+        kept: dict[str, asyncio.Task[None]] = {}
+        try:
+            while True:
+                await asyncio.sleep(LOOK_S if is_loaded(door) else UNTIL_LOADED_S)
+                for location in _locations(
+                    door
+                ):  # side by side: one that takes long keeps no other from being looked at
+                    if location not in kept or kept[location].done():
+                        kept[location] = asyncio.create_task(_keep(door, dagster, location))
+        finally:
+            for task in kept.values():
+                task.cancel()
+            await asyncio.gather(*kept.values(), return_exceptions=True)
 
 
 def _locations(door: FrontDoor) -> list[str]:
@@ -48,17 +52,17 @@ def _locations(door: FrontDoor) -> list[str]:
     return [LOCATION, *sorted(others - {LOCATION})]
 
 
-async def _keep(door: FrontDoor, dagster: httpx.AsyncClient, location: str) -> bool:
-    """Look at one; False where it could not be loaded."""
+async def _keep(door: FrontDoor, dagster: httpx.AsyncClient, location: str) -> None:
+    """Look at one, and rest where it could not be loaded."""
     try:
         if await is_location_loaded(dagster, location):
             door.dependencies.report(_part(location), None)
     except DagsterError as error:
         log.warning("code_location_lost", location=location, error=str(error))
-        return await _reload(door, dagster, location)
+        if not await _reload(door, dagster, location):
+            await asyncio.sleep(RELOAD_AGAIN_S)
     except (httpx.HTTPError, ValueError) as error:  # it is away, which its own probe says
         log.debug("code_location_not_looked_at", location=location, error=str(error))
-    return True
 
 
 def _part(location: str) -> str:

@@ -19,7 +19,7 @@ from ingestion_assets.frontdoor.dagster_graphql import (
 )
 from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.flows import Flow, Keys
-from ingestion_assets.landing.run_tags import SENSOR_TAG, sensor_of
+from ingestion_assets.landing.run_tags import LOCATION, SENSOR_TAG, sensor_of
 
 RELOAD_AGAIN_S = 30.0
 LOST = {None, "PipelineNotFoundError"}
@@ -49,7 +49,7 @@ class GraphqlLauncher:
         self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, auth=login, headers=headers)
         self._flow_of = flow_of
         self._added: dict[tuple[str, str], float] = {}
-        self._reload_from: dict[str, float] = {}
+        self._reload_from = 0.0
 
     def __call__(self, dispatch: Dispatch) -> None:
         """Raises `DagsterError`, `httpx.HTTPError`."""
@@ -59,12 +59,16 @@ class GraphqlLauncher:
         try:
             self._launch(flow, dispatch)
         except DagsterError as error:
-            location = flow.location
-            if error.typename not in LOST or time.monotonic() < self._reload_from.get(location, 0.0):
+            # A user's own, which may take long to load, is seen to by `code_location.py`: here all runs would wait for it.
+            if (
+                error.typename not in LOST
+                or flow.location != LOCATION
+                or time.monotonic() < self._reload_from
+            ):
                 raise
-            self._reload_from[location] = time.monotonic() + RELOAD_AGAIN_S
-            log.warning("code_location_lost", location=location, error=str(error))
-            reload = reload_of(location)
+            self._reload_from = time.monotonic() + RELOAD_AGAIN_S
+            log.warning("code_location_lost", location=LOCATION, error=str(error))
+            reload = reload_of(LOCATION)
             check_loaded(reload.answer(self._client.post("/graphql", json=reload.body(), timeout=LOADING_S)))
             self._launch(flow, dispatch)
 

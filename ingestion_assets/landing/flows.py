@@ -176,6 +176,11 @@ class LiveFlows(Mapping[str, Flow]):
         self._installed = dict(installed)
         self._all = self._installed
 
+    @property
+    def installed(self) -> Mapping[str, Flow]:
+        """Those that stay."""
+        return self._installed
+
     def take(self, others: Mapping[str, Flow]) -> None:
         """Have these beside the installed ones, and no others; one of the name of an installed one is left out."""
         self._all = {

@@ -11,7 +11,7 @@ from typing import Any, Self
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from ingestion_assets.flows import all_flows
-from ingestion_assets.landing.flows import LONGEST_S, Days
+from ingestion_assets.landing.flows import LONGEST_S, Days, Flow
 from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG
 from ingestion_assets.orchestration.broker_watch import BrokerWatch
 from ingestion_assets.orchestration.dagster_internals import (
@@ -107,17 +107,19 @@ class LaneRunCoordinator(QueuedRunCoordinator):
 
 def _time_for_a_range(run: DagsterRun) -> dict[str, str]:
     """A run of our jobs over many days may take as often the time of one, a day at most."""
-    flow = all_flows().get(run.tags.get(FLOW_TAG, ""))
-    if (
-        flow is None
-        or not isinstance(flow.partitions, Days)
-        or ASSET_PARTITION_RANGE_START_TAG not in run.tags
-    ):
+    name = run.tags.get(FLOW_TAG)
+    if name is None or ASSET_PARTITION_RANGE_START_TAG not in run.tags:
         return {}
-    first, last = (
-        date.fromisoformat(run.tags[tag])
-        for tag in (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
-    )
+    flow = all_flows().get(name, Flow(name=name))  # one that comes and goes has what a flow has by default
+    if not isinstance(flow.partitions, Days):
+        return {}
+    try:
+        first, last = (
+            date.fromisoformat(run.tags[tag])
+            for tag in (ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
+        )
+    except ValueError:  # keys of a zone that is partitioned by a value
+        return {}
     longest_s = min(LONGEST_S, flow.runs.longest_s * ((last - first).days + 1))
     wanted = {"dagster/max_runtime": f"{longest_s:.0f}"}
     return {name: value for name, value in wanted.items() if run.tags.get(name) != value}

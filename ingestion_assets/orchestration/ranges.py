@@ -67,6 +67,7 @@ def rebuild_range(
         try:
             _rebuild_day(context, flow, report, engine, day=day, ends=ends)
         except Exception as error:
+            report.fail()
             failed[day] = str(error) if isinstance(error, ToldError) else text_of(error)
             context.log.error(f"{day} failed: {failed[day]}")
         report.tell(context, day, tags)
@@ -118,6 +119,8 @@ def _rebuild_day(
                 report.add(stage, result, checks, seconds=time.monotonic() - started)
                 if failed := stage.failed_blocking(result):
                     raise BlockedError(stage.spec.key.to_user_string(), failed)
+        report.begin()  # what fails from here on is of no stage
+    report.whole = True
 
 
 def _groups(flow: Flow, engine: sa.Engine, day: str) -> Iterator[Group]:
@@ -161,6 +164,12 @@ class _Report:
         self._metadata: dict[dg.AssetKey, dict[str, Any]] = {}
         self._checks: dict[dg.AssetCheckKey, dg.AssetCheckResult] = {}
         self._ended: set[dg.AssetKey] = set()
+        self.whole = False
+        """Whether all groups of the day are through."""
+
+    def fail(self) -> None:
+        """The day has failed: its last stage is not told, by which a run that does it again would take the day for done."""
+        self._ended.discard(self.stages[-1].spec.key)
 
     def begin(self) -> None:
         """Another group: what its stages do not come to is not told."""
@@ -189,7 +198,7 @@ class _Report:
         """Tell Dagster of the stages that have ended."""
         for stage in self.stages:
             key = stage.spec.key
-            if key not in self._ended:
+            if key not in (self._metadata if self.whole else self._ended):
                 continue
             context.log_event(
                 dg.AssetMaterialization(key, partition=day, metadata=self._metadata[key], tags=tags[key])

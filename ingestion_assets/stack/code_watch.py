@@ -39,13 +39,12 @@ def watch(settings: Settings, places: Places) -> None:
     while True:
         settled = _when_quiet(project, now) if now != loaded else now
         if settled != loaded:
-            errors = {
-                one.location: error
-                for one in settings.own_modules
-                if (error := _take(one, project, trial, settings))
-            }
+            errors: dict[str, str] = {}
+            refused = [
+                one for one in settings.own_modules if not _take(one, project, trial, settings, errors)
+            ]
             note_unloadable(places, errors)
-            loaded = settled
+            loaded = loaded if refused else settled  # Dagster is asked again
         time.sleep(LOOK_S)
         now = stamp(project)
 
@@ -60,21 +59,22 @@ def _when_quiet(project: Path, seen: Stamp) -> Stamp:
         seen = now
 
 
-def _take(one: OwnModule, project: Path, trial: Trial, settings: Settings) -> str | None:
-    """Have the location loaded again, if it can be; else why not."""
+def _take(one: OwnModule, project: Path, trial: Trial, settings: Settings, errors: dict[str, str]) -> bool:
+    """Have the location loaded again, if it can be; else `errors` get why not. False where Dagster did not do it."""
     began = time.monotonic()
     if error := trial.error_of(one, project):
         logger.error(
             "What changed of %s cannot be loaded; the code before it goes on: %s", one.location, error
         )
-        return error
+        errors[one.location] = error
+        return True
     try:
         _reload(one.location, settings)
     except (DagsterError, httpx.HTTPError) as refused:
         logger.error("%s could not be loaded again: %s", one.location, refused)
-        return str(refused)
+        return False
     logger.info("Loaded %s again, in %.1f s", one.location, time.monotonic() - began)
-    return None
+    return True
 
 
 def _reload(location: str, settings: Settings) -> None:

@@ -84,7 +84,11 @@ def _said_by_dagster() -> dict[str, str]:
     question = Question(_STATES, "workspaceOrError", {})
     try:
         answer = httpx.post(
-            f"{settings.dagster_url}/graphql", json=question.body(), auth=settings.dagster_login, timeout=5
+            f"{settings.dagster_url}/graphql",
+            json=question.body(),
+            auth=settings.dagster_login,
+            headers=settings.headers_for_dagster,
+            timeout=5,
         )
         entries = question.answer(answer).get("locationEntries", [])
     except Exception:  # it is away, which the states of the programs say

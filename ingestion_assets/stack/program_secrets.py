@@ -42,7 +42,8 @@ USED: Mapping[str, frozenset[str]] = {
     # run as its children, with whatever else the user's shell held.
     OWN_CODE_SERVER: _DAGSTER | {"mongodb_url", "secret_key", "secret_keys"},
     # Loads that code, too, and asks the webserver.
-    "code-watch": _DAGSTER | {"mongodb_url", "secret_key", "secret_keys", "webserver_password"},
+    "code-watch": _DAGSTER
+    | {"dagster_headers", "mongodb_url", "secret_key", "secret_keys", "webserver_password"},
 }
 """By program; the embedded servers are not here: they get none."""
 

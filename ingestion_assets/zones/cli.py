@@ -4,6 +4,7 @@ Exit statuses: 0 done; 1 refused, or a zone cannot be; 2 the front door or the d
 """
 
 import sys
+import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ingestion_assets.command_output import AsJson, print_items, print_json
+from ingestion_assets.sending.endings import GaveUpError, RejectedError, UsageError
 from ingestion_assets.sending.front_door_client import REFUSED, ask
 from ingestion_assets.sending.options import FIVE_MINUTES, Key, Quiet, RetryFor, Url
 from ingestion_assets.sending.options import AsJson as OutcomeAsJson
@@ -125,7 +127,6 @@ def send(
     """Send files to a zone and say what became of their records. Sent again, a file gives its first receipts."""
     from ingestion_assets.sending.delivery import REFUSED_STATUS  # noqa: PLC0415
     from ingestion_assets.sending.display import Figures  # noqa: PLC0415
-    from ingestion_assets.sending.endings import RejectedError, UsageError  # noqa: PLC0415
     from ingestion_assets.sending.files import OpenFile  # noqa: PLC0415
     from ingestion_assets.sending.run import Run  # noqa: PLC0415
     from ingestion_assets.zones.zone_flow import LINES, media_type_of_file  # noqa: PLC0415
@@ -147,21 +148,25 @@ def send(
                 )
             with OpenFile(path) as file:
                 payloads = slices(file.lines_from(0)) if media_type == LINES else [file.read_all()]
-                for payload in payloads:
+                for number, payload in enumerate(payloads):
+                    # The same slice may stand in a file twice, and is two payloads then.
+                    once = f"send-{number}-{sha256(payload).hexdigest()}"
                     answer = delivery.submit(
                         f"/api/v1/drops/{zone}", refusals=REFUSED_STATUS, content=payload,
-                        headers={"Content-Type": media_type, "Idempotency-Key": f"send-{sha256(payload).hexdigest()}"},
+                        headers={"Content-Type": media_type, "Idempotency-Key": once},
                     )  # fmt: skip
                     if not answer.succeeded:
                         raise RejectedError(f"{path} is refused: {answer.detail}")
+                    done += len(payload)
+                    display.refresh()
+                    if answer.receipt in receipts:  # an equal file
+                        continue
                     receipts.append(answer.receipt)
                     result = answer.body
                     if "received" not in result:
                         result = _outcome(delivery, answer.receipt, run.patience_s)
                     for name in totals:
-                        totals[name] += int(result.get(name, 0))
-                    done += len(payload)
-                    display.refresh()
+                        totals[name] += int(result[name])
                 if file.damage:
                     raise UsageError(f"{path}: {file.damage}; what stood before was sent")
     if not run.status and totals["rejected"]:
@@ -188,13 +193,15 @@ def slices(lines: Any) -> Any:
 
 
 def _outcome(delivery: Any, receipt: str, patience_s: float) -> dict[str, Any]:
-    import time  # noqa: PLC0415
-
+    """Its counts. Raises `RejectedError` where it failed, `GaveUpError` where nothing was known of it within so long."""
     until = time.monotonic() + patience_s
-    while True:
-        known = delivery.receipt(receipt, wait_s=10)
-        if known.finished or time.monotonic() > until:
-            return known.result or {}
+    while not (known := delivery.receipt(receipt, wait_s=10)).finished and time.monotonic() < until:
+        pass
+    if known.state == "done":
+        return known.result
+    if known.state == "failed":
+        raise RejectedError(f"the payload with the receipt {receipt} was kept and failed: {known.errors}")
+    raise GaveUpError(f"the outcome of receipt {receipt} is not known yet; it is {known.state}")
 
 
 def _number(value: Any) -> str:

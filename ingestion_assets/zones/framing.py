@@ -30,6 +30,9 @@ _KINDS = {
     "application/csv": "csv",
 }
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]+)', re.IGNORECASE)
+_CHARSETS = frozenset(
+    {"iso-8859-1", "latin1", "latin-1", "windows-1252", "cp1252", "utf-16", "utf-16le", "utf-16be", "utf-32"}
+)
 _BOM = b"\xef\xbb\xbf"
 _check = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -74,10 +77,10 @@ def _in_utf8(body: bytes, media_type: str) -> bytes:
     named = _CHARSET.search(media_type)
     if named is None or named[1].lower() in {"utf-8", "utf8", "us-ascii"}:
         return body
+    if named[1].lower() not in _CHARSETS:  # of Python's codecs some are no charsets, and cost what they like
+        raise UnreadableError(f"the charset {named[1]!r} is not taken: send UTF-8")
     try:
         return body.decode(named[1]).removeprefix("\ufeff").encode()
-    except LookupError:
-        raise UnreadableError(f"the charset {named[1]!r} is not known: send UTF-8") from None
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise UnreadableError(f"the body is not {named[1]} at {error.start}") from None
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from ingestion_assets.flows import all_flows
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.sealing import sealer, secret_keys
@@ -96,6 +97,10 @@ def publish(
     `prepare` makes or follows the zone's table first. What it raises is raised here; `refuse` then notes it. Raises `ZoneError`
     where the name belongs to another code location.
     """
+    if document.name in all_flows():
+        raise ZoneError(
+            f"{document.name} is the name of a flow that is installed here; give the zone another"
+        )
     connection.execute(_LOCK, {"name": document.name})
     version = _version(document, secrets, settings)
     known = connection.execute(_ONE, {"name": document.name, "every_s": SEEN_EVERY_S}).one_or_none()

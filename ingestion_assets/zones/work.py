@@ -120,9 +120,10 @@ class ZoneWork:
         return known + failed + outcomes
 
     def _told(self, refs: Sequence[DropRef]) -> tuple[list[DropOutcome], Sequence[DropRef]]:
-        """What a run that did not come to tell it said of payloads, and those of which nothing was."""
+        """What a run that did not come to tell it said of payloads, and those of which nothing was. Those that are done are worked on
+        anew: somebody rebuilds what they gave."""
         with self.engine.connect() as connection:
-            known = kept.told(connection, [ref.id for ref in refs])
+            known = kept.told(connection, [ref.id for ref in refs if ref.state != "done"])
         return list(known.values()), [ref for ref in refs if ref.id not in known]
 
     def _tell(

@@ -106,13 +106,21 @@ def test_a_flows_job_is_asked_for_where_it_is(webserver: tuple[Webserver, str], 
     assert len(made.asked) == 3  # the key is known
 
 
-def test_the_location_of_the_flow_is_the_one_that_is_loaded_again(webserver: tuple[Webserver, str]) -> None:
+def test_our_location_is_loaded_again_when_it_is_gone_and_no_other_is_waited_for(
+    webserver: tuple[Webserver, str],
+) -> None:
     made, url = webserver
+    notes = Flow(name="notes")
+    launch = GraphqlLauncher(url=url, flow_of={"shop": SHOP, "notes": notes}.get)
     made.lost = 1
-    GraphqlLauncher(url=url, flow_of={"shop": SHOP}.get)(Dispatch(uuid4(), Lane("shop", "17", "17")))
+    launch(Dispatch(uuid4(), Lane("notes", "2026-01-31", "0")))
     reloads = [one["variables"] for one in made.asked if "reloadRepositoryLocation" in one["query"]]
-    assert reloads == [{"location": "shop_code"}]
+    assert reloads == [{"location": "ingestion_assets"}]
     assert "launchRun" in made.asked[-1]["query"]
+    made.lost = 1
+    with pytest.raises(DagsterError):
+        launch(Dispatch(uuid4(), Lane("shop", "17", "17")))
+    assert len([one for one in made.asked if "reloadRepositoryLocation" in one["query"]]) == 1
 
 
 def test_a_flow_that_is_not_there_is_said(webserver: tuple[Webserver, str]) -> None:

@@ -31,7 +31,7 @@ HAS = {
     "worker-gpu": {"embedding_endpoints", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys"},
     "worker-batch": {"embedding_endpoints", "postgres_url", "redis_url", "secret_key", "secret_keys"},
     "code-server-shop": {"mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys"},
-    "code-watch": {"mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password"},
+    "code-watch": {"dagster_headers", "mongodb_url", "postgres_url", "redis_url", "secret_key", "secret_keys", "webserver_password"},
 }  # fmt: skip
 LANDS = {
     "frontdoor",

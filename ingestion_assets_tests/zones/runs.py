@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from ingestion_assets.landing import finishing
+from ingestion_assets.landing import claims, finishing
 from ingestion_assets.landing.claims import Claim
 from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop
 from ingestion_assets.landing.local_storage import LocalStorage
@@ -47,6 +47,15 @@ class Runs:
         return take(
             self.engine, f"run-{self._number}" if again is None else again.run_id, lane=LANE, max_bytes=2**30
         )
+
+    def rebuild(self) -> Claim:
+        """All of the partition, for a run that a person started."""
+        self._number += 1
+        run = f"run-{self._number}"
+        with self.engine.begin() as connection:
+            return claims.claim_partition(
+                connection, [LANE], flow=LANE.flow, partition=LANE.partition, claim_id=run, run_id=run, lease_s=60, take_open=True
+            )  # fmt: skip
 
     def work(self, claim: Claim, deliver: Any, model: object, **options: Any) -> ZoneWork:
         options = {"max_bytes": 2**20, "is_transient": lambda _: False, **options}

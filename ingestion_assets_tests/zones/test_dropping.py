@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.zones import in_force
-from ingestion_assets.zones.document import ByValue
+from ingestion_assets.zones.document import ByValue, ZoneDocument, ZoneError
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 from ingestion_assets_tests.servers import wait_until
-from ingestion_assets_tests.zones.conftest import Publish
+from ingestion_assets_tests.zones.conftest import RECORD, Publish
 
 ASYNC = {"Prefer": "respond-async"}
 
@@ -160,3 +160,37 @@ def test_a_zone_that_is_removed_takes_nothing_more(
         lambda: "short" not in client.get("/health").json()["zones"], seconds=10, what="the zone to go"
     )
     assert client.post("/api/v1/drops/short", json={"id": "3"}).status_code == 404
+
+
+def test_no_zone_has_the_name_of_a_flow(front: Front, client: httpx.Client) -> None:
+    document = ZoneDocument(name="entities", asset="records", schema=RECORD, location="shop")
+    with front.engine.begin() as connection, pytest.raises(ZoneError, match="name of a flow"):
+        in_force.publish(connection, document, secrets=(), settings=front.settings, prepare=lambda: None)
+    with front.engine.begin() as connection:  # as a code location does that lacks the flow
+        connection.execute(
+            sa.text(
+                "INSERT INTO ingestion.zones (name, location, version, document) VALUES ('entities', 'shop', '1', :document)"
+            ),
+            {"document": document.encoded().decode()},
+        )
+    wait_until(
+        lambda: "entities" in client.get("/health").json()["zones_refused"],
+        seconds=10,
+        what="the zone to be left out",
+    )
+    assert client.post("/api/v1/drops/entities", json={"id": "1"}).status_code == 404
+    with front.engine.begin() as connection:
+        in_force.remove(connection, "entities")
+
+
+def test_a_charset_that_is_none_is_refused(client: httpx.Client) -> None:
+    for name in ("undefined", "punycode", "nonsense"):
+        headers = {"Content-Type": f"application/json; charset={name}"}
+        assert client.post("/api/v1/drops/shop", content=b'{"id": "1"}', headers=headers).status_code == 400
+    headers = {"Content-Type": "application/json; charset=iso-8859-1", **ASYNC}
+    assert (
+        client.post(
+            "/api/v1/drops/shop", content='{"id": "é"}'.encode("latin-1"), headers=headers
+        ).status_code
+        == 202
+    )

@@ -183,6 +183,32 @@ def test_a_lost_run_hands_nothing_over_again_and_says_the_same(runs, database):
     )
 
 
+@pytest.mark.parametrize("version", [None, "n"])
+def test_a_rebuild_stores_again_what_the_table_has_lost(runs, table, database, version):
+    receipts = runs.land([event("a")], [event("b"), event("a", 2)])
+    runs.run(table(version=version), Event)
+    before = database.execute("SELECT id, n FROM shop.events ORDER BY id").fetchall()
+    database.execute("DROP TABLE shop.events")
+    claim = runs.rebuild()
+    outcomes = runs.work(claim, table(version=version), Event).outcomes()
+    runs.finish(claim, outcomes)
+    assert {one.drop_id for one in outcomes} == set(receipts)
+    assert database.execute("SELECT id, n FROM shop.events ORDER BY id").fetchall() == before
+
+
+def test_a_rebuild_hands_over_again_what_has_no_key(runs):
+    handed = []
+
+    def keep(batch: Batch[Event]):
+        handed.extend(one.id for one in batch.records)
+
+    runs.land([event("a")])
+    runs.run(keep, Event)
+    claim = runs.rebuild()
+    runs.finish(claim, runs.work(claim, keep, Event).outcomes())
+    assert handed == ["a", "a"]
+
+
 def test_an_exception_of_the_function_fails_its_payload_alone_and_keeps_no_key(runs):
     def fail(batch: Batch[Event]):
         if any(one.n == 13 for one in batch.records):

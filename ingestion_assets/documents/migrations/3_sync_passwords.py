@@ -8,6 +8,10 @@ down_revision = "2"
 
 def upgrade() -> None:
     op.execute("ALTER TABLE documents.connections ADD COLUMN sealed_passwords text")
+    # Asterisks stood there, which are no passwords: they have to be given again.
+    op.execute(
+        "UPDATE documents.connections SET sync_options = sync_options #- '{source_specific_options,passwords}'"
+    )
 
 
 def downgrade() -> None:

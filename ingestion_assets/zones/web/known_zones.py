@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.stores.durable_files import write_private
+from ingestion_assets.stores.error_text import text_of
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.document import ZoneDocument, decoded
 from ingestion_assets.zones.web.followed_sources import FollowedSources
@@ -65,7 +66,7 @@ class KnownZones:
     def curls(self) -> dict[str, str]:
         """By zone what follows the front door's address in a command that sends a first payload."""
         return {
-            name: f" /api/v1/drops/{name} -H 'Content-Type: application/json' -d '[{{}}]'".strip()
+            name: f"/api/v1/drops/{name} -H 'Content-Type: application/json' -d '[{{}}]'"
             for name in self.documents
         }
 
@@ -104,7 +105,13 @@ async def _look(door: FrontDoor, known: KnownZones, refusals: Refusals, path: Pa
 def _take(
     door: FrontDoor, known: KnownZones, documents: Mapping[str, ZoneDocument], refused: Mapping[str, str]
 ) -> bool:
-    if not known.take(documents, refused):
+    taken = {
+        name: f"{name} is the name of a flow that is installed here"
+        for name in documents
+        if name in door.flows.installed
+    }  # by a front door that has more flows than the zone's code location
+    documents = {name: document for name, document in documents.items() if name not in taken}
+    if not known.take(documents, {**refused, **taken}):
         return False
     door.flows.take({name: flow_of(document) for name, document in documents.items()})
     door.waker.wake_all(documents)
@@ -112,11 +119,15 @@ def _take(
 
 
 def _read(door: FrontDoor, refusals: Refusals) -> tuple[list[in_force.InForce], dict[str, str]]:
-    with door.engine.begin() as connection:
+    with door.engine.connect() as connection:
         if connection.scalar(sa.text("SELECT to_regclass('ingestion.zones')::text")) is None:
             return [], {}
-        refusals.write(connection)
-        return in_force.read(connection)
+        found = in_force.read(connection)
+    try:
+        refusals.write(door.engine)
+    except SQLAlchemyError as error:
+        log.warning("unverified_deliveries_not_noted", error=text_of(error))
+    return found
 
 
 def _noted(path: Path) -> dict[str, ZoneDocument]:

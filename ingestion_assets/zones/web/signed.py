@@ -21,7 +21,7 @@ from ingestion_assets.landing.drops import IdempotencyConflictError, NewDrop, Re
 from ingestion_assets.stores.sealing import SealError
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.document import ZoneDocument
-from ingestion_assets.zones.verification.config import Config, keys_of, read_config
+from ingestion_assets.zones.verification.config import Config, ConfigError, keys_of, read_config
 from ingestion_assets.zones.verification.handshakes import Handshake, handshake
 from ingestion_assets.zones.verification.senders import UnverifiedError
 from ingestion_assets.zones.verification.verifying import reused_id, verify
@@ -68,16 +68,17 @@ class Refusals:
             known = self._found.get((zone, code), {"deliveries": 0})
             self._found[zone, code] = {"deliveries": known["deliveries"] + 1, **facts}
 
-    def write(self, connection: sa.Connection) -> None:
-        """Within the connection's transaction. What could not be written is kept for the next time."""
+    def write(self, engine: sa.Engine) -> None:
+        """In a transaction of its own. What could not be written is kept for the next time; raises what SQLAlchemy raises."""
         with self._lock:
             found, self._found = self._found, {}
         if not found:
             return
         try:
-            for (zone, code), facts in found.items():
-                connection.execute(_NOTE, {"zone": zone, "code": code, **facts})
-            connection.execute(_FORGET)
+            with engine.begin() as connection:
+                for (zone, code), facts in found.items():
+                    connection.execute(_NOTE, {"zone": zone, "code": code, **facts})
+                connection.execute(_FORGET)
         except Exception:
             with self._lock:
                 for place, facts in found.items():
@@ -87,20 +88,21 @@ class Refusals:
 
 
 def sender_of(door: FrontDoor, document: ZoneDocument) -> Sender | None:
-    """None for a zone whose sender does not sign. Raises `Problem` 503 where its secrets cannot be opened here."""
+    """None for a zone whose sender does not sign. Raises `Problem` 503 where this front door cannot verify it: it has other keys, or is
+    of an older release."""
     if document.verify is None:
         return None
-    config = read_config(document.verify)
     try:
+        config = read_config(document.verify)
         secrets = [secret.decode() for secret in in_force.opened_secrets(document, door.settings)]
-    except SealError as error:
-        log.error("zone_secrets_sealed", zone=document.name, reason=str(error))
+        return Sender(config, keys_of(config, secrets))
+    except (SealError, ConfigError) as error:
+        log.error("zone_not_verified", zone=document.name, reason=str(error))
         raise Problem(
             503,
-            f"The secrets of the zone {document.name} cannot be opened by this front door.",
+            f"This front door cannot verify who sends to the zone {document.name}; its log says why.",
             headers={"Retry-After": "60"},
         ) from error
-    return Sender(config, keys_of(config, secrets))
 
 
 def shows_key(headers: Mapping[bytes, bytes], sender: Sender) -> bool:
