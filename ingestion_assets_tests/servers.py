@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from signal import SIGKILL, Signals
@@ -16,6 +16,15 @@ def wait_until(condition: Callable[[], object], *, seconds: float, what: str) ->
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds} s in vain for: {what}")
+        time.sleep(0.02)
+
+
+def wait_until_empty(remaining: Callable[[], Collection[object]], *, seconds: float) -> None:
+    """Return once nothing of `remaining()` is left; fail after `seconds` with what is."""
+    deadline = time.monotonic() + seconds
+    while found := remaining():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"left after {seconds} s: {found}")
         time.sleep(0.02)
 
 

@@ -5,12 +5,10 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ingestion_assets.settings import Settings
-
-_LOCK = "lock"
 
 
 def scratch_root(settings: Settings, flow: str) -> Path:
@@ -23,13 +21,11 @@ def scratch_folder(root: Path) -> Iterator[Path]:
     """An empty folder below `root`, deleted at the end of the block with all that is in it."""
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     delete_left(root)
-    own = Path(tempfile.mkdtemp(dir=root))
-    lock = os.open(own / _LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    with _locked(root):
+        own = Path(tempfile.mkdtemp(dir=root))
+        lock = _lock(own, fcntl.LOCK_EX)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        work = own / "work"
-        work.mkdir()
-        yield work
+        yield own
     finally:
         shutil.rmtree(own, ignore_errors=True)
         os.close(lock)
@@ -39,16 +35,32 @@ def delete_left(root: Path) -> None:
     """Delete the folders of processes that are no more: nobody holds their locks."""
     if not root.exists():
         return
-    for folder in root.iterdir():
-        try:
-            lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue  # just being made, or deleted
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            continue
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-        finally:
-            os.close(lock)
+    left: dict[Path, int] = {}
+    with _locked(root):
+        for folder in root.iterdir():
+            with suppress(BlockingIOError, FileNotFoundError):  # at work, or deleting itself
+                left[folder] = _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for folder, lock in left.items():
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """No folder below `root` is without the lock of the process that makes it."""
+    lock = _lock(root, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def _lock(folder: Path, kind: int) -> int:
+    """Lock a folder itself, so that what is deleted by half can still be told from what is in use."""
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, kind)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock

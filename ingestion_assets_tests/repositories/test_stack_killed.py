@@ -23,13 +23,13 @@ from ingestion_assets_tests.repositories.conftest import LONG
 from ingestion_assets_tests.repositories.git_repository import GitRepository
 from ingestion_assets_tests.repositories.git_server import Server
 from ingestion_assets_tests.repositories.stored import tables
-from ingestion_assets_tests.servers import wait_until
+from ingestion_assets_tests.servers import wait_until, wait_until_empty
 from ingestion_assets_tests.stacks import RunningStack
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 INGESTION = "/api/v1/ingestion"
-PATIENCE_S = 300
+PATIENCE_S = 120
 STOPS_S = 5.0
 CHILD = "worker child"
 TARGETS = (CHILD, "GPU worker", "PostgreSQL", "Valkey")
@@ -173,7 +173,7 @@ def test_killed(
     kills: Sequence[tuple[str, str]],
 ) -> None:  # fmt: skip
     client.delete(f"/api/v1/repositories/{repository}").raise_for_status()
-    wait_until(lambda: not left(ledger, stack), seconds=PATIENCE_S, what="nothing to be under way")
+    wait_until_empty(lambda: left(ledger, stack), seconds=PATIENCE_S)
     assert not any(tables(ledger).values())
     job = submit(client, repository)
     for target, stage in kills:
@@ -182,7 +182,7 @@ def test_killed(
     done = outcome(client, job)
     print(f"{time.monotonic() - began:.1f} s from {target} in {stage} to the outcome")
     assert done["status"] == "complete", done
-    wait_until(lambda: not left(ledger, stack), seconds=PATIENCE_S, what="nothing to be left")
+    wait_until_empty(lambda: left(ledger, stack), seconds=PATIENCE_S)
     assert tables(ledger) == undisturbed
     assert outcome(client, job) == done
 
@@ -208,7 +208,7 @@ def test_a_cancelled_job_ends_its_programs(
     wait_until(lambda: not any(map(lives, found)), seconds=STOPS_S, what=f"{program} to end")
     done = outcome(client, job)
     assert (done["status"], done["error"]) == ("failed", "it was cancelled on request")
-    wait_until(lambda: not left(ledger, stack), seconds=PATIENCE_S, what="nothing to be left")
+    wait_until_empty(lambda: left(ledger, stack), seconds=PATIENCE_S)
 
 
 def command(process: psutil.Process) -> str:
