@@ -14,7 +14,9 @@ install: $(STAMP) ## Make .venv with everything in it
 $(STAMP): pyproject.toml constraints.txt
 	@echo "Installing everything into $(VENV). That takes one to three minutes, once."
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/pip install --quiet --upgrade 'pip>=26.2'
+	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # some carry files of other Pythons
 	@touch $@
 	@echo "Installed."
 
