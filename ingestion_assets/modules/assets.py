@@ -88,6 +88,17 @@ def module_inventory(work: "ModulesWork") -> dg.MaterializeResult:
 @stages.asset(
     deps=["module_inventory"],
     kinds=POSTGRES,
+    columns={
+        "site_id": "bigint: the site",
+        "machine_name": "text: the module",
+        "sequence": "bigint: the sync that told of this state",
+        "until_sequence": "bigint: the sync that told of the next; null for what is installed now",
+        "valid_from": "timestamptz: from when it was true, by the site's time",
+        "valid_to": "timestamptz: until when",
+        "present": "boolean: false for a module that was removed",
+        "version": "text: as Drupal writes it",
+        "status": "boolean: whether it was enabled",
+    },
     check_specs=checks.HISTORY,
 )
 def version_history(work: "ModulesWork") -> dg.MaterializeResult:
@@ -108,6 +119,15 @@ def version_history(work: "ModulesWork") -> dg.MaterializeResult:
 @stages.asset(
     deps=["module_inventory", "drupal_releases"],
     kinds=POSTGRES,
+    columns={
+        "project": "text: name on drupal.org",
+        "version": "text: what is installed",
+        "datestamp": "bigint: of a development snapshot, else 0",
+        "status": "text: what drupal.org says of it",
+        "needs_security_update": "boolean: null where nobody can tell, with the reason",
+        "recommended": "text: the release to go to",
+        "security_updates": "text[]: the releases that mend it",
+    },
 )
 def security_status(work: "ModulesWork") -> dg.MaterializeResult:
     """What drupal.org's releases say of what is installed; a new release is judged for all sites when it becomes known."""
