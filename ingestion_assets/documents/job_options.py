@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from ingestion_assets.documents.parsing.parsed_files import ParseOptions
 
-PIPELINE = "1"
+PIPELINE = "2"
 """Of parsing and chunking: another one makes other texts and chunks of the same bytes, so contents are made anew."""
 
 SourceType = Literal["local_directory", "local_zip", "google_drive"] | str

@@ -11,6 +11,7 @@ from PIL import Image
 from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.parsing.parsed_files import Limits, ParsedFile, ParseOptions
 from ingestion_assets.documents.parsing.sandbox import parse
+from ingestion_assets.documents.sample_documents import FORMATS
 
 
 def parsed(folder: Path, name: str, data: bytes, **options: object) -> ParsedFile:
@@ -126,3 +127,14 @@ def test_targets_of_links_and_pictures_are_left_out_and_code_is_kept(tmp_path: P
     assert "example.com" not in found.text
     assert "x = [1](2)" in found.text
     assert [(block.kind, block.title) for block in found.blocks] == [("heading", "A_b"), ("code", "")]
+
+
+def test_references_in_a_docx_are_the_characters_that_they_stand_for(tmp_path: Path) -> None:
+    text = 'Workers\' "Falafel & Hummus" <combo>, 5 > 3, is &amp; stays what is sold here.'
+    made = FORMATS["docx"](("R&D", [text, "Caf{e} opens at nine, and closes at ten."]))
+    with zipfile.ZipFile(io.BytesIO(made)) as source:
+        members = {name: source.read(name).decode().replace("{e}", "&#233;") for name in source.namelist()}
+    written = parsed(tmp_path, "a.docx", archive(**members)).text
+    assert "R&D" in written
+    assert text in written
+    assert "Café opens" in written

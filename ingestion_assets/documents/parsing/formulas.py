@@ -25,7 +25,7 @@ _WRAPS: dict[str, tuple[str, ...]] = {
 
 def in_docx(data: bytes, *, keep: bool) -> bytes:
     """A docx with each formula as a run of LaTeX, or without formulas."""
-    return _rewritten(
+    return rewritten(
         data, lambda name: name == "word/document.xml", b"oMath", lambda part: _without_omml(part, keep=keep)
     )
 
@@ -33,7 +33,7 @@ def in_docx(data: bytes, *, keep: bool) -> bytes:
 def in_epub(data: bytes, *, keep: bool) -> bytes:
     """An epub with each formula as LaTeX, or without formulas."""
     changes = lambda part: in_html(part.decode("utf-8", "replace"), keep=keep).encode()  # noqa: E731
-    return _rewritten(
+    return rewritten(
         data, lambda name: name.lower().endswith((".xhtml", ".html", ".htm", ".xml")), b"<math", changes
     )
 
@@ -102,7 +102,7 @@ def _latex(converter: Callable[[etree._Element], object], formula: etree._Elemen
     return f"{mark}{' '.join(latex.split())}{mark}"
 
 
-def _rewritten(
+def rewritten(
     data: bytes, wanted: Callable[[str], bool], needs: bytes, change: Callable[[bytes], bytes]
 ) -> bytes:
     """The archive with the members changed that have `needs` in them; as it is where there are none, or where it is a bomb."""

@@ -8,7 +8,7 @@ from typing import Any
 import kreuzberg
 
 from ingestion_assets.documents.file_errors import FileError
-from ingestion_assets.documents.parsing import formulas, word_notes
+from ingestion_assets.documents.parsing import formulas, word_notes, xml_references
 from ingestion_assets.documents.parsing.kinds import MIMES
 from ingestion_assets.documents.parsing.page_texts import PageText, Reading, Task, failed
 
@@ -28,8 +28,10 @@ def read(task: Task, kind: str) -> Reading:
         data = formulas.in_docx(data, keep=task.options.extract_math)
     elif kind == "epub":
         data = formulas.in_epub(data, keep=task.options.extract_math)
-    text = _markdown(data, kind)
-    if kind == "docx" and (more := word_notes.notes(data)):
+    if kind != "docx":
+        return _reading(kind, _markdown(data, kind))
+    text = xml_references.shown(_markdown(xml_references.hidden(data), kind))
+    if more := word_notes.notes(data):
         text = f"{text.rstrip()}\n\n{more}"
     return _reading(kind, text)
 

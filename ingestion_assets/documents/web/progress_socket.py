@@ -1,14 +1,14 @@
 """`/batch/ws/{user_id}`: what happens to a user's jobs, as messages in their order, read from the tables at the client's own pace.
 
 At first the present state, then what came after it; with `?after=` what came after that, without a gap. A slow client holds up nobody,
-as nothing is kept for it: it is told later.
+as nothing is kept for it: it is told later. Clients that have been told the same read the tables together.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 import sqlalchemy as sa
@@ -29,6 +29,13 @@ LOOK_S = 5.0  # without a notification
 AT_ONCE = 200
 LONGEST = 4096  # of what a client says
 SEND_S = 60.0
+GATHER_S = 0.02
+"""For so long a read waits for others that want the same."""
+
+
+class _Ping(msgspec.Struct):
+    type: Literal["ping"]
+    timestamp: str | int | float | None = None
 
 
 @router.post(
@@ -89,12 +96,10 @@ async def _answer(websocket: WebSocket, sending: asyncio.Lock) -> None:
         if len(said) > LONGEST:
             raise Problem(413, f"A message has {LONGEST} characters at most.")
         try:
-            ping = msgspec.json.decode(said)
-        except msgspec.DecodeError:
-            raise Problem(400, "A message is a JSON object, such as a ping.") from None
-        if not isinstance(ping, dict) or ping.get("type") != "ping":
-            raise Problem(400, 'The only message taken here is {"type": "ping"}.')
-        await _send(websocket, sending, {"type": "pong", "timestamp": ping.get("timestamp") or _now()})
+            ping = msgspec.json.decode(said, type=_Ping)
+        except (msgspec.DecodeError, RecursionError):  # the latter of what is nested too deeply
+            raise Problem(400, 'The only message taken here is {"type": "ping"}.') from None
+        await _send(websocket, sending, {"type": "pong", "timestamp": ping.timestamp or _now()})
 
 
 async def _tell(
@@ -133,18 +138,37 @@ async def _messages(
     door: FrontDoor, user_id: str, job_id: str | None, at: int, heard: Any
 ) -> AsyncGenerator[dict[str, Any], None]:
     while True:
-        rows: Any = []
-        with contextlib.suppress(Problem):  # the ledger is away: later, then
-            rows = await door.in_thread(
-                lambda connection, after=at: job_events.later(
-                    connection, user_id, job_id, after=after, limit=AT_ONCE
-                )
-            )
+        rows = await _read(door, user_id, job_id, at)
         for row in rows:
             at = row.sequence
             yield {**row.message, "timestamp": row.at, "sequence": row.sequence}
         if len(rows) < AT_ONCE:
             await heard.wait(LOOK_S)
+
+
+_Rows = Sequence[sa.Row[Any]]
+_reads: dict[tuple[FrontDoor, str, str | None, int], asyncio.Task[_Rows]] = {}
+"""Those that have not begun yet: whoever joins one is told all that was there before it joined."""
+
+
+async def _read(door: FrontDoor, user_id: str, job_id: str | None, after: int) -> _Rows:
+    """What comes after a number; nothing while the ledger is away."""
+    wanted = door, user_id, job_id, after
+
+    async def read() -> _Rows:
+        try:
+            await asyncio.sleep(GATHER_S)
+        finally:
+            del _reads[wanted]
+        with contextlib.suppress(Problem):
+            return await door.in_thread(
+                lambda connection: job_events.later(connection, user_id, job_id, after=after, limit=AT_ONCE)
+            )
+        return []
+
+    if wanted not in _reads:
+        _reads[wanted] = asyncio.create_task(read())
+    return await asyncio.shield(_reads[wanted])  # others wait for it too
 
 
 async def _send(websocket: WebSocket, sending: asyncio.Lock, message: dict[str, Any]) -> None:

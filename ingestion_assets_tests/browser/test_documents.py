@@ -1,0 +1,63 @@
+"""The documents flow in the UI: its graph, what a slice says of its failures, a day that is done again."""
+
+from typing import Any
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+
+from ingestion_assets_tests.browser.dagster_ui import DagsterUI
+from ingestion_assets_tests.browser.ledger import ask, day_of, wait_until_done, wait_until_ended
+from ingestion_assets_tests.documents.job_front import text_files
+from ingestion_assets_tests.stacks import RunningStack
+
+USER = "reader"
+ASSETS = ("selections", "files", "chunks", "embeddings", "ingestion_log")
+STORED = """
+    SELECT document.path, content.id, chunk.number, chunk.text, vector.embedding::text FROM documents.documents document
+    JOIN documents.contents content ON content.id = document.content_id JOIN documents.chunks chunk ON chunk.content_id = content.id
+    JOIN documents.vectors vector ON vector.text_digest = chunk.text_digest AND vector.model = content.model ORDER BY 1, 3
+"""
+STATES = "SELECT job_id, path, status, attempts, error_code, ended_at FROM documents.files ORDER BY 1, 2"
+
+
+@pytest.fixture(scope="module")
+def read_day(stack: RunningStack) -> str:
+    """The day on which the stack read three files and failed at a fourth."""
+    folder = text_files(stack.home.parent / "reports" / "shown", 3)
+    (folder / "empty.txt").touch()
+    headers = {"X-API-Key": stack.admin_token}
+    with httpx.Client(base_url=f"{stack.url}/batch", headers=headers, timeout=60) as client:
+
+        def said(path: str, **body: Any) -> dict[str, Any]:
+            return (
+                client.post(path, json={"user_id": USER, "name": "Shown", **body}).raise_for_status().json()
+            )
+
+        source = {"source_type": "local_directory"}
+        connection = said("/connections", **source, config={"path": str(folder)})["connection_id"]
+        said(
+            "/jobs", start=True, file_selections=[{**source, "connection_id": connection, "file_ids": ["*"]}]
+        )
+    wait_until_done(stack)
+    return day_of(stack)
+
+
+def test_a_slice_says_which_files_failed(ui: DagsterUI, read_day: str) -> None:
+    ui.open_group("documents")
+    for name in ASSETS:
+        expect(ui.page.get_by_text(name, exact=True).first).to_be_visible()
+    ui.keep("documents-graph")
+    ui.open_asset("documents/files", view="events")
+    expect(ui.page.get_by_text(read_day).first).to_be_visible()
+    expect(ui.page.get_by_text("failures", exact=True).first).to_be_visible()
+    expect(ui.page.get_by_text("empty_file").first).to_be_visible()
+    ui.keep("documents-failures")
+
+
+def test_a_day_that_is_done_again_changes_nothing(ui: DagsterUI, stack: RunningStack, read_day: str) -> None:
+    before = ask(stack, STORED), ask(stack, STATES)
+    ui.open_group("documents")
+    run = ui.materialize("Materialize all", day=read_day)
+    assert wait_until_ended(stack, run) == "SUCCESS"
+    assert (ask(stack, STORED), ask(stack, STATES)) == before
