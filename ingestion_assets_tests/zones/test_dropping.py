@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.document import ByValue, ZoneDocument, ZoneError
+from ingestion_assets.zones.framing import MEDIA_TYPES, kind_of
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.zones.conftest import RECORD, Publish
@@ -59,6 +60,12 @@ def test_records_are_counted_and_landed_as_they_came(
     assert found is not None
     assert found.size_bytes == len(body.encode())
     assert found.attributes["media_type"] == media_type
+
+
+@pytest.mark.parametrize("media_type", sorted(MEDIA_TYPES))
+def test_every_media_type_that_can_be_framed_is_taken(client: httpx.Client, media_type: str) -> None:
+    body = "id\n1" if kind_of(media_type) == "csv" else '{"id": "1"}'
+    assert _landed(client, "shop", body, media_type)["records"] == 1
 
 
 def test_records_that_lie_deeper_are_counted(client: httpx.Client) -> None:
