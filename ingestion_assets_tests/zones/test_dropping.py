@@ -14,6 +14,11 @@ from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_f
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.zones.conftest import RECORD, Publish
 
+TREE = {
+    "type": "object",
+    "properties": {"children": {"type": "array", "items": {"$ref": "#"}}, "leaf": {"$ref": "#/$defs/Leaf"}},
+    "$defs": {"Leaf": {"type": "string"}},
+}
 ASYNC = {"Prefer": "respond-async"}
 
 
@@ -21,6 +26,7 @@ ASYNC = {"Prefer": "respond-async"}
 def zones(publish: Publish) -> None:
     publish("shop")
     publish("deep", path="$.items[*]")
+    publish("trees", schema=TREE)
     publish("stores", partitions=ByValue(by="$.store", keys="stores"))
 
 
@@ -135,6 +141,9 @@ def test_zones_are_listed_for_those_who_may_send_to_them(front: Front, client: h
 def test_the_api_document_has_the_records_schema_and_the_page_the_zone(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     assert document["components"]["schemas"]["shop_record"]["required"] == ["id"]
+    tree = document["components"]["schemas"]["trees_record"]["properties"]
+    assert tree["children"]["items"] == {"$ref": "#/components/schemas/trees_record"}
+    assert tree["leaf"] == {"$ref": "#/components/schemas/trees_record/$defs/Leaf"}
     own = document["paths"]["/api/v1/drops/shop"]["post"]
     assert own["requestBody"]["content"].keys() == {"application/json", "application/x-ndjson", "text/csv"}
     assert "zone" not in {one["name"] for one in own["parameters"]}
