@@ -1,6 +1,5 @@
 """`ingestion checks run`: evaluates the checks for a CI, which heeds its exit status: 0, nothing failed; 1, something did; 2, not known."""
 
-import re
 from collections.abc import Sequence
 from datetime import timedelta
 from enum import StrEnum
@@ -13,6 +12,7 @@ import typer
 
 from ingestion_assets.command_errors import ending
 from ingestion_assets.command_output import AsJson, print_json
+from ingestion_assets.durations import duration_option
 
 if TYPE_CHECKING:
     from ingestion_assets.orchestration.check_states import CheckState
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Evaluate the checks of what is stored.")
 
 FAILED, NOT_KNOWN = 1, 2
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class FailOn(StrEnum):
@@ -28,14 +27,6 @@ class FailOn(StrEnum):
 
     ERROR = "error"
     WARN = "warn"
-
-
-def duration(text: str) -> timedelta:
-    """`90s`, `15m`, `1h`, `7d`. Raises `typer.BadParameter`."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is no duration: write a number and s, m, h or d, as in 15m")
-    return timedelta(**{_UNITS[match[2]]: float(match[1])})
 
 
 @app.callback()
@@ -53,9 +44,9 @@ def run(
         ),
     ] = None,
     since: Annotated[
-        timedelta | None,
+        float | None,
         typer.Option(
-            parser=duration, metavar="DURATION",
+            parser=duration_option, metavar="DURATION",
             help="Leave out partitions that nothing was written to in this time: 15m, 1h, 7d.",
         ),
     ] = None,
@@ -81,13 +72,14 @@ def run(
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
     settings = load_settings()
+    within = None if since is None else timedelta(seconds=since)
     try:
         own = [load_own(one, settings.project or Path.cwd()) for one in settings.own_modules]
         loaded = [definitions.get_repository_def(), *own]
         chosen = selected(loaded, select or ())
         now = ledger_now(engine())
         with dagster_instance() as instance:
-            states, unable = evaluate(loaded, instance, chosen, since=since, now=now)
+            states, unable = evaluate(loaded, instance, chosen, since=within, now=now)
     except NoSuchCheckError as error:
         raise typer.BadParameter(str(error), param_hint="--select") from None
     except Exception as error:  # whatever it is, that a check fails is not known, and 1 would say so

@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -77,6 +79,15 @@ class TextModel:
         progress: Callable[[int], None] | None = None,
     ) -> np.ndarray:
         """A unit vector for each text: float32 of (texts, WIDTH). What a text has beyond the model's 256 tokens is not read."""
+        with nullcontext() if self.shape == ON_GPU else _one_core_each():
+            return self._encoded(texts, stopped, progress)
+
+    def _encoded(
+        self,
+        texts: Sequence[str],
+        stopped: Callable[[], bool] | None,
+        progress: Callable[[int], None] | None,
+    ) -> np.ndarray:
         vectors = np.zeros((len(texts), self.width), dtype=np.float32)
         done = 0
         for start in range(0, len(texts), _WINDOW):
@@ -98,11 +109,11 @@ class TextModel:
                 raise StoppedError(f"Stopped before all of {len(batches)} batches had vectors.")
             return self._vectors(batch[1])
 
-        cores = min(self.cores, len(batches))
-        if cores <= 1:
+        if self.shape == ON_GPU:
             yield from map(one, batches)
             return
-        with ThreadPoolExecutor(cores, thread_name_prefix="vectors") as threads:
+        cores = max(1, min(self.cores, len(batches)))
+        with ThreadPoolExecutor(cores, "vectors", initializer=_take_one_core) as threads:
             yield from threads.map(one, batches)
 
     def _batches(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[list[int]]]]:
@@ -128,8 +139,6 @@ class TextModel:
         model, (rows, multiple) = self._model, self.shape
         batch = batch + batch[:1] * (rows - len(batch))
         padded = model.tokenizer.pad({"input_ids": batch}, pad_to_multiple_of=multiple, return_tensors="pt")
-        if model.device.type == "cpu":
-            torch.set_num_threads(1)  # it holds for the calling thread
         with torch.inference_mode():
             found = model(padded.to(model.device))["sentence_embedding"].float()
             return (found / found.norm(dim=1, keepdim=True).clamp(min=1e-12)).cpu().numpy()
@@ -141,3 +150,39 @@ def _cores() -> int:
     import torch  # noqa: PLC0415
 
     return torch.get_num_threads()
+
+
+def _take_one_core() -> None:
+    """For what the calling thread computes, whatever threads that begin elsewhere in the process are given meanwhile."""
+    import torch  # noqa: PLC0415
+
+    torch.get_num_threads()  # else the thread takes the process's number over with its first operation
+    torch.set_num_threads(1)
+
+
+class _OneCoreEach:
+    """While threads of `_take_one_core` work. Torch gives their number to all threads that begin later: not to those after the last."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._before = 1
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        import torch  # noqa: PLC0415
+
+        with self._lock:
+            if not self._inside:
+                self._before = torch.get_num_threads()
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    torch.set_num_threads(self._before)
+
+
+_one_core_each = _OneCoreEach()

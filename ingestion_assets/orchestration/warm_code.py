@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 class _Loaded(NamedTuple):
     repository: RepositoryDefinition
     version: object
-    project: Path | None
 
 
 IN_PROCESS = "in_process"
@@ -98,12 +97,13 @@ class WarmCode:
     """What a worker has loaded of the code locations that its runs come from.
 
     A project's code is loaded again before the first run after a file of it changed, and so never older than what its code
-    location has. What cannot be loaded then leaves the last that could at work, as the code location does.
+    location has. A code location that cannot be loaded then leaves its last that could at work, as Dagster's does.
     """
 
     def __init__(self) -> None:
         self._loaded: dict[object, _Loaded] = {}
-        self._stamps: dict[Path, Stamp | None] = {}
+        self._imported: dict[Path, Stamp | None] = {}
+        """How a project's files were when its modules that are imported now were."""
 
     def preload(
         self,
@@ -148,36 +148,29 @@ class WarmCode:
             if loaded is None or loaded.version != _version(module):
                 loaded = self._load_module(module)
             return loaded.repository
-        now = _stamp(project)
-        if self._stamps.setdefault(project, now) == now:
-            return self._of_project(pointer, project)
-        before, modules = self._loaded, forget(project)
-        self._loaded = {key: one for key, one in before.items() if one.project != project}
-        _forget_made_jobs()
+        now, kept = _stamp(project), self._loaded.get(pointer)
+        if kept is not None and kept.version == now:
+            return kept.repository
+        as_before = self._imported.setdefault(project, now) == now
+        modules = {} if as_before else forget(project)
+        if not as_before:
+            _forget_made_jobs()
         try:
-            repository = self._of_project(pointer, project)
+            repository = _load(pointer, project)
         except Exception:
-            recall(project, modules)
-            self._loaded = before
-            if pointer not in before:
+            if not as_before:
+                recall(project, modules)
+            if kept is None:
                 raise
             logger.exception(
-                "What changed in %s cannot be loaded; its runs go on with what was loaded before", project
+                "What changed in %s cannot be loaded; runs of %s go on with what was loaded before",
+                project,
+                pointer.describe(),
             )
-            return before[pointer].repository
-        self._stamps[project] = now
+            return kept.repository
+        self._imported[project] = now
+        self._loaded[pointer] = _Loaded(repository, now)
         return repository
-
-    def _of_project(self, pointer: CodePointer, project: Path) -> RepositoryDefinition:
-        if pointer not in self._loaded:
-            started = time.monotonic()
-            sys.dont_write_bytecode = True  # of a file that may change again within its second
-            if str(project) not in sys.path:
-                sys.path.insert(0, str(project))
-            importlib.invalidate_caches()
-            self._loaded[pointer] = _Loaded(reconstruct_repository_def_from_pointer(pointer), None, project)
-            logger.info("Loaded %s in %.1f s", pointer.describe(), time.monotonic() - started)
-        return self._loaded[pointer].repository
 
     def _load_module(self, module: str) -> _Loaded:
         started = time.monotonic()
@@ -190,9 +183,20 @@ class WarmCode:
         if repository is None:
             raise TypeError(f"{module} defines no Definitions object")
         _make_jobs(repository)
-        self._loaded[module] = _Loaded(repository, version, None)
+        self._loaded[module] = _Loaded(repository, version)
         logger.info("Loaded %s in %.1f s", module, time.monotonic() - started)
         return self._loaded[module]
+
+
+def _load(pointer: CodePointer, project: Path) -> RepositoryDefinition:
+    started = time.monotonic()
+    sys.dont_write_bytecode = True  # of a file that may change again within its second
+    if str(project) not in sys.path:
+        sys.path.insert(0, str(project))
+    importlib.invalidate_caches()
+    repository = reconstruct_repository_def_from_pointer(pointer)
+    logger.info("Loaded %s in %.1f s", pointer.describe(), time.monotonic() - started)
+    return repository
 
 
 def _make_jobs(repository: RepositoryDefinition) -> None:

@@ -1,22 +1,12 @@
 """What every `ingestion send …` asks alike: where to, with which key, for how long, how much to say."""
 
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ingestion_assets.durations import duration_option
 from ingestion_assets.settings import Settings
-
-_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def duration(text: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", text.strip())
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is no duration; write 30s, 5m or 2h")
-    return float(match[1]) * _SECONDS[match[2]]
-
 
 FIVE_MINUTES: Any = "5m"  # typer hands the text to the parser
 Url = Annotated[
@@ -28,7 +18,9 @@ Key = Annotated[
 RetryFor = Annotated[
     float,
     typer.Option(
-        parser=duration, metavar="DURATION", help="How long to retry while the server is away: 30s, 5m, 2h."
+        parser=duration_option,
+        metavar="DURATION",
+        help="How long to retry while the server is away: 30s, 5m, 2h.",
     ),
 ]
 Wait = Annotated[

@@ -1,7 +1,7 @@
 """What a decorated function is handed, and what it may say of single records."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
@@ -90,3 +90,7 @@ class Batch(Generic[Record]):
         return pd.DataFrame(
             {column.name: typed(column, cells) for column, cells in cells_of(self._columns, self._values)}
         )
+
+
+Function = Callable[[Batch[Any]], "Iterable[Outcome] | None"]
+"""A decorated function. Gives outcomes for those records of which there is more to say than that they are stored."""

@@ -14,7 +14,7 @@ from pydantic import Field
 from ingestion_assets.zones.document import ZoneError
 from ingestion_assets.zones.records import RecordType, RecordTypeError, record_type
 from ingestion_assets.zones.tables.making import table_of
-from ingestion_assets.zones.wording import Verify, partitions_of, seconds_of
+from ingestion_assets.zones.wording import Verify, duration_of, partitions_of
 from ingestion_assets.zones.zone import Zone
 from ingestion_assets.zones.zone_assets import zone_definitions
 
@@ -88,7 +88,7 @@ class DropZone(dg.Component, dg.Resolvable, dg.Model):
             key=(self.key,) if isinstance(self.key, str) else tuple(self.key), version=self.version,
             verify=verify.config, secrets=verify.secrets, partitions=partitions_of(self.partitions), sources=self.sources,
             reject_rate=float(self.checks.get("reject_rate", 0.05)),
-            fresh_within_s=None if fresh_within is None else seconds_of(fresh_within),
+            fresh_within_s=None if fresh_within is None else duration_of(fresh_within),
             owners=self.owners, description=self.description,
         )  # fmt: skip
 

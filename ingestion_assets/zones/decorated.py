@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ingestion_assets.zones.batch import Batch
+from ingestion_assets.zones.batch import Batch, Function
 from ingestion_assets.zones.records import record_type
-from ingestion_assets.zones.wording import Verify, partitions_of, seconds_of
-from ingestion_assets.zones.zone import Function, Zone
+from ingestion_assets.zones.wording import Verify, duration_of, partitions_of
+from ingestion_assets.zones.zone import Zone
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -76,7 +76,7 @@ def drop_zone(
             secrets=verifying.secrets,
             partitions=partitions_of(partitions),
             reject_rate=reject_rate,
-            fresh_within_s=None if fresh_within is None else seconds_of(fresh_within),
+            fresh_within_s=None if fresh_within is None else duration_of(fresh_within),
             owners=owners,
             sources=sources,
             description=function.__doc__,

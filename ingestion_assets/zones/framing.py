@@ -14,7 +14,7 @@ from ingestion_assets.zones.csv_rows import records_of_csv
 from ingestion_assets.zones.record_paths import RecordPath, record_path
 from ingestion_assets.zones.unreadable import UnreadableError
 
-__all__ = ["UnreadableError", "check_path", "frame", "kind_of"]
+__all__ = ["MEDIA_TYPES", "UnreadableError", "check_path", "frame", "kind_of"]
 
 _KINDS = {
     "application/json": "json",
@@ -29,6 +29,8 @@ _KINDS = {
     "text/csv": "csv",
     "application/csv": "csv",
 }
+MEDIA_TYPES = frozenset(_KINDS)
+"""Those that are taken, beside `application/…+json`."""
 _CHARSET = re.compile(r';\s*charset\s*=\s*"?([^";\s]+)', re.IGNORECASE)
 _CHARSETS = frozenset(
     {"iso-8859-1", "latin1", "latin-1", "windows-1252", "cp1252", "utf-16", "utf-16le", "utf-16be", "utf-32"}

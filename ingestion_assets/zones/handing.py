@@ -1,6 +1,6 @@
 """Records handed to a user's function: each key once, what it rejects, and what is remembered of it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -8,12 +8,10 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from ingestion_assets.zones import kept
-from ingestion_assets.zones.batch import Batch, Outcome
+from ingestion_assets.zones.batch import Batch, Function, Outcome
 from ingestion_assets.zones.kept import Place
 from ingestion_assets.zones.records import Column
 from ingestion_assets.zones.tables.target import Stored
-
-Function = Callable[[Batch[Any]], "Iterable[Outcome] | None"]
 
 
 @dataclass(frozen=True, slots=True)

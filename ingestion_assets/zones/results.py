@@ -1,10 +1,10 @@
 """What became of a payload's records, in the words of the contract: result, outcome of each record, rejects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
 from ingestion_assets.landing.drops import DropOutcome, RecordOutcome, Reject
+from ingestion_assets.zones.kept import Place
 from ingestion_assets.zones.payloads import Payload
 from ingestion_assets.zones.records import Refusal
 from ingestion_assets.zones.tables.target import Stored
@@ -13,7 +13,7 @@ LISTED = 1000
 """Errors that a result lists at most; all of them are among the rejects."""
 _STORED = RecordOutcome("stored")
 
-Said = Mapping[tuple[UUID, int], Refusal | Stored]
+Said = dict[Place, Refusal | Stored]
 """What became of records by receipt and position, of those that are not simply stored."""
 
 

@@ -1,15 +1,12 @@
 """The words in which a zone is written down, in YAML or in Python, and what they mean."""
 
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ingestion_assets.durations import seconds_of
 from ingestion_assets.zones.document import ByValue, ZoneError
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhd])")
-_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +67,15 @@ class Verify:
         return found
 
 
-def seconds_of(written: str | float) -> float:
+def duration_of(written: str | float) -> float:
     """Seconds: `15m`, `2h`, `30s`, `1d`, or a number. Raises `ZoneError`."""
-    if isinstance(written, int | float) and not isinstance(written, bool) and written > 0:
-        return float(written)
-    match = _DURATION.fullmatch(str(written).strip())
-    if match is None:
-        raise ZoneError(f"{written!r} is no time: write 30s, 15m, 2h or 1d")
-    return float(match[1]) * _UNIT_S[match[2]]
+    try:
+        seconds = seconds_of(str(written))
+    except ValueError as error:
+        raise ZoneError(str(error)) from None
+    if not seconds:
+        raise ZoneError(f"{written!r} is no duration that can pass")
+    return seconds
 
 
 def partitions_of(written: object) -> ByValue | None:

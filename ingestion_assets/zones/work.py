@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 from uuid import UUID
 
 import msgspec
@@ -15,20 +15,19 @@ from ingestion_assets.landing.drops import DropOutcome
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.zones import kept
-from ingestion_assets.zones.handing import Function, Records, hand_over
+from ingestion_assets.zones.batch import Function
+from ingestion_assets.zones.handing import Records, hand_over
 from ingestion_assets.zones.payloads import Payload, ReadSlice, Slice, ahead, framed, slices, uncollected
-from ingestion_assets.zones.records import Column, RecordType, Refusal
-from ingestion_assets.zones.results import outcome_of
-from ingestion_assets.zones.tables.target import Rows, Stored, Table
+from ingestion_assets.zones.records import Column, RecordType
+from ingestion_assets.zones.results import Said, outcome_of
+from ingestion_assets.zones.tables.target import Rows, Table
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-Said = dict[tuple[UUID, int], Refusal | Stored]
 
 
 @dataclass(slots=True)
 class ZoneWork:
-    """The work of one claim. `deliver` is a table, or a decorated function, in which case `key` is what is handed over once.
+    """The work of one claim: its records go into `table`, or to `function`, which gets those of each `key` once.
 
     To be made in `Stages(start=…)`; `stored` is the stage of the table's or function's asset, `outcomes` what `ingestion_log` tells.
     """
@@ -38,19 +37,19 @@ class ZoneWork:
     storage: LandingStorage
     engine: sa.Engine
     records: RecordType
-    deliver: "Table | Function"
     max_bytes: int
     is_transient: Callable[[BaseException], bool]
     path: str = "$"
     key: tuple[str, ...] = ()
+    table: Table | None = None
+    function: Function | None = None
     _worked: Worked[DropOutcome] | None = None
 
     def stored(self) -> Worked[DropOutcome]:
         """Store the claim; what became of its payloads."""
         if self._worked is None:
             groups = self.claim.chunks(self.max_bytes)
-            store = self._hand_over if callable(self.deliver) else self._store
-            self._worked = work_through(groups, store, is_transient=self.is_transient)
+            self._worked = work_through(groups, self._way(), is_transient=self.is_transient)
         return self._worked
 
     def outcomes(self) -> list[DropOutcome]:
@@ -58,12 +57,18 @@ class ZoneWork:
         worked = self.stored()
         return worked.results + worked.failed
 
-    def _store(self, refs: Sequence[DropRef]) -> list[DropOutcome]:
+    def _way(self) -> Callable[[Sequence[DropRef]], list[DropOutcome]]:
+        if self.table is not None:
+            return partial(self._store, self.table)
+        if self.function is not None:
+            return partial(self._hand_over, self.function)
+        raise TypeError(f"the zone {self.zone} has neither a table nor a function")
+
+    def _store(self, table: Table, refs: Sequence[DropRef]) -> list[DropOutcome]:
         """Store the records of some payloads in a table; right to repeat.
 
         With a version, what a repetition would say depends on what came since, so what is said is remembered.
         """
-        table: Any = self.deliver
         known: list[DropOutcome] = []
         if table.shape.version is not None:
             known, refs = self._told(refs)
@@ -89,12 +94,11 @@ class ZoneWork:
                 self._tell(connection, refs, outcomes)
         return known + failed + outcomes
 
-    def _hand_over(self, refs: Sequence[DropRef]) -> list[DropOutcome]:
+    def _hand_over(self, function: Function, refs: Sequence[DropRef]) -> list[DropOutcome]:
         """Hand the records of some payloads to the function, but for those that were by a run which did not come to tell it.
 
         What it did is remembered in one transaction after its return: between the two a crash hands over again.
         """
-        function: Any = self.deliver
         with self.engine.connect() as connection:
             claims.check_held(connection, self.claim, [ref.id for ref in refs if ref.state != "done"])
         known, refs = self._told(refs)

@@ -1,12 +1,12 @@
 """A drop zone as its code location has it: the user's types and functions, and what is asked for in words."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
 
-from ingestion_assets.zones.batch import Batch, Outcome
+from ingestion_assets.zones.batch import Function
 from ingestion_assets.zones.document import ByValue, ZoneDocument, ZoneError, check_name
 from ingestion_assets.zones.framing import check_path
 from ingestion_assets.zones.partition_values import check_by
@@ -15,7 +15,6 @@ from ingestion_assets.zones.sources.config import read_source
 from ingestion_assets.zones.tables.target import Shape, Table
 from ingestion_assets.zones.verification.config import read_config
 
-Function = Callable[[Batch[Any]], "Iterable[Outcome] | None"]
 MakeTable = Callable[[sa.Engine, Shape], Table]
 
 

@@ -138,15 +138,14 @@ def _start(zone: Zone, run: "Working") -> "ZoneWork":
     from ingestion_assets.zones.tables.target import TableRefusedError  # noqa: PLC0415
     from ingestion_assets.zones.work import ZoneWork  # noqa: PLC0415
 
-    deliver = zone.function if zone.table is None else zone.table(run.engine, zone.shape())
-    if deliver is None:
-        raise TypeError(f"the zone {zone.name} has neither a table nor a function")
-    if not callable(deliver):
+    table = None if zone.table is None else zone.table(run.engine, zone.shape())
+    if table is not None:
         try:
-            deliver.prepare()
+            table.prepare()
         except TableRefusedError as error:
             raise NotYetError(f"the zone {zone.name} is not in force as it is written: {error}") from error
     return ZoneWork(
-        zone=zone.name, claim=run.claim, storage=run.storage, engine=run.engine, records=zone.records, deliver=deliver,
+        zone=zone.name, claim=run.claim, storage=run.storage, engine=run.engine, records=zone.records,
         max_bytes=run.settings.claim_max_bytes, is_transient=is_transient, path=zone.path, key=zone.key,
+        table=table, function=zone.function,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Vectors of texts: those of a text alone, whatever it comes with."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -83,6 +84,20 @@ def test_one_core_and_two_give_the_same_bytes(model: TextModel) -> None:
     finally:
         model.cores = cores
     assert found[0] == found[1]
+
+
+def test_the_process_keeps_the_cores_that_it_was_given(model: TextModel) -> None:
+    import torch  # noqa: PLC0415
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for some in (texts(2, 5)[1:], texts(4, 6)):
+            model.encode(some)
+            with ThreadPoolExecutor(1) as other:
+                assert (torch.get_num_threads(), other.submit(torch.get_num_threads).result()) == (3, 3)
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_vectors_are_those_of_the_bare_model_up_to_rounding(model: TextModel) -> None:

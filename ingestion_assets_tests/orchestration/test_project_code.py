@@ -51,12 +51,12 @@ class Project:
         draft.write_text(text, encoding="utf-8")
         draft.replace(place)
 
-    def origin(self, job: str) -> JobPythonOrigin:
-        pointer = CodePointer.from_module(f"{self.package}.definitions", "defs", str(self.folder))
+    def origin(self, job: str, module: str = "definitions") -> JobPythonOrigin:
+        pointer = CodePointer.from_module(f"{self.package}.{module}", "defs", str(self.folder))
         return JobPythonOrigin(job, RepositoryPythonOrigin(sys.executable, pointer))
 
-    def told(self, job: str = "telling") -> object:
-        definition = self.code.job(self.origin(job)).get_definition()
+    def told(self, job: str = "telling", module: str = "definitions") -> object:
+        definition = self.code.job(self.origin(job, module)).get_definition()
         return definition.execute_in_process().output_for_node("tell")
 
 
@@ -98,6 +98,18 @@ def test_what_cannot_be_loaded_leaves_the_last_that_could(
     assert "SyntaxError" in caplog.text
     project.write("parts/words.py", "WORD = 'mended'")
     assert project.told() == "mended!"
+
+
+@pytest.mark.parametrize("first", ["definitions", "others"])
+def test_each_code_location_of_a_project_keeps_its_own_last(project: Project, first: str) -> None:
+    project.write("others.py", DEFINITIONS.format(package=project.package))
+    assert (project.told(), project.told(module="others")) == ("old!", "old!")
+    project.write("parts/words.py", "WORD = 'new'")
+    project.write("others.py", "defs = ")
+    told = {module: project.told(module=module) for module in (first, "definitions", "others")}
+    assert told == {"definitions": "new!", "others": "old!"}
+    project.write("others.py", DEFINITIONS.format(package=project.package))
+    assert (project.told(module="others"), project.told()) == ("new!", "new!")
 
 
 def test_what_could_never_be_loaded_fails_its_runs(project: Project) -> None:

@@ -58,9 +58,11 @@ class Runs:
             )  # fmt: skip
 
     def work(self, claim: Claim, deliver: Any, model: object, **options: Any) -> ZoneWork:
+        way = {"function" if callable(deliver) else "table": deliver}
         options = {"max_bytes": 2**20, "is_transient": lambda _: False, **options}
         return ZoneWork(
-            zone=LANE.flow, claim=claim, storage=self.storage, engine=self.engine, records=record_type(model), deliver=deliver, **options
+            zone=LANE.flow, claim=claim, storage=self.storage, engine=self.engine, records=record_type(model),
+            **way, **options,
         )  # fmt: skip
 
     def run(self, deliver: Any, model: object, **options: Any) -> dict[UUID, DropOutcome]:

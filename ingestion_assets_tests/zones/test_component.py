@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ingestion_assets.zones import DropZone, ZoneError
-from ingestion_assets.zones.wording import Verify, seconds_of
+from ingestion_assets.zones.wording import Verify, duration_of
 from ingestion_assets_tests.zones.conftest import RECORD
 
 GIVEN: dict[str, Any] = {
@@ -67,4 +67,7 @@ def test_a_secret_is_read_when_it_is_needed(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_times_are_written_with_their_unit() -> None:
-    assert [seconds_of(one) for one in ("30s", "15m", "2h", "1d", 5)] == [30, 900, 7200, 86400, 5]
+    assert [duration_of(one) for one in ("30s", "15m", "2h", "1d", 5)] == [30, 900, 7200, 86400, 5]
+    for wrong in ("15 minutes", "-1s", "", "0s", 0, True):
+        with pytest.raises(ZoneError, match="is no duration"):
+            duration_of(wrong)

@@ -9,10 +9,16 @@ import sqlalchemy as sa
 
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.document import ByValue, ZoneDocument, ZoneError
+from ingestion_assets.zones.framing import MEDIA_TYPES, kind_of
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.zones.conftest import RECORD, Publish
 
+TREE = {
+    "type": "object",
+    "properties": {"children": {"type": "array", "items": {"$ref": "#"}}, "leaf": {"$ref": "#/$defs/Leaf"}},
+    "$defs": {"Leaf": {"type": "string"}},
+}
 ASYNC = {"Prefer": "respond-async"}
 
 
@@ -20,6 +26,7 @@ ASYNC = {"Prefer": "respond-async"}
 def zones(publish: Publish) -> None:
     publish("shop")
     publish("deep", path="$.items[*]")
+    publish("trees", schema=TREE)
     publish("stores", partitions=ByValue(by="$.store", keys="stores"))
 
 
@@ -59,6 +66,12 @@ def test_records_are_counted_and_landed_as_they_came(
     assert found is not None
     assert found.size_bytes == len(body.encode())
     assert found.attributes["media_type"] == media_type
+
+
+@pytest.mark.parametrize("media_type", sorted(MEDIA_TYPES))
+def test_every_media_type_that_can_be_framed_is_taken(client: httpx.Client, media_type: str) -> None:
+    body = "id\n1" if kind_of(media_type) == "csv" else '{"id": "1"}'
+    assert _landed(client, "shop", body, media_type)["records"] == 1
 
 
 def test_records_that_lie_deeper_are_counted(client: httpx.Client) -> None:
@@ -128,6 +141,9 @@ def test_zones_are_listed_for_those_who_may_send_to_them(front: Front, client: h
 def test_the_api_document_has_the_records_schema_and_the_page_the_zone(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     assert document["components"]["schemas"]["shop_record"]["required"] == ["id"]
+    tree = document["components"]["schemas"]["trees_record"]["properties"]
+    assert tree["children"]["items"] == {"$ref": "#/components/schemas/trees_record"}
+    assert tree["leaf"] == {"$ref": "#/components/schemas/trees_record/$defs/Leaf"}
     own = document["paths"]["/api/v1/drops/shop"]["post"]
     assert own["requestBody"]["content"].keys() == {"application/json", "application/x-ndjson", "text/csv"}
     assert "zone" not in {one["name"] for one in own["parameters"]}

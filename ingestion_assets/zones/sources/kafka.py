@@ -16,13 +16,12 @@ from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.flows import RefusedError
 from ingestion_assets.zones.sources.config import Kafka, SourceError, group_of
 from ingestion_assets.zones.sources.following import Take
-from ingestion_assets.zones.sources.message_landing import Message, land
+from ingestion_assets.zones.sources.message_landing import Message, Portion, land_received
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Producer
     from confluent_kafka import Message as KafkaMessage
 
-AT_ONCE = 100
 POLL_S = 1.0
 SEND_S = 10.0
 
@@ -91,6 +90,7 @@ class _Topic:
     ) -> None:
         self._door, self._flow, self._source = door, flow, source
         self._consumer, self._producer, self._faults, self._thread = consumer, producer, faults, thread
+        self._portion = Portion()
 
     async def do(self, work: Callable[[], Value]) -> Value:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
@@ -98,7 +98,8 @@ class _Topic:
     async def take(self) -> None:
         from confluent_kafka import KafkaException  # noqa: PLC0415
 
-        messages = await self.do(lambda: self._consumer.consume(AT_ONCE, POLL_S))
+        messages = await self.do(lambda: self._consumer.consume(self._portion.count, POLL_S))
+        self._portion.taken(len(message.value() or b"") for message in messages)
         errors = [error for message in messages if (error := message.error()) is not None]
         if errors or (self._faults and not messages):
             raise KafkaException((errors or self._faults)[0])
@@ -149,7 +150,7 @@ class _Topic:
             principal=f"kafka:{source.topic}",
             attributes={"via": "kafka", "topic": source.topic, "offset": place},
         )
-        await land(self._door, self._flow, message)
+        await land_received(self._door, self._flow, message)
 
     def _bury(self, refused: "Sequence[tuple[KafkaMessage, RefusedError]]") -> None:
         """Send them to the dead letters, and come back once they are there."""

@@ -1,6 +1,7 @@
 """From a message of a queue to durable payloads of a flow: what all sources share."""
 
 import asyncio
+from collections.abc import Iterable
 
 import msgspec
 import structlog
@@ -8,6 +9,9 @@ import structlog
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.drops import IdempotencyConflictError, NewDrop
 from ingestion_assets.landing.flows import Body, RefusedError
+
+AT_ONCE = 100
+AT_ONCE_BYTES = 8 * 2**20
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +24,37 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     content: bytes
     principal: str
     attributes: dict[str, str]
+
+
+class Portion:
+    """How many messages a source takes at once, by the largest of the last: so many have `AT_ONCE_BYTES`, and twice the last at most."""
+
+    def __init__(self) -> None:
+        self.count = 1
+
+    def taken(self, sizes: Iterable[int]) -> None:
+        """What was taken had these sizes, in bytes."""
+        largest = max(sizes, default=0)
+        if largest:
+            self.count = max(1, min(AT_ONCE, 2 * self.count, AT_ONCE_BYTES // largest))
+
+
+async def land_received(door: FrontDoor, flow_name: str, message: Message) -> None:
+    """`land` a message that is in memory already, once the memory for bodies has room for it.
+
+    Raises a 503 `Problem` where it has none for long: to be taken again later; else what `land` raises.
+    """
+    check_size(door, len(message.content))
+    with door.body_memory.reserve() as reservation:
+        await reservation.grow(len(message.content))
+        await land(door, flow_name, message)
+
+
+def check_size(door: FrontDoor, size: int) -> None:
+    """Raises `RefusedError` for what is larger than a payload may be."""
+    most = door.settings.max_decoded_bytes
+    if size > most:
+        raise RefusedError(f"it has {size} bytes, more than the {most} a payload may have")
 
 
 async def land(door: FrontDoor, flow_name: str, message: Message) -> None:
@@ -50,9 +85,7 @@ async def land(door: FrontDoor, flow_name: str, message: Message) -> None:
 
 
 async def _bodies(door: FrontDoor, flow_name: str, message: Message) -> list[tuple[Body, dict[str, str]]]:
-    size, most = len(message.content), door.settings.max_decoded_bytes
-    if size > most:
-        raise RefusedError(f"it has {size} bytes, more than the {most} a payload may have")
+    check_size(door, len(message.content))
     try:
         read = await asyncio.to_thread(door.flows[flow_name].read_inbox, message.name, message.content)
     except RefusedError:

@@ -18,9 +18,8 @@ from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.flows import RefusedError
 from ingestion_assets.zones.sources.config import RedisStream, SourceError, group_of
 from ingestion_assets.zones.sources.following import Take
-from ingestion_assets.zones.sources.message_landing import Message, land
+from ingestion_assets.zones.sources.message_landing import Message, Portion, land_received
 
-AT_ONCE = 100
 POLL_S = 2.0
 GONE_S = 3600.0  # a consumer that has said nothing for so long, and has nothing in hand, is forgotten
 
@@ -55,6 +54,7 @@ class _Reader:
         self._wait_s = min(POLL_S, source.claim_after_s / 2)
         self._consumer = uuid_utils.uuid7().hex
         self._look_at = 0.0
+        self._portion = Portion()
         self._in_hand = False  # something was not acknowledged at the last look
 
     async def join(self) -> None:
@@ -89,7 +89,7 @@ class _Reader:
                 self._consumer,
                 min_idle_time=idle_ms,
                 start_id=cursor,
-                count=AT_ONCE,
+                count=self._portion.count,
             )
             if entries:
                 log.info("entries_claimed", source=self._source.name, entries=len(entries))
@@ -100,7 +100,7 @@ class _Reader:
     async def _read(self, after: str) -> Sequence[Entry]:
         """New entries (`>`), or this consumer's own that are not acknowledged yet (`0`)."""
         found = await self._client.xreadgroup(
-            self._group, self._consumer, {self._source.stream: after}, count=AT_ONCE,
+            self._group, self._consumer, {self._source.stream: after}, count=self._portion.count,
             block=int(1000 * self._wait_s),
         )  # fmt: skip
         return _entries(found)
@@ -108,6 +108,7 @@ class _Reader:
     async def _take(self, entries: Sequence[Entry]) -> None:
         """Land all of them, acknowledge those that have, then raise what kept others from it."""
         self._in_hand = bool(entries)
+        self._portion.taken(sum(map(len, (fields or {}).values())) for _, fields in entries)
         ends = await asyncio.gather(*(self._land(*entry) for entry in entries), return_exceptions=True)
         landed = [entry_id for (entry_id, _), end in zip(entries, ends, strict=True) if end is None]
         if landed:
@@ -135,7 +136,7 @@ class _Reader:
             principal=f"redis:{source.stream}",
             attributes={"via": "redis", "stream": source.stream, "entry": number},
         )
-        await land(self._door, self._flow, message)
+        await land_received(self._door, self._flow, message)
 
     async def _bury(self, entry_id: bytes, fields: Mapping[bytes, bytes], reason: str) -> None:
         log.error("message_refused", source=self._source.name, entry=entry_id.decode(), reason=reason)

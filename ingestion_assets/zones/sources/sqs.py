@@ -18,7 +18,7 @@ from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.flows import RefusedError
 from ingestion_assets.zones.sources.config import SourceError, Sqs
 from ingestion_assets.zones.sources.following import Take
-from ingestion_assets.zones.sources.message_landing import Message, land
+from ingestion_assets.zones.sources.message_landing import Message, check_size, land
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -160,9 +160,7 @@ class _Queue:
     async def _land(self, one: Created) -> None:
         if self._source.bucket not in {None, one.bucket}:
             raise RefusedError("its object is of another bucket than the zone's")
-        most = self._door.settings.max_decoded_bytes
-        if one.size > most:
-            raise RefusedError(f"its object has {one.size} bytes, more than the {most} a payload may have")
+        check_size(self._door, one.size)
         with self._door.body_memory.reserve() as reservation:
             await reservation.grow(one.size)
             content = await self._fetch(one)

@@ -15,7 +15,8 @@ from ingestion_assets.frontdoor.openapi import (
     takes,
 )
 from ingestion_assets.frontdoor.receiving import take_in
-from ingestion_assets.zones.web.drops_made import MEDIA_TYPES, drop_maker
+from ingestion_assets.zones.framing import MEDIA_TYPES
+from ingestion_assets.zones.web.drops_made import drop_maker
 from ingestion_assets.zones.web.known_zones import KnownZones
 from ingestion_assets.zones.web.signed import Refusals, shows_key, take_signed
 from ingestion_assets.zones.web.zone_views import ZoneResult

@@ -12,9 +12,7 @@ from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.zones.document import ZoneDocument
 from ingestion_assets.zones.framing import UnreadableError, frame, kind_of
 from ingestion_assets.zones.partition_values import MixedValuesError, partition_value
-from ingestion_assets.zones.zone_flow import CSV, JSON, LINES, MEDIA_TYPE
-
-MEDIA_TYPES = frozenset({JSON, LINES, "application/ndjson", "application/jsonl", CSV})
+from ingestion_assets.zones.zone_flow import MEDIA_TYPE
 
 
 def drop_maker(request: Request, document: ZoneDocument) -> Callable[[Arrival, bytes], NewDrop]:

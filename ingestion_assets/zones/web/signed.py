@@ -21,11 +21,12 @@ from ingestion_assets.landing.drops import IdempotencyConflictError, NewDrop, Re
 from ingestion_assets.stores.sealing import SealError
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.document import ZoneDocument
+from ingestion_assets.zones.framing import MEDIA_TYPES
 from ingestion_assets.zones.verification.config import Config, ConfigError, keys_of, read_config
 from ingestion_assets.zones.verification.handshakes import Handshake, handshake
 from ingestion_assets.zones.verification.senders import UnverifiedError
 from ingestion_assets.zones.verification.verifying import reused_id, verify
-from ingestion_assets.zones.web.drops_made import MEDIA_TYPES, drop_maker
+from ingestion_assets.zones.web.drops_made import drop_maker
 
 SIGNED_AT = "signed_at"
 """The attribute of a payload that says when its sender signed it."""

@@ -46,4 +46,6 @@ def _operation(document: ZoneDocument, generic: Mapping[str, Any]) -> dict[str, 
 
 
 def _placed(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return json.loads(json.dumps(schema).replace('"$ref": "#/', f'"$ref": "#/components/schemas/{name}/'))
+    place = f'"$ref": "#/components/schemas/{name}'
+    text = json.dumps(schema).replace('"$ref": "#/', f"{place}/").replace('"$ref": "#"', f'{place}"')
+    return json.loads(text)
