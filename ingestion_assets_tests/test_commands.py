@@ -29,7 +29,7 @@ MORE = {"rejects redrive": ["--all"], "rejects discard": ["--all"], "documents c
 OPTIONS = {"scope": ["--scope", "read"], "credential": ["--credential", "u:t"]}
 STARTS = {"up", "demo"}
 PRINTS_NO_LIST = {
-    "up", "down", "logs", "demo", "env", "receipts show", "rejects show", "drops resume", "rejects redrive", "rejects discard",
+    "up", "down", "logs", "demo", "env", "drops resume", "rejects redrive", "rejects discard",
     "segments discard", "keys create", "keys revoke", "sites create", "sites rotate-key", "entities check", "entities ddl",
     "entities docs", "entities schema", "repos submit", "repos watch", "repos delete", "repos demo", "repos credentials set",
     "repos credentials delete", "documents control", "documents demo", "secrets rotate", "zones remove",
@@ -172,6 +172,8 @@ def test_ids_that_were_listed_can_be_shown_by_a_prefix(
     shared = next(place for place in range(36) if ids[0][place] != ids[1][place])
     status, shown, _ = run("receipts", "show", ids[0][: shared + 1], INGESTION_POSTGRES_URL=url)
     assert (status, json.loads(shown)["id"]) == (0, ids[0])
+    line = run("receipts", "show", ids[0], "--json", "--records", INGESTION_POSTGRES_URL=url)[1]
+    assert [json.loads(one)["id"] for one in line.splitlines()] == [ids[0]]
     status, _, errors = run("receipts", "show", ids[0][:8], INGESTION_POSTGRES_URL=url)
     assert status == 1
     assert errors.startswith(f"Several ids of a receipt begin with {ids[0][:8]}: ")
@@ -185,6 +187,8 @@ def test_ids_that_were_listed_can_be_shown_by_a_prefix(
     assert (status, reject["receipt"]) == (0, ids[1])
     status, shown, _ = run("rejects", "show", reject["id"], INGESTION_POSTGRES_URL=url)
     assert (status, json.loads(shown)["id"]) == (0, reject["id"])
+    line = run("rejects", "show", reject["id"], "--json", INGESTION_POSTGRES_URL=url)[1]
+    assert [json.loads(one)["id"] for one in line.splitlines()] == [reject["id"]]
     assert run("rejects", "discard", reject["id"], INGESTION_POSTGRES_URL=url)[1] == "1 deleted.\n"
     assert run("rejects", "list", *of, INGESTION_POSTGRES_URL=url)[1].count("\n") == 1, "the heads alone"
 

@@ -25,6 +25,7 @@ from ingestion_assets.frontdoor.limits import RateLimits
 from ingestion_assets.frontdoor.metrics import RequestMetrics
 from ingestion_assets.frontdoor.notifications import Notifications
 from ingestion_assets.frontdoor.open_streams import OpenStreams
+from ingestion_assets.frontdoor.payload_ages import PayloadAges
 from ingestion_assets.frontdoor.problems import Problem, too_many_requests, unavailable
 from ingestion_assets.frontdoor.receipt_lookup import ReceiptLookup
 from ingestion_assets.frontdoor.tokens import Principal
@@ -92,6 +93,7 @@ class FrontDoor:
             flows=flows,
             limit_s=settings.backlog_limit_s,
         )
+        self.payload_ages = PayloadAges(self.async_engine, flows.keys)
         self.dependencies = Dependencies(settings=settings, engine=self.async_engine, storage=storage)
         self.notifications = Notifications(
             conninfo=driver_url(url, "psycopg")

@@ -165,7 +165,7 @@ async def health(request: Request) -> Response:
     "/metrics",
     operation_id="readMetrics",
     summary="Metrics for Prometheus",
-    description="Requests of this process, payloads by state, age of the oldest, queue depth, rejects, dependencies.",
+    description="Requests of this process, payloads by state, age of the oldest and the newest, queue depth, rejects, dependencies.",
     response_class=Response,
     responses={
         **errors(),
@@ -177,6 +177,7 @@ async def metrics(request: Request) -> Response:
     statistics = await door.backlog.refresh()
     stranded = door.backlog.without_worker(statistics, door.settings.idle_queues) if statistics else {}
     door.metrics.show_ledger(statistics, flows=door.flows, without_worker=stranded)
+    door.metrics.show_ages(await door.payload_ages.now())
     door.metrics.show_dependencies({name: error is None for name, error in door.dependencies.known.items()})
     door.metrics.inflight.set(door.body_memory.used_bytes)
     door.metrics.waiting.set(door.finished.waiting)

@@ -73,7 +73,7 @@ class GraphqlLauncher:
             self._launch(flow, dispatch)
 
     def _launch(self, flow: Flow, dispatch: Dispatch) -> None:
-        self._add_partition(flow, dispatch.lane.partition)
+        self._add_partition(flow, dispatch.key)
         tags = dispatch.tags() | {
             SENSOR_TAG: sensor_of(dispatch.lane.flow)
         }  # else it is said to be launched manually

@@ -144,6 +144,15 @@ class RequestMetrics:
             {(): len(statistics.unreadable)},
         )  # fmt: skip
 
+    def show_ages(self, ages_s: Mapping[str, float] | None) -> None:
+        """How old each flow's newest payload is; None while the ledger is down."""
+        self._show(
+            "ingestion_newest_payload_age_seconds",
+            "Seconds since a flow's newest payload was acknowledged; of flows and drop zones that ever had one.",
+            ("flow",),
+            {(flow,): age_s for flow, age_s in (ages_s or {}).items()},
+        )
+
     def show_clock(self, off_s: float | None) -> None:
         """How far this machine's clock is ahead of the ledger's; None while that is not known."""
         self._show(

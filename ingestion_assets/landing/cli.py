@@ -85,8 +85,9 @@ def list_receipts(
 def show_receipt(
     receipt_id: Annotated[str, typer.Argument(help="The receipt's id, or how that alone begins.")],
     records: Annotated[bool, typer.Option("--records", help="Also the outcome of every record.")] = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show one receipt as JSON."""
+    """Show one receipt, as JSON that is easy to read; with `--json` in one line."""
     known = _receipt_id(receipt_id)
 
     async def read() -> tuple[Any, Any]:
@@ -106,7 +107,7 @@ def show_receipt(
     shown["run_url"] = f"{load_settings().runs_url}/{receipt.run_id}" if receipt.run_id else None
     if records:
         shown["record_outcomes"] = outcomes
-    typer.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+    _show(shown, as_json=as_json)
 
 
 @drops.command("waiting")
@@ -176,14 +177,15 @@ def list_rejects(
 @rejects.command("show")
 def show_reject(
     reject_id: Annotated[str, typer.Argument(help="The reject's id, or how that alone begins.")],
+    as_json: AsJson = False,
 ) -> None:
-    """Show one reject, its record included, as JSON."""
+    """Show one reject, its record included, as JSON that is easy to read; with `--json` in one line."""
     (known,) = _reject_ids([reject_id])
     with engine().connect() as connection:
         found = kept.get_reject(connection, known)
     if found is None:  # deleted in this moment
         _missing(f"There is no reject {known}.")
-    typer.echo(json.dumps(_view(found), indent=2, ensure_ascii=False))
+    _show(_view(found), as_json=as_json)
 
 
 @rejects.command("redrive")
@@ -243,6 +245,13 @@ def discard(
 def _require_choice(*given: object) -> None:
     if not any(given):
         raise typer.BadParameter("name rejects, give a filter, or say --all")
+
+
+def _show(item: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json([item])
+    else:
+        typer.echo(json.dumps(item, indent=2, ensure_ascii=False))
 
 
 def _view(reject: kept.StoredReject) -> dict[str, Any]:

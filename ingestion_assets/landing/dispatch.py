@@ -19,7 +19,8 @@ import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
 
 from ingestion_assets.landing.drops import PRIORITY, Lane
-from ingestion_assets.landing.flows import PRIORITY_STEP, Runs
+from ingestion_assets.landing.flows import PRIORITY_STEP, Flow, Runs
+from ingestion_assets.landing.partition_keys import keys_of
 from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, PARTITION_TAG
 from ingestion_assets.landing.tables import dispatches
 
@@ -33,6 +34,7 @@ DISPATCHED_FIRST = 1000  # added to a flow's priority: dispatched runs go before
 _NO_RUNS: Mapping[str, Runs] = MappingProxyType({})
 _NO_BOUND: Mapping[str, int] = MappingProxyType({})
 _NO_PRIORITIES: Mapping[Lane, int] = MappingProxyType({})
+_NO_FLOWS: Mapping[str, Flow] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,13 @@ class Dispatch:
     id: UUID
     lane: Lane
     priority: int = 0
+    named: str | None = None
+    """What its partition is called in Dagster, where that is not what it is called in the ledger."""
+
+    @property
+    def key(self) -> str:
+        """Its partition in Dagster."""
+        return self.named or self.lane.partition
 
     def tags(self) -> dict[str, str]:
         """Run tags. The ledger re-dispatches lost runs, so Dagster's own retries stay off."""
@@ -88,7 +97,7 @@ class Dispatch:
             FLOW_TAG: self.lane.flow,
             LANE_TAG: self.lane.name,
             DISPATCH_TAG: str(self.id),
-            PARTITION_TAG: self.lane.partition,
+            PARTITION_TAG: self.key,
             "dagster/max_retries": "0",
             "dagster/priority": str(DISPATCHED_FIRST + self.priority),
         }
@@ -242,12 +251,26 @@ def priorities(states: Collection[LaneState], runs: Mapping[str, Runs]) -> dict[
 
 
 def request(
-    connection: sa.Connection, lanes: Sequence[Lane], priorities: Mapping[Lane, int] = _NO_PRIORITIES
+    connection: sa.Connection,
+    lanes: Sequence[Lane],
+    priorities: Mapping[Lane, int] = _NO_PRIORITIES,
+    flows: Mapping[str, Flow] = _NO_FLOWS,
 ) -> list[Dispatch]:
-    """Write down that runs are being asked for; lanes that somebody else just asked for are left out."""
+    """Write down that runs are being asked for; lanes that somebody else just asked for are left out. `flows` say what their
+    partitions are called in Dagster."""
+    keys = {
+        name: keys_of(connection, flows.get(name), {lane.partition for lane in lanes if lane.flow == name})
+        for name in {lane.flow for lane in lanes}
+    }
     dispatched = []
     for lane in lanes:
-        dispatch = Dispatch(uuid_utils.compat.uuid7(), lane, priorities.get(lane, 0))
+        key = keys[lane.flow][lane.partition]
+        dispatch = Dispatch(
+            uuid_utils.compat.uuid7(),
+            lane,
+            priorities.get(lane, 0),
+            named=None if key == lane.partition else key,
+        )
         inserted = connection.execute(
             insert(dispatches)
             .values(id=dispatch.id, flow=lane.flow, lane=lane.name, partition=lane.partition, state="pending")

@@ -81,11 +81,17 @@ class Keys:
     Beyond `at_most` keys, those that were idle the longest are archived: they leave Dagster's list, and come back with their
     next payload. `needs_all`: a rebuild needs every payload since the first, so none is ever deleted; without it they go by
     their age, as everywhere.
+
+    A key may say more than the ledger's partition does, such as a name beside a number: `named` is the function
+    (`"package.module:function"`, called with a connection and partitions) that gives their keys, `partition_of` gives the partition
+    of a key. The key of a partition must never change: what Dagster knows, it knows of that key.
     """
 
     name: str
     at_most: int = 5000
     needs_all: bool = False
+    named: str | None = None
+    partition_of: Callable[[str], str] = str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

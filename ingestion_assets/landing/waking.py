@@ -183,7 +183,7 @@ class Waker:
                     runs=runs,
                     room=left,
                 )
-                dispatched = request(connection, lanes, priorities(states, runs))
+                dispatched = request(connection, lanes, priorities(states, runs), self._flows)
         except SQLAlchemyError as error:
             log.warning("wake_failed", error=text_of(error))
             return dict.fromkeys(places, time.monotonic() + RETRY_S)

@@ -58,11 +58,12 @@ def list_all(as_json: AsJson = False) -> None:
         print_json(map(asdict, sites))
         return
     print_table(
-        ("site", "name", "state", "Drupal", "newest snapshot", "address"),
+        ("site", "name", "partition", "state", "Drupal", "newest snapshot", "address"),
         (
             (
                 site.id,
                 site.name,
+                site.partition,
                 "active" if site.active else "switched off",
                 site.drupal_version or "-",
                 f"{site.snapshot_at:%Y-%m-%d %H:%M}" if site.snapshot_at else "-",

@@ -69,7 +69,12 @@ def compose(records: Sequence[bytes], _attributes: Mapping[str, str]) -> Body:
 MODULES = Flow(
     name=NAME,
     scope=Scope(name=NAME, of="site"),
-    partitions=Keys(name=SITES, needs_all=True),
+    partitions=Keys(
+        name=SITES,
+        needs_all=True,
+        named="ingestion_assets.modules.site_keys:keys_of",
+        partition_of=lambda key: key.partition("-")[0],
+    ),
     partition_of=partition_of,
     read_inbox=read_inbox,
     compose=compose,

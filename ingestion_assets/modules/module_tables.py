@@ -11,6 +11,7 @@ sites = sa.Table(
     _metadata,
     sa.Column("id", sa.BigInteger, primary_key=True),
     sa.Column("name", sa.Text),
+    sa.Column("slug", sa.Text),
     sa.Column("url", sa.Text),
     sa.Column("active", sa.Boolean),
     sa.Column("webhook_url", sa.Text),

@@ -9,16 +9,18 @@ import sqlalchemy as sa
 from ingestion_assets.flows import known_scopes
 from ingestion_assets.frontdoor.keys import create_key, revoke_key
 from ingestion_assets.modules.module_tables import sites
+from ingestion_assets.modules.site_keys import KEY, slug_of
 from ingestion_assets.modules.webhooks import new_secret
 from ingestion_assets.stores.sealing import Sealer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
-    """A Drupal site as it is known. The last five fields come from its newest applied sync."""
+    """A Drupal site as it is known; `partition` is what its partition is called in Dagster. The last five fields come from its newest applied sync."""
 
     id: int
     name: str
+    partition: str
     url: str | None
     active: bool
     webhook_url: str | None
@@ -29,7 +31,7 @@ class Site:
     site_info: dict[str, object] | None
 
 
-_SHOWN = [sites.c[name] for name in Site.__dataclass_fields__]
+_SHOWN = [KEY.label(name) if name == "partition" else sites.c[name] for name in Site.__dataclass_fields__]
 
 
 def key_name(site_id: int) -> str:
@@ -63,7 +65,7 @@ def create_site(
     sealed = sealer().seal(secret) if secret else None
     row = connection.execute(
         sa.insert(sites)
-        .values(name=name, url=url, webhook_url=webhook_url, webhook_secret=sealed)
+        .values(name=name, slug=slug_of(name), url=url, webhook_url=webhook_url, webhook_secret=sealed)
         .returning(*_SHOWN)
     ).one()
     return NewSite(Site(**row._mapping), _new_key(connection, row.id), secret)

@@ -22,6 +22,7 @@ from ingestion_assets.landing.dispatch import lose
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.leases import LaneBusyError
+from ingestion_assets.landing.partition_keys import partition_of
 from ingestion_assets.landing.piecewise import Group, claim_group
 from ingestion_assets.landing.run_tags import DISPATCH_TAG, LANE_TAG
 from ingestion_assets.landing.storage import LandingStorage, open_storage
@@ -62,7 +63,7 @@ class RebuildUnfinishedError(Exception):
 
 @dataclass(slots=True)
 class Working:
-    """A run at work: its partition, its claim, the stores, and the flow's work on it, kept between the stages."""
+    """A run at work: its partition (the ledger's), its claim, the stores, and the flow's work on it, kept between the stages."""
 
     partition: str
     claim: Claim
@@ -172,7 +173,7 @@ def _start(context: dg.AssetExecutionContext, flow: Flow, *, take_open: bool, gr
         long = LongWork(engine, claim, say=context.log.info)
         stack.callback(long.flush)
         return Working(
-            partition=context.partition_key if group is None else group.partition,
+            partition=partition_of(flow, context.partition_key) if group is None else group.partition,
             claim=claim,
             storage=open_storage(settings),
             engine=engine,
@@ -197,7 +198,7 @@ def _claim(
     claim_id = run.root_run_id or run.run_id
     dispatch = run.tags.get(DISPATCH_TAG)
     if dispatch is not None:
-        lane = Lane(flow.name, context.partition_key, run.tags[LANE_TAG])
+        lane = Lane(flow.name, partition_of(flow, context.partition_key), run.tags[LANE_TAG])
 
         def take_landed(connection: sa.Connection) -> Claim:
             return claims.claim_landed(
@@ -222,12 +223,13 @@ def _claim(
         of_run = {"claim_id": claim_id, "run_id": run.run_id, "lease_s": settings.lease_s}
         if group is not None:
             return claim_group(connection, group, take_open=take_open, **of_run)
-        lanes = claims.partition_lanes(connection, flow=flow.name, partition=context.partition_key)
+        partition = partition_of(flow, context.partition_key)
+        lanes = claims.partition_lanes(connection, flow=flow.name, partition=partition)
         return claims.claim_partition(
             connection,
             lanes,
             flow=flow.name,
-            partition=context.partition_key,
+            partition=partition,
             take_open=take_open,
             **of_run,
         )

@@ -24,6 +24,7 @@ def archive_idle_keys(instance: dg.DagsterInstance, flow: Flow) -> str | None:
     unfinished payload or run carries stay, and all of them do while a backfill is at work.
     """
     from ingestion_assets.landing.idle_keys import idle_keys  # noqa: PLC0415
+    from ingestion_assets.landing.partition_keys import partition_of  # noqa: PLC0415
     from ingestion_assets.stores import postgres  # noqa: PLC0415
 
     if not isinstance(flow.partitions, Keys):
@@ -38,12 +39,13 @@ def archive_idle_keys(instance: dg.DagsterInstance, flow: Flow) -> str | None:
         )
     runs = instance.get_runs(dg.RunsFilter(job_name=flow.name, statuses=_UNFINISHED))
     carried = {run.tags.get("dagster/partition") for run in runs}
+    named = {partition_of(flow, key): key for key in keys if key not in carried}
     with postgres.engine().connect() as connection:
         idle = idle_keys(
-            connection, flow.name, [key for key in keys if key not in carried], idle_s=IDLE_S, at_most=len(keys) - at_most
+            connection, flow.name, list(named), idle_s=IDLE_S, at_most=len(keys) - at_most
         )  # fmt: skip
-    for key in idle:
-        instance.delete_dynamic_partition(name, key)
+    for partition in idle:
+        instance.delete_dynamic_partition(name, named[partition])
     return (
         f"{name} had {len(keys)} keys (bound: {at_most}); {len(idle)} were archived, the others are in use."
     )

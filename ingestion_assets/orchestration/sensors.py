@@ -51,7 +51,9 @@ def flow_sensor(flow: Flow, *, before: BeforeTick | None = None) -> dg.SensorDef
             states = dispatch.lane_states(connection, flows=[flow.name], rest_s=load_settings().lane_rest_s)
             room = dispatch.room(connection, runs)
             lanes = dispatch.lanes_to_dispatch(states, at_most=RUNS_A_TICK, runs=runs, room=room)
-            dispatched = dispatch.request(connection, lanes, dispatch.priorities(states, runs))
+            dispatched = dispatch.request(
+                connection, lanes, dispatch.priorities(states, runs), {flow.name: flow}
+            )
             waiting = None if states else pauses.why_waiting(connection, flow.name)
         if not dispatched:
             why = (
@@ -62,10 +64,10 @@ def flow_sensor(flow: Flow, *, before: BeforeTick | None = None) -> dg.SensorDef
             return dg.SkipReason(f"{said} {why}" if said else why)
         return dg.SensorResult(
             run_requests=[
-                dg.RunRequest(run_key=str(one.id), partition_key=one.lane.partition, tags=one.tags())
+                dg.RunRequest(run_key=str(one.id), partition_key=one.key, tags=one.tags())
                 for one in dispatched
             ],
-            dynamic_partitions_requests=_partitions_to_add(flow, {one.lane.partition for one in dispatched}),
+            dynamic_partitions_requests=_partitions_to_add(flow, {one.key for one in dispatched}),
         )
 
     return landed

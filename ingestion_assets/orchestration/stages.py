@@ -296,7 +296,7 @@ def claim_step(flow: Flow, stages: Sequence[Stage]) -> dg.AssetsDefinition:
             return
         specs = [spec for stage in chosen for spec in stage.check_specs]
         with working(context, flow, ends=ends) as run:
-            known = known_of(context.instance, specs, partition=run.partition)
+            known = known_of(context.instance, specs, partition=context.partition_key)
             for stage in chosen:
                 started = time.monotonic()
                 result = run.patiently(stage.write, run)

@@ -117,9 +117,11 @@ def freshness(zone: Zone) -> dg.AssetChecksDefinition:
         description=f"The newest payload of {zone.name} came within the last {within_s:.0f} s.",
     )
     def check() -> dg.AssetCheckResult:
-        from ingestion_assets.zones.freshness import newest_age_s  # noqa: PLC0415
+        from ingestion_assets.landing.freshness import newest_ages_s  # noqa: PLC0415
+        from ingestion_assets.stores import postgres  # noqa: PLC0415
 
-        age_s = newest_age_s(zone.name)
+        with postgres.engine().connect() as connection:
+            age_s = newest_ages_s(connection, [zone.name]).get(zone.name)
         metadata: dict[str, Any] = {"within_s": within_s} | (
             {} if age_s is None else {"age_s": round(age_s, 1)}
         )

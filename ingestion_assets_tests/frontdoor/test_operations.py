@@ -65,6 +65,11 @@ def test_metrics(front: Front) -> None:
             what="the outcome to be counted",
         )
         text = client.get("/metrics").text
+        newest = 'ingestion_newest_payload_age_seconds{flow="conversations"} '
+        assert text.count("ingestion_newest_payload_age_seconds{") == 1, (
+            "of flows that had none nothing is said"
+        )
+        assert 0 <= float(text.partition(newest)[2].split("\n")[0]) < 60
     for name in (
         "ingestion_http_requests_total", "ingestion_http_request_duration_seconds_bucket", "ingestion_duration_seconds_bucket",
         "ingestion_drops{", "ingestion_oldest_unprocessed_seconds", "ingestion_dependency_up{", "ingestion_drops_accepted_total",

@@ -49,7 +49,14 @@ def test_a_site_from_its_creation_to_a_new_key(front: Front) -> None:
     with front.client(key) as client:
         assert client.post(f"/sites/{site}/modules/sync", json=body(modules)).status_code == 200
     listed = next(line for line in sites(front, "list").stdout.splitlines() if "Town hall" in line)
-    for cell in (site, "active", "10.2.1", "2026-01-01 00:00", "https://town.example.com"):
+    for cell in (
+        site,
+        f"{site}-town-hall",
+        "active",
+        "10.2.1",
+        "2026-01-01 00:00",
+        "https://town.example.com",
+    ):
         assert cell in listed
     assert "2 modules, 0 shown." in sites(front, "show", site).stdout
     shown = sites(front, "show", site, "--all").stdout

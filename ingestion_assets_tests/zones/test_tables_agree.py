@@ -1,7 +1,7 @@
 """One law for all tables: cut, repeat and kill as you like, they hold what a dict would hold."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -9,22 +9,37 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import duckdb
+import msgspec
+import obstore
 import polars as pl
 import psycopg
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from obstore.store import from_url
 
+from ingestion_assets.landing import leases
+from ingestion_assets.landing.drops import NotYetError
+from ingestion_assets.orchestration.retries import failure_of, give_back, is_transient
+from ingestion_assets.settings import Settings
 from ingestion_assets.stores import mongo
+from ingestion_assets.stores.embedded import free_port
 from ingestion_assets.zones import kept
 from ingestion_assets.zones.tables.duckdb import DuckTable
 from ingestion_assets.zones.tables.mongodb import MongoTable
 from ingestion_assets.zones.tables.parquet import ParquetTable
 from ingestion_assets.zones.tables.postgres import PostgresTable
 from ingestion_assets.zones.tables.target import Shape, TableRefusedError
+from ingestion_assets_tests.object_stores import BUCKET, S3Server, s3_server
 from ingestion_assets_tests.zones.laws import Kept, expected, held_by, parts_of, statuses
 from ingestion_assets_tests.zones.made_rows import shape
+
+
+class Reading(msgspec.Struct):
+    id: str
+    v: int
+
 
 COLUMNS = {"id": "text", "v": "integer", "note_": "text"}
 Make = Callable[[Shape], Kept]
@@ -38,10 +53,16 @@ RECORDS = st.tuples(
 PAYLOADS = st.lists(st.lists(RECORDS, max_size=6), min_size=1, max_size=4)
 
 
-@pytest.fixture(params=["postgres", "mongodb", "parquet", "duckdb"])
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture(params=["postgres", "mongodb", "parquet", "s3", "duckdb"])
 def make(request: pytest.FixtureRequest, engine: sa.Engine, tmp_path: Path) -> Make:
     kept.prepare(engine)
-    return {"postgres": _postgres, "mongodb": _mongodb, "parquet": _parquet, "duckdb": _duckdb}[
+    return {"postgres": _postgres, "mongodb": _mongodb, "parquet": _parquet, "s3": _s3, "duckdb": _duckdb}[
         request.param
     ](request, engine, tmp_path)
 
@@ -109,6 +130,37 @@ def _parquet(_request: pytest.FixtureRequest, engine: sa.Engine, folder: Path) -
         return Kept(table, read)
 
     return made
+
+
+def _s3(request: pytest.FixtureRequest, engine: sa.Engine, _folder: Path) -> Make:
+    server: S3Server = request.getfixturevalue("s3")
+    patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    for name, value in server.environment.items():
+        patch.setenv(name, value)
+
+    def made(of: Shape) -> Kept:
+        if of.version:
+            pytest.skip("Parquet files have no versions")
+        url = f"s3://{BUCKET}/{uuid4().hex}"
+
+        def table() -> ParquetTable:
+            one = ParquetTable(engine, url, of)
+            one.prepare()
+            return one
+
+        def read() -> list[Any]:
+            return [(row[:-2], UUID(row[-2]), row[-1]) for row in rows_in(url)]
+
+        return Kept(table, read)
+
+    return made
+
+
+def rows_in(url: str) -> list[tuple[Any, ...]]:
+    """The rows of the Parquet files at the URL."""
+    store = from_url(url)
+    files = sorted(one["path"] for page in store.list() for one in page if one["path"].endswith(".parquet"))
+    return [row for file in files for row in pl.read_parquet(bytes(obstore.get(store, file).bytes())).rows()]
 
 
 def _duckdb(_request: pytest.FixtureRequest, engine: sa.Engine, folder: Path) -> Make:
@@ -204,3 +256,33 @@ def test_timestamps_are_the_same_moment_everywhere(make):
     kept_in.table().store(parts_of([[("a", elsewhere), ("b", datetime(2026, 1, 31, 10))]], [0], size=2))  # noqa: DTZ001
     moments = {values[1].replace(tzinfo=values[1].tzinfo or UTC) for values, _, _ in kept_in.read()}
     assert moments == {elsewhere}
+
+
+def test_a_store_that_fails_costs_payloads_nothing(runs, s3, monkeypatch):
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    url = f"s3://{BUCKET}/{uuid4().hex}"
+    table = ParquetTable(runs.engine, url, shape(id="text", v="integer"))
+    table.prepare()
+    limits = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
+
+    def fails(error: type[Exception]) -> None:
+        claim = runs.claim()
+        with pytest.raises(error) as raised:
+            runs.work(claim, table, Reading, is_transient=is_transient).outcomes()
+        with runs.engine.begin() as connection:
+            assert give_back(connection, claim.claim_id, failure_of(raised.value), limits) == 2
+            connection.execute(sa.text("UPDATE ingestion.drops SET not_before = NULL"))
+            assert connection.execute(sa.text("SELECT state, attempts FROM ingestion.drops")).all() == [("landed", 0)] * 2  # fmt: skip
+            leases.release(connection, claim.run_id)
+
+    runs.land([{"id": "a", "v": 1}, {"id": "b", "v": 1}], [{"id": "b", "v": 2}, {"id": "c", "v": 1}])
+    with monkeypatch.context() as away:
+        away.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+        fails(ConnectionError)
+    s3.wipe()
+    fails(NotYetError)
+    s3.make_bucket()
+    told = runs.run(table, Reading)
+    assert [one.status for outcome in told.values() for one in outcome.records].count("stored") == 3
+    assert [row[:2] for row in rows_in(url)] == [("a", 1), ("b", 1), ("c", 1)]

@@ -12,6 +12,10 @@ class SiteView(BaseModel):
 
     id: int
     name: str
+    partition: str = Field(
+        description="What its partition is called in Dagster: its number and, of sites made since, its first name.",
+        examples=["17-town-hall"],
+    )
     url: str | None
     active: bool = Field(description="One that is not takes no syncs.")
     webhook_url: str | None

@@ -1,11 +1,12 @@
 """A zone's Parquet files, in a folder or an object store: a file a payload, named by its receipt, so that a repetition writes the same.
 
 Files are never changed, so there is no `version`, and of two records with one key the one that was stored first stays. Keys are kept
-in PostgreSQL; they are noted once the files are there.
+in PostgreSQL; they are noted once the files are there. While the store does not answer, or refuses, payloads wait: that is no fault of theirs.
 """
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from uuid import UUID
 import msgspec
 import sqlalchemy as sa
 
+from ingestion_assets.landing.drops import NotYetError
 from ingestion_assets.zones import kept
 from ingestion_assets.zones.frames import frame_of
 from ingestion_assets.zones.records import Column
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _SHAPE = "_shape.json"
+_RETRY_S = timedelta(seconds=20)  # a call that is not answered within 30 s fails by itself
 _PLACE = (Column("_receipt", "uuid", nullable=False), Column("_position", "integer", nullable=False))
 
 
@@ -38,7 +41,7 @@ class ParquetTable:
         self.shape = shape
 
     def prepare(self) -> None:
-        """Note the shape, which files of before must agree with. Raises `TableRefusedError`."""
+        """Note the shape, which files of before must agree with. Raises `TableRefusedError`, `ConnectionError`, `NotYetError`."""
         if self.shape.version is not None:
             raise TableRefusedError(
                 [
@@ -47,7 +50,8 @@ class ParquetTable:
             )
         check_shape(self.shape)
         store = self._store()
-        stood = _shape_in(store)
+        with _answering(self._url):
+            stood = _shape_in(store)
         if stood is not None:
             kinds = {column.name: column.kind for column in stood.columns}
             said = [
@@ -68,10 +72,14 @@ class ParquetTable:
         else:
             noted = self.shape
         if noted != stood:
-            store.put(_SHAPE, msgspec.json.encode(noted))
+            with _answering(self._url):
+                store.put(_SHAPE, msgspec.json.encode(noted))
 
     def store(self, parts: Iterable[Rows]) -> list[Stored]:
-        """Write the files of the payloads that the rows come from, all of whose rows must be among them; what became of each row."""
+        """Write the files of the payloads that the rows come from, all of whose rows must be among them; what became of each row.
+
+        Raises `ConnectionError` where the store does not answer, `NotYetError` where it refuses: no bucket, no permission.
+        """
         rows = [
             (values, receipt, position)
             for part in parts
@@ -84,8 +92,9 @@ class ParquetTable:
                 if what.status == "stored":
                     files[receipt].append((*values, receipt, position))
             store = self._store()
-            for receipt, of_payload in files.items():
-                self._write(store, receipt, of_payload)
+            with _answering(self._url):
+                for receipt, of_payload in files.items():
+                    self._write(store, receipt, of_payload)
             if keys:
                 with self._engine.begin() as connection:
                     kept.keep_keys(connection, self._zone, keys)
@@ -130,7 +139,27 @@ class ParquetTable:
 
         if self._url.startswith("file:"):
             Path(urlsplit(self._url).path).mkdir(parents=True, exist_ok=True)
-        return from_url(self._url)
+            return from_url(self._url)
+        return from_url(self._url, retry_config={"max_retries": 2, "retry_timeout": _RETRY_S})
+
+
+@contextmanager
+def _answering(url: str) -> Iterator[None]:
+    """What the store does wrong is no payload's fault."""
+    from obstore import exceptions as wrong  # noqa: PLC0415
+
+    try:
+        yield
+    except (
+        wrong.NotFoundError, wrong.PermissionDeniedError, wrong.UnauthenticatedError, FileNotFoundError, PermissionError,
+    ) as error:  # fmt: skip
+        raise NotYetError(f"{url} refuses what is to be stored: {_said(error)}") from error
+    except wrong.BaseError as error:
+        raise ConnectionError(f"{url} does not answer: {_said(error)}") from error
+
+
+def _said(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
 
 
 def _shape_in(store: "ObjectStore") -> Shape | None:
