@@ -20,7 +20,9 @@ from ingestion_assets_tests.stacks import SHORT_REST, RunningStack, launch, runn
 
 DEADLINE_S = 120.0
 LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
-SHORT_LEASE_S = 8.0  # what was killed is waited for that long; a lease that a slow machine lets end early breaks no law
+SHORT_LEASE_S = (
+    8.0  # what was killed is waited for that long; a lease that a slow machine lets end early breaks no law
+)
 
 
 def loads_of_flows() -> dict[str, Load]:
