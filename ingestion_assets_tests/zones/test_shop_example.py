@@ -102,7 +102,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # After ours on the path, and without its editable installs: the package is that of the wheel.
     (packages / "dependencies.pth").write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
     (python.parent / "dg").write_text(
-        f"#!{python}\nfrom dagster_dg_cli.cli import main\nmain()\n", encoding="utf-8"
+        f'#!{python}\nfrom dagster_dg_cli.cli import main\nif __name__ == "__main__":\n    main()\n',
+        encoding="utf-8",
     )
     (python.parent / "dg").chmod(0o755)
     return python.parent
