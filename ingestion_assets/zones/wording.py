@@ -42,10 +42,6 @@ class Verify:
         if written is None:
             return cls.none()
         config = {name: value for name, value in written.items() if name != "secret"}
-        if "kind" not in config:
-            raise ZoneError(
-                "`verify` says no `kind`: one of github, hmac, shopify, slack, standard-webhooks, stripe"
-            )
         given = written.get("secret")
         secrets = given if isinstance(given, list) else [given]
         names = [one.get("env") if isinstance(one, dict) else None for one in secrets]

@@ -113,7 +113,7 @@ def read_source(written: Mapping[str, Any]) -> Source:
     if len(written) != 1 or kind not in _KINDS:
         said = ", ".join(map(str, written)) or "nothing"
         raise SourceError(
-            f"a source is one of redis, sqs, kafka, as in `redis: {{stream: shop}}`; there is {said}"
+            f"a source is one of {', '.join(_KINDS)}, as in `redis: {{stream: shop}}`; there is {said}"
         )
     struct = _KINDS[kind]
     try:

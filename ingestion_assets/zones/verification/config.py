@@ -105,19 +105,18 @@ class Hmac(_Timed, frozen=True, kw_only=True, tag="hmac"):
 
 
 Config = Stripe | StandardWebhooks | Slack | Github | Shopify | Hmac
-KINDS = ("github", "hmac", "shopify", "slack", "standard-webhooks", "stripe")
+KINDS: dict[str, type[Config]] = {str(one.__struct_config__.tag): one for one in Config.__args__}
 
 
 def read_config(written: Mapping[str, Any]) -> Config:
     """As written in YAML, less `secret`: `{"kind": "stripe", "tolerance_s": 60}`. Raises `ConfigError`."""
     kind = written.get("kind")
     if kind not in KINDS:
-        raise ConfigError(f"`verify` needs a `kind`, one of {', '.join(KINDS)}; there is no {kind!r}")
+        raise ConfigError(f"`verify` needs a `kind`, one of {', '.join(sorted(KINDS))}; there is no {kind!r}")
     try:
         return msgspec.convert(dict(written), Config)
     except msgspec.ValidationError as error:
-        [config] = [one for one in Config.__args__ if one.__struct_config__.tag == kind]
-        takes = ", ".join(config.__struct_fields__) or "nothing else"
+        takes = ", ".join(KINDS[kind].__struct_fields__) or "nothing else"
         raise ConfigError(
             f"`verify` is wrong: {error}. Beside kind and secret, {kind} takes {takes}"
         ) from error

@@ -24,7 +24,7 @@ from ingestion_assets.zones.document import ZoneDocument
 from ingestion_assets.zones.framing import MEDIA_TYPES
 from ingestion_assets.zones.verification.config import Config, ConfigError, keys_of, read_config
 from ingestion_assets.zones.verification.handshakes import Handshake, handshake
-from ingestion_assets.zones.verification.senders import UnverifiedError
+from ingestion_assets.zones.verification.senders import UnverifiedError, delivery_id
 from ingestion_assets.zones.verification.verifying import reused_id, verify
 from ingestion_assets.zones.web.drops_made import drop_maker
 
@@ -136,7 +136,7 @@ async def take_signed(
         try:
             found = verify(sender.config, sender.keys, headers, body, door.clock.now())
         except UnverifiedError as error:
-            raise _refused(request, document, refusals, error, body) from error
+            raise _refused(request, document, sender.config, refusals, error, body) from error
         if (answer := handshake(sender.config, headers, body)) is not None:
             raise _HandshakeError(answer)
         facts = dict(arrival.attributes)
@@ -152,7 +152,7 @@ async def take_signed(
             error = UnverifiedError(
                 "replayed", "This very delivery came before; a sender that tries again signs it anew."
             )
-            raise _refused(request, document, refusals, error, b"")
+            raise _refused(request, document, sender.config, refusals, error, b"")
 
     try:
         await door.admit(request, principal)
@@ -161,15 +161,20 @@ async def take_signed(
         return Response(reached.answer.body, media_type=reached.answer.media_type)
     except Problem as problem:
         if isinstance(problem.__cause__, IdempotencyConflictError):
-            raise _refused(request, document, refusals, reused_id(), b"") from problem
+            raise _refused(request, document, sender.config, refusals, reused_id(), b"") from problem
         raise
 
 
 def _refused(
-    request: Request, document: ZoneDocument, refusals: Refusals, error: UnverifiedError, body: bytes
+    request: Request,
+    document: ZoneDocument,
+    config: Config,
+    refusals: Refusals,
+    error: UnverifiedError,
+    body: bytes,
 ) -> Problem:
     client = request.scope.get("client")
-    delivery = _delivery_of(request.scope["state"]["headers"])
+    delivery = delivery_id(config, request.scope["state"]["headers"], b"")
     address = client[0] if client else None
     refusals.add(
         document.name,
@@ -191,10 +196,3 @@ def _refused(
         headers={"WWW-Authenticate": "Signature"},
         errors=[error_item("header", msg=error.sentence, type=error.code)],
     )
-
-
-def _delivery_of(headers: Mapping[bytes, bytes]) -> str | None:
-    for name in (b"webhook-id", b"svix-id", b"x-github-delivery", b"x-shopify-webhook-id"):
-        if name in headers:
-            return headers[name][:200].decode("latin-1").replace("\0", "")
-    return None
