@@ -23,6 +23,7 @@ _STATUS = "query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ..
 _RUNS = """
     SELECT runs.run_id, status FROM runs JOIN run_tags USING (run_id) WHERE key = 'dagster/backfill' AND value = %s
 """
+_TOLD = "SELECT DISTINCT partition FROM event_logs WHERE run_id = ANY(%s) AND asset_key = %s AND partition IS NOT NULL"
 
 
 def launch(stack: RunningStack, days: Sequence[str]) -> str:
@@ -45,6 +46,11 @@ def status_of(stack: RunningStack, backfill: str) -> str:
 def runs_of(stack: RunningStack, backfill: str) -> dict[str, str]:
     """The status of each of its runs."""
     return dict(ask(stack, _RUNS, backfill))
+
+
+def days_told(stack: RunningStack, runs: Sequence[str]) -> set[str]:
+    """The days that these runs have told the last asset of."""
+    return {day for (day,) in ask(stack, _TOLD, list(runs), '["conversations", "ingestion_log"]')}
 
 
 def days_ago(*, last: int, first: int) -> list[str]:
