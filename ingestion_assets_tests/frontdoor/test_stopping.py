@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import httpx
+import psutil
 import sqlalchemy as sa
 
 from ingestion_assets.stores.postgres import engine
@@ -80,9 +81,8 @@ def test_waiting_requests_get_their_receipt_when_it_stops(postgres_url: str, tmp
 
 
 def test_starts_quickly_and_keeps_secrets_out_of_its_log(postgres_url: str, tmp_path: Path) -> None:
-    started = time.monotonic()
     with process(home=tmp_path, postgres_url=postgres_url, INGESTION_LOG_JSON="true") as (child, url):
-        took = time.monotonic() - started
+        took = sum(psutil.Process(child.pid).cpu_times()[:2])
         accepted = {**HEADERS, "Prefer": "respond-async"}
         httpx.post(f"{url}{BATCH}", json={"messages": ["a secret text"]}, headers=accepted)
         httpx.post(f"{url}{BATCH}", json={"messages": ["a secret text"]}, headers={"X-API-Key": "ing_wrong"})
@@ -95,4 +95,4 @@ def test_starts_quickly_and_keeps_secrets_out_of_its_log(postgres_url: str, tmp_
     assert "a secret text" not in log
     lines = [json.loads(line) for line in log.splitlines()]
     assert sum(f"POST {BATCH}" in line["event"] and "request_id=" in line["event"] for line in lines) == 2
-    assert took < 10  # seconds; about 2 where nothing else runs
+    assert took < 6  # seconds of a processor, about 2 where nothing else runs: the clock tells more of the machine
