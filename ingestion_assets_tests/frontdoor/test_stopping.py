@@ -95,4 +95,6 @@ def test_starts_quickly_and_keeps_secrets_out_of_its_log(postgres_url: str, tmp_
     assert "a secret text" not in log
     lines = [json.loads(line) for line in log.splitlines()]
     assert sum(f"POST {BATCH}" in line["event"] and "request_id=" in line["event"] for line in lines) == 2
-    assert took < 6  # seconds of a processor, about 2 where nothing else runs: the clock tells more of the machine
+    assert (
+        took < 6
+    )  # seconds of a processor, about 2 where nothing else runs: the clock tells more of the machine
