@@ -67,7 +67,7 @@ def check_stored(work: DocumentsWork, specs: list[dg.AssetCheckSpec]) -> list[dg
     ],
     can_subset=True,
 )  # fmt: skip
-def documents_agree(context: dg.AssetCheckExecutionContext):
+def documents_agree(context):
     """All that is stored agrees with itself."""
     from ingestion_assets.documents.verification import faults  # noqa: PLC0415
     from ingestion_assets.settings import load_settings  # noqa: PLC0415
