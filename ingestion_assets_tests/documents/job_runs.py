@@ -20,6 +20,7 @@ from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.orchestration.long_work import LongWork
 from ingestion_assets.settings import Settings
+from ingestion_assets_tests.servers import wait_until
 
 
 @dataclass(slots=True)
@@ -74,7 +75,8 @@ class JobRuns:
         return self.begun(claim)
 
     def rebuild(self, partition: str) -> list[DropOutcome]:
-        """What a person does who materializes a day."""
+        """What a person does who materializes a day. A job that has ended may be held by its run for a moment."""
+        wait_until(lambda: not self._held(partition), seconds=30, what="the day's lanes to be free")
         run_id = str(uuid.uuid4())
         with self.engine.begin() as connection:
             lanes = claims.partition_lanes(connection, flow=NAME, partition=partition)
@@ -82,6 +84,11 @@ class JobRuns:
                 connection, lanes, flow=NAME, partition=partition, claim_id=run_id, run_id=run_id, lease_s=600, take_open=True,
             )  # fmt: skip
         return self.finish(self.begun(claim))
+
+    def _held(self, partition: str) -> bool:
+        query = "SELECT FROM ingestion.leases JOIN ingestion.drops USING (flow, lane) WHERE flow = :flow AND partition = :day"
+        with self.engine.connect() as connection:
+            return connection.execute(sa.text(query), {"flow": NAME, "day": partition}).first() is not None
 
     def begun(self, claim: Claim) -> Run:
         said: Callable[[str], object] = lambda _: None  # noqa: E731

@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def test_the_walk_leads_from_a_connection_to_search(stack: RunningStack) -> None:
-    reports = stack.home.parent / "reports"
-    reports.mkdir()
+    reports = stack.home.parent / "reports" / "walk"
+    reports.mkdir(parents=True)
     for name, content in sample_documents(FILES).items():
         (reports / name).write_bytes(content)
     walk = re.search(r"```bash\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)

@@ -18,7 +18,7 @@ from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, process
 from ingestion_assets_tests.servers import wait_until
 
 BATCH = "/api/v1/ingest/batch"
-LIMIT_MB = 300
+LIMIT_MB = 320
 HEADERS = {"X-API-Key": ADMIN_TOKEN, "Content-Type": "application/json"}
 
 
