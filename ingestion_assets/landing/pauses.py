@@ -10,7 +10,6 @@ import msgspec
 import sqlalchemy as sa
 
 from ingestion_assets.landing.channels import announce
-from ingestion_assets.landing.drops import Lane
 
 _PAUSE = sa.text("""
     UPDATE ingestion.drops SET not_before = clock_timestamp() + make_interval(secs => :seconds),
@@ -44,11 +43,13 @@ class Waiting:
     reason: str | None
 
 
-def pause_lane(connection: sa.Connection, lane: Lane, *, error: Mapping[str, Any], seconds: float) -> int:
+def pause_lane(
+    connection: sa.Connection, flow: str, lane: str, *, error: Mapping[str, Any], seconds: float
+) -> int:
     """Have no run take what has landed in a lane until now; later payloads are not concerned. Gives their number."""
     values = {
-        "flow": lane.flow,
-        "lane": lane.name,
+        "flow": flow,
+        "lane": lane,
         "seconds": seconds,
         "errors": msgspec.json.encode([error]).decode(),
     }

@@ -92,6 +92,12 @@ def lose_dead_dispatches(instance: dg.DagsterInstance, engine: sa.Engine) -> int
         with engine.begin() as connection:
             if dispatch.lose(connection, [row.id]) and row.run_id is None and canceled:
                 pause_s = load_settings().cancel_pause_s
-                pause_lane(connection, row.lane, error=cancelled(canceled[0]).as_error(), seconds=pause_s)
+                pause_lane(
+                    connection,
+                    row.lane.flow,
+                    row.lane.name,
+                    error=cancelled(canceled[0]).as_error(),
+                    seconds=pause_s,
+                )
         dead += 1
     return dead

@@ -19,9 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingestion_assets.landing import leases
 from ingestion_assets.landing.channels import announce
 from ingestion_assets.landing.dispatch import lose
-from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.pauses import pause_lane
-from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG, PARTITION_TAG
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Ending, Heartbeat, Worker
 from ingestion_assets.orchestration.progress import Progress
@@ -96,12 +95,12 @@ class WorkerRuns:
             give_back(connection, run_id, failure, self.settings)
             leases.release(connection, run_id)
             if lose(connection, [UUID(tags[DISPATCH_TAG])]):
-                lane = Lane(tags[FLOW_TAG], tags[PARTITION_TAG], tags[LANE_TAG])
+                flow, lane = tags[FLOW_TAG], tags[LANE_TAG]
                 if failure.code == CANCELLED:
                     pause_lane(
-                        connection, lane, error=failure.as_error(), seconds=self.settings.cancel_pause_s
+                        connection, flow, lane, error=failure.as_error(), seconds=self.settings.cancel_pause_s
                     )
-                announce(connection, [(lane.flow, lane.name)])
+                announce(connection, [(flow, lane)])
 
     @contextmanager
     def at_work(self) -> Iterator[None]:

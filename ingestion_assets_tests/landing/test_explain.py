@@ -216,7 +216,9 @@ def test_a_long_backlog_is_not_read_to_decide(filled: sa.Engine) -> None:
 
 def test_pausing_and_resuming(filled: sa.Engine) -> None:
     with explaining(filled), undone(filled) as connection:
-        assert pauses.pause_lane(connection, LANE, error={"reason": "x"}, seconds=60) == LANDED
+        assert (
+            pauses.pause_lane(connection, LANE.flow, LANE.name, error={"reason": "x"}, seconds=60) == LANDED
+        )
         assert pauses.waiting(connection)[0].payloads == LANDED
         assert pauses.resume(connection) == LANDED
 

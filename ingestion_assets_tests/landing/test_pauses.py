@@ -51,7 +51,7 @@ def test_a_paused_lane_keeps_what_has_landed_and_a_longer_wait_stays(
 ) -> None:
     accept_all(engine, storage, [note()])
     with engine.begin() as connection:
-        assert pauses.pause_lane(connection, LANE, error=ERROR, seconds=300) == 1
-        assert pauses.pause_lane(connection, LANE, error=ERROR, seconds=60) == 0
+        assert pauses.pause_lane(connection, LANE.flow, LANE.name, error=ERROR, seconds=300) == 1
+        assert pauses.pause_lane(connection, LANE.flow, LANE.name, error=ERROR, seconds=60) == 0
         assert lanes_to_dispatch(connection) == []
         assert pauses.why_waiting(connection, "others") is None

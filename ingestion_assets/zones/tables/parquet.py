@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore
 
 _SHAPE = "_shape.json"
-_RETRY_S = timedelta(seconds=20)  # a call that is not answered within 30 s fails by itself
+_RETRY = timedelta(seconds=20)  # a call that is not answered within 30 s fails by itself
 _PLACE = (Column("_receipt", "uuid", nullable=False), Column("_position", "integer", nullable=False))
 
 
@@ -140,7 +140,7 @@ class ParquetTable:
         if self._url.startswith("file:"):
             Path(urlsplit(self._url).path).mkdir(parents=True, exist_ok=True)
             return from_url(self._url)
-        return from_url(self._url, retry_config={"max_retries": 2, "retry_timeout": _RETRY_S})
+        return from_url(self._url, retry_config={"max_retries": 2, "retry_timeout": _RETRY})
 
 
 @contextmanager
