@@ -1,19 +1,12 @@
 """A migrated database with the flow's own tables."""
 
 from collections.abc import Iterator
-from importlib.resources import as_file, files
 
 import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.stores import postgres
-
-
-def make_tables(url: str) -> None:
-    """The flow's tables; those of the repositories too, which the sweeps of a front door look at."""
-    for name in ("documents", "repositories"):
-        with as_file(files(f"ingestion_assets.{name}") / "migrations") as revisions:
-            postgres.migrate_flow(name, revisions, url=url)
+from ingestion_assets_tests.documents.fronts import make_tables
 
 
 @pytest.fixture

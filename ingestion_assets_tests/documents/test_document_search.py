@@ -11,7 +11,7 @@ from ingestion_assets.documents.wanted_documents import Wanted
 from ingestion_assets.embedding.models import text_model
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores import postgres
-from ingestion_assets_tests.documents.conftest import make_tables
+from ingestion_assets_tests.documents.fronts import make_tables
 from ingestion_assets_tests.documents.stored import store
 
 MOON = "The moon moves around the earth in about twenty-seven days."

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from ingestion_assets.embedding.answering import Answerer
 from ingestion_assets.server import create_app
 from ingestion_assets.stores import postgres
-from ingestion_assets_tests.documents.conftest import make_tables
+from ingestion_assets_tests.documents.fronts import make_tables
 from ingestion_assets_tests.documents.stored import Stored, store
 from ingestion_assets_tests.frontdoor.conftest import Front, served, settings_for
 from ingestion_assets_tests.frontdoor.instant_runs import InstantRuns
