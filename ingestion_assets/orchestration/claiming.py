@@ -166,13 +166,14 @@ def _start(context: dg.AssetExecutionContext, flow: Flow, *, take_open: bool, gr
     patiently = retrying(context.log.warning)
     started = time.monotonic()
     with ExitStack() as stack:
-        if worker_at_work() is None:
+        worker = worker_at_work()
+        if worker is None:
             itself = WorkerRuns(worker=Worker.here(), engine=engine, settings=settings)
             stack.enter_context(itself.beating(context.run.run_id))
         claim = patiently(_claim, context, flow, engine, settings, take_open=take_open, group=group)
         long = LongWork(engine, claim, say=context.log.info)
         stack.callback(long.flush)
-        return Working(
+        run = Working(
             partition=partition_of(flow, context.partition_key) if group is None else group.partition,
             claim=claim,
             storage=open_storage(settings),
@@ -183,6 +184,9 @@ def _start(context: dg.AssetExecutionContext, flow: Flow, *, take_open: bool, gr
             long=long,
             _open=stack.pop_all(),
         )
+        if worker is not None:
+            worker.leave_at_end(run._open)
+        return run
 
 
 def _claim(

