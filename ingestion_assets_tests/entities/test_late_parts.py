@@ -33,7 +33,7 @@ PARTS = (
 def front(fresh_postgres_url: str, tmp_path: Path) -> Iterator[Front]:
     """A front door that cannot start runs: what lands waits."""
     with serving(settings_for(home=tmp_path, postgres_url=fresh_postgres_url)) as running:
-        running.runs.paused.set()
+        running.runs.pause()
         yield running
 
 

@@ -40,17 +40,39 @@ def failed(drop: claims.DropRef) -> DropOutcome:
 
 
 class InstantRuns:
-    """Called with a dispatch like the real launcher. While `paused` is set, dispatches are lost."""
+    """Called with a dispatch like the real launcher. Between `pause` and `resume`, dispatches are lost."""
 
     def __init__(self, *, engine: sa.Engine) -> None:
         self._engine = engine
         self.outcome: Outcome = stored
-        self.paused = threading.Event()
         self.launched: list[Dispatch] = []
+        self._paused = False
+        self._at_work = 0
+        self._changed = threading.Condition()
+
+    def pause(self) -> None:
+        """Returns when no run is at work any more."""
+        with self._changed:
+            self._paused = True
+            if not self._changed.wait_for(lambda: self._at_work == 0, timeout=20):
+                raise TimeoutError("a run of the test does not end")
+
+    def resume(self) -> None:
+        self._paused = False
 
     def __call__(self, dispatch: Dispatch) -> None:
-        if self.paused.is_set():
-            raise ConnectionError("the orchestrator is down")
+        with self._changed:
+            if self._paused:
+                raise ConnectionError("the orchestrator is down")
+            self._at_work += 1
+        try:
+            self._run(dispatch)
+        finally:
+            with self._changed:
+                self._at_work -= 1
+                self._changed.notify_all()
+
+    def _run(self, dispatch: Dispatch) -> None:
         self.launched.append(dispatch)
         run_id = str(uuid.uuid4())
         with self._engine.begin() as connection:

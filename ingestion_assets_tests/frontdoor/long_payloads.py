@@ -39,11 +39,11 @@ class LongRun:
 @contextmanager
 def no_runs(front: Front) -> Iterator[None]:
     """Dispatched runs are lost, so that payloads stay where they landed."""
-    front.runs.paused.set()
+    front.runs.pause()
     try:
         yield
     finally:
-        front.runs.paused.clear()
+        front.runs.resume()
 
 
 def land(client: httpx.Client) -> UUID:

@@ -11,5 +11,5 @@ if __name__ == "__main__":
     settings = load_settings()
     runs = InstantRuns(engine=engine(settings.require("postgres_url")))
     if os.environ.get("INGESTION_TEST_NO_RUNS"):
-        runs.paused.set()
+        runs.pause()
     serve(settings, launch=runs)

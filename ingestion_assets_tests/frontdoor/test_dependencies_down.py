@@ -128,7 +128,7 @@ def test_landing_storage_that_cannot_be_written_is_503(postgres_url: str, tmp_pa
 def test_too_old_a_backlog_turns_payloads_away(postgres_url: str, tmp_path: Path) -> None:
     settings = settings_for(home=tmp_path, postgres_url=postgres_url, backlog_limit_s=3)
     with serving(settings) as front, front.client() as client:
-        front.runs.paused.set()
+        front.runs.pause()
         assert client.post(BATCH, json=BODY, headers=LATER).status_code == 202
         wait_until(
             lambda: client.post(BATCH, json=BODY, headers=LATER).status_code == 503,
@@ -148,20 +148,21 @@ def test_too_old_a_backlog_turns_payloads_away(postgres_url: str, tmp_path: Path
         )  # fmt: skip
 
 
-def test_a_backlog_that_would_take_too_long_turns_payloads_away(postgres_url: str, tmp_path: Path) -> None:
+def test_a_backlog_that_would_take_too_long_turns_payloads_away(
+    fresh_postgres_url: str, tmp_path: Path
+) -> None:
     """Long before one of its payloads is too old; a burst that one run takes does not."""
-    settings = settings_for(home=tmp_path, postgres_url=postgres_url, backlog_limit_s=60)
+    settings = settings_for(home=tmp_path, postgres_url=fresh_postgres_url, backlog_limit_s=60)
     with serving(settings) as front, front.client() as client:
-        front.runs.paused.set()
-        with engine(postgres_url).begin() as connection:
-            connection.execute(sa.text("TRUNCATE ingestion.drops CASCADE"))
+        front.runs.pause()
+        with engine(fresh_postgres_url).begin() as connection:
             backlog(connection, number=4_000, run="gone", claimed_s=90, finished_s=50)  # a hundred a second
             backlog(connection, number=5_000)
         wait_until(
             lambda: "ingestion_expected_wait_seconds" in client.get("/metrics").text, seconds=8, what="the ledger to be read"
         )  # fmt: skip
         assert client.post(BATCH, json=BODY, headers=LATER).status_code == 202
-        with engine(postgres_url).begin() as connection:
+        with engine(fresh_postgres_url).begin() as connection:
             backlog(connection, number=3_000)
         wait_until(
             lambda: client.post(BATCH, json=BODY, headers=LATER).status_code == 503, seconds=8, what="the backlog to be too long"
@@ -175,17 +176,19 @@ def test_a_backlog_that_would_take_too_long_turns_payloads_away(postgres_url: st
 
 
 def test_what_a_run_works_on_does_not_wait(
-    postgres_url: str, mongodb_url: str, mongodb_database: str, tmp_path: Path
+    fresh_postgres_url: str, mongodb_url: str, mongodb_database: str, tmp_path: Path
 ) -> None:
     """Two hours at one payload, and another that waits for as long, close and degrade nothing but the flow of the latter."""
     settings = settings_for(
-        home=tmp_path, postgres_url=postgres_url, mongodb_url=mongodb_url, mongodb_database=mongodb_database
+        home=tmp_path,
+        postgres_url=fresh_postgres_url,
+        mongodb_url=mongodb_url,
+        mongodb_database=mongodb_database,
     )
     line = {"content": b"region|1|EUROPE|far away", "headers": {"Content-Type": "text/plain"} | LATER}
     with serving(settings) as front, front.client() as client:
-        front.runs.paused.set()
-        with engine(postgres_url).begin() as connection:
-            connection.execute(sa.text("TRUNCATE ingestion.drops CASCADE"))
+        front.runs.pause()
+        with engine(fresh_postgres_url).begin() as connection:
             backlog(connection, number=2)
             hours = "received_at = now() - interval '2 h'"
             connection.execute(sa.text(f"UPDATE ingestion.drops SET {hours}"))
@@ -200,7 +203,7 @@ def test_what_a_run_works_on_does_not_wait(
         assert 30 <= found["oldest_unprocessed_s"] < 60
         assert client.get("/api/v1/ingest/status").json()["status"] == "operational"
         assert client.post(BATCH, json=BODY, headers=LATER).status_code == 202
-        with engine(postgres_url).begin() as connection:
+        with engine(fresh_postgres_url).begin() as connection:
             waiting = "flow = 'entities', state = 'landed', claim = NULL, claimed_at = NULL"
             connection.execute(sa.text(f"UPDATE ingestion.drops SET {waiting} WHERE state = 'claimed'"))
         wait_until(
@@ -214,14 +217,13 @@ def test_what_a_run_works_on_does_not_wait(
         assert client.post(BATCH, json=BODY, headers=LATER).status_code == 202
 
 
-def test_the_scope_of_a_site_is_of_the_flow_of_modules(postgres_url: str, tmp_path: Path) -> None:
-    settings = settings_for(home=tmp_path, postgres_url=postgres_url, backlog_limit_s=3600)
+def test_the_scope_of_a_site_is_of_the_flow_of_modules(fresh_postgres_url: str, tmp_path: Path) -> None:
+    settings = settings_for(home=tmp_path, postgres_url=fresh_postgres_url, backlog_limit_s=3600)
     with serving(settings) as front, front.client() as client:
-        front.runs.paused.set()
+        front.runs.pause()
         answer = client.post("/api/v1/sites", json={"name": "A site", "url": "https://site.example.com"})
         site = answer.json()["id"]
-        with engine(postgres_url).begin() as connection:
-            connection.execute(sa.text("TRUNCATE ingestion.drops CASCADE"))
+        with engine(fresh_postgres_url).begin() as connection:
             backlog(connection, number=1)
             hours = "flow = 'modules', received_at = now() - interval '2 h'"
             connection.execute(sa.text(f"UPDATE ingestion.drops SET {hours}"))

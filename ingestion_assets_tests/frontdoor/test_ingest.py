@@ -94,7 +94,7 @@ def test_a_receipt_that_is_not_there_is_not_waited_for_long(client: httpx.Client
 
 
 def test_wait_that_ends_first_gives_the_receipt(front: Front, client: httpx.Client) -> None:
-    front.runs.paused.set()
+    front.runs.pause()
     try:
         started = time.monotonic()
         answer = client.post(BATCH, json=batch(), headers={"Prefer": "wait=1"})
@@ -102,7 +102,7 @@ def test_wait_that_ends_first_gives_the_receipt(front: Front, client: httpx.Clie
         assert 0.9 < time.monotonic() - started < 5
         assert answer.json()["state"] == "landed"
     finally:
-        front.runs.paused.clear()
+        front.runs.resume()
 
 
 def test_records_are_listed_in_order_and_in_pages(front: Front, client: httpx.Client) -> None:
@@ -241,7 +241,7 @@ def test_concurrent_replays_are_one_payload(front: Front) -> None:
 
 
 def test_a_client_that_goes_away_frees_its_place(front: Front) -> None:
-    front.runs.paused.set()
+    front.runs.pause()
     finished = front.app.door.finished
     try:
         before = finished.waiting
@@ -249,12 +249,12 @@ def test_a_client_that_goes_away_frees_its_place(front: Front) -> None:
             impatient.post(BATCH, json=batch(), timeout=0.5)
         wait_until(lambda: finished.waiting == before, seconds=5, what="the waiter to be released")
     finally:
-        front.runs.paused.clear()
+        front.runs.resume()
     assert front.app.door.body_memory.used_bytes == 0
 
 
 def test_a_reader_that_goes_away_frees_its_place(front: Front, client: httpx.Client) -> None:
-    front.runs.paused.set()
+    front.runs.pause()
     finished = front.app.door.finished
     try:
         address = client.post(BATCH, json=batch(), headers=ASYNC).headers["location"]
@@ -263,4 +263,4 @@ def test_a_reader_that_goes_away_frees_its_place(front: Front, client: httpx.Cli
             impatient.get(address, headers={"Prefer": "wait=60"}, timeout=0.5)
         wait_until(lambda: finished.waiting == before, seconds=5, what="the waiter to be released")
     finally:
-        front.runs.paused.clear()
+        front.runs.resume()

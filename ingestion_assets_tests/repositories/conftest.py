@@ -57,7 +57,7 @@ def front(fresh_postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
     """A front door whose runs are lost: what is submitted waits."""
     settings = settings_for(home=tmp_path_factory.mktemp("home"), postgres_url=fresh_postgres_url)
     with serving(settings) as running:
-        running.runs.paused.set()
+        running.runs.pause()
         yield running
 
 

@@ -201,7 +201,7 @@ def test_while_postgresql_is_away_nothing_is_promised_and_what_was_stays(tmp_pat
             serving(settings_for(home=tmp_path / "home", postgres_url=server.url)) as front,
             front.client() as client,
         ):
-            front.runs.paused.set()
+            front.runs.pause()
             job = client.post(f"{INGEST}/github.com/example/one").json()["job_id"]
             stop(server, process)
             for ask in (
