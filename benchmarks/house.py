@@ -4,8 +4,8 @@ They say nothing of speed; run it before and after a rebuild: `python benchmarks
 checkout's `ingestion_assets` to compare.
 """
 
+import argparse
 import ast
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import cache
@@ -91,4 +91,10 @@ def _longest_chain(trees: dict[str, ast.Module]) -> list[str]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent.parent)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path(__file__).parent.parent, help="a checkout; this one"
+    )
+    main(parser.parse_args().folder)

@@ -20,7 +20,7 @@ from zones_engine import PAYLOAD, Struct, bodies
 sys.path.insert(0, str(ROOT))
 
 from ingestion_assets.zones.framing import frame
-from ingestion_assets.zones.records import record_type
+from ingestion_assets.zones.record_types import record_type
 from ingestion_assets.zones.tables.postgres_copy import OPTIONS, as_csv
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack

@@ -26,9 +26,9 @@ from ingestion_assets.stores.embedded import embedded_postgres, free_port
 from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets.zones.framing import frame
 from ingestion_assets.zones.payloads import Payload, ReadSlice, Slice, ahead, slices, uncollected
-from ingestion_assets.zones.records import RecordType, record_type
-from ingestion_assets.zones.tables.postgres import PostgresTable
+from ingestion_assets.zones.record_types import RecordType, record_type
 from ingestion_assets.zones.tables.postgres_copy import OPTIONS, as_csv
+from ingestion_assets.zones.tables.postgres_table import PostgresTable
 from ingestion_assets.zones.tables.target import Rows, Shape
 from ingestion_assets_tests.servers import running
 

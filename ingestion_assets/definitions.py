@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from ingestion_assets.flows import come_and_gone, installed, parts
+from ingestion_assets.installed_flows import come_and_gone, installed, parts
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.orchestration import landing_assets
 from ingestion_assets.orchestration.key_retention import key_retention_definitions

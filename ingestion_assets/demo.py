@@ -16,8 +16,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from ingestion_assets.flows import all_flows, installed, parts
 from ingestion_assets.frontdoor.dagster_graphql import DagsterError, Question, ask, launch_run
+from ingestion_assets.installed_flows import all_flows, installed, parts
 from ingestion_assets.sending.demonstration import Demonstration
 from ingestion_assets.sending.options import front_door, key_of
 from ingestion_assets.settings import Settings, load_settings

@@ -75,7 +75,7 @@ def _versions() -> Finding:
 
 
 def _flows() -> Iterator[Finding]:
-    from ingestion_assets.flows import installed, parts  # noqa: PLC0415
+    from ingestion_assets.installed_flows import installed, parts  # noqa: PLC0415
     from ingestion_assets.settings import load_flow_settings  # noqa: PLC0415
 
     found = installed()

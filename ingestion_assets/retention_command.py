@@ -19,7 +19,7 @@ def retention(
     as_json: AsJson = False,
 ) -> None:
     """Show what is old enough to be deleted, and what stays because a reject of it is open. Deletes nothing."""
-    from ingestion_assets.flows import all_flows, come_and_gone  # noqa: PLC0415
+    from ingestion_assets.installed_flows import all_flows, come_and_gone  # noqa: PLC0415
     from ingestion_assets.landing.clock import ledger_now  # noqa: PLC0415
     from ingestion_assets.landing.retention import plan  # noqa: PLC0415
     from ingestion_assets.orchestration.expired_runs import due  # noqa: PLC0415

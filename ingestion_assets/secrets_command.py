@@ -5,7 +5,7 @@ import secrets
 import sqlalchemy as sa
 import typer
 
-from ingestion_assets.flows import all_flows
+from ingestion_assets.installed_flows import all_flows
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores.postgres import engine
 from ingestion_assets.stores.sealing import Sealer, SealError, keep_keys, secret_keys

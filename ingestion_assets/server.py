@@ -14,7 +14,6 @@ from types import FrameType
 
 import uvicorn
 
-from ingestion_assets.flows import installed, parts
 from ingestion_assets.frontdoor.app import OWN, FrontDoorApp, build_app
 from ingestion_assets.frontdoor.connections import raise_descriptor_limit
 from ingestion_assets.frontdoor.door import FrontDoor
@@ -24,6 +23,7 @@ from ingestion_assets.frontdoor.logs import configure_logging
 from ingestion_assets.frontdoor.protocol import GuardedProtocol
 from ingestion_assets.frontdoor.uvicorn_internals import raise_at_end
 from ingestion_assets.frontdoor.websocket_protocol import websocket_options
+from ingestion_assets.installed_flows import installed, parts
 from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.flows import LiveFlows
 from ingestion_assets.landing.storage import open_storage

@@ -8,7 +8,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
 from ingestion_assets.command_output import AsJson, print_json
-from ingestion_assets.flows import installed, parts
+from ingestion_assets.installed_flows import installed, parts
 from ingestion_assets.settings import Settings
 
 app = typer.Typer()

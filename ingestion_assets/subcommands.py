@@ -61,7 +61,7 @@ def group_of(
             return super().get_command(ctx, cmd_name)
 
         def _add_those_of_flows(self) -> None:
-            from ingestion_assets.flows import all_flows  # noqa: PLC0415
+            from ingestion_assets.installed_flows import all_flows  # noqa: PLC0415
 
             for one in (command for flow in all_flows().values() for command in of_flow(flow)):
                 known = self.commands.get(one.name)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from fastapi import APIRouter
 
-from ingestion_assets.flows import Offered, parts, read
 from ingestion_assets.frontdoor.app import OWN
 from ingestion_assets.frontdoor.flow_http import ClashError, FlowHttp, told, without_clashes
+from ingestion_assets.installed_flows import Offered, parts, read
 from ingestion_assets.landing.flows import Flow
 
 PROJECT = Path(__file__).parents[1]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ingestion_assets
-from ingestion_assets.flows import BUILT_IN, all_flows
+from ingestion_assets.installed_flows import BUILT_IN, all_flows
 from ingestion_assets.settings import FlowSettings, Settings
 
 PACKAGE = Path(ingestion_assets.__file__).parent

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.documents import batch_jobs, new_jobs, source_connections, source_sync
 from ingestion_assets.documents.flow import job_drop
+from ingestion_assets.documents.frozen_files import frozen
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.source_sync import Synced
 from ingestion_assets.documents.sources.source import Entry
@@ -59,7 +60,7 @@ def _started(
     """A job over these files, durable and started; gives its id."""
     request = source_sync.job_request(one, settings)
     model = probe(request.processing_options.embedding_model_preference, settings)
-    files = [new_jobs.frozen(one, entry) for entry in entries]
+    files = [frozen(one, entry) for entry in entries]
     payload = new_jobs.payload_of(request, settings, model_id=model.id, files=files, origin="sync")
     clock = LedgerClock(engine)
     clock.sample()

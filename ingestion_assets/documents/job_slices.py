@@ -130,11 +130,11 @@ class _Worker(FilesInHand):
         self._each(self._ready, lambda first: self._embed(self._batch(first)))
 
     def _batch(self, first: Prepared) -> list[Prepared]:
-        batch, texts = [first], _texts_of(first)
+        batch, texts = [first], first.texts
         with contextlib.suppress(Empty):
             while texts < BATCH_TEXTS:
                 batch.append(self._ready.get_nowait())
-                texts += _texts_of(batch[-1])
+                texts += batch[-1].texts
         return batch
 
     def _embed(self, wanting: Sequence[Prepared]) -> None:
@@ -169,7 +169,7 @@ class _Worker(FilesInHand):
         self.done.reused += embedded.reused
         spent_ms = round((time.monotonic() - began) * 1000)
         for one in wanting:
-            share = _texts_of(one) / len(texts) if texts else 0
+            share = one.texts / len(texts) if texts else 0
             one.took["embedding"] = round(spent_ms * share)
             self._with_vectors.put(one)
 
@@ -211,7 +211,7 @@ class _Worker(FilesInHand):
                 one.took["storing"] = round((time.monotonic() - began) * 1000)
                 facts = {
                     "content_id": content.id, "mime": content.mime, "size": one.size, "pages": content.pages, "chunks": content.chunks,
-                    "embedded": _texts_of(one), "took": one.took, "warnings": one.new.warnings if one.new else [],
+                    "embedded": one.texts, "took": one.took, "warnings": one.new.warnings if one.new else [],
                 }  # fmt: skip
                 job.end(connection, run.holder, file, "skipped" if one.skipped else "completed", facts=facts)
         except FileLostError:
@@ -290,10 +290,6 @@ class _Worker(FilesInHand):
         for source in self._opened:
             with contextlib.suppress(Exception):
                 source.close()
-
-
-def _texts_of(one: Prepared) -> int:
-    return len(one.new.chunks) if one.new is not None else 0
 
 
 def _passes(error: DBAPIError) -> bool:

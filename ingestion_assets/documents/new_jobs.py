@@ -12,18 +12,8 @@ from ingestion_assets.documents import batch_jobs, estimates
 from ingestion_assets.documents.batch_jobs import Made
 from ingestion_assets.documents.flow import FileEntry, JobPayload, at_once
 from ingestion_assets.documents.job_requests import JobRequest
-from ingestion_assets.documents.source_connections import Connection
-from ingestion_assets.documents.sources.source import Entry
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.sealing import sealer
-
-
-def frozen(one: Connection, entry: Entry) -> FileEntry:
-    """A file as its source names it now."""
-    modified = None if entry.modified is None else entry.modified.isoformat()
-    return FileEntry(
-        one.id, one.source_type, entry.file_id, entry.name, entry.path, entry.size, entry.mime, entry.digest, modified
-    )  # fmt: skip
 
 
 def payload_of(

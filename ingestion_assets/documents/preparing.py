@@ -55,6 +55,11 @@ class Prepared:
     size: int | None = None
     took: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def texts(self) -> int:
+        """How many vectors it wants."""
+        return len(self.new.chunks) if self.new is not None else 0
+
 
 class Clock:
     """Tells each step of a file where it begins, and keeps how long it took; the attempt's time is `timeout_s`."""

@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from ingestion_assets.command_output import AsJson, print_json, print_table
-from ingestion_assets.flows import known_scopes
 from ingestion_assets.frontdoor.keys import ApiKey, create_key, list_keys, revoke_key
 from ingestion_assets.frontdoor.tokens import scopes_help
+from ingestion_assets.installed_flows import known_scopes
 from ingestion_assets.stores.postgres import engine
 
 app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")

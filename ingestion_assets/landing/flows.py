@@ -1,7 +1,7 @@
 """A flow: all that the spine must know of one kind of payload.
 
 What would import Dagster or FastAPI is named (`"package.module:attribute"`) and loaded by the process that needs it. How
-flows are found is not said here but in `ingestion_assets/flows.py`.
+flows are found is not said here but in `ingestion_assets/installed_flows.py`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

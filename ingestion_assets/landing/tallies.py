@@ -1,11 +1,21 @@
 """The records of a finished payload by kind and outcome, counted from what its flow says of it."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
-from ingestion_assets.landing.drops import Receipt
 
-Tally = Callable[[Receipt], Mapping[tuple[str, str], int]]
+class Finished(Protocol):
+    """What is read of a finished payload's receipt."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def records(self) -> int: ...
+    @property
+    def result(self) -> Mapping[str, Any] | None: ...
+
+
+Tally = Callable[[Finished], Mapping[tuple[str, str], int]]
 
 KIND = "message"
 OUTCOMES: Mapping[str, str] = {name: name for name in ("stored", "duplicate", "superseded", "rejected")}
@@ -23,7 +33,7 @@ def tally_by(
     Where a result counts nothing, all records are `stored`, or all `rejected` in a payload that failed.
     """
 
-    def tally(receipt: Receipt) -> Mapping[tuple[str, str], int]:
+    def tally(receipt: Finished) -> Mapping[tuple[str, str], int]:
         tallied: dict[tuple[str, str], int] = {}
         counted = False
         for kind, numbers in counts(receipt.result or {}).items():

@@ -23,10 +23,10 @@ from ingestion_assets.landing.dispatch import (
     priorities,
     request,
     room,
-    withdraw,
 )
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.flows import Flow
+from ingestion_assets.landing.open_dispatches import withdraw
 from ingestion_assets.stores.error_text import text_of
 
 RETRY_S = 1.0

@@ -6,8 +6,9 @@ import dagster as dg
 
 from ingestion_assets.modules import checks
 from ingestion_assets.modules.flow import MODULES, NAME, SITES
+from ingestion_assets.orchestration.asset_specs import asset_of
 from ingestion_assets.orchestration.reporting import rejects_table
-from ingestion_assets.orchestration.stages import Stages, asset_of
+from ingestion_assets.orchestration.stages import Stages
 
 if TYPE_CHECKING:
     from ingestion_assets.modules.work import ModulesWork

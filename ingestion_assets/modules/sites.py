@@ -6,8 +6,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from ingestion_assets.flows import known_scopes
 from ingestion_assets.frontdoor.keys import create_key, revoke_key
+from ingestion_assets.installed_flows import known_scopes
 from ingestion_assets.modules.module_tables import sites
 from ingestion_assets.modules.site_keys import KEY, slug_of
 from ingestion_assets.modules.webhooks import new_secret

@@ -18,10 +18,10 @@ import tenacity
 
 from ingestion_assets.landing import claims, finishing, leases
 from ingestion_assets.landing.claims import Claim, DropRef
-from ingestion_assets.landing.dispatch import lose
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.leases import LaneBusyError
+from ingestion_assets.landing.open_dispatches import lose
 from ingestion_assets.landing.partition_keys import partition_of
 from ingestion_assets.landing.piecewise import Group, claim_group
 from ingestion_assets.landing.run_tags import DISPATCH_TAG, LANE_TAG

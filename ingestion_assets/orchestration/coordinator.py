@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
-from ingestion_assets.flows import all_flows
+from ingestion_assets.installed_flows import all_flows
 from ingestion_assets.landing.flows import LONGEST_S, Days, Flow
 from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG
 from ingestion_assets.orchestration.broker_watch import BrokerWatch

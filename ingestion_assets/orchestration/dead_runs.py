@@ -3,8 +3,8 @@
 import dagster as dg
 import sqlalchemy as sa
 
-from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.leases import release
+from ingestion_assets.landing.open_dispatches import lose, open_dispatches
 from ingestion_assets.landing.pauses import pause_lane
 from ingestion_assets.landing.run_tags import DISPATCH_TAG
 from ingestion_assets.landing.tables import drops, leases
@@ -81,7 +81,7 @@ def _end_of(instance: dg.DagsterInstance, root_run_id: str) -> str | None:
 def lose_dead_dispatches(instance: dg.DagsterInstance, engine: sa.Engine) -> int:
     """Note which runs that were asked for never came or are over. Gives their number."""
     with engine.connect() as connection:
-        rows = dispatch.open_dispatches(connection)
+        rows = open_dispatches(connection)
     dead = 0
     for row in rows:
         runs = instance.get_runs(dg.RunsFilter(tags={DISPATCH_TAG: str(row.id)}))
@@ -90,7 +90,7 @@ def lose_dead_dispatches(instance: dg.DagsterInstance, engine: sa.Engine) -> int
             continue
         canceled = [run.run_id for run in runs if run.status == dg.DagsterRunStatus.CANCELED]
         with engine.begin() as connection:
-            if dispatch.lose(connection, [row.id]) and row.run_id is None and canceled:
+            if lose(connection, [row.id]) and row.run_id is None and canceled:
                 pause_s = load_settings().cancel_pause_s
                 pause_lane(
                     connection,

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from ingestion_assets.orchestration.stages import FRONT_DOOR, INBOX, OWNERS, asset_of
+from ingestion_assets.orchestration.asset_specs import OWNERS, asset_of
+from ingestion_assets.orchestration.stages import FRONT_DOOR, INBOX
 
 if TYPE_CHECKING:
     import sqlalchemy as sa

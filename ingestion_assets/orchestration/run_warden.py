@@ -20,7 +20,7 @@ from ingestion_assets.orchestration.celery_internals import tasks_held_by_worker
 from ingestion_assets.orchestration.dagster_internals import JobFailureData, RunFailureReason
 from ingestion_assets.orchestration.heartbeats import OVER, Ending, Heartbeat, Worker
 from ingestion_assets.orchestration.memory_watch import MemoryWatch
-from ingestion_assets.orchestration.progress import Progress, is_stopped
+from ingestion_assets.orchestration.run_progress import Progress, is_stopped
 from ingestion_assets.orchestration.worker_runs import WorkerRuns
 
 logger = logging.getLogger(__name__)

@@ -3,20 +3,17 @@
 All stages of a claim are one step of its run. Dagster shows them as assets of their own, reported as each of them ends.
 """
 
-import hashlib
-import importlib.util
 import inspect
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import dagster as dg
 
 from ingestion_assets.landing.flows import Days, Flow, no_inbox
+from ingestion_assets.orchestration.asset_specs import OWNERS, asset_spec, source_digest, written_at
 from ingestion_assets.orchestration.partition_checks import by_payloads, of_partition, told
 from ingestion_assets.orchestration.reporting import claim_metadata, rejects_table
 from ingestion_assets.settings import load_settings
@@ -25,7 +22,6 @@ if TYPE_CHECKING:
     from ingestion_assets.landing.drops import DropOutcome
     from ingestion_assets.orchestration.claiming import Working
 
-OWNERS = ["team:ingestion"]
 ACCOUNTING = "accounting"
 LISTED = 20  # of the payloads that a check finds wrong
 FRONT_DOOR, INBOX = dg.AssetKey(["landing", "front_door"]), dg.AssetKey(["landing", "inbox"])
@@ -42,69 +38,6 @@ class Work(Protocol):
 
 WorkT = TypeVar("WorkT", bound=Work)
 _StageOf = Callable[[WorkT], dg.MaterializeResult]
-_Body = Callable[..., dg.MaterializeResult]
-
-
-def asset_of(
-    group: str, name: str, *, check_specs: Sequence[dg.AssetCheckSpec] = (), **more: Any
-) -> Callable[[_Body], dg.AssetsDefinition]:
-    """`dg.asset` with all that every asset says of itself, for one that is no stage of a claim; `more` as in `_said_of`."""
-    return dg.asset(**_said_of(group, name, **more), check_specs=check_specs)
-
-
-def _said_of(
-    group: str,
-    name: str,
-    *,
-    kinds: set[str],
-    deps: Sequence[str] = (),
-    columns: Mapping[str, str] | dg.TableSchema | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    code_version: str = "1",
-    description: str | None = None,
-    partitions_def: dg.PartitionsDefinition | None = None,
-    owners: Sequence[str] = OWNERS,
-) -> dict[str, Any]:
-    """What an asset says of itself. `deps` are names within the group, `columns` maps a column's name to "type: what it means"."""
-    schema = columns if isinstance(columns, dg.TableSchema) else _schema(columns) if columns else None
-    described = {"dagster/column_schema": schema} if schema else {}
-    return {
-        "key": [group, name],
-        "deps": [[group, dep] for dep in deps],
-        "group_name": group,
-        "kinds": kinds,
-        "owners": owners,
-        "code_version": code_version,
-        "description": description,
-        "partitions_def": partitions_def,
-        "metadata": {**described, **(metadata or {})},
-    }
-
-
-def _written_at(stage: Callable[..., Any]) -> dict[str, dg.MetadataValue]:
-    """Where the source of an asset is, which its page in the UI then links to."""
-    code = inspect.unwrap(stage).__code__
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)
-        place = dg.LocalFileCodeReference(file_path=code.co_filename, line_number=code.co_firstlineno)
-        return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[place])}
-
-
-def source_digest(modules: Sequence[str], *, also: str = "") -> str:
-    """Eight digits that change with the source of these modules, which are not imported for it, and with what is `also` given."""
-    digest = hashlib.sha256(also.encode())
-    for name in modules:
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None:
-            digest.update(Path(spec.origin).read_bytes())
-    return digest.hexdigest()[:8]
-
-
-def _schema(columns: Mapping[str, str]) -> dg.TableSchema:
-    parts = {name: text.partition(":") for name, text in columns.items()}
-    return dg.TableSchema(
-        [dg.TableColumn(name, kind, description=text.strip()) for name, (kind, _, text) in parts.items()]
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +90,7 @@ class Stages(Generic[WorkT]):
         check_specs: Sequence[dg.AssetCheckSpec] = (),
         **more: Any,
     ) -> Callable[[_StageOf[WorkT]], Stage]:
-        """Make a stage of a function of the work; `more` as in `_said_of`.
+        """Make a stage of a function of the work; `more` as in `asset_spec`.
 
         The function's name and docstring are those of the asset, unless others are given.
         """
@@ -170,7 +103,7 @@ class Stages(Generic[WorkT]):
                 deps=deps,
                 description=description or inspect.getdoc(stage),
                 check_specs=check_specs,
-                **{**more, "metadata": {**_written_at(stage), **(more.get("metadata") or {})}},
+                **{**more, "metadata": {**written_at(stage), **(more.get("metadata") or {})}},
             )
 
         return decorate
@@ -238,7 +171,7 @@ class Stages(Generic[WorkT]):
         ways_in: Sequence[dg.AssetKey] = (),
         **more: Any,
     ) -> Stage:
-        said = _said_of(
+        said = asset_spec(
             self.flow.name,
             name,
             partitions_def=self.partitions_def,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import celery.signals
 from dagster import DagsterInstance
 
-from ingestion_assets.flows import all_flows
+from ingestion_assets.installed_flows import all_flows
 from ingestion_assets.orchestration.celery_app import EXECUTE_RUN, make_app
 from ingestion_assets.orchestration.celery_internals import allow_children, replace_children_that_grow
 from ingestion_assets.orchestration.heartbeats import Worker

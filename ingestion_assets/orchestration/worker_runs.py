@@ -18,12 +18,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.landing import leases
 from ingestion_assets.landing.channels import announce
-from ingestion_assets.landing.dispatch import lose
+from ingestion_assets.landing.open_dispatches import lose
 from ingestion_assets.landing.pauses import pause_lane
 from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG, LANE_TAG
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Ending, Heartbeat, Worker
-from ingestion_assets.orchestration.progress import Progress
 from ingestion_assets.orchestration.retries import (
     CANCELLED,
     FailureOf,
@@ -34,6 +33,7 @@ from ingestion_assets.orchestration.retries import (
     lost,
     stalled,
 )
+from ingestion_assets.orchestration.run_progress import Progress
 from ingestion_assets.settings import Settings
 
 logger = logging.getLogger(__name__)

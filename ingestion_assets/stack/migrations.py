@@ -10,7 +10,7 @@ import tenacity
 from pymongo.errors import ConnectionFailure
 from sqlalchemy.exc import ProgrammingError
 
-from ingestion_assets.flows import installed, parts
+from ingestion_assets.installed_flows import installed, parts
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores.error_text import text_of
 from ingestion_assets.stores.postgres import engine, migrate, migrate_flow

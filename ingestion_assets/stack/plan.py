@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from ingestion_assets.flows import installed, parts
+from ingestion_assets.installed_flows import installed, parts
 from ingestion_assets.landing.run_tags import LOCATION
 from ingestion_assets.settings import Settings, load_flow_settings
 from ingestion_assets.stack.environment_file import as_environment

@@ -4,14 +4,12 @@ import contextlib
 import os
 import pwd
 import secrets
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import FrameType
 
 import yaml
 
@@ -36,6 +34,7 @@ from ingestion_assets.stack.program_logs import LogRelay, last_lines
 from ingestion_assets.stack.program_secrets import withheld
 from ingestion_assets.stack.readiness import program_probes, store_probes
 from ingestion_assets.stack.ready_file import Show, announce
+from ingestion_assets.stack.stop_signals import stop_signals
 from ingestion_assets.stack.supervision import Group, ProgramState, Supervisor, configuration, without
 from ingestion_assets.stores.durable_files import write_private
 from ingestion_assets.stores.privileges import bound_to_parent
@@ -66,7 +65,7 @@ def run_stack(*, settings: Settings, show: Show) -> None:
     began = time.monotonic()
     places = Places(settings.home)
     places.create()
-    with locked(places), _stop_signals() as stopping:
+    with locked(places), stop_signals() as stopping:
         ended = end_leftovers(places.home)
         if ended:
             show("stack", f"ended {ended} processes that an earlier stack left behind")
@@ -282,23 +281,6 @@ class SupervisedStack:
     def _with_log(self, text: str, name: str) -> str:
         path = self._places.logs / f"{name}.log"
         return log_end(text, path, last_lines(path, 15))
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """An event that SIGINT, SIGTERM and SIGHUP set instead of interrupting us."""
-    stopping = threading.Event()
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopping.set()
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _admin_token(settings: Settings, places: Places) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ingestion_assets.zones.component import DropZone
     from ingestion_assets.zones.decorated import FunctionZone, drop_zone
     from ingestion_assets.zones.document import ZoneError
-    from ingestion_assets.zones.records import RecordTypeError
+    from ingestion_assets.zones.record_types import RecordTypeError
     from ingestion_assets.zones.wording import By, Verify
 
 __all__ = [
@@ -36,7 +36,7 @@ _PLACES = {
     "DropZone": f"{_ZONES}.component",
     "FunctionZone": f"{_ZONES}.decorated",
     "Outcome": f"{_ZONES}.batch",
-    "RecordTypeError": f"{_ZONES}.records",
+    "RecordTypeError": f"{_ZONES}.record_types",
     "Verify": f"{_ZONES}.wording",
     "ZoneError": f"{_ZONES}.document",
     "drop_zone": f"{_ZONES}.decorated",

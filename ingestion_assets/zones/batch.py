@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
 from ingestion_assets.zones.frames import cells_of, frame_of
-from ingestion_assets.zones.records import Column
+from ingestion_assets.zones.record_types import Column
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 import pydantic_core
 
-from ingestion_assets.zones.records import Column, Kind
+from ingestion_assets.zones.record_types import Column, Kind
 
 _PLAIN: dict[type, Kind] = {
     str: "text",

@@ -12,8 +12,8 @@ from dagster.components.scaffold.scaffold import Scaffolder, ScaffoldRequest, sc
 from pydantic import Field
 
 from ingestion_assets.zones.document import ZoneError
-from ingestion_assets.zones.records import RecordType, RecordTypeError, record_type
-from ingestion_assets.zones.tables.making import table_of
+from ingestion_assets.zones.record_types import RecordType, RecordTypeError, record_type
+from ingestion_assets.zones.tables.table_kinds import table_of
 from ingestion_assets.zones.wording import Verify, duration_of, partitions_of
 from ingestion_assets.zones.zone import Zone
 from ingestion_assets.zones.zone_assets import zone_definitions

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ingestion_assets.zones.batch import Batch, Function
-from ingestion_assets.zones.records import record_type
+from ingestion_assets.zones.record_types import record_type
 from ingestion_assets.zones.wording import Verify, duration_of, partitions_of
 from ingestion_assets.zones.zone import Zone
 

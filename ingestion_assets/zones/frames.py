@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
-from ingestion_assets.zones.records import Column
+from ingestion_assets.zones.record_types import Column
 
 if TYPE_CHECKING:
     import polars as pl

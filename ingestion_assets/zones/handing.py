@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from ingestion_assets.zones import kept
 from ingestion_assets.zones.batch import Batch, Function, Outcome
 from ingestion_assets.zones.kept import Place
-from ingestion_assets.zones.records import Column
+from ingestion_assets.zones.record_types import Column
 from ingestion_assets.zones.tables.target import Stored
 
 

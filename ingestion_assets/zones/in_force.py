@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from ingestion_assets.flows import all_flows
+from ingestion_assets.installed_flows import all_flows
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.sealing import sealer, secret_keys

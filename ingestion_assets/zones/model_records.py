@@ -10,7 +10,7 @@ import pydantic_core.core_schema
 
 from ingestion_assets.zones.column_kinds import column_of
 from ingestion_assets.zones.reading import Unknown, array_of, read_each, rows_of
-from ingestion_assets.zones.records import Read, RecordTypeError, Refusal
+from ingestion_assets.zones.record_types import Read, RecordTypeError, Refusal
 from ingestion_assets.zones.struct_records import values_getter
 
 _BUILT_IN = set(get_args(pydantic_core.core_schema.ErrorType))

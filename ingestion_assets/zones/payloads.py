@@ -10,7 +10,7 @@ from uuid import UUID
 
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Reject
 from ingestion_assets.zones.framing import UnreadableError, frame, kind_of
-from ingestion_assets.zones.records import Read
+from ingestion_assets.zones.record_types import Read
 from ingestion_assets.zones.zone_flow import JSON, MEDIA_TYPE, framing_of
 
 SLICE = 10_000

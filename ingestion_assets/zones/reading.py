@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from ingestion_assets.landing.json_text import replace_lone_surrogates
-from ingestion_assets.zones.records import Refusal
+from ingestion_assets.zones.record_types import Refusal
 
 _check = msgspec.json.Decoder(msgspec.Raw).decode
 _members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode

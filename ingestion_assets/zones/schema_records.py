@@ -12,7 +12,7 @@ import jsonschema_rs
 import msgspec
 
 from ingestion_assets.zones.reading import Unknown, read_each, rows_of
-from ingestion_assets.zones.records import Column, Kind, Read, RecordTypeError, Refusal
+from ingestion_assets.zones.record_types import Column, Kind, Read, RecordTypeError, Refusal
 from ingestion_assets.zones.struct_records import refusal_of as struct_refusal
 from ingestion_assets.zones.struct_records import values_getter
 

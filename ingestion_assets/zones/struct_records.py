@@ -9,7 +9,7 @@ import msgspec
 
 from ingestion_assets.zones.column_kinds import column_of
 from ingestion_assets.zones.reading import Unknown, read_each, rows_of
-from ingestion_assets.zones.records import Read, RecordTypeError, Refusal
+from ingestion_assets.zones.record_types import Read, RecordTypeError, Refusal
 
 _AT = re.compile(r" - at `\$\.?(.*)`$")
 _NAMED = re.compile(r"(?:required|unknown) field `(.*?)`")

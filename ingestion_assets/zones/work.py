@@ -17,9 +17,9 @@ from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.zones import kept
 from ingestion_assets.zones.batch import Function
 from ingestion_assets.zones.handing import Records, hand_over
+from ingestion_assets.zones.payload_outcomes import Said, outcome_of
 from ingestion_assets.zones.payloads import Payload, ReadSlice, Slice, ahead, framed, slices, uncollected
-from ingestion_assets.zones.records import Column, RecordType
-from ingestion_assets.zones.results import Said, outcome_of
+from ingestion_assets.zones.record_types import Column, RecordType
 from ingestion_assets.zones.tables.target import Rows, Table
 
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

@@ -10,8 +10,8 @@ from ingestion_assets.zones.batch import Function
 from ingestion_assets.zones.document import ByValue, ZoneDocument, ZoneError, check_name
 from ingestion_assets.zones.framing import check_path
 from ingestion_assets.zones.partition_values import check_by
-from ingestion_assets.zones.records import RecordType
-from ingestion_assets.zones.sources.config import read_source
+from ingestion_assets.zones.record_types import RecordType
+from ingestion_assets.zones.sources.source_config import read_source
 from ingestion_assets.zones.tables.target import Shape, Table
 from ingestion_assets.zones.verification.config import read_config
 

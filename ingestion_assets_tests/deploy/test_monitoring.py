@@ -13,8 +13,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from uuid_utils.compat import uuid7
 
-from ingestion_assets.flows import all_flows
 from ingestion_assets.frontdoor.metrics import RequestMetrics
+from ingestion_assets.installed_flows import all_flows
 from ingestion_assets.landing.drops import Receipt
 from ingestion_assets.landing.ledger import LedgerStatistics
 from ingestion_assets.stores.disk import Disk

@@ -7,7 +7,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from ingestion_assets import flows
+from ingestion_assets import installed_flows
 from ingestion_assets.documents.settings import DocumentsSettings
 from ingestion_assets.server import create_app
 from ingestion_assets.settings import load_settings, read_flow_settings
@@ -50,5 +50,5 @@ def documents_front(url: str, home: Path, **environment: str) -> Iterator[Front]
 
 def _forget() -> None:
     """What was read of the environment once."""
-    for read in (load_settings, read_flow_settings, flows.installed):
+    for read in (load_settings, read_flow_settings, installed_flows.installed):
         read.cache_clear()

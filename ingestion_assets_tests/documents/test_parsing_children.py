@@ -260,7 +260,7 @@ import time
 from pathlib import Path
 import pypdfium2
 from ingestion_assets.documents.parsing import child
-from ingestion_assets.documents.parsing.frames import Request
+from ingestion_assets.documents.parsing.child_messages import Request
 from ingestion_assets.documents.parsing.parsed_files import ParseOptions
 child._send = lambda _frame: None
 request = Request({str(path)!r}, "a.pdf", ParseOptions(ocr="never"), 10**8, frozenset(), False)

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingestion_assets.flows import GROUP
+from ingestion_assets.installed_flows import GROUP
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack, running_stack
 

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ingestion_assets.flows import installed
+from ingestion_assets.installed_flows import installed
 from ingestion_assets_tests.faults.convergence import Audit, audit, come_to_rest, last_finished
 from ingestion_assets_tests.faults.late_writes import LateWrites, late_writes
 from ingestion_assets_tests.faults.load import Acknowledged, Client, Load, Send, Senders

@@ -16,11 +16,11 @@ import pytest
 import sqlalchemy as sa
 import uvicorn
 
-from ingestion_assets.flows import known_scopes
 from ingestion_assets.frontdoor.app import FrontDoorApp
 from ingestion_assets.frontdoor.keys import create_key
 from ingestion_assets.frontdoor.protocol import GuardedProtocol
 from ingestion_assets.frontdoor.websocket_protocol import websocket_options
+from ingestion_assets.installed_flows import known_scopes
 from ingestion_assets.server import create_app
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import engine

@@ -8,7 +8,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.flows import all_flows
+from ingestion_assets.installed_flows import all_flows
 from ingestion_assets.landing.inbox import Inboxes, Taken
 from ingestion_assets.landing.intake import ANSWERS_WITHIN_S
 from ingestion_assets.landing.object_storage import ObjectStorage

@@ -10,9 +10,9 @@ import pytest
 from uuid_utils.compat import uuid7
 
 from ingestion_assets.conversations.flow import CONVERSATIONS
-from ingestion_assets.flows import all_flows
 from ingestion_assets.frontdoor.app import kept_going
 from ingestion_assets.frontdoor.metrics import RequestMetrics
+from ingestion_assets.installed_flows import all_flows
 from ingestion_assets.landing import drift
 from ingestion_assets.landing.drops import Lane, Receipt, State
 from ingestion_assets.landing.flows import Flow
@@ -34,7 +34,7 @@ SYNC = SyncResponse(
 
 def test_the_front_door_does_not_import_dagster() -> None:
     code = (
-        "import sys, ingestion_assets.server; from ingestion_assets.flows import installed, parts; "
+        "import sys, ingestion_assets.server; from ingestion_assets.installed_flows import installed, parts; "
         "loaded, _ = parts(installed(), 'http', lambda flow, part: part); assert len(loaded) >= 3; "
         "sys.exit(any(m.split('.')[0] in ('dagster', 'torch', 'pandas') for m in sys.modules))"
     )

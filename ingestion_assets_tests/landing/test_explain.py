@@ -29,6 +29,7 @@ from ingestion_assets.landing import (
 )
 from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Lane, NewDrop, RecordOutcome
 from ingestion_assets.landing.local_storage import LocalStorage
+from ingestion_assets.landing.open_dispatches import open_dispatches
 from ingestion_assets.landing.segments import encode, pack
 from ingestion_assets.landing.storage import segment_path
 from ingestion_assets.orchestration.dead_runs import give_back_dead_claims, lose_dead_dispatches
@@ -185,7 +186,7 @@ def test_deciding_on_runs(filled: sa.Engine) -> None:
         assert [state.lane for state in dispatch.lane_states(connection, flows=["notes", "other"])] == [LANE]
         (state,) = dispatch.lane_states(connection, flows=["notes"], lanes=[LANE.name])
         assert len(dispatch.request(connection, dispatch.lanes_to_dispatch([state], at_most=9))) == 1
-        assert len(dispatch.open_dispatches(connection)) == 1
+        assert len(open_dispatches(connection)) == 1
 
 
 def test_deciding_on_lanes_that_rest(filled: sa.Engine) -> None:

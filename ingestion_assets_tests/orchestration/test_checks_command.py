@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import yaml
 from junitparser import JUnitXml
 
-from ingestion_assets.flows import all_flows
+from ingestion_assets.installed_flows import all_flows
 from ingestion_assets.stores.postgres import migrate_flow
 from ingestion_assets_tests.orchestration.conftest import PROJECT
 

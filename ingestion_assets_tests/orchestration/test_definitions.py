@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.import_time import ratio_to_dagster
 from ingestion_assets.definitions import definitions
-from ingestion_assets.orchestration.stages import source_digest
+from ingestion_assets.orchestration.asset_specs import source_digest
 from ingestion_assets.orchestration.storages import PooledPostgresRunStorage, pooled_engine
 from ingestion_assets.settings import load_settings
 from ingestion_assets_tests.orchestration.outline import HOW_TO_RENEW, SNAPSHOT, outline

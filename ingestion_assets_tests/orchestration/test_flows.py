@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from dagster import DagsterEventType as Kind
 
-from ingestion_assets.flows import all_flows
+from ingestion_assets.installed_flows import all_flows
 from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.inbox import Inboxes
 from ingestion_assets.landing.storage import open_storage

@@ -12,7 +12,7 @@ from dagster import DagsterRunStatus
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
 
-from ingestion_assets.flows import all_flows
+from ingestion_assets.installed_flows import all_flows
 from ingestion_assets.landing.dispatch import DISPATCHED_FIRST
 from ingestion_assets.landing.flows import Runs
 from ingestion_assets.landing.run_tags import DISPATCH_TAG, FLOW_TAG

@@ -296,7 +296,7 @@ def test_figures_of_groups_are_added_up() -> None:
 
 def test_days_go_in_ranges_and_keys_one_by_one() -> None:
     from ingestion_assets.definitions import definitions  # noqa: PLC0415
-    from ingestion_assets.flows import all_flows  # noqa: PLC0415
+    from ingestion_assets.installed_flows import all_flows  # noqa: PLC0415
 
     repository: dg.RepositoryDefinition = definitions.get_repository_def()
     for flow in all_flows().values():

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from ingestion_assets.flows import all_flows, installed, parts
+from ingestion_assets.installed_flows import all_flows, installed, parts
 from ingestion_assets.sending.cli import app
 from ingestion_assets.sending.demonstration import Demonstration
 from ingestion_assets.sending.display import Display, Figures

@@ -10,9 +10,9 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from ingestion_assets.flows import all_flows
 from ingestion_assets.frontdoor.dagster_graphql import DagsterError
 from ingestion_assets.frontdoor.launching import GraphqlLauncher
+from ingestion_assets.installed_flows import all_flows
 from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.settings import Settings

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from ingestion_assets.zones.records import Column, Kind
+from ingestion_assets.zones.record_types import Column, Kind
 from ingestion_assets.zones.tables.target import Rows, Shape
 
 

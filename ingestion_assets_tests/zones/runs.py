@@ -11,7 +11,7 @@ from ingestion_assets.landing import claims, finishing
 from ingestion_assets.landing.claims import Claim
 from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop
 from ingestion_assets.landing.local_storage import LocalStorage
-from ingestion_assets.zones.records import record_type
+from ingestion_assets.zones.record_types import record_type
 from ingestion_assets.zones.work import ZoneWork
 from ingestion_assets_tests.landing.ledger_for_tests import accept_all, take
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from ingestion_assets.zones.tables.postgres import PostgresTable
+from ingestion_assets.zones.tables.postgres_table import PostgresTable
 from ingestion_assets.zones.tables.target import Rows, TableRefusedError
 from ingestion_assets_tests.zones.made_rows import rows, shape, statuses
 

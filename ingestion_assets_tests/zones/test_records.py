@@ -10,7 +10,7 @@ import msgspec
 import pydantic
 import pytest
 
-from ingestion_assets.zones.records import Column, RecordType, RecordTypeError, record_type
+from ingestion_assets.zones.record_types import Column, RecordType, RecordTypeError, record_type
 from ingestion_assets_tests.zones.shop import ORDER_SCHEMA, Order, OrderStruct, order_schema_in
 
 GOOD = {

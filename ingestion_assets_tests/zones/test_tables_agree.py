@@ -29,7 +29,7 @@ from ingestion_assets.zones import kept
 from ingestion_assets.zones.tables.duckdb import DuckTable
 from ingestion_assets.zones.tables.mongodb import MongoTable
 from ingestion_assets.zones.tables.parquet import ParquetTable
-from ingestion_assets.zones.tables.postgres import PostgresTable
+from ingestion_assets.zones.tables.postgres_table import PostgresTable
 from ingestion_assets.zones.tables.target import Shape, TableRefusedError
 from ingestion_assets_tests.object_stores import BUCKET, S3Server, s3_server
 from ingestion_assets_tests.zones.laws import Kept, expected, held_by, parts_of, statuses

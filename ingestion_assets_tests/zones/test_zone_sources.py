@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from ingestion_assets.zones.document import ZoneError
-from ingestion_assets.zones.records import record_type
+from ingestion_assets.zones.record_types import record_type
 from ingestion_assets.zones.zone import Zone
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 from ingestion_assets_tests.servers import wait_until

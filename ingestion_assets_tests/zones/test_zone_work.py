@@ -5,8 +5,8 @@ import polars as pl
 import pytest
 
 from ingestion_assets.zones.batch import Batch, Outcome
-from ingestion_assets.zones.records import record_type
-from ingestion_assets.zones.tables.postgres import PostgresTable
+from ingestion_assets.zones.record_types import record_type
+from ingestion_assets.zones.tables.postgres_table import PostgresTable
 from ingestion_assets.zones.tables.target import Shape
 from ingestion_assets_tests.zones.runs import counts
 from ingestion_assets_tests.zones.shop import Order, OrderStruct

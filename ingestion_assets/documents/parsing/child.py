@@ -15,7 +15,7 @@ import msgspec
 from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.parsing import encodings, kinds
 from ingestion_assets.documents.parsing.assembling import assemble
-from ingestion_assets.documents.parsing.frames import (
+from ingestion_assets.documents.parsing.child_messages import (
     FROM_PARENT,
     Done,
     Failed,

@@ -14,7 +14,15 @@ from pathlib import Path
 import msgspec
 
 from ingestion_assets.documents.file_errors import Code, FileError
-from ingestion_assets.documents.parsing.frames import FROM_CHILD, Done, Failed, Progress, Request, Shown, Told
+from ingestion_assets.documents.parsing.child_messages import (
+    FROM_CHILD,
+    Done,
+    Failed,
+    Progress,
+    Request,
+    Shown,
+    Told,
+)
 from ingestion_assets.documents.parsing.parsed_files import Limits, ParsedFile, ParseOptions
 from ingestion_assets.limited_children import Child, ChildEndedError, StoppedError
 

@@ -6,8 +6,8 @@ from typing import Any
 from ingestion_assets.documents import source_connections
 from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.flow import FileEntry
+from ingestion_assets.documents.frozen_files import frozen
 from ingestion_assets.documents.job_requests import FileSelection, JobRequest
-from ingestion_assets.documents.new_jobs import frozen
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.listing import select

@@ -14,6 +14,7 @@ import uuid_utils.compat
 from ingestion_assets.documents import batch_jobs, job_views, new_jobs, source_connections
 from ingestion_assets.documents.batch_jobs import KeyConflictError, Made
 from ingestion_assets.documents.flow import JobPayload, job_drop
+from ingestion_assets.documents.frozen_files import frozen
 from ingestion_assets.documents.job_control import Action, NotAllowedError, Status
 from ingestion_assets.documents.job_requests import JobRequest
 from ingestion_assets.documents.settings import documents_settings
@@ -54,9 +55,7 @@ async def create_job(
     if entries is None:
         files = await _in_thread(lambda: expanded(door, request, connections))
     else:
-        files = [
-            new_jobs.frozen(connections[one], entry) for one, listed in entries.items() for entry in listed
-        ]
+        files = [frozen(connections[one], entry) for one, listed in entries.items() for entry in listed]
     check_number(files)
     payload = await _in_thread(
         lambda: new_jobs.payload_of(request, door.settings, model_id=model.id, files=files, origin=origin)

@@ -11,7 +11,7 @@ from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.stores.error_text import text_of
-from ingestion_assets.zones.sources.config import Kafka, RedisStream, Source, Sqs
+from ingestion_assets.zones.sources.source_config import Kafka, RedisStream, Source, Sqs
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 30.0

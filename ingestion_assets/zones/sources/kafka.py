@@ -14,9 +14,9 @@ import structlog
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.flows import RefusedError
-from ingestion_assets.zones.sources.config import Kafka, SourceError, group_of
 from ingestion_assets.zones.sources.following import Take
 from ingestion_assets.zones.sources.message_landing import Message, Portion, land_received
+from ingestion_assets.zones.sources.source_config import Kafka, SourceError, group_of
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, KafkaError, Producer

@@ -16,9 +16,9 @@ from redis.exceptions import RedisError, ResponseError
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.flows import RefusedError
-from ingestion_assets.zones.sources.config import RedisStream, SourceError, group_of
 from ingestion_assets.zones.sources.following import Take
 from ingestion_assets.zones.sources.message_landing import Message, Portion, land_received
+from ingestion_assets.zones.sources.source_config import RedisStream, SourceError, group_of
 
 POLL_S = 2.0
 GONE_S = 3600.0  # a consumer that has said nothing for so long, and has nothing in hand, is forgotten

@@ -16,9 +16,9 @@ import structlog
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.flows import RefusedError
-from ingestion_assets.zones.sources.config import SourceError, Sqs
 from ingestion_assets.zones.sources.following import Take
 from ingestion_assets.zones.sources.message_landing import Message, check_size, land
+from ingestion_assets.zones.sources.source_config import SourceError, Sqs
 
 if TYPE_CHECKING:
     from obstore.store import S3Store

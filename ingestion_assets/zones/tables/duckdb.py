@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from ingestion_assets.zones import kept
-from ingestion_assets.zones.records import Kind
+from ingestion_assets.zones.record_types import Kind
 from ingestion_assets.zones.tables.fixed_numbers import DIGITS, SCALE, misfit
 from ingestion_assets.zones.tables.postgres_copy import as_csv
 from ingestion_assets.zones.tables.target import PLACE, Rows, Shape, Stored, TableRefusedError, check_shape

@@ -5,7 +5,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-from ingestion_assets.zones.records import Column
+from ingestion_assets.zones.record_types import Column
 from ingestion_assets.zones.tables.target import Stored
 
 DIGITS, SCALE = 38, 18

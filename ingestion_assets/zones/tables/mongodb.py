@@ -19,7 +19,7 @@ from pymongo.errors import BulkWriteError
 
 from ingestion_assets.stores import mongo
 from ingestion_assets.stores.fencing import only_taken
-from ingestion_assets.zones.records import Kind
+from ingestion_assets.zones.record_types import Kind
 from ingestion_assets.zones.tables.target import PLACE, Rows, Shape, Stored, check_shape
 
 _STORED = Stored("stored")

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from ingestion_assets.landing.drops import NotYetError
 from ingestion_assets.zones import kept
 from ingestion_assets.zones.frames import frame_of
-from ingestion_assets.zones.records import Column
+from ingestion_assets.zones.record_types import Column
 from ingestion_assets.zones.tables.fixed_numbers import DIGITS, SCALE, misfit
 from ingestion_assets.zones.tables.target import Rows, Shape, Stored, TableRefusedError, check_shape
 

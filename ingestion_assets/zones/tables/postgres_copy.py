@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from psycopg import sql
 
-from ingestion_assets.zones.records import Column
+from ingestion_assets.zones.record_types import Column
 from ingestion_assets.zones.tables.target import Stored
 
 OPTIONS = sql.SQL("(FORMAT csv, QUOTE '\"', ESCAPE '\\', NULL 'null', ENCODING 'UTF8')")

@@ -7,7 +7,7 @@ import psycopg
 from psycopg import sql
 
 from ingestion_assets.stores.standing_tables import Standing, kind_of, standing
-from ingestion_assets.zones.records import Column, Kind
+from ingestion_assets.zones.record_types import Column, Kind
 from ingestion_assets.zones.tables.target import PLACE, Shape, TableRefusedError
 
 TYPES: dict[Kind, str] = {

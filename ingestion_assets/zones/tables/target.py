@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
-from ingestion_assets.zones.records import Column, Kind
+from ingestion_assets.zones.record_types import Column, Kind
 
 PLACE = ("_receipt", "_position")
 """The columns that say where a row comes from."""

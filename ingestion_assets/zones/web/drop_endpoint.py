@@ -1,8 +1,6 @@
 """`POST /api/v1/drops/{zone}`: records for a drop zone. The door counts them and lands them as they came; its run reads them."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from ingestion_assets.frontdoor.door import front_door
@@ -18,10 +16,11 @@ from ingestion_assets.frontdoor.receiving import take_in
 from ingestion_assets.zones.framing import MEDIA_TYPES
 from ingestion_assets.zones.web.drops_made import drop_maker
 from ingestion_assets.zones.web.known_zones import KnownZones
-from ingestion_assets.zones.web.signed import Refusals, shows_key, take_signed
-from ingestion_assets.zones.web.zone_views import ZoneResult
+from ingestion_assets.zones.web.signed import take_signed
+from ingestion_assets.zones.web.unverified import Refusals
+from ingestion_assets.zones.web.zone_senders import shows_key
+from ingestion_assets.zones.web.zone_views import ZoneName, ZoneResult
 
-ZoneName = Annotated[str, Path(description="The zone's name.", pattern="^[a-z][a-z0-9_]*$", max_length=40)]
 DESCRIPTION = (
     "One JSON object, an array of them, JSON lines (`application/x-ndjson`) or CSV whose first line names the fields (`text/csv`). "
     "The answer waits for the outcome of every record; one that is bad harms no other: it is counted, listed in `errors` and kept "
@@ -50,14 +49,15 @@ def drop_router(known: KnownZones, refusals: Refusals) -> APIRouter:
     async def drop_records(request: Request, zone: ZoneName) -> Response:
         document = known.document(zone)
         sender = known.sender(front_door(request), document)
+        make_drop = drop_maker(request, document)
         if sender is not None and not shows_key(request.scope["state"]["headers"], sender):
-            return await take_signed(request, document, sender, refusals)
+            return await take_signed(request, document, sender, refusals, make_drop)
         return await take_in(
             request,
             flow=zone,
             scopes=(zone,),
             media_types=MEDIA_TYPES,
-            make_drop=drop_maker(request, document),
+            make_drop=make_drop,
         )
 
     return router

@@ -8,8 +8,8 @@ import structlog
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.zones.document import ZoneDocument
-from ingestion_assets.zones.sources.config import SourceError, read_source
 from ingestion_assets.zones.sources.following import follow
+from ingestion_assets.zones.sources.source_config import SourceError, read_source
 
 log = structlog.get_logger(__name__)
 

@@ -5,7 +5,7 @@ from ingestion_assets.frontdoor.flow_http import FlowHttp
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.web.drop_endpoint import drop_router
 from ingestion_assets.zones.web.known_zones import KnownZones, follow_zones
-from ingestion_assets.zones.web.signed import Refusals
+from ingestion_assets.zones.web.unverified import Refusals
 from ingestion_assets.zones.web.zone_endpoints import zone_router
 from ingestion_assets.zones.web.zone_schemas import paths_of, schemas
 

@@ -18,7 +18,8 @@ from ingestion_assets.stores.error_text import text_of
 from ingestion_assets.zones import in_force
 from ingestion_assets.zones.document import ZoneDocument, decoded
 from ingestion_assets.zones.web.followed_sources import FollowedSources
-from ingestion_assets.zones.web.signed import Refusals, Sender, sender_of
+from ingestion_assets.zones.web.unverified import Refusals
+from ingestion_assets.zones.web.zone_senders import Sender, sender_of
 from ingestion_assets.zones.zone_flow import flow_of
 
 FILE = "zones.json"

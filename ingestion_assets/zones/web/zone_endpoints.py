@@ -15,9 +15,8 @@ from ingestion_assets.frontdoor.openapi import keyed_errors, secured
 from ingestion_assets.landing.flow_figures import Minute, last_hour
 from ingestion_assets.landing.ledger import LedgerStatistics
 from ingestion_assets.zones.document import ZoneDocument
-from ingestion_assets.zones.web.drop_endpoint import ZoneName
 from ingestion_assets.zones.web.known_zones import KnownZones
-from ingestion_assets.zones.web.zone_views import ZoneDetails, ZoneView
+from ingestion_assets.zones.web.zone_views import ZoneDetails, ZoneName, ZoneView
 
 _UNVERIFIED = sa.text("""
     SELECT hour, code, deliveries, last_at, remote_address, delivery_id FROM ingestion.zone_refusals

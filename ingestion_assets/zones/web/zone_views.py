@@ -1,9 +1,12 @@
-"""What endpoints of zones answer."""
+"""What endpoints of zones are given and answer."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
+from fastapi import Path
 from pydantic import BaseModel, Field
+
+ZoneName = Annotated[str, Path(description="The zone's name.", pattern="^[a-z][a-z0-9_]*$", max_length=40)]
 
 
 class RecordError(BaseModel):

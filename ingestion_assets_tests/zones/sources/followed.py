@@ -28,8 +28,8 @@ from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import engine
-from ingestion_assets.zones.sources.config import read_source
 from ingestion_assets.zones.sources.following import follow
+from ingestion_assets.zones.sources.source_config import read_source
 from ingestion_assets_tests.servers import wait_until
 
 FLOW = "notes"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ingestion_assets.zones.sources.config import Kafka, RedisStream, SourceError, Sqs, read_source
+from ingestion_assets.zones.sources.source_config import Kafka, RedisStream, SourceError, Sqs, read_source
 
 
 def test_each_kind_is_read() -> None:

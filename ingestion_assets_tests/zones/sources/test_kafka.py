@@ -16,8 +16,8 @@ from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer, To
 from confluent_kafka.admin import AdminClient
 
 from ingestion_assets.stores.postgres import engine
-from ingestion_assets.zones.sources.config import SourceError
 from ingestion_assets.zones.sources.kafka import client_settings
+from ingestion_assets.zones.sources.source_config import SourceError
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.zones.sources.followed import following, killed_after_landing, landed
 

@@ -12,8 +12,8 @@ import redis
 
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.stores.postgres import engine
-from ingestion_assets.zones.sources.config import read_source
 from ingestion_assets.zones.sources.following import follow
+from ingestion_assets.zones.sources.source_config import read_source
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.zones.sources.followed import FLOW, following, killed_after_landing, landed
 

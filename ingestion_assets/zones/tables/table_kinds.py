@@ -11,7 +11,7 @@ from ingestion_assets.zones.document import ZoneError
 from ingestion_assets.zones.tables.target import Shape, Table
 
 _TABLES = {
-    "postgres": "ingestion_assets.zones.tables.postgres:PostgresTable",
+    "postgres": "ingestion_assets.zones.tables.postgres_table:PostgresTable",
     "mongodb": "ingestion_assets.zones.tables.mongodb:mongo_table",
     "parquet": "ingestion_assets.zones.tables.parquet:ParquetTable",
     "duckdb": "ingestion_assets.zones.tables.duckdb:DuckTable",

@@ -6,7 +6,7 @@ from typing import Any
 from ingestion_assets.landing.drops import DropOutcome, RecordOutcome, Reject
 from ingestion_assets.zones.kept import Place
 from ingestion_assets.zones.payloads import Payload
-from ingestion_assets.zones.records import Refusal
+from ingestion_assets.zones.record_types import Refusal
 from ingestion_assets.zones.tables.target import Stored
 
 LISTED = 1000
