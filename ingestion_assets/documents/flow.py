@@ -88,6 +88,7 @@ DOCUMENTS = Flow(
     settings="ingestion_assets.documents.settings:DocumentsSettings",
     migrations="ingestion_assets.documents:migrations",
     sealed=("documents.connections.sealed", "documents.connections.sealed_passwords", "documents.jobs.sealed_passwords"),
+    histories=("documents.jobs",),
     commands=(
         Command(name="documents", module="ingestion_assets.documents.cli", help="Connect sources of documents, run jobs over them, search them."),
     ),

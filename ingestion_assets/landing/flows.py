@@ -140,7 +140,8 @@ class Flow:
     what must not be forked, such as a model on a GPU; `settings` is a class of the flow's own settings; `migrations` is the
     folder, within a package, of the Alembic revisions of its tables (`"package:folder"`); `prepare` is called once these are
     there, before anything uses them: indexes in other stores; `sealed` names the columns that hold sealed secrets, `schema.table.column`,
-    so that they can be sealed anew; `demonstration` is a `sending.demonstration.Demonstration`; a flow
+    so that they can be sealed anew; `histories` names its tables, `schema.table`, whose rows tell what became of a payload and go after it: each has a
+    `drop_id` and an `ended_at`; `demonstration` is a `sending.demonstration.Demonstration`; a flow
     that is sent nothing names a command of `ingestion` that shows it, `shown_by`, and the settings that a stack which is started to show it
     has, `shown_with` (`{home}` stands for the stack's folder). `commands` are sub-commands of `ingestion`, `senders`
     those of `ingestion send`. `location` and `repository` say where Dagster finds its job.
@@ -173,6 +174,7 @@ class Flow:
     migrations: str | None = None
     prepare: str | None = None
     sealed: Sequence[str] = ()
+    histories: Sequence[str] = ()
 
 
 class LiveFlows(Mapping[str, Flow]):

@@ -1,4 +1,4 @@
-"""Deleting what is finished for long enough: payloads, their rows in the ledger, files taken from the inboxes.
+"""Deleting what is finished for long enough: payloads, their rows in the ledger, what flows tell of them, files taken from the inboxes.
 
 Killed anywhere it loses nothing and is simply repeated. The rows of a lane go under the lane's lease, so no run is at work
 on them, and in the same transaction the segments they lie in are noted as retired. Only then do files go, and only those
@@ -57,6 +57,14 @@ _RETIRED = sa.text("""
 """)
 _FORGET = sa.text("DELETE FROM ingestion.retired_segments WHERE path = ANY(:paths)")
 _DISPATCHES = sa.text("DELETE FROM ingestion.dispatches WHERE ended_at < :before")
+_HISTORY = """
+    DELETE FROM {table} WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM {table} told
+        WHERE ended_at < CAST(:before AS timestamptz)
+          AND NOT EXISTS (SELECT FROM ingestion.drops WHERE drops.id = told.drop_id)
+        LIMIT {rows} FOR UPDATE SKIP LOCKED
+    ))
+"""
 _PLAN = sa.text(f"""
     SELECT flow, {_OPEN_REJECT} AS kept, count(*) AS payloads, sum(size_bytes)::bigint AS bytes,
            min(finished_at) AS oldest, max(finished_at) AS newest
@@ -78,11 +86,12 @@ class Old:
 
 @dataclass(slots=True)
 class Deleted:
-    """What was deleted: payloads with their bytes as sent, segments, days of files taken from the inboxes; lanes that
+    """What was deleted: payloads with their bytes as sent, rows of flows' histories, segments, days of files taken from the inboxes; lanes that
     were left for the next time because a run was at work on them."""
 
     payloads: int = 0
     bytes: int = 0
+    histories: int = 0
     segments: int = 0
     inbox_days: int = 0
     busy_lanes: int = 0
@@ -125,6 +134,8 @@ def delete_finished(
                 deleted.inbox_days += 1
     with engine.begin() as connection:
         connection.execute(_DISPATCHES, {"before": before})
+    for table in (table for flow in flows for table in flow.histories):
+        deleted.histories += _delete_history(engine, table, before=before)
     return deleted
 
 
@@ -136,6 +147,18 @@ def _delete_rows(engine: sa.Engine, lane: Lane, *, before: datetime, holder: str
         gone = connection.execute(_DELETE, values).one()
         leases.release(connection, holder)
     return gone
+
+
+def _delete_history(engine: sa.Engine, table: str, *, before: datetime) -> int:
+    """Delete the old rows of a history whose payloads are gone."""
+    query = sa.text(_HISTORY.format(table=table, rows=ROWS_AT_ONCE))
+    deleted = 0
+    while True:
+        with engine.begin() as connection:
+            some = connection.execute(query, {"before": before}).rowcount
+        deleted += some
+        if some < ROWS_AT_ONCE:
+            return deleted
 
 
 def _remove_retired(engine: sa.Engine, storage: LandingStorage) -> int:

@@ -33,7 +33,7 @@ def retention_definitions(flows: Collection[Flow], *, others: Others) -> dg.Defi
         )
         context.log.info(
             f"Before {before:%Y-%m-%d %H:%M} UTC: deleted {deleted.payloads} payloads of {deleted.bytes} bytes, "
-            f"{deleted.segments} segments, {deleted.inbox_days} days of inbox files; "
+            f"{deleted.histories} rows that told of payloads which are gone, {deleted.segments} segments, {deleted.inbox_days} days of inbox files; "
             f"{deleted.busy_lanes} lanes are at work and left for tomorrow."
         )
 

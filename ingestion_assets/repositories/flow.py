@@ -63,6 +63,7 @@ REPOSITORIES = Flow(
     settings="ingestion_assets.repositories.settings:RepositoriesSettings",
     migrations="ingestion_assets.repositories:migrations",
     sealed=("repositories.credentials.sealed",),
+    histories=("repositories.jobs",),
     shown_by=("repos", "demo"),
     commands=(
         Command(
