@@ -11,6 +11,7 @@ from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.repositories.flow import REPOSITORIES
+from ingestion_assets_tests.documents.fronts import make_tables
 from ingestion_assets_tests.landing.test_retention import LIMIT, NOW, OLD, keep_reject, land
 
 _JOBS = {
@@ -31,6 +32,11 @@ _KEPT = {
     "repositories": "SELECT key FROM repositories.idempotency_keys JOIN repositories.jobs ON id = job_id",
     "documents": "SELECT key FROM documents.idempotency_keys JOIN documents.jobs ON id = job_id",
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tables(postgres_url: str) -> None:
+    make_tables(postgres_url)
 
 
 @pytest.mark.parametrize("flow", [DOCUMENTS, REPOSITORIES], ids=lambda flow: flow.name)
