@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -44,6 +45,24 @@ class S3Server:
             yield
         finally:
             os.kill(self.process.pid, signal.SIGCONT)
+
+    @contextmanager
+    def answering_slowly(self, *, seconds: float) -> Iterator[None]:
+        """It stands still for so many seconds, again and again, and goes on between for as long as some answers take."""
+        over = threading.Event()
+
+        def stand_still() -> None:
+            while not over.wait(0.1):
+                with self.standing_still():
+                    over.wait(seconds)
+
+        thread = threading.Thread(target=stand_still)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
 
     def make_bucket(self) -> None:
         httpx.put(f"{self.url}/{BUCKET}").raise_for_status()

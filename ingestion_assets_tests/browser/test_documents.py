@@ -1,4 +1,4 @@
-"""The documents flow in the UI: its graph, what a slice says of its failures, a day that is done again."""
+"""The documents flow in the UI: its graph, what a slice says of its failures, a day that is done again, a check that finds an orphan."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from ingestion_assets_tests.browser.dagster_ui import DagsterUI
 from ingestion_assets_tests.browser.ledger import ask, day_of, wait_until_done, wait_until_ended
 from ingestion_assets_tests.documents.job_front import text_files
+from ingestion_assets_tests.documents.test_checks import plant
 from ingestion_assets_tests.stacks import RunningStack
 
 USER = "reader"
@@ -61,3 +62,13 @@ def test_a_day_that_is_done_again_changes_nothing(ui: DagsterUI, stack: RunningS
     run = ui.materialize("Materialize all", day=read_day)
     assert wait_until_ended(stack, run) == "SUCCESS"
     assert (ask(stack, STORED), ask(stack, STATES)) == before
+
+
+def test_a_planted_orphan_turns_a_check_red(ui: DagsterUI, stack: RunningStack, read_day: str) -> None:
+    plant(stack.environment["INGESTION_POSTGRES_URL"])
+    ui.execute_check("documents/chunks", "no_orphans")
+    ui.expect_check("documents/chunks", "no_orphans", says="Failed")
+    ui.keep("documents-orphan")
+    ask(stack, "DELETE FROM documents.contents WHERE user_id = 'u' RETURNING id")
+    ui.execute_check("documents/chunks", "no_orphans")
+    ui.expect_check("documents/chunks", "no_orphans", says="Passed")

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -121,6 +122,21 @@ def test_a_store_that_hangs_is_told_within_the_wait_that_was_asked_for(s3: S3Ser
     acknowledged.append(_send(url, "after").json()["id"])
     for receipt in acknowledged:
         wait_until(lambda receipt=receipt: _receipt(url, receipt) == 200, seconds=10, what="the receipt")
+
+
+def test_a_store_that_answers_slowly_takes_everything(s3: S3Server, url: str, postgres_url: str) -> None:
+    """Payloads that come together wait together: not for as long as one after the other would."""
+    keys = [f"slow-{number}" for number in range(24)]
+    began = time.monotonic()
+    with s3.answering_slowly(seconds=2.0), ThreadPoolExecutor(len(keys)) as clients:
+        answers = list(clients.map(lambda key: _send(url, key, prefer="wait=0"), keys))
+    took = time.monotonic() - began
+    assert [answer.status_code for answer in answers] == [202] * len(keys)
+    assert took < len(keys) * 2.0 / 2
+    assert httpx.get(f"{url}/health/ready").status_code == 200
+    with engine(postgres_url).connect() as connection:
+        names = sa.text("SELECT count(*) FROM ingestion.drops WHERE idempotency_key = ANY(:keys)")
+        wait_until(lambda: connection.scalar(names, {"keys": keys}) == len(keys), seconds=10, what="their rows")
 
 
 def test_a_store_that_lost_its_bucket_is_named_and_taken_again_once_it_is_there(
