@@ -155,8 +155,24 @@ class Waker:
                 return
             known |= {place for place, at in due.items() if at <= time.monotonic()}
             if known:
-                due = {place: at for place, at in due.items() if place not in known} | self._dispatch(known)
+                due = {place: at for place, at in due.items() if place not in known} | self._dispatch_each(
+                    known
+                )
                 looked = time.monotonic()
+
+    def _dispatch_each(self, places: Collection[Place]) -> dict[Place, float]:
+        """As `_dispatch`. A flow whose own words fail (its keys, its bounds) holds up no other, and this thread lives on."""
+        try:
+            return self._dispatch(places)
+        except Exception as error:
+            first, *others = sorted({flow for flow, _ in places})
+            if not others:
+                log.exception("wake_failed", flow=first, error=text_of(error))
+                return dict.fromkeys(places, time.monotonic() + RETRY_S)
+        due: dict[Place, float] = {}
+        for flow in (first, *others):
+            due |= self._dispatch_each({place for place in places if place[0] == flow})
+        return due
 
     def _dispatch(self, places: Collection[Place]) -> dict[Place, float]:
         """Start what must be started; gives the places to look at again, and when: where that failed, and where lanes rest."""

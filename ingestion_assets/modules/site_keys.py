@@ -24,6 +24,7 @@ def slug_of(name: str) -> str | None:
 
 
 def keys_of(connection: sa.Connection, numbers: Collection[str]) -> Mapping[str, str]:
-    """The keys of sites by their numbers; a number that is no site's is left out."""
-    known = sa.select(sites.c.id, KEY.label("key")).where(sites.c.id.in_([int(one) for one in numbers]))
+    """The keys of sites by their numbers; what is no site's is left out."""
+    ids = [int(one) for one in numbers if re.fullmatch("[0-9]{1,18}", one)]
+    known = sa.select(sites.c.id, KEY.label("key")).where(sites.c.id.in_(ids))
     return {str(row.id): row.key for row in connection.execute(known)}

@@ -64,7 +64,8 @@ def test_a_day_that_is_done_again_changes_nothing(ui: DagsterUI, stack: RunningS
     assert (ask(stack, STORED), ask(stack, STATES)) == before
 
 
-def test_a_planted_orphan_turns_a_check_red(ui: DagsterUI, stack: RunningStack, read_day: str) -> None:
+@pytest.mark.usefixtures("read_day")
+def test_a_planted_orphan_turns_a_check_red(ui: DagsterUI, stack: RunningStack) -> None:
     plant(stack.environment["INGESTION_POSTGRES_URL"])
     ui.execute_check("documents/chunks", "no_orphans")
     ui.expect_check("documents/chunks", "no_orphans", says="Failed")

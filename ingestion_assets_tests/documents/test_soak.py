@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.timeout(7200),
     pytest.mark.skipif(not os.environ.get("INGESTION_LONG_TESTS"), reason="a quarter of an hour: INGESTION_LONG_TESTS=1"),
 ]  # fmt: skip
-SOAK_S, A_KILL_EVERY_S, CALM_S = 900.0, 20.0, 600.0
+SOAK_S, A_KILL_EVERY_S, CALM_S, SLOW_S = 900.0, 20.0, 600.0, 0.5
 FILES = 30
 ACTIONS = ("pause", "resume", "cancel", "retry")
 PRIORITIES = ("low", "normal", "high", "urgent")
@@ -116,6 +116,7 @@ def test_jobs_edits_and_kills_leave_what_lies_in_the_sources(soak: tuple[Jobs, l
         if time.monotonic() - killed_at > A_KILL_EVERY_S:
             did[_kill(jobs, rng)] += 1
             killed_at = time.monotonic()
+        jobs.endpoint.faults.extend([_slowly] * 5)  # so that there is something to pause, cancel and kill
         source = rng.choice(sources)
         for _ in range(rng.randint(0, 4)):
             source.edit(rng)
@@ -144,6 +145,10 @@ def test_jobs_edits_and_kills_leave_what_lies_in_the_sources(soak: tuple[Jobs, l
     print("documents:", len(stored), "texts embedded:", sum(jobs.endpoint.seen.values()))
 
 
+def _slowly(_: object) -> None:
+    time.sleep(SLOW_S)
+
+
 def _kill(jobs: Jobs, rng: random.Random) -> str:
     target = rng.choice([CHILD, PARSER, *PROGRAMS])
     with suppress(TimeoutError, psycopg.OperationalError, ProcessLookupError, StopIteration):
@@ -155,7 +160,7 @@ def _kill(jobs: Jobs, rng: random.Random) -> str:
 def _start(jobs: Jobs, source: Edited, rng: random.Random) -> httpx.Response:
     job = {
         "user_id": USER, "name": "soak", "start": True, "priority": rng.choice(PRIORITIES),
-        "processing_options": {"embedding_model_preference": "stub", "workers": rng.choice((1, 4))},
+        "processing_options": {"embedding_model_preference": "stub"},
         "file_selections": [{"connection_id": source.id, "source_type": source.source.kind, "file_ids": ["*"]}],
     }  # fmt: skip
     return jobs.client.request("POST", "/batch/jobs", json=job)

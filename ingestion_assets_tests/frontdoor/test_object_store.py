@@ -136,7 +136,9 @@ def test_a_store_that_answers_slowly_takes_everything(s3: S3Server, url: str, po
     assert httpx.get(f"{url}/health/ready").status_code == 200
     with engine(postgres_url).connect() as connection:
         names = sa.text("SELECT count(*) FROM ingestion.drops WHERE idempotency_key = ANY(:keys)")
-        wait_until(lambda: connection.scalar(names, {"keys": keys}) == len(keys), seconds=10, what="their rows")
+        wait_until(
+            lambda: connection.scalar(names, {"keys": keys}) == len(keys), seconds=10, what="their rows"
+        )
 
 
 def test_a_store_that_lost_its_bucket_is_named_and_taken_again_once_it_is_there(

@@ -6,16 +6,18 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.landing import finishing, leases, waking
 from ingestion_assets.landing.dispatch import Dispatch, lane_states, lanes_to_dispatch, request
-from ingestion_assets.landing.flows import Flow, Runs
+from ingestion_assets.landing.drops import Lane
+from ingestion_assets.landing.flows import Flow, Keys, Runs
 from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.waking import Waker
 from ingestion_assets.stores.postgres import driver_url
-from ingestion_assets_tests.landing.ledger_for_tests import LANE, accept_all, done, note, take
+from ingestion_assets_tests.landing.ledger_for_tests import LANE, NOTES, accept_all, done, note, take
 from ingestion_assets_tests.servers import wait_until
 
 
@@ -39,6 +41,21 @@ def waker(engine: sa.Engine, launch: Callable[[Dispatch], None], **how: Any) -> 
 def dispatch_states(engine: sa.Engine) -> list[str]:
     with engine.connect() as connection:
         return list(connection.scalars(sa.text("SELECT state FROM ingestion.dispatches ORDER BY id")))
+
+
+def test_a_flow_whose_words_fail_holds_up_no_other(engine: sa.Engine, tmp_path: Path) -> None:
+    """Nor does it end the thread that wakes all of them."""
+    odd = msgspec.structs.replace(note(), flow="odd")
+    broken = Flow(name="odd", partitions=Keys(name="odd", named="pkgutil:walk_packages"))
+    accept_all(engine, LocalStorage(tmp_path / "landing"), [note(), odd])
+    launched: list[Dispatch] = []
+    with waker(engine, launched.append, flows={"odd": broken, "notes": NOTES}) as woken:
+        woken.wake([LANE, Lane("odd", LANE.partition, LANE.name)])
+        wait_until(lambda: launched, seconds=5, what="the other flow's run")
+        assert [one.lane.flow for one in launched] == ["notes"]
+        accept_all(engine, LocalStorage(tmp_path / "landing"), [note(lane="another")])
+        woken.wake([Lane("notes", LANE.partition, "another")])
+        wait_until(lambda: len(launched) == 2, seconds=5, what="a run after that")
 
 
 def test_a_launch_that_fails_is_tried_again_without_another_wake(engine: sa.Engine, tmp_path: Path) -> None:
