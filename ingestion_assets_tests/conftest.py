@@ -35,6 +35,8 @@ WHOLE_STACKS = (
     "stack/",  # last: it kills the programs of the session's stack
 )
 """What starts whole stacks. With several processes (`pytest -n 2`) all of it runs in one: a small machine carries few at once."""
+LONGEST_OF_THE_OTHERS = ("zones/test_shop_example.py", "orchestration/")
+"""What takes minutes beside those: it comes next, so that nobody waits for it in the end."""
 RUN_BY_ONE_PROCESS = ("orchestration/",)
 """Folders of which no two files run at once: the system counts its kills for memory, not whom they hit, and tests of lost processes
 would take those of the file beside for theirs."""
@@ -49,7 +51,9 @@ structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole stacks come first, being the longest; who shares one must be listed."""
-    items.sort(key=lambda item: _whole_stack(item.nodeid))
+    items.sort(
+        key=lambda item: (_whole_stack(item.nodeid), not _path(item.nodeid).startswith(LONGEST_OF_THE_OTHERS))
+    )
     unlisted = {
         item.nodeid.partition("::")[0]
         for item in items
@@ -61,9 +65,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _whole_stack(test: str) -> int:
     """The place of a test, or of its file, in `WHOLE_STACKS`; the length of that if it is not there."""
-    path = test.partition("/")[2]
-    places = (place for place, of_stacks in enumerate(WHOLE_STACKS) if path.startswith(of_stacks))
+    places = (place for place, of_stacks in enumerate(WHOLE_STACKS) if _path(test).startswith(of_stacks))
     return next(places, len(WHOLE_STACKS))
+
+
+def _path(test: str) -> str:
+    """Of its file below the folder of tests."""
+    return test.partition("/")[2]
 
 
 class _ByFile(LoadScopeScheduling):
