@@ -33,7 +33,7 @@ from ingestion_assets.landing.drops import (
     NewDrop,
     Receipt,
 )
-from ingestion_assets.landing.intake import ANSWERS_WITHIN_S
+from ingestion_assets.landing.storage import ANSWERS_WITHIN_S
 
 
 class Arrival(msgspec.Struct, frozen=True):

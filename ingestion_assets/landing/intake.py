@@ -38,12 +38,11 @@ from ingestion_assets.landing.registering import (
 )
 from ingestion_assets.landing.registration import Known, Landed
 from ingestion_assets.landing.segments import Packed, encode, pack
-from ingestion_assets.landing.storage import LandingStorage, segment_path
+from ingestion_assets.landing.storage import ANSWERS_WITHIN_S, LandingStorage, segment_path
 
 GROUP_BYTES = 16 * 2**20
 GATHERED_BYTES = 2**20
 PACKING = 2  # threads; half of packing holds the interpreter's lock, more of them would wait for each other
-ANSWERS_WITHIN_S = 10.0  # landing storage: what is not durable by then is answered for, and while it is stuck no more is taken
 SMALL = 64 * 1024  # bytes; larger bodies are made ready each by itself, in a thread
 
 log = structlog.get_logger(__name__)

@@ -14,6 +14,10 @@ from uuid import UUID
 
 from ingestion_assets.settings import Settings
 
+ANSWERS_WITHIN_S = (
+    10.0  # what is not durable by then is answered for, and while the storage is stuck no more is taken
+)
+
 
 @dataclass(frozen=True, slots=True)
 class InboxFile:
