@@ -4,6 +4,7 @@ What would import Dagster or FastAPI is named (`"package.module:attribute"`) and
 flows are found is not said here but in `ingestion_assets/installed_flows.py`.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,6 +12,8 @@ from datetime import UTC, datetime
 from ingestion_assets.landing.run_tags import LOCATION
 from ingestion_assets.landing.scopes import Scope
 from ingestion_assets.landing.tallies import BY_OUTCOME, Tally
+
+logger = logging.getLogger(__name__)
 
 LONGEST_S = 24 * 3600
 TOO_LONG = 3  # times what is normal for the flow
@@ -64,8 +67,15 @@ class Runs:
             raise ValueError(f"at least one run must be able to go on at once, not {self.at_once}")
 
     def bound(self) -> int | None:
-        """How many go on side by side at most, None where nothing bounds them."""
-        return self.at_once() if callable(self.at_once) else self.at_once
+        """How many go on side by side at most, None where nothing bounds them. One where the flow's own function fails: all flows'
+        bounds are read together, so that would hold up the others."""
+        try:
+            return self.at_once() if callable(self.at_once) else self.at_once
+        except Exception:
+            logger.exception(
+                "at_once of a flow's runs on the queue %s failed; one goes on at a time", self.queue
+            )
+            return 1
 
 
 @dataclass(frozen=True, slots=True)

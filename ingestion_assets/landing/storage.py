@@ -14,9 +14,8 @@ from uuid import UUID
 
 from ingestion_assets.settings import Settings
 
-ANSWERS_WITHIN_S = (
-    10.0  # what is not durable by then is answered for, and while the storage is stuck no more is taken
-)
+ANSWERS_WITHIN_S = 10.0
+"""What is not durable by then is answered for, and while the storage is stuck no more is taken."""
 
 
 @dataclass(frozen=True, slots=True)

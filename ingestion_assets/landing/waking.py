@@ -155,9 +155,8 @@ class Waker:
                 return
             known |= {place for place, at in due.items() if at <= time.monotonic()}
             if known:
-                due = {place: at for place, at in due.items() if place not in known} | self._dispatch_each(
-                    known
-                )
+                due = {place: at for place, at in due.items() if place not in known}
+                due |= self._dispatch_each(known)
                 looked = time.monotonic()
 
     def _dispatch_each(self, places: Collection[Place]) -> dict[Place, float]:

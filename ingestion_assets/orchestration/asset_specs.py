@@ -18,11 +18,11 @@ _AssetBody = Callable[..., dg.MaterializeResult]
 def asset_of(
     group: str, name: str, *, check_specs: Sequence[dg.AssetCheckSpec] = (), **more: Any
 ) -> Callable[[_AssetBody], dg.AssetsDefinition]:
-    """`dg.asset` with all that every asset says of itself, for one that is no stage of a claim; `more` as in `asset_spec`."""
-    return dg.asset(**asset_spec(group, name, **more), check_specs=check_specs)
+    """`dg.asset` with all that every asset says of itself, for one that is no stage of a claim; `more` as in `asset_arguments`."""
+    return dg.asset(**asset_arguments(group, name, **more), check_specs=check_specs)
 
 
-def asset_spec(
+def asset_arguments(
     group: str,
     name: str,
     *,
@@ -35,8 +35,8 @@ def asset_spec(
     partitions_def: dg.PartitionsDefinition | None = None,
     owners: Sequence[str] = OWNERS,
 ) -> dict[str, Any]:
-    """What an asset says of itself. `deps` are names within the group, `columns` maps a column's name to "type: what it means"."""
-    schema = columns if isinstance(columns, dg.TableSchema) else column_schema(columns) if columns else None
+    """What an asset says of itself, as `dg.asset` and `dg.AssetSpec` take it. `deps` are names within the group, `columns` maps a column's name to "type: what it means"."""
+    schema = columns if isinstance(columns, dg.TableSchema) else _column_schema(columns) if columns else None
     described = {"dagster/column_schema": schema} if schema else {}
     return {
         "key": [group, name],
@@ -70,7 +70,7 @@ def source_digest(modules: Sequence[str], *, also: str = "") -> str:
     return digest.hexdigest()[:8]
 
 
-def column_schema(columns: Mapping[str, str]) -> dg.TableSchema:
+def _column_schema(columns: Mapping[str, str]) -> dg.TableSchema:
     parts = {name: text.partition(":") for name, text in columns.items()}
     return dg.TableSchema(
         [dg.TableColumn(name, kind, description=text.strip()) for name, (kind, _, text) in parts.items()]

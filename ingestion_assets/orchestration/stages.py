@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import dagster as dg
 
 from ingestion_assets.landing.flows import Days, Flow, no_inbox
-from ingestion_assets.orchestration.asset_specs import OWNERS, asset_spec, source_digest, written_at
+from ingestion_assets.orchestration.asset_specs import OWNERS, asset_arguments, source_digest, written_at
 from ingestion_assets.orchestration.partition_checks import by_payloads, of_partition, told
 from ingestion_assets.orchestration.reporting import claim_metadata, rejects_table
 from ingestion_assets.settings import load_settings
@@ -90,7 +90,7 @@ class Stages(Generic[WorkT]):
         check_specs: Sequence[dg.AssetCheckSpec] = (),
         **more: Any,
     ) -> Callable[[_StageOf[WorkT]], Stage]:
-        """Make a stage of a function of the work; `more` as in `asset_spec`.
+        """Make a stage of a function of the work; `more` as in `asset_arguments`.
 
         The function's name and docstring are those of the asset, unless others are given.
         """
@@ -171,7 +171,7 @@ class Stages(Generic[WorkT]):
         ways_in: Sequence[dg.AssetKey] = (),
         **more: Any,
     ) -> Stage:
-        said = asset_spec(
+        said = asset_arguments(
             self.flow.name,
             name,
             partitions_def=self.partitions_def,

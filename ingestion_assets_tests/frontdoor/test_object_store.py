@@ -117,7 +117,9 @@ def test_a_store_that_hangs_is_told_within_the_wait_that_was_asked_for(s3: S3Ser
         assert time.monotonic() - began < 1
         assert answer.status_code == 503
         assert "Nothing was accepted" in answer.json()["detail"]
+        wait_until(lambda: _ready(url) == 503, seconds=15, what="the front door to say so")
     wait_until(lambda: _send(url, "after").status_code == 202, seconds=60, what="the store to take payloads")
+    wait_until(lambda: _ready(url) == 200, seconds=15, what="the front door to be ready again")
     acknowledged.append(_send(url, "after").json()["id"])
     for receipt in acknowledged:
         wait_until(lambda receipt=receipt: _receipt(url, receipt) == 200, seconds=10, what="the receipt")
@@ -130,7 +132,7 @@ def test_a_store_that_answers_slowly_takes_everything(s3: S3Server, url: str, po
     with s3.answering_slowly(seconds=2.0), ThreadPoolExecutor(len(keys)) as clients:
         answers = list(clients.map(lambda key: _send(url, key, prefer="wait=0"), keys))
         took = time.monotonic() - began
-        ready = [httpx.get(f"{url}/health/ready", timeout=10).status_code for _ in range(3)]
+        ready = [_ready(url) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [202] * len(keys)
     assert took < len(keys) * 2.0 / 2
     assert ready == [200] * 3, "what takes payloads is ready for them"
@@ -149,10 +151,10 @@ def test_a_store_that_lost_its_bucket_is_named_and_taken_again_once_it_is_there(
     answer = _send(url, "nowhere")
     assert answer.status_code == 503
     assert answer.json()["dependency"] == "landing"
-    wait_until(lambda: httpx.get(f"{url}/health/ready").status_code == 503, seconds=10, what="the health")
+    wait_until(lambda: _ready(url) == 503, seconds=10, what="the health")
     s3.make_bucket()
     assert _send(url, "nowhere").status_code == 202
-    wait_until(lambda: httpx.get(f"{url}/health/ready").status_code == 200, seconds=10, what="the health")
+    wait_until(lambda: _ready(url) == 200, seconds=10, what="the health")
     with engine(postgres_url).connect() as connection:
         keys = sa.text("SELECT count(*) FROM ingestion.drops WHERE idempotency_key = ANY(:keys)")
         assert connection.scalar(keys, {"keys": ["kept", "nowhere"]}) == 2
@@ -168,12 +170,16 @@ def test_a_store_that_refuses_connections_is_told_at_once(s3: S3Server, url: str
         answer = _send(url, key, prefer="wait=20")
         assert (answer.status_code, answer.json()["dependency"]) == (503, "landing")
         assert time.monotonic() - began < 2
-    wait_until(lambda: httpx.get(f"{url}/health/ready").status_code == 503, seconds=10, what="the health")
+    wait_until(lambda: _ready(url) == 503, seconds=10, what="the health")
 
 
 def _send(url: str, key: str, *, prefer: str = "respond-async") -> httpx.Response:
     headers = {"X-API-Key": ADMIN_TOKEN, "Prefer": prefer, "Idempotency-Key": key}
     return httpx.post(f"{url}/api/v1/ingest/batch", json={"messages": [{"type": "user"}]}, headers=headers, timeout=60)  # fmt: skip
+
+
+def _ready(url: str) -> int:
+    return httpx.get(f"{url}/health/ready", timeout=10).status_code
 
 
 def _receipt(url: str, receipt: str) -> int:

@@ -43,6 +43,10 @@ def dispatch_states(engine: sa.Engine) -> list[str]:
         return list(connection.scalars(sa.text("SELECT state FROM ingestion.dispatches ORDER BY id")))
 
 
+def test_a_bound_that_fails_lets_one_run_go_on_at_a_time() -> None:
+    assert Runs(at_once=lambda: 1 // 0).bound() == 1
+
+
 def test_a_flow_whose_words_fail_holds_up_no_other(engine: sa.Engine, tmp_path: Path) -> None:
     """Nor does it end the thread that wakes all of them."""
     odd = msgspec.structs.replace(note(), flow="odd")
