@@ -5,6 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,6 +32,14 @@ def test_texts_count_the_same_alone_and_together(texts: list[str]) -> None:
     model = text_model(None, Settings())
     texts = [text.encode(errors="replace").decode() for text in texts]
     assert model.count_all(texts) == [model.count_tokens(text) for text in texts]
+
+
+def test_memory_does_not_grow_with_the_texts_that_are_counted() -> None:
+    model, text = text_model(None, Settings()), " ".join(["word"] * 200)
+    model.count_all([text] * 300)
+    before = psutil.Process().memory_info().rss
+    assert model.count_all([text] * 6000) == [202] * 6000
+    assert psutil.Process().memory_info().rss - before < 60 * 2**20
 
 
 def test_a_folder_is_a_model_whose_revision_is_its_content(tmp_path: Path) -> None:
