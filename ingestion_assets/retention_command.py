@@ -21,7 +21,7 @@ def retention(
     """Show what is old enough to be deleted, and what stays because a reject of it is open. Deletes nothing."""
     from ingestion_assets.installed_flows import all_flows, come_and_gone  # noqa: PLC0415
     from ingestion_assets.landing.clock import ledger_now  # noqa: PLC0415
-    from ingestion_assets.landing.retention import plan  # noqa: PLC0415
+    from ingestion_assets.landing.retention import plan, planned_histories  # noqa: PLC0415
     from ingestion_assets.orchestration.expired_runs import due  # noqa: PLC0415
     from ingestion_assets.orchestration.retention_job import NOT_SET  # noqa: PLC0415
     from ingestion_assets.stack.dagster_instance import dagster_instance  # noqa: PLC0415
@@ -33,13 +33,16 @@ def retention(
         runs = len(due(instance, now))
     days = settings.retention_days if days is None else days
     before = None if days is None else now - timedelta(days=days)
-    found = []
+    found, histories = [], 0
     if before is not None:
         with engine().connect() as connection:
             flows = [*all_flows().values(), *come_and_gone(connection).values()]
-            found = list(plan(connection, flows, before=before))
+            found = plan(connection, flows, before=before)
+            histories = planned_histories(connection, flows, before=before)
     if as_json:
-        print_json([{"superseded_runs": runs, "before": before, "payloads": found}])
+        print_json(
+            [{"superseded_runs": runs, "before": before, "payloads": found, "history_rows": histories}]
+        )
         return
     typer.echo(f"Dagster's superseded runs that are old enough or too much: {runs:,}.")
     if before is None:
@@ -61,5 +64,8 @@ def retention(
                 for old in found
             ),
         )
+    typer.echo(
+        f"Rows of histories that go with these payloads, or tell of payloads which are gone: {histories:,}."
+    )
     if settings.retention_days is None:
         typer.echo(NOT_SET)

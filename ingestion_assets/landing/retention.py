@@ -65,6 +65,11 @@ _HISTORY = """
         LIMIT {rows} FOR UPDATE SKIP LOCKED
     ))
 """
+_PLANNED_HISTORY = f"""
+    SELECT count(*) FROM {{table}} told
+    WHERE ended_at < CAST(:before AS timestamptz)
+      AND NOT EXISTS (SELECT FROM ingestion.drops WHERE drops.id = told.drop_id AND NOT ({_OLD} AND NOT {_OPEN_REJECT}))
+"""
 _PLAN = sa.text(f"""
     SELECT flow, {_OPEN_REJECT} AS kept, count(*) AS payloads, sum(size_bytes)::bigint AS bytes,
            min(finished_at) AS oldest, max(finished_at) AS newest
@@ -108,6 +113,15 @@ def plan(connection: sa.Connection, flows: Collection[Flow], *, before: datetime
     """What finished before then, by flow; changes nothing."""
     rows = connection.execute(_PLAN, {"flows": deletable(flows), "before": before})
     return [Old(**row._mapping) for row in rows]
+
+
+def planned_histories(connection: sa.Connection, flows: Collection[Flow], *, before: datetime) -> int:
+    """How many rows of the flows' histories go with these payloads, or tell of payloads that are gone; changes nothing."""
+    values = {"flows": deletable(flows), "before": before}
+    tables = [table for flow in flows for table in flow.histories]
+    return sum(
+        connection.scalar(sa.text(_PLANNED_HISTORY.format(table=table)), values) or 0 for table in tables
+    )
 
 
 def delete_finished(

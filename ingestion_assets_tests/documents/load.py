@@ -2,10 +2,10 @@
 
 import json
 import random
-import tempfile
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ingestion_assets_tests.faults.load import Client, Findings, Post, Send, Single, some_key
@@ -48,7 +48,8 @@ class Documents:
     """Some folders, of which some files change between rounds."""
 
     def __init__(self) -> None:
-        self._root = Path(tempfile.mkdtemp(prefix="documents-under-fire-"))
+        self._temporary = TemporaryDirectory(prefix="documents-under-fire-")  # gone with this object
+        self._root = Path(self._temporary.name)
         self._folders = [self._root / f"folder{number}" for number in range(FOLDERS)]
         self._connections: dict[str, str] = {}
         for folder in self._folders:

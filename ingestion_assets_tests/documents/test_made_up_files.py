@@ -138,3 +138,22 @@ def test_references_in_a_docx_are_the_characters_that_they_stand_for(tmp_path: P
     assert "R&D" in written
     assert text in written
     assert "Café opens" in written
+
+
+def test_notes_of_a_docx_stand_at_its_end_and_damaged_ones_are_told(tmp_path: Path) -> None:
+    schema = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    note = (
+        f'<w:footnotes xmlns:w="{schema}"><w:footnote><w:t>See the appendix.</w:t></w:footnote></w:footnotes>'
+    )
+    made = FORMATS["docx"](("Report", ["The text stays, whatever becomes of what stands below it."]))
+    with zipfile.ZipFile(io.BytesIO(made)) as source:
+        members = {name: source.read(name).decode() for name in source.namelist()}
+    members |= {"word/footnotes.xml": note, "word/comments.xml": note[:-20]}
+    members["word/endnotes.xml"] = " " * 2**24 + note
+    found = parsed(tmp_path, "a.docx", archive(**members))
+    assert "The text stays" in found.text
+    assert found.text.rstrip().endswith("Footnotes\n\nSee the appendix.")
+    assert [(one.code, one.sentence) for one in found.warnings] == [
+        ("notes_left_out", "Endnotes of more than 16 MB are left out."),
+        ("notes_left_out", "Comments are damaged and were left out."),
+    ]

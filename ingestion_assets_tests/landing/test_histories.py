@@ -60,6 +60,8 @@ def test_a_job_goes_after_its_payload(engine: sa.Engine, storage: LocalStorage, 
             values = {"name": name, "drop_id": drop_id, "state": state, "ended_at": ended_at}
             connection.execute(_JOBS[flow.name], values)
         connection.execute(sa.text(_KEYS[flow.name]))
+    with engine.connect() as connection:
+        assert retention.planned_histories(connection, [flow], before=LIMIT) == 2
     deleted = retention.delete_finished(engine, storage, [flow], before=LIMIT, holder="retention")
     with engine.connect() as connection:
         kept = set(connection.scalars(sa.text(_KEPT[flow.name])))

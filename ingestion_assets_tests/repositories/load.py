@@ -1,10 +1,10 @@
 """Repositories under fire: a few that change between rounds, submitted again and again, and what must be stored of each."""
 
 import random
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ingestion_assets_tests.faults.load import Acknowledged, Client, Findings, Post, Send, Single, some_key
@@ -50,7 +50,8 @@ class Repositories:
     """A few repositories; each has another version in each round."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="repositories-under-fire-"))
+        self._temporary = TemporaryDirectory(prefix="repositories-under-fire-")  # gone with this object
+        self._folder = Path(self._temporary.name)
         self._repositories = [GitRepository(self._folder / f"repository{n}") for n in range(REPOSITORIES)]
         self._files: dict[str, Mapping[str, str]] = {}
         self._tips: dict[str, str] = {}

@@ -31,7 +31,7 @@ def read(task: Task, kind: str) -> Reading:
     if kind != "docx":
         return _reading(kind, _markdown(data, kind))
     text = xml_references.shown(_markdown(xml_references.hidden(data), kind))
-    if more := word_notes.notes(data):
+    if more := word_notes.notes(task):
         text = f"{text.rstrip()}\n\n{more}"
     return _reading(kind, text)
 

@@ -55,7 +55,7 @@ class Block(msgspec.Struct, frozen=True):
 class Note(msgspec.Struct, frozen=True):
     """Something that was lost or mended, told beside the text."""
 
-    code: str  # page_dropped, replaced_characters, uneven_rows, second_engine, ...
+    code: str  # page_dropped, replaced_characters, uneven_rows, notes_left_out, ...
     sentence: str
     page: int | None = None
 

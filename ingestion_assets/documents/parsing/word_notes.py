@@ -2,8 +2,11 @@
 
 import io
 import zipfile
+import zlib
 
 from lxml import etree  # pyright: ignore[reportAttributeAccessIssue] - compiled, without types
+
+from ingestion_assets.documents.parsing.page_texts import Task
 
 MOST_BYTES = 2**24
 _WORD = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
@@ -15,16 +18,20 @@ _PARTS = (
 )
 
 
-def notes(data: bytes) -> str:
-    """Them as Markdown, a section for each kind; nothing where there are none, or a part is damaged."""
+def notes(task: Task) -> str:
+    """Them as Markdown, a section for each kind; a part that cannot be read is told in a warning."""
     sections = []
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+    with zipfile.ZipFile(io.BytesIO(task.data)) as archive:
         for name, title in _PARTS:
+            if name not in archive.namelist():
+                continue
+            if archive.getinfo(name).file_size > MOST_BYTES:
+                task.warn("notes_left_out", f"{title} of more than {MOST_BYTES >> 20} MB are left out.")
+                continue
             try:
-                if archive.getinfo(name).file_size > MOST_BYTES:
-                    continue
                 root = etree.fromstring(archive.read(name), _XML)
-            except (KeyError, zipfile.BadZipFile, etree.XMLSyntaxError):
+            except (zipfile.BadZipFile, zlib.error, etree.XMLSyntaxError):
+                task.warn("notes_left_out", f"{title} are damaged and were left out.")
                 continue
             texts = filter(None, (" ".join("".join(note.itertext(f"{_WORD}t")).split()) for note in root))
             if paragraphs := "\n\n".join(texts):
