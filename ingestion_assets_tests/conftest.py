@@ -1,9 +1,11 @@
 """Fixtures that all tests share: the real servers, started once per session and only when asked for."""
 
+import functools
 import os
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -12,6 +14,7 @@ import psycopg
 import pytest
 import redis
 import structlog
+from httpx._transports import default as transports
 from pymongo import MongoClient
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -46,6 +49,8 @@ hypothesis.settings.register_profile(
     "shared machine", suppress_health_check=[hypothesis.HealthCheck.too_slow], deadline=None
 )
 hypothesis.settings.load_profile("shared machine")
+# Each client would read the certificates of all authorities anew, which takes 20 ms: tests make thousands of them.
+transports.create_ssl_context = functools.cache(transports.create_ssl_context)
 structlog.configure(logger_factory=lambda *_: structlog.PrintLogger(sys.stderr))  # what pytest has put there
 
 
@@ -102,7 +107,10 @@ def shared_data() -> Path:
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of the database `ingestion`, empty, of a PostgreSQL that lives as long as the session."""
     folder = tmp_path_factory.mktemp("postgres") / "server"
-    with running(embedded_postgres(folder=folder, port=free_port())) as server:
+    server = embedded_postgres(folder=folder, port=free_port())
+    # It gives hundreds of databases, and none outlives a power failure: those that must have servers of their own.
+    server = replace(server, command=(*server.command, "--fsync=off", "--full_page_writes=off"))
+    with running(server):
         yield server.url
 
 
@@ -176,8 +184,17 @@ def _with_database(url: str, name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+def git_port() -> int:
+    """Where a git server of the tests may listen, of which the stack is told."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, git_port: int) -> Iterator[RunningStack]:
     """The whole system, started by `ingestion up` on free ports, for the session."""
     folder = tmp_path_factory.mktemp("stack")
-    with running_stack(folder / "home", document_roots=folder / "reports", **SHORT_REST) as running:
+    settings = {
+        "document_roots": folder / "reports", "repositories_private_hosts": f"http://127.0.0.1:{git_port}",
+    }  # fmt: skip
+    with running_stack(folder / "home", **settings, **SHORT_REST) as running:
         yield running

@@ -11,12 +11,13 @@ from ingestion_assets.stores.embedded import EmbeddedServer
 
 
 def wait_until(condition: Callable[[], object], *, seconds: float, what: str) -> None:
-    """Return once `condition()` holds; fail after `seconds`."""
-    deadline = time.monotonic() + seconds
+    """Return once `condition()` holds; fail after `seconds`. What takes long is asked for less often: each question costs."""
+    began = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > seconds:
             raise AssertionError(f"waited {seconds} s in vain for: {what}")
-        time.sleep(0.02)
+        time.sleep(min(0.1, max(0.02, waited / 20)))
 
 
 def wait_until_empty(remaining: Callable[[], Collection[object]], *, seconds: float) -> None:

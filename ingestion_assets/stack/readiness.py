@@ -41,11 +41,13 @@ def program_probes(
         "code-server": lambda: listens(code_server_port, host=LOOPBACK),
         "webserver": lambda: answers_http(settings.host, settings.webserver_port, "/server_info"),
         "frontdoor": lambda: answers_http(settings.host, settings.port, "/health/ready"),
-        "daemon": lambda: _daemon_beats(postgres, since=since),
     }
     for queue, number in workers.items():
         name = f"worker-{queue}"
         probes[name] = partial(lambda name, number: _has_children(pid_of(name), number), name, number)
+    probes["daemon"] = lambda: _daemon_beats(
+        postgres, since=since
+    )  # the last to be up, and the dearest to ask
     return probes
 
 

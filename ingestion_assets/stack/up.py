@@ -247,17 +247,19 @@ class SupervisedStack:
         """Return once all conditions have held."""
         deadline = time.monotonic() + START_TIMEOUT_S
         missing = dict(conditions)
-        while missing:
+        while True:
             self._look()
-            for name in [name for name, holds in missing.items() if holds()]:
-                del missing[name]
+            # One at a time: asking takes from the processor what the programs need to start.
+            while missing and next(iter(missing.values()))():
+                del missing[next(iter(missing))]
             if not missing:
                 return
             if self._stopping.wait(_LOOK_S):
                 raise _Stopped
             if time.monotonic() > deadline:
+                silent = [name for name, holds in missing.items() if not holds()]
                 raise StackError(
-                    f"not ready after {START_TIMEOUT_S:.0f} s: {', '.join(missing)}; see {self._places.logs}"
+                    f"not ready after {START_TIMEOUT_S:.0f} s: {', '.join(silent)}; see {self._places.logs}"
                 )
 
     def _look(self) -> None:

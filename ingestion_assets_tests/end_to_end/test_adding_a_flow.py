@@ -59,7 +59,9 @@ def stack_with_notes(site: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         patch.setenv("PYTHONPATH", str(site), prepend=os.pathsep)
         patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         home = tmp_path_factory.mktemp("stack") / "home"
-        with running_stack(home, flows="example_broken", notes_longest=20) as running:
+        with running_stack(
+            home, flows="example_broken", notes_longest=20, workers_gpu=0, workers_batch=0
+        ) as running:
             yield running
 
 

@@ -14,6 +14,7 @@ from ingestion_assets.entities.definition_files import read_entities
 from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets_tests.entities.conftest import landed, load_drops, rows
 from ingestion_assets_tests.entities.test_loading import accounted
+from ingestion_assets_tests.long_tests import LONG, examples
 
 Database = psycopg.Connection[Any]
 DEFINED = """
@@ -77,7 +78,9 @@ LINE = st.tuples(st.sampled_from("AB"), KEYS, st.none() | KEYS, st.none() | st.n
 PAYLOAD = st.tuples(st.lists(LINE, min_size=1, max_size=8), st.sampled_from([None, None, 0, 1]))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(150), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(PAYLOAD, min_size=1, max_size=4))
 def test_what_falls_is_what_a_plain_reckoning_says(
     database: Database, circle: EntitySet, payloads: list[tuple[Lines, int | None]]
@@ -121,8 +124,10 @@ SHAPES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("wrong", ["missing", "invalid"])
+WRONGS = [(shape, wrong) for shape in SHAPES for wrong in ("missing", "invalid")]
+
+
+@pytest.mark.parametrize(("shape", "wrong"), WRONGS if LONG else [*WRONGS[::2], ("chain", "invalid")])
 def test_what_hangs_on_a_missing_row_falls_in_about_the_time_of_storing_it(
     database: Database, circle: EntitySet, shape: str, wrong: str
 ) -> None:

@@ -10,6 +10,7 @@ from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.lines import GLUED, LineFault, Row, read_line, records
 from ingestion_assets.entities.parsing import Parsed, parse
 from ingestion_assets_tests.entities.definitions import TPCH, WORKSHOP
+from ingestion_assets_tests.long_tests import examples
 
 ORDER = b"O|1|100|O|123.45|1996-01-02|5-LOW|Clerk#000000951|0|nstructions sleep"
 MACHINE = b"M|0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f||DE|7|J|2026-01-31 09:30:00.5|0,25|"
@@ -71,7 +72,7 @@ def _as_read(one: object) -> object:
     return replace(one, message=one.message.removesuffix(GLUED)) if isinstance(one, LineFault) else one
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(hazards([ORDER, b"C|1|n|a|3|p|-7.10|BUILDING|  c ", ORDER + b"|"]))
 @example(b"\xef\xbb\xbf" + ORDER + b"\n\n")
 @example(b"\n")
@@ -79,7 +80,7 @@ def test_columns_and_lines_agree_on_tpch(body: bytes) -> None:
     both_ways(body, TPCH)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(hazards([SITE, MACHINE, READING, MACHINE + b"note"]))
 def test_columns_and_lines_agree_on_the_workshop(body: bytes) -> None:
     both_ways(body, WORKSHOP)

@@ -15,6 +15,7 @@ from ingestion_assets.entities.parsing import parse
 from ingestion_assets_tests.entities.conftest import landed, load_drops, rows
 from ingestion_assets_tests.entities.definitions import TPCH
 from ingestion_assets_tests.entities.test_parsing import PIECES, both_ways, outcome
+from ingestion_assets_tests.long_tests import examples
 
 BOM = "\ufeff"
 
@@ -94,7 +95,7 @@ def bodies(draw: st.DrawFn) -> bytes:
     return body.encode()
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(bodies())
 @example(b"# no line\r, only this\0")
 @example(f"PR|{BOM}k|b|c\nPR|{BOM}k|b\n".encode())

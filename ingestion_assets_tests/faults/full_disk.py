@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-SIZE = "24m"
+SIZE = "48m"
 _FILLER = "filler"
 
 

@@ -12,9 +12,8 @@ from ingestion_assets_tests.faults.targets import CHILD, JOB, SUPERVISORD, TARGE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 TOGETHER = (
-    (JOB, CHILD, UP),
-    ("front door", "worker", "GPU worker", "batch worker", "MongoDB", SUPERVISORD),
-    ("daemon", "code server", "webserver", "PostgreSQL", "Valkey"),
+    (JOB, CHILD, "daemon", "code server", "webserver", UP),
+    ("front door", "PostgreSQL", "Valkey", "worker", "GPU worker", "batch worker", "MongoDB", SUPERVISORD),
 )
 """Targets that a short run kills within one round, to be quick: the stack is started again for the last of them anyway."""
 ROUNDS = [(target,) for target in TARGETS for _ in range(20)] if LONG else TOGETHER

@@ -22,7 +22,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
 
 @pytest.mark.parametrize(
     "targets",
-    [(CHILD, "daemon"), ("PostgreSQL",), *([(CHILD, "code server"), ("webserver", CHILD)] if LONG else [])],
+    [(CHILD, "daemon"), ("PostgreSQL",), (CHILD, "code server"), ("webserver", CHILD)]
+    if LONG
+    else [(CHILD, "daemon", "PostgreSQL")],
     ids=", ".join,
 )
 def test_killed_under_load(own: Campaign, targets: tuple[str, ...]) -> None:

@@ -21,9 +21,12 @@ STOP_S = STOPPED_S if LONG else (5.0, 6.0)
 
 
 @pytest.fixture(scope="module")
-def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
-    with campaign_with_late_writes(tmp_path_factory.mktemp("proxied") / "home", seed=SEED) as running:
-        yield running
+def running(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
+    if not LONG:
+        yield request.getfixturevalue("cramped").campaign
+        return
+    with campaign_with_late_writes(tmp_path_factory.mktemp("proxied") / "home", seed=SEED) as proxied:
+        yield proxied
 
 
 def _clean(running: Campaign) -> None:
@@ -38,13 +41,13 @@ TRIED = [kind for kind in KINDS if LONG or kind != "late writes"]
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TRIED for _ in range(ROUNDS)])
-def test_kind_under_load(proxied: Campaign, kind: str) -> None:
-    silent = KINDS[kind](proxied, PAYLOADS)
+def test_kind_under_load(running: Campaign, kind: str) -> None:
+    silent = KINDS[kind](running, PAYLOADS)
     assert silent == []
-    _clean(proxied)
+    _clean(running)
 
 
 @pytest.mark.parametrize("targets", [targets for targets in STOPPED for _ in range(ROUNDS)], ids=", ".join)
-def test_stopped_under_load(proxied: Campaign, targets: tuple[str, ...]) -> None:
-    stop_each(proxied, *targets, payloads=PAYLOADS, seconds=STOP_S)
-    _clean(proxied)
+def test_stopped_under_load(running: Campaign, targets: tuple[str, ...]) -> None:
+    stop_each(running, *targets, payloads=PAYLOADS, seconds=STOP_S)
+    _clean(running)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestion_assets.frontdoor.depth import _STRETCH, deeper_than
+from ingestion_assets_tests.long_tests import examples
 
 _texts = st.text(alphabet='"\\[]{}a,\n')
 _values = st.recursive(
@@ -21,7 +22,7 @@ def depth_of(value: Any) -> int:
     return 1 + max(map(depth_of, value.values() if isinstance(value, dict) else value), default=0)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(_values, st.integers(1, 8))
 def test_depth_is_what_a_parser_finds(value: Any, limit: int) -> None:
     assert deeper_than(json.dumps(value).encode(), limit) == (depth_of(value) > limit)

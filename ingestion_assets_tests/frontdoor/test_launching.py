@@ -78,7 +78,7 @@ def webserver() -> Iterator[tuple[Webserver, str]]:
         def log_message(self, *_: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     yield made, f"http://127.0.0.1:{server.server_port}/prod"
     server.shutdown()

@@ -31,7 +31,13 @@ PATIENCE_S = 60.0
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """With the flow of the tests, which its programs find by `PYTHONPATH`."""
-    chosen = {"flows": FLOW_MODULE, "workers_default": 2, "workers_gpu": 0, "heartbeat_s": 0.5}
+    chosen = {
+        "flows": FLOW_MODULE,
+        "workers_default": 2,
+        "workers_gpu": 0,
+        "workers_batch": 0,
+        "heartbeat_s": 0.5,
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(PROJECT))
         with running_stack(tmp_path_factory.mktemp("stack"), **chosen) as running:

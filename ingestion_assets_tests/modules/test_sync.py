@@ -23,6 +23,7 @@ from ingestion_assets.modules.sync import (
     apply_sync,
     replay_site,
 )
+from ingestion_assets_tests.long_tests import examples
 from ingestion_assets_tests.modules.replay import (
     START,
     body,
@@ -209,7 +210,9 @@ def test_concurrent_syncs_end_in_the_newest_snapshot(engine: sa.Engine) -> None:
     assert stored(engine, site) == replay([syncs[-1]])[-1].modules
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc")), min_size=1, max_size=6), st.randoms())
 def test_full_syncs_end_in_the_same_inventory_in_whatever_order_they_arrive(
     engine: sa.Engine, drawn: list[tuple[int, str]], random: Random
@@ -240,7 +243,9 @@ sequences = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(sequences, st.integers(0, 8))
 def test_every_instant_is_a_replay_of_the_syncs_up_to_it(
     engine: sa.Engine,

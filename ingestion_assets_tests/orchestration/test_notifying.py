@@ -41,7 +41,7 @@ def messages(monkeypatch: pytest.MonkeyPatch, runs: Runs, engine: sa.Engine) -> 
     with engine.begin() as connection:
         connection.execute(sa.text("TRUNCATE ingestion.drops CASCADE"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     _notify(monkeypatch, f"http://127.0.0.1:{server.server_port}/hook")
     yield got
     server.shutdown()

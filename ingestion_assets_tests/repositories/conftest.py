@@ -1,4 +1,4 @@
-"""A migrated database with the flow's own tables, a front door on it, a stack with a git server, and repositories that mean harm."""
+"""A migrated database with the flow's own tables, a front door on it, a git server for the stack, and repositories that mean harm."""
 
 import base64
 import os
@@ -16,7 +16,7 @@ from ingestion_assets.repositories.flow import NAME
 from ingestion_assets.stores import postgres
 from ingestion_assets_tests.frontdoor.conftest import Front, serving, settings_for
 from ingestion_assets_tests.repositories.git_server import Server, all_kinds, answering
-from ingestion_assets_tests.stacks import SHORT_REST, RunningStack, running_stack
+from ingestion_assets_tests.stacks import RunningStack
 
 CREDENTIAL = "somebody:a-token-that-nobody-may-see"
 LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
@@ -80,16 +80,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="package")
-def server(served: Path) -> Iterator[Server]:
+def server(served: Path, git_port: int) -> Iterator[Server]:
     """A git server on this machine, which the stack is told of."""
-    with answering(all_kinds(served, credential=basic(CREDENTIAL))) as running:
-        yield running
-
-
-@pytest.fixture(scope="package")
-def stack(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[RunningStack]:
-    home = tmp_path_factory.mktemp("stack")
-    with running_stack(home, repositories_private_hosts=server.host, **SHORT_REST) as running:
+    with answering(all_kinds(served, credential=basic(CREDENTIAL)), port=git_port) as running:
         yield running
 
 

@@ -46,9 +46,9 @@ Answer = Callable[[BaseHTTPRequestHandler, Server], None]
 
 
 @contextmanager
-def answering(answer: Answer) -> Iterator[Server]:
-    """A server that answers every request with `answer`."""
-    server = Server(0)
+def answering(answer: Answer, *, port: int = 0) -> Iterator[Server]:
+    """A server that answers every request with `answer`; on a free port, if none is given."""
+    server = Server(port)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -64,7 +64,7 @@ def answering(answer: Answer) -> Iterator[Server]:
 
         def handle_error(self, request: object, client_address: object) -> None: ...
 
-    with Threads(("127.0.0.1", 0), Handler) as http:
+    with Threads(("127.0.0.1", port), Handler) as http:
         server.port = http.server_port
         thread = threading.Thread(target=http.serve_forever, args=(0.05,), daemon=True)
         thread.start()

@@ -2,7 +2,10 @@
 
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,15 +123,12 @@ def test_secrets_are_seen_nowhere(
     refused = client.post(f"{INGESTION}/ingest/https://user:{password}@{host}/private/keys")
     assert (refused.status_code, password in refused.text) == (400, False)
 
-    job = client.post(f"{INGESTION}/ingest/{server.host}/private/keys").raise_for_status().json()
-    commands: set[str] = set()
-
-    def ended() -> bool:
-        for process in psutil.process_iter(["cmdline"]):
-            commands.update(process.info["cmdline"] or ())
-        return any(one["job_id"] == job["job_id"] for one in history(client))
-
-    wait_until(ended, seconds=PATIENCE_S, what="the job to have its outcome")
+    with _commands() as commands:
+        job = client.post(f"{INGESTION}/ingest/{server.host}/private/keys").raise_for_status().json()
+        wait_until(
+            lambda: any(one["job_id"] == job["job_id"] for one in history(client)),
+            seconds=PATIENCE_S, what="the job to have its outcome",
+        )  # fmt: skip
     assert history(client)[0]["status"] == "complete"
     assert any("clone" in one for one in commands)
     secrets = (CREDENTIAL.partition(":")[2], basic(CREDENTIAL)[6:], password, key)
@@ -138,6 +138,26 @@ def test_secrets_are_seen_nowhere(
         ["/usr/bin/grep", "-rlaF", *named, str(stack.home)], check=False, capture_output=True
     )
     assert found.stdout.decode() == "", "logs, metadata, tables, landing storage: all that the stack keeps"
+
+
+@contextmanager
+def _commands() -> Iterator[set[str]]:
+    """All words of all command lines that are seen within the block, those of short-lived programs too."""
+    seen: set[str] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            for process in psutil.process_iter(["cmdline"]):
+                seen.update(process.info["cmdline"] or ())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        looking.join()
 
 
 def _assert_green(stack: RunningStack, repository: str) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ingestion_assets.conversations.sending.slices import Mark, Record, read_slices
 from ingestion_assets.sending.files import OpenFile
+from ingestion_assets_tests.long_tests import examples
 
 _OBJECT = st.dictionaries(st.text(max_size=4), st.text(max_size=12) | st.integers(), max_size=3)
 _LINE = st.one_of(
@@ -34,7 +35,7 @@ def read(path: Path, mark: Mark, *, max_records: int, max_bytes: int) -> tuple[l
     return records, mark
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(80), deadline=None)
 @given(
     lines=st.lists(_LINE, max_size=12),
     sizes=st.lists(st.floats(0, 1), max_size=4),

@@ -59,7 +59,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, shop: Path) -> Iterator[RunningStack]:
     workspace = shop / "workspace.yaml"
-    with running_stack(tmp_path_factory.mktemp("home"), workspace=workspace) as stack:
+    with running_stack(
+        tmp_path_factory.mktemp("home"), workspace=workspace, workers_gpu=0, workers_batch=0
+    ) as stack:
         yield stack
 
 

@@ -1,6 +1,5 @@
 """A whole stack with every secret that can be given: who holds which, and what a stranger may."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -9,9 +8,9 @@ import pytest
 
 from ingestion_assets.stack.program_secrets import SECRETS
 from ingestion_assets_tests.servers import wait_until
-from ingestion_assets_tests.stack.shop_project import Shop
+from ingestion_assets_tests.stack.conftest import PASSWORD
 from ingestion_assets_tests.stack.test_program_secrets import HAS
-from ingestion_assets_tests.stacks import RunningStack, running_stack
+from ingestion_assets_tests.stacks import RunningStack
 
 pytestmark = pytest.mark.slow
 
@@ -20,18 +19,6 @@ _STOP = (
     'mutation { setSensorCursor(sensorSelector: {repositoryLocationName: "ingestion_assets", '
     'repositoryName: "__repository__", sensorName: "conversations_landed"}, cursor: "x") { __typename } }'
 )
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
-    home = tmp_path_factory.mktemp("guarded") / "home"
-    given = {"secret_keys": "k" * 40, "api_key": "the-own-key", "webserver_password": "sesame-open",
-             "notify_url": "http://127.0.0.1:9/notified", "embedding_endpoints": "[]",
-             "secret_key": "o" * 32, "dagster_headers": '{"X-Proxy": "the-proxy"}',
-             "kafka_url": "kafka://127.0.0.1:9?sasl.password=the-broker"}  # fmt: skip
-    project = Shop(tmp_path_factory.mktemp("project")).folder
-    with running_stack(home, folder=project, workers_gpu=1, **given) as running:
-        yield running
 
 
 def test_the_front_door_starts_runs_at_once_where_a_stranger_may_nothing(guarded: RunningStack) -> None:
@@ -44,7 +31,7 @@ def test_the_front_door_starts_runs_at_once_where_a_stranger_may_nothing(guarded
     assert answer.status_code == 200, answer.text
     graphql = f"{guarded.dagster_url}/graphql"
     assert httpx.post(graphql, json={"query": _RUNS}, timeout=30).status_code == 401
-    found = httpx.post(graphql, json={"query": _RUNS}, auth=("any", "sesame-open"), timeout=30).json()
+    found = httpx.post(graphql, json={"query": _RUNS}, auth=("any", PASSWORD), timeout=30).json()
     (run,) = found["data"]["runsOrError"]["results"]
     assert "dagster/tick" not in {tag["key"] for tag in run["tags"]}, "no sensor asked for it"
 
@@ -57,7 +44,7 @@ def test_the_front_door_starts_runs_at_once_where_a_stranger_may_nothing(guarded
 
 def test_a_page_of_the_web_changes_nothing(guarded: RunningStack) -> None:
     graphql = f"{guarded.dagster_url}/graphql"
-    login = ("any", "sesame-open")  # as the browser adds it by itself
+    login = ("any", PASSWORD)  # as the browser adds it by itself
     by_get = httpx.get(graphql, params={"query": _STOP}, auth=login, timeout=30)
     rebound = httpx.post(
         graphql, json={"query": _STOP}, auth=login, headers={"Host": "evil.example"}, timeout=30

@@ -4,31 +4,25 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stack.supervision import Supervisor
 from ingestion_assets_tests.servers import wait_until
+from ingestion_assets_tests.stack.conftest import PASSWORD
 from ingestion_assets_tests.stack.shop_project import SENSOR, Shop, command_of, description, launch, status
-from ingestion_assets_tests.stacks import RunningStack, clean_environment, running_stack
+from ingestion_assets_tests.stacks import RunningStack, clean_environment
 
 pytestmark = pytest.mark.slow
 LONG = os.environ.get("INGESTION_LONG_TESTS") == "1"
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    return Shop(tmp_path_factory.mktemp("project"))
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory, shop: Shop) -> Iterator[RunningStack]:
-    """Started in the project's folder, which says by its pyproject.toml what to run."""
-    home = tmp_path_factory.mktemp("home")
-    with running_stack(home, folder=shop.folder, workers_gpu=0, workers_batch=0) as stack:
-        yield stack
+def stack(guarded: RunningStack) -> RunningStack:
+    """The one of the project, with the password in the address of Dagster's UI."""
+    return replace(guarded, dagster_url=guarded.dagster_url.replace("://", f"://any:{PASSWORD}@"))
 
 
 def _ended(stack: RunningStack, run: str) -> str:

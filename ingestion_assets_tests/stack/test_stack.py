@@ -156,8 +156,8 @@ def _code_locations(server: psutil.Process) -> list[psutil.Process]:
 def test_a_killed_stack_leaves_nothing_that_hinders_the_next(stack: RunningStack, tmp_path: Path) -> None:
     """Runs beside the session's stack, which must not notice."""
     home = tmp_path / "home"
-    ports = {"port": free_port(), "webserver_port": free_port()}
-    first = until_ready(home, launch(home, **ports))
+    given = {"port": free_port(), "webserver_port": free_port(), "workers_gpu": 0, "workers_batch": 0}
+    first = until_ready(home, launch(home, **given))
     with psycopg.connect(first.environment["INGESTION_POSTGRES_URL"]) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS value")
     supervisord = int((Places(home).run / "supervisord.pid").read_text(encoding="ascii"))
@@ -165,7 +165,7 @@ def test_a_killed_stack_leaves_nothing_that_hinders_the_next(stack: RunningStack
     os.kill(supervisord, signal.SIGKILL)
     first.process.wait()
 
-    second = until_ready(home, launch(home, **ports))
+    second = until_ready(home, launch(home, **given))
     assert second.admin_token == first.admin_token
     with psycopg.connect(second.environment["INGESTION_POSTGRES_URL"]) as connection:
         assert connection.execute("SELECT value FROM kept").fetchall() == [(1,)]
