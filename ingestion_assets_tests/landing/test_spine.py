@@ -237,6 +237,45 @@ def test_claims_are_bounded_by_bytes_and_the_rest_wait(engine: sa.Engine, storag
     assert sum(state == "landed" for state in states(engine).values()) == len(ids) - 2
 
 
+def test_what_lands_meanwhile_joins_a_claim_where_it_is_much(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    def join(claim: claims.Claim, **bounds: int) -> list[UUID]:
+        with engine.begin() as connection:
+            joined = claims.join_landed(connection, claim, **{"max_bytes": 1000, "from_bytes": 600, **bounds})
+        claim.add(joined)
+        return [drop.id for drop in joined]
+
+    def attempts(number: int, ids: list[UUID]) -> None:
+        with engine.begin() as connection:
+            statement = sa.text("UPDATE ingestion.drops SET attempts = :number WHERE id = ANY(:ids)")
+            connection.execute(statement, {"number": number, "ids": ids})
+
+    first = accept_all(engine, storage, [note(b"x" * 300)])
+    claim = take(engine, "run")
+    more = accept_all(engine, storage, [note(b"x" * 300)])
+    assert join(claim) == [], "it is little"
+    more += accept_all(engine, storage, [note(b"x" * 300) for _ in range(2)])
+    attempts(2, first)
+    assert join(claim) == [], "the first is to be alone"
+    attempts(0, first)
+    attempts(2, more[:1])
+    assert join(claim) == [], "the next is to be alone"
+    attempts(0, more)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ingestion.leases SET holder = 'another'"))
+    assert join(claim) == [], "the lane is another's"
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ingestion.leases SET holder = 'run'"))
+    assert join(claim, max_drops=2, from_bytes=300) == more[:1]
+    assert join(claim, from_drops=2) == more[1:2], "no more than the claim may have together"
+    assert [drop.id for drop in claim.drops] == first + more[:2]
+    assert take(engine, "run") == claim, "a second try goes on with all of it"
+    with engine.begin() as connection:
+        finishing.finish(connection, claim, done(claim))
+    assert list(states(engine).values()).count("done") == 3
+
+
 def test_a_drop_that_was_in_failing_runs_is_taken_alone_and_ends_as_failed(
     engine: sa.Engine, storage: LocalStorage
 ) -> None:
