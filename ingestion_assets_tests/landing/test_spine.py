@@ -53,6 +53,7 @@ from ingestion_assets_tests.landing.ledger_for_tests import (
     take,
     with_intake,
 )
+from ingestion_assets_tests.servers import wait_until
 
 
 def states(engine: sa.Engine) -> dict[UUID, str]:
@@ -558,6 +559,20 @@ def test_a_ledger_that_does_not_answer_holds_up_nobody(
 
 async def is_held_up(accepting: "asyncio.Task[Accepted]") -> bool:
     return not (await asyncio.wait({accepting}, timeout=0.3))[0]
+
+
+def test_after_a_pause_a_row_follows_at_once(
+    engine: sa.Engine, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registering, "GATHER_S", 3600.0)
+
+    async def work(intake: Intake) -> None:
+        first = await intake.accept(note(), early=True)
+        await asyncio.to_thread(wait_until, lambda: first.id in states(engine), seconds=10, what="its row")
+        next_one = await intake.accept(note(b"[2]"), early=True)
+        assert next_one.id not in states(engine), "others may come"
+
+    with_intake(engine, storage, work)
 
 
 def test_payloads_that_nobody_waits_for_get_their_rows_later(
