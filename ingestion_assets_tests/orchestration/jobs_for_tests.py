@@ -288,8 +288,10 @@ def stored(work: PlannedWork) -> dg.MaterializeResult:
     """The stage at which runs end."""
     if work.plan == "come back":
         work.come_back_after(2)
-    if work.plan in {"more join", "more join and it fails"}:
+    if work.plan in {"more join", "more join and it fails", "more join and it is killed"}:
         work.have_more_join()
+    if work.plan == "more join and it is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if work.plan == "more join and it fails":
         raise ValueError("planted")
     if work.plan == "overrun":
