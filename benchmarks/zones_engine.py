@@ -79,7 +79,7 @@ def engine_run(table: PostgresTable, types: RecordType, payloads: Sequence[bytes
             Payload(UUID(int=number), frame(body, media_type="application/json"), texts=False)
             for number, body in enumerate(payloads)
         )
-        for one in ahead(slices(framed), read):
+        for one in ahead(map(read, slices(framed))):
             assert not one.read.refused
             yield Rows(one.read.values, one.receipts(), one.positions())
 

@@ -12,6 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from ingestion_assets.landing.clock import Sample, take_sample
+from ingestion_assets.landing.dispatch import GATHERED_BYTES, GATHERED_DROPS
 from ingestion_assets.landing.drops import AcceptedFacts, LandedDrop, Lane, accepted_facts
 from ingestion_assets.landing.leases import take_lease
 from ingestion_assets.landing.segments import unpack
@@ -37,11 +38,11 @@ class DropRef(AcceptedFacts, frozen=True):
     state: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Claim:
     """The drops of one run, oldest first. `claim_id` is the root run's id, `run_id` that of the run at work.
 
-    `clock`: the ledger's, by which ages are reckoned.
+    `drops` may grow while the run works (`join_landed`). `clock`: the ledger's, by which ages are reckoned.
     """
 
     claim_id: str
@@ -50,6 +51,9 @@ class Claim:
     drops: tuple[DropRef, ...]
     clock: Sample = field(compare=False)
     rebuild: bool = False
+
+    def add(self, more: tuple[DropRef, ...]) -> None:
+        self.drops = tuple(sorted((*self.drops, *more), key=lambda drop: drop.id))
 
     def chunks(self, max_bytes: int) -> Iterator[tuple[DropRef, ...]]:
         """The drops in groups of at most `max_bytes` (at least one drop each)."""
@@ -66,6 +70,33 @@ class Claim:
 
 
 _REF = [drops.c[name] for name in DropRef.__struct_fields__]
+
+
+_TAKE = sa.text(f"""
+    WITH held AS MATERIALIZED (
+        SELECT FROM ingestion.leases WHERE flow = :flow AND lane = :lane AND holder = :run_id FOR SHARE
+    ), eligible AS MATERIALIZED (
+        SELECT id, size_bytes, attempts >= :isolate_from AS isolated
+        FROM ingestion.drops
+        WHERE flow = :flow AND lane = :lane AND state = 'landed'
+          AND (not_before IS NULL OR not_before <= clock_timestamp())
+        ORDER BY id LIMIT :max_drops
+    ), ranked AS (
+        SELECT id, isolated, row_number() OVER together AS n, sum(size_bytes) OVER together AS bytes
+        FROM eligible WINDOW together AS (PARTITION BY isolated ORDER BY id)
+    ), chosen AS (
+        SELECT id FROM ranked
+        WHERE isolated = (SELECT isolated FROM eligible ORDER BY id LIMIT 1)
+          AND (n <= :at_least OR NOT isolated AND bytes <= :max_bytes)
+          AND EXISTS (SELECT FROM held)
+          AND (SELECT count(*) >= :from_drops OR sum(size_bytes) >= :from_bytes FROM eligible)
+          AND NOT EXISTS (SELECT FROM ingestion.drops
+                          WHERE claim = :claim_id AND state = 'claimed' AND attempts >= :isolate_from)
+    )
+    UPDATE ingestion.drops SET state = 'claimed', claim = :claim_id, run_id = :run_id, claimed_at = clock_timestamp()
+    FROM chosen WHERE drops.id = chosen.id AND drops.state = 'landed'
+    RETURNING {", ".join(f'drops."{column.name}"' for column in _REF)}
+""")
 
 
 def _refs(rows: Sequence[sa.Row[Any]]) -> tuple[DropRef, ...]:
@@ -102,38 +133,63 @@ def claim_landed(
     ).all()
     if held:
         return Claim(claim_id, run_id, (lane,), _refs(held), clock)
+    claim = Claim(claim_id, run_id, (lane,), (), clock)
+    claim.add(_take(connection, claim, max_bytes=max_bytes, max_drops=max_drops, at_least=1))
+    return claim
+
+
+def join_landed(
+    connection: sa.Connection,
+    claim: Claim,
+    *,
+    max_bytes: int,
+    max_drops: int = MAX_DROPS,
+    from_drops: int = GATHERED_DROPS,
+    from_bytes: int = GATHERED_BYTES,
+) -> tuple[DropRef, ...]:
+    """Take what has landed in the claim's lane meanwhile, too, from so many drops or bytes on, while the claim is within its bounds.
+
+    None where the lane is not the run's any more, and where a drop of the claim, or the next one, is to be taken alone. They are the
+    claim's (`Claim.add`) once the transaction is committed.
+    """
+    return _take(
+        connection,
+        claim,
+        max_bytes=max_bytes - sum(drop.size_bytes for drop in claim.drops),
+        max_drops=max_drops - len(claim.drops),
+        from_drops=from_drops,
+        from_bytes=from_bytes,
+    )
+
+
+def _take(
+    connection: sa.Connection,
+    claim: Claim,
+    *,
+    max_bytes: int,
+    max_drops: int,
+    at_least: int = 0,
+    from_drops: int = 0,
+    from_bytes: int = 0,
+) -> tuple[DropRef, ...]:
+    """`at_least`: how many are taken however large they are."""
+    (lane,) = claim.lanes
     taken = connection.execute(
-        sa.text(f"""
-            WITH eligible AS MATERIALIZED (
-                SELECT id, size_bytes, attempts >= :isolate_from AS isolated
-                FROM ingestion.drops
-                WHERE flow = :flow AND lane = :lane AND state = 'landed'
-                  AND (not_before IS NULL OR not_before <= clock_timestamp())
-                ORDER BY id LIMIT :max_drops
-            ), ranked AS (
-                SELECT id, isolated, row_number() OVER together AS n, sum(size_bytes) OVER together AS bytes
-                FROM eligible WINDOW together AS (PARTITION BY isolated ORDER BY id)
-            ), chosen AS (
-                SELECT id FROM ranked
-                WHERE isolated = (SELECT isolated FROM eligible ORDER BY id LIMIT 1)
-                  AND (n = 1 OR NOT isolated AND bytes <= :max_bytes)
-            )
-            UPDATE ingestion.drops SET state = 'claimed', claim = :claim_id, run_id = :run_id,
-                   claimed_at = clock_timestamp()
-            FROM chosen WHERE drops.id = chosen.id AND drops.state = 'landed'
-            RETURNING {", ".join(f'drops."{column.name}"' for column in _REF)}
-        """),
+        _TAKE,
         {
             "flow": lane.flow,
             "lane": lane.name,
-            "claim_id": claim_id,
-            "run_id": run_id,
+            "claim_id": claim.claim_id,
+            "run_id": claim.run_id,
             "isolate_from": ISOLATE_FROM_ATTEMPT,
-            "max_drops": max_drops,
+            "max_drops": max(0, max_drops),
             "max_bytes": max_bytes,
+            "at_least": at_least,
+            "from_drops": from_drops,
+            "from_bytes": from_bytes,
         },
     ).all()
-    return Claim(claim_id, run_id, (lane,), _refs(taken), clock)
+    return _refs(taken)
 
 
 def partition_lanes(connection: sa.Connection, *, flow: str, partition: str) -> list[Lane]:

@@ -24,16 +24,16 @@ class Worked(Generic[Result]):
 
 def work_through(
     groups: Iterable[Sequence[DropRef]],
-    work: Callable[[Sequence[DropRef]], list[Result]],
+    work: Callable[[list[DropRef]], list[Result]],
     *,
     is_transient: Callable[[BaseException], bool],
 ) -> Worked[Result]:
     """Do `work` on each group; where that raises what will not pass, on each of its payloads alone.
 
-    `work` must change nothing when it raises, or be right to repeat. Raises what is nobody's fault: what is transient, and that the claim is lost.
+    `work` must change nothing when it raises, or be right to repeat; it may add to its group what it works on beside. Raises what is nobody's fault: what is transient, and that the claim is lost.
     """
     done: Worked[Result] = Worked()
-    for refs in groups:
+    for refs in map(list, groups):
         failed = _try(refs, work, is_transient, done)
         if failed is not None and len(refs) > 1:  # what the failed try held in memory is free by now
             apart = work_through(([ref] for ref in refs), work, is_transient=is_transient)
@@ -45,8 +45,8 @@ def work_through(
 
 
 def _try(
-    refs: Sequence[DropRef],
-    work: Callable[[Sequence[DropRef]], list[Result]],
+    refs: list[DropRef],
+    work: Callable[[list[DropRef]], list[Result]],
     is_transient: Callable[[BaseException], bool],
     done: Worked[Result],
 ) -> DropOutcome | None:

@@ -32,7 +32,9 @@ from ingestion_assets.stores.error_text import text_of
 
 LEDGER_WAIT_S = 5.0  # a ledger that neither takes nor refuses the row must not hold up the answer
 RETRY_S = 2.0  # in which a ledger that failed is not asked again
-GATHER_S = 0.025  # payloads whose rows nobody waits for get them together
+GATHER_S = (
+    0.025  # after each other; payloads that come meanwhile and whose rows nobody waits for get them together
+)
 MOST_BEHIND = 10_000  # rows to come, above which every payload waits for its own
 MOST_KEPT = 50_000  # rows to come, above which the sensor is left to write them: the ledger hangs
 
@@ -230,9 +232,10 @@ class Registering:
                     answer_all(unregistered(group.waiting))
 
     def _register_groups(self) -> None:
+        written_at = 0.0
         while (group := self._groups.get()) is not None:
             if not group.waiting:
-                self._hurry.wait(GATHER_S)
+                self._hurry.wait(max(0.0, written_at + GATHER_S - time.monotonic()))
             self._hurry.clear()
             groups = [group]
             while not self._groups.empty():
@@ -245,6 +248,7 @@ class Registering:
             except BaseException as error:  # a panic of an extension, too, must not end the thread
                 log.exception("intake_failed")
                 answers = [(future, error) for group in groups for future, _ in group.waiting]
+            written_at = time.monotonic()
             self._under_way.difference_update(groups)
             self._settled += sum(len(group.landed) for group in groups)
             if answers:

@@ -48,6 +48,7 @@ OpenT = TypeVar("OpenT")
 
 DISPATCHED_WAIT_S = 25.0
 REBUILD_WAIT_S = 900.0
+JOINS_WITHIN_S = 2.0
 
 
 class BlockedError(Exception):
@@ -74,8 +75,23 @@ class Working:
     patiently: tenacity.Retrying
     """Calls a stage, again after what will pass by itself."""
     long: LongWork
+    joined: list[DropRef] = field(default_factory=list)
+    """What came to the claim after it was taken."""
     work: Any = None
     _open: ExitStack = field(default_factory=ExitStack)
+    _claimed_at: float = field(default_factory=time.monotonic)
+
+    def join_landed(self) -> Sequence[DropRef]:
+        """Have what has landed meanwhile join the claim, instead of waiting for a run of its own: within `JOINS_WITHIN_S` of the
+        claim, so that nobody waits much longer for what others sent; nothing joins a rebuild. For a stage that then works on it, too.
+        """
+        if self.claim.rebuild or time.monotonic() - self._claimed_at > JOINS_WITHIN_S:
+            return ()
+        with self.engine.begin() as connection:
+            joined = claims.join_landed(connection, self.claim, max_bytes=self.settings.claim_max_bytes)
+        self.claim.add(joined)
+        self.joined += joined
+        return joined
 
     def safe_point(self, drop: DropRef) -> SafePoint:
         """Whether to go on with a drop, for work that takes long; see `LongWork.safe_point`."""

@@ -59,7 +59,7 @@ def rebuild_range(
         full = piecewise.with_payloads(connection, flow=flow.name, partitions=days)
     specs = [spec for stage in stages for spec in stage.check_specs]
     full |= known_partitions(context.instance, specs, partitions=days)
-    tags = _version_tags(stages)
+    tags = version_tags(stages)
     _tell_empty(context, stages, [day for day in days if day not in full], tags)
     failed: dict[str, str] = {}
     for number, day in enumerate(day for day in days if day in full):
@@ -270,7 +270,7 @@ def _tell_empty(
             )
 
 
-def _version_tags(stages: "Sequence[Stage]") -> dict[dg.AssetKey, dict[str, str]]:
+def version_tags(stages: "Sequence[Stage]") -> dict[dg.AssetKey, dict[str, str]]:
     """The tags that Dagster gives what is materialized by itself, from which it tells what is stale."""
     versions: dict[dg.AssetKey, Any] = {}
     tags: dict[dg.AssetKey, dict[str, str]] = {}

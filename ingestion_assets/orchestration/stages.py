@@ -6,7 +6,7 @@ All stages of a claim are one step of its run. Dagster shows them as assets of t
 import inspect
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -233,6 +233,8 @@ def claim_step(flow: Flow, stages: Sequence[Stage]) -> dg.AssetsDefinition:
             for stage in chosen:
                 started = time.monotonic()
                 result = run.patiently(stage.write, run)
+                if run.joined:
+                    context.log_event(_joined(chosen, run, partition=context.partition_key))
                 checks = told(result.check_results or (), stage.check_specs, known=known, run=run)
                 yield _reported(result, stage, checks, seconds=time.monotonic() - started)
                 if failed := stage.failed_blocking(result):
@@ -254,6 +256,19 @@ def _backfill_policy(flow: Flow) -> dg.BackfillPolicy | None:
 _MADE_WITH_THEIR_ASSETS = (
     "These checks are made by the run that writes their assets, of what it wrote: materialize those."
 )
+
+
+def _joined(stages: Sequence[Stage], run: "Working", *, partition: str) -> dg.AssetMaterialization:
+    """The first stage is told of again: what came to the claim since."""
+    from ingestion_assets.orchestration.ranges import version_tags  # noqa: PLC0415
+
+    key = stages[0].spec.key
+    joined = replace(run.claim, drops=tuple(run.joined))
+    run.joined.clear()
+    metadata = claim_metadata(joined, seconds_claiming=0.0, settings=run.settings)
+    return dg.AssetMaterialization(
+        key, partition=partition, metadata=metadata, tags=version_tags(stages)[key]
+    )
 
 
 def _reported(

@@ -1,10 +1,11 @@
 """Payloads of a group as one sequence of records, cut into slices that are read while others are stored."""
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
@@ -17,7 +18,6 @@ SLICE = 10_000
 UNREADABLE = "unreadable"
 
 Item = TypeVar("Item")
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +59,14 @@ class ReadSlice:
         return [self.of.positions[at] for at in self.read.positions]
 
 
-def framed(drops: Iterable[LandedDrop], *, path: str) -> tuple[list[Payload], list[DropOutcome]]:
-    """The payloads that hold records, and the outcomes of those that do not (of an inbox, or where the zone has changed since)."""
-    payloads: list[Payload] = []
-    failed: list[DropOutcome] = []
-    for drop in drops:
-        media_type, where = framing_of(drop.attributes, path)
-        try:
-            records = frame(drop.body, media_type=media_type, path=where)
-        except UnreadableError as error:
-            failed.append(_unreadable(drop.id, str(error)))
-            continue
-        texts = kind_of(drop.attributes.get(MEDIA_TYPE, JSON)) == "csv"
-        payloads.append(Payload(drop.id, records, texts))
-    return payloads, failed
+def framed(drop: LandedDrop, *, path: str) -> Payload | DropOutcome:
+    """The payload's records, or its outcome where it holds none (of an inbox, or where the zone has changed since)."""
+    media_type, where = framing_of(drop.attributes, path)
+    try:
+        records = frame(drop.body, media_type=media_type, path=where)
+    except UnreadableError as error:
+        return _unreadable(drop.id, str(error))
+    return Payload(drop.id, records, kind_of(drop.attributes.get(MEDIA_TYPE, JSON)) == "csv")
 
 
 def _unreadable(drop_id: UUID, reason: str) -> DropOutcome:
@@ -96,21 +90,24 @@ def slices(payloads: Iterable[Payload]) -> Iterator[Slice]:
             made.records += records
             made.receipts += [payload.id] * len(records)
             made.positions += range(start, start + len(records))
+            if len(made.records) == SLICE:
+                yield made
+                made = None
     if made is not None:
         yield made
 
 
-def ahead(items: Iterable[Item], make: Callable[[Item], Made]) -> Iterator[Made]:
-    """What is made of the items, of which the next is made in a thread while one is used: where that waits for a store, for nothing."""
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, of which the next is made in a thread while one is used: where that waits for a store, for nothing."""
+
+    def following() -> list[Item]:
+        return list(islice(items, 1))
+
     with ThreadPoolExecutor(1) as thread:
-        waiting = None
-        for item in items:
-            coming = thread.submit(make, item)
-            if waiting is not None:
-                yield waiting.result()
-            waiting = coming
-        if waiting is not None:
-            yield waiting.result()
+        coming = thread.submit(following)
+        while item := coming.result():
+            coming = thread.submit(following)
+            yield item[0]
 
 
 @contextmanager

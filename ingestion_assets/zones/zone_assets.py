@@ -149,5 +149,5 @@ def _start(zone: Zone, run: "Working") -> "ZoneWork":
     return ZoneWork(
         zone=zone.name, claim=run.claim, storage=run.storage, engine=run.engine, records=zone.records,
         max_bytes=run.settings.claim_max_bytes, is_transient=is_transient, path=zone.path, key=zone.key,
-        table=table, function=zone.function,
+        table=table, function=zone.function, join=run.join_landed,
     )  # fmt: skip

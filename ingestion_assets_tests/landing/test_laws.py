@@ -192,6 +192,16 @@ class LandingAndLedger(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claims)
     @rule(chosen=which)
+    def join(self, chosen: random.Random) -> None:
+        """A run at work takes what has landed meanwhile, too."""
+        claim = self.claims[chosen.choice(sorted(self.claims))]
+        with self.engine.begin() as connection:
+            joined = claims.join_landed(connection, claim, max_bytes=60, from_drops=1)
+        claim.add(joined)
+        assert {ref.lane for ref in joined} <= {claim.lanes[0].name}
+
+    @precondition(lambda self: self.claims)
+    @rule(chosen=which)
     def finish(self, chosen: random.Random) -> None:
         """A run reads what it claimed and ends it; what it cannot read fails."""
         claim = self.claims.pop(chosen.choice(sorted(self.claims)))

@@ -53,6 +53,7 @@ from ingestion_assets_tests.landing.ledger_for_tests import (
     take,
     with_intake,
 )
+from ingestion_assets_tests.servers import wait_until
 
 
 def states(engine: sa.Engine) -> dict[UUID, str]:
@@ -235,6 +236,45 @@ def test_claims_are_bounded_by_bytes_and_the_rest_wait(engine: sa.Engine, storag
     ids = accept_all(engine, storage, [note(b"x" * 400) for _ in range(5)])
     assert len(take(engine, "run", max_bytes=1000).drops) == 2
     assert sum(state == "landed" for state in states(engine).values()) == len(ids) - 2
+
+
+def test_what_lands_meanwhile_joins_a_claim_where_it_is_much(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    def join(claim: claims.Claim, **bounds: int) -> list[UUID]:
+        with engine.begin() as connection:
+            joined = claims.join_landed(connection, claim, **{"max_bytes": 1000, "from_bytes": 600, **bounds})
+        claim.add(joined)
+        return [drop.id for drop in joined]
+
+    def attempts(number: int, ids: list[UUID]) -> None:
+        with engine.begin() as connection:
+            statement = sa.text("UPDATE ingestion.drops SET attempts = :number WHERE id = ANY(:ids)")
+            connection.execute(statement, {"number": number, "ids": ids})
+
+    first = accept_all(engine, storage, [note(b"x" * 300)])
+    claim = take(engine, "run")
+    more = accept_all(engine, storage, [note(b"x" * 300)])
+    assert join(claim) == [], "it is little"
+    more += accept_all(engine, storage, [note(b"x" * 300) for _ in range(2)])
+    attempts(2, first)
+    assert join(claim) == [], "the first is to be alone"
+    attempts(0, first)
+    attempts(2, more[:1])
+    assert join(claim) == [], "the next is to be alone"
+    attempts(0, more)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ingestion.leases SET holder = 'another'"))
+    assert join(claim) == [], "the lane is another's"
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ingestion.leases SET holder = 'run'"))
+    assert join(claim, max_drops=2, from_bytes=300) == more[:1]
+    assert join(claim, from_drops=2) == more[1:2], "no more than the claim may have together"
+    assert [drop.id for drop in claim.drops] == first + more[:2]
+    assert take(engine, "run") == claim, "a second try goes on with all of it"
+    with engine.begin() as connection:
+        finishing.finish(connection, claim, done(claim))
+    assert list(states(engine).values()).count("done") == 3
 
 
 def test_a_drop_that_was_in_failing_runs_is_taken_alone_and_ends_as_failed(
@@ -519,6 +559,20 @@ def test_a_ledger_that_does_not_answer_holds_up_nobody(
 
 async def is_held_up(accepting: "asyncio.Task[Accepted]") -> bool:
     return not (await asyncio.wait({accepting}, timeout=0.3))[0]
+
+
+def test_after_a_pause_a_row_follows_at_once(
+    engine: sa.Engine, storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registering, "GATHER_S", 3600.0)
+
+    async def work(intake: Intake) -> None:
+        first = await intake.accept(note(), early=True)
+        await asyncio.to_thread(wait_until, lambda: first.id in states(engine), seconds=10, what="its row")
+        next_one = await intake.accept(note(b"[2]"), early=True)
+        assert next_one.id not in states(engine), "others may come"
+
+    with_intake(engine, storage, work)
 
 
 def test_payloads_that_nobody_waits_for_get_their_rows_later(

@@ -18,12 +18,14 @@ from bson.errors import InvalidDocument
 from pymongo.errors import AutoReconnect
 
 from ingestion_assets.landing.claims import DropRef
+from ingestion_assets.landing.dispatch import GATHERED_DROPS
 from ingestion_assets.landing.drops import DropOutcome, LandingUnavailableError
 from ingestion_assets.landing.flows import Body, Flow
 from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.orchestration.jobs import flow_job
 from ingestion_assets.orchestration.stages import Stages, claim_step
 from ingestion_assets.stores.scratch_folders import scratch_folder
+from ingestion_assets_tests.orchestration.one_payload import land_another
 
 if TYPE_CHECKING:
     from ingestion_assets.orchestration.claiming import Working
@@ -194,6 +196,14 @@ class PlannedWork:
             return [self.step_by_step(drop) for drop in self.claim.drops]
         return [DropOutcome(drop.id, {}) for drop in self.claim.drops]
 
+    def have_more_join(self) -> None:
+        """A hundred payloads land, and join the claim."""
+        lane = self.claim.lanes[0]
+        with self.run.engine.begin() as connection:
+            for _ in range(GATHERED_DROPS):
+                land_another(connection, lane)
+        self.run.join_landed()
+
     def come_back_after(self, tries: int) -> None:
         """A store that is away for a moment."""
         self.tries += 1
@@ -278,6 +288,12 @@ def stored(work: PlannedWork) -> dg.MaterializeResult:
     """The stage at which runs end."""
     if work.plan == "come back":
         work.come_back_after(2)
+    if work.plan in {"more join", "more join and it fails", "more join and it is killed"}:
+        work.have_more_join()
+    if work.plan == "more join and it is killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if work.plan == "more join and it fails":
+        raise ValueError("planted")
     if work.plan == "overrun":
         work.overrun()
     if work.plan == "lose the ledger":

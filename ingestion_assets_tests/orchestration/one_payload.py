@@ -12,10 +12,15 @@ from ingestion_assets.landing.segments import encode, pack
 
 def land_one(connection: sa.Connection, lane: Lane, **attributes: str) -> None:
     """A payload of one record in `lane`, and nothing else in the ledger."""
+    connection.execute(sa.text("TRUNCATE ingestion.drops, ingestion.leases, ingestion.dispatches CASCADE"))
+    land_another(connection, lane, **attributes)
+
+
+def land_another(connection: sa.Connection, lane: Lane, **attributes: str) -> None:
+    """A payload of one record in `lane`."""
     drop = NewDrop(
         flow=lane.flow, partition=lane.partition, lane=lane.name, principal="test", body=b"1", records=1,
         attributes=attributes,
     )  # fmt: skip
     packed = pack(drop, drop_id=uuid_utils.compat.uuid7(), received_at=datetime.now(UTC))
-    connection.execute(sa.text("TRUNCATE ingestion.drops, ingestion.leases, ingestion.dispatches CASCADE"))
     register(connection, [Landed("segment", entry) for entry in encode([packed], "segment")[1]])

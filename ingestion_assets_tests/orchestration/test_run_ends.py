@@ -145,6 +145,29 @@ def stage_refused(engine: sa.Engine) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("stores_of_the_process")
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_joins_a_claim_is_told_ended_and_given_back_with_it(
+    runs: Runs, engine: sa.Engine, *, fails: bool
+) -> None:
+    with engine.begin() as connection:
+        land_one(connection, LANE, plan="more join and it fails" if fails else "more join")
+        (asked,) = dispatch.request(connection, [LANE])
+    run_id = runs.create("planned", tags=asked.tags())
+    assert execute(runs.instance, run_id, runs_of_a_worker(engine))
+    with engine.connect() as connection:
+        query = sa.text("SELECT state, attempts, run_id, count(*) FROM ingestion.drops GROUP BY 1, 2, 3")
+        rows = connection.execute(query).all()
+        assert not connection.scalar(sa.text("SELECT count(*) FROM ingestion.leases"))
+    assert rows == [("landed" if fails else "done", int(fails), run_id, 101)]
+    told = runs.instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    found = [one.dagster_event.materialization for one in told if one.dagster_event is not None]
+    claimed = [one for one in found if one.asset_key.path[-1] == "raw_batches"]
+    assert [one.metadata["payloads"].value for one in claimed] == ([1] if fails else [1, 100])
+    assert len({tuple(sorted((one.tags or {}).items())) for one in claimed}) == 1, "they are of one version"
+    assert len({one.partition for one in found}) == 1
+
+
+@pytest.mark.usefixtures("stores_of_the_process")
 def test_what_a_run_kept_open_is_left_where_dagster_fails_between_two_stages(
     runs: Runs, engine: sa.Engine, tmp_path: Path
 ) -> None:

@@ -79,6 +79,24 @@ def test_a_run_that_stands_still_is_ended_and_its_payload_goes_back(
 
 
 @pytest.mark.usefixtures("impatient")
+def test_a_kill_after_payloads_joined_a_claim_loses_and_doubles_none(runs: Runs, engine: sa.Engine) -> None:
+    def rows() -> list[tuple[str, int, int]]:
+        with engine.connect() as connection:
+            query = sa.text("SELECT state, attempts, count(*) FROM ingestion.drops GROUP BY 1, 2")
+            return [tuple(row) for row in connection.execute(query)]
+
+    run_id = _launch(runs, engine, plan="more join and it is killed")
+    runs.wait_for(run_id, DagsterRunStatus.FAILURE, seconds=20)
+    wait_until(lambda: rows() == [("landed", 1, 101)], seconds=10, what="all of the claim to go back")
+    wait_until(lambda: _held(engine) == 0, seconds=5, what="the lane to be free")
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE ingestion.drops SET attributes = '{}', not_before = NULL"))
+        (asked,) = dispatch.request(connection, [LANE])
+    runs.wait_for(runs.launch("planned", tags=asked.tags()), DagsterRunStatus.SUCCESS, seconds=20)
+    assert rows() == [("done", 1, 101)]
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_payload_that_always_hangs_its_run_ends_failed_with_the_reason(
     runs: Runs, engine: sa.Engine
 ) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from ingestion_assets.landing import claims, finishing
-from ingestion_assets.landing.claims import Claim
+from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop
 from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.zones.record_types import record_type
@@ -47,6 +47,13 @@ class Runs:
         return take(
             self.engine, f"run-{self._number}" if again is None else again.run_id, lane=LANE, max_bytes=2**30
         )
+
+    def join(self, claim: Claim) -> Sequence[DropRef]:
+        """What has landed meanwhile joins the claim, however little it is."""
+        with self.engine.begin() as connection:
+            joined = claims.join_landed(connection, claim, max_bytes=2**30, from_drops=1)
+        claim.add(joined)
+        return joined
 
     def rebuild(self) -> Claim:
         """All of the partition, for a run that a person started."""

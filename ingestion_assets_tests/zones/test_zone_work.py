@@ -84,19 +84,62 @@ def test_a_run_that_was_lost_is_repeated_to_the_same_outcomes(runs, table, datab
     assert counts(again[0][1]) == {"received": 3, "stored": 2, "updated": 1, "superseded": 1}
 
 
+class Poisoned:
+    """A table that cannot bear one of the records, for no reason that it could name."""
+
+    def __init__(self, inner) -> None:
+        self.inner, self.shape = inner, inner.shape
+
+    def store(self, parts):
+        kept = list(parts)
+        if any(values[0] == "poison" for part in kept for values in part.values):
+            raise RuntimeError("it is too much: 'poison'")
+        return self.inner.store(kept)
+
+
+@pytest.mark.parametrize("version", [None, "n"])
+def test_what_lands_while_others_are_stored_joins_them(runs, table, database, version):
+    """And a run that repeats one which was killed after that has all of it, and says the same."""
+    landed = runs.land([event("a"), event("b", 3)])
+    claim = runs.claim()
+    coming = [[event("b", 2), {"id": 1}], [event("c"), event("a", 5)]]
+
+    def join():
+        if coming:
+            landed.extend(runs.land(coming.pop(0)))
+        return runs.join(claim)
+
+    first = runs.work(claim, table(version=version), Event, join=join).outcomes()
+    assert [drop.id for drop in claim.drops] == landed
+    again = runs.claim(again=claim)
+    assert again == claim
+    outcomes = runs.work(again, table(version=version), Event, join=lambda: runs.join(again)).outcomes()
+    assert outcomes == first if version else sorted(outcomes, key=lambda one: one.drop_id) == first
+    runs.finish(claim, outcomes)
+    told = {one.drop_id: counts(one) for one in outcomes}
+    newest = {"stored": 1, "superseded": 1}
+    assert told[landed[0]] == {"received": 2, **(newest if version else {"stored": 2})}
+    assert told[landed[1]] == {"received": 2, "rejected": 1, "superseded" if version else "duplicate": 1}
+    assert told[landed[2]] == {"received": 2, **({"stored": 2} if version else {"stored": 1, "duplicate": 1})}
+    rows = database.execute("SELECT id, n FROM shop.events ORDER BY id").fetchall()
+    assert rows == [("a", 5 if version else 1), ("b", 3), ("c", 1)]
+
+
+@pytest.mark.parametrize("poisoned", [0, 1])
+def test_of_what_joined_the_poisonous_fails_alone(runs, table, poisoned):
+    bodies = [[event("a"), event("b")], [event("c")]]
+    bodies[poisoned].append(event("poison"))
+    landed = runs.land(bodies[0])
+    claim = runs.claim()
+    landed += runs.land(bodies[1])
+    outcomes = runs.work(claim, Poisoned(table()), Event, join=lambda: runs.join(claim)).outcomes()
+    runs.finish(claim, outcomes)
+    assert {one.drop_id: one.failed for one in outcomes} == {
+        drop_id: number == poisoned for number, drop_id in enumerate(landed)
+    }
+
+
 def test_a_payload_that_makes_the_store_fail_fails_alone(runs, table):
-    class Poisoned:
-        """A table that cannot bear one of the records, for no reason that it could name."""
-
-        def __init__(self, inner) -> None:
-            self.inner, self.shape = inner, inner.shape
-
-        def store(self, parts):
-            kept = list(parts)
-            if any(values[0] == "poison" for part in kept for values in part.values):
-                raise RuntimeError("it is too much: 'poison'")
-            return self.inner.store(kept)
-
     good, bad, also = runs.land([event("a")], [event("b"), event("poison")], [event("c")])
     told = runs.run(Poisoned(table()), Event)
     assert [told[one].failed for one in (good, bad, also)] == [False, True, False]

@@ -11,9 +11,16 @@ from psycopg import sql
 from ingestion_assets.stores.refusals import is_refusal, refusal_of
 from ingestion_assets.zones.tables.postgres_copy import OPTIONS, as_csv, unstorable
 from ingestion_assets.zones.tables.postgres_shape import follow, key_of
-from ingestion_assets.zones.tables.target import PLACE, Rows, Shape, Stored, TableRefusedError, check_shape
+from ingestion_assets.zones.tables.target import (
+    PLACE,
+    STORED,
+    Rows,
+    Shape,
+    Stored,
+    TableRefusedError,
+    check_shape,
+)
 
-_STORED = Stored("stored")
 _CODES = {"54000": "too_long", "22003": "out_of_range", "22008": "out_of_range"}
 _STAGE = sql.Identifier("_zone_stage")
 
@@ -57,7 +64,7 @@ class PostgresTable:
                 self._write(raw, rows.all(), told)
         self._all_new = not any(one.status != "rejected" for one in told.values())
         told |= rows.unstorable
-        return [told.get(number, _STORED) for number in range(rows.count)]
+        return [told.get(number, STORED) for number in range(rows.count)]
 
     def _copied(self, raw: "psycopg.Connection[Any]", rows: "_Incoming") -> bool:
         """Copy the rows into the table as they come; whether that could be. Twice as fast as INSERT … ON CONFLICT."""

@@ -53,6 +53,9 @@ class Stored:
     reason: str | None = None
 
 
+STORED = Stored("stored")
+
+
 class Table(Protocol):
     """A table of a zone."""
 
