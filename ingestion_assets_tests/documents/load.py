@@ -10,10 +10,11 @@ from typing import Any
 
 from ingestion_assets_tests.faults.load import Client, Findings, Post, Send, Single, some_key
 from ingestion_assets_tests.faults.stores import rows
+from ingestion_assets_tests.long_tests import LONG
 from ingestion_assets_tests.stacks import RunningStack
 
 USER = "under-fire"
-FOLDERS = 2
+FOLDERS = 2 if LONG else 1
 FILES = 12
 JOBS_EACH = 2
 """A round has these, however many payloads it has: a run of this flow takes as long as hundreds of others."""

@@ -13,7 +13,7 @@ from ingestion_assets_tests.faults.load import Acknowledged, Load
 from ingestion_assets_tests.faults.stores import rows
 from ingestion_assets_tests.stacks import RunningStack
 
-LOOK_S = 0.1
+LOOK_S = 0.25
 FINAL = ("SUCCESS", "FAILURE", "CANCELED")
 
 _OPEN = """

@@ -15,7 +15,7 @@ from tempfile import mkdtemp
 
 import httpx
 
-from ingestion_assets_tests.faults.campaign import Campaign
+from ingestion_assets_tests.faults.campaign import LONG, Campaign
 from ingestion_assets_tests.faults.damage import damaged_round
 from ingestion_assets_tests.faults.doors import Door, more_doors
 from ingestion_assets_tests.faults.load import Senders, held_back, unwaiting
@@ -83,7 +83,8 @@ def syncs_fail(running: Campaign, payloads: int) -> list[str]:
                 door.syncs()
             return time.monotonic()
 
-        singles = [load.single(rng) for load in running.loads.values() for _ in range(payloads)]
+        singly = payloads if LONG else payloads // 2
+        singles = [load.single(rng) for load in running.loads.values() for _ in range(singly)]
         sent = [*running.payloads(payloads), *singles]
         rng.shuffle(sent)
         running.under_load(hurt, sent, names=("syncs",), doors=[door.url for door in doors])
