@@ -49,7 +49,12 @@ class ParquetTable:
                 ]
             )
         check_shape(self.shape)
-        store = self._store()
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+
+        try:
+            store = self._store()
+        except (ValueError, BaseError) as error:  # nobody was asked yet: the address is wrong, or a setting
+            raise TableRefusedError([f"{self._url} cannot be opened: {_said(error)}"]) from error
         with _answering(self._url):
             stood = _shape_in(store)
         if stood is not None:

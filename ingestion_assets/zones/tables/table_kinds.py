@@ -27,9 +27,27 @@ def table_of(written: Mapping[str, Any]) -> tuple[Callable[[sa.Engine, Shape], T
             f"`table` says one of {', '.join(sorted(_TABLES))} and the table's name, such as `{{postgres: shop.events}}`"
         )
     kind, name = next(iter(written.items()))
+    _check_name(kind, str(name))
     reference = _TABLES[kind]
 
     def make(engine: sa.Engine, shape: Shape) -> Table:
         return pkgutil.resolve_name(reference)(engine, str(name), shape)
 
     return make, _SEPARATORS.split(str(name).rstrip("/"))[-1], kind
+
+
+def _check_name(kind: str, name: str) -> None:
+    """Raises `ZoneError` where no table of the kind can have the name."""
+    place, slash, table = name.rpartition("/")
+    if kind == "parquet":
+        scheme, colon, rest = name.partition("://")
+        if not (scheme and colon and rest.strip("/")) or (scheme == "file" and not rest.startswith("/")):
+            raise ZoneError(
+                f"`table: {{parquet: …}}` says the URL of a folder, such as `s3://bucket/folder` or `file:///srv/orders`, not {name!r}"
+            )
+    elif kind == "duckdb" and not (slash and place):
+        raise ZoneError(
+            f"`table: {{duckdb: …}}` says a file and a table in it, such as `shop.duckdb/shop.orders`, not {name!r}"
+        )
+    elif not all(part.strip() for part in (name if kind == "postgres" else table).split(".")):
+        raise ZoneError(f"`table: {{{kind}: …}}` names no table: {name!r}")
