@@ -258,6 +258,11 @@ def test_timestamps_are_the_same_moment_everywhere(make):
     assert moments == {elsewhere}
 
 
+def test_a_folder_that_nothing_opens_is_refused(engine):
+    with pytest.raises(TableRefusedError, match="nowhere://shop/orders cannot be opened"):
+        ParquetTable(engine, "nowhere://shop/orders", shape(id="text")).prepare()
+
+
 def test_a_store_that_fails_costs_payloads_nothing(runs, s3, monkeypatch):
     for name, value in s3.environment.items():
         monkeypatch.setenv(name, value)

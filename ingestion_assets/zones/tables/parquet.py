@@ -53,10 +53,7 @@ class ParquetTable:
 
         try:
             store = self._store()
-        except (
-            ValueError,
-            BaseError,
-        ) as error:  # nobody was asked yet: it is the address, or what is set of the store
+        except (ValueError, BaseError) as error:  # nobody was asked yet: the address is wrong, or a setting
             raise TableRefusedError([f"{self._url} cannot be opened: {_said(error)}"]) from error
         with _answering(self._url):
             stood = _shape_in(store)

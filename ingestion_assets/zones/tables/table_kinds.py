@@ -17,8 +17,6 @@ _TABLES = {
     "duckdb": "ingestion_assets.zones.tables.duckdb:DuckTable",
 }
 """By the word for it: what makes a table of an engine, the table's name and its shape."""
-LONGEST = 63
-"""Bytes of a name in PostgreSQL, which cuts off what is longer."""
 _SEPARATORS = re.compile(r"[./]")
 
 
@@ -53,5 +51,3 @@ def _check_name(kind: str, name: str) -> None:
         )
     elif not all(part.strip() for part in (name if kind == "postgres" else table).split(".")):
         raise ZoneError(f"`table: {{{kind}: …}}` names no table: {name!r}")
-    if kind == "postgres" and any(len(part.encode()) > LONGEST for part in name.rpartition(".")):
-        raise ZoneError(f"PostgreSQL has no names of more than {LONGEST} bytes, such as {name!r}")
