@@ -216,9 +216,7 @@ class Delivery:
             return self._foreign(heard, size=len(request.get("content", b"")))
         if answer.succeeded or answer.status in refusals:
             return answer
-        if answer.status in {404, 405}:
-            raise AccessDeniedError(f"{self._url} has no {path}; is this the address of the front door?")
-        raise AccessDeniedError(f"{self._url} answers {answer.status}: {answer.detail}")
+        raise AccessDeniedError(f"{self._url}{path} answers {answer.status}: {answer.detail}")
 
     def _foreign(self, heard: Heard, *, size: int) -> Answer:
         """Somebody else's answer: a wrong address, or, once the front door has been found there, an outage.

@@ -175,13 +175,14 @@ def test_zip_slip_is_refused(tmp_path: Path) -> None:
     assert len(refused) == 6
 
 
-def test_of_equal_names_the_last_counts(tmp_path: Path) -> None:
+def test_of_equal_names_the_last_counts_and_the_others_are_told(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as made, pytest.warns(UserWarning, match="Duplicate"):
         made.writestr("a", b"first")
         made.writestr("a", b"last")
     with closing(ArchiveSource(os.open(path, os.O_RDONLY), FetchOptions())) as source:
-        assert [one.path for one in source.entries()] == ["a"]
+        listed = [(one.path, one.ignored) for one in source.entries()]
+        assert listed == [("a", None), ("a", "a later entry has the same name")]
         assert source.fetch("a", tmp_path / "into", max_bytes=MOST).path.read_bytes() == b"last"
 
 

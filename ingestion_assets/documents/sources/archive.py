@@ -158,6 +158,7 @@ class ArchiveSource:
                     yield Entry(file_id=shown, path=shown, ignored=why)
                 continue
             if last[name] != at:  # unpacking would overwrite it; the later one has its id
+                yield Entry(file_id=f"{shown}#{at}", path=shown, ignored="a later entry has the same name")
                 continue
             refused, said = self._refusal(info, name, ends[info.header_offset])
             self._infos[shown] = info
