@@ -24,8 +24,9 @@ Name = Annotated[str, typer.Argument(metavar="ZONE", help="Its name.")]
 
 @app.command("list")
 def list_all(as_json: AsJson = False, url: Url = None) -> None:
-    """List the zones in force, and what waits in them."""
-    items = ask(url, "GET", "/zones")["items"]
+    """List the zones in force, and what waits in them; says why others are not in force."""
+    found = ask(url, "GET", "/zones")
+    items = found["items"]
     rows = (
         (
             one["name"], one["location"], ", ".join(one["key"]) or "-", one["verify"] or "API key", one["partitions"],
@@ -36,6 +37,8 @@ def list_all(as_json: AsJson = False, url: Url = None) -> None:
     print_items(
         items, ("zone", "location", "key", "sender", "partitions", "waiting", "rejects", "refused"), rows, as_json=as_json
     )  # fmt: skip
+    for why in found["not_in_force"].values():
+        typer.echo(why, err=True)
 
 
 @app.command()

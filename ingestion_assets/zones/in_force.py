@@ -23,6 +23,8 @@ from ingestion_assets.zones.zone_flow import flow_of
 CHANNEL = "ingestion_zones"
 """The channel on which PostgreSQL tells that another document is in force."""
 SEEN_EVERY_S = 60.0
+REFUSED_S = 900.0
+"""For so long a zone that never was in force is told of after its location tried last: a few times as long as it pauses between tries."""
 
 _ALL = sa.text(
     "SELECT name, location, version, document, refused, published_at, seen_at FROM ingestion.zones ORDER BY name"
@@ -37,7 +39,20 @@ _PUT = sa.text("""
 """)
 _REFUSE = sa.text("""
     UPDATE ingestion.zones SET refused = :refused, seen_at = clock_timestamp()
-    WHERE name = :name AND location = :location AND refused IS DISTINCT FROM :refused RETURNING name
+    WHERE name = :name AND location = :location AND refused IS DISTINCT FROM :refused
+""")
+_REFUSE_NEW = sa.text("""
+    INSERT INTO ingestion.refused_zones (name, location, refused)
+    SELECT :name, :location, :refused WHERE NOT EXISTS (SELECT FROM ingestion.zones WHERE name = :name AND location = :location)
+    ON CONFLICT (name, location) DO UPDATE SET refused = excluded.refused, seen_at = clock_timestamp()
+""")
+_NEVER = sa.text("""
+    SELECT DISTINCT ON (name) name, refused FROM ingestion.refused_zones
+    WHERE seen_at > clock_timestamp() - make_interval(secs => :kept_s) ORDER BY name, seen_at DESC
+""")
+_FORGET = sa.text("""
+    DELETE FROM ingestion.refused_zones
+    WHERE name = :name AND location = :location OR seen_at < clock_timestamp() - make_interval(secs => :kept_s)
 """)
 _SEE = sa.text("UPDATE ingestion.zones SET seen_at = clock_timestamp(), refused = NULL WHERE name = :name")
 _TELL = sa.text("SELECT pg_notify(:channel, '')")
@@ -69,6 +84,11 @@ def read(connection: sa.Connection) -> tuple[list[InForce], dict[str, str]]:
                 f"The zone {row.name} was published by another release, which this one cannot read: {error}"
             )
     return zones, unread
+
+
+def never_in_force(connection: sa.Connection) -> dict[str, str]:
+    """By name why zones that code locations have are refused that never were in force."""
+    return {row.name: row.refused for row in connection.execute(_NEVER, {"kept_s": REFUSED_S})}
 
 
 def flows(connection: sa.Connection) -> dict[str, Flow]:
@@ -119,15 +139,17 @@ def publish(
     whole = msgspec.structs.replace(document, secrets=sealed).encoded().decode()
     values = {"name": document.name, "location": document.location, "version": version, "document": whole}
     connection.execute(_PUT, values)
+    connection.execute(_FORGET, {"name": document.name, "location": document.location, "kept_s": REFUSED_S})
     connection.execute(_TELL, {"channel": CHANNEL})
     return "is in force now" if known is None else "is in force as it is now"
 
 
 def refuse(connection: sa.Connection, name: str, why: str, *, location: str) -> None:
-    """Note why the newest document of a location's zone is not in force. Nothing is noted of one that never was."""
-    noted = connection.execute(_REFUSE, {"name": name, "refused": why[:2000], "location": location})
-    if noted.one_or_none() is not None:
-        connection.execute(_TELL, {"channel": CHANNEL})
+    """Note why the newest document of a location's zone is not in force, or the zone not at all."""
+    values = {"name": name, "refused": why[:2000], "location": location}
+    connection.execute(_REFUSE, values)
+    connection.execute(_REFUSE_NEW, values)
+    connection.execute(_TELL, {"channel": CHANNEL})
 
 
 def remove(connection: sa.Connection, name: str) -> bool:

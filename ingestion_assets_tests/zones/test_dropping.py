@@ -178,6 +178,20 @@ def test_a_zone_that_is_removed_takes_nothing_more(
     assert client.post("/api/v1/drops/short", json={"id": "3"}).status_code == 404
 
 
+def test_a_new_zone_that_is_refused_is_told_of_until_it_is_in_force(
+    front: Front, client: httpx.Client, publish: Publish
+) -> None:
+    def told() -> dict[str, str]:
+        return client.get("/api/v1/zones").json()["not_in_force"]
+
+    with front.engine.begin() as connection:
+        in_force.refuse(connection, "fresh", "The zone fresh has no table.", location="shop")
+    wait_until(lambda: told() == {"fresh": "The zone fresh has no table."}, seconds=10, what="the refusal")
+    assert client.get("/health").json()["zones_refused"] == told()
+    publish("fresh")
+    wait_until(lambda: not told(), seconds=10, what="the refusal to go")
+
+
 def test_no_zone_has_the_name_of_a_flow(front: Front, client: httpx.Client) -> None:
     document = ZoneDocument(name="entities", asset="records", schema=RECORD, location="shop")
     with front.engine.begin() as connection, pytest.raises(ZoneError, match="name of a flow"):

@@ -34,7 +34,7 @@ class KnownZones:
     def __init__(self) -> None:
         self.documents: Mapping[str, ZoneDocument] = {}
         self.refused: Mapping[str, str] = {}
-        """By name why a newer document of a zone is not in force, or why a zone cannot be read here."""
+        """By name why a newer document of a zone is not in force, or a zone not at all, or why it cannot be read here."""
         self._senders: dict[str, Sender | None] = {}
 
     def document(self, name: str) -> ZoneDocument:
@@ -123,12 +123,14 @@ def _read(door: FrontDoor, refusals: Refusals) -> tuple[list[in_force.InForce], 
     with door.engine.connect() as connection:
         if connection.scalar(sa.text("SELECT to_regclass('ingestion.zones')::text")) is None:
             return [], {}
-        found = in_force.read(connection)
+        zones, unread = in_force.read(connection)
+        never = in_force.never_in_force(connection)
     try:
         refusals.write(door.engine)
     except SQLAlchemyError as error:
         log.warning("unverified_deliveries_not_noted", error=text_of(error))
-    return found
+    known = {zone.document.name for zone in zones}
+    return zones, {name: why for name, why in never.items() if name not in known} | unread
 
 
 def _noted(path: Path) -> dict[str, ZoneDocument]:

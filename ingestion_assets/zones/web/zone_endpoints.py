@@ -29,6 +29,9 @@ class ZoneList(BaseModel):
 
     items: list[ZoneView]
     next: str | None = Field(description="Always null: the list is whole.")
+    not_in_force: dict[str, str] = Field(
+        description="Why zones are not in force that a code location has, by their names."
+    )
 
 
 def zone_router(known: KnownZones) -> APIRouter:
@@ -53,7 +56,12 @@ def zone_router(known: KnownZones) -> APIRouter:
             for name, document in sorted(known.documents.items())
             if principal.may("read", name)
         ]
-        return json_response({"items": items, "next": None})
+        refused = {
+            name: why
+            for name, why in known.refused.items()
+            if name not in known.documents and principal.may("read", name)
+        }
+        return json_response({"items": items, "next": None, "not_in_force": refused})
 
     @router.get(
         "/{zone}",
