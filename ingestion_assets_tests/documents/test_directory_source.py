@@ -18,6 +18,7 @@ from ingestion_assets.documents.settings import DocumentsSettings
 from ingestion_assets.documents.sources import opening
 from ingestion_assets.documents.sources.beneath import OutsideError, Root
 from ingestion_assets.documents.sources.directory import DirectorySource
+from ingestion_assets.documents.sources.listing import select
 from ingestion_assets.documents.sources.source import Source
 
 MOST = 1 << 20
@@ -272,3 +273,10 @@ def test_a_listing_of_a_folder_that_is_gone_is_an_error(allowed: Path) -> None:
     source.close()
     with pytest.raises(FileError):
         connected(allowed, allowed / "docs")
+
+
+def test_all_of_an_empty_folder_is_nothing_and_not_missing(allowed: Path) -> None:
+    (allowed / "empty").mkdir()
+    with closing(connected(allowed, allowed / "empty")) as source:
+        chosen = select(source, ["*", "*.pdf"])
+    assert (chosen.entries, chosen.missing) == ([], ["*.pdf"])

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from ingestion_assets.documents import file_paths
 from ingestion_assets.documents.sources.source import Entry, Source
 
+ALL = "*"
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -32,7 +34,7 @@ def select(
     source: Source, wanted: Sequence[str], *, include: Sequence[str] = (), exclude: Sequence[str] = ()
 ) -> Selection:
     """What `wanted` means: ids of files, globs of paths, `*` for all. An id is taken as it stands, refused or ignored: then its file fails
-    with the reason; globs take what is offered and fits `include` and `exclude`. Raises `FileError` when the source cannot be had."""
+    with the reason; globs take what is offered, which may be nothing where all is wanted, and fits `include` and `exclude`. Raises `FileError` when the source cannot be had."""
     ids = [one for one in dict.fromkeys(wanted) if not file_paths.is_glob(one)]
     globs = [one for one in dict.fromkeys(wanted) if file_paths.is_glob(one)]
     taken: dict[str, Entry] = {}
@@ -51,7 +53,7 @@ def select(
                 used.update(hit)
                 if hit:
                     taken.setdefault(entry.file_id, entry)
-        missing += [one for one in globs if one not in used]
+        missing += [one for one in globs if one not in used and one != ALL]
     return Selection(sorted(taken.values(), key=lambda one: one.place), missing)
 
 
