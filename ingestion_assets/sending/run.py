@@ -20,6 +20,7 @@ from rich.console import Console
 from ingestion_assets.sending.delivery import Delivery
 from ingestion_assets.sending.display import Display, Figures
 from ingestion_assets.sending.endings import GaveUpError, RejectedError, StoppedError, UsageError
+from ingestion_assets.sending.files import reason_of, shown
 from ingestion_assets.sending.options import front_door, key_of
 from ingestion_assets.settings import Settings, load_settings
 
@@ -59,8 +60,11 @@ class Run:
                 yield
             except StoppedError:
                 self.status, self.reason = EXIT_INTERRUPTED, "stopped"
-            except (UsageError, OSError) as error:
+            except UsageError as error:
                 self.status, self.reason = EXIT_USAGE, str(error)
+            except OSError as error:
+                named = f"{shown(error.filename)}: " if error.filename else ""
+                self.status, self.reason = EXIT_USAGE, named + reason_of(error)
             except RejectedError as error:
                 self.status, self.reason = EXIT_PROBLEMS, str(error)
             except GaveUpError as error:

@@ -37,6 +37,6 @@ def records_of_csv(text: bytes) -> list[bytes]:
 def _check(names: list[str]) -> None:
     if not all(names):
         raise UnreadableError(f"line 1 names no column at place {names.index('') + 1}")
-    twice = len(names) - len(set(names))
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
     if twice:
-        raise UnreadableError(f"line 1 names {twice} columns twice")
+        raise UnreadableError(f"line 1 names the column {twice[0]} twice")
