@@ -12,7 +12,6 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from ingestion_assets.landing.clock import Sample, take_sample
-from ingestion_assets.landing.dispatch import GATHERED_BYTES, GATHERED_DROPS
 from ingestion_assets.landing.drops import AcceptedFacts, LandedDrop, Lane, accepted_facts
 from ingestion_assets.landing.leases import take_lease
 from ingestion_assets.landing.segments import unpack
@@ -142,10 +141,10 @@ def join_landed(
     connection: sa.Connection,
     claim: Claim,
     *,
+    from_drops: int,
+    from_bytes: int,
     max_bytes: int,
     max_drops: int = MAX_DROPS,
-    from_drops: int = GATHERED_DROPS,
-    from_bytes: int = GATHERED_BYTES,
 ) -> tuple[DropRef, ...]:
     """Take what has landed in the claim's lane meanwhile, too, from so many drops or bytes on, while the claim is within its bounds.
 

@@ -33,7 +33,7 @@ from ingestion_assets.stores.error_text import text_of
 LEDGER_WAIT_S = 5.0  # a ledger that neither takes nor refuses the row must not hold up the answer
 RETRY_S = 2.0  # in which a ledger that failed is not asked again
 GATHER_S = (
-    0.025  # after each other; payloads that come meanwhile and whose rows nobody waits for get them together
+    0.025  # between two writes, where nobody waits: the rows of payloads that come meanwhile go together
 )
 MOST_BEHIND = 10_000  # rows to come, above which every payload waits for its own
 MOST_KEPT = 50_000  # rows to come, above which the sensor is left to write them: the ledger hangs

@@ -16,7 +16,7 @@ import dagster as dg
 import sqlalchemy as sa
 import tenacity
 
-from ingestion_assets.landing import claims, finishing, leases
+from ingestion_assets.landing import claims, dispatch, finishing, leases
 from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.landing.drops import DropOutcome, Lane
 from ingestion_assets.landing.flows import Flow
@@ -88,7 +88,10 @@ class Working:
         if self.claim.rebuild or time.monotonic() - self._claimed_at > JOINS_WITHIN_S:
             return ()
         with self.engine.begin() as connection:
-            joined = claims.join_landed(connection, self.claim, max_bytes=self.settings.claim_max_bytes)
+            joined = claims.join_landed(
+                connection, self.claim, from_drops=dispatch.GATHERED_DROPS, from_bytes=dispatch.GATHERED_BYTES,
+                max_bytes=self.settings.claim_max_bytes,
+            )  # fmt: skip
         self.claim.add(joined)
         self.joined += joined
         return joined

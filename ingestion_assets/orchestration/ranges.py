@@ -21,6 +21,7 @@ from ingestion_assets.landing.piecewise import Group
 from ingestion_assets.orchestration import dagster_internals as internals
 from ingestion_assets.orchestration.checks_before import known_of, known_partitions
 from ingestion_assets.orchestration.claiming import BlockedError, working
+from ingestion_assets.orchestration.data_versions import version_tags
 from ingestion_assets.orchestration.partition_checks import together, told
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
@@ -59,7 +60,7 @@ def rebuild_range(
         full = piecewise.with_payloads(connection, flow=flow.name, partitions=days)
     specs = [spec for stage in stages for spec in stage.check_specs]
     full |= known_partitions(context.instance, specs, partitions=days)
-    tags = version_tags(stages)
+    tags = version_tags([stage.spec for stage in stages])
     _tell_empty(context, stages, [day for day in days if day not in full], tags)
     failed: dict[str, str] = {}
     for number, day in enumerate(day for day in days if day in full):
@@ -268,23 +269,3 @@ def _tell_empty(
             internals.DagsterEvent.asset_materialization(
                 step, written, internals.DagsterEventBatchMetadata(batch, day == days[-1])
             )
-
-
-def version_tags(stages: "Sequence[Stage]") -> dict[dg.AssetKey, dict[str, str]]:
-    """The tags that Dagster gives what is materialized by itself, from which it tells what is stale."""
-    versions: dict[dg.AssetKey, Any] = {}
-    tags: dict[dg.AssetKey, dict[str, str]] = {}
-    for stage in stages:
-        spec = stage.spec
-        inputs = {
-            dep.asset_key: versions.get(dep.asset_key, internals.DEFAULT_DATA_VERSION) for dep in spec.deps
-        }
-        version = internals.compute_logical_data_version(spec.code_version or "1", inputs)
-        versions[spec.key] = version
-        tags[spec.key] = {
-            internals.CODE_VERSION_TAG: spec.code_version or "1",
-            internals.DATA_VERSION_TAG: version.value,
-            **{internals.get_input_data_version_tag(key): one.value for key, one in inputs.items()},
-            **{internals.get_input_event_pointer_tag(key): internals.NULL_EVENT_POINTER for key in inputs},
-        }
-    return tags

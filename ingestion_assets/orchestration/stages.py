@@ -260,14 +260,14 @@ _MADE_WITH_THEIR_ASSETS = (
 
 def _joined(stages: Sequence[Stage], run: "Working", *, partition: str) -> dg.AssetMaterialization:
     """The first stage is told of again: what came to the claim since."""
-    from ingestion_assets.orchestration.ranges import version_tags  # noqa: PLC0415
+    from ingestion_assets.orchestration.data_versions import version_tags  # noqa: PLC0415
 
     key = stages[0].spec.key
     joined = replace(run.claim, drops=tuple(run.joined))
     run.joined.clear()
     metadata = claim_metadata(joined, seconds_claiming=0.0, settings=run.settings)
     return dg.AssetMaterialization(
-        key, partition=partition, metadata=metadata, tags=version_tags(stages)[key]
+        key, partition=partition, metadata=metadata, tags=version_tags(stage.spec for stage in stages)[key]
     )
 
 

@@ -45,9 +45,8 @@ def program_probes(
     for queue, number in workers.items():
         name = f"worker-{queue}"
         probes[name] = partial(lambda name, number: _has_children(pid_of(name), number), name, number)
-    probes["daemon"] = lambda: _daemon_beats(
-        postgres, since=since
-    )  # the last to be up, and the dearest to ask
+    # The last to be up, and the dearest to ask: they are asked one after the other.
+    probes["daemon"] = lambda: _daemon_beats(postgres, since=since)
     return probes
 
 

@@ -37,6 +37,7 @@ def records_of_csv(text: bytes) -> list[bytes]:
 def _check(names: list[str]) -> None:
     if not all(names):
         raise UnreadableError(f"line 1 names no column at place {names.index('') + 1}")
-    twice = [name for place, name in enumerate(names) if name in names[:place]]
-    if twice:
-        raise UnreadableError(f"line 1 names the column {twice[0]} twice")
+    places: dict[str, int] = {}
+    for place, name in enumerate(names, 1):
+        if (first := places.setdefault(name, place)) != place:
+            raise UnreadableError(f"line 1 gives the columns at places {first} and {place} one name")

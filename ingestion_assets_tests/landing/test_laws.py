@@ -196,7 +196,7 @@ class LandingAndLedger(RuleBasedStateMachine):
         """A run at work takes what has landed meanwhile, too."""
         claim = self.claims[chosen.choice(sorted(self.claims))]
         with self.engine.begin() as connection:
-            joined = claims.join_landed(connection, claim, max_bytes=60, from_drops=1)
+            joined = claims.join_landed(connection, claim, from_drops=1, from_bytes=1, max_bytes=60)
         claim.add(joined)
         assert {ref.lane for ref in joined} <= {claim.lanes[0].name}
 

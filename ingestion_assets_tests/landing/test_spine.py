@@ -243,7 +243,9 @@ def test_what_lands_meanwhile_joins_a_claim_where_it_is_much(
 ) -> None:
     def join(claim: claims.Claim, **bounds: int) -> list[UUID]:
         with engine.begin() as connection:
-            joined = claims.join_landed(connection, claim, **{"max_bytes": 1000, "from_bytes": 600, **bounds})
+            joined = claims.join_landed(
+                connection, claim, **{"max_bytes": 1000, "from_drops": 100, "from_bytes": 600, **bounds}
+            )
         claim.add(joined)
         return [drop.id for drop in joined]
 

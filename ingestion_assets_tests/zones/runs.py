@@ -51,7 +51,7 @@ class Runs:
     def join(self, claim: Claim) -> Sequence[DropRef]:
         """What has landed meanwhile joins the claim, however little it is."""
         with self.engine.begin() as connection:
-            joined = claims.join_landed(connection, claim, max_bytes=2**30, from_drops=1)
+            joined = claims.join_landed(connection, claim, from_drops=1, from_bytes=1, max_bytes=2**30)
         claim.add(joined)
         return joined
 

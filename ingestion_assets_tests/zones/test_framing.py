@@ -93,7 +93,7 @@ def test_what_is_no_path_is_said(path):
         (b'{"a": 1}', JSON, "$.items[*]", r"nothing at \$.items"),
         (b'{"items": {"a": 1}}\n{"x": 2}', LINES, "$.items", r"line 2: .*nothing at \$.items"),
         (b'a,b\n"1', CSV, "$", "no CSV at line 2"),
-        (b"a,a\n1,2", CSV, "$", "twice"),
+        (b"a,b,a\n1,2,3", CSV, "$", "places 1 and 3 one name"),
         (b"a,\n1,2", CSV, "$", "no column at place 2"),
         (b"a,b\n\xff,2", CSV, "$", "not UTF-8 at byte 4"),
         (b"a", "text/csv; charset=nonsense", "$", "charset"),
@@ -106,7 +106,12 @@ def test_what_is_no_payload_is_said(body, media_type, path, says):
 
 
 def test_nothing_of_the_body_is_said():
-    for body, media_type in ((b'{"password": hunter2}', JSON), (b"hunter2", LINES), (b'a\n"hunter2"x', CSV)):
+    for body, media_type in (
+        (b'{"password": hunter2}', JSON),
+        (b"hunter2", LINES),
+        (b'a\n"hunter2"x', CSV),
+        (b"hunter2,hunter2", CSV),
+    ):
         with pytest.raises(UnreadableError) as raised:
             frame(body, media_type=media_type)
         assert "hunter2" not in str(raised.value)

@@ -157,7 +157,7 @@ class ArchiveSource:
                 if why:
                     yield Entry(file_id=shown, path=shown, ignored=why)
                 continue
-            if last[name] != at:  # unpacking would overwrite it; the later one has its id
+            if last[name] != at:  # unpacking would overwrite it; the later one has the name for its id
                 yield Entry(file_id=f"{shown}#{at}", path=shown, ignored="a later entry has the same name")
                 continue
             refused, said = self._refusal(info, name, ends[info.header_offset])

@@ -42,6 +42,8 @@ class ParquetTable:
 
     def prepare(self) -> None:
         """Note the shape, which files of before must agree with. Raises `TableRefusedError`, `ConnectionError`, `NotYetError`."""
+        from obstore.exceptions import BaseError  # noqa: PLC0415
+
         if self.shape.version is not None:
             raise TableRefusedError(
                 [
@@ -49,8 +51,6 @@ class ParquetTable:
                 ]
             )
         check_shape(self.shape)
-        from obstore.exceptions import BaseError  # noqa: PLC0415
-
         try:
             store = self._store()
         except (ValueError, BaseError) as error:  # nobody was asked yet: the address is wrong, or a setting
