@@ -7,6 +7,7 @@ import httpx
 import tenacity
 
 from ingestion_assets.documents.settings import DocumentsSettings
+from ingestion_assets.tls_context import tls_context
 
 ASKED = (
     "Write down the text of this page as Markdown, in reading order, tables as Markdown tables, formulas as LaTeX between dollar signs. "
@@ -35,7 +36,7 @@ def reader(settings: DocumentsSettings) -> Callable[[bytes, int], str] | None:
             "model": settings.documents_llm_model, "max_tokens": MOST_TOKENS, "temperature": 0,
             "messages": [{"role": "user", "content": content}],
         }  # fmt: skip
-        answer = httpx.post(url, json=body, headers=headers, timeout=TIMEOUT_S)
+        answer = httpx.post(url, json=body, headers=headers, timeout=TIMEOUT_S, verify=tls_context())
         answer.raise_for_status()
         said = answer.json()["choices"][0]["message"]["content"]
         return said if isinstance(said, str) else ""

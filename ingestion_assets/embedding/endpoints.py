@@ -24,6 +24,7 @@ from ingestion_assets.embedding.endpoint_settings import WIDEST, Endpoint
 from ingestion_assets.embedding.errors import EmbeddingRejectedError, EmbeddingUnavailableError, StoppedError
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores import postgres
+from ingestion_assets.tls_context import tls_context
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +122,8 @@ class EndpointModel:
         found: dict[int, np.ndarray] = {}
         gate = asyncio.Semaphore(AT_ONCE)
         headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if (key := self._endpoint.key) else {}
-        async with httpx.AsyncClient(headers=headers, timeout=self._endpoint.timeout_s) as client:
+        timeout = self._endpoint.timeout_s
+        async with httpx.AsyncClient(headers=headers, timeout=timeout, verify=tls_context()) as client:
 
             async def one(batch: Batch) -> None:
                 async with gate:

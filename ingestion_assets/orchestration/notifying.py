@@ -76,8 +76,10 @@ def _send(url: str, text: str) -> str | None:
     """Post a message; why it was not taken, without the address, which is a secret."""
     import httpx  # noqa: PLC0415
 
+    from ingestion_assets.tls_context import tls_context  # noqa: PLC0415
+
     try:
-        answer = httpx.post(url, json={"text": text}, timeout=TIMEOUT_S)
+        answer = httpx.post(url, json={"text": text}, timeout=TIMEOUT_S, verify=tls_context())
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         return type(error).__name__
     return None if answer.is_success else f"it was answered {answer.status_code}"

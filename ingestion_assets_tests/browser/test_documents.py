@@ -81,7 +81,9 @@ def test_a_planted_orphan_turns_a_check_red(ui: DagsterUI, stack: RunningStack) 
 def _orphan(url: str) -> Iterator[None]:
     """A content of no document within the block, locked: the front door removes such ones, but none that somebody holds."""
     with psycopg.connect(url) as connection:
-        while connection.execute("SELECT FROM documents.contents WHERE user_id = 'u' FOR UPDATE").rowcount == 0:
+        while (
+            connection.execute("SELECT FROM documents.contents WHERE user_id = 'u' FOR UPDATE").rowcount == 0
+        ):
             connection.rollback()
             plant(url)
         yield

@@ -19,6 +19,7 @@ from ingestion_assets.modules.webhook_addresses import Allowed, ForbiddenAddress
 from ingestion_assets.modules.webhooks import PREFIX, Call, end, take_due
 from ingestion_assets.settings import load_flow_settings
 from ingestion_assets.stores.sealing import Sealer, SealError, sealer
+from ingestion_assets.tls_context import tls_context
 
 POLL_S = 1.0
 TIMEOUT_S = 10
@@ -60,7 +61,9 @@ async def _deliver(call: Call, *, sealer: Sealer, allowed: Allowed) -> str | Non
     try:
         headers = signed(call, secret=sealer.open(call.sealed), at=int(time.time()))
         target = await resolved(call.url, allowed)
-        async with httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False, trust_env=False) as client:
+        async with httpx.AsyncClient(
+            timeout=TIMEOUT_S, follow_redirects=False, trust_env=False, verify=tls_context()
+        ) as client:
             request = client.build_request(
                 "POST", target.url, content=call.body, headers={**headers, "Host": target.host},
                 extensions={"sni_hostname": target.name},
