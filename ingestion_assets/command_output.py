@@ -1,6 +1,7 @@
 """How commands print lists: every cell whole, whatever the terminal's width, so that an id can be copied; or as JSON, one item a line."""
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -32,6 +33,11 @@ def print_items(
         print_json(items)
     else:
         print_table(columns, rows)
+
+
+def in_utc(time: str) -> str:
+    """A time as answers say it (ISO 8601, in any zone), to the second in UTC."""
+    return datetime.fromisoformat(time).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _plain(cell: object) -> str:

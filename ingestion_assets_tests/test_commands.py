@@ -13,7 +13,7 @@ import typer
 import uuid_utils.compat
 
 from ingestion_assets import cli, settings
-from ingestion_assets.command_output import print_table
+from ingestion_assets.command_output import in_utc, print_table
 from ingestion_assets.landing.drops import DropOutcome, NewDrop, Reject
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.rejects import insert_rejects
@@ -198,6 +198,10 @@ def test_cells_are_whole_and_do_nothing_to_the_terminal(capsys: pytest.CaptureFi
     head, line = capsys.readouterr().out.splitlines()
     assert head == f"{'id':<200}  why"
     assert line == "0" * 200 + "  \N{REPLACEMENT CHARACTER}[2J[red]wrong"
+
+
+def test_times_are_shown_in_utc() -> None:
+    assert in_utc("2026-01-31T19:00:00.5+09:00") == in_utc("2026-01-31T10:00:00Z") == "2026-01-31 10:00:00"
 
 
 def test_the_doctor_says_how_to_mend(

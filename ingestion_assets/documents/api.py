@@ -5,7 +5,7 @@ import asyncio
 import structlog
 from fastapi import APIRouter
 
-from ingestion_assets.documents import batch_jobs, job_events, stored_contents
+from ingestion_assets.documents import job_agreement, job_events, stored_contents
 from ingestion_assets.documents.flow import NAME
 from ingestion_assets.documents.web import (
     connection_endpoints,
@@ -47,12 +47,14 @@ async def keep_agreement(door: FrontDoor) -> None:
     turn = 0
     while True:
         try:
-            if changed := await door.in_thread(batch_jobs.agree):
+            if changed := await door.in_thread(job_agreement.agree):
                 log.info("jobs_agree_with_the_ledger", changed=changed)
             if turn % FORGET_EVERY == 0:
                 await door.in_thread(job_events.forget)
             if turn % PURGE_EVERY == 0:
                 await door.in_thread(stored_contents.purge)
+                if cancelled := await door.in_thread(job_agreement.cancel_strays):
+                    log.info("held_payloads_without_a_job_cancelled", cancelled=cancelled)
         except Problem as problem:
             log.debug("jobs_wait", error=problem.detail)
         turn += 1

@@ -17,12 +17,13 @@ from ingestion_assets.documents.job_events import tell_job
 from ingestion_assets.documents.job_files import Held, hold, left
 from ingestion_assets.landing import holding, wanted
 
-RESERVED_S = 60.0
-"""For so long a job may lack its payload: then nothing landed, and nobody was told of it."""
-
 
 class KeyConflictError(Exception):
     """The idempotency key was used before, for another request."""
+
+
+class NotLandedError(Exception):
+    """The job is just being created: its payload, which is what runs take, has not landed yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ _INSERT_FILES = sa.text("""
          path text, size bigint, mime text, digest text, modified timestamptz)
 """)
 _LANDED = sa.text("UPDATE documents.jobs SET drop_id = :drop_id WHERE id = :job_id AND drop_id IS NULL")
-_GIVE_UP = sa.text("DELETE FROM documents.jobs WHERE id = :job_id AND drop_id IS NULL AND status = 'pending'")
+_GIVE_UP = sa.text("DELETE FROM documents.jobs WHERE id = :job_id AND drop_id IS NULL")
 _SET = sa.text("""
     UPDATE documents.jobs SET status = :status, error = :error,
         queued_at = CASE WHEN :status IN ('queued', 'retrying') THEN clock_timestamp() ELSE queued_at END,
@@ -117,6 +118,14 @@ def landed(connection: sa.Connection, job_id: str, drop_id: UUID) -> None:
     connection.execute(_LANDED, {"job_id": job_id, "drop_id": drop_id})
 
 
+def find_landed(connection: sa.Connection, job_id: str) -> UUID | None:
+    """The payload of a job that was not told that it landed; it is now."""
+    drop = connection.scalar(_FIND_DROP, {"flow": NAME, "job_id": job_id})
+    if drop is not None:
+        landed(connection, job_id, drop)
+    return drop
+
+
 def give_up(connection: sa.Connection, job_id: str) -> None:
     """Nothing landed for the job, and nothing will: there is no such job."""
     connection.execute(_GIVE_UP, {"job_id": job_id})
@@ -133,7 +142,7 @@ def control(
 ) -> Status:
     """Do with the job what a person wants; `retry_drop` is the payload that landed for a retry. Gives the status afterwards.
 
-    Raises `NotAllowedError`, `LookupError`.
+    Raises `NotAllowedError`, `NotLandedError`, `LookupError`.
     """
     job = hold(connection, job_id)
     status = cast("Status", job.status)
@@ -144,19 +153,19 @@ def control(
     if after is None:
         return status
     drop = _drop_of(connection, job_id)
-    if action == "start" and drop is not None:
+    if action == "start":
         holding.let_go(connection, drop, flow=NAME, attributes={})
-    elif action == "pause" and drop is not None:
+    elif action == "pause":
         wanted.pause(connection, drop)
-    elif action == "resume" and drop is not None:
+    elif action == "resume":
         wanted.resume(connection, drop)
         after = "running" if _is_claimed(connection, drop) else "queued"
-    elif action == "cancel" and drop is not None:
+    elif action == "cancel":
         wanted.cancel(connection, drop)
     elif action == "retry" and retry_drop is not None:
         job.afresh(connection, failed_only=failed_only, codes=codes)
         holding.let_go(connection, retry_drop, flow=NAME, attributes={})
-    _set(connection, job, after, drop_id=retry_drop)
+    set_status(connection, job, after, drop_id=retry_drop)
     if action == "cancel":
         job.cancel(connection)
     tell_job(connection, job.user_id, job_id)
@@ -175,7 +184,7 @@ def begin(connection: sa.Connection, payload: JobPayload, *, principal: str, hol
         return None
     job.release_lost(connection, holder)
     if job.status in {"queued", "retrying", "pending"}:
-        _set(connection, job, "running")
+        set_status(connection, job, "running")
         tell_job(connection, job.user_id, job.job_id)
     return job
 
@@ -195,69 +204,9 @@ def conclude(
         elif outranked and status == "running":
             status = "queued"
         if status != job.status:
-            _set(connection, job, status)
+            set_status(connection, job, status)
             tell_job(connection, job.user_id, job_id)
     return status, _counts(connection, job_id)
-
-
-_DISAGREE = sa.text("""
-    SELECT job.id, job.status, drops.id AS drop_id, drops.state, drops.wanted, drops.errors -> 0 ->> 'code' AS code,
-           drops.errors -> 0 ->> 'reason' AS reason
-    FROM documents.jobs job LEFT JOIN ingestion.drops drops ON drops.id = job.drop_id
-    WHERE job.status NOT IN ('completed', 'failed', 'cancelled') AND (
-        drops.id IS NULL AND job.created_at < clock_timestamp() - make_interval(secs => :reserved_s)
-        OR drops.state = 'failed'
-        OR drops.state = 'landed' AND drops.errors -> 0 ->> 'code' = 'run_cancelled' AND job.status <> 'paused'
-        OR drops.state = 'held' AND drops.wanted = 'pause' AND job.status <> 'paused'
-        OR drops.state IN ('landed', 'claimed') AND drops.wanted IS NULL AND job.status IN ('pending', 'paused')
-        OR drops.state = 'landed' AND job.status = 'running' AND drops.queued_at < clock_timestamp() - interval '5 s'
-           AND NOT EXISTS (SELECT FROM ingestion.dispatches WHERE flow = :flow AND lane = job.id AND state = 'pending')
-           AND NOT EXISTS (SELECT FROM ingestion.leases WHERE flow = :flow AND lane = job.id AND expires_at > clock_timestamp())
-    )
-""")
-_FIND_DROP = sa.text(
-    "SELECT id FROM ingestion.drops WHERE flow = :flow AND lane = :job_id ORDER BY id DESC LIMIT 1"
-)
-
-
-def agree(connection: sa.Connection) -> int:
-    """Have jobs say what became of their payloads by other ways than the flow's own: lost or cancelled runs, receipts that were paused or
-    cancelled. Gives how many jobs it changed."""
-    rows = connection.execute(_DISAGREE, {"reserved_s": RESERVED_S, "flow": NAME}).all()
-    changed = 0
-    for row in rows:
-        job = hold(connection, row.id)
-        if job.status != row.status:
-            continue
-        if row.drop_id is None:
-            found = connection.scalar(_FIND_DROP, {"flow": NAME, "job_id": row.id})
-            if found is None:
-                give_up(connection, row.id)
-            else:
-                landed(connection, row.id, found)
-            changed += 1
-            continue
-        changed += 1
-        status, error = _as_the_ledger_says(row)
-        if status == "paused" and row.state == "landed":
-            wanted.pause(connection, row.drop_id)
-        _set(connection, job, status, error=error)
-        if status == "cancelled":
-            job.cancel(connection)
-        elif status == "failed":
-            job.give_up(connection, error or "The job's run failed.")
-        tell_job(connection, job.user_id, row.id)
-    return changed
-
-
-def _as_the_ledger_says(row: sa.Row[Any]) -> tuple[Status, str | None]:
-    if row.state == "failed":
-        return ("cancelled", None) if row.wanted == "cancel" else ("failed", row.reason)
-    if row.state == "held":
-        return "paused", None
-    if row.state == "landed" and row.code == "run_cancelled":
-        return "paused", "run_cancelled: its run was cancelled in Dagster; resume the job to have it go on"
-    return ("running" if row.state == "claimed" else "queued"), None
 
 
 _FACTS = ("job_id", "user_id", "name", "description", "priority", "model", "origin", "sealed_passwords")
@@ -266,6 +215,9 @@ _COUNTS = sa.text("""
     FROM documents.jobs WHERE id = :job_id
 """)
 _DROP = sa.text("SELECT drop_id FROM documents.jobs WHERE id = :job_id")
+_FIND_DROP = sa.text(
+    "SELECT id FROM ingestion.drops WHERE flow = :flow AND lane = :job_id ORDER BY id DESC LIMIT 1"
+)
 _CLAIMED = sa.text("SELECT state = 'claimed' FROM ingestion.drops WHERE id = :drop_id")
 
 
@@ -273,15 +225,18 @@ def _counts(connection: sa.Connection, job_id: str) -> dict[str, int]:
     return dict(connection.execute(_COUNTS, {"job_id": job_id}).one()._mapping)
 
 
-def _drop_of(connection: sa.Connection, job_id: str) -> UUID | None:
-    return connection.scalar(_DROP, {"job_id": job_id})
+def _drop_of(connection: sa.Connection, job_id: str) -> UUID:
+    drop = connection.scalar(_DROP, {"job_id": job_id}) or find_landed(connection, job_id)
+    if drop is None:
+        raise NotLandedError
+    return drop
 
 
 def _is_claimed(connection: sa.Connection, drop_id: UUID) -> bool:
     return bool(connection.scalar(_CLAIMED, {"drop_id": drop_id}))
 
 
-def _set(
+def set_status(
     connection: sa.Connection,
     job: Held,
     status: Status,
@@ -289,6 +244,7 @@ def _set(
     error: str | None = None,
     drop_id: UUID | None = None,
 ) -> None:
+    """Write down the status of a job that is held, with the times that follow from it."""
     connection.execute(_SET, {"job_id": job.job_id, "status": status, "error": error, "drop_id": drop_id})
 
 

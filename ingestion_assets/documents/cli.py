@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from ingestion_assets.command_output import AsJson, print_items
+from ingestion_assets.command_output import AsJson, in_utc, print_items
 from ingestion_assets.documents.shown_jobs import control_job, watch_job
 from ingestion_assets.sending.front_door_client import REFUSED, ask
 from ingestion_assets.sending.options import Url
@@ -145,7 +145,7 @@ def jobs(
     rows = (
         (
             one["job_id"], one["name"], one["status"], f"{one['progress_percentage']:.0f} %", str(one["total_files"]),
-            str(one["failed_files"]), one["created_at"][:19].replace("T", " "),
+            str(one["failed_files"]), in_utc(one["created_at"]),
         )
         for one in found
     )  # fmt: skip

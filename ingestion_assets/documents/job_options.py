@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from ingestion_assets.documents.parsing.parsed_files import ParseOptions
+from ingestion_assets.documents.sources.drive_entries import EXPORTED, EXPORTS
 
 PIPELINE = "2"
 """Of parsing and chunking: another one makes other texts and chunks of the same bytes, so contents are made anew."""
 
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""What PostgreSQL takes as text."""
 SourceType = Literal["local_directory", "local_zip", "google_drive"] | str
 _Strict = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -22,12 +25,12 @@ class SourceOptions(BaseModel):
 
     model_config = _Strict
 
-    include: list[str] = Field([], max_length=100, description="Globs of paths that are taken; none: all.")
-    exclude: list[str] = Field([], max_length=100, description="Globs of paths that are left out.")
+    include: list[Text] = Field([], max_length=100, description="Globs of paths that are taken; none: all.")
+    exclude: list[Text] = Field([], max_length=100, description="Globs of paths that are left out.")
     passwords: list[SecretStr] = Field(
         [], max_length=20, description="Passwords that are tried on locked files; never shown or logged."
     )
-    encoding: str | None = Field(
+    encoding: Text | None = Field(
         None,
         max_length=40,
         description="How text files and names in archives are encoded, where it is known.",
@@ -36,10 +39,10 @@ class SourceOptions(BaseModel):
         "auto",
         description="Whether pages are read from their picture: where their text is bad, never, always.",
     )
-    ocr_languages: list[str] = Field(
+    ocr_languages: list[Text] = Field(
         [], max_length=4, description="tesseract's names of languages; none: those that are installed."
     )
-    export_formats: dict[str, str] = Field(
+    export_formats: dict[Text, Text] = Field(
         {}, description="Of Google's own documents: as what they are fetched, by their type."
     )
     follow_shortcuts: bool = Field(True, description="Whether Google Drive's shortcuts are followed.")
@@ -134,3 +137,22 @@ class ProcessingOptions(BaseModel):
             "exports": self.source_specific_options.export_formats,
         }
         return hashlib.sha256(msgspec.json.encode(said, order="deterministic")).digest()
+
+
+def _can_be(options: ProcessingOptions) -> ProcessingOptions:
+    source = options.source_specific_options
+    if source.encoding is not None:
+        try:
+            "".encode(source.encoding)
+        except LookupError:
+            raise ValueError(f"encoding: {source.encoding!r} is no encoding of text") from None
+    for kind, format_ in source.export_formats.items():
+        if kind not in EXPORTED or format_ not in EXPORTS:
+            raise ValueError(
+                f"export_formats: {kind!r} as {format_!r} cannot be; there are {', '.join(EXPORTED)}, as {', '.join(EXPORTS)}"
+            )
+    return options
+
+
+AskedOptions = Annotated[ProcessingOptions, AfterValidator(_can_be)]
+"""Options as a client gives them: what no file could be processed by is refused. What is stored was asked for before."""

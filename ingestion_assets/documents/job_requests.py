@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ingestion_assets.documents.job_control import Priority
-from ingestion_assets.documents.job_options import ProcessingOptions
+from ingestion_assets.documents.job_options import AskedOptions, ProcessingOptions, Text
 
 USER_ID = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$"
-WITHOUT_NUL = r"^[^\x00]*$"
-"""What PostgreSQL takes as text."""
-_Text = Annotated[str, Field(pattern=WITHOUT_NUL)]
+JOB_ID = r"^job_[0-9a-f]{32}$"
 _Strict = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
@@ -22,9 +20,9 @@ class FileSelection(BaseModel):
 
     model_config = _Strict
 
-    connection_id: _Text = Field(min_length=1, max_length=200)
-    source_type: _Text = Field(min_length=1, max_length=50)
-    file_ids: list[_Text] = Field(
+    connection_id: Text = Field(min_length=1, max_length=200)
+    source_type: Text = Field(min_length=1, max_length=50)
+    file_ids: list[Text] = Field(
         min_length=1,
         max_length=20_000,
         description="As its listing names them: paths, members, ids of Drive; `*` takes all, a glob what it matches.",
@@ -44,13 +42,13 @@ class JobRequest(BaseModel):
     )  # fmt: skip
 
     user_id: str = Field(pattern=USER_ID, description="Whose job it is.")
-    name: _Text = Field(min_length=1, max_length=300)
-    description: _Text | None = Field(None, max_length=5000)
+    name: Text = Field(min_length=1, max_length=300)
+    description: Text | None = Field(None, max_length=5000)
     priority: Priority = Field(
         "normal", description="Which of several waiting jobs goes first; then the older one."
     )
     file_selections: list[FileSelection] = Field(min_length=1, max_length=100)
-    processing_options: ProcessingOptions = ProcessingOptions.model_validate({})
+    processing_options: AskedOptions = ProcessingOptions.model_validate({})
     start: bool = Field(False, description="Whether it is started at once.")
 
     def selections(self) -> Sequence[dict[str, Any]]:

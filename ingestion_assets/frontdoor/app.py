@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from fastapi import Depends, FastAPI, Request
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -119,6 +119,7 @@ def build_app(
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(WebSocketRequestValidationError, _invalid)
     of_flows = [router for flow in flows for router in flow.routers]
     for router in (*OWN, *of_flows):
         app.include_router(router)
@@ -196,8 +197,8 @@ def _longer_addresses(request: Request) -> str:
     )
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
-    if not isinstance(error, RequestValidationError):
+async def _invalid(_: HTTPConnection, error: Exception) -> Response:
+    if not isinstance(error, RequestValidationError | WebSocketRequestValidationError):
         raise error
     return invalid(
         [error_item(*one["loc"], msg=one["msg"], type=one["type"]) for one in error.errors()]

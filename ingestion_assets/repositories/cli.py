@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import typer
 
-from ingestion_assets.command_output import AsJson, print_items, print_json
+from ingestion_assets.command_output import AsJson, in_utc, print_items, print_json
 from ingestion_assets.sending.front_door_client import ask
 from ingestion_assets.sending.options import Url
 from ingestion_assets.settings import load_settings
@@ -59,7 +59,7 @@ def history(limit: Limit = 10, as_json: AsJson = False, url: Url = None) -> None
     jobs = ask(url, "GET", "/ingestion/jobs/history", {"limit": limit})["jobs"]
     rows = (
         (
-            job["timestamp"][:19].replace("T", " "), str(job["job_id"]), job["repo_url"], job["status"],
+            in_utc(job["timestamp"]), str(job["job_id"]), job["repo_url"], job["status"],
             f"{job.get('duration_seconds', 0):.1f}", str(job.get("files_processed", "")), job.get("error") or job.get("reason") or "",
         )
         for job in jobs
@@ -78,7 +78,7 @@ def list_all(limit: Limit = 50, as_json: AsJson = False, url: Url = None) -> Non
     found = ask(url, "GET", "/repositories", {"limit": limit})["items"]
     rows = (
         (
-            one["repository"], (one["commit"] or "-")[:12], one["indexed_at"][:19].replace("T", " "), str(one["embedded"]),
+            one["repository"], (one["commit"] or "-")[:12], in_utc(one["indexed_at"]), str(one["embedded"]),
             str(one["skipped"]), "yes" if one["watched"] else "no",
         )
         for one in found

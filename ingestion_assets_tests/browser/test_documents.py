@@ -59,6 +59,23 @@ def test_a_slice_says_which_files_failed(ui: DagsterUI, read_day: str) -> None:
     ui.keep("documents-failures")
 
 
+@pytest.mark.usefixtures("read_day")
+def test_the_page_shows_jobs_with_what_went_wrong(ui: DagsterUI, stack: RunningStack) -> None:
+    ui.page.goto(f"{stack.url}/documents")
+    ui.page.get_by_label("User").fill(USER)
+    ui.page.get_by_label("API key").fill(stack.admin_token)
+    ui.press("Show")
+    ui.page.get_by_role("button", name="Shown").first.click()
+    expect(ui.page.locator("#files tr").filter(has_text="empty.txt")).to_contain_text("empty_file (parsing)")
+    ui.keep("documents-page")
+    ui.page.get_by_label("User").fill("somebody")
+    ui.press("Show")  # with the key that was given before
+    expect(ui.page.get_by_text("There are none yet.")).to_be_visible()
+    ui.page.get_by_label("User").fill(USER)
+    ui.press("Show")
+    expect(ui.page.get_by_role("button", name="Shown").first).to_be_visible()
+
+
 def test_a_day_that_is_done_again_changes_nothing(ui: DagsterUI, stack: RunningStack, read_day: str) -> None:
     before = ask(stack, STORED), ask(stack, STATES)
     ui.open_group("documents")

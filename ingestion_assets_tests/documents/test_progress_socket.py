@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from socket import SHUT_RDWR
 
 import pytest
+import sqlalchemy as sa
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from ingestion_assets.documents.web.progress_socket import NEWEST
 from ingestion_assets_tests.documents.job_front import (
     OVER,
     PATIENCE_S,
@@ -120,6 +122,36 @@ def test_a_ping_is_answered_and_anything_else_ends_the_conversation(front: JobsF
         assert closed_for(front, wrong) == 1008
     # What is beyond the server's limit is not read to its end: where the connection breaks for it, the close is lost.
     assert closed_for(front, "x" * 2**21) in (1009, None)
+
+
+@pytest.mark.parametrize("query", ["job_id=%00", "job_id=job_1", "after=x", "after=-1"])
+def test_what_is_wrong_with_a_handshake_is_said(front: JobsFront, query: str) -> None:
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(f"{front.socket_url}?{query}", additional_headers=KEY),
+    ):
+        pass
+    answer = refused.value.response
+    assert answer.status_code == 422
+    assert json.loads(answer.body or b"")["errors"][0]["loc"] == ["query", query.partition("=")[0]]
+
+
+def test_a_job_that_goes_on_is_told_of_however_many_were_created_since(front: JobsFront) -> None:
+    first = front.create(front.connect(text_files(front.root / "first", 1), user="patient"), user="patient")
+    with front.engine.begin() as connection:
+        connection.execute(
+            sa.text("""
+                INSERT INTO documents.jobs (id, user_id, name, priority, selections, options, model, principal, total_files, status, ended_at)
+                SELECT 'job_f' || lpad(to_hex(number), 31, '0'), user_id, name, priority, selections, options, model, principal,
+                       total_files, 'cancelled', clock_timestamp() FROM documents.jobs, generate_series(1, :many) number WHERE id = :first
+            """),
+            {"first": first, "many": NEWEST + 1},
+        )
+    with connect(front.socket_url.replace(USER, "patient"), additional_headers=KEY) as socket:
+        json.loads(socket.recv(timeout=PATIENCE_S))
+        told = [json.loads(socket.recv(timeout=PATIENCE_S))["job"]["job_id"] for _ in range(NEWEST + 1)]
+    assert told[0] == first
+    assert len(set(told)) == NEWEST + 1
 
 
 def closed_for(front: JobsFront, said: str | bytes) -> int | None:

@@ -12,13 +12,19 @@ _APPS = "application/vnd.google-apps."
 FOLDER = _APPS + "folder"
 SHORTCUT = _APPS + "shortcut"
 _OFFICE = "application/vnd.openxmlformats-officedocument."
-_DEFAULT = {"document": "docx", "spreadsheet": "xlsx", "presentation": "pptx", "drawing": "pdf"}
-_MIMES = {
+EXPORTED: Mapping[str, str] = {
+    "document": "docx",
+    "spreadsheet": "xlsx",
+    "presentation": "pptx",
+    "drawing": "pdf",
+}
+EXPORTS: Mapping[str, str] = {
     "docx": _OFFICE + "wordprocessingml.document", "xlsx": _OFFICE + "spreadsheetml.sheet",
     "pptx": _OFFICE + "presentationml.presentation", "pdf": "application/pdf", "txt": "text/plain", "md": "text/markdown",
     "html": "text/html", "csv": "text/csv", "odt": "application/vnd.oasis.opendocument.text", "epub": "application/epub+zip",
     "rtf": "application/rtf",
 }  # fmt: skip
+"""Google's own documents, by kind, with what they are fetched as unless something else is asked for; and the types of all formats."""
 MOST_DEPTH = 100
 
 File = Mapping[str, Any]
@@ -36,12 +42,12 @@ class Export:
 def export_of(file: File, formats: Mapping[str, str] | None) -> Export | None:
     """How a document of Google's own is exported; None for a file with bytes, and for what cannot be."""
     kind = str(file["mimeType"]).removeprefix(_APPS)
-    if kind not in _DEFAULT or not str(file["mimeType"]).startswith(_APPS):
+    if kind not in EXPORTED or not str(file["mimeType"]).startswith(_APPS):
         return None
-    format_ = (formats or {}).get(kind, _DEFAULT[kind])
-    if format_ not in _MIMES:
-        format_ = _DEFAULT[kind]
-    return Export(_MIMES[format_], f".{format_}")
+    format_ = (formats or {}).get(kind, EXPORTED[kind])
+    if format_ not in EXPORTS:
+        format_ = EXPORTED[kind]
+    return Export(EXPORTS[format_], f".{format_}")
 
 
 def entry_of(named: File, file: File, path: str, options: FetchOptions) -> Entry:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ingestion_assets.documents.job_options import ProcessingOptions
+from ingestion_assets.documents.job_options import AskedOptions, ProcessingOptions
 from ingestion_assets.documents.job_requests import USER_ID
 
 _ID = "conn_0123456789abcdef01234567"
@@ -48,7 +48,7 @@ class NewConnection(BaseModel):
     name: Name
     config: Config
     sync_every_s: SyncEvery = None
-    processing_options: ProcessingOptions = Field(
+    processing_options: AskedOptions = Field(
         default_factory=lambda: ProcessingOptions.model_validate({}),
         description="Of the jobs that syncs make.",
     )
@@ -65,7 +65,7 @@ class ConnectionChange(BaseModel):
     name: Name | None = None
     config: Config | None = None
     sync_every_s: SyncEvery = None
-    processing_options: ProcessingOptions | None = None
+    processing_options: AskedOptions | None = None
 
 
 class ConnectionView(BaseModel):

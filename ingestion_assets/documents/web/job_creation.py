@@ -7,15 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 import structlog
 import uuid_utils.compat
 
 from ingestion_assets.documents import batch_jobs, job_views, new_jobs, source_connections
-from ingestion_assets.documents.batch_jobs import KeyConflictError, Made
+from ingestion_assets.documents.batch_jobs import KeyConflictError, Made, NotLandedError
 from ingestion_assets.documents.flow import JobPayload, job_drop
 from ingestion_assets.documents.frozen_files import frozen
-from ingestion_assets.documents.job_control import Action, NotAllowedError, Status
+from ingestion_assets.documents.job_control import OVER, Action, NotAllowedError, Status
 from ingestion_assets.documents.job_requests import JobRequest
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection
@@ -26,6 +27,7 @@ from ingestion_assets.embedding.models import Model, probe
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.intake_refusals import intake_refusals
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid
+from ingestion_assets.landing import wanted
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
 from ingestion_assets.landing.flows import day_of_arrival
 
@@ -47,7 +49,7 @@ async def create_job(
 
     Raises `Problem` 400, 404, 409, 422, 503.
     """
-    sha256 = hashlib.sha256(request.model_dump_json().encode()).digest()
+    sha256 = b"" if key is None else await _in_thread(lambda: _digest(request, key))
     if key is not None and (known := await _made_before(door, principal, key, sha256)) is not None:
         return known
     model = await _in_thread(lambda: _model(door, request))
@@ -72,6 +74,14 @@ async def create_job(
         return _whole(made)
     drop_id = await _land(door, payload, principal=principal, facts=facts, key=payload.job_id, fresh=True)
     return Made(made.job_id, drop_id)
+
+
+def _digest(request: JobRequest, key: str) -> bytes:
+    """Equal for equal requests. Passwords make it slow to compute, as it is kept: nobody is to find them by trying."""
+    digest = hashlib.sha256(request.model_dump_json().encode())
+    if passwords := request.processing_options.parsing().passwords:
+        digest.update(hashlib.scrypt(msgspec.json.encode(passwords), salt=key.encode(), n=2**14, r=8, p=1))
+    return digest.digest()
 
 
 async def _made_before(door: FrontDoor, principal: str, key: str, sha256: bytes) -> Made | None:
@@ -116,7 +126,7 @@ async def act(
         job = await door.in_thread(lambda connection: job_views.brief(connection, job_id))
         if job is None:
             raise Problem(404, "There is no such job.")
-        if job["status"] in {"completed", "failed", "cancelled"}:
+        if job["status"] in OVER:
             again = "failed" if failed_only else "all"
             payload = JobPayload(job_id, job["user_id"], priority=job["priority"], again=again)
             key = f"{job_id}-{uuid_utils.compat.uuid7().hex}"
@@ -127,9 +137,13 @@ async def act(
                 connection, job_id, action, failed_only=failed_only, codes=codes, retry_drop=retry_drop
             )
         )
-    except LookupError:
-        raise Problem(404, "There is no such job.") from None
-    except NotAllowedError as error:
+    except NotLandedError:
+        raise Problem(503, "The job is just being created; repeat the request.", retry_after_s=1) from None
+    except (LookupError, NotAllowedError) as error:
+        if retry_drop is not None:  # another retry was first
+            await _try(door, lambda connection: wanted.cancel(connection, retry_drop))
+        if isinstance(error, LookupError):
+            raise Problem(404, "There is no such job.") from None
         raise Problem(
             409, str(error), status_of_job=error.status, allowed_actions=list(error.allowed)
         ) from None

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from ingestion_assets.documents import job_views
+from ingestion_assets.documents.file_errors import Code
 from ingestion_assets.documents.job_control import ACTIONS, Action, Status
-from ingestion_assets.documents.job_requests import USER_ID, WITHOUT_NUL, JobRequest
+from ingestion_assets.documents.job_requests import JOB_ID, USER_ID, JobRequest
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.web import job_answers
 from ingestion_assets.documents.web.job_creation import act, create_job
@@ -25,7 +26,7 @@ router = APIRouter()
 
 JobId = Annotated[
     str,
-    Path(max_length=100, pattern=r"^job_[0-9a-f]{32}$", examples=["job_0197b0c06d2e7c6e9d6e0a1b2c3d4e5f"]),
+    Path(pattern=JOB_ID, examples=["job_0197b0c06d2e7c6e9d6e0a1b2c3d4e5f"]),
 ]
 
 
@@ -43,7 +44,7 @@ class Control(BaseModel):
         json_schema_extra={"enum": list(ACTIONS)},
     )
     retry_failed_only: bool = Field(True, description="`retry` does the failed files again; else all.")
-    error_codes: list[Annotated[str, Field(pattern=WITHOUT_NUL)]] | None = Field(
+    error_codes: list[Code] | None = Field(
         None, max_length=50, description="`retry` does those again that failed with one of these."
     )
 

@@ -16,7 +16,8 @@ from fastapi import APIRouter, Path, Query, Request, WebSocket, WebSocketDisconn
 from starlette.responses import Response
 
 from ingestion_assets.documents import job_events, job_views
-from ingestion_assets.documents.job_requests import USER_ID
+from ingestion_assets.documents.job_control import OVER, STATUSES
+from ingestion_assets.documents.job_requests import JOB_ID, USER_ID
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.openapi import keyed_errors, secured
 from ingestion_assets.frontdoor.problems import Problem
@@ -27,6 +28,9 @@ router = APIRouter()
 
 LOOK_S = 5.0  # without a notification
 AT_ONCE = 200
+NEWEST, MOST_JOBS = 100, 10_000
+"""Jobs that the present state shows: the newest, whatever became of them, and all that are not over."""
+NOT_OVER = [status for status in STATUSES if status not in OVER]
 LONGEST = 4096  # of what a client says
 SEND_S = 60.0
 GATHER_S = 0.02
@@ -56,7 +60,7 @@ async def ticket_for_socket(request: Request) -> Response:
 async def follow_jobs(
     websocket: WebSocket,
     user_id: Annotated[str, Path(pattern=USER_ID)],
-    job_id: Annotated[str | None, Query(max_length=100, description="Only this job.")] = None,
+    job_id: Annotated[str | None, Query(pattern=JOB_ID, description="Only this job.")] = None,
     after: Annotated[
         int | None, Query(ge=0, description="`sequence` of the last message that was seen.")
     ] = None,
@@ -131,7 +135,10 @@ def _present(connection: sa.Connection, user_id: str, job_id: str | None) -> lis
     if job_id is not None:
         job = job_views.brief(connection, job_id)
         return [] if job is None else [job]
-    return job_views.page(connection, user_id, statuses=None, limit=100, offset=0)[0][::-1]
+    newest = job_views.page(connection, user_id, statuses=None, limit=NEWEST, offset=0)[0]
+    others = job_views.page(connection, user_id, statuses=NOT_OVER, limit=MOST_JOBS, offset=0)[0]
+    found = {job["job_id"]: job for job in (*newest, *others)}
+    return [found[one] for one in sorted(found)]  # ids follow the order of creation
 
 
 async def _messages(
