@@ -81,8 +81,8 @@ async def read_document(request: Request, document_id: DocumentId, user_id: User
     operation_id="deleteDocument",
     summary="Delete a document",
     description=(
-        "With all that no other document has of it: text, chunks, vectors. The file at its source stays, and a later job stores it again. "
-        "Needs the scope `documents:<user_id>`."
+        "With all that no other document has of it: text, chunks, vectors. The file at its source stays: a later job stores it again, a "
+        "sync once the file has changed. Needs the scope `documents:<user_id>`."
     ),
     status_code=204,
     responses=keyed_errors(404),
