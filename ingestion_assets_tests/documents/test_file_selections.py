@@ -6,21 +6,37 @@ from typing import Any
 import httpx
 import pytest
 
+from ingestion_assets.documents import source_connections
+from ingestion_assets_tests.documents.drive_server import OAUTH, Drive, drive_server
 from ingestion_assets_tests.documents.job_front import USER, JobsFront, jobs_front
 
 
 @pytest.fixture(scope="module")
-def front(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsFront]:
-    with jobs_front(
-        postgres_url, tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("home")
-    ) as running:
+def drive() -> Iterator[Drive]:
+    with drive_server() as running:
         yield running
 
 
-def made(front: JobsFront, connection: str, *file_ids: str, **source_options: Any) -> httpx.Response:
+@pytest.fixture(scope="module")
+def front(postgres_url: str, drive: Drive, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JobsFront]:
+    root, home = tmp_path_factory.mktemp("root"), tmp_path_factory.mktemp("home")
+    with jobs_front(postgres_url, root, home, google_drive_url=drive.url) as running:
+        yield running
+
+
+def made(
+    front: JobsFront,
+    connection: str,
+    *file_ids: str,
+    times: int = 1,
+    kind: str = "local_directory",
+    **source_options: Any,
+) -> httpx.Response:
+    """A job of the same selection so many times."""
+    selection = {"connection_id": connection, "source_type": kind, "file_ids": file_ids}
     body = {
         "user_id": USER, "name": "Test", "processing_options": {"source_specific_options": source_options},
-        "file_selections": [{"connection_id": connection, "source_type": "local_directory", "file_ids": file_ids}],
+        "file_selections": [selection] * times,
     }  # fmt: skip
     return front.client.post("/batch/jobs", json=body)
 
@@ -71,9 +87,28 @@ def test_a_request_has_so_many_globs_at_most(front: JobsFront) -> None:
     assert answer.status_code == 422
     assert [item["type"] for item in answer.json()["errors"]] == ["too_many_globs"]
     assert "101 of the ids" in answer.json()["detail"]
+    answer = made(front, one, *[f"report {number} *" for number in range(40)], times=3)
+    assert (answer.status_code, answer.json()["errors"][0]["loc"][2]) == (422, 2)
     answer = made(front, one, "*", include=["x" * 1001])
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["loc"][-1] == "include"
+
+
+def test_ids_are_taken_of_a_source_that_is_away_if_they_could_be_files(
+    front: JobsFront, drive: Drive
+) -> None:
+    with front.engine.begin() as connection:
+        one = source_connections.create(
+            connection, front.runs.settings, user_id=USER, source_type="google_drive", name="away", config={"oauth": OAUTH}
+        ).id  # fmt: skip
+    drive.revoked = True
+    anyway = made(front, one, "an-id", "another-id", kind="google_drive")
+    assert (anyway.status_code, anyway.json()["total_files"]) == (200, 2)
+    refused = made(front, one, "an-id", "/b.txt", kind="google_drive")
+    assert (refused.status_code, [item["msg"] for item in refused.json()["errors"]]) == (
+        400, ["not found: /b.txt (it is absolute)"],
+    )  # fmt: skip
+    assert made(front, one, "an-id", "reports/", kind="google_drive").status_code == 503
 
 
 PARTS = ("Отчёты отдела за год " * 6, "a\1" * 100, "\N{GRINNING FACE}" * 50, '"[' * 100)

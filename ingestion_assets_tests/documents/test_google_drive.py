@@ -221,9 +221,10 @@ def test_access_that_was_withdrawn_needs_new_credentials(drive: Drive, tmp_path:
         drive.tokens.clear()
         drive.revoked = True
         assert failing(source, one, tmp_path) == "needs_reauth"
-        with pytest.raises(FileError) as raised:
-            list(source.entries())
-        assert raised.value.code == "needs_reauth"
+        for ask in (lambda: list(source.entries()), lambda: select(source, [f"*{one}" for one in range(9)])):
+            with pytest.raises(FileError) as raised:
+                ask()
+            assert raised.value.code == "needs_reauth"
         with pytest.raises(FileError) as raised:
             source.changes("1")
         assert raised.value.code == "needs_reauth"

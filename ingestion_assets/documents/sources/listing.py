@@ -1,6 +1,7 @@
 """Entries of a source page by page, and which of them a selection means. Works with every source."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ingestion_assets.documents.file_errors import FileError
@@ -72,34 +73,36 @@ def select(
     """
     taken: dict[str, Entry] = {}
     missing: dict[str, str | None] = {}
-    globs: list[str] = []
-    for one in dict.fromkeys(wanted):
-        entry = _named(source, one)
-        if entry is not None and entry.refused not in NO_FILE:
-            taken[entry.file_id] = entry
-        elif not is_glob(one):
-            missing[one] = None if entry is None else _why(entry)
-        elif len(one) > MOST_CHARACTERS:
-            missing[one] = f"it is no file, and a glob has {MOST_CHARACTERS:,} characters at most"
-        else:
-            globs.append(one)
+    named = dict.fromkeys(wanted)
+    for one in named:
+        if not is_glob(one):
+            entry = source.entry(one)
+            if entry is None or entry.refused in NO_FILE:
+                missing[one] = None if entry is None else _why(entry)
+            else:
+                taken[entry.file_id] = entry
+    files = _files_among(source, [one for one in named if is_glob(one) and one != ALL])
+    taken |= {entry.file_id: entry for entry in files.values()}
+    globs = [one for one in named if is_glob(one) and one not in files]
     if len(globs) > most_globs:
         raise TooManyGlobsError(len(globs))
-    if globs:
-        _take(list(source.entries()), globs, Globs(include), Globs(exclude), taken, missing)
+    too_long = f"it is no file, and a glob has {MOST_CHARACTERS:,} characters at most"
+    missing |= {one: too_long for one in globs if len(one) > MOST_CHARACTERS}
+    looked_for = [one for one in globs if len(one) <= MOST_CHARACTERS]
+    if looked_for:
+        _take(list(source.entries()), looked_for, Globs(include), Globs(exclude), taken, missing)
     return Selection(sorted(taken.values(), key=lambda one: one.place), missing, len(globs))
 
 
-def _named(source: Source, one: str) -> Entry | None:
-    """The file of this id. A source that is away is told of by the listing that a glob needs."""
-    if one == ALL:
-        return None
-    try:
-        return source.entry(one)
-    except FileError:
-        if is_glob(one):
-            return None
-        raise
+def _files_among(source: Source, texts: Sequence[str]) -> dict[str, Entry]:
+    """What could be globs and is files all the same. Of a source that is away only the first is asked for: the listing tells why."""
+    found: dict[str, Entry] = {}
+    with suppress(FileError):
+        for one in texts:
+            entry = source.entry(one)
+            if entry is not None and entry.refused not in NO_FILE:
+                found[one] = entry
+    return found
 
 
 def _take(
