@@ -1,8 +1,7 @@
-"""Paths of files within a source: which are unsafe, which are nobody's document, which a glob means. Pure."""
+"""Paths of files within a source: which are unsafe, which are nobody's document, how long ones are shown. Pure."""
 
+import hashlib
 import re
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 MOST_CHARACTERS = 4096
 
@@ -37,38 +36,9 @@ def unsafe(path: str) -> str | None:
     return None
 
 
-def is_glob(text: str) -> bool:
-    return any(one in text for one in "*?[")
-
-
-def matches(path: str, globs: Sequence[str]) -> bool:
-    """Whether one of the globs means the path: `*` and `?` stay within a part, `**` is any number of parts. One without `/` means names
-    in every folder, one that ends in `/` all below a folder."""
-    parts = path.split("/")
-    return any(_matches(parts, _patterns(one)) for one in globs)
-
-
-def _patterns(glob: str) -> list[str]:
-    patterns = glob.removeprefix("/").split("/")
-    if patterns[-1] == "":
-        patterns[-1] = "**"
-    return patterns if "/" in glob else ["**", *patterns]
-
-
-def _matches(parts: Sequence[str], patterns: Sequence[str]) -> bool:
-    """All ways through the patterns at once: time goes by their product, however many stars there are."""
-    at = _with_skips({0}, patterns)
-    for part in parts:
-        through = {one for one in at if one < len(patterns) and patterns[one] == "**"}
-        through |= {one + 1 for one in at if one < len(patterns) and fnmatchcase(part, patterns[one])}
-        at = _with_skips(through, patterns)
-    return len(patterns) in at
-
-
-def _with_skips(at: set[int], patterns: Sequence[str]) -> set[int]:
-    skipping = sorted(at)
-    for one in skipping:
-        if one < len(patterns) and patterns[one] == "**" and one + 1 not in at:
-            at.add(one + 1)
-            skipping.append(one + 1)
-    return at
+def bounded(path: str) -> str:
+    """A path, or of one that is longer than any may be its beginning and its end, and what tells it from others."""
+    if len(path) <= MOST_CHARACTERS:
+        return path
+    digest = hashlib.blake2b(path.encode(errors="backslashreplace"), digest_size=8).hexdigest()
+    return f"{path[:3000]}…{digest}…{path[-1000:]}"

@@ -25,7 +25,10 @@ class FileSelection(BaseModel):
     file_ids: list[Text] = Field(
         min_length=1,
         max_length=20_000,
-        description="As its listing names them: paths, members, ids of Drive; `*` takes all, a glob what it matches.",
+        description=(
+            "As its listing names them: paths, members, ids of Drive. What is no file's id and has `*` or `?`, or ends in `/`, is a glob, "
+            "and `*` takes all; a request has 100 globs at most. What can never be fetched is refused as what is not there is."
+        ),
     )
 
 

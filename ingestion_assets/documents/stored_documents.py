@@ -1,6 +1,8 @@
 """The documents that a user has: listed, read with their text and chunks, deleted."""
 
+from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 
@@ -13,12 +15,12 @@ _FACTS = """
     content.pages, content.characters, content.chunks, content.model, encode(content.sha256, 'hex') AS sha256, document.stored_at
 """
 _LIST = f"""
-    SELECT {_FACTS}, document.path || chr(1) || document.id::text AS position FROM documents.documents document
+    SELECT {_FACTS} FROM documents.documents document
     JOIN documents.contents content ON content.id = document.content_id WHERE
 """
 _LIST_REST = """
-    AND (document.path, document.id::text) > (split_part(:after, chr(1), 1), split_part(:after, chr(1), 2))
-    ORDER BY document.path, document.id::text LIMIT :limit
+    AND (CAST(:after_id AS uuid) IS NULL OR (document.path, document.id) > (:after_path, CAST(:after_id AS uuid)))
+    ORDER BY document.path, document.id LIMIT :limit
 """
 _ONE = f"""
     SELECT {_FACTS}, content.text, content.warnings, content.engines, content.id AS content_id FROM documents.documents document
@@ -43,12 +45,19 @@ _DROP = sa.text("""
 """)
 
 
-def documents(connection: sa.Connection, wanted: Wanted, *, after: str, limit: int) -> list[dict[str, Any]]:
-    """A user's documents by path, with their `position` in the list."""
-    rows = connection.execute(
-        over(_LIST, wanted, _LIST_REST), {**values_of(wanted), "after": after, "limit": limit}
-    )
+def documents(
+    connection: sa.Connection, wanted: Wanted, *, after: tuple[UUID, str] | None, limit: int
+) -> list[dict[str, Any]]:
+    """A user's documents by path and id, those after one with this id and path."""
+    after_id, after_path = after or (None, None)
+    place = {"after_id": after_id, "after_path": after_path, "limit": limit}
+    rows = connection.execute(over(_LIST, wanted, _LIST_REST), {**values_of(wanted), **place})
     return [dict(row) for row in rows.mappings()]
+
+
+def position_of(found: Mapping[str, Any]) -> tuple[UUID, str]:
+    """Where a document stands in the list."""
+    return UUID(found["document_id"]), found["path"]
 
 
 def document(connection: sa.Connection, wanted: Wanted) -> dict[str, Any] | None:

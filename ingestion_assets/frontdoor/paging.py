@@ -16,6 +16,8 @@ from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.problems import Problem, error_item
 
 NUMBER_BYTES = 6
+LONG = 24_000
+"""Room for a path of 4,096 characters, whatever they are, and what stands before it."""
 _ID = r"^[A-Za-z0-9_-]{22}$"
 _NUMBER = r"^[A-Za-z0-9_-]{8}$"
 _TEXT = r"^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{2,4})$"
@@ -31,9 +33,16 @@ TextCursor = Annotated[
     str | None, Query(max_length=2000, description=_WHAT, json_schema_extra={"pattern": _TEXT})
 ]
 FileCursor = Annotated[
-    str | None, Query(max_length=16_000, description=_WHAT, json_schema_extra={"pattern": _TEXT})
+    str | None, Query(max_length=LONG, description=_WHAT, json_schema_extra={"pattern": _TEXT})
 ]
 """Of lists by paths, which may be long."""
+PlaceCursor = Annotated[
+    str | None, Query(max_length=LONG, description=_WHAT, json_schema_extra={"pattern": _NUMBER_AND_TEXT})
+]
+"""Of lists by paths and ids of files."""
+IdAndPathCursor = Annotated[
+    str | None, Query(max_length=LONG, description=_WHAT, json_schema_extra={"pattern": _ID_AND_TEXTS})
+]
 NumberAndTextCursor = Annotated[
     str | None, Query(max_length=2000, description=_WHAT, json_schema_extra={"pattern": _NUMBER_AND_TEXT})
 ]
@@ -43,7 +52,7 @@ IdAndTextsCursor = Annotated[
 ]
 
 Row = TypeVar("Row")
-Position = UUID | int | str | tuple[int, str] | tuple[UUID, str, str, str]
+Position = UUID | int | str | tuple[int, str] | tuple[UUID, str] | tuple[UUID, str, str, str]
 
 
 def listed(items: Sequence[object], following: Position | None) -> Response:
@@ -118,6 +127,16 @@ def number_and_text_cursor(cursor: str | None) -> tuple[int, str]:
     if len(decoded) <= NUMBER_BYTES:
         raise _invalid()
     return int.from_bytes(decoded[:NUMBER_BYTES]), _text(decoded[NUMBER_BYTES:])
+
+
+def id_and_text_cursor(cursor: str | None) -> tuple[UUID, str] | None:
+    """The id and the text that a cursor stands for. Raises `Problem` 422."""
+    if cursor is None:
+        return None
+    decoded = _decode(cursor)
+    if len(decoded) < 16:
+        raise _invalid()
+    return UUID(bytes=decoded[:16]), _text(decoded[16:])
 
 
 def id_and_texts_cursor(cursor: str | None) -> tuple[UUID, str, str, str] | None:

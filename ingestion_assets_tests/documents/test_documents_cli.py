@@ -23,6 +23,7 @@ def reports(tmp_path: Path) -> Path:
     (folder / "bread.txt").write_text(
         "Bread is baked from flour, water and salt in a hot oven.", encoding="ascii"
     )
+    (folder / "bread[1].txt").write_text("Bread is sold by the baker.", encoding="ascii")
     (folder / "\x1b[31mmoon.txt").write_text("The moon moves around the earth.", encoding="ascii")
     (folder / "empty.txt").touch()
     return folder
@@ -74,7 +75,7 @@ def test_a_job_from_its_connection_to_search(reports: Path) -> None:
     made = run("connect", "Reports", "--path", str(reports), "--json")
     assert made.exit_code == 0, made.output
     connection = printed(made)[0]["connection_id"]
-    waiting = run("submit", f"{connection}:bread*", "--no-start", "--json")
+    waiting = run("submit", f"{connection}:bread[1].txt", "--no-start", "--json")
     (job,) = printed(waiting)
     assert (waiting.exit_code, job["status"], job["total_files"]) == (0, "pending", 1)
     assert "cancel" in run("control", job["job_id"], "cancel").output

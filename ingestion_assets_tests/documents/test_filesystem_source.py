@@ -13,6 +13,7 @@ from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.settings import DocumentsSettings
 from ingestion_assets.documents.sources import filesystem, filesystem_options, opening
 from ingestion_assets.documents.sources.filesystem_options import ForbiddenHostError, OptionError
+from ingestion_assets.documents.sources.listing import select
 from ingestion_assets.documents.sources.source import Source
 from ingestion_assets_tests.object_stores import BUCKET, S3Server, s3_server
 
@@ -68,6 +69,16 @@ def test_an_object_store_is_a_source(s3: S3Server, tmp_path: Path) -> None:
     with closing(connected(s3, f"{BUCKET}/nowhere")) as source, pytest.raises(FileError) as raised:
         list(source.entries())
     assert raised.value.code == "not_found"
+
+
+def test_a_key_with_signs_of_globs_is_that_object(s3: S3Server) -> None:
+    keys = ["a[1].txt", "a1.txt", "page?x=1", "page1x=1"]
+    for key in keys:
+        put(s3, f"signs/{key}", b"x")
+    with closing(connected(s3, f"{BUCKET}/signs")) as source:
+        for key in keys:
+            assert [one.file_id for one in select(source, [key]).entries] == [key]
+        assert [one.file_id for one in select(source, ["page?x=?"]).entries] == ["page1x=1", "page?x=1"]
 
 
 def test_an_object_that_is_replaced_while_it_is_read(

@@ -92,6 +92,23 @@ def test_delete_takes_all_and_cancels_what_waits(indexed: Front) -> None:
         assert reader.delete("/api/v1/repositories/github.com/example/two").status_code == 403
 
 
+def test_files_with_long_paths_are_listed_page_by_page(front: Front) -> None:
+    paths = sorted(f"{'Отчёты за год/' * 100}{number}.txt" for number in range(3))
+    made_up.index(
+        front.engine, "github.com/example/long", {"a.py": "a", **dict.fromkeys(paths)}, {"a.py": vector(1)}
+    )
+    where = "/api/v1/repositories/github.com/example/long/files"
+    found: list[str] = []
+    with front.client(front.key("read")) as client:
+        page = client.get(where, params={"limit": 1}).json()
+        while page["next"] is not None and len(found) < 4:
+            found += [one["path"] for one in page["items"]]
+            answer = client.get(where, params={"limit": 1, "cursor": page["next"]})
+            assert answer.status_code == 200, answer.text[:500]
+            page = answer.json()
+    assert [*found, page["items"][0]["path"]] == ["a.py", *paths]
+
+
 def test_a_watched_repository_with_a_new_commit_is_submitted(indexed: Front) -> None:
     with indexed.client() as client:
         answer = client.patch(f"/api/v1/repositories/{ONE}", json={"watched": True})

@@ -40,8 +40,11 @@ class Root:
     def open_file(self, path: str) -> int:
         """A descriptor of the regular file at a relative path. Raises `OSError`; `OutsideError` when it leads out."""
         descriptor = self._open(path, folder=False)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        kind = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(kind):
             os.close(descriptor)
+            if stat.S_ISDIR(kind):
+                raise OSError(errno.EISDIR, "a folder")
             raise OSError(errno.EINVAL, "not a regular file")
         return descriptor
 

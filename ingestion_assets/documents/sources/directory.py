@@ -193,7 +193,7 @@ def _entry(path: str, of: os.stat_result) -> Entry:
 
 
 def _shown(path: str) -> str:
-    return path.encode(errors="replace").decode().replace("\0", "\ufffd")
+    return path.encode(errors="backslashreplace").decode().replace("\0", "\ufffd")
 
 
 def _unsafe(path: str) -> Entry:
@@ -214,7 +214,11 @@ def refused(path: str, error: OSError) -> Entry:
         code, said = "unsafe_path", str(error.strerror)
     elif error.errno in {errno.ENOENT, errno.ENOTDIR}:
         code = "not_found"
-    elif error.errno in {errno.EINVAL, errno.EISDIR, errno.ENXIO, errno.ENODEV}:
+    elif error.errno == errno.ENAMETOOLONG:
+        code, said = "not_found", "a name in it is longer than the file system takes"
+    elif error.errno == errno.EISDIR:
+        code, said = "unsupported_type", "it is a folder and no file"
+    elif error.errno in {errno.EINVAL, errno.ENXIO, errno.ENODEV}:
         code, said = "unsupported_type", "it is no regular file"
     return Entry(file_id=path, path=path, refused=code, sentence=f"{path}: {said}.")
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ _FILE = (
     "id,name,mimeType,size,md5Checksum,sha256Checksum,modifiedTime,parents,trashed,driveId,"
     "shortcutDetails(targetId,targetMimeType),capabilities(canDownload)"
 )
+_ID = re.compile(r"[\w-]+", re.ASCII)  # what is none, a glob say, is not asked for
 _ALL_DRIVES = {"supportsAllDrives": True, "includeItemsFromAllDrives": True}
 
 File = Mapping[str, Any]
@@ -69,7 +71,7 @@ class DriveSource:
 
     def entry(self, file_id: str) -> Entry | None:
         """One file, if it lies where the connection may look: an id can name anything that the credentials see."""
-        file = self._file(file_id)
+        file = self._file(file_id) if _ID.fullmatch(file_id) else None
         if file is None or file.get("trashed") or file["mimeType"] == FOLDER or not self._inside(file):
             return None
         return self._entry(file, listed=())

@@ -80,7 +80,7 @@ def path_of(file: File, root: str, folder: Folder) -> str:
         if parent["id"] == root:
             break
         names.append(_part(parent))
-    return "/".join(reversed(names))
+    return file_paths.bounded("/".join(reversed(names)))
 
 
 def lies_in(file: File, root: str, folder: Folder) -> bool:

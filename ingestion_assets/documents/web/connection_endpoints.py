@@ -1,9 +1,6 @@
 """Connections over HTTP: made, listed, tested, looked into, synced, changed, forgotten."""
 
-import asyncio
-import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Annotated, Any, TypeVar
 
@@ -15,23 +12,31 @@ from ingestion_assets.documents import source_connections
 from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.listing import page as page_of
+from ingestion_assets.documents.sources.listing import place_after, position_of
 from ingestion_assets.documents.sources.opening import ConfigError
 from ingestion_assets.documents.sources.source import Entry, Source
 from ingestion_assets.documents.web import connection_answers as answers
 from ingestion_assets.documents.web import connection_syncs
+from ingestion_assets.documents.web.shared_threads import SharedThreads
 from ingestion_assets.documents.web.user_access import SECURED, UserId, may
 from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.json_bodies import json_body
 from ingestion_assets.frontdoor.openapi import keyed_errors, schema_of, takes
-from ingestion_assets.frontdoor.paging import TextCursor, listed, page, text_cursor
+from ingestion_assets.frontdoor.paging import (
+    PlaceCursor,
+    TextCursor,
+    number_and_text_cursor,
+    page,
+    text_cursor,
+)
 from ingestion_assets.frontdoor.problems import Problem, error_item
 from ingestion_assets.frontdoor.request_headers import facts_of
 
 Value = TypeVar("Value")
 
 router = APIRouter()
-_threads = ThreadPoolExecutor(4, thread_name_prefix="documents-sources")
+_sources = SharedThreads(8, of_a_user=2, name="documents-sources")
 
 ConnectionId = Annotated[
     str, Path(max_length=100, pattern=r"^conn_[0-9a-f]{24}$", examples=["conn_0123456789abcdef01234567"])
@@ -193,18 +198,17 @@ async def list_files(
     connection_id: ConnectionId,
     user_id: UserId,
     limit: Limit = 100,
-    cursor: TextCursor = None,
+    cursor: PlaceCursor = None,
 ) -> Response:
     door = front_door(request)
     await door.authenticate(request, f"documents:{user_id}")
-    after = text_cursor(cursor)
+    after = None if cursor is None else place_after(number_and_text_cursor(cursor))
     one = await _connection(door, connection_id, user_id)
     try:
-        found = await _asked(door, one, lambda source: page_of(source, after=_place(after), limit=limit + 1))
+        found = await _asked(door, one, lambda source: page_of(source, after=after, limit=limit + 1))
     except FileError as error:
         raise connection_syncs.unavailable_source(one, error) from error
-    following = json.dumps([found[limit - 1].path, found[limit - 1].file_id]) if len(found) > limit else None
-    return listed([_file(entry) for entry in found[:limit]], following)
+    return page(found, limit=limit, position=position_of, item=_file)
 
 
 @router.post(
@@ -250,18 +254,7 @@ async def _asked(door: FrontDoor, one: Connection, ask: Callable[[Source], Value
         with closing(source_connections.open_source(one, door.settings)) as source:
             return ask(source)
 
-    return await asyncio.get_running_loop().run_in_executor(_threads, work)
-
-
-def _place(cursor: str) -> tuple[str, str] | None:
-    """The path and the id that a cursor stands for; any other text is a path."""
-    if not cursor:
-        return None
-    try:
-        path, file_id = json.loads(cursor)
-    except (ValueError, TypeError):
-        return cursor, ""
-    return str(path), str(file_id)
+    return await _sources.run(one.user_id, work)
 
 
 def _view(door: FrontDoor, one: Connection) -> dict[str, Any]:

@@ -1,19 +1,19 @@
 """Stored documents over HTTP: listed, read, deleted."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from ingestion_assets.documents.job_requests import USER_ID
-from ingestion_assets.documents.stored_documents import delete_document, document, documents
+from ingestion_assets.documents.stored_documents import delete_document, document, documents, position_of
 from ingestion_assets.documents.wanted_documents import Wanted
 from ingestion_assets.documents.web import search_answers
 from ingestion_assets.documents.web.user_access import UUID
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.openapi import keyed_errors, secured
-from ingestion_assets.frontdoor.paging import TextCursor, page, text_cursor
+from ingestion_assets.frontdoor.paging import IdAndPathCursor, id_and_text_cursor, page
 from ingestion_assets.frontdoor.problems import Problem
 
 router = APIRouter(prefix="/documents")
@@ -41,20 +41,16 @@ async def list_documents(
     mime: Chosen = None,
     language: Chosen = None,
     limit: Annotated[int, Query(ge=1, le=100, description="Most items.")] = 50,
-    cursor: TextCursor = None,
+    cursor: IdAndPathCursor = None,
 ) -> Response:
     door = front_door(request)
     await door.authenticate(request, f"documents:{user_id}")
     wanted = Wanted(user_id=user_id, connection_id=connection_id, job_id=job_id, mime=mime, language=language)
-    after = text_cursor(cursor)
+    after = id_and_text_cursor(cursor)
     found = await door.in_thread(
         lambda connection: documents(connection, wanted, after=after, limit=limit + 1)
     )
-    return page(found, limit=limit, position=lambda one: one["position"], item=_item)
-
-
-def _item(found: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in found.items() if name != "position"}
+    return page(found, limit=limit, position=position_of)
 
 
 @router.get(

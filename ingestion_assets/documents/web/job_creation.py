@@ -22,6 +22,7 @@ from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.source import Entry
 from ingestion_assets.documents.web.file_selections import check_number, expanded
+from ingestion_assets.documents.web.shared_threads import SharedThreads
 from ingestion_assets.embedding.errors import EmbeddingError
 from ingestion_assets.embedding.models import Model, probe
 from ingestion_assets.frontdoor.door import FrontDoor
@@ -31,7 +32,8 @@ from ingestion_assets.landing import wanted
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
 from ingestion_assets.landing.flows import day_of_arrival
 
-_threads = ThreadPoolExecutor(4, thread_name_prefix="documents-listing")
+_threads = ThreadPoolExecutor(4, thread_name_prefix="documents-jobs")
+_sources = SharedThreads(8, of_a_user=2, name="documents-listing")
 log = structlog.get_logger(__name__)
 
 
@@ -55,7 +57,7 @@ async def create_job(
     model = await _in_thread(lambda: _model(door, request))
     connections = await _connections(door, request)
     if entries is None:
-        files = await _in_thread(lambda: expanded(door, request, connections))
+        files = await _sources.run(request.user_id, lambda: expanded(door, request, connections))
     else:
         files = [frozen(connections[one], entry) for one, listed in entries.items() for entry in listed]
     check_number(files)
