@@ -14,7 +14,8 @@ app = typer.Typer()
 @app.command()
 def retention(
     days: Annotated[
-        int | None, typer.Option(min=0, help="Instead of INGESTION_RETENTION_DAYS, to see what it would do.")
+        int | None,
+        typer.Option(min=0, max=36_500, help="Instead of INGESTION_RETENTION_DAYS, to see what it would do."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -213,11 +213,13 @@ class Settings(BaseSettings):
     retention_days: int | None = Field(
         None,
         ge=30,
+        le=36_500,
         description="Days after which finished payloads, their receipts and idempotency keys are deleted; unset, all are kept.",
     )
     run_retention_days: float = Field(
         30,
         ge=0,
+        le=36_500,
         description="Days after which Dagster's superseded runs are deleted, with their events and logs; 0: never.",
     )
     run_retention_gb: float | None = Field(

@@ -18,6 +18,8 @@ from ingestion_assets.landing.drops import DropOutcome, NewDrop, Reject
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.rejects import insert_rejects
 from ingestion_assets.landing.segments import encode, pack
+from ingestion_assets.stack.environment_file import write_environment
+from ingestion_assets.stack.places import Places
 from ingestion_assets.stores import postgres
 from ingestion_assets.stores.postgres import driver_url
 
@@ -198,6 +200,32 @@ def test_cells_are_whole_and_do_nothing_to_the_terminal(capsys: pytest.CaptureFi
     head, line = capsys.readouterr().out.splitlines()
     assert head == f"{'id':<200}  why"
     assert line == "0" * 200 + "  \N{REPLACEMENT CHARACTER}[2J[red]wrong"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("rejects", "discard", "--kind", "invald"), ("rejects", "list", "--hours", "99999999"), ("receipts", "list", "--state", "finished"),
+        ("keys", "create", "k", "--scope", "read", "--days", "9999999"), ("retention", "--days", "9999999"),
+    ],
+)  # fmt: skip
+def test_options_that_can_be_none_are_refused(
+    run: Callable[..., tuple[int, str, str]], postgres_url: str, words: tuple[str, ...]
+) -> None:
+    status, out, errors = run(*words, INGESTION_POSTGRES_URL=postgres_url)
+    assert (status, out) == (2, "")
+    assert words[-2] in errors
+
+
+def test_the_environment_of_a_stack_that_was_killed_is_not_given_out(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    left = Places(tmp_path / "home").environment
+    left.parent.mkdir(parents=True)
+    write_environment(left, {"INGESTION_PORT": "1"})
+    status, out, errors = run("env")
+    assert (status, out) == (3, "")
+    assert "no stack runs" in errors
 
 
 def test_times_are_shown_in_utc() -> None:

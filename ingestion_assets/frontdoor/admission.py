@@ -39,18 +39,24 @@ class Backlog:
         self._limit_s = limit_s
         self._statistics: LedgerStatistics | None = None
         self._read_at = -STALE_S
+        self._reading: asyncio.Task[None] | None = None
 
     async def refresh(self) -> LedgerStatistics | None:
         """The figures, newly read where they are not fresh; None while the ledger is down."""
         if time.monotonic() - self._read_at > FRESH_S:
-            try:
-                async with asyncio.timeout(READ_S):
-                    self._statistics = await self._read()
-            except (SQLAlchemyError, OSError, TimeoutError) as error:
-                log.debug("ledger_statistics_unavailable", error=str(error))
-                self._statistics = None
-            self._read_at = time.monotonic()
+            if self._reading is None or self._reading.done():
+                self._reading = asyncio.create_task(self._read_anew())
+            await asyncio.shield(self._reading)  # others wait for it too
         return self._statistics
+
+    async def _read_anew(self) -> None:
+        try:
+            async with asyncio.timeout(READ_S):
+                self._statistics = await self._read()
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            log.debug("ledger_statistics_unavailable", error=str(error))
+            self._statistics = None
+        self._read_at = time.monotonic()
 
     def overdue(self, statistics: LedgerStatistics) -> list[str]:
         """The flows that have a payload waiting for longer than is normal."""

@@ -27,7 +27,8 @@ def create(
         ),
     ],
     days: Annotated[
-        float | None, typer.Option("--days", min=0, help="Days until it expires; for ever if not given.")
+        float | None,
+        typer.Option("--days", min=0, max=36_500, help="Days until it expires; for ever if not given."),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the token only.")] = False,
 ) -> None:

@@ -3,6 +3,7 @@
 A misspelt filter that is passed over answers with everything, a misspelt `atomic` with half: neither is told from success.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from urllib.parse import parse_qsl
 
@@ -14,6 +15,8 @@ from starlette.requests import HTTPConnection
 from ingestion_assets.frontdoor.problems import Problem, error_item
 
 LONGEST = 100  # characters of a name that an answer repeats
+LISTED = 20  # names that it lists
+MOST = 200  # parameters that are read; no address has as many
 
 _known: dict[object, frozenset[str]] = {}  # by endpoint
 
@@ -27,15 +30,19 @@ def check_parameters(query: bytes, known: Collection[str]) -> None:
     """Raises `Problem` 422 unless every parameter of `query` is one of `known`, and is there once."""
     if not query:
         return
-    given = [name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True)]
-    unknown = sorted(set(given) - set(known))
-    repeated = sorted({name for name in given if given.count(name) > 1} - set(unknown))
+    try:
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST)
+    except ValueError:
+        raise Problem(422, f"A request has {MOST} query parameters at most.") from None
+    given = Counter(name for name, _ in pairs)
+    unknown = sorted(given.keys() - set(known))
+    repeated = sorted(name for name, times in given.items() if times > 1 and name in known)
     if not unknown and not repeated:
         return
     there_are = f"known: {', '.join(sorted(known))}" if known else "this address takes none"
     items = [_item(name, f"not a parameter; {there_are}", "unknown_parameter") for name in unknown]
     items += [_item(name, "given more than once", "repeated_parameter") for name in repeated]
-    raise Problem(422, f"{_sentence(unknown, repeated)} ({there_are}).", errors=items)
+    raise Problem(422, f"{_sentence(unknown, repeated)} ({there_are}).", errors=items[:LISTED])
 
 
 def _item(name: str, message: str, code: str) -> dict[str, object]:

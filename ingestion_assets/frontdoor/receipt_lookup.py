@@ -1,7 +1,7 @@
 """Finding a receipt, also one that is asked for before its row is there: payloads that nobody waits for are acknowledged without."""
 
 import asyncio
-import time
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -34,7 +34,8 @@ class ReceiptLookup:
         self._storage = storage
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="receipt-lookup")
-        self._looked_at = 0.0
+        self._sought = deque[datetime]()
+        """When receipts were made that were asked for since the last look."""
 
     async def find(self, receipt_id: UUID) -> Receipt | None:
         """The receipt, None if it was never given out.
@@ -49,21 +50,22 @@ class ReceiptLookup:
             await asyncio.sleep(RECHECK_S)
             receipt = await ledger.receipt(self._async_engine, receipt_id)
         if receipt is None:
-            asked = time.monotonic()
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._look, made, asked)
+            self._sought.append(made)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._look)
             receipt = await ledger.receipt(self._async_engine, receipt_id)
         if receipt is None:
             await self._check_unreadable(receipt_id)
         return receipt
 
-    def _look(self, made: datetime, asked: float) -> None:
-        """Unless somebody has looked since it was asked for."""
-        if self._looked_at > asked:
-            return
-        began = time.monotonic()
-        around = made if made < self._clock.now() + FARTHEST_AHEAD else None
-        register_late(self._engine, self._storage, around=around, settled=ROW_WITHIN)
-        self._looked_at = began
+    def _look(self) -> None:
+        """Around the times of all receipts that are sought, once for those that lie together; unless the look before this one did."""
+        farthest = self._clock.now() + FARTHEST_AHEAD
+        places: set[datetime | None] = set()
+        while self._sought:  # the event loop may append meanwhile
+            made = self._sought.popleft()
+            places.add(made.replace(second=0, microsecond=0) if made < farthest else None)
+        for around in places:
+            register_late(self._engine, self._storage, around=around, settled=ROW_WITHIN)
 
     async def _check_unreadable(self, receipt_id: UUID) -> None:
         async with self._async_engine.connect() as connection:

@@ -115,4 +115,11 @@ class ReceiptWatch:
 def version(receipt: Receipt) -> str:
     """Tells one state of a receipt from another; the id of the event that shows it."""
     number = receipt.progress["number"] if receipt.progress else 0
-    return "-".join([str(number), receipt.state, *([receipt.wanted] if receipt.wanted else [])])
+    told = [
+        str(number),
+        receipt.state,
+        str(receipt.attempts),
+        (receipt.run_id or "")[:8],
+        receipt.wanted or "",
+    ]
+    return "-".join(one for one in told if one)

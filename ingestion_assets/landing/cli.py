@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 from uuid import UUID
 
 import msgspec
@@ -13,6 +13,7 @@ import typer
 from ingestion_assets.command_output import AsJson, print_json, print_table
 from ingestion_assets.landing import ledger, pauses, tables
 from ingestion_assets.landing import rejects as kept
+from ingestion_assets.landing.drops import State
 from ingestion_assets.landing.id_prefixes import NoSuchIdError, whole_id
 from ingestion_assets.landing.redrive_client import redrive_through_door
 from ingestion_assets.settings import load_settings
@@ -35,8 +36,10 @@ Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most items shown.")
 OfReceipt = Annotated[
     str | None, typer.Option("--receipt", help="Only of this payload; its id, or how that alone begins.")
 ]
-Kind = Annotated[str | None, typer.Option(help="Only of this kind: invalid, conflict or payload.")]
-Hours = Annotated[float | None, typer.Option("--hours", min=0, help="Only those of the last hours.")]
+Kind = Annotated[Literal["invalid", "conflict", "payload"] | None, typer.Option(help="Only of this kind.")]
+Hours = Annotated[
+    float | None, typer.Option("--hours", min=0, max=876_000, help="Only those of the last hours.")
+]
 RejectIds = Annotated[
     list[str] | None, typer.Argument(help="The rejects, by id or how that alone begins; or use the filters.")
 ]
@@ -46,9 +49,7 @@ Everything = Annotated[bool, typer.Option("--all", help="All that were not sent 
 @receipts.command("list")
 def list_receipts(
     flow: Flow = None,
-    state: Annotated[
-        str | None, typer.Option(help="Only in this state: landed, claimed, held, done, failed.")
-    ] = None,
+    state: Annotated[State | None, typer.Option(help="Only in this state.")] = None,
     limit: Limit = 50,
     as_json: AsJson = False,
 ) -> None:

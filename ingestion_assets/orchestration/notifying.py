@@ -17,24 +17,34 @@ EVERY_S = 60
 AGAIN = timedelta(days=1)
 MESSAGES = 10  # one tick
 TIMEOUT_S = 5.0
+REFUSED = "refused"
+"""In the cursor: the webhook does not take the message of this incident. It is sent again after all others."""
+_OF_THE_MESSAGE = frozenset({400, 413, 422})
+"""Answers that say something of the message, not of the webhook."""
 NOT_SET = "INGESTION_NOTIFY_URL is not set, so nobody is told of failures."
 
 
 def to_tell(
     found: "Iterable[Incident]", told: Mapping[str, str], *, now: datetime
 ) -> "tuple[list[Incident], dict[str, str]]":
-    """The incidents that are news, and when each of those that last was told. What is over is forgotten."""
+    """The incidents that are news, those last whose message was refused; and when each of those that last was told. What is over is
+    forgotten."""
     news: list[Incident] = []
+    refused: list[Incident] = []
     lasting: dict[str, str] = {}
     for one in found:
         before = told.get(one.key)
+        if before == REFUSED:
+            lasting[one.key] = before
+            refused.append(one)
+            continue
         if before is not None:
             lasting[one.key] = before
             at = datetime.fromisoformat(before)
             if one.newest <= at or now - at < AGAIN:
                 continue
         news.append(one)
-    return news, lasting
+    return news + refused, lasting
 
 
 @dg.sensor(
@@ -59,11 +69,16 @@ def failure_notifications(context: dg.SensorEvaluationContext) -> dg.SensorResul
     news, told = to_tell(found, json.loads(context.cursor or "{}"), now=now)
     sent = 0
     for one in news[:MESSAGES]:
-        if error := _send(settings.notify_url.get_secret_value(), one.text):
+        error, of_the_message = _send(settings.notify_url.get_secret_value(), one.text)
+        if error:
             context.log.warning(
-                f"INGESTION_NOTIFY_URL took no message: {error}. It is sent again in {EVERY_S} s."
+                f"INGESTION_NOTIFY_URL did not take a message of {len(one.text)} characters, on {one.key}: {error}. It is sent again in "
+                f"{EVERY_S} s."
             )
-            break
+            if not of_the_message:
+                break
+            told[one.key] = REFUSED
+            continue
         told[one.key] = now.astimezone(UTC).isoformat()
         sent += 1
     return dg.SensorResult(
@@ -72,8 +87,8 @@ def failure_notifications(context: dg.SensorEvaluationContext) -> dg.SensorResul
     )
 
 
-def _send(url: str, text: str) -> str | None:
-    """Post a message; why it was not taken, without the address, which is a secret."""
+def _send(url: str, text: str) -> tuple[str | None, bool]:
+    """Post a message. Why it was not taken, without the address, which is a secret; and whether others may be."""
     import httpx  # noqa: PLC0415
 
     from ingestion_assets.tls_context import tls_context  # noqa: PLC0415
@@ -81,5 +96,7 @@ def _send(url: str, text: str) -> str | None:
     try:
         answer = httpx.post(url, json={"text": text}, timeout=TIMEOUT_S, verify=tls_context())
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        return type(error).__name__
-    return None if answer.is_success else f"it was answered {answer.status_code}"
+        return type(error).__name__, False
+    if answer.is_success:
+        return None, False
+    return f"it was answered {answer.status_code}", answer.status_code in _OF_THE_MESSAGE

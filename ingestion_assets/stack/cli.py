@@ -135,7 +135,9 @@ def status(as_json: AsJson = False) -> None:
         states = Supervisor(places.supervisor_socket).states() if runs else []
     except OSError:
         states = []
-    is_ready = runs and ready is not None and all(state.state == "RUNNING" for state in states)
+    is_ready = (
+        runs and ready is not None and bool(states) and all(state.state == "RUNNING" for state in states)
+    )
     addresses = (ready or {}).get("addresses", {}) if runs else {}
     unloadable = unloadable_code(places) if runs else {}
     if as_json:
@@ -177,10 +179,11 @@ def env() -> None:
     The lines hold passwords.
     """
     from ingestion_assets.stack.environment_file import read_environment, shell_exports  # noqa: PLC0415
+    from ingestion_assets.stack.home_lock import holder_of  # noqa: PLC0415
 
     places = Places(_settings().home)
     values = read_environment(places.environment)
-    if not values:
+    if not values or holder_of(places) is None:  # one that was killed leaves the file
         typer.echo(f"no stack runs in {places.home}; start one with `ingestion up`", err=True)
         raise typer.Exit(EXIT_NOT_RUNNING)
     typer.echo(shell_exports(values))

@@ -1,11 +1,13 @@
 """How to connect to PostgreSQL, bring its schema up to date and COPY rows into it."""
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from ingestion_assets.settings import load_settings
@@ -34,19 +36,32 @@ _QUIET: dict[str, Any] = {"hide_parameters": True}
 def engine(url: str | None = None) -> sa.Engine:
     """The process's pooled engine. Without `url`, that of the settings."""
     target = driver_url(url or load_settings().require("postgres_url"), "psycopg")
-    return sa.create_engine(
+    made = sa.create_engine(
         target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800, **_QUIET,
         connect_args={"connect_timeout": 5, "application_name": "ingestion", **KEEPALIVE},
     )  # fmt: skip
+    event.listen(made, "connect", _in_utc)
+    return made
 
 
 def async_engine(url: str | None = None) -> AsyncEngine:
     """A new pooled engine for an event loop (the front door makes one at start and disposes of it at stop)."""
     target = driver_url(url or load_settings().require("postgres_url"), "psycopg")
-    return create_async_engine(
+    made = create_async_engine(
         target, pool_size=4, max_overflow=8, pool_pre_ping=True, pool_recycle=1800, pool_timeout=5, **_QUIET,
         connect_args={"connect_timeout": 3, "application_name": "ingestion-frontdoor", **KEEPALIVE},
     )  # fmt: skip
+    event.listen(made.sync_engine, "connect", _in_utc)
+    return made
+
+
+def _in_utc(connection: Any, _record: Any) -> None:
+    """Whatever zone the server has: times are shown as they are read."""
+    if connection.info.parameter_status("TimeZone") != "UTC":
+        connection.autocommit = True
+        with contextlib.closing(connection.cursor()) as cursor:
+            cursor.execute("SET TIME ZONE 'UTC'")
+        connection.autocommit = False
 
 
 def copy_rows(

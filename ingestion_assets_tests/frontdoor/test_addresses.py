@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.query import check_parameters
+from ingestion_assets.frontdoor.query import LISTED, check_parameters
 from ingestion_assets_tests.frontdoor.conftest import Front
 
 UUID = "0197b0c0-6d2e-7c6e-9d6e-0a1b2c3d4e5f"
@@ -65,6 +65,15 @@ def test_odd_queries_are_refused_in_words(query: bytes) -> None:
         check_parameters(query, {"flow"})
     assert refused.value.status == 422
     assert len(refused.value.detail) < 300
+
+
+def test_many_parameters_cost_no_more_than_few_and_are_not_all_repeated() -> None:
+    for names, told in ((range(12_000), 0), (range(150), LISTED)):
+        query = "&".join(f"a{name}" for name in names).encode()
+        with pytest.raises(Problem) as refused:
+            check_parameters(query, {"flow"})
+        assert len(refused.value.detail) < 300
+        assert len(refused.value.errors or ()) == told
 
 
 def test_head_is_get_without_the_body(front: Front, client: httpx.Client) -> None:

@@ -70,20 +70,36 @@ def test_a_receipt_of_a_front_door_that_was_killed_can_be_read(
     now = datetime.now(UTC) - ago
     with front.engine.begin() as connection:
         connection.execute(sa.text("UPDATE ingestion.landing_watermark SET minute = :now"), {"now": now})
-    drop_id = uuid.UUID(int=int(now.timestamp() * 1000) << 80 | uuid_utils.compat.uuid7().int & (1 << 80) - 1)
+    drop_id = _written(front, now)
+    answer = client.get(f"/api/v1/receipts/{drop_id}")
+    assert (answer.status_code, answer.json()["id"]) == (200, str(drop_id))
+
+
+def test_receipts_without_rows_that_are_asked_for_at_once_are_all_found(
+    front: Front, client: httpx.Client
+) -> None:
+    receipts = [
+        _written(front, datetime.now(UTC) - timedelta(days=days)) for days in (10, 20, 30, 40, 50, 60)
+    ]
+    with ThreadPoolExecutor(6) as threads:
+        answers = threads.map(lambda one: client.get(f"/api/v1/receipts/{one}").status_code, receipts)
+        assert list(answers) == [200] * 6
+
+
+def _written(front: Front, at: datetime) -> uuid.UUID:
+    """The id of a payload that lies on landing storage since then, and has no row."""
+    drop_id = uuid.UUID(int=int(at.timestamp() * 1000) << 80 | uuid_utils.compat.uuid7().int & (1 << 80) - 1)
     drop = NewDrop(
         flow="conversations",
-        partition=f"{now:%Y-%m-%d}",
+        partition=f"{at:%Y-%m-%d}",
         lane="none",
         principal="admin",
         body=b"{}",
         records=1,
     )
-    packed = pack(drop, drop_id=drop_id, received_at=now)
-    path = segment_path(drop_id, now)
-    front.app.door.storage.write(path, encode([packed], path)[0])
-    answer = client.get(f"/api/v1/receipts/{packed.header.id}")
-    assert (answer.status_code, answer.json()["id"]) == (200, str(drop_id))
+    path = segment_path(drop_id, at)
+    front.app.door.storage.write(path, encode([pack(drop, drop_id=drop_id, received_at=at)], path)[0])
+    return drop_id
 
 
 def test_a_receipt_that_is_not_there_is_not_waited_for_long(client: httpx.Client) -> None:

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
+import msgspec
 import psycopg
 import pytest
 
 from ingestion_assets.frontdoor.notifications import Notifications
-from ingestion_assets.frontdoor.waiting import ReceiptWatch
+from ingestion_assets.frontdoor.waiting import ReceiptWatch, version
 from ingestion_assets.landing.channels import FINISHED, PROGRESS
 from ingestion_assets.landing.drops import Receipt, State
 
@@ -164,3 +165,16 @@ def test_a_follower_that_hears_nothing_is_told_so(postgres_url: str) -> None:
                 assert await anext(changes) is None
 
     asyncio.run(work())
+
+
+def test_another_attempt_or_run_is_another_version() -> None:
+    first = made(uuid4(), "claimed")
+    others = [
+        first,
+        msgspec.structs.replace(first, attempts=1),
+        msgspec.structs.replace(first, attempts=1, run_id="one"),
+        msgspec.structs.replace(first, attempts=1, run_id="two"),
+        msgspec.structs.replace(first, wanted="pause"),
+        made(first.id, "claimed", number=2),
+    ]
+    assert len({version(one) for one in others}) == len(others)

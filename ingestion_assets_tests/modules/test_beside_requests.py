@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import http.server
 import ipaddress
 import threading
@@ -21,6 +22,7 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from ingestion_assets.modules import feed
 from ingestion_assets.modules.feed import Feed, Question, ask_all, due
 from ingestion_assets.modules.settings import ModulesSettings
+from ingestion_assets.modules.web import webhook_delivery
 from ingestion_assets.modules.web.webhook_delivery import signed
 from ingestion_assets.modules.webhook_addresses import (
     Allowed,
@@ -115,6 +117,43 @@ def test_a_host_of_other_letters_is_called_by_its_ascii_name(front: Front) -> No
             client.post(f"/sites/{site_id}/modules/sync", json=body([module("a")])).raise_for_status()
         wait_until(lambda: heard, seconds=20, what="the webhook to be called")
     assert heard == [url.removeprefix("http://")]
+
+
+def test_a_receiver_that_takes_its_time_holds_up_no_other(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhook_delivery, "TIMEOUT_S", 1)
+    heard: list[str] = []
+    over = threading.Event()
+
+    def drip(handler: http.server.BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX: ")
+        with contextlib.suppress(OSError):
+            while not over.wait(0.2):
+                handler.wfile.write(b"a")
+
+    def answer(handler: http.server.BaseHTTPRequestHandler) -> None:
+        heard.append(handler.path)
+        handler.send_response(204)
+        handler.end_headers()
+
+    with listening(drip) as slow, listening(answer) as quick:
+        for url in (f"{slow}/slow", f"{quick}/quick"):
+            site_id, key = front.site(webhook_url=url)
+            with front.client(key) as client:
+                client.post(f"/sites/{site_id}/modules/sync", json=body([module("a")])).raise_for_status()
+        wait_until(lambda: heard, seconds=20, what="the other webhook to be called")
+        wait_until(
+            lambda: _errors(front) == ["there was no answer within 1 s"], seconds=20, what="it to fail"
+        )
+        over.set()
+
+
+def _errors(front: Front) -> list[str]:
+    with front.engine.connect() as connection:
+        return list(
+            connection.scalars(sa.text("SELECT error FROM ingestion.module_webhooks WHERE error IS NOT NULL"))
+        )
 
 
 def test_an_address_that_can_be_none_fails_like_any_other(front: Front) -> None:

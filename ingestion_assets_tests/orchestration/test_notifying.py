@@ -13,26 +13,36 @@ import sqlalchemy as sa
 from ingestion_assets.landing.drops import DropOutcome, Lane, Reject
 from ingestion_assets.landing.rejects import insert_rejects
 from ingestion_assets.orchestration.incidents import Incident
-from ingestion_assets.orchestration.notifying import NOT_SET, failure_notifications, to_tell
+from ingestion_assets.orchestration.notifying import NOT_SET, REFUSED, failure_notifications, to_tell
 from ingestion_assets.settings import load_settings
 from ingestion_assets_tests.orchestration.conftest import Runs, execute, runs_of_a_worker
-from ingestion_assets_tests.orchestration.one_payload import land_one
+from ingestion_assets_tests.orchestration.one_payload import land_another, land_one
 
 pytestmark = pytest.mark.usefixtures("stores_of_the_process")
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def messages(monkeypatch: pytest.MonkeyPatch, runs: Runs, engine: sa.Engine) -> Iterator[list[str]]:
-    """What a webhook gets, whose address is that of the settings."""
+def refused() -> set[str]:
+    """Words of messages that the webhook refuses."""
+    return set()
+
+
+@pytest.fixture
+def messages(
+    monkeypatch: pytest.MonkeyPatch, runs: Runs, engine: sa.Engine, refused: set[str]
+) -> Iterator[list[str]]:
+    """What a webhook takes, whose address is that of the settings."""
     got: list[str] = []
 
     class Hook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             assert body.keys() == {"text"}
-            got.append(body["text"])
-            self.send_response(200)
+            is_refused = any(word in body["text"] for word in refused)
+            if not is_refused:
+                got.append(body["text"])
+            self.send_response(400 if is_refused else 200)
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
@@ -123,6 +133,27 @@ def test_what_the_webhook_did_not_take_is_told_later(
     _notify(monkeypatch, address.get_secret_value())
     _tick(runs, cursor)
     assert len(messages) == 1
+
+
+def test_a_message_that_is_refused_keeps_no_other(
+    runs: Runs, engine: sa.Engine, messages: list[str], refused: set[str]
+) -> None:
+    with engine.begin() as connection:
+        for lane in ("one", "two"):
+            land_another(connection, Lane("planned", "2026-02-01", lane))
+        landed = connection.scalars(sa.text("SELECT id FROM ingestion.drops")).all()
+        for drop, code in zip(landed, ("too_odd", "fine"), strict=True):
+            reject = Reject(-1, "payload", code, "ValueError", b"the content")
+            insert_rejects(connection, {drop: "planned"}, [DropOutcome(drop, {}, rejects=[reject])])
+    refused.add("too_odd")
+    cursor = _tick(runs)
+    assert [("fine" in one) for one in messages] == [True]
+    assert REFUSED in json.loads(cursor).values()
+    refused.clear()
+    cursor = _tick(runs, cursor)
+    assert [("too_odd" in one) for one in messages] == [False, True]
+    _tick(runs, cursor)
+    assert len(messages) == 2
 
 
 def test_an_incident_that_lasts_is_told_again_after_a_day_if_more_came() -> None:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.json_bodies import json_body
 from ingestion_assets.frontdoor.json_response import json_response
+from ingestion_assets.frontdoor.keys import KeyNameTakenError
 from ingestion_assets.frontdoor.openapi import keyed_errors, schema_of, takes
 from ingestion_assets.frontdoor.paging import NumberCursor, number_cursor, page
 from ingestion_assets.frontdoor.problems import Problem, error_item
@@ -62,7 +63,7 @@ class SiteChange(BaseModel):
     description="Answers with the site's own API key, which is shown this once. Needs the scope `admin`.",
     status_code=201,
     response_model=views.NewSiteView,
-    responses=keyed_errors(400, 408, 413, 415),
+    responses=keyed_errors(400, 408, 409, 413, 415),
     openapi_extra=takes(schema_of(NewSiteRequest)),
 )
 async def create(request: Request) -> Response:
@@ -75,15 +76,18 @@ async def create(request: Request) -> Response:
         except ForbiddenAddressError as error:
             item = error_item("body", "webhook_url", msg=str(error), type="webhook_url")
             raise Problem(422, f"The webhook is not valid: {error}.", errors=[item]) from error
-    made = await door.in_thread(
-        lambda connection: create_site(
-            connection,
-            sealer=partial(sealer, door.settings),
-            name=site.name,
-            url=site.url,
-            webhook_url=site.webhook_url,
+    try:
+        made = await door.in_thread(
+            lambda connection: create_site(
+                connection,
+                sealer=partial(sealer, door.settings),
+                name=site.name,
+                url=site.url,
+                webhook_url=site.webhook_url,
+            )
         )
-    )
+    except KeyNameTakenError as error:
+        raise Problem(409, f"The site's key cannot be made: {error}.") from error
     body = asdict(made.site) | {"api_key": made.api_key, "webhook_secret": made.webhook_secret}
     where = {"Location": f"/api/v1/sites/{made.site.id}"}
     return json_response(body, 201, headers=where)

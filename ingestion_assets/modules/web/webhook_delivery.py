@@ -48,7 +48,11 @@ async def send_webhooks(door: FrontDoor) -> None:
 
 
 async def _send(door: FrontDoor, call: Call, own: Sealer, allowed: Allowed) -> None:
-    error = await _deliver(call, sealer=own, allowed=allowed)
+    try:
+        async with asyncio.timeout(TIMEOUT_S):  # httpx counts the time of each read
+            error = await _deliver(call, sealer=own, allowed=allowed)
+    except TimeoutError:
+        error = f"there was no answer within {TIMEOUT_S} s"
     if error:
         log.warning("webhook_failed", sync=str(call.sync_id), attempt=call.attempts, error=error)
     await asyncio.get_running_loop().run_in_executor(
