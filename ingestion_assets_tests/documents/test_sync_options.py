@@ -1,4 +1,4 @@
-"""Syncs read and choose by their connection's own options, whichever source it is of."""
+"""What syncs, and jobs, read and choose by: their own options, whichever source it is of."""
 
 import uuid
 import zipfile
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ingestion_assets.documents import source_connections
 from ingestion_assets_tests.documents.drive_server import Drive, drive_server
 from ingestion_assets_tests.documents.edited_sources import Archive, EditedSource, Folder, OnDrive
 from ingestion_assets_tests.documents.fronts import documents_front, make_tables
@@ -124,3 +125,24 @@ def test_shortcuts_of_drive_are_followed_if_the_options_say_so(front: Front, dri
     one.change(processing_options={})
     assert one.sync()["new"] == 1
     assert one.paths() == ["own.txt", "short"]
+
+
+def test_jobs_and_syncs_that_have_the_password_take_all_that_it_opens(front: Front, roots: Path) -> None:
+    source = Archive(roots / "locked.zip")
+    source.write("a.txt", text_of("what is locked"))
+    packed = bytearray(source.path.read_bytes())
+    packed[packed.index(b"PK\1\2") + 8] |= 1  # "encrypted", by the archive's directory
+    source.path.write_bytes(packed)
+    one = Synced(front, source)
+    id_ = one.where.rpartition("/")[2]
+    selected = {"connection_id": id_, "source_type": source.kind, "file_ids": ["*"]}
+    body = {"user_id": one.user, "name": "Locked", "file_selections": [selected]}
+    assert one.client.post("/batch/jobs", json=body).status_code == 400, "nothing can be taken"
+    options = {"source_specific_options": {"passwords": ["open sesame"]}}
+    answer = one.client.post("/batch/jobs", json={**body, "processing_options": options})
+    assert (answer.status_code, answer.json()["total_files"]) == (200, 1)
+    with front.engine.begin() as connection:
+        source_connections.change(
+            connection, front.settings, id_, {"sync_options": options}, user_id=one.user
+        )
+    assert one.answer().json()["files"]["new"] == 1

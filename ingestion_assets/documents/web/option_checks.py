@@ -1,8 +1,9 @@
-"""What of processing options their own rules cannot tell: whether the models that they name are to be had, and what is no connection's."""
+"""What of processing options their own rules cannot tell: which models are to be had, how long globs may be, what is no connection's."""
 
 import asyncio
 
-from ingestion_assets.documents.job_options import ProcessingOptions
+from ingestion_assets.documents.file_globs import MOST_CHARACTERS
+from ingestion_assets.documents.job_options import ProcessingOptions, SourceOptions
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.embedding.errors import EmbeddingError
 from ingestion_assets.embedding.models import Model, probe
@@ -32,4 +33,14 @@ async def check_own(options: ProcessingOptions, settings: Settings) -> None:
             422, "Passwords belong to a job, not to a connection.",
             errors=[error_item("body", *place, msg="not taken here", type="passwords")],
         )  # fmt: skip
+    check_globs(options.source_specific_options)
     await asyncio.to_thread(model_of, options, settings)
+
+
+def check_globs(options: SourceOptions) -> None:
+    """Raises `Problem` 422 for `include` and `exclude` that are longer than a glob may be."""
+    for name, globs in (("include", options.include), ("exclude", options.exclude)):
+        if any(len(one) > MOST_CHARACTERS for one in globs):
+            place = ("body", "processing_options", "source_specific_options", name)
+            why = f"a glob has {MOST_CHARACTERS:,} characters at most"
+            raise invalid([error_item(*place, msg=why, type="string_too_long")])
