@@ -243,6 +243,21 @@ def test_jobs_of_a_sync_that_is_overtaken_come_to_an_end(front: JobsFront, delet
         assert [one["path"] for one in documents(front, id_)] == ["other.txt"]
 
 
+def test_a_sync_and_the_deletion_of_its_connection_wait_for_each_other_in_one_order(
+    front: JobsFront,
+) -> None:
+    """The sync is about to take a document out of the search when the connection is deleted."""
+    folder = text_files(front.root / "ordered", 2, salt=" ordered")
+    id_ = front.connect(folder)
+    front.over(sync(front, id_).json()["job_ids"][0])
+    next(folder.iterdir()).unlink()
+    held = "SELECT FROM documents.documents WHERE connection_id = :id FOR UPDATE"
+    with held_up(front.engine, held, lambda: sync(front, id_), at="documents.documents", id=id_) as waiting:
+        waiting.also(lambda: delete(front, id_))
+    assert [answer.status_code for answer in waiting.results()] == [200, 204]
+    assert documents(front, id_) == []
+
+
 def test_a_sync_whose_session_is_cut_is_to_be_repeated(front: JobsFront) -> None:
     id_ = front.connect(text_files(front.root / "cut", 2, salt=" cut"))
     with held_up(front.engine, HELD_ROW, lambda: sync(front, id_), id=id_) as waiting:

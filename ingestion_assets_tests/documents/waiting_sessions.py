@@ -20,7 +20,7 @@ def held_up(
     engine: sa.Engine, lock: str, *work: Callable[[], Any], at: str = "documents.connections", **values: Any
 ) -> Iterator["HeldUp"]:
     """Begin `work` while a transaction holds `lock`, and come here when all of it waits in statements with `at`; behind the block it goes on."""
-    with ThreadPoolExecutor(len(work)) as threads, engine.connect() as connection, connection.begin():
+    with ThreadPoolExecutor() as threads, engine.connect() as connection, connection.begin():
         connection.execute(sa.text(lock), values)
         done = [threads.submit(one) for one in work]
         wait_until(
@@ -28,16 +28,31 @@ def held_up(
             seconds=30, what="the work to wait for the lock",
         )  # fmt: skip
         assert len(_pids(engine, at)) >= len(work), [one.result() for one in done if one.done()]
-        yield HeldUp(engine, at, connection, done)
+        yield HeldUp(engine, at, connection, threads, done)
 
 
 class HeldUp:
     """Work that waits. `connection` is the transaction that it waits for."""
 
     def __init__(
-        self, engine: sa.Engine, at: str, connection: sa.Connection, done: list[Future[Any]]
+        self,
+        engine: sa.Engine,
+        at: str,
+        connection: sa.Connection,
+        threads: ThreadPoolExecutor,
+        done: list[Future[Any]],
     ) -> None:
-        self._engine, self._at, self.connection, self._done = engine, at, connection, done
+        self._engine, self._at, self._threads, self._done = engine, at, threads, done
+        self.connection = connection
+
+    def also(self, work: Callable[[], Any]) -> None:
+        """Begin more, and come back when it waits, too, for whatever lock of this flow."""
+        self._done.append(self._threads.submit(work))
+        wait_until(
+            lambda: len(_pids(self._engine, "documents.")) >= len(self._done),
+            seconds=30,
+            what="more work to wait",
+        )
 
     def cut(self) -> None:
         """End the sessions that wait."""
