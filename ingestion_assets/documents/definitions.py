@@ -26,7 +26,7 @@ RUNS_A_TICK = 20
 def sync_connection(context: dg.OpExecutionContext) -> None:
     from ingestion_assets.documents.due_syncs import sync_due  # noqa: PLC0415
     from ingestion_assets.documents.file_errors import FileError  # noqa: PLC0415
-    from ingestion_assets.documents.source_sync import SyncGoesOnError  # noqa: PLC0415
+    from ingestion_assets.documents.source_sync import SyncGoesOnError, SyncOvertakenError  # noqa: PLC0415
     from ingestion_assets.embedding.errors import EmbeddingError  # noqa: PLC0415
     from ingestion_assets.landing.storage import open_storage  # noqa: PLC0415
     from ingestion_assets.settings import load_settings  # noqa: PLC0415
@@ -37,6 +37,9 @@ def sync_connection(context: dg.OpExecutionContext) -> None:
         done = sync_due(postgres.engine(), settings, open_storage(settings), id_)
     except SyncGoesOnError:
         context.log.info("Another process syncs the connection now.")
+        return
+    except SyncOvertakenError as error:
+        context.log.info(str(error))
         return
     except (FileError, EmbeddingError) as error:
         raise dg.Failure(f"The connection {id_} was not synced: {error}", allow_retries=False) from error

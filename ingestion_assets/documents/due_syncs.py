@@ -40,7 +40,7 @@ def due(connection: sa.Connection, *, most: int) -> Sequence[tuple[str, str]]:
 def sync_due(engine: sa.Engine, settings: Settings, storage: LandingStorage, id_: str) -> Synced | None:
     """Sync a connection, if it is due, and start the jobs that it needs.
 
-    Raises `FileError` when the source cannot be had, `SyncGoesOnError`, `EmbeddingError` when the jobs' model cannot.
+    Raises `FileError` when the source cannot be had, `SyncGoesOnError`, `SyncOvertakenError`, `EmbeddingError` when the jobs' model cannot.
     """
     with engine.begin() as connection:
         taken = connection.scalar(_TAKE, {"id": id_})
@@ -48,8 +48,8 @@ def sync_due(engine: sa.Engine, settings: Settings, storage: LandingStorage, id_
     if one is None:
         return None
 
-    def make_jobs(entries: Sequence[Entry]) -> list[str]:
-        return [_started(engine, settings, storage, one, part) for part in source_sync.parts(entries)]
+    def make_jobs(now: Connection, entries: Sequence[Entry]) -> list[str]:
+        return [_started(engine, settings, storage, now, part) for part in source_sync.parts(entries)]
 
     return source_sync.sync(engine, settings, one, make_jobs)
 
@@ -57,7 +57,7 @@ def sync_due(engine: sa.Engine, settings: Settings, storage: LandingStorage, id_
 def _started(
     engine: sa.Engine, settings: Settings, storage: LandingStorage, one: Connection, entries: Sequence[Entry]
 ) -> str:
-    """A job over these files, durable and started; gives its id."""
+    """A job over these files, durable, and started with its landing: whatever is killed here leaves none that waits for ever. Gives its id."""
     request = source_sync.job_request(one, settings)
     model = probe(request.processing_options.embedding_model_preference, settings)
     files = [frozen(one, entry) for entry in entries]
@@ -66,12 +66,12 @@ def _started(
     clock.sample()
     drop_id, now = clock.new_id(), clock.now()
     drop = job_drop(
-        payload, partition=day_of_arrival(now), principal=PRINCIPAL, attributes={"via": "sync"}, key=payload.job_id
+        payload, partition=day_of_arrival(now), principal=PRINCIPAL, attributes={"via": "sync"}, key=payload.job_id,
+        started=True,
     )  # fmt: skip
     with engine.begin() as connection:
-        new_jobs.insert(connection, request, payload, principal=PRINCIPAL)
+        new_jobs.insert(connection, request, payload, principal=PRINCIPAL, started=True)
     land(engine, storage, [pack(drop, drop_id=drop_id, received_at=now)], clock)
     with engine.begin() as connection:
         batch_jobs.landed(connection, payload.job_id, drop_id)
-        batch_jobs.control(connection, payload.job_id, "start")
     return payload.job_id

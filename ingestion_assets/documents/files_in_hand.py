@@ -20,6 +20,7 @@ from ingestion_assets.documents.job_files import Held, JobFile, Step, hold
 from ingestion_assets.documents.making import Making
 from ingestion_assets.documents.preparing import Job
 from ingestion_assets.documents.run_figures import Done
+from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.source import Source
 from ingestion_assets.landing.claims import ClaimLostError
 
@@ -36,7 +37,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Slice:
-    """What a run needs for its work. `open_source(connection_id)` opens a source, `wanted` says what is wanted of the job, `outranked`
+    """What a run needs for its work. `connected` gives a connection as it is now, `open_source` opens its source, `wanted` says what is wanted of the job, `outranked`
     whether another job should go first, `came_on` is told when files ended."""
 
     engine: sa.Engine
@@ -46,7 +47,8 @@ class Slice:
     scratch: Path
     cap: int
     slice_s: float
-    open_source: Callable[[str], Source]
+    connected: Callable[[str], Connection]
+    open_source: Callable[[Connection], Source]
     wanted: Callable[[], Word]
     outranked: Callable[[], bool]
     came_on: Callable[[Mapping[str, int]], object]

@@ -47,13 +47,20 @@ class JobPayload(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def job_drop(
-    payload: JobPayload, *, partition: str, principal: str, attributes: dict[str, str], key: str
+    payload: JobPayload,
+    *,
+    partition: str,
+    principal: str,
+    attributes: dict[str, str],
+    key: str,
+    started: bool = False,
 ) -> NewDrop:
-    """A job on its way to landing storage, where it is held. Landed twice with the same key it is there once."""
+    """A job on its way to landing storage, where it is held unless it is started. Landed twice with the same key it is there once."""
+    held = {} if started else {HELD: "until the job is started"}
     return NewDrop(
         flow=NAME, partition=partition, lane=payload.job_id, subject=payload.user_id, principal=principal,
         body=msgspec.json.encode(payload), records=len(payload.files), idempotency_key=key,
-        attributes={**attributes, JOB: payload.job_id, HELD: "until the job is started", PRIORITY: str(STEPS_OF[payload.priority])},
+        attributes={**attributes, JOB: payload.job_id, **held, PRIORITY: str(STEPS_OF[payload.priority])},
     )  # fmt: skip
 
 

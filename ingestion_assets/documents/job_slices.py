@@ -17,13 +17,13 @@ from queue import Empty, SimpleQueue
 import structlog
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 
-from ingestion_assets.documents import job_files, stored_contents
+from ingestion_assets.documents import job_files, source_connections, stored_contents
 from ingestion_assets.documents.file_errors import FileError, FileLostError
 from ingestion_assets.documents.files_in_hand import LOOK_S, TICK_S, FilesInHand, Slice
 from ingestion_assets.documents.job_files import BEGUN_AT, JobFile, hold
+from ingestion_assets.documents.open_sources import OpenSources
 from ingestion_assets.documents.preparing import Clock, Prepared, prepare
 from ingestion_assets.documents.run_figures import Done
-from ingestion_assets.documents.sources.source import Source
 from ingestion_assets.documents.vectors import embed_missing, unpinned
 from ingestion_assets.embedding.errors import (
     EmbeddingRejectedError,
@@ -61,7 +61,7 @@ def work(run: Slice) -> Done:
             worker.over.set()
             for thread in others:
                 thread.join()
-    worker.close_sources()
+    worker.sources.close()
     if worker.fault is not None:
         raise worker.fault
     worker.tell_steps()
@@ -74,8 +74,7 @@ class _Worker(FilesInHand):
         self._ready: SimpleQueue[Prepared] = SimpleQueue()
         self._with_vectors: SimpleQueue[Prepared] = SimpleQueue()
         self._preparing = 0
-        self._sources = threading.local()
-        self._opened: list[Source] = []
+        self.sources = OpenSources(run.connected, run.open_source)
 
     # In the run's own thread
 
@@ -197,6 +196,9 @@ class _Worker(FilesInHand):
         run, file, began = self.run, one.file, time.monotonic()
         try:
             with run.engine.begin() as connection:
+                source_connections.keep(
+                    connection, file.connection_id, user_id=run.job.user_id, sealed=one.sealed
+                )
                 content = one.known
                 if content is None:
                     assert one.new is not None and one.key is not None  # noqa: S101
@@ -216,6 +218,9 @@ class _Worker(FilesInHand):
                 job.end(connection, run.holder, file, "skipped" if one.skipped else "completed", facts=facts)
         except FileLostError:
             self._forget(file)
+            return
+        except FileError as error:
+            self._failed(file, error, one.took)
             return
         except (IntegrityError, LookupError) as error:
             self._failed(
@@ -249,11 +254,12 @@ class _Worker(FilesInHand):
             if self.stop.is_set():
                 return
             try:
-                source = self._source(file.connection_id)
+                source, sealed = self.sources.of(file.connection_id)
                 ready = prepare(
                     self.run.engine, self.run.job, file, source, self.run.scratch, clock=clock, making=self.making,
                     stopped=self.stop.is_set,
                 )  # fmt: skip
+                ready.sealed = sealed
             except FileError as error:
                 if not self.stop.is_set():
                     self._failed(file, error, clock.took)
@@ -276,20 +282,6 @@ class _Worker(FilesInHand):
             with self._lock:
                 self._preparing -= 1
             self.moved.set()
-
-    def _source(self, connection_id: str) -> Source:
-        """The connection's source, open, one in each thread."""
-        mine: dict[str, Source] = self._sources.__dict__.setdefault("by_connection", {})
-        if connection_id not in mine:
-            mine[connection_id] = self.run.open_source(connection_id)
-            with self._lock:
-                self._opened.append(mine[connection_id])
-        return mine[connection_id]
-
-    def close_sources(self) -> None:
-        for source in self._opened:
-            with contextlib.suppress(Exception):
-                source.close()
 
 
 def _passes(error: DBAPIError) -> bool:

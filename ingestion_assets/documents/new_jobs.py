@@ -40,12 +40,14 @@ def insert(
     principal: str,
     key: str | None = None,
     sha256: bytes = b"",
+    started: bool = False,
 ) -> Made:
-    """Its rows, with an estimate. Raises `KeyConflictError`."""
+    """Its rows, with an estimate; `started`: its payload lands so that runs take it. Raises `KeyConflictError`."""
     estimated = estimates.estimate_ms(
         connection, [one.name for one in payload.files], [one.size for one in payload.files],
         workers=request.processing_options.workers, jobs_at_once=at_once(),
     )  # fmt: skip
     return batch_jobs.insert(
-        connection, payload, principal=principal, estimated_ms=estimated, key=key, sha256=sha256
-    )
+        connection, payload, principal=principal, estimated_ms=estimated, key=key, sha256=sha256,
+        status="queued" if started else "pending",
+    )  # fmt: skip

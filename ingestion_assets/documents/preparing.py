@@ -45,7 +45,8 @@ class Job:
 
 @dataclass(slots=True)
 class Prepared:
-    """A file that is ready to be stored: its content as found (`known`), or as it is to be made (`new`)."""
+    """A file that is ready to be stored: its content as found (`known`), or as it is to be made (`new`). `sealed` is the configuration of its
+    connection that it was read by."""
 
     file: JobFile
     key: ContentKey | None = None
@@ -54,6 +55,7 @@ class Prepared:
     skipped: bool = False
     size: int | None = None
     took: dict[str, int] = field(default_factory=dict)
+    sealed: str = field(default="", repr=False)
 
     @property
     def texts(self) -> int:

@@ -1,4 +1,7 @@
-"""Connections: where a user's files are, with the credentials for it. These are sealed, bound to their connection, and in no answer."""
+"""Connections: where a user's files are, with the credentials for it. These are sealed, bound to their connection, and in no answer.
+
+Whoever writes what depends on a connection holds its row before any other (`keep`, `get(held=True)`), as deleting it does.
+"""
 
 import json
 import re
@@ -12,6 +15,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, SecretStr
 
 from ingestion_assets.documents.file_errors import FileError
+from ingestion_assets.documents.job_options import ProcessingOptions, SourceOptions
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.sources import opening
 from ingestion_assets.documents.sources.source import FetchOptions, Source
@@ -47,14 +51,19 @@ _CREATE = sa.text("""
     VALUES (:id, :user_id, :source_type, :name, :sealed, :sealed_passwords, CAST(:sync_every_s AS integer), CAST(:sync_options AS jsonb),
             clock_timestamp() + make_interval(secs => CAST(:sync_every_s AS integer)))
 """)
+# In one statement, so that two changes at once are both made. A sync goes on from its token only with what the token was got with.
 _CHANGE = sa.text("""
-    UPDATE documents.connections SET name = :name, sealed = :sealed, sealed_passwords = :sealed_passwords, sync_options = CAST(:sync_options AS jsonb),
-        sync_every_s = CAST(:sync_every_s AS integer),
-        sync_at = clock_timestamp() + make_interval(secs => CAST(:sync_every_s AS integer)),
-        sync_token = CASE WHEN :anew THEN NULL ELSE sync_token END,
+    UPDATE documents.connections SET name = coalesce(:name, name), sealed = coalesce(:sealed, sealed),
+        sync_options = coalesce(CAST(:sync_options AS jsonb), sync_options),
+        sealed_passwords = CASE WHEN :optioned THEN :sealed_passwords ELSE sealed_passwords END,
+        sync_every_s = CASE WHEN :timed THEN CAST(:sync_every_s AS integer) ELSE sync_every_s END,
+        sync_at = CASE WHEN :timed THEN clock_timestamp() + make_interval(secs => CAST(:sync_every_s AS integer)) ELSE sync_at END,
+        sync_token = CASE WHEN :anew OR :optioned THEN NULL ELSE sync_token END,
+        held = CASE WHEN :anew OR :optioned THEN NULL ELSE held END,
         status = CASE WHEN :anew THEN 'active' ELSE status END, error = CASE WHEN :anew THEN NULL ELSE error END
     WHERE id = :id
 """)
+_KEEP = sa.text("SELECT sealed FROM documents.connections WHERE id = :id AND user_id = :user_id FOR SHARE")
 
 
 def create(
@@ -84,32 +93,54 @@ def create(
     return found
 
 
-def get(connection: sa.Connection, id_: str, *, user_id: str | None = None) -> Connection | None:
-    """One connection, of this user where one is named."""
+def get(
+    connection: sa.Connection, id_: str, *, user_id: str | None = None, held: bool = False
+) -> Connection | None:
+    """One connection, of this user where one is named; `held` until the transaction ends: nobody changes or deletes it meanwhile."""
+    lock = " FOR NO KEY UPDATE" if held else ""
     row = connection.execute(
-        sa.text(f"{_COLUMNS} WHERE id = :id AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id)"),
+        sa.text(
+            f"{_COLUMNS} WHERE id = :id AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id){lock}"
+        ),
         {"id": id_, "user_id": user_id},
     ).one_or_none()
     return None if row is None else Connection(**row._mapping)
 
 
+def keep(connection: sa.Connection, id_: str, *, user_id: str, sealed: str) -> None:
+    """Keep a connection as it is until the transaction ends, which stores what was read by this configuration.
+
+    Raises `FileError` where the connection is gone, or another.
+    """
+    row = connection.execute(_KEEP, {"id": id_, "user_id": user_id}).one_or_none()
+    if row is None:
+        raise FileError("not_found", "storing", "The connection was deleted.")
+    if row.sealed != sealed:
+        raise FileError(
+            "source_changed", "storing", "The connection was changed while the file was processed."
+        )
+
+
 def change(
-    connection: sa.Connection, settings: Settings, one: Connection, given: Mapping[str, Any]
-) -> Connection:
-    """Change `name`, `config`, `sync_every_s` or `sync_options`, whichever are given. Raises `opening.ConfigError`."""
+    connection: sa.Connection, settings: Settings, id_: str, given: Mapping[str, Any], *, user_id: str
+) -> Connection | None:
+    """Change `name`, `config`, `sync_every_s` or `sync_options`, whichever are given; what is not given is not touched. None if the user
+    has no such connection (any more). Raises `opening.ConfigError`."""
+    one = get(connection, id_, user_id=user_id)
+    if one is None:
+        return None
+    config, options = given.get("config"), given.get("sync_options")
     values = {
-        "id": one.id, "name": given.get("name") or one.name, "sync_every_s": given.get("sync_every_s", one.sync_every_s),
-        "sync_options": json.dumps(one.sync_options), "sealed_passwords": one.sealed_passwords, "sealed": one.sealed, "anew": False,
+        "id": id_, "name": given.get("name") or None, "timed": "sync_every_s" in given, "sync_every_s": given.get("sync_every_s"),
+        "anew": config is not None, "sealed": None, "optioned": options is not None, "sync_options": None, "sealed_passwords": None,
     }  # fmt: skip
-    if given.get("sync_options") is not None:
-        values |= _options(settings, one.id, given["sync_options"])
-    if given.get("config") is not None:
-        made = opening.checked(one.source_type, given["config"], documents_settings())
-        values |= {"sealed": sealer(settings).seal(json.dumps(_plain(made)), of=one.id), "anew": True}
+    if options is not None:
+        values |= _options(settings, id_, options)
+    if config is not None:
+        made = opening.checked(one.source_type, config, documents_settings())
+        values["sealed"] = sealer(settings).seal(json.dumps(_plain(made)), of=id_)
     connection.execute(_CHANGE, values)
-    found = get(connection, one.id)
-    assert found is not None  # noqa: S101
-    return found
+    return get(connection, id_)
 
 
 def _options(settings: Settings, id_: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,10 +200,24 @@ def delete(connection: sa.Connection, id_: str, *, user_id: str) -> bool:
     return deleted.rowcount > 0
 
 
+def own_options(one: Connection, settings: Settings) -> SourceOptions:
+    """What a connection's options say of its source. Raises `FileError`."""
+    return ProcessingOptions.model_validate(job_options(one, settings)).source_specific_options
+
+
+def fetching(options: SourceOptions) -> FetchOptions:
+    """What of a job's or a connection's options concerns fetching."""
+    return FetchOptions(
+        encoding=options.encoding, passwords=tuple(one.get_secret_value() for one in options.passwords),
+        export_formats=options.export_formats or None, follow_shortcuts=options.follow_shortcuts,
+    )  # fmt: skip
+
+
 def open_source(one: Connection, settings: Settings, options: FetchOptions | None = None) -> Source:
-    """The source of a connection, open; to be closed. Raises `FileError`."""
+    """The source of a connection, open; to be closed. By the connection's own options where none are given. Raises `FileError`."""
     config = json.loads(_opened(one, settings, one.sealed))
-    return opening.opened(one.source_type, config, documents_settings(), options)
+    own = fetching(own_options(one, settings)) if options is None else options
+    return opening.opened(one.source_type, config, documents_settings(), own)
 
 
 def shown_config(one: Connection, settings: Settings) -> dict[str, Any] | None:
@@ -187,14 +232,16 @@ def shown_config(one: Connection, settings: Settings) -> dict[str, Any] | None:
     return shown
 
 
-def note(connection: sa.Connection, id_: str, error: FileError | None) -> None:
-    """Keep how the source was when it was last asked: well, or with this error."""
+def note(connection: sa.Connection, one: Connection, error: FileError | None) -> None:
+    """Keep how the source was when it was last asked: well, or with this error; unless its configuration is another by now."""
     status: Status = "active"
     if error is not None:
         status = "needs_reauth" if error.code in {"needs_reauth", "access_denied"} else "unreachable"
     connection.execute(
-        sa.text("UPDATE documents.connections SET status = :status, error = :error WHERE id = :id"),
-        {"id": id_, "status": status, "error": error.sentence if error else None},
+        sa.text(
+            "UPDATE documents.connections SET status = :status, error = :error WHERE id = :id AND sealed = :sealed"
+        ),
+        {"id": one.id, "sealed": one.sealed, "status": status, "error": error.sentence if error else None},
     )
 
 

@@ -1,7 +1,7 @@
 """Syncing a connection: look, decide, have the new and the changed processed, and write down the rest in one transaction.
 
 A source's record of changes moves on in that transaction, after the job is stored: whatever is killed before it, the next sync finds
-the same changes again, and what was processed already is skipped.
+the same changes again, and what was processed already is skipped. Nothing is written down where the connection is another by then.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,18 +14,31 @@ import sqlalchemy as sa
 
 from ingestion_assets.documents import source_connections
 from ingestion_assets.documents.file_errors import FileError
+from ingestion_assets.documents.file_globs import Globs
+from ingestion_assets.documents.job_options import SourceOptions
 from ingestion_assets.documents.job_requests import JobRequest
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.source import Changes, Entry, Source
-from ingestion_assets.documents.sync_plan import Known, Plan, plan
+from ingestion_assets.documents.sync_plan import Known, Plan, Wanted, plan
 from ingestion_assets.settings import Settings
 
-MakeJobs = Callable[[Sequence[Entry]], Sequence[str]]
+MakeJobs = Callable[[Connection, Sequence[Entry]], Sequence[str]]
 
 
 class SyncGoesOnError(Exception):
     """Another process syncs the connection now."""
+
+
+class SyncOvertakenError(Exception):
+    """The connection is not what it was when its sync began: what was found is not written down. Jobs that were made go on."""
+
+    def __init__(self, *, deleted: bool, job_ids: Sequence[str] = ()) -> None:
+        self.deleted, self.job_ids = deleted, list(job_ids)
+        rest = "." if deleted else "; sync it again."
+        super().__init__(
+            f"The connection was {'deleted' if deleted else 'changed'} while it was synced{rest}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +69,58 @@ def job_request(one: Connection, settings: Settings) -> JobRequest:
 def sync(
     engine: sa.Engine, settings: Settings, one: Connection, make_jobs: MakeJobs, *, confirmed: bool = False
 ) -> Synced:
-    """Sync a connection. `make_jobs` stores jobs over entries and gives their ids. Raises `FileError` when the source cannot be had (kept as
-    the connection's state), `SyncGoesOnError`."""
+    """Sync a connection, as it is now. `make_jobs` stores jobs over entries and gives their ids. Raises `FileError` when the source cannot be
+    had (kept as the connection's state), `SyncGoesOnError`, `SyncOvertakenError`."""
     with _alone(engine, one.id):
+        with engine.connect() as connection:
+            now = source_connections.get(connection, one.id)
+        if now is None:
+            raise SyncOvertakenError(deleted=True)
+        one = now
         try:
-            with closing(source_connections.open_source(one, settings)) as source:
-                token, made = _look(engine, source, one, confirmed=confirmed)
+            options = source_connections.own_options(one, settings)
+            fetching = source_connections.fetching(options)
+            with closing(source_connections.open_source(one, settings, fetching)) as source:
+                token, made = _look(engine, source, one, wanted=_wanted(options), confirmed=confirmed)
         except FileError as error:
             with engine.begin() as connection:
-                source_connections.note(connection, one.id, error)
+                source_connections.note(connection, one, error)
             raise
-        if made.held is not None:
-            with engine.begin() as connection:
-                _hold(connection, one, made)
-            return Synced(made.counts(), [], made.held)
-        job_ids = make_jobs(made.to_process) if made.to_process else []
         with engine.begin() as connection:
+            _unchanged(connection, one)
+            if made.held is not None:
+                _hold(connection, one, made)
+                return Synced(made.counts(), [], made.held)
+        job_ids = make_jobs(one, made.to_process) if made.to_process else []
+        with engine.begin() as connection:
+            _unchanged(connection, one, job_ids)
             _apply(connection, one, made, token)
         return Synced(made.counts(), job_ids, None)
 
 
-def _look(engine: sa.Engine, source: Source, one: Connection, *, confirmed: bool) -> tuple[str | None, Plan]:
+def _unchanged(connection: sa.Connection, one: Connection, job_ids: Sequence[str] = ()) -> None:
+    """Hold the connection, which is what the sync began with. Raises `SyncOvertakenError`.
+
+    Another sync may be over, too: the lock of one whose session was cut is gone before it is.
+    """
+    found = source_connections.get(connection, one.id, held=True)
+    if found is None or _looked_with(found) != _looked_with(one):
+        raise SyncOvertakenError(deleted=found is None, job_ids=job_ids)
+
+
+def _looked_with(one: Connection) -> tuple[Any, ...]:
+    return one.sealed, one.sync_options, one.sealed_passwords, one.synced_at
+
+
+def _wanted(options: SourceOptions) -> Wanted:
+    """Whether a path fits `include` and `exclude`."""
+    include, exclude = Globs(options.include), Globs(options.exclude)
+    return lambda path: (not include or include.match(path)) and not exclude.match(path)
+
+
+def _look(
+    engine: sa.Engine, source: Source, one: Connection, *, wanted: Wanted, confirmed: bool
+) -> tuple[str | None, Plan]:
     """The plan, and the token to go on with: taken before the source is listed, so that nothing falls between."""
     with engine.connect() as connection:
         known = known_files(connection, one)
@@ -86,10 +130,15 @@ def _look(engine: sa.Engine, source: Source, one: Connection, *, confirmed: bool
     changes = source.changes(token) if token is not None else Changes(token=None, whole=True)
     if not changes.whole:
         return changes.token, plan(
-            changes.changed, known, digest=source.digest, gone=changes.gone, confirmed=confirmed
+            changes.changed,
+            known,
+            digest=source.digest,
+            gone=changes.gone,
+            wanted=wanted,
+            confirmed=confirmed,
         )
     token = source.start_token()
-    return token, plan(source.entries(), known, digest=source.digest, confirmed=confirmed)
+    return token, plan(source.entries(), known, digest=source.digest, wanted=wanted, confirmed=confirmed)
 
 
 _KNOWN = sa.text("""

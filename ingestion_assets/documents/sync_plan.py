@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from ingestion_assets.documents.sources.source import Entry
 
+Wanted = Callable[[str], bool]
 HELD_FROM = 10
 """Files that must be about to go before a sync waits for a person's word, if they are more than half."""
 _UNREADABLE = frozenset({"access_denied", "download_failed"})
@@ -51,19 +52,25 @@ class Plan:
         return {name: len(getattr(self, name)) for name in lists} | {"unchanged": self.unchanged}
 
 
+def _all(_path: str) -> bool:
+    return True
+
+
 def plan(
     entries: Iterable[Entry],
     known: Mapping[str, Known],
     *,
     digest: Callable[[str], str | None],
     gone: Collection[str] | None = None,
+    wanted: Wanted = _all,
     confirmed: bool = False,
 ) -> Plan:
     """Compare. `entries` are all of the source, or, where `gone` names what has left it, those that have changed. `digest` reads a file
-    to hash it, for sources that give no hash; None where that would be a download."""
+    to hash it, for sources that give no hash; None where that would be a download. A file whose path is not `wanted` is as one that is not
+    there."""
     made = Plan()
     listed = {one.file_id: one for one in entries}
-    offered = {id_: one for id_, one in listed.items() if one.offered}
+    offered = {id_: one for id_, one in listed.items() if one.offered and wanted(one.path)}
     for id_, entry in offered.items():
         before = known.get(id_)
         if before is None:
@@ -73,13 +80,13 @@ def plan(
     if gone is None:
         missing = [one for id_, one in known.items() if one.is_there and id_ not in offered]
     else:
-        left = {*gone, *(id_ for id_, one in listed.items() if not one.offered)}
+        left = {*gone, *listed, *(id_ for id_, one in known.items() if not wanted(one.path))} - offered.keys()
         missing = [known[id_] for id_ in left if id_ in known and known[id_].is_there]
     removed_before = [one for id_, one in known.items() if one.removed and id_ not in offered]
     _find_moved(made, missing, removed_before, digest)
     there = sum(one.is_there for one in known.values())
     if not confirmed:
-        made.held = _why_held(made.removed, there, listed.values())
+        made.held = _why_held(made.removed, there, listed.values(), wanted)
     return made
 
 
@@ -147,10 +154,12 @@ def _last(by_digest: Mapping[str, list[Known]], hashed: str | None, taken: set[s
     return next((one for one in reversed(candidates) if one.file_id not in taken), None)
 
 
-def _why_held(removed: list[Known], there: int, listed: Iterable[Entry]) -> str | None:
+def _why_held(removed: list[Known], there: int, listed: Iterable[Entry], wanted: Wanted) -> str | None:
     unread = [one.path for one in listed if one.refused in _UNREADABLE]
     hidden = [
-        one for one in removed if any(one.path == path or one.path.startswith(f"{path}/") for path in unread)
+        one
+        for one in removed
+        if any(one.path == path or one.path.startswith(f"{path}/") for path in unread) and wanted(one.path)
     ]
     if hidden:
         return f"{len(hidden)} files lie where the source could not be read: {unread[0]}"

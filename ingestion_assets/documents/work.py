@@ -18,7 +18,7 @@ from ingestion_assets.documents.parsing.parsed_files import Limits
 from ingestion_assets.documents.preparing import MB, Job
 from ingestion_assets.documents.run_figures import Done
 from ingestion_assets.documents.settings import DocumentsSettings
-from ingestion_assets.documents.sources.source import FetchOptions, Source
+from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.verification import faults
 from ingestion_assets.embedding.errors import EmbeddingError
 from ingestion_assets.embedding.models import Model, text_model
@@ -136,21 +136,19 @@ class DocumentsWork:
                 for state in states
             )
 
-        def open_source(connection_id: str) -> Source:
+        def connected(connection_id: str) -> Connection:
             with run.engine.connect() as connection:
                 found = source_connections.get(connection, connection_id, user_id=job.user_id)
             if found is None:
                 raise FileError("not_found", "accessing", "The connection was deleted.")
-            source = job.options.source_specific_options
-            fetching = FetchOptions(
-                encoding=source.encoding, passwords=tuple(one.get_secret_value() for one in source.passwords),
-                export_formats=source.export_formats or None, follow_shortcuts=source.follow_shortcuts,
-            )  # fmt: skip
-            return source_connections.open_source(found, run.settings, fetching)
+            return found
+
+        fetching = source_connections.fetching(job.options.source_specific_options)
 
         return Slice(
             engine=run.engine, job=job, holder=run.claim.run_id, flow=NAME, scratch=scratch,
-            cap=self.settings.max_concurrent_processing, slice_s=self.settings.documents_slice_s, open_source=open_source,
+            cap=self.settings.max_concurrent_processing, slice_s=self.settings.documents_slice_s,
+            connected=connected, open_source=lambda one: source_connections.open_source(one, run.settings, fetching),
             wanted=lambda: run.safe_point(ref), outranked=outranked, came_on=lambda outcomes: run.progress(ref, outcomes),
         )  # fmt: skip
 

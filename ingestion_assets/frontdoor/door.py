@@ -230,8 +230,8 @@ class FrontDoor:
 
 
 @contextlib.asynccontextmanager
-async def ledger_needed(*, within_s: float = LEDGER_S) -> AsyncIterator[None]:
-    """Turns a ledger that is down, or says nothing for so long, into the 503 that names it; landing storage too."""
+async def ledger_needed(*, within_s: float | None = LEDGER_S) -> AsyncIterator[None]:
+    """Turns a ledger that is down, or says nothing for so long (None: however long), into the 503 that names it; landing storage too."""
     try:
         async with asyncio.timeout(within_s):
             yield

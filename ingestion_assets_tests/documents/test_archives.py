@@ -149,6 +149,7 @@ def test_names_of_many_code_pages(encoding: str, names: list[str], tmp_path: Pat
     path = raw_archive(tmp_path / "a.zip", [(name.encode(encoding), name.encode()) for name in names])
     assert outcomes(path, tmp_path)[0] == set(names)
     assert outcomes(path, tmp_path, FetchOptions(encoding=encoding))[0] == set(names)
+    assert outcomes(path, tmp_path, FetchOptions(encoding="none-such"))[0] == set(names)
 
 
 @given(

@@ -128,6 +128,7 @@ def test_a_connection_from_its_making_to_its_end(client: httpx.Client, folder: P
         ({"sync_every_s": 1}, ["sync_every_s"]),
         ({"user_id": "../x"}, ["user_id"]),
         ({"processing_options": {"source_specific_options": {"passwords": [SECRET]}}}, ["processing_options"]),
+        ({"processing_options": {"source_specific_options": {"exclude": ["x" * 1001]}}}, ["processing_options"]),
         ({"processing_options": {"chunk_size": 100, "chunk_overlap": 100}}, ["processing_options"]),
     ],
 )  # fmt: skip

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from ingestion_assets.documents.definitions import documents_sync, documents_syncs_due
 from ingestion_assets_tests.documents.fronts import USER, documents_front, make_tables
 from ingestion_assets_tests.documents.job_front import OVER, text_files
+from ingestion_assets_tests.documents.waiting_sessions import held_up
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.servers import wait_until
 
@@ -84,6 +85,62 @@ def test_a_due_connection_is_synced_once_by_a_run_that_says_what_it_did(front: F
     make_due(front, id_)
     said = done(*asked_for())
     assert (said["new"], said["removed"], said["unchanged"], said["jobs"]) == (0, 1, 2, "")
+
+
+REFUSED = """
+    CREATE FUNCTION documents.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''the run ends here''; END';
+    CREATE TRIGGER refuse BEFORE UPDATE OF drop_id ON documents.jobs
+        FOR EACH ROW WHEN (NEW.drop_id IS DISTINCT FROM OLD.drop_id) EXECUTE FUNCTION documents.refuse()
+"""
+
+
+def test_a_job_is_worked_on_though_the_run_of_its_sync_ended_when_it_had_landed(
+    front: Front, tmp_path: Path
+) -> None:
+    id_ = connected(front, text_files(tmp_path / "landed", 2))
+    make_due(front, id_)
+    (request,) = asked_for()
+    with front.engine.begin() as connection:
+        connection.execute(sa.text(REFUSED))
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = documents_sync.execute_in_process(
+            run_config=request.run_config, instance=instance, raise_on_error=False
+        )
+    assert not result.success
+
+    def jobs() -> list[dict[str, Any]]:
+        listed = front.client().post("/batch/jobs/list", json={"user_id": USER, "limit": 10})
+        return listed.raise_for_status().json()["jobs"]
+
+    wait_until(lambda: jobs()[0]["status"] == "completed", seconds=120, what="the job to be worked on")
+    with front.engine.begin() as connection:
+        connection.execute(sa.text("DROP FUNCTION documents.refuse CASCADE"))
+    make_due(front, id_)
+    said = done(*asked_for())
+    assert (said["new"], said["jobs"]) == (0, ""), "what was stored is known"
+
+
+def test_a_connection_that_is_changed_meanwhile_is_told_of_and_synced_again(
+    front: Front, tmp_path: Path
+) -> None:
+    id_ = connected(front, text_files(tmp_path / "old", 1))
+    make_due(front, id_)
+    (request,) = asked_for()
+    new = tmp_path / "new"
+    new.mkdir()
+    (new / "new.txt").write_text("The text of the new place.")
+    config = {"path": str(new)}
+    with held_up(
+        front.engine,
+        "LOCK TABLE documents.files IN SHARE MODE",
+        lambda: done(request),
+        at="INTO documents.files",
+    ) as waiting:
+        answer = front.client().patch(f"/batch/connections/{id_}", json={"user_id": USER, "config": config})
+        assert answer.status_code == 200
+    assert waiting.results() == [{}]
+    make_due(front, id_)
+    assert done(*asked_for())["new"] == 1
 
 
 def test_a_source_that_is_away_fails_the_run_with_its_sentence_and_waits_for_its_next_time(

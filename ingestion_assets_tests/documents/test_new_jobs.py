@@ -85,13 +85,15 @@ def test_passwords_of_syncs_are_kept_sealed_and_are_those_of_their_jobs(
             connection, settings, user_id=USER, source_type="local_directory", name="Locked", config={"path": str(tmp_path)},
             sync_options=options.model_dump(exclude_unset=True),
         )  # fmt: skip
-        one = source_connections.change(connection, settings, one, {"name": "Still locked"})
+        one = source_connections.change(connection, settings, one.id, {"name": "Still locked"}, user_id=USER)
+        assert one is not None
         stored = str(connection.execute(sa.text("SELECT * FROM documents.connections")).one())
     assert SECRET not in stored
     assert "***" not in stored
     source = source_sync.job_request(one, settings).processing_options.source_specific_options
     assert ([one.get_secret_value() for one in source.passwords], source.encoding) == ([SECRET], "cp437")
     with engine.begin() as connection:
-        bare = source_connections.change(connection, settings, one, {"sync_options": {}})
+        bare = source_connections.change(connection, settings, one.id, {"sync_options": {}}, user_id=USER)
+    assert bare is not None
     assert source_sync.job_request(bare, settings).processing_options.source_specific_options.passwords == []
     read_flow_settings.cache_clear()

@@ -5,19 +5,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-import sqlalchemy as sa
 
 from ingestion_assets_tests.documents.drive_server import Drive, drive_server
 from ingestion_assets_tests.documents.edited_sources import Archive, EditedSource, Folder, OnDrive, OnS3
 from ingestion_assets_tests.documents.fronts import documents_front, make_tables
+from ingestion_assets_tests.documents.synced import NONE, Synced, text_of
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.object_stores import S3Server, s3_server
 from ingestion_assets_tests.servers import wait_until
-
-OVER = {"completed", "failed", "cancelled"}
-NONE = dict.fromkeys(("new", "changed", "touched", "renamed", "moved", "restored", "removed", "unchanged"), 0)
 
 
 @pytest.fixture(scope="module")
@@ -59,67 +55,6 @@ def source(request: pytest.FixtureRequest, roots: Path, drive: Drive, s3: S3Serv
         "s3": lambda: OnS3(s3.url, name),
     }  # fmt: skip
     return made[request.param]()
-
-
-class Synced:
-    """A user's connection, and what its syncs did."""
-
-    def __init__(self, front: Front, source: EditedSource) -> None:
-        self.front = front
-        self.user = f"user-{uuid.uuid4().hex}"
-        self.client = front.client()
-        made = self.client.post(
-            "/batch/connections",
-            json={
-                "user_id": self.user,
-                "source_type": source.kind,
-                "name": "edited",
-                "config": source.config,
-            },
-        )
-        assert made.status_code == 201, made.text
-        self.where = f"/batch/connections/{made.json()['connection_id']}"
-        self.embedded = 0
-
-    def answer(self, **params: Any) -> httpx.Response:
-        return self.client.post(f"{self.where}/sync", params={"user_id": self.user, **params})
-
-    def sync(self, **params: Any) -> dict[str, int]:
-        """A sync and its jobs to their end: files by what became of them."""
-        answer = self.answer(**params)
-        assert answer.status_code == 200, answer.text
-        for job in answer.json()["job_ids"]:
-            wait_until(
-                lambda job=job: self._job(job)["status"] in OVER, seconds=200, what="the job of a sync"
-            )
-            found = self._job(job)
-            assert found["status"] == "completed", [
-                file["error"] for source in found["source_progress"] for file in source["files"]
-            ]
-        rows = self.rows(
-            "SELECT coalesce(sum(file.embedded), 0) FROM documents.files file JOIN documents.jobs job ON job.id = job_id WHERE user_id = :user"
-        )
-        before, self.embedded = self.embedded, int(rows[0][0])
-        return {**answer.json()["files"], "embedded": self.embedded - before}
-
-    def _job(self, job: str) -> dict[str, Any]:
-        return self.client.get(f"/batch/jobs/{job}", params={"user_id": self.user}).json()
-
-    def rows(self, query: str) -> list[tuple[Any, ...]]:
-        with self.front.engine.connect() as connection:
-            return [tuple(row) for row in connection.execute(sa.text(query), {"user": self.user})]
-
-    def documents(self) -> list[tuple[Any, ...]]:
-        """What a search may find: path, name, the bytes' hash, the text."""
-        return self.rows("""
-            SELECT document.path, document.name, content.sha256, content.text FROM documents.documents document
-            JOIN documents.contents content ON content.id = document.content_id
-            WHERE document.user_id = :user AND removed_at IS NULL ORDER BY 1
-        """)
-
-
-def text_of(subject: str) -> str:
-    return f"A short text about {subject}, which nobody else writes of in this place."
 
 
 def test_the_same_edits_over_every_source(front: Front, source: EditedSource) -> None:
@@ -179,7 +114,7 @@ def test_a_failed_file_is_not_tried_again_until_it_changes(front: Front, roots: 
     source.write("empty.txt", "")
     one = Synced(front, source)
     answer = one.answer().json()
-    wait_until(lambda: one._job(answer["job_ids"][0])["status"] == "failed", seconds=200, what="the job")
+    wait_until(lambda: one.job(answer["job_ids"][0])["status"] == "failed", seconds=200, what="the job")
     assert one.answer().json()["job_ids"] == []
     source.write("empty.txt", text_of("no longer empty"))
     assert one.sync()["changed"] == 1

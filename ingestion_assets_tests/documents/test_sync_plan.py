@@ -130,3 +130,30 @@ def test_only_what_a_source_says_has_changed_is_looked_at() -> None:
     assert ([one.path for one in made.new], [one.path for one in made.removed]) == (["d"], ["b"])
     refused = Entry(file_id="a", path="a", refused="unsafe_path")
     assert [one.path for one in plan([refused], known, digest=none, gone=[]).removed] == ["a"]
+
+
+def test_what_is_not_wanted_is_as_what_is_not_there() -> None:
+    def wanted(path: str) -> bool:
+        return not path.startswith("x/")
+
+    known = known_of("a", "x/b")
+    made = plan(entries("a", "x/b", "x/c", "d"), known, digest=none, wanted=wanted)
+    assert ([one.path for one in made.new], [one.path for one in made.removed], made.unchanged) == (
+        ["d"],
+        ["x/b"],
+        1,
+    )
+    made = plan(entries("x/c"), known, digest=none, gone=[], wanted=wanted)
+    assert ([one.path for one in made.new], [one.path for one in made.removed]) == ([], ["x/b"]), (
+        "nothing was said of it"
+    )
+    into, out = replace(entries("a")[0], path="x/a"), replace(entries("x/b")[0], path="b")
+    made = plan([into, out], known, digest=none, gone=[], wanted=wanted)
+    assert ([one.path for one in made.removed], [one.path for one in made.renamed]) == (["a"], ["b"])
+    closed = Entry(file_id="x", path="x", refused="access_denied")
+    assert plan([*entries("a"), closed], known, digest=none, wanted=wanted).held is None, (
+        "it would go in any case"
+    )
+    names = [f"x/{number}" for number in range(20)]
+    made = plan(entries(*names), known_of(*names), digest=none, wanted=wanted)
+    assert made.held == "20 of 20 files would be removed"

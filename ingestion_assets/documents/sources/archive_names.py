@@ -4,6 +4,7 @@ The format knows UTF-8 (a flag) and a field beside the name that holds it again 
 that packed, which is not said. It is guessed over all such names together, as short ones alone say little.
 """
 
+import contextlib
 import re
 import struct
 import zlib
@@ -64,7 +65,10 @@ def _decoded(raw: Sequence[bytes], encoding: str | None, others: str) -> list[st
     if not raw:
         return []
     if encoding is not None:
-        return [one.decode(encoding, "replace") for one in raw]
+        with contextlib.suppress(
+            LookupError
+        ):  # of options that were kept before an encoding that is none was refused
+            return [one.decode(encoding, "replace") for one in raw]
     try:
         return [one.decode("utf-8") for one in raw]  # what forgot the flag
     except UnicodeDecodeError:

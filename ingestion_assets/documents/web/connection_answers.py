@@ -5,8 +5,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ingestion_assets.documents import source_connections
 from ingestion_assets.documents.job_options import AskedOptions, ProcessingOptions
 from ingestion_assets.documents.job_requests import USER_ID
+from ingestion_assets.documents.source_connections import Connection
+from ingestion_assets.settings import Settings
 
 _ID = "conn_0123456789abcdef01234567"
 Name = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\x00]+$")]
@@ -96,6 +99,16 @@ class ConnectionView(BaseModel):
         description="A sync that waits to be confirmed: the reason, and what it would do."
     )
     created_at: datetime
+
+
+def view_of(one: Connection, settings: Settings) -> dict[str, Any]:
+    """A `ConnectionView`."""
+    return {
+        "connection_id": one.id, "user_id": one.user_id, "source_type": one.source_type, "name": one.name,
+        "config": source_connections.shown_config(one, settings), "status": one.status, "error": one.error,
+        "sync_every_s": one.sync_every_s, "next_sync_at": one.sync_at, "synced_at": one.synced_at, "held": one.held,
+        "created_at": one.created_at,
+    }  # fmt: skip
 
 
 class ConnectionPage(BaseModel):

@@ -17,6 +17,8 @@ from ingestion_assets.documents.sources.opening import ConfigError
 from ingestion_assets.documents.sources.source import Entry, Source
 from ingestion_assets.documents.web import connection_answers as answers
 from ingestion_assets.documents.web import connection_syncs
+from ingestion_assets.documents.web.connection_answers import view_of
+from ingestion_assets.documents.web.option_checks import check_own
 from ingestion_assets.documents.web.shared_threads import SharedThreads
 from ingestion_assets.documents.web.user_access import SECURED, UserId, may
 from ingestion_assets.frontdoor.answers import json_response
@@ -60,7 +62,7 @@ async def create(request: Request) -> Response:
     principal = await door.authenticate(request)
     asked = await json_body(request, answers.NewConnection)
     may(principal, asked.user_id)
-    _check_options(asked.processing_options)
+    await check_own(asked.processing_options, door.settings)
 
     def make(connection: sa.Connection) -> Connection:
         return source_connections.create(
@@ -73,7 +75,7 @@ async def create(request: Request) -> Response:
     except ConfigError as error:
         raise _refused(error) from error
     where = {"Location": f"/api/v1/batch/connections/{made.id}"}
-    return json_response(_view(door, made), 201, headers=where)
+    return json_response(view_of(made, door.settings), 201, headers=where)
 
 
 @router.get(
@@ -94,7 +96,7 @@ async def list_all(
     found = await door.in_thread(
         lambda connection: source_connections.list_of(connection, user_id, after=after, limit=limit + 1)
     )
-    return page(found, limit=limit, position=lambda one: one.id, item=lambda one: _view(door, one))
+    return page(found, limit=limit, position=lambda one: one.id, item=lambda one: view_of(one, door.settings))
 
 
 @router.get(
@@ -109,14 +111,17 @@ async def list_all(
 async def read(request: Request, connection_id: ConnectionId, user_id: UserId) -> Response:
     door = front_door(request)
     await door.authenticate(request, f"documents:{user_id}")
-    return json_response(_view(door, await _connection(door, connection_id, user_id)))
+    return json_response(view_of(await _connection(door, connection_id, user_id), door.settings))
 
 
 @router.patch(
     "/connections/{connection_id}",
     operation_id="changeConnection",
     summary="Change a connection",
-    description=f"New credentials, another place, its name, how often it is synced. {_NEEDS}",
+    description=(
+        "New credentials, another place, its name, how often it is synced, options of its syncs. What is not named stays. A new place and new "
+        f"options have the next sync list all; one that is held is forgotten. {_NEEDS}"
+    ),
     response_model=answers.ConnectionView,
     responses=keyed_errors(400, 404, 408, 413, 415),
     openapi_extra=takes(schema_of(answers.ConnectionChange)),
@@ -128,16 +133,19 @@ async def change(request: Request, connection_id: ConnectionId) -> Response:
     may(principal, asked.user_id)
     given = asked.model_dump(exclude_unset=True, include={"name", "sync_every_s", "config"})
     if asked.processing_options is not None:
-        _check_options(asked.processing_options)
+        await check_own(asked.processing_options, door.settings)
         given["sync_options"] = asked.processing_options.model_dump(exclude_unset=True)
-    one = await _connection(door, connection_id, asked.user_id)
     try:
         changed = await door.in_thread(
-            lambda connection: source_connections.change(connection, door.settings, one, given)
+            lambda one: source_connections.change(
+                one, door.settings, connection_id, given, user_id=asked.user_id
+            )
         )
     except ConfigError as error:
         raise _refused(error) from error
-    return json_response(_view(door, changed))
+    if changed is None:
+        raise _no_connection()
+    return json_response(view_of(changed, door.settings))
 
 
 @router.delete(
@@ -178,7 +186,7 @@ async def test(request: Request, connection_id: ConnectionId, user_id: UserId) -
         await _asked(door, one, lambda source: source.test())
     except FileError as raised:
         error = raised
-    await door.in_thread(lambda connection: source_connections.note(connection, one.id, error))
+    await door.in_thread(lambda connection: source_connections.note(connection, one, error))
     if error is None:
         return json_response({"success": True, "code": None, "message": "The source can be read."})
     return json_response({"success": False, "code": error.code, "message": error.sentence})
@@ -188,7 +196,10 @@ async def test(request: Request, connection_id: ConnectionId, user_id: UserId) -
     "/connections/{connection_id}/files",
     operation_id="listConnectionFiles",
     summary="List the files of a source",
-    description=f"As the source has them now, with those that are ignored or refused, and why. {_NEEDS}",
+    description=(
+        "As the source has them now, with those that are ignored or refused, and why; read by the connection's own options, `encoding` of an "
+        f"archive's names among them, which a job that names such files is given, too. {_NEEDS}"
+    ),
     response_model=answers.SourceFilePage,
     responses=keyed_errors(404, 409),
     openapi_extra=SECURED,
@@ -217,8 +228,10 @@ async def list_files(
     summary="Sync a connection",
     description=(
         "Compares the source with what is stored: new and changed files become a job, which is started; renamed and moved ones keep their "
-        "vectors; those that are gone leave the search. A sync that would remove more than half (and at least 10), or that could not read "
-        f"all of the source, does nothing and is held, until `confirm=true` says that it may. {_NEEDS}"
+        "vectors; those that are gone, or that the connection's `include` and `exclude` leave out, leave the search. A sync that would remove "
+        "more than half (and at least 10), or that could not read all of the source, does nothing and is held, until `confirm=true` says that "
+        "it may. 409 where the connection was changed meanwhile: then what was found is not kept, and jobs that were made go on "
+        f"(`job_ids`). {_NEEDS}"
     ),
     response_model=answers.SyncView,
     responses=keyed_errors(404, 409),
@@ -257,29 +270,11 @@ async def _asked(door: FrontDoor, one: Connection, ask: Callable[[Source], Value
     return await _sources.run(one.user_id, work)
 
 
-def _view(door: FrontDoor, one: Connection) -> dict[str, Any]:
-    shown = source_connections.shown_config(one, door.settings)
-    return {
-        "connection_id": one.id, "user_id": one.user_id, "source_type": one.source_type, "name": one.name, "config": shown,
-        "status": one.status, "error": one.error, "sync_every_s": one.sync_every_s, "next_sync_at": one.sync_at,
-        "synced_at": one.synced_at, "held": one.held, "created_at": one.created_at,
-    }  # fmt: skip
-
-
 def _file(entry: Entry) -> dict[str, Any]:
     return {
         "file_id": entry.file_id, "name": entry.name, "path": entry.path, "size": entry.size, "mime_type": entry.mime,
         "modified_at": entry.modified, "ignored": entry.ignored, "refused": entry.refused, "message": entry.sentence,
     }  # fmt: skip
-
-
-def _check_options(options: Any) -> None:
-    if options.source_specific_options.passwords:
-        place = ("processing_options", "source_specific_options", "passwords")
-        raise Problem(
-            422, "Passwords belong to a job, not to a connection.",
-            errors=[error_item("body", *place, msg="not taken here", type="passwords")],
-        )  # fmt: skip
 
 
 def _refused(error: ConfigError) -> Problem:

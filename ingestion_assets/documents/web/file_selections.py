@@ -5,10 +5,9 @@ from typing import Any
 
 from ingestion_assets.documents import file_paths, source_connections
 from ingestion_assets.documents.file_errors import FileError
-from ingestion_assets.documents.file_globs import MOST_CHARACTERS, is_glob
+from ingestion_assets.documents.file_globs import is_glob
 from ingestion_assets.documents.flow import FileEntry
 from ingestion_assets.documents.frozen_files import frozen
-from ingestion_assets.documents.job_options import SourceOptions
 from ingestion_assets.documents.job_requests import FileSelection, JobRequest
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection
@@ -18,7 +17,8 @@ from ingestion_assets.documents.sources.listing import (
     TooManyGlobsError,
     select,
 )
-from ingestion_assets.documents.sources.source import Entry, FetchOptions
+from ingestion_assets.documents.sources.source import Entry
+from ingestion_assets.documents.web.option_checks import check_globs
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid
 
@@ -28,7 +28,7 @@ _DOWN = frozenset({"download_failed", "needs_reauth"})
 
 def expanded(door: FrontDoor, request: JobRequest, connections: Mapping[str, Connection]) -> list[FileEntry]:
     """Each selected file once. Raises `Problem` 400 for what is not there, 422 for too many globs, 503 where a source is away."""
-    _check_lengths(request.processing_options.source_specific_options)
+    check_globs(request.processing_options.source_specific_options)
     files: dict[tuple[str, str], FileEntry] = {}
     missing: list[dict[str, Any]] = []
     globs = 0
@@ -50,14 +50,6 @@ def expanded(door: FrontDoor, request: JobRequest, connections: Mapping[str, Con
     return list(files.values())
 
 
-def _check_lengths(options: SourceOptions) -> None:
-    for name, globs in (("include", options.include), ("exclude", options.exclude)):
-        if any(len(one) > MOST_CHARACTERS for one in globs):
-            place = ("body", "processing_options", "source_specific_options", name)
-            why = f"a glob has {MOST_CHARACTERS:,} characters at most"
-            raise invalid([error_item(*place, msg=why, type="string_too_long")])
-
-
 def _missing(number: int, file_id: str, why: str | None) -> dict[str, Any]:
     said = f"not found: {file_id[:200]}" + (f" ({why})" if why else "")
     return error_item("body", "file_selections", number, "file_ids", msg=said, type="not_found")
@@ -68,12 +60,10 @@ def _select(
 ) -> Selection:
     """A source that is away is no reason to refuse files that are named: then they fail, or are there, when their time comes."""
     source_options = request.processing_options.source_specific_options
-    fetching = FetchOptions(
-        encoding=source_options.encoding, export_formats=source_options.export_formats or None,
-        follow_shortcuts=source_options.follow_shortcuts,
-    )  # fmt: skip
     try:
-        source = source_connections.open_source(one, door.settings, fetching)
+        source = source_connections.open_source(
+            one, door.settings, source_connections.fetching(source_options)
+        )
         try:
             return select(
                 source, selection.file_ids, include=source_options.include, exclude=source_options.exclude,

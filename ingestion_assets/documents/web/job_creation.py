@@ -18,13 +18,11 @@ from ingestion_assets.documents.flow import JobPayload, job_drop
 from ingestion_assets.documents.frozen_files import frozen
 from ingestion_assets.documents.job_control import OVER, Action, NotAllowedError, Status
 from ingestion_assets.documents.job_requests import JobRequest
-from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.source import Entry
 from ingestion_assets.documents.web.file_selections import check_number, expanded
+from ingestion_assets.documents.web.option_checks import model_of
 from ingestion_assets.documents.web.shared_threads import SharedThreads
-from ingestion_assets.embedding.errors import EmbeddingError
-from ingestion_assets.embedding.models import Model, probe
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.intake_refusals import intake_refusals
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid
@@ -46,15 +44,16 @@ async def create_job(
     key: str | None = None,
     origin: str = "request",
     entries: Mapping[str, Sequence[Entry]] | None = None,
+    started: bool = False,
 ) -> Made:
-    """Create a job, durable when this returns. `entries`: files by connection that are known already, and stand for the selections.
+    """Create a job, durable when this returns, `started` in the same step. `entries`: files by connection that are known already, and stand for the selections.
 
     Raises `Problem` 400, 404, 409, 422, 503.
     """
     sha256 = b"" if key is None else await _in_thread(lambda: _digest(request, key))
     if key is not None and (known := await _made_before(door, principal, key, sha256)) is not None:
         return known
-    model = await _in_thread(lambda: _model(door, request))
+    model = await _in_thread(lambda: model_of(request.processing_options, door.settings))
     connections = await _connections(door, request)
     if entries is None:
         files = await _sources.run(request.user_id, lambda: expanded(door, request, connections))
@@ -66,7 +65,9 @@ async def create_job(
     )
 
     def insert(connection: sa.Connection) -> Made:
-        return new_jobs.insert(connection, request, payload, principal=principal, key=key, sha256=sha256)
+        return new_jobs.insert(
+            connection, request, payload, principal=principal, key=key, sha256=sha256, started=started
+        )
 
     try:
         made = await door.in_thread(insert)
@@ -74,7 +75,9 @@ async def create_job(
         raise _key_conflict() from None
     if made.again:
         return _whole(made)
-    drop_id = await _land(door, payload, principal=principal, facts=facts, key=payload.job_id, fresh=True)
+    drop_id = await _land(
+        door, payload, principal=principal, facts=facts, key=payload.job_id, fresh=True, started=started
+    )
     return Made(made.job_id, drop_id)
 
 
@@ -152,7 +155,14 @@ async def act(
 
 
 async def _land(
-    door: FrontDoor, payload: JobPayload, *, principal: str, facts: Mapping[str, str], key: str, fresh: bool
+    door: FrontDoor,
+    payload: JobPayload,
+    *,
+    principal: str,
+    facts: Mapping[str, str],
+    key: str,
+    fresh: bool,
+    started: bool = False,
 ) -> UUID:
     drop = job_drop(
         payload,
@@ -160,6 +170,7 @@ async def _land(
         principal=principal,
         attributes=dict(facts),
         key=key,
+        started=started,
     )
     with intake_refusals:
         try:
@@ -190,20 +201,6 @@ async def _try(door: FrontDoor, change: Callable[[sa.Connection], Any]) -> None:
 
 async def _in_thread(work: Callable[[], Any]) -> Any:
     return await asyncio.get_running_loop().run_in_executor(_threads, work)
-
-
-def _model(door: FrontDoor, request: JobRequest) -> Model:
-    options = request.processing_options
-    if options.use_llm_parsing and documents_settings().documents_llm_url is None:
-        why = "no endpoint is set: INGESTION_DOCUMENTS_LLM_URL"
-        raise invalid(
-            [error_item("body", "processing_options", "use_llm_parsing", msg=why, type="llm_unavailable")]
-        )
-    try:
-        return probe(options.embedding_model_preference, door.settings)
-    except EmbeddingError as error:
-        place = ("processing_options", "embedding_model_preference")
-        raise invalid([error_item("body", *place, msg=str(error), type="model_unavailable")]) from error
 
 
 async def _connections(door: FrontDoor, request: JobRequest) -> dict[str, Connection]:
