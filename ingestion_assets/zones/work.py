@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 
 from ingestion_assets.landing import claims, drift
@@ -19,10 +18,9 @@ from ingestion_assets.zones.batch import Function
 from ingestion_assets.zones.handing import Records, hand_over
 from ingestion_assets.zones.payload_outcomes import Said, outcome_of
 from ingestion_assets.zones.payloads import Payload, ReadSlice, Slice, ahead, framed, slices, uncollected
+from ingestion_assets.zones.reading import field_names
 from ingestion_assets.zones.record_types import Column, RecordType
 from ingestion_assets.zones.tables.target import STORED, Rows, Table
-
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 @dataclass(slots=True)
@@ -181,9 +179,10 @@ class ZoneWork:
     def _tell_drift(self, one: ReadSlice) -> None:
         found: dict[UUID, set[str]] = defaultdict(set)
         for at in one.read.positions:
-            found[one.of.receipts[at]] |= _members(one.of.records[at]).keys() & one.read.unknown
+            found[one.of.receipts[at]] |= one.read.unknown.intersection(field_names(one.of.records[at]))
         for receipt, names in found.items():
             drift.observe(self.engine, flow=self.zone, drop_id=receipt, paths={"": sorted(names)})
+        self.records.told(one.read.unknown)
 
 
 @dataclass(slots=True)
