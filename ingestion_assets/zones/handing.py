@@ -1,5 +1,6 @@
 """Records handed to a user's function: each key once, what it rejects, and what is remembered of it."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,16 +11,19 @@ import sqlalchemy as sa
 from ingestion_assets.zones import kept
 from ingestion_assets.zones.batch import Batch, Function, Outcome
 from ingestion_assets.zones.kept import Place
+from ingestion_assets.zones.key_digests import Digests, digests_of
 from ingestion_assets.zones.record_types import Column
 from ingestion_assets.zones.tables.target import Stored
 
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """What became of records by their places, of those that are not simply stored; and the keys that were handed over."""
+    """What became of records by their places, of those that are not simply stored; the keys that were handed over; and those whose
+    remembered record was rejected now."""
 
     said: dict[Place, Stored]
     keys: dict[bytes, Place]
+    gone: Sequence[bytes]
 
 
 @dataclass(slots=True)
@@ -52,9 +56,11 @@ def hand_over(
     zone: str,
     columns: Sequence[Column],
     key: Sequence[str],
+    again: bool = False,
 ) -> Handed:
     """Call the function with the records whose keys are new. Where it rejects one, the next with its key is handed over instead.
 
+    `again`: those records are handed over, too, that were before; of a key that is not taken any more the next takes its place.
     Raises what the function raises, and `ValueError` for an outcome that is none.
     """
     said: dict[Place, Stored] = {}
@@ -62,33 +68,58 @@ def hand_over(
         every = range(len(records.instances))
         for at, rejected in _call(function, records, every, columns).items():
             said[records.place(at)] = rejected
-        return Handed(said, {})
-    indexes = [[column.name for column in columns].index(name) for name in key]
-    keys = [kept.digest(values[index] for index in indexes) for values in records.values]
-    with engine.connect() as connection:
-        taken = kept.known_keys(connection, zone, list(set(keys)))
+        return Handed(said, {}, [])
+    keys = _Keys(records, digests_of(columns, key), engine, zone)
+    waiting = keys.own(records) if again else set()
+    """Keys whose remembered record is here, and is not handed over yet."""
     handed: dict[bytes, Place] = {}
-    left: Sequence[int] = range(len(keys))
+    gone: list[bytes] = []
+    left: Sequence[int] = range(len(keys.of))
     while left:
         chosen: dict[bytes, int] = {}
-        again: list[int] = []
+        later: list[int] = []
         for at in left:
-            place, by = records.place(at), taken.get(keys[at])
-            if by is not None:
-                if by != place:
-                    said[place] = Stored("duplicate", by=by[0])
-            elif keys[at] in chosen:
-                again.append(at)
-            else:
-                chosen[keys[at]] = at
-        rejected = _call(function, records, list(chosen.values()), columns)
+            one, place = keys.of[at], records.place(at)
+            by = keys.taken.get(one)
+            if one in chosen or (one in waiting and by != place):
+                later.append(at)
+            elif by is None or one in waiting:
+                chosen[one] = at
+            elif by != place:
+                said[place] = Stored("duplicate", by=by[0])
+        rejected = _call(function, records, sorted(chosen.values()), columns)
         for one, at in chosen.items():
-            if at in rejected:
-                said[records.place(at)] = rejected[at]
-            else:
-                taken[one] = handed[one] = records.place(at)
-        left = again
-    return Handed(said, handed)
+            waiting.discard(one)
+            if at not in rejected:
+                keys.taken[one] = handed[one] = records.place(at)
+                continue
+            said[records.place(at)] = rejected[at]
+            if keys.taken.pop(one, None):
+                gone += keys.digests[one]
+        left = later
+    return Handed(said, handed, gone)
+
+
+class _Keys:
+    """The keys of records, and which of them were handed over, of which record."""
+
+    def __init__(self, records: Records, digests: Digests, engine: sa.Engine, zone: str) -> None:
+        both = [digests(values) for values in records.values]
+        self.of = [one for one, _ in both]
+        one_of = {written: one for one, written in both} | {one: one for one in self.of}
+        with engine.connect() as connection:
+            remembered = kept.known_keys(connection, zone, list(one_of))
+        self.taken: dict[bytes, Place] = {}
+        self.digests: dict[bytes, list[bytes]] = defaultdict(list)
+        """By key what it is remembered by."""
+        for each, place in remembered.items():
+            one = one_of[each]
+            self.digests[one].append(each)
+            self.taken[one] = min(self.taken.get(one, place), place)
+
+    def own(self, records: Records) -> set[bytes]:
+        """The keys whose remembered record is among these."""
+        return {one for at, one in enumerate(self.of) if self.taken.get(one) == records.place(at)}
 
 
 def _call(

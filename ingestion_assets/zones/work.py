@@ -119,12 +119,18 @@ class ZoneWork:
         columns: Sequence[Column] = self.records.columns
         with kept.one_at_a_time(self.engine, self.zone, when=bool(self.key)):
             handed = hand_over(
-                function, records, engine=self.engine, zone=self.zone, columns=columns, key=self.key
+                function,
+                records,
+                engine=self.engine,
+                zone=self.zone,
+                columns=columns,
+                key=self.key,
+                again=self.claim.rebuild,
             )
             taken.said |= handed.said
             outcomes = _outcomes(taken)
             with self.engine.begin() as connection:
-                kept.keep_keys(connection, self.zone, handed.keys)
+                kept.keep_keys(connection, self.zone, handed.keys, names=self.key, gone=handed.gone)
                 self._tell(connection, taken.refs, outcomes)
         return taken.without_records + outcomes
 
