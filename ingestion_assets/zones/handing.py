@@ -1,6 +1,5 @@
 """Records handed to a user's function: each key once, what it rejects, and what is remembered of it."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +7,10 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from ingestion_assets.zones import kept
 from ingestion_assets.zones.batch import Batch, Function, Outcome
 from ingestion_assets.zones.kept import Place
-from ingestion_assets.zones.key_digests import Digests, digests_of
 from ingestion_assets.zones.record_types import Column
+from ingestion_assets.zones.remembered_keys import RememberedKeys
 from ingestion_assets.zones.tables.target import Stored
 
 
@@ -69,9 +67,11 @@ def hand_over(
         for at, rejected in _call(function, records, every, columns).items():
             said[records.place(at)] = rejected
         return Handed(said, {}, [])
-    keys = _Keys(records, digests_of(columns, key), engine, zone)
-    waiting = keys.own(records) if again else set()
+    keys = RememberedKeys(engine, zone, columns=columns, key=key, values=records.values)
+    waiting: set[bytes] = set()
     """Keys whose remembered record is here, and is not handed over yet."""
+    if again:
+        waiting = {one for at, one in enumerate(keys.of) if keys.taken.get(one) == records.place(at)}
     handed: dict[bytes, Place] = {}
     gone: list[bytes] = []
     left: Sequence[int] = range(len(keys.of))
@@ -98,28 +98,6 @@ def hand_over(
                 gone += keys.digests[one]
         left = later
     return Handed(said, handed, gone)
-
-
-class _Keys:
-    """The keys of records, and which of them were handed over, of which record."""
-
-    def __init__(self, records: Records, digests: Digests, engine: sa.Engine, zone: str) -> None:
-        both = [digests(values) for values in records.values]
-        self.of = [one for one, _ in both]
-        one_of = {written: one for one, written in both} | {one: one for one in self.of}
-        with engine.connect() as connection:
-            remembered = kept.known_keys(connection, zone, list(one_of))
-        self.taken: dict[bytes, Place] = {}
-        self.digests: dict[bytes, list[bytes]] = defaultdict(list)
-        """By key what it is remembered by."""
-        for each, place in remembered.items():
-            one = one_of[each]
-            self.digests[one].append(each)
-            self.taken[one] = min(self.taken.get(one, place), place)
-
-    def own(self, records: Records) -> set[bytes]:
-        """The keys whose remembered record is among these."""
-        return {one for at, one in enumerate(self.of) if self.taken.get(one) == records.place(at)}
 
 
 def _call(
