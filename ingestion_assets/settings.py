@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     )
     kafka_url: SecretStr | None = Field(
         None,
-        description="Kafka whose topics zones can name as sources: `kafka://host:9092,other:9092`, and after a `?` settings of librdkafka, such as `security.protocol=SASL_SSL`.",
+        description="Kafka whose topics zones can name as sources: `kafka://host:9092,other:9092`, and after a `?` settings of librdkafka, such as `security.protocol=SASL_SSL`, in whose values `%`, `&` and `#` are written `%25`, `%26` and `%23`.",
     )
     landing_url: str | None = Field(
         None,

@@ -9,6 +9,8 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ingestion_assets.stores.storable_text import storable
+
 LONGEST_PATH = 200
 MOST_NEW_PATHS = 500  # of one drop: keys made of data must not flood the table
 _MOST_REMEMBERED = 50_000
@@ -47,7 +49,7 @@ def observe(engine: sa.Engine, *, flow: str, drop_id: UUID, paths: Mapping[str, 
     seen_at = datetime.fromtimestamp((drop_id.int >> 80) / 1000, UTC)
     for version, names in paths.items():
         for name in names:
-            key = (flow, version[:LONGEST_PATH], name[:LONGEST_PATH])
+            key = (flow, storable(version, longest=LONGEST_PATH), storable(name, longest=LONGEST_PATH))
             if key not in _seen and key not in fresh and len(rows) < MOST_NEW_PATHS:
                 fresh.add(key)
                 rows.append(

@@ -6,17 +6,21 @@ that a frozen dataclass takes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
+
+from ingestion_assets.stores.storable_text import storable, storable_json
 
 State = Literal["landed", "claimed", "held", "done", "failed"]
 
 HELD = "held"
 """The attribute of a payload that waits, from its landing on, until somebody lets it go on (`holding`); its text says until when."""
+LONGEST_REASON = 2000
+"""The most characters of a code, a reason or a field in what is said of a record or a payload."""
 PRIORITY = "priority"
 """The attribute with a payload's own priority, a whole number, which is added to its flow's."""
 
@@ -131,6 +135,9 @@ class DropOutcome:
 
     `held`: nothing was done; the drop waits until somebody says that it may go on. `unfinished`: the run stops at a safe
     point; the drop goes back, which costs it no attempt, and the next run goes on where this one was.
+
+    Texts may come from a payload: here, where the outcomes of all flows pass, they become such that every store can hold them, and
+    those of rejects and errors are cut to `LONGEST_REASON`.
     """
 
     drop_id: UUID
@@ -142,12 +149,36 @@ class DropOutcome:
     held: bool = False
     unfinished: bool = False
 
+    def __post_init__(self) -> None:
+        result = storable_json(self.result)
+        if listed := result.get("errors"):
+            result["errors"] = storable_json(listed, longest=LONGEST_REASON)
+        object.__setattr__(self, "result", result)
+        object.__setattr__(self, "records", _told(self.records))
+        object.__setattr__(self, "rejects", _told(self.rejects))
+        object.__setattr__(self, "errors", storable_json(self.errors, longest=LONGEST_REASON))
+
     @property
     def state(self) -> State:
         """The state that the drop gets; one that is unfinished, unless something else is wanted of it."""
         if self.unfinished:
             return "landed"
         return "failed" if self.failed else "held" if self.held else "done"
+
+
+Said = TypeVar("Said", RecordOutcome, Reject)
+
+
+def _told(said: Sequence[Said]) -> Sequence[Said]:
+    """The same, with codes and reasons that every store can hold."""
+    changed: dict[int, Said] = {}
+    for at, one in enumerate(said):
+        if one.reason or one.code:
+            code = one.code and storable(one.code, longest=LONGEST_REASON)
+            reason = one.reason and storable(one.reason, longest=LONGEST_REASON)
+            if (code, reason) != (one.code, one.reason):
+                changed[at] = replace(one, code=code, reason=reason)
+    return [changed.get(at, one) for at, one in enumerate(said)] if changed else said
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingestion_assets.landing.channels import PROGRESS
 from ingestion_assets.stores.error_text import text_of
+from ingestion_assets.stores.storable_text import storable_json
 
 EVERY_S = 0.5
 MOST_BYTES = 16 * 1024
@@ -58,7 +59,7 @@ class ProgressWriter:
 
     def note(self, drop_id: UUID, state: Mapping[str, Any]) -> None:
         """The payload has come so far. Raises `ValueError` for a state of more than 16 KiB of JSON."""
-        encoded = msgspec.json.encode(state)
+        encoded = msgspec.json.encode(storable_json(state))
         if len(encoded) > MOST_BYTES:
             raise ValueError(f"a state of {len(encoded):,} bytes is too large: progress is a summary")
         with self._lock:

@@ -36,6 +36,7 @@ from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.memory import out_of_memory
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores.error_text import text_of
+from ingestion_assets.stores.storable_text import storable
 
 IN_STEP_RETRIES = 3
 FIRST_DELAY_S = 0.5
@@ -70,7 +71,7 @@ class FailureOf:
     """Each of the drops is to be taken alone, and given up where it already was."""
 
     def as_error(self) -> dict[str, str]:
-        return {"code": self.code, "reason": self.reason}
+        return {"code": self.code, "reason": storable(self.reason)}
 
 
 def is_transient(error: BaseException) -> bool:

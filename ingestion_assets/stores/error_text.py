@@ -16,6 +16,8 @@ from bson.errors import BSONError
 from pymongo.errors import BulkWriteError, DocumentTooLarge, OperationFailure
 from sqlalchemy.exc import DBAPIError, StatementError
 
+from ingestion_assets.stores.storable_text import storable
+
 LONGEST = 2000
 _OURS = ("ingestion_assets", "dagster")
 _QUOTED = re.compile(
@@ -31,7 +33,7 @@ def text_of(error: BaseException) -> str:
     """One line on an exception: its class, and what of its text holds nothing of a payload."""
     said = _said(error)
     name = type(error).__name__
-    return (f"{name}: {said}" if said else name)[:LONGEST]
+    return storable(f"{name}: {said}" if said else name, longest=LONGEST)
 
 
 class ToldError(Exception):

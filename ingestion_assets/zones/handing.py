@@ -7,19 +7,21 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from ingestion_assets.zones import kept
 from ingestion_assets.zones.batch import Batch, Function, Outcome
 from ingestion_assets.zones.kept import Place
 from ingestion_assets.zones.record_types import Column
+from ingestion_assets.zones.remembered_keys import RememberedKeys
 from ingestion_assets.zones.tables.target import Stored
 
 
 @dataclass(frozen=True, slots=True)
 class Handed:
-    """What became of records by their places, of those that are not simply stored; and the keys that were handed over."""
+    """What became of records by their places, of those that are not simply stored; the keys that were handed over; and those whose
+    remembered record was rejected now."""
 
     said: dict[Place, Stored]
     keys: dict[bytes, Place]
+    gone: Sequence[bytes]
 
 
 @dataclass(slots=True)
@@ -52,9 +54,11 @@ def hand_over(
     zone: str,
     columns: Sequence[Column],
     key: Sequence[str],
+    again: bool = False,
 ) -> Handed:
     """Call the function with the records whose keys are new. Where it rejects one, the next with its key is handed over instead.
 
+    `again`: those records are handed over, too, that were before; of a key that is not taken any more the next takes its place.
     Raises what the function raises, and `ValueError` for an outcome that is none.
     """
     said: dict[Place, Stored] = {}
@@ -62,33 +66,38 @@ def hand_over(
         every = range(len(records.instances))
         for at, rejected in _call(function, records, every, columns).items():
             said[records.place(at)] = rejected
-        return Handed(said, {})
-    indexes = [[column.name for column in columns].index(name) for name in key]
-    keys = [kept.digest(values[index] for index in indexes) for values in records.values]
-    with engine.connect() as connection:
-        taken = kept.known_keys(connection, zone, list(set(keys)))
+        return Handed(said, {}, [])
+    keys = RememberedKeys(engine, zone, columns=columns, key=key, values=records.values)
+    waiting: set[bytes] = set()
+    """Keys whose remembered record is here, and is not handed over yet."""
+    if again:
+        waiting = {one for at, one in enumerate(keys.of) if keys.taken.get(one) == records.place(at)}
     handed: dict[bytes, Place] = {}
-    left: Sequence[int] = range(len(keys))
+    gone: list[bytes] = []
+    left: Sequence[int] = range(len(keys.of))
     while left:
         chosen: dict[bytes, int] = {}
-        again: list[int] = []
+        later: list[int] = []
         for at in left:
-            place, by = records.place(at), taken.get(keys[at])
-            if by is not None:
-                if by != place:
-                    said[place] = Stored("duplicate", by=by[0])
-            elif keys[at] in chosen:
-                again.append(at)
-            else:
-                chosen[keys[at]] = at
-        rejected = _call(function, records, list(chosen.values()), columns)
+            one, place = keys.of[at], records.place(at)
+            by = keys.taken.get(one)
+            if one in chosen or (one in waiting and by != place):
+                later.append(at)
+            elif by is None or one in waiting:
+                chosen[one] = at
+            elif by != place:
+                said[place] = Stored("duplicate", by=by[0])
+        rejected = _call(function, records, sorted(chosen.values()), columns)
         for one, at in chosen.items():
-            if at in rejected:
-                said[records.place(at)] = rejected[at]
-            else:
-                taken[one] = handed[one] = records.place(at)
-        left = again
-    return Handed(said, handed)
+            waiting.discard(one)
+            if at not in rejected:
+                keys.taken[one] = handed[one] = records.place(at)
+                continue
+            said[records.place(at)] = rejected[at]
+            if keys.taken.pop(one, None):
+                gone += keys.digests[one]
+        left = later
+    return Handed(said, handed, gone)
 
 
 def _call(

@@ -31,6 +31,7 @@ _ALL = sa.text(
 )
 _ONE = sa.text("SELECT location, version, refused, seen_at < clock_timestamp() - make_interval(secs => :every_s) AS unseen "
                "FROM ingestion.zones WHERE name = :name FOR UPDATE")  # fmt: skip
+_DOCUMENT = sa.text("SELECT document FROM ingestion.zones WHERE name = :name")
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtextextended('ingestion.zones ' || :name, 0))")
 _PUT = sa.text("""
     INSERT INTO ingestion.zones (name, location, version, document) VALUES (:name, :location, :version, :document)
@@ -84,6 +85,15 @@ def read(connection: sa.Connection) -> tuple[list[InForce], dict[str, str]]:
                 f"The zone {row.name} was published by another release, which this one cannot read: {error}"
             )
     return zones, unread
+
+
+def key_of(connection: sa.Connection, name: str) -> Sequence[str]:
+    """The key of a zone as it is in force; empty where it has none, is not in force, or this release cannot read it."""
+    document = connection.scalar(_DOCUMENT, {"name": name})
+    try:
+        return () if document is None else decoded(document).key
+    except msgspec.ValidationError:
+        return ()
 
 
 def never_in_force(connection: sa.Connection) -> dict[str, str]:

@@ -3,10 +3,8 @@
 Keys stand as digests, under the zone's name. A run that repeats one which was killed says what that would have said.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import blake2b
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -29,14 +27,26 @@ _MAKE = sa.text("""
         position integer NOT NULL,
         PRIMARY KEY (zone, key)
     );
+    CREATE TABLE IF NOT EXISTS zones.key_names (zone text PRIMARY KEY, names text[] NOT NULL);
 """)
-_THERE = sa.text("SELECT to_regclass('zones.told') IS NOT NULL AND to_regclass('zones.keys') IS NOT NULL")
+_THERE = sa.text("""
+    SELECT to_regclass('zones.told') IS NOT NULL AND to_regclass('zones.keys') IS NOT NULL
+        AND to_regclass('zones.key_names') IS NOT NULL
+""")
 _KNOWN = sa.text("SELECT key, receipt, position FROM zones.keys WHERE zone = :zone AND key = ANY(:keys)")
 _KEEP = sa.text("""
-    INSERT INTO zones.keys (zone, key, receipt, position)
+    INSERT INTO zones.keys AS known (zone, key, receipt, position)
     SELECT :zone, * FROM unnest(CAST(:keys AS bytea[]), CAST(:receipts AS uuid[]), CAST(:positions AS integer[]))
-    ON CONFLICT (zone, key) DO NOTHING
+    ON CONFLICT (zone, key) DO UPDATE SET receipt = excluded.receipt, position = excluded.position
+    WHERE (known.receipt, known.position) <> (excluded.receipt, excluded.position)
 """)
+_NAME = sa.text("""
+    INSERT INTO zones.key_names AS known (zone, names) VALUES (:zone, :names)
+    ON CONFLICT (zone) DO UPDATE SET names = excluded.names WHERE known.names <> excluded.names
+""")
+_NAMES = sa.text("SELECT names FROM zones.key_names WHERE zone = :zone")
+_ANY = sa.text("SELECT EXISTS (SELECT FROM zones.keys WHERE zone = :zone)")
+_DROP = sa.text("DELETE FROM zones.keys WHERE zone = :zone AND key = ANY(:keys)")
 _TOLD = sa.text("SELECT drop_id, outcome FROM zones.told WHERE drop_id = ANY(:ids)")
 _TELL = sa.text("""
     INSERT INTO zones.told (drop_id, zone, outcome)
@@ -54,11 +64,6 @@ def prepare(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         if not connection.scalar(_THERE):
             connection.execute(_MAKE)
-
-
-def digest(zone_key: Iterable[Any]) -> bytes:
-    """What stands for a key: equal for equal values alone."""
-    return blake2b(_encode([*zone_key]), digest_size=20).digest()
 
 
 @contextmanager
@@ -82,9 +87,34 @@ def known_keys(connection: sa.Connection, zone: str, keys: Sequence[bytes]) -> d
     return {bytes(key): (receipt, position) for key, receipt, position in rows}
 
 
-def keep_keys(connection: sa.Connection, zone: str, keys: Mapping[bytes, Place]) -> None:
-    """Note keys that were handed over."""
+def key_names(connection: sa.Connection, zone: str) -> Sequence[str] | None:
+    """The fields that the zone's keys are made of which were handed over; None where there are no such keys, or nobody noted it."""
+    return connection.scalar(_NAMES, {"zone": zone})
+
+
+def name_keys(connection: sa.Connection, zone: str, names: Sequence[str]) -> None:
+    """Note the fields that the zone's keys are made of."""
+    connection.execute(_NAME, {"zone": zone, "names": list(names)})
+
+
+def has_keys(connection: sa.Connection, zone: str) -> bool:
+    """Whether keys of the zone were handed over."""
+    return bool(connection.scalar(_ANY, {"zone": zone}))
+
+
+def keep_keys(
+    connection: sa.Connection,
+    zone: str,
+    keys: Mapping[bytes, Place],
+    *,
+    names: Sequence[str],
+    gone: Sequence[bytes] = (),
+) -> None:
+    """Note keys that were handed over, of fields of these names, and forget those whose records are not taken any more."""
+    if gone:
+        connection.execute(_DROP, {"zone": zone, "keys": list(gone)})
     if keys:
+        name_keys(connection, zone, names)
         receipts, positions = zip(*keys.values(), strict=True)
         given = {"keys": list(keys), "receipts": list(receipts), "positions": list(positions)}
         connection.execute(_KEEP, {"zone": zone, **given})

@@ -1,7 +1,7 @@
 """Records that a pydantic model describes."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, get_args
 
 import msgspec
@@ -67,8 +67,12 @@ class ModelRecords:
             refusal=_refusal,
             texts=texts,
         )
-        unknown = self._unknown.in_records(records[position] for position in positions)
+        unknown = self._unknown.in_records([records[position] for position in positions])
         return Read(positions, rows_of(made, self._values, self._converts), made, refused, unknown)
+
+    def told(self, unknown: Iterable[str]) -> None:
+        """Unknown fields that were told; see `RecordType`."""
+        self._unknown.told(unknown)
 
     def _with_exact_decimals(self, records: Sequence[bytes]) -> Sequence[bytes]:
         """Long numbers of decimal fields as texts: pydantic reads numbers by way of floats, of which 15 digits are certain."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ingestion_assets.landing.drops import DropOutcome, RecordOutcome, Reject
+from ingestion_assets.stores.storable_text import storable
 from ingestion_assets.zones.kept import Place
 from ingestion_assets.zones.payloads import Payload
 from ingestion_assets.zones.record_types import Refusal
@@ -11,6 +12,7 @@ from ingestion_assets.zones.tables.target import Stored
 
 LISTED = 1000
 """Errors that a result lists at most; all of them are among the rejects."""
+LONGEST_FIELD = 200
 _STORED = RecordOutcome("stored")
 
 Said = dict[Place, Refusal | Stored]
@@ -51,6 +53,6 @@ def outcome_of(payload: Payload, said: Said, others: Sequence[int]) -> DropOutco
 
 def _refusal(what: Refusal | Stored) -> tuple[str, str, str | None]:
     if isinstance(what, Refusal):
-        reason = f"{what.field}: {what.reason}" if what.field else what.reason
-        return what.code, reason, what.field or None
+        field = storable(what.field, longest=LONGEST_FIELD)  # so that a long one leaves room for the reason
+        return what.code, f"{field}: {what.reason}" if field else what.reason, field or None
     return what.code or "rejected", what.reason or "it is refused", None

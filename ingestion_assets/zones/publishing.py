@@ -41,14 +41,17 @@ def publish_zone(zone: Zone, *, location: str, repository: str) -> str | None:
     from ingestion_assets.stores import postgres  # noqa: PLC0415
     from ingestion_assets.zones import in_force, kept  # noqa: PLC0415
     from ingestion_assets.zones.document import ZoneError  # noqa: PLC0415
+    from ingestion_assets.zones.key_changes import check_key  # noqa: PLC0415
     from ingestion_assets.zones.tables.target import TableRefusedError  # noqa: PLC0415
     from ingestion_assets.zones.verification.config import ConfigError, keys_of, read_config  # noqa: PLC0415
 
     engine, settings = postgres.engine(), load_settings()
 
     def prepare() -> None:
-        kept.prepare(engine)
-        if zone.table is not None:
+        if zone.table is None:
+            check_key(engine, zone.name, zone.key)
+        else:
+            kept.prepare(engine)
             zone.table(engine, zone.shape()).prepare()
 
     document = zone.document(location=location, repository=repository)

@@ -1,5 +1,6 @@
 """Reading many records at once, and one by one only where that fails: the loop that is the same for all types of records."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from ingestion_assets.landing.json_text import replace_lone_surrogates
 from ingestion_assets.zones.record_types import Refusal
 
 _check = msgspec.json.Decoder(msgspec.Raw).decode
-_members = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def read_each(
@@ -74,36 +75,53 @@ def _not_json(record: bytes, error: Exception) -> Refusal:
 
 
 class Unknown:
-    """Finds fields that a type has no place for. Those that were found are known from then on, so that looking stays cheap."""
+    """Finds fields that a type has no place for. Those that were told are known from then on, so that looking stays cheap.
+
+    Looking refuses no record: what cannot be looked through has no unknown fields. Names with characters that msgspec cannot
+    give to fields (`"`, `\\` and those below a blank) are left to the slow look, which each record that has one takes.
+    """
 
     def __init__(self, known: Iterable[str]) -> None:
-        self._known = set(known)
-        self._told: set[str] = set()
-        self._passes = self._decoder()
+        self._known = frozenset(known)
+        self._most = len(self._known) + _MOST_REMEMBERED
+        self._passes = _decoder_for(self._known)
 
-    def in_records(self, records: Iterable[bytes]) -> set[str]:
-        """The unknown fields of records that are objects; those known for longest among them are given each time too."""
-        array = array_of(records)
+    def in_records(self, records: Sequence[bytes]) -> set[str]:
+        """The unknown fields of records that are objects, until they are told; those known for longest among them are given each time too."""
         try:
-            self._passes(array)
-        except msgspec.ValidationError:
-            found = {name for one in _members(array) for name in one}
-            new = found - self._known - self._told
-            if len(self._told) + len(new) <= _MOST_REMEMBERED:
-                self._told |= new
-                self._passes = self._decoder()
-            return new
+            self._passes(array_of(records))
+        except (ValueError, RecursionError):
+            return {name for record in records for name in field_names(record)} - self._known
         return set()
 
-    def _decoder(self) -> Callable[[bytes], Any]:
-        names = sorted(self._known | self._told)
-        fields = [(f"f{place}", object, None) for place in range(len(names))]
-        rename = {f"f{place}": name for place, name in enumerate(names)}
-        struct = msgspec.defstruct("Known", fields, rename=rename, forbid_unknown_fields=True, gc=False)
-        return msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]
+    def told(self, names: Iterable[str]) -> None:
+        """Fields that somebody was told of: they are no longer found."""
+        known = self._known.union(names)
+        if len(known) <= self._most and known != self._known:
+            self._passes = _decoder_for(known)
+            self._known = known
+
+
+def field_names(record: bytes) -> Iterable[str]:
+    """The names of a record's fields; none of one that cannot be looked through."""
+    try:
+        return _members(record).keys()
+    except (ValueError, RecursionError):
+        return ()
+
+
+def _decoder_for(names: Iterable[str]) -> Callable[[bytes], Any]:
+    """Reads arrays of objects that have no fields but these, as far as a Struct can name them."""
+    fit = sorted(name for name in names if not UNFIT_NAME.search(name))
+    fields = [(f"f{place}", msgspec.Raw, msgspec.Raw(b"null")) for place in range(len(fit))]
+    rename = {f"f{place}": name for place, name in enumerate(fit)}
+    struct = msgspec.defstruct("Known", fields, rename=rename, forbid_unknown_fields=True, gc=False)
+    return msgspec.json.Decoder(list[struct]).decode  # type: ignore[valid-type]
 
 
 _MOST_REMEMBERED = 1000
+UNFIT_NAME = re.compile(r'["\\\x00-\x1f]')
+"""What msgspec has in no name of a field."""
 
 
 def rows_of(

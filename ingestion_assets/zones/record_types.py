@@ -1,6 +1,6 @@
 """What a record is: the words that are shared by the three ways to say it (pydantic model, msgspec Struct, JSON Schema file)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -35,7 +35,7 @@ class Read:
 
     `values` are those of the good ones, in the order of `RecordType.columns`, and `instances` what the user's type made of them;
     `positions` says where in the payload each stood. `refused` are the others by position. `unknown` are the fields that the type
-    has no place for, which is no fault of a record.
+    has no place for and that were not `told`, which is no fault of a record.
 
     Values are of these types by kind: text `str`, integer `int`, number `float`, decimal `Decimal`, boolean `bool`, timestamp
     `datetime` (without a zone it is UTC), date `date`, uuid `UUID`, json `str`, the JSON; or None.
@@ -67,6 +67,10 @@ class RecordType(Protocol):
 
     def read(self, records: Sequence[bytes], *, texts: bool = False) -> Read:
         """Read records, each JSON bytes. `texts`: they come from CSV, where numbers and booleans are written as texts."""
+        ...
+
+    def told(self, unknown: Iterable[str]) -> None:
+        """Unknown fields that somebody was told of, so that they need not be told again."""
         ...
 
 

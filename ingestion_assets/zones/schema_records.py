@@ -1,7 +1,7 @@
 """Records that a JSON Schema file describes."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +11,7 @@ from uuid import UUID
 import jsonschema_rs
 import msgspec
 
-from ingestion_assets.zones.reading import Unknown, read_each, rows_of
+from ingestion_assets.zones.reading import UNFIT_NAME, Unknown, read_each, rows_of
 from ingestion_assets.zones.record_types import Column, Kind, Read, RecordTypeError, Refusal
 from ingestion_assets.zones.struct_records import refusal_of as struct_refusal
 from ingestion_assets.zones.struct_records import values_getter
@@ -70,6 +70,10 @@ class SchemaRecords:
         self.columns = tuple(
             _column(one, _resolve(each, schema), one in required) for one, each in properties.items()
         )
+        if odd := [one.name for one in self.columns if UNFIT_NAME.search(one.name)]:
+            raise RecordTypeError(
+                f"{name} has properties with a quote, a backslash or a control character, which no column can be called: {odd}"
+            )
         struct = _struct(self.columns)
         self._many, self._one = msgspec.json.Decoder(list[struct]), msgspec.json.Decoder(struct)
         self._values = values_getter(struct.__struct_fields__)
@@ -114,6 +118,10 @@ class SchemaRecords:
             refused,
             self._unknown.in_records(valid),
         )
+
+    def told(self, unknown: Iterable[str]) -> None:
+        """Unknown fields that were told; see `RecordType`."""
+        self._unknown.told(unknown)
 
     def _valid(self, document: Any) -> Any:
         if not self._validator.is_valid(document):

@@ -1,7 +1,7 @@
 """Records that a msgspec Struct describes."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any, get_type_hints
 
@@ -62,8 +62,12 @@ class StructRecords:
             refusal=refusal_of,
             texts=texts,
         )
-        unknown = self._unknown.in_records(records[position] for position in positions)
+        unknown = self._unknown.in_records([records[position] for position in positions])
         return Read(positions, rows_of(made, self._values, self._converts), made, refused, unknown)
+
+    def told(self, unknown: Iterable[str]) -> None:
+        """Unknown fields that were told; see `RecordType`."""
+        self._unknown.told(unknown)
 
 
 def values_getter(names: Sequence[str]) -> Any:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from uuid import UUID
 
-import msgspec
 import sqlalchemy as sa
 
 from ingestion_assets.landing import claims, drift
@@ -19,10 +18,9 @@ from ingestion_assets.zones.batch import Function
 from ingestion_assets.zones.handing import Records, hand_over
 from ingestion_assets.zones.payload_outcomes import Said, outcome_of
 from ingestion_assets.zones.payloads import Payload, ReadSlice, Slice, ahead, framed, slices, uncollected
+from ingestion_assets.zones.reading import field_names
 from ingestion_assets.zones.record_types import Column, RecordType
 from ingestion_assets.zones.tables.target import STORED, Rows, Table
-
-_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 @dataclass(slots=True)
@@ -121,12 +119,18 @@ class ZoneWork:
         columns: Sequence[Column] = self.records.columns
         with kept.one_at_a_time(self.engine, self.zone, when=bool(self.key)):
             handed = hand_over(
-                function, records, engine=self.engine, zone=self.zone, columns=columns, key=self.key
+                function,
+                records,
+                engine=self.engine,
+                zone=self.zone,
+                columns=columns,
+                key=self.key,
+                again=self.claim.rebuild,
             )
             taken.said |= handed.said
             outcomes = _outcomes(taken)
             with self.engine.begin() as connection:
-                kept.keep_keys(connection, self.zone, handed.keys)
+                kept.keep_keys(connection, self.zone, handed.keys, names=self.key, gone=handed.gone)
                 self._tell(connection, taken.refs, outcomes)
         return taken.without_records + outcomes
 
@@ -181,9 +185,10 @@ class ZoneWork:
     def _tell_drift(self, one: ReadSlice) -> None:
         found: dict[UUID, set[str]] = defaultdict(set)
         for at in one.read.positions:
-            found[one.of.receipts[at]] |= _members(one.of.records[at]).keys() & one.read.unknown
+            found[one.of.receipts[at]] |= one.read.unknown.intersection(field_names(one.of.records[at]))
         for receipt, names in found.items():
             drift.observe(self.engine, flow=self.zone, drop_id=receipt, paths={"": sorted(names)})
+        self.records.told(one.read.unknown)
 
 
 @dataclass(slots=True)

@@ -137,15 +137,19 @@ def freshness(zone: Zone) -> dg.AssetChecksDefinition:
 def _start(zone: Zone, run: "Working") -> "ZoneWork":
     from ingestion_assets.landing.drops import NotYetError  # noqa: PLC0415
     from ingestion_assets.orchestration.retries import is_transient  # noqa: PLC0415
+    from ingestion_assets.zones.document import ZoneError  # noqa: PLC0415
+    from ingestion_assets.zones.key_changes import check_key  # noqa: PLC0415
     from ingestion_assets.zones.tables.target import TableRefusedError  # noqa: PLC0415
     from ingestion_assets.zones.work import ZoneWork  # noqa: PLC0415
 
     table = None if zone.table is None else zone.table(run.engine, zone.shape())
-    if table is not None:
-        try:
+    try:
+        if table is None:
+            check_key(run.engine, zone.name, zone.key)
+        else:
             table.prepare()
-        except TableRefusedError as error:
-            raise NotYetError(f"the zone {zone.name} is not in force as it is written: {error}") from error
+    except (TableRefusedError, ZoneError) as error:
+        raise NotYetError(f"the zone {zone.name} is not in force as it is written: {error}") from error
     return ZoneWork(
         zone=zone.name, claim=run.claim, storage=run.storage, engine=run.engine, records=zone.records,
         max_bytes=run.settings.claim_max_bytes, is_transient=is_transient, path=zone.path, key=zone.key,

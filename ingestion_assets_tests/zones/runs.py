@@ -66,10 +66,14 @@ class Runs:
 
     def work(self, claim: Claim, deliver: Any, model: object, **options: Any) -> ZoneWork:
         way = {"function" if callable(deliver) else "table": deliver}
-        options = {"max_bytes": 2**20, "is_transient": lambda _: False, **options}
+        options = {
+            "max_bytes": 2**20,
+            "is_transient": lambda _: False,
+            "records": record_type(model),
+            **options,
+        }
         return ZoneWork(
-            zone=LANE.flow, claim=claim, storage=self.storage, engine=self.engine, records=record_type(model),
-            **way, **options,
+            zone=LANE.flow, claim=claim, storage=self.storage, engine=self.engine, **way, **options,
         )  # fmt: skip
 
     def run(self, deliver: Any, model: object, **options: Any) -> dict[UUID, DropOutcome]:

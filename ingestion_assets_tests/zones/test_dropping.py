@@ -128,6 +128,19 @@ def test_a_payload_belongs_to_the_partition_that_its_records_name(client: httpx.
     assert "record 0" in none.json()["detail"]
 
 
+def test_a_line_that_cannot_be_read_harms_no_other_of_its_partition(client: httpx.Client) -> None:
+    deep = b'{"store": "north", "x": ' + b"[" * 5000 + b"]" * 5000 + b"}"
+    for bad in (deep, b"nonsense", b'{"store": "north", "note": "\\ud83d"}'):
+        receipt = _landed(
+            client, "stores", b'{"id": "1", "store": "north"}\n%b\n' % bad, "application/x-ndjson"
+        )
+        assert (receipt["partition"], receipt["records"]) == ("north", 2)
+    alone = client.post(
+        "/api/v1/drops/stores", content=deep, headers={"Content-Type": "application/x-ndjson"}
+    )
+    assert alone.status_code in {400, 422}, alone.text
+
+
 def test_zones_are_listed_for_those_who_may_send_to_them(front: Front, client: httpx.Client) -> None:
     assert {"deep", "shop", "stores"} <= {one["name"] for one in client.get("/api/v1/zones").json()["items"]}
     with front.client(front.key("conversations")) as other:

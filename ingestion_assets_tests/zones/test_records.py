@@ -135,11 +135,29 @@ def test_of_two_members_of_one_name_the_last_counts(orders):
 
 
 def test_unknown_fields_are_told(orders):
-    assert orders.read([encoded(), encoded(color="red", size=1)]).unknown == {"color", "size"}
+    for _ in range(2):
+        assert orders.read([encoded(), encoded(color="red", size=1)]).unknown == {"color", "size"}
+    orders.told({"color", "size"})
     assert orders.read([encoded(color="red", shape=1)]).unknown == {"shape"}, (
         "what was told already is not told again"
     )
     assert orders.read([encoded()]).unknown == set()
+
+
+@pytest.mark.parametrize("name", ['a"b', "line\nbreak", "C:\\x", "a\0b", "", "é"])
+def test_a_field_of_any_name_is_told_and_harms_no_later_record(orders, name):
+    read = orders.read([encoded(), encoded(**{name: 1})])
+    assert (read.unknown, dict(read.refused)) == ({name}, {})
+    orders.told(read.unknown)
+    assert orders.read([encoded(**{name: 1, "more": 1})]).unknown == {"more"}
+
+
+def test_an_unknown_field_that_is_no_text_harms_no_record(orders):
+    for _ in range(2):
+        read = orders.read([encoded(note="x").replace(b'"x"', b'"\xff"'), encoded(note="\ud83d")])
+        assert len(read.values) + len(read.refused) == 2
+        orders.told({"note"})
+    assert len(orders.read([encoded(note=1)]).values) == 1
 
 
 def test_texts_of_csv_are_read_leniently(orders):
@@ -189,6 +207,7 @@ def test_names_of_fields_in_records():
         ({"type": "object", "properties": {"a": {"$ref": "other.json#/a"}}}, "refers to other.json"),
         ({"type": "array"}, "type: object"),
         ({"type": "object", "properties": {"a": {"type": "nonsense"}}}, "no JSON Schema"),
+        ({"type": "object", "properties": {'a"b': {"type": "string"}}}, "no column can be called"),
         ([], "is no object"),
     ],
 )

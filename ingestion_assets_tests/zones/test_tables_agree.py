@@ -258,6 +258,27 @@ def test_timestamps_are_the_same_moment_everywhere(make):
     assert moments == {elsewhere}
 
 
+def test_one_number_or_instant_is_one_key_however_it_is_written(make):
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    same = [
+        ("decimal", Decimal("1.0"), Decimal("1.00")), ("decimal", Decimal(10), Decimal("1E+1")), ("number", 0.0, -0.0),
+        ("timestamp", noon, noon.astimezone(timezone(timedelta(hours=2)))), ("timestamp", noon, noon.replace(tzinfo=None)),
+    ]  # fmt: skip
+    micro = noon.replace(microsecond=123456)
+    same.append(("timestamp", micro, micro))
+    for kind, first, again in same:
+        table = make(shape(id=kind)).table()
+        assert statuses(table.store(parts_of([[(first,), (again,)]], [0], size=10))) == [
+            "stored",
+            "duplicate",
+        ]
+        assert statuses(table.store(parts_of([[], [(again,)]], [1], size=10))) == ["duplicate"]
+    table = make(shape(id="timestamp")).table()
+    assert statuses(
+        table.store(parts_of([[(micro,), (noon.replace(microsecond=123457),)]], [0], size=10))
+    ) == ["stored", "stored"]
+
+
 def test_a_folder_that_nothing_opens_is_refused(engine):
     with pytest.raises(TableRefusedError, match="nowhere://shop/orders cannot be opened"):
         ParquetTable(engine, "nowhere://shop/orders", shape(id="text")).prepare()

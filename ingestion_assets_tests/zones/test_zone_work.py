@@ -2,6 +2,7 @@
 
 import msgspec
 import polars as pl
+import pydantic
 import pytest
 
 from ingestion_assets.zones.batch import Batch, Outcome
@@ -155,6 +156,78 @@ def test_unknown_fields_are_told_as_drift(runs, table, database):
     ).fetchall()
     assert found == [("color", second), ("shape", second), ("size", second)]
     assert first != second
+
+
+def test_drift_that_the_ledger_did_not_take_is_told_when_it_does(runs, table, database):
+    records = record_type(Event)
+    runs.land([event("a", colour="red")])
+    claim = runs.claim()
+    work = runs.work(claim, table(), Event, records=records)
+    database.execute("ALTER TABLE ingestion.format_drift RENAME TO format_drift_away")
+    try:
+        assert [one.failed for one in work.outcomes()] == [True]
+    finally:
+        database.execute("ALTER TABLE ingestion.format_drift_away RENAME TO format_drift")
+    again = runs.work(runs.claim(again=claim), table(), Event, records=records).outcomes()
+    runs.finish(claim, again)
+    assert [counts(one) for one in again] == [{"received": 1, "stored": 1}]
+    found = database.execute("SELECT path FROM ingestion.format_drift WHERE path = 'colour'").fetchall()
+    assert found == [("colour",)]
+
+
+class Strict(pydantic.BaseModel, extra="forbid"):
+    id: str
+    n: int
+    note: str | None = None
+
+
+class Counted(pydantic.BaseModel):
+    id: str
+    n: int = 0
+    by_name: dict[str, int] = {}
+
+
+ODD = [
+    (Event, {"n": 1, "a\0b": 1}, None),
+    (Strict, {"n": 1, "a\0b": 1}, "a\\u0000b: Extra inputs are not permitted"),
+    (Strict, {"n": 1, "k" * 3_000_000: 1}, f"{'k' * 199}…: Extra inputs are not permitted"),
+    (Counted, {"by_name": {"a\0b": "x"}}, "by_name.a\\u0000b: Input should be a valid integer"),
+]
+
+
+@pytest.mark.parametrize(("model", "odd", "reason"), ODD)
+def test_a_name_that_no_store_can_hold_harms_no_other_payload(runs, table, database, model, odd, reason):
+    first, other = runs.land([event("good"), {"id": "odd", **odd}], [event("other")])
+    told = runs.run(table(), model)
+    assert counts(told[other]) == {"received": 1, "stored": 1}
+    assert [one.reason.partition(",")[0] for one in told[first].rejects] == ([reason] if reason else [])
+    known = database.execute("SELECT state, result FROM ingestion.drops ORDER BY id").fetchall()
+    assert [(state, result["rejected"]) for state, result in known] == [("done", int(bool(reason))), ("done", 0)]  # fmt: skip
+
+
+@pytest.mark.parametrize("note", ["a\0b", "\ud83d", "x" * 5000])
+def test_a_reason_of_any_text_is_kept(runs, database, note):
+    def keep(_batch: Batch[Event]):
+        return [Outcome.reject(0, "bad", f"note is {note}")]
+
+    first, other = runs.land([event("odd")], [event("other")])
+    told = runs.run(keep, Event)
+    assert [one.status for one in told[other].records] == ["stored"]
+    (kept,) = database.execute("SELECT reason FROM ingestion.rejects WHERE drop_id = %s", [first]).fetchall()
+    assert kept[0] == {"a": "note is a\\u0000b", "\ud83d": "note is \\ud83d"}.get(note[0], kept[0])
+    assert len(kept[0]) <= 2000
+
+
+def test_an_exception_of_any_text_ends_its_payload_alone(runs, database):
+    def fail(batch: Batch[Event]):
+        if batch.records[0].n == 13:
+            raise LookupError("a\0b\ud83d")
+
+    bad, good = runs.land([event("a", 13)], [event("b")])
+    told = runs.run(fail, Event)
+    assert [told[one].failed for one in (bad, good)] == [True, False]
+    (errors,) = database.execute("SELECT errors FROM ingestion.drops WHERE id = %s", [bad]).fetchall()
+    assert errors[0][0]["reason"] == "LookupError: a\\u0000b\\ud83d"
 
 
 def test_the_function_is_handed_what_is_valid_and_may_reject(runs):

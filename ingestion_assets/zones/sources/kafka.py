@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote
 
 import structlog
 
@@ -32,14 +32,23 @@ log = structlog.get_logger(__name__)
 
 def client_settings(url: str) -> dict[str, str]:
     """Settings of librdkafka from `kafka://host:9092,other:9092?security.protocol=SASL_SSL&…`. Raises `SourceError`, which says no secret."""
-    parts = urlsplit(url)
-    brokers = parts.netloc.rpartition("@")[2]
-    if parts.scheme != "kafka" or not brokers or "@" in parts.netloc:
+    address, _, query = url.partition("?")
+    scheme, _, brokers = address.rstrip("/").partition("://")
+    pairs = [pair.partition("=") for pair in query.split("&") if pair]
+    if "#" in url:
+        raise SourceError("INGESTION_KAFKA_URL has a #: write %23 for one that belongs to a value")
+    if (
+        scheme.lower() != "kafka"
+        or not brokers
+        or "@" in brokers
+        or "/" in brokers
+        or not all(value for *_, value in pairs)
+    ):
         raise SourceError(
             "INGESTION_KAFKA_URL is kafka://host:9092,other:9092, and after a ? what librdkafka is to be set to, such as "
-            "security.protocol=SASL_SSL&sasl.mechanism=PLAIN&sasl.username=…&sasl.password=…"
+            "security.protocol=SASL_SSL&sasl.mechanism=PLAIN&sasl.username=…&sasl.password=…, with %25, %26 and %23 for %, & and # in values"
         )
-    return {**dict(parse_qsl(parts.query)), "bootstrap.servers": brokers}
+    return {**{unquote(name): unquote(value) for name, _, value in pairs}, "bootstrap.servers": brokers}
 
 
 @asynccontextmanager

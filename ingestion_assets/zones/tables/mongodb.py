@@ -1,7 +1,7 @@
 """A zone's collection in MongoDB: the key is the `_id`, which is what keeps a second one out, whoever comes at once."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from math import isfinite
 from typing import Any
@@ -36,7 +36,8 @@ def mongo_table(_engine: object, name: str, shape: Shape) -> "MongoTable":
 
 
 class MongoTable:
-    """A collection. Nested values are documents (their fractions doubles), decimals `Decimal128`, dates the midnight in UTC that they begin with."""
+    """A collection. Nested values are documents (their fractions doubles), decimals `Decimal128`, dates the midnight in UTC that they begin with, timestamps have
+    milliseconds."""
 
     def __init__(self, collection: Collection[Any], shape: Shape) -> None:
         self._collection = collection
@@ -84,10 +85,7 @@ class MongoTable:
             there = held[identity]
             if all(there[name] == document[name] for name in PLACE):
                 told[at] = Stored("updated") if identity in updated and self._version is not None else _STORED
-            elif (
-                self._version is not None
-                and document[self._names[self._version]] != there[self._names[self._version]]
-            ):
+            elif self._version is not None and self._differ(document, there):
                 told[at] = Stored("superseded", by=there["_receipt"])
             else:
                 told[at] = Stored("duplicate", by=there["_receipt"])
@@ -140,6 +138,11 @@ class MongoTable:
                 return mine > theirs
         return (new["_receipt"], new["_position"]) < (old["_receipt"], old["_position"])
 
+    def _differ(self, one: dict[str, Any], other: dict[str, Any]) -> bool:
+        """Whether their versions do."""
+        name = self._names[self._version or 0]
+        return _comparable(one[name]) != _comparable(other[name])
+
     def _held(self, ids: Sequence[Any]) -> dict[Any, dict[str, Any]]:
         wanted = dict.fromkeys((*PLACE, *([self.shape.version] if self.shape.version else [])), 1)
         return {
@@ -154,7 +157,7 @@ class MongoTable:
                 if isinstance(held, Stored):
                     return Stored("rejected", code=held.code, reason=f"{name} {held.reason}")
                 made[name] = held
-        key = [made[self._names[place]] for place in self._key]
+        key = [_exact(row[place], made[self._names[place]]) for place in self._key]
         identity = (
             key[0]
             if len(key) == 1
@@ -185,8 +188,19 @@ def _held_as(kind: Kind, value: Any) -> Any:
     if kind == "date":
         return datetime.combine(value, time(), UTC)
     if kind == "timestamp":
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
+        instant = value if value.tzinfo else value.replace(tzinfo=UTC)
+        return instant.replace(microsecond=instant.microsecond // 1000 * 1000)
     return _decode(value) if kind == "json" else value
+
+
+def _exact(value: Any, held: Any) -> Any:
+    """The value as part of a key: an instant that is no whole millisecond, which BSON's are, as a text."""
+    if not isinstance(value, datetime) or not value.microsecond % 1000:
+        return held
+    try:
+        return (held + timedelta(microseconds=value.microsecond % 1000)).astimezone(UTC).isoformat()
+    except OverflowError:  # at an end of all time, which BSON does not have either
+        return held
 
 
 def _decimal(value: Decimal) -> Any:
@@ -203,7 +217,7 @@ def _comparable(value: Any) -> Any:
 
 
 def _hashable(identity: Any) -> Any:
-    return tuple(identity.values()) if isinstance(identity, dict) else identity
+    return tuple(map(_comparable, identity.values())) if isinstance(identity, dict) else _comparable(identity)
 
 
 def _raw(document: dict[str, Any]) -> RawBSONDocument:

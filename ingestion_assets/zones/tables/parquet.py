@@ -20,6 +20,7 @@ from ingestion_assets.landing.drops import NotYetError
 from ingestion_assets.zones import kept
 from ingestion_assets.zones.frames import frame_of
 from ingestion_assets.zones.record_types import Column
+from ingestion_assets.zones.remembered_keys import RememberedKeys
 from ingestion_assets.zones.tables.fixed_numbers import DIGITS, SCALE, misfit
 from ingestion_assets.zones.tables.target import Rows, Shape, Stored, TableRefusedError, check_shape
 
@@ -102,7 +103,7 @@ class ParquetTable:
                     self._write(store, receipt, of_payload)
             if keys:
                 with self._engine.begin() as connection:
-                    kept.keep_keys(connection, self._zone, keys)
+                    kept.keep_keys(connection, self._zone, keys, names=self.shape.key)
         return told
 
     def _judged(
@@ -112,11 +113,10 @@ class ParquetTable:
         told = [misfit(self.shape.columns, values) or Stored("stored") for values, _, _ in rows]
         if not self.shape.key:
             return told, {}
-        names = [column.name for column in self.shape.columns]
-        places = [names.index(name) for name in self.shape.key]
-        digests = [kept.digest(values[place] for place in places) for values, _, _ in rows]
-        with self._engine.connect() as connection:
-            holders = kept.known_keys(connection, self._zone, list(set(digests)))
+        keys = RememberedKeys(
+            self._engine, self._zone, columns=self.shape.columns, key=self.shape.key, values=[values for values, _, _ in rows]
+        )  # fmt: skip
+        holders, digests = keys.taken, keys.of
         new: dict[bytes, kept.Place] = {}
         for at, (_, receipt, position) in enumerate(rows):
             if told[at].status == "stored":

@@ -169,7 +169,30 @@ def test_urls_are_read() -> None:
     assert client_settings("kafka://a:9092,b:9092?security.protocol=SASL_SSL&sasl.password=p%26q") == {
         "bootstrap.servers": "a:9092,b:9092", "security.protocol": "SASL_SSL", "sasl.password": "p&q",
     }  # fmt: skip
-    for wrong in ("localhost:9092", "kafka://", "kafka://me:s3cret@a:9092", "http://a:9092"):
+    for wrong in (
+        "localhost:9092", "kafka://", "kafka://me:s3cret@a:9092", "http://a:9092", "kafka://a:9092/s3cret",
+        "kafka://a:9092?sasl.password=s3cret&s3cret",
+    ):  # fmt: skip
         with pytest.raises(SourceError) as caught:
             client_settings(wrong)
         assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("ab+c%2Fd==", "ab+c/d=="),
+        ("a%23b", "a#b"),
+        ("a;b c", "a;b c"),
+        ("%25%2B", "%+"),
+        ("a@b/c?d", "a@b/c?d"),
+    ],
+)
+def test_a_secret_in_the_url_stays_what_it_is(written: str, meant: str) -> None:
+    assert client_settings(f"kafka://a:9092/?sasl.password={written}")["sasl.password"] == meant
+
+
+def test_a_secret_that_would_be_cut_is_refused() -> None:
+    with pytest.raises(SourceError, match="%23") as caught:
+        client_settings("kafka://a:9092?sasl.password=s3cret#more")
+    assert "s3cret" not in str(caught.value)
