@@ -111,7 +111,7 @@ KINDS: dict[str, type[Config]] = {str(one.__struct_config__.tag): one for one in
 def read_config(written: Mapping[str, Any]) -> Config:
     """As written in YAML, less `secret`: `{"kind": "stripe", "tolerance_s": 60}`. Raises `ConfigError`."""
     kind = written.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(f"`verify` needs a `kind`, one of {', '.join(sorted(KINDS))}; there is no {kind!r}")
     try:
         return msgspec.convert(dict(written), Config)
