@@ -11,7 +11,7 @@ from ingestion_assets.zones.document import ByValue, ZoneDocument, ZoneError, ch
 from ingestion_assets.zones.framing import check_path
 from ingestion_assets.zones.partition_values import check_by
 from ingestion_assets.zones.record_types import RecordType
-from ingestion_assets.zones.sources.source_config import read_source
+from ingestion_assets.zones.sources.source_config import check_apart, read_source
 from ingestion_assets.zones.tables.target import Shape, Table
 from ingestion_assets.zones.verification.config import read_config
 
@@ -75,8 +75,7 @@ class Zone:
             check_path(self.path)
             if self.verify is not None:
                 read_config(self.verify)
-            for source in self.sources:
-                read_source(source)
+            check_apart([read_source(source) for source in self.sources], self.name)
             if self.partitions is not None:
                 check_by(self.partitions.by)
         except ValueError as error:

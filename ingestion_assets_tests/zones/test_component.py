@@ -68,6 +68,14 @@ def test_a_zone_is_what_its_yaml_says(folder: Path) -> None:
         ({"verify": {"kind": "stripe"}}, "secret: {env: NAME}"),
         ({"verify": {"kind": "pigeon", "secret": {"env": "X"}}}, "one of github"),
         ({"sources": [{"nats": {}}]}, "one of redis"),
+        (
+            {"sources": [{"redis": {"stream": "s"}}, {"redis": {"stream": "s", "field": "more"}}]},
+            "two sources read redis stream s as the group ingestion-orders: give each a `group` of its own",
+        ),
+        (
+            {"sources": [{"sqs": {"queue_url": "https://sqs/1/s", "bucket": one}} for one in "ab"]},
+            "two sources read sqs s",
+        ),
     ],
 )
 def test_what_cannot_be_is_a_sentence(folder: Path, changed: dict[str, Any], said: str) -> None:
