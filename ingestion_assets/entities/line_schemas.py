@@ -4,6 +4,8 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import BaseModel
+
 from ingestion_assets.entities.definition import Entity, EntityField, Formats
 from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.flow import NAME
@@ -16,13 +18,16 @@ STRING = {"schema": {"type": "string"}}
 ENTITY_LINES = reference("EntityLines")
 LATER = receipt_to_come(flow=NAME, partition="2026-01-31")
 ANY_LINES = {"type": "string", "description": "Lines, as `EntityLines` has them."}
-REFUSED = {
-    "description": "Nothing was stored: the lines are wrong, or the request is.",
-    "content": {
-        "application/json": {"schema": {"type": "object"}},
-        "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}},
-    },
-}
+
+
+def refused(model: type[BaseModel]) -> dict[str, Any]:
+    """The `responses` entry of 400."""
+    return {
+        "description": "Nothing was stored: the lines are wrong, or the request is.",
+        "model": model,
+        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
+    }
+
 
 _MOMENT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 

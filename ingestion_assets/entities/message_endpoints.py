@@ -14,10 +14,10 @@ from ingestion_assets.entities.line_schemas import (
     LATER,
     ORDER,
     PLAIN_TEXT,
-    REFUSED,
+    refused,
 )
 from ingestion_assets.entities.lines import GLUED, Line, Row, read_line, records
-from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer
+from ingestion_assets.entities.schema import BatchAnswer, MessageAnswer, MessageError
 from ingestion_assets.frontdoor.answers import outcome_response
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.json_response import json_response
@@ -39,7 +39,7 @@ router = APIRouter(tags=[NAME])
         **keyed_errors(408, 413, 415),
         200: outcome("Stored."),
         202: LATER,
-        400: REFUSED,
+        400: refused(MessageError),
     },
     openapi_extra=takes(ENTITY_LINES, PREFER, IDEMPOTENCY_KEY, example=ORDER, media_type="text/plain"),
 )
@@ -93,7 +93,7 @@ async def ingest_message(request: Request) -> Response:
         200: outcome("All stored."),
         202: LATER,
         207: outcome("Some stored; `errors` lists the others.", model=BatchAnswer),
-        400: REFUSED,
+        400: refused(BatchAnswer),
     },
     openapi_extra=takes(ENTITY_LINES, PREFER, IDEMPOTENCY_KEY, example=ORDER + "\n", media_type="text/plain"),
 )

@@ -24,7 +24,9 @@ class MessageError(BaseModel):
     status: Literal["error"]
     message: str
     entity: str | None
-    line: str
+    field: str | None = None
+    code: str | None = Field(None, description="Stable; of a body that is no single message there is none.")
+    line: str | None
 
 
 class LineError(BaseModel):
@@ -39,19 +41,30 @@ class LineError(BaseModel):
     line: str
 
 
-class BatchAnswer(BaseModel):
-    """What became of a batch: processed = inserted + updated + unchanged + superseded + failed."""
+class LineCounts(BaseModel):
+    """What became of lines: processed + resolved = inserted + updated + unchanged + superseded + failed + waiting."""
 
-    status: Literal["success", "partial", "superseded", "error"]
     processed: int
+    resolved: int = Field(description="Lines that had waited for the end of their stream; 0 of a batch.")
     inserted: int
     updated: int
     unchanged: int
     superseded: int = Field(description="Lines that are older than what is stored; they changed nothing.")
+    failed: int
+    waiting: int = Field(description="Lines that are decided when their stream ends; 0 of a batch.")
+
+
+class BatchAnswer(LineCounts):
+    """What became of a batch."""
+
+    status: Literal["success", "partial", "superseded", "error"]
     superseded_by: dict[str, int] = Field(
         description="The receipts of what is newer, with the number of lines."
     )
-    failed: int
+    by_entity: dict[str, LineCounts] = Field(description="The same counts of each entity, by its name.")
+    message: str | None = Field(
+        None, description="Why nothing was stored, of a batch with more errors than it may have."
+    )
     errors: list[LineError]
     errors_not_listed: int = Field(description="Further errors, to be found among the rejects.")
     duration_ms: int

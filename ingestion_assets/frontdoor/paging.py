@@ -6,6 +6,7 @@ Whatever has a cursor's form is a place in its list, so that the API document ca
 import base64
 import binascii
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeVar
 from uuid import UUID
 
@@ -18,10 +19,15 @@ from ingestion_assets.frontdoor.problems import Problem, error_item
 NUMBER_BYTES = 6
 LONG = 24_000
 """Room for a path of 4,096 characters, whatever they are, and what stands before it."""
+TIME_BYTES = 8
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_LAST = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _ID = r"^[A-Za-z0-9_-]{22}$"
 _NUMBER = r"^[A-Za-z0-9_-]{8}$"
 _TEXT = r"^([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{2,4})$"
 _ID_AND_TEXTS = r"^[A-Za-z0-9_-]{20}([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{2,4})$"
+_ID_AND_TIME = r"^[A-Za-z0-9_-]{32}$"
 _NUMBER_AND_TEXT = r"^[A-Za-z0-9_-]{8}([A-Za-z0-9_-]{4})*([A-Za-z0-9_-]{2,4})$"
 _WHAT = "`next` of the page before."
 
@@ -51,8 +57,14 @@ IdAndTextsCursor = Annotated[
     str | None, Query(max_length=4000, description=_WHAT, json_schema_extra={"pattern": _ID_AND_TEXTS})
 ]
 
+IdAndTimeCursor = Annotated[
+    str | None, Query(max_length=32, description=_WHAT, json_schema_extra={"pattern": _ID_AND_TIME})
+]
+
 Row = TypeVar("Row")
-Position = UUID | int | str | tuple[int, str] | tuple[UUID, str] | tuple[UUID, str, str, str]
+Position = (
+    UUID | int | str | tuple[int, str] | tuple[UUID, str] | tuple[UUID, str, str, str] | tuple[UUID, datetime]
+)
 
 
 def listed(items: Sequence[object], following: Position | None) -> Response:
@@ -86,8 +98,14 @@ def _bytes(position: Position) -> bytes:
         return position.to_bytes(NUMBER_BYTES)
     if isinstance(position, str):
         return position.encode()
-    first, *texts = position
-    return _bytes(first) + "\0".join(texts).encode()
+    first, *others = position
+    return _bytes(first) + b"\0".join(map(_part, others))
+
+
+def _part(of: str | datetime) -> bytes:
+    if isinstance(of, datetime):
+        return ((of - _EPOCH) // _MICROSECOND).to_bytes(TIME_BYTES)
+    return of.encode()
 
 
 def id_cursor(cursor: str | None) -> str | None:
@@ -148,6 +166,16 @@ def id_and_texts_cursor(cursor: str | None) -> tuple[UUID, str, str, str] | None
         raise _invalid()
     first, second, third = [*decoded[16:].decode(errors="replace").split("\0"), "", ""][:3]
     return UUID(bytes=decoded[:16]), first, second, third
+
+
+def id_and_time_cursor(cursor: str | None) -> tuple[UUID, datetime] | None:
+    """The id and the time that a cursor stands for. Raises `Problem` 422."""
+    if cursor is None:
+        return None
+    decoded = _decode(cursor)
+    if len(decoded) != 16 + TIME_BYTES:
+        raise _invalid()
+    return UUID(bytes=decoded[:16]), _EPOCH + min(int.from_bytes(decoded[16:]), _LAST) * _MICROSECOND
 
 
 def _text(decoded: bytes) -> str:

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
@@ -13,7 +14,14 @@ from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
 from ingestion_assets.frontdoor.instants import Instant
 from ingestion_assets.frontdoor.json_response import json_response
 from ingestion_assets.frontdoor.openapi import keyed_errors, secured
-from ingestion_assets.frontdoor.paging import IdCursor, id_cursor, listed
+from ingestion_assets.frontdoor.paging import (
+    IdAndTimeCursor,
+    IdCursor,
+    encode_cursor,
+    id_and_time_cursor,
+    id_cursor,
+    listed,
+)
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.landing import redriving, rejects
 from ingestion_assets.landing.flows import FLOW_NAME
@@ -68,11 +76,24 @@ class RedrivenItem(BaseModel):
     receipt: UUID = Field(description="Receipt of the new try.")
 
 
+class LeftItem(BaseModel):
+    """A reject that could not be sent again here."""
+
+    id: UUID
+    flow: str
+    reason: str
+
+
 class RedrivenPage(BaseModel):
-    """Rejects that were sent again; `next` is not null if there are more: ask again."""
+    """Rejects that were sent again, and those that could not be."""
 
     items: list[RedrivenItem]
-    next: str | None
+    left: list[LeftItem] = Field(
+        description="Those that stay open: their flow is not there, or cannot say how they become a payload."
+    )
+    next: str | None = Field(
+        description="Not null if there are more: ask again with it as `cursor`. What is rejected anew meanwhile is not among them."
+    )
 
 
 @router.get(
@@ -119,30 +140,44 @@ async def list_rejects(
     "/redrive",
     operation_id="redriveRejects",
     summary="Redrive rejects by filter",
-    description=f"Sends the rejects that match and were not sent again before, at most {REDRIVEN_AT_ONCE} at a time. Needs the scope `admin`.",
+    description=f"Sends the rejects that match and were not sent again before, at most {REDRIVEN_AT_ONCE} at a time, each once: the pages that `next` leads to hold none that was kept after the first was asked for. Needs the scope `admin`.",
     response_model=RedrivenPage,
-    responses=keyed_errors(409),
+    responses=keyed_errors(),
     openapi_extra=secured(),
 )
 async def redrive_by_filter(
-    request: Request, flow: OfFlow = None, receipt: OfReceipt = None, kind: OfKind = None, since: Since = None
+    request: Request,
+    flow: OfFlow = None,
+    receipt: OfReceipt = None,
+    kind: OfKind = None,
+    since: Since = None,
+    cursor: IdAndTimeCursor = None,
 ) -> Response:
     door = front_door(request)
     await door.authenticate(request, "admin")
-    page: Page[StoredReject] = await door.in_thread(
-        lambda connection: rejects.list_rejects(
+    position = id_and_time_cursor(cursor)
+
+    def chosen(connection: sa.Connection) -> tuple[datetime, Page[StoredReject]]:
+        after, until = position or (None, rejects.time_of_database(connection))
+        page = rejects.list_rejects(
             connection,
             flow=flow,
             receipt=receipt,
             kind=kind,
             since=since,
+            until=until,
             open_only=True,
             limit=REDRIVEN_AT_ONCE,
             max_bytes=PAGE_BYTES,
+            cursor=None if after is None else str(after),
         )
-    )
-    redriven = await _redrive(door, page.items)
-    return listed(redriven, UUID(page.next) if page.next else None)
+        return until, page
+
+    until, page = await door.in_thread(chosen)
+    able, left = redriving.sendable(door.flows, page.items)
+    redriven = await _redrive(door, able)
+    following = encode_cursor((UUID(page.next), until)) if page.next else None
+    return json_response({"items": redriven, "left": left, "next": following})
 
 
 @router.get(

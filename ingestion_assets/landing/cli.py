@@ -15,7 +15,7 @@ from ingestion_assets.landing import ledger, pauses, tables
 from ingestion_assets.landing import rejects as kept
 from ingestion_assets.landing.drops import State
 from ingestion_assets.landing.id_prefixes import NoSuchIdError, whole_id
-from ingestion_assets.landing.redrive_client import redrive_through_door
+from ingestion_assets.landing.redrive_client import redrive_each, redrive_matching
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import async_engine, engine
 
@@ -198,22 +198,23 @@ def redrive(
     hours: Hours = None,
     everything: Everything = False,
 ) -> None:
-    """Send rejects on their way again, through the running front door."""
+    """Send rejects on their way again, through the running front door: each once, whatever becomes of it."""
     _require_choice(reject_ids, everything, flow, receipt, kind, hours)
     filters = {
         "flow": flow, "receipt": _receipt_id(receipt) if receipt else None, "kind": kind, "since": _since(hours),
     }  # fmt: skip
     ids = _reject_ids(reject_ids or ())
-    addresses: list[tuple[str, dict[str, str]]] = [(f"/api/v1/rejects/{one}/redrive", {}) for one in ids]
-    if not ids:
-        given = {
-            name: value.isoformat() if isinstance(value, datetime) else str(value)
-            for name, value in filters.items()
-            if value is not None
-        }
-        addresses = [("/api/v1/rejects/redrive", given)]
-    count = sum(redrive_through_door(address, parameters) for address, parameters in addresses)
-    typer.echo(f"{count} sent again.")
+    given = {
+        name: value.isoformat() if isinstance(value, datetime) else str(value)
+        for name, value in filters.items()
+        if value is not None
+    }
+    sent = redrive_each(ids) if ids else redrive_matching(given)
+    typer.echo(f"{sent.count} sent again.")
+    for what, count in sent.left.items():
+        typer.echo(f"{count} left, {what}", err=True)
+    if sent.left:
+        raise typer.Exit(1)
 
 
 @rejects.command("discard")
@@ -235,8 +236,9 @@ def discard(
     with engine().begin() as connection:
         if ids:
             count = kept.discard(connection, ids)
+        until = kept.time_of_database(connection)
         while not ids:
-            found = kept.list_rejects(connection, **filters, open_only=True, limit=1000)  # pyright: ignore[reportArgumentType]
+            found = kept.list_rejects(connection, **filters, until=until, open_only=True, limit=1000)  # pyright: ignore[reportArgumentType]
             if not found.items:
                 break
             count += kept.discard(connection, [one.id for one in found.items])

@@ -1,38 +1,90 @@
 """Sending rejects again from a shell: through the front door, which alone lands payloads."""
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID
+
 import typer
 
 from ingestion_assets.settings import load_settings
 
+if TYPE_CHECKING:
+    import httpx
 
-def redrive_through_door(address: str, parameters: dict[str, str]) -> int:
-    """Ask for it at this address until there are no more; gives how many were. Raises `typer.Exit`."""
+ADDRESS = "/api/v1/rejects"
+
+
+@dataclass(slots=True)
+class Sent:
+    """How many rejects were sent again, and how many were not, by what is said of them."""
+
+    count: int = 0
+    left: Counter[str] = field(default_factory=Counter)
+
+
+def redrive_matching(filters: Mapping[str, str]) -> Sent:
+    """Send again what is open now and matches, each once: what is rejected anew meanwhile is not. Raises `typer.Exit`."""
+    sent, parameters = Sent(), dict(filters)
+    with _client() as client:
+        while True:
+            answer = _post(client, f"{ADDRESS}/redrive", parameters)
+            if answer.is_error:
+                raise _refused(answer)
+            page = answer.json()
+            sent.count += len(page["items"])
+            sent.left.update(f"of {one['flow']}: {one['reason']}" for one in page["left"])
+            if page["next"] is None:
+                return sent
+            parameters["cursor"] = page["next"]
+
+
+def redrive_each(ids: Sequence[UUID]) -> Sent:
+    """Send these again; one that cannot be harms no other. Raises `typer.Exit`."""
+    sent = Sent()
+    with _client() as client:
+        for one in ids:
+            answer = _post(client, f"{ADDRESS}/{one}/redrive", {})
+            if answer.status_code in {404, 409}:
+                sent.left[f"{one}: {_detail(answer)}"] += 1
+            elif answer.is_error:
+                raise _refused(answer)
+            else:
+                sent.count += 1
+    return sent
+
+
+def _client() -> "httpx.Client":
     import httpx  # noqa: PLC0415
 
     settings = load_settings()
     token = settings.admin_token.get_secret_value() if settings.admin_token else _stored_token()
-    with httpx.Client(
+    return httpx.Client(
         base_url=f"http://{settings.host}:{settings.port}", headers={"X-API-Key": token}, timeout=300
-    ) as client:
-        count = 0
-        while True:
-            try:
-                answer = client.post(address, params=parameters)
-            except httpx.HTTPError as error:
-                typer.echo(
-                    f"The front door at {client.base_url} does not answer ({error}); start it with `ingestion up`.",
-                    err=True,
-                )
-                raise typer.Exit(1) from error
-            if answer.is_error:
-                typer.echo(answer.json().get("detail", answer.text), err=True)
-                raise typer.Exit(1)
-            body = answer.json()
-            if "items" not in body:
-                return 1
-            count += len(body["items"])
-            if body["next"] is None:
-                return count
+    )
+
+
+def _post(client: "httpx.Client", address: str, parameters: Mapping[str, str]) -> "httpx.Response":
+    import httpx  # noqa: PLC0415
+
+    try:
+        return client.post(address, params=dict(parameters))
+    except httpx.HTTPError as error:
+        typer.echo(
+            f"The front door at {client.base_url} does not answer ({error}); start it with `ingestion up`.",
+            err=True,
+        )
+        raise typer.Exit(1) from error
+
+
+def _refused(answer: "httpx.Response") -> typer.Exit:
+    typer.echo(_detail(answer), err=True)
+    return typer.Exit(1)
+
+
+def _detail(answer: "httpx.Response") -> str:
+    return answer.json().get("detail", answer.text)
 
 
 def _stored_token() -> str:

@@ -30,6 +30,31 @@ class Redriven:
     receipt: UUID
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A reject that cannot be sent again here, and why."""
+
+    id: UUID
+    flow: str
+    reason: str
+
+
+def sendable(
+    flows: Mapping[str, Flow], chosen: Sequence[StoredReject]
+) -> tuple[list[StoredReject], list[Left]]:
+    """Those that `redrive` can send, and those that it would refuse."""
+    able: list[StoredReject] = []
+    left: list[Left] = []
+    for reject in chosen:
+        try:
+            _check(flows, reject)
+        except UnknownFlowError as error:
+            left.append(Left(reject.id, reject.flow, str(error)))
+        else:
+            able.append(reject)
+    return able, left
+
+
 async def redrive(
     engine: sa.Engine, intake: Intake, flows: Mapping[str, Flow], chosen: Sequence[StoredReject]
 ) -> list[Redriven]:
@@ -39,8 +64,7 @@ async def redrive(
     The same try made twice, at once or because its first answer was lost, gives the same receipt. Raises `UnknownFlowError`.
     """
     for reject in chosen:
-        if reject.position >= 0:
-            _composer(flows, reject.flow, of=reject)
+        _check(flows, reject)
     records: dict[tuple[UUID, int], list[StoredReject]] = defaultdict(list)
     done: list[Redriven] = []
     for reject in chosen:
@@ -56,14 +80,17 @@ async def redrive(
     return done
 
 
-def _composer(flows: Mapping[str, Flow], name: str, *, of: StoredReject) -> Compose:
+def _check(flows: Mapping[str, Flow], reject: StoredReject) -> None:
+    if reject.position >= 0:
+        _composer(flows, reject.flow)
+
+
+def _composer(flows: Mapping[str, Flow], name: str) -> Compose:
     flow = flows.get(name)
     if flow is None:
-        raise UnknownFlowError(f"there is no flow {name} here, to which reject {of.id} belongs")
+        raise UnknownFlowError(f"there is no flow {name} here")
     if flow.compose is None:
-        raise UnknownFlowError(
-            f"the flow {name} does not say how a record such as reject {of.id} becomes a payload"
-        )
+        raise UnknownFlowError(f"the flow {name} does not say how a rejected record becomes a payload")
     return flow.compose
 
 
@@ -77,7 +104,7 @@ async def _redrive_records(
     origin = await asyncio.to_thread(_origin, engine, drop_id)
     flow = flows[origin.flow]
     group = sorted(group, key=lambda reject: reject.position)
-    body = _composer(flows, origin.flow, of=group[0])([reject.record for reject in group], origin.attributes)
+    body = _composer(flows, origin.flow)([reject.record for reject in group], origin.attributes)
     partition = flow.partition_of(intake.clock.now(), origin.subject)
     accepted = await intake.accept(
         NewDrop(

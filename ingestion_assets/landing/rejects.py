@@ -81,6 +81,7 @@ def list_rejects(
     receipt: UUID | None = None,
     kind: str | None = None,
     since: datetime | None = None,
+    until: datetime | None = None,
     open_only: bool = False,
     limit: int = 50,
     max_bytes: float = math.inf,
@@ -93,6 +94,8 @@ def list_rejects(
             query = query.where(column == value)
     if since is not None:
         query = query.where(rejects.c.created_at >= since)
+    if until is not None:
+        query = query.where(rejects.c.created_at <= until)
     if open_only:
         query = query.where(rejects.c.redriven_at.is_(None))
     if cursor is not None:
@@ -103,6 +106,11 @@ def list_rejects(
     rows = connection.execute(sa.select(*_STORED).where(rejects.c.id.in_(ids)).order_by(rejects.c.id))
     items = [StoredReject(**row._mapping) for row in rows]
     return Page(items, str(ids[-1]) if len(found) > len(ids) else None)
+
+
+def time_of_database(connection: sa.Connection) -> datetime:
+    """Now, by the clock that says when a reject was kept."""
+    return connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
 
 
 def get_reject(connection: sa.Connection, reject_id: UUID) -> StoredReject | None:

@@ -1,6 +1,7 @@
 """What commands ask of the front door; what that refuses is said and ends the command."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -13,24 +14,59 @@ REFUSED, NO_ANSWER = 1, 2
 """Exit statuses: the front door refuses what is asked; it cannot be asked."""
 
 
+class NoAnswerError(Exception):
+    """The front door cannot be asked, or cannot answer at this time; says so."""
+
+
+class RefusedError(Exception):
+    """The front door refuses what is asked; says why."""
+
+
 def ask(
     url: str | None, method: str, path: str, parameters: Mapping[str, Any] | None = None, *, body: Any = None
 ) -> Any:
     """The answer's JSON; `path` is below `/api/v1`. Raises `typer.Exit`."""
+    with or_end(), opened(url) as client:
+        return answer_of(client, method, path, parameters, body=body)
+
+
+@contextmanager
+def or_end() -> Iterator[None]:
+    """What the front door refuses or cannot answer in here is said and ends the command: raises `typer.Exit`."""
+    try:
+        yield
+    except (NoAnswerError, RefusedError) as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(NO_ANSWER if isinstance(error, NoAnswerError) else REFUSED) from None
+
+
+def opened(url: str | None) -> httpx.Client:
+    """A client of the front door at `url`, of the running stack where that is None."""
     settings = load_settings()
     base = (url or settings.public_url or front_door(settings)).rstrip("/")
-    headers = {"X-API-Key": key_of(settings) or ""}
+    return httpx.Client(base_url=f"{base}/api/v1", headers={"X-API-Key": key_of(settings) or ""}, timeout=120)
+
+
+def answer_of(
+    client: httpx.Client,
+    method: str,
+    path: str,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    body: Any = None,
+) -> Any:
+    """The answer's JSON. Raises `NoAnswerError`, `RefusedError`."""
     try:
-        with httpx.Client(base_url=f"{base}/api/v1", headers=headers, timeout=120) as client:
-            answer = client.request(method, path, params=parameters, json=body)
+        answer = client.request(method, path, params=parameters, json=body)
     except httpx.HTTPError as error:
-        typer.echo(
-            f"The front door at {base} cannot be asked ({type(error).__name__}); is the stack up?", err=True
-        )
-        raise typer.Exit(NO_ANSWER) from None
+        base = str(client.base_url).rstrip("/").removesuffix("/api/v1")
+        raise NoAnswerError(
+            f"The front door at {base} cannot be asked ({type(error).__name__}); is the stack up?"
+        ) from error
     if answer.is_error:
-        typer.echo(_why(answer), err=True)
-        raise typer.Exit(NO_ANSWER if answer.status_code >= 500 else REFUSED)
+        raise (NoAnswerError if answer.status_code >= 500 or answer.status_code == 429 else RefusedError)(
+            _why(answer)
+        )
     return answer.json() if answer.content else None
 
 

@@ -72,7 +72,7 @@ def check(
         typer.Argument(help="The module with the definitions. Default: that of the project in this folder (pyproject.toml)."),
     ] = None,
 ) -> None:  # fmt: skip
-    """Load a project's definitions as Dagster does, and say of each zone whether it could be in force."""
+    """Load a project's definitions as Dagster does, and say of each zone whether it could be in force; no database is asked."""
     from ingestion_assets.settings import load_settings  # noqa: PLC0415
     from ingestion_assets.zones.document import ZoneError  # noqa: PLC0415
     from ingestion_assets.zones.project import zones_of  # noqa: PLC0415
@@ -89,8 +89,12 @@ def check(
     else:
         for name, fault in found.items():
             typer.echo(f"{name}: {fault or 'can be in force'}")
-    if not found:
-        typer.echo("The project has no drop zone.", err=True)
+    typer.echo(
+        "No database was asked: whether tables can follow, and whether other projects have a name, `ingestion zones list` says."
+        if found
+        else "The project has no drop zone.",
+        err=True,
+    )
     raise typer.Exit(REFUSED if any(found.values()) else 0)
 
 

@@ -87,7 +87,7 @@ class DropZone(dg.Component, dg.Resolvable, dg.Model):
             name=self.name, records=records, asset=asset, table=make, kind=kind, path=path,
             key=(self.key,) if isinstance(self.key, str) else tuple(self.key), version=self.version,
             verify=verify.config, secrets=verify.secrets, partitions=partitions_of(self.partitions), sources=self.sources,
-            reject_rate=float(self.checks.get("reject_rate", 0.05)),
+            reject_rate=_number(self.checks.get("reject_rate", 0.05)),
             fresh_within_s=None if fresh_within is None else duration_of(fresh_within),
             owners=self.owners, description=self.description,
         )  # fmt: skip
@@ -101,6 +101,14 @@ class LoadedZone(dg.Component):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster gives it
         return zone_definitions(self.zone)
+
+
+def _number(written: Any) -> Any:
+    """What is no number stays what it is: the zone says what is wrong with it."""
+    try:
+        return float(written)
+    except (TypeError, ValueError):
+        return written
 
 
 def _records(written: Mapping[str, Any], folder: Path) -> tuple[RecordType, str]:

@@ -114,6 +114,12 @@ def _left(name: str, _content: bytes) -> Any:
     raise ZoneError(f"{name} is left: its zone was published by another release")
 
 
+def check_not_installed(name: str) -> None:
+    """Raises `ZoneError` for a name that a zone cannot have here."""
+    if name in all_flows():
+        raise ZoneError(f"{name} is the name of a flow that is installed here; give the zone another")
+
+
 def publish(
     connection: sa.Connection,
     document: ZoneDocument,
@@ -127,10 +133,7 @@ def publish(
     `prepare` makes or follows the zone's table first. What it raises is raised here; `refuse` then notes it. Raises `ZoneError`
     where the name belongs to another code location.
     """
-    if document.name in all_flows():
-        raise ZoneError(
-            f"{document.name} is the name of a flow that is installed here; give the zone another"
-        )
+    check_not_installed(document.name)
     connection.execute(_LOCK, {"name": document.name})
     version = _version(document, secrets, settings)
     known = connection.execute(_ONE, {"name": document.name, "every_s": SEEN_EVERY_S}).one_or_none()

@@ -1,10 +1,13 @@
-"""The zones of a project on this machine, and whether each could be in force: for a person who is writing one."""
+"""The zones of a project on this machine, and whether each could be in force, as far as can be said without a database: for a person who is writing one."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from ingestion_assets.own_modules import module_of_project, read_modules
 from ingestion_assets.zones.document import ZoneError
+
+if TYPE_CHECKING:
+    from ingestion_assets.zones.zone import Zone
 
 
 def zones_of(module: str | None) -> dict[str, str | None]:
@@ -27,9 +30,18 @@ def zones_of(module: str | None) -> dict[str, str | None]:
     return {zone.name: _fault(zone) for zone in made.values()}
 
 
-def _fault(zone: Any) -> str | None:
+def _fault(zone: "Zone") -> str | None:
+    from ingestion_assets.zones.in_force import check_not_installed  # noqa: PLC0415
+    from ingestion_assets.zones.tables.target import TableRefusedError  # noqa: PLC0415
+    from ingestion_assets.zones.verification.config import ConfigError, keys_of, read_config  # noqa: PLC0415
+
     try:
-        zone.secrets()
-    except ZoneError as error:
+        check_not_installed(zone.name)
+        secrets = zone.secrets()
+        if zone.verify is not None:
+            keys_of(read_config(zone.verify), secrets)
+        if zone.table is not None:
+            zone.table.check(zone.shape())
+    except (ZoneError, ConfigError, TableRefusedError) as error:
         return str(error)
     return None

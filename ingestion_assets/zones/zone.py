@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import sqlalchemy as sa
 
@@ -11,11 +11,19 @@ from ingestion_assets.zones.document import ByValue, ZoneDocument, ZoneError, ch
 from ingestion_assets.zones.framing import check_path
 from ingestion_assets.zones.partition_values import check_by
 from ingestion_assets.zones.record_types import RecordType
-from ingestion_assets.zones.sources.source_config import read_source
+from ingestion_assets.zones.sources.source_config import check_apart, read_source
 from ingestion_assets.zones.tables.target import Shape, Table
 from ingestion_assets.zones.verification.config import read_config
 
-MakeTable = Callable[[sa.Engine, Shape], Table]
+
+class MakeTable(Protocol):
+    """What makes a zone's table."""
+
+    def __call__(self, engine: sa.Engine, shape: Shape) -> Table: ...
+
+    def check(self, shape: Shape) -> None:
+        """Raises `TableRefusedError` for what can be said without the table's store."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,16 +67,15 @@ class Zone:
             raise ZoneError(
                 f"the zone {self.name} has a version but no key: say which field names the record"
             )
-        if not 0 <= self.reject_rate <= 1:
+        if type(self.reject_rate) not in {int, float} or not 0 <= self.reject_rate <= 1:
             raise ZoneError(
-                f"the reject_rate of the zone {self.name} is a share from 0 to 1, not {self.reject_rate}"
+                f"the reject_rate of the zone {self.name} is a share from 0 to 1, such as 0.02, not {self.reject_rate!r}"
             )
         try:
             check_path(self.path)
             if self.verify is not None:
                 read_config(self.verify)
-            for source in self.sources:
-                read_source(source)
+            check_apart([read_source(source) for source in self.sources], self.name)
             if self.partitions is not None:
                 check_by(self.partitions.by)
         except ValueError as error:

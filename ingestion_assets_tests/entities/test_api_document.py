@@ -7,6 +7,7 @@ import pytest
 from hypothesis import strategies as st
 
 from ingestion_assets_tests.frontdoor.conftest import Front
+from ingestion_assets_tests.frontdoor.documented import assert_documented
 from ingestion_assets_tests.frontdoor.generated import LONG, MODES, try_operations
 
 OURS = ("/ingest/", "/stats", "/api/v1/entities/")
@@ -39,3 +40,17 @@ def test_answers_are_documented(loading: Front, mode: str) -> None:
         assert seen >= (
             {"200", "207", "400"} if LONG else {"200", "400"}
         )  # in 8 cases a document decides which
+
+
+def test_what_a_load_says_of_errors_is_as_documented(loading: Front) -> None:
+    with loading.client() as client:
+        client.headers["Content-Type"] = "text/plain"
+        for path in ("/ingest/batch", "/api/v1/entities/ingest/batch"):
+            some = client.post(path, content="\n".join(LINES))
+            none = client.post(path, content="\n".join(LINES[4:6]))
+            refused = client.post(path, content="\n".join(LINES), params={"atomic": True})
+            assert (some.status_code, none.status_code) == (207, 400)
+            for answer in (some, none, refused):
+                assert_documented(answer)
+        for line in LINES[:-1]:
+            assert_documented(client.post("/ingest/message", content=line))

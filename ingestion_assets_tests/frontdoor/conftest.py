@@ -75,9 +75,9 @@ def serving(settings: Settings) -> Iterator[Front]:
 
 
 @contextmanager
-def served(app: FrontDoorApp) -> Iterator[str]:
-    """The address at which a thread of this process serves `app`, as the front door's process would."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def served(app: FrontDoorApp, *, port: int = 0) -> Iterator[str]:
+    """The address, at this port or any, at which a thread of this process serves `app`, as the front door's process would."""
+    with socket.create_server(("127.0.0.1", port)) as listener:
         port = listener.getsockname()[1]
         config = uvicorn.Config(
             app,

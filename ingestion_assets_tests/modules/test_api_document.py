@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ingestion_assets_tests.frontdoor.documented import assert_documented
 from ingestion_assets_tests.frontdoor.generated import MODES, try_operations
 from ingestion_assets_tests.modules.front import Front, serving
 from ingestion_assets_tests.modules.replay import body, module
@@ -25,7 +26,9 @@ def front(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def test_answers_are_documented(front: Front, mode: str) -> None:
     site_id, _ = front.site()
     with front.client() as client:
-        sync_id = client.post(f"/sites/{site_id}/modules/sync", json=body([module("a")])).json()["sync_id"]
+        synced = client.post(f"/sites/{site_id}/modules/sync", json=body([module("a")]))
+        assert_documented(synced, path="/api/v1/sites/{site_id}/modules/sync")
+        sync_id = synced.json()["sync_id"]
     known = {"site_id": site_id, "sync_id": sync_id, "machine_name": "a"}
     answers = try_operations(front.url, paths=OURS, mode=mode, known=known)
     assert len({answer.rpartition(" ")[0] for answer in answers}) >= 13 or mode == "invalid"

@@ -48,14 +48,34 @@ def test_a_zone_is_what_its_yaml_says(folder: Path) -> None:
         ({"table": {"parquet": "file://srv/orders"}}, "file:///srv/orders"),
         ({"table": {"duckdb": "shop.duckdb"}}, "a table in it"),
         ({"table": {"duckdb": "shop.duckdb/"}}, "names no table"),
+        ({"table": {"mongodb": "a$b"}}, "`table: {mongodb: …}` ends in 'a$b'"),
+        ({"table": {"parquet": "s3://bucket/orders-2026"}}, "ends in 'orders-2026'"),
         ({"checks": {"fresh": 1}}, "reject_rate and fresh_within"),
         ({"checks": {"fresh_within": "soon"}}, "15m"),
         ({"checks": {"reject_rate": 3}}, "share from 0 to 1"),
+        (
+            {"checks": {"reject_rate": "2%"}},
+            "reject_rate of the zone orders is a share from 0 to 1, such as 0.02, not '2%'",
+        ),
+        ({"checks": {"reject_rate": [0.02]}}, "reject_rate of the zone orders"),
+        ({"checks": {"fresh_within": ["15m"]}}, "15m"),
+        (
+            {"verify": {"kind": ["stripe"], "secret": {"env": "X"}}},
+            "the zone orders: `verify` needs a `kind`",
+        ),
         ({"partitions": "hour"}, "`partitions` is"),
         ({"partitions": {"by": "store", "keys": "stores"}}, "names no field"),
         ({"verify": {"kind": "stripe"}}, "secret: {env: NAME}"),
         ({"verify": {"kind": "pigeon", "secret": {"env": "X"}}}, "one of github"),
         ({"sources": [{"nats": {}}]}, "one of redis"),
+        (
+            {"sources": [{"redis": {"stream": "s"}}, {"redis": {"stream": "s", "field": "more"}}]},
+            "two sources read redis stream s as the group ingestion-orders: give each a `group` of its own",
+        ),
+        (
+            {"sources": [{"sqs": {"queue_url": "https://sqs/1/s", "bucket": one}} for one in "ab"]},
+            "two sources read sqs s",
+        ),
     ],
 )
 def test_what_cannot_be_is_a_sentence(folder: Path, changed: dict[str, Any], said: str) -> None:

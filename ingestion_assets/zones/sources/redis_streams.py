@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import count
 from typing import Any
 
 import structlog
@@ -18,7 +19,7 @@ from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.landing.flows import RefusedError
 from ingestion_assets.zones.sources.following import Take
 from ingestion_assets.zones.sources.message_landing import Message, Portion, land_received
-from ingestion_assets.zones.sources.source_config import RedisStream, SourceError, group_of
+from ingestion_assets.zones.sources.source_config import DATA, RedisStream, SourceError, group_of
 
 POLL_S = 2.0
 GONE_S = 3600.0  # a consumer that has said nothing for so long, and has nothing in hand, is forgotten
@@ -130,7 +131,7 @@ class _Reader:
         if content is None:
             raise RefusedError(f"it has no field {source.field}")
         message = Message(
-            key=f"redis:{source.stream}:{number}",
+            key=_key(source, number),
             name=f"{number}.{source.format}",
             content=content,
             principal=f"redis:{source.stream}",
@@ -140,7 +141,7 @@ class _Reader:
 
     async def _bury(self, entry_id: bytes, fields: Mapping[bytes, bytes], reason: str) -> None:
         log.error("message_refused", source=self._source.name, entry=entry_id.decode(), reason=reason)
-        why = {"refused_entry": entry_id, "refused_for": reason}
+        why = notes_beside(fields, refused_entry=entry_id, refused_for=reason)
         async with self._client.pipeline(transaction=True) as both:
             both.xadd(self._source.dead_letters, {**fields, **why})
             both.xack(self._source.stream, self._group, entry_id)
@@ -151,6 +152,22 @@ class _Reader:
         for one in await self._client.xinfo_consumers(stream, group):
             if one["pending"] == 0 and whom(one):
                 await self._client.xgroup_delconsumer(stream, group, one["name"])
+
+
+def _key(source: RedisStream, number: str) -> str:
+    """Of an entry of which this field is read: another one of it is another payload."""
+    named = "" if source.field == DATA else f":{source.field}"
+    return f"redis:{source.stream}:{number}{named}"
+
+
+def notes_beside(fields: Mapping[bytes, bytes], **notes: bytes | str) -> dict[str, bytes | str]:
+    """The notes under names that no field has: `refused_for`, then `refused_for_2`, as an entry is kept whole."""
+    number = next(n for n in count(1) if not any(_named(name, n).encode() in fields for name in notes))
+    return {_named(name, number): note for name, note in notes.items()}
+
+
+def _named(name: str, number: int) -> str:
+    return name if number == 1 else f"{name}_{number}"
 
 
 def _entries(found: Any) -> Sequence[Entry]:

@@ -1,13 +1,17 @@
 """What a zone says of the queues that it takes messages from: one struct for each kind, one of them a source."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 Format = Literal["json", "jsonl", "csv"]
 """How the records of a message are written; also the suffix of the name under which the flow reads it."""
+
+
+DATA = "data"
+"""The field of a Redis stream's entry that is read where none is named."""
 
 
 class SourceError(ValueError):
@@ -27,7 +31,7 @@ class RedisStream(_Source, frozen=True, kw_only=True):
 
     stream: str
     group: str | None = None
-    field: str = "data"
+    field: str = DATA
     format: Format = "json"
     claim_after_s: float = 30.0
 
@@ -104,6 +108,23 @@ def group_of(source: RedisStream | Kafka, flow: str) -> str:
 
 
 Source = RedisStream | Sqs | Kafka
+
+
+def check_apart(sources: Sequence[Source], flow: str) -> None:
+    """Raises `SourceError` for two that would share out one queue's messages, of which each may take only some."""
+    seen: set[tuple[str, str | None]] = set()
+    for source in sources:
+        place = (
+            (f"sqs {source.queue_url}", None)
+            if isinstance(source, Sqs)
+            else (source.name, group_of(source, flow))
+        )
+        if place in seen:
+            more = "" if place[1] is None else f" as the group {place[1]}: give each a `group` of its own"
+            raise SourceError(f"two sources read {source.name}{more}")
+        seen.add(place)
+
+
 _KINDS: dict[str, type[Source]] = {"redis": RedisStream, "sqs": Sqs, "kafka": Kafka}
 
 

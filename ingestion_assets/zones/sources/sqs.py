@@ -101,6 +101,13 @@ async def opened(door: FrontDoor, flow: str, source: Sqs) -> AsyncIterator[Take]
         yield _Queue(door, flow, source, client).take
 
 
+def store_of(source: Sqs, bucket: str) -> "S3Store":
+    """Where the objects lie: in the queue's region, as S3 tells of objects in no other."""
+    from obstore.store import S3Store  # noqa: PLC0415
+
+    return S3Store(bucket) if source.region is None else S3Store(bucket, region=source.region)
+
+
 class _Queue:
     """One reader of the queue."""
 
@@ -178,10 +185,9 @@ class _Queue:
     async def _fetch(self, one: Created) -> bytes | None:
         """The object as it was when it was told of; None where another has taken its place, of which another message tells."""
         from obstore import exceptions  # noqa: PLC0415
-        from obstore.store import S3Store  # noqa: PLC0415
 
         if one.bucket not in self._stores:
-            self._stores[one.bucket] = S3Store(one.bucket)
+            self._stores[one.bucket] = store_of(self._source, one.bucket)
         which: Any = (
             {"version": one.version} if one.version else {"if_match": f'"{one.etag}"'} if one.etag else {}
         )

@@ -36,6 +36,15 @@ _CONFIG: dict[str, Any] = {"autoinstall_known_extensions": False, "autoload_know
 """Nothing is fetched from elsewhere."""
 
 
+def check(_name: str, shape: Shape) -> None:
+    """Raises `TableRefusedError` for what can be said without the file."""
+    check_shape(shape)
+    try:
+        import duckdb  # noqa: F401, PLC0415
+    except ImportError:
+        raise TableRefusedError(["a table in DuckDB needs the package duckdb: pip install duckdb"]) from None
+
+
 class DuckTable:
     """`<file>/<schema>.<table>`, with typed columns, `_receipt` and `_position`."""
 
@@ -51,7 +60,6 @@ class DuckTable:
 
     def prepare(self) -> None:
         """Make the table, or have it follow the shape. Raises `TableRefusedError`."""
-        check_shape(self.shape)
         wanted = {column.name: TYPES[column.kind] for column in self.shape.columns}
         wanted |= dict(zip(PLACE, ("UUID", "INTEGER"), strict=True))
         with self._open() as connection:
@@ -158,12 +166,9 @@ class DuckTable:
 
     @contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        try:
-            import duckdb  # noqa: PLC0415
-        except ImportError:
-            raise TableRefusedError(
-                ["a table in DuckDB needs the package duckdb: pip install duckdb"]
-            ) from None
+        check(self._name, self.shape)
+        import duckdb  # noqa: PLC0415
+
         with kept.one_at_a_time(self._engine, f"duckdb:{self._file.resolve()}", when=True):
             try:
                 connection = duckdb.connect(str(self._file), config=_CONFIG)

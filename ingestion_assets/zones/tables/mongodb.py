@@ -20,7 +20,7 @@ from pymongo.errors import BulkWriteError
 from ingestion_assets.stores import mongo
 from ingestion_assets.stores.fencing import only_taken
 from ingestion_assets.zones.record_types import Kind
-from ingestion_assets.zones.tables.target import PLACE, Rows, Shape, Stored, check_shape
+from ingestion_assets.zones.tables.target import PLACE, Rows, Shape, Stored, TableRefusedError, check_shape
 
 _STORED = Stored("stored")
 _AT_ONCE = 5000
@@ -30,8 +30,20 @@ _OPTIONS: CodecOptions[Any] = CodecOptions(uuid_representation=4, tz_aware=True)
 _decode = msgspec.json.Decoder().decode
 
 
+def check(name: str, shape: Shape) -> None:
+    """Raises `TableRefusedError` for what can be said without the database."""
+    check_shape(shape)
+    if "$" in name or "\0" in name or "" in name.split(".") or name.startswith("system."):
+        raise TableRefusedError(
+            [
+                f"no collection can be called {name!r}: leave out $, dots at the ends and two together, and `system.`"
+            ]
+        )
+
+
 def mongo_table(_engine: object, name: str, shape: Shape) -> "MongoTable":
-    """A collection of the stack's database."""
+    """A collection of the stack's database. Raises `TableRefusedError`."""
+    check(name, shape)
     return MongoTable(mongo.database()[name], shape)
 
 

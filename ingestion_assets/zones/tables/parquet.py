@@ -32,6 +32,22 @@ _RETRY = timedelta(seconds=20)  # a call that is not answered within 30 s fails 
 _PLACE = (Column("_receipt", "uuid", nullable=False), Column("_position", "integer", nullable=False))
 
 
+def check(url: str, shape: Shape) -> None:
+    """Raises `TableRefusedError` for what can be said without the store."""
+    from obstore.exceptions import BaseError  # noqa: PLC0415
+
+    if shape.version is not None:
+        raise TableRefusedError(
+            ["Parquet files are never changed, so there is no version: leave it out, or name another table"]
+        )
+    check_shape(shape)
+    if not url.startswith("file:"):
+        try:
+            _opened(url)
+        except (ValueError, BaseError) as error:  # nobody was asked yet: the address is wrong, or a setting
+            raise TableRefusedError([f"{url} cannot be opened: {_said(error)}"]) from error
+
+
 class ParquetTable:
     """Files `<url>/<receipt>.parquet`; the URL is one of an object store (`s3://…`) or of a folder (`file://…`)."""
 
@@ -45,16 +61,10 @@ class ParquetTable:
         """Note the shape, which files of before must agree with. Raises `TableRefusedError`, `ConnectionError`, `NotYetError`."""
         from obstore.exceptions import BaseError  # noqa: PLC0415
 
-        if self.shape.version is not None:
-            raise TableRefusedError(
-                [
-                    "Parquet files are never changed, so there is no version: leave it out, or name another table"
-                ]
-            )
-        check_shape(self.shape)
+        check(self._url, self.shape)
         try:
-            store = self._store()
-        except (ValueError, BaseError) as error:  # nobody was asked yet: the address is wrong, or a setting
+            store = _opened(self._url)
+        except (ValueError, BaseError) as error:
             raise TableRefusedError([f"{self._url} cannot be opened: {_said(error)}"]) from error
         with _answering(self._url):
             stood = _shape_in(store)
@@ -97,7 +107,7 @@ class ParquetTable:
             for (values, receipt, position), what in zip(rows, told, strict=True):
                 if what.status == "stored":
                     files[receipt].append((*values, receipt, position))
-            store = self._store()
+            store = _opened(self._url)
             with _answering(self._url):
                 for receipt, of_payload in files.items():
                     self._write(store, receipt, of_payload)
@@ -139,13 +149,14 @@ class ParquetTable:
         frame.write_parquet(body)
         store.put(name, body.getvalue())
 
-    def _store(self) -> "ObjectStore":
-        from obstore.store import from_url  # noqa: PLC0415
 
-        if self._url.startswith("file:"):
-            Path(urlsplit(self._url).path).mkdir(parents=True, exist_ok=True)
-            return from_url(self._url)
-        return from_url(self._url, retry_config={"max_retries": 2, "retry_timeout": _RETRY})
+def _opened(url: str) -> "ObjectStore":
+    from obstore.store import from_url  # noqa: PLC0415
+
+    if url.startswith("file:"):
+        Path(urlsplit(url).path).mkdir(parents=True, exist_ok=True)
+        return from_url(url)
+    return from_url(url, retry_config={"max_retries": 2, "retry_timeout": _RETRY})
 
 
 @contextmanager

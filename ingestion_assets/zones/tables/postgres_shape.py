@@ -27,14 +27,24 @@ _LONGEST_NAME = 63
 _PLACE_TYPES = dict(zip(PLACE, ("uuid", "integer"), strict=True))
 
 
+def parts_of(name: str) -> tuple[str, str]:
+    """Schema and table."""
+    schema, dot, table = name.rpartition(".")
+    return schema if dot else "public", table
+
+
+def check_lengths(name: str, shape: Shape) -> None:
+    """Raises `TableRefusedError` for names that PostgreSQL would cut off."""
+    long = [one.name for one in shape.columns if len(one.name.encode()) > _LONGEST_NAME]
+    if long or max(len(part.encode()) for part in parts_of(name)) > _LONGEST_NAME:
+        raise TableRefusedError(
+            [f"{', '.join(long) or name}: names in PostgreSQL have at most {_LONGEST_NAME} bytes"]
+        )
+
+
 def follow(connection: "psycopg.Connection[Any]", schema: str, name: str, shape: Shape) -> None:
     """Make the table, or have it follow, within the connection's transaction. Raises `TableRefusedError`; then it must be rolled back."""
     table = f"{schema}.{name}"
-    long = [one.name for one in shape.columns if len(one.name.encode()) > _LONGEST_NAME]
-    if long or max(len(schema.encode()), len(name.encode())) > _LONGEST_NAME:
-        raise TableRefusedError(
-            [f"{', '.join(long) or table}: names in PostgreSQL have at most {_LONGEST_NAME} bytes"]
-        )
     connection.execute("SELECT set_config('lock_timeout', %s, true)", (LOCK_TIMEOUT,))
     connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 1))", (table,))
     known = connection.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from ingestion_assets.stores.refusals import is_refusal, refusal_of
 from ingestion_assets.zones.tables.postgres_copy import OPTIONS, as_csv, unstorable
-from ingestion_assets.zones.tables.postgres_shape import follow, key_of
+from ingestion_assets.zones.tables.postgres_shape import check_lengths, follow, key_of, parts_of
 from ingestion_assets.zones.tables.target import (
     PLACE,
     STORED,
@@ -28,21 +28,26 @@ Placed = tuple[int, tuple[Any, ...]]
 """A row with its number among all that are to be stored."""
 
 
+def check(name: str, shape: Shape) -> None:
+    """Raises `TableRefusedError` for what can be said without the database."""
+    check_shape(shape)
+    check_lengths(name, shape)
+
+
 class PostgresTable:
     """`schema.table`, with typed columns, `_receipt` and `_position`, and the key as its primary key."""
 
     def __init__(self, engine: sa.Engine, name: str, shape: Shape) -> None:
-        schema, dot, table = name.rpartition(".")
         self._engine = engine
-        self._schema, self._name = schema if dot else "public", table
+        self._schema, self._name = parts_of(name)
         self.shape = shape
-        self._statements = _Statements(sql.Identifier(self._schema, table), shape)
+        self._statements = _Statements(sql.Identifier(self._schema, self._name), shape)
         self._all_new = True
         """Whether the last rows had new keys alone, so that the next may, too."""
 
     def prepare(self) -> None:
         """Make the table, or have it follow the shape. Raises `TableRefusedError`."""
-        check_shape(self.shape)
+        check(f"{self._schema}.{self._name}", self.shape)
         try:
             with self._engine.begin() as connection:
                 follow(_raw(connection), self._schema, self._name, self.shape)

@@ -2,7 +2,8 @@
 
 import pkgutil
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,10 +18,28 @@ _TABLES = {
     "duckdb": "ingestion_assets.zones.tables.duckdb:DuckTable",
 }
 """By the word for it: what makes a table of an engine, the table's name and its shape."""
+_CHECKS = {kind: f"{reference.partition(':')[0]}:check" for kind, reference in _TABLES.items()}
+"""By the same word: what a table's name and shape are looked at with, without its store."""
 _SEPARATORS = re.compile(r"[./]")
+_ASSET = re.compile(r"[A-Za-z0-9_]+")
 
 
-def table_of(written: Mapping[str, Any]) -> tuple[Callable[[sa.Engine, Shape], Table], str, str]:
+@dataclass(frozen=True, slots=True)
+class WrittenTable:
+    """A table as it is written down; called, it is the table of an engine with a shape."""
+
+    kind: str
+    name: str
+
+    def __call__(self, engine: sa.Engine, shape: Shape) -> Table:
+        return pkgutil.resolve_name(_TABLES[self.kind])(engine, self.name, shape)
+
+    def check(self, shape: Shape) -> None:
+        """Raises `TableRefusedError` for what can be said without its store."""
+        pkgutil.resolve_name(_CHECKS[self.kind])(self.name, shape)
+
+
+def table_of(written: Mapping[str, Any]) -> tuple[WrittenTable, str, str]:
     """What makes the table that is written as `{postgres: shop.events}`, the name of its asset, and its kind. Raises `ZoneError`."""
     if len(written) != 1 or next(iter(written)) not in _TABLES:
         raise ZoneError(
@@ -28,12 +47,12 @@ def table_of(written: Mapping[str, Any]) -> tuple[Callable[[sa.Engine, Shape], T
         )
     kind, name = next(iter(written.items()))
     _check_name(kind, str(name))
-    reference = _TABLES[kind]
-
-    def make(engine: sa.Engine, shape: Shape) -> Table:
-        return pkgutil.resolve_name(reference)(engine, str(name), shape)
-
-    return make, _SEPARATORS.split(str(name).rstrip("/"))[-1], kind
+    asset = _SEPARATORS.split(str(name).rstrip("/"))[-1]
+    if not _ASSET.fullmatch(asset):
+        raise ZoneError(
+            f"`table: {{{kind}: …}}` ends in {asset!r}, which is to be the asset's name: letters, digits and _"
+        )
+    return WrittenTable(kind, str(name)), asset, kind
 
 
 def _check_name(kind: str, name: str) -> None:

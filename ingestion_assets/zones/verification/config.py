@@ -11,7 +11,9 @@ import msgspec
 TOLERANCE_S = 300.0
 
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
-_PREFIX = re.compile(r"[!-+\--~]{0,40}")  # visible, without the comma, which separates signatures
+_PREFIX = re.compile(
+    r"([!-+\--~][ -+\--~]{0,39})?"
+)  # visible and blanks, without the comma, which separates signatures
 _PLACEHOLDER = re.compile(r"\{(\w*)\}")
 
 
@@ -58,7 +60,7 @@ class Shopify(_Config, frozen=True, kw_only=True, tag="shopify"):
 class Hmac(_Timed, frozen=True, kw_only=True, tag="hmac"):
     """Any other sender with a shared secret.
 
-    `header` has the signature, or several with commas or blanks between them, each after `prefix`. `signed` says what is signed, a text
+    `header` has the signature, or several with commas or blanks (commas alone, where `prefix` has a blank) between them, each after `prefix`. `signed` says what is signed, a text
     with `{body}`, and `{timestamp}` and `{id}` where these headers are named: `v0:{timestamp}:{body}`. By default the body, after
     the timestamp and a full stop if there is one. A timestamp is in seconds since 1970, or milliseconds.
     """
@@ -78,7 +80,9 @@ class Hmac(_Timed, frozen=True, kw_only=True, tag="hmac"):
             if value is not None and not _HEADER.fullmatch(value):
                 raise ValueError(f"`{name}` is the name of a header, not {value!r}")
         if not _PREFIX.fullmatch(self.prefix):
-            raise ValueError(f"`prefix` is at most 40 visible characters without comma, not {self.prefix!r}")
+            raise ValueError(
+                f"`prefix` is at most 40 characters without comma, the first one visible, not {self.prefix!r}"
+            )
         names = _PLACEHOLDER.findall(self.template)
         given = {"body": True, "timestamp": self.timestamp_header, "id": self.id_header}
         for name in names:
@@ -111,7 +115,7 @@ KINDS: dict[str, type[Config]] = {str(one.__struct_config__.tag): one for one in
 def read_config(written: Mapping[str, Any]) -> Config:
     """As written in YAML, less `secret`: `{"kind": "stripe", "tolerance_s": 60}`. Raises `ConfigError`."""
     kind = written.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ConfigError(f"`verify` needs a `kind`, one of {', '.join(sorted(KINDS))}; there is no {kind!r}")
     try:
         return msgspec.convert(dict(written), Config)

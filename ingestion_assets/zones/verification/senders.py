@@ -125,7 +125,8 @@ def _shopify(headers: Headers, body: bytes) -> Presented:
 
 
 def _hmac(config: Hmac, headers: Headers, body: bytes) -> Presented:
-    given = re.split(rb"[,\s]+", _needed(headers, config.header))
+    between = rb"," if " " in config.prefix else rb"[,\s]+"
+    given = [one.strip() for one in re.split(between, _needed(headers, config.header))]
     signatures = _of_scheme(config.header, config.prefix, [one for one in given if one])
     values, time = {"body": body}, None
     if config.timestamp_header:
@@ -175,10 +176,14 @@ def _brand(headers: Headers) -> str:
 
 
 def delivery_id(config: Config, headers: Headers, body: bytes) -> str | None:
-    """The sender's name for a delivery, the same whenever it is tried again. Ask once the signature is known to be right."""
+    """The sender's name for a delivery, the same whenever it is tried again. Ask once the signature is known to be right.
+
+    Raises `UnverifiedError` for a header that can be no name: without one, each try would be a payload of its own.
+    """
     match config:
         case Stripe() | Slack():
             given = _in_body(body, "id" if isinstance(config, Stripe) else "event_id")
+            return given if given and _ID.fullmatch(given) else None
         case StandardWebhooks():
             given = _text(headers, f"{_brand(headers)}-id")
         case Github():
@@ -187,7 +192,12 @@ def delivery_id(config: Config, headers: Headers, body: bytes) -> str | None:
             given = _text(headers, "x-shopify-webhook-id") or _text(headers, "shopify-webhook-id")
         case Hmac():
             given = config.id_header and _text(headers, config.id_header.lower())
-    return given if given and _ID.fullmatch(given) else None
+    if given and not _ID.fullmatch(given):
+        raise UnverifiedError(
+            "malformed_id",
+            "The delivery's id is longer than 200 characters, or has blanks or signs beyond ASCII.",
+        )
+    return given or None
 
 
 def idempotency_key(config: Config, delivery: str | None, signed: Sequence[bytes], body: bytes) -> str:

@@ -89,6 +89,14 @@ async def take_signed(
         raise
 
 
+def _named(request: Request, config: Config) -> str | None:
+    """The id that a delivery goes by that is turned away, where it can be one."""
+    try:
+        return delivery_id(config, request.scope["state"]["headers"], b"")
+    except UnverifiedError:
+        return None
+
+
 def _refused(
     request: Request,
     document: ZoneDocument,
@@ -98,7 +106,7 @@ def _refused(
     body: bytes,
 ) -> Problem:
     client = request.scope.get("client")
-    delivery = delivery_id(config, request.scope["state"]["headers"], b"")
+    delivery = _named(request, config)
     address = client[0] if client else None
     refusals.add(
         document.name,

@@ -6,26 +6,31 @@ from typing import Annotated, Any
 from fastapi import Path
 from pydantic import BaseModel, Field
 
+from ingestion_assets.zones.payload_outcomes import LISTED
+
 ZoneName = Annotated[str, Path(description="The zone's name.", pattern="^[a-z][a-z0-9_]*$", max_length=40)]
 
 
 class RecordError(BaseModel):
     """A record that was rejected."""
 
-    position: int = Field(description="Its place in the payload, from 0.")
+    record: int = Field(description="Its place in the payload, from 0.")
     code: str = Field(description="A stable code.")
+    field: str | None = Field(description="What is wrong in it, where that is one field.")
     reason: str
 
 
 class ZoneResult(BaseModel):
-    """What became of a payload's records: `received` is the sum of the four counts."""
+    """What became of a payload's records: `received` is the sum of `stored`, `duplicate`, `superseded` and `rejected`."""
 
     received: int
     stored: int
+    updated: int = Field(description="Those of `stored` that took the place of an older one.")
     duplicate: int = Field(description="Their key was stored before.")
     superseded: int = Field(description="Something newer is stored with their key.")
     rejected: int
-    errors: list[RecordError] = Field(description="The first hundred of those rejected.")
+    errors: list[RecordError] = Field(description=f"Those rejected, at most {LISTED}.")
+    errors_not_listed: int = Field(description="Further ones, to be found among the rejects.")
 
 
 class ZoneView(BaseModel):

@@ -113,6 +113,38 @@ def test_what_is_no_payload_is_kept_as_a_dead_letter_and_holds_up_no_other(
     )
 
 
+def test_two_fields_of_an_entry_are_two_payloads(
+    fresh_postgres_url: str, redis_url: str, client: redis.Redis, tmp_path: Path
+) -> None:
+    more = {"redis": {"stream": "shop", "field": "more", "group": "others"}}
+    entry: Any = client.xadd("shop", {"data": note(1), "more": note(2)})
+    with following(tmp_path, fresh_postgres_url, SHOP, more, redis_url=redis_url) as front:
+        rows = front.landed(count=2)
+        acknowledged_by = [GROUP, "others"]
+        wait_until(
+            lambda: all(not one["pending"] and not one["lag"] for one in client.xinfo_groups("shop")),  # type: ignore[union-attr]
+            seconds=60, what=f"{acknowledged_by} to acknowledge it",
+        )  # fmt: skip
+        front.at_rest()
+    assert digests(rows) == sorted(sha256(note(number)).digest() for number in (1, 2))
+    keys = {f"redis:shop:{entry.decode()}", f"redis:shop:{entry.decode()}:more"}
+    assert {row["idempotency_key"] for row in rows} == keys
+    assert client.xlen("shop:dead") == 0
+
+
+def test_a_dead_letter_that_is_sent_again_keeps_its_own_fields(
+    fresh_postgres_url: str, redis_url: str, client: redis.Redis, tmp_path: Path
+) -> None:
+    sent = {b"data": b"no json", b"refused_for": b"it was before", b"refused_for_2": b"and again"}
+    client.xadd("shop", sent)  # type: ignore[arg-type]
+    with following(tmp_path, fresh_postgres_url, SHOP, redis_url=redis_url):
+        wait_until(lambda: client.xlen("shop:dead"), seconds=60, what="the dead letter")
+    letters: Any = client.xrange("shop:dead")
+    [(_, dead)] = letters
+    assert sent.items() <= dead.items()
+    assert dead[b"refused_for_3"].endswith(b"is no JSON")
+
+
 def test_an_id_that_comes_again_with_another_content_is_a_dead_letter(
     fresh_postgres_url: str, redis_url: str, client: redis.Redis, tmp_path: Path
 ) -> None:

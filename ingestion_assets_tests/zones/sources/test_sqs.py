@@ -13,7 +13,8 @@ import pytest
 
 from ingestion_assets.landing.flows import RefusedError
 from ingestion_assets.stores.postgres import engine
-from ingestion_assets.zones.sources.sqs import Created, created_objects
+from ingestion_assets.zones.sources.source_config import Sqs
+from ingestion_assets.zones.sources.sqs import Created, created_objects, store_of
 from ingestion_assets_tests.object_stores import BUCKET, S3Server, s3_server
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.zones.sources.followed import following, killed_after_landing, landed
@@ -215,6 +216,12 @@ def test_objects_of_another_bucket_are_refused_where_one_is_named(
     with following(tmp_path, fresh_postgres_url, source):
         wait_until(notified.dead, seconds=60, what="the dead letter")
     assert not landed(engine(fresh_postgres_url))
+
+
+def test_objects_are_fetched_from_the_region_of_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    source = Sqs(queue_url="https://sqs.eu-central-1.amazonaws.com/1/shop", region="eu-central-1")
+    assert store_of(source, "shop").config.get("region") == "eu-central-1"
 
 
 def record(event: str = "ObjectCreated:Put", **object_: Any) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def test_each_kind_is_read() -> None:
         ({"kind": "hmac", "header": "X-Sig", "algorithm": "md5"}, "Invalid enum value 'md5'"),
         ({"kind": "hmac", "header": "X-Sig", "encoding": "base32"}, "Invalid enum value 'base32'"),
         ({"kind": "hmac", "header": "X-Sig", "prefix": "a,b"}, "without comma"),
+        ({"kind": "hmac", "header": "X-Sig", "prefix": " a"}, "the first one visible"),
         ({"kind": "hmac", "header": "X-Sig", "signed": "{timestamp}.{body}"}, "`timestamp_header` says where"),
         ({"kind": "hmac", "header": "X-Sig", "signed": "{id}.{body}"}, "`id_header` says where"),
         ({"kind": "hmac", "header": "X-Sig", "signed": "{url}.{body}"}, "{url}, but there is no such thing"),

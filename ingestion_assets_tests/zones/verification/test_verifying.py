@@ -274,6 +274,29 @@ def test_an_id_in_the_body_whose_rest_differs_is_another_payload() -> None:
     assert len(keys) == 2
 
 
+@pytest.mark.parametrize("given", [b"a b", "ü".encode(), b"a\tb", b"x" * 201])
+@pytest.mark.parametrize("name", ["standard-webhooks", "github", "shopify", "hmac-sha512"])
+def test_an_id_that_can_be_none_is_refused(name: str, given: bytes) -> None:
+    """Else each try is a payload of its own, though the sender named it."""
+    vector = next(one for one in VECTORS if one.name == name)
+    (header,) = [one for one, value in vector.headers.items() if value == (vector.delivery_id or "").encode()]
+    headers = {header: given}
+    if name == "standard-webhooks":
+        signed = given + b".%d." % vector.at + vector.body
+        (key,) = keys_of(vector.config, [vector.secret])
+        headers[vector.header] = b"v1," + base64.b64encode(hmac.new(key, signed, "sha256").digest())
+    assert refused(vector, headers=headers) == "malformed_id"
+
+
+def test_signatures_after_a_prefix_with_a_blank_are_parted_by_commas() -> None:
+    config = Hmac(header="Authorization", prefix="Bearer ")
+    right = hmac.new(b"s", b"{}", "sha256").hexdigest().encode()
+    for shown in (b"Bearer " + right, b"Bearer " + b"0" * 64 + b", Bearer " + right):
+        verify(config, [b"s"], {b"authorization": shown}, b"{}", datetime.fromtimestamp(AT, UTC))
+    with pytest.raises(UnverifiedError):
+        verify(config, [b"s"], {b"authorization": right}, b"{}", datetime.fromtimestamp(AT, UTC))
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -321,7 +344,7 @@ def test_what_the_library_of_standard_webhooks_signs_passes(secret: str, body: b
 
 @given(
     algorithm=st.sampled_from(["sha1", "sha256", "sha512"]), encoding=st.sampled_from(["hex", "base64"]),
-    prefix=st.sampled_from(["", "v1=", "sha256=", "Signature:"]), before=st.text(st.sampled_from("v0:.-ä"), max_size=5),
+    prefix=st.sampled_from(["", "v1=", "sha256=", "Signature:", "Bearer ", "HMAC key id "]), before=st.text(st.sampled_from("v0:.-ä"), max_size=5),
     with_id=st.booleans(), body=st.binary(max_size=100), secret=texts,
 )  # fmt: skip
 def test_what_is_described_is_what_is_checked(
