@@ -9,6 +9,7 @@ from ingestion_assets.documents import job_agreement, job_events, stored_content
 from ingestion_assets.documents.flow import NAME
 from ingestion_assets.documents.web import (
     connection_endpoints,
+    connection_syncs,
     document_endpoints,
     documents_page,
     job_endpoints,
@@ -28,7 +29,14 @@ TABLE = "documents.connections"
 
 log = structlog.get_logger(__name__)
 
-PARTS = [job_endpoints, progress_socket, connection_endpoints, search_endpoints, document_endpoints]
+PARTS = [
+    job_endpoints,
+    progress_socket,
+    connection_endpoints,
+    connection_syncs,
+    search_endpoints,
+    document_endpoints,
+]
 
 
 def _routers() -> list[APIRouter]:

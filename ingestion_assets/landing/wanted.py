@@ -11,8 +11,6 @@ import msgspec
 import sqlalchemy as sa
 
 from ingestion_assets.landing.channels import announce, announce_change, announce_finished
-from ingestion_assets.landing.claims import Claim, ClaimLostError, DropRef, require_lanes
-from ingestion_assets.landing.tables import drops
 
 Wanted = Literal["pause", "cancel"]
 
@@ -83,17 +81,3 @@ def resume(connection: sa.Connection, drop_id: UUID) -> bool:
         announce(connection, [(resumed.flow, resumed.lane)])
     announce_change(connection, [drop_id])
     return True
-
-
-def wanted_of(connection: sa.Connection, claim: Claim, drop: DropRef) -> Wanted | None:
-    """What is wanted of a drop that a run works on. Raises `ClaimLostError`."""
-    if claim.rebuild and drop.state == "done":
-        require_lanes(connection, claim)
-        return None  # its receipt stays as it is
-    query = sa.select(drops.c.wanted).where(
-        drops.c.id == drop.id, drops.c.state == "claimed", drops.c.claim == claim.claim_id
-    )
-    held = connection.execute(query).one_or_none()
-    if held is None:
-        raise ClaimLostError(f"drop {drop.id} is no longer held by run {claim.run_id}")
-    return held.wanted

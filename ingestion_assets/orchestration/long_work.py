@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.landing.progress import ProgressWriter
-from ingestion_assets.landing.wanted import wanted_of
+from ingestion_assets.landing.safe_points import wanted_of
 from ingestion_assets.orchestration import heartbeats
 
 SafePoint = Literal["continue", "pause", "cancel", "drain"]

@@ -20,6 +20,7 @@ from ingestion_assets.landing import (
     redriving,
     rejects,
     retention,
+    safe_points,
     wanted,
 )
 from ingestion_assets.landing.channels import PROGRESS
@@ -151,7 +152,7 @@ def test_a_pause_reaches_the_run_holds_what_it_gives_back_and_a_resume_ends_it(
     assert ask(engine, wanted.pause, drop)
     assert (receipt(engine, drop).state, receipt(engine, drop).wanted) == ("claimed", "pause")
     with engine.connect() as connection:
-        assert wanted.wanted_of(connection, claim, claim.drops[0]) == "pause"
+        assert safe_points.wanted_of(connection, claim, claim.drops[0]) == "pause"
     end(engine, claim, unfinished=True)
     held = receipt(engine, drop)
     assert (held.state, held.wanted, held.finished_at) == ("held", "pause", None)
@@ -181,7 +182,7 @@ def test_a_run_that_finishes_first_has_the_last_word(engine: sa.Engine, drop: UU
     end(engine, claim)
     assert (receipt(engine, drop).state, receipt(engine, drop).wanted) == ("done", None)
     with engine.connect() as connection, pytest.raises(claims.ClaimLostError):
-        wanted.wanted_of(connection, claim, claim.drops[0])
+        safe_points.wanted_of(connection, claim, claim.drops[0])
 
 
 @pytest.mark.parametrize("how", ["unfinished", "held", "lost", "lost for good"])

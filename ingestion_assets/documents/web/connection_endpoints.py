@@ -1,4 +1,4 @@
-"""Connections over HTTP: made, listed, tested, looked into, synced, changed, forgotten."""
+"""Connections over HTTP: made, listed, tested, looked into, changed, forgotten."""
 
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +16,6 @@ from ingestion_assets.documents.sources.listing import place_after, position_of
 from ingestion_assets.documents.sources.opening import ConfigError
 from ingestion_assets.documents.sources.source import Entry, Source
 from ingestion_assets.documents.web import connection_answers as answers
-from ingestion_assets.documents.web import connection_syncs
 from ingestion_assets.documents.web.connection_answers import view_of
 from ingestion_assets.documents.web.option_checks import check_own
 from ingestion_assets.documents.web.shared_threads import SharedThreads
@@ -33,7 +32,6 @@ from ingestion_assets.frontdoor.paging import (
     text_cursor,
 )
 from ingestion_assets.frontdoor.problems import Problem, error_item
-from ingestion_assets.frontdoor.request_headers import facts_of
 
 Value = TypeVar("Value")
 
@@ -44,14 +42,14 @@ ConnectionId = Annotated[
     str, Path(max_length=100, pattern=r"^conn_[0-9a-f]{24}$", examples=["conn_0123456789abcdef01234567"])
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="Most items.")]
-_NEEDS = "Needs the scope `documents:<user_id>`."
+NEEDS = "Needs the scope `documents:<user_id>`."
 
 
 @router.post(
     "/connections",
     operation_id="createConnection",
     summary="Connect a source of files",
-    description=f"Nothing of the source is asked yet; `…/test` does. {_NEEDS}",
+    description=f"Nothing of the source is asked yet; `…/test` does. {NEEDS}",
     status_code=201,
     response_model=answers.ConnectionView,
     responses=keyed_errors(400, 408, 413, 415),
@@ -82,7 +80,7 @@ async def create(request: Request) -> Response:
     "/connections",
     operation_id="listConnections",
     summary="List a user's connections",
-    description=_NEEDS,
+    description=NEEDS,
     response_model=answers.ConnectionPage,
     responses=keyed_errors(),
     openapi_extra=SECURED,
@@ -103,7 +101,7 @@ async def list_all(
     "/connections/{connection_id}",
     operation_id="readConnection",
     summary="Read a connection",
-    description=f"Its state, and whether a sync of it is held. {_NEEDS}",
+    description=f"Its state, and whether a sync of it is held. {NEEDS}",
     response_model=answers.ConnectionView,
     responses=keyed_errors(404),
     openapi_extra=SECURED,
@@ -111,7 +109,7 @@ async def list_all(
 async def read(request: Request, connection_id: ConnectionId, user_id: UserId) -> Response:
     door = front_door(request)
     await door.authenticate(request, f"documents:{user_id}")
-    return json_response(view_of(await _connection(door, connection_id, user_id), door.settings))
+    return json_response(view_of(await connection_of(door, connection_id, user_id), door.settings))
 
 
 @router.patch(
@@ -120,7 +118,7 @@ async def read(request: Request, connection_id: ConnectionId, user_id: UserId) -
     summary="Change a connection",
     description=(
         "New credentials, another place, its name, how often it is synced, options of its syncs. What is not named stays. A new place and new "
-        f"options have the next sync list all; one that is held is forgotten. {_NEEDS}"
+        f"options have the next sync list all; one that is held is forgotten. {NEEDS}"
     ),
     response_model=answers.ConnectionView,
     responses=keyed_errors(400, 404, 408, 413, 415),
@@ -152,7 +150,7 @@ async def change(request: Request, connection_id: ConnectionId) -> Response:
     "/connections/{connection_id}",
     operation_id="deleteConnection",
     summary="Forget a connection",
-    description=f"With its credentials. Its documents leave the search; files of its jobs that are not done fail. {_NEEDS}",
+    description=f"With its credentials. Its documents leave the search; files of its jobs that are not done fail. {NEEDS}",
     status_code=204,
     response_class=Response,
     responses=keyed_errors(404),
@@ -172,7 +170,7 @@ async def delete_one(request: Request, connection_id: ConnectionId, user_id: Use
     "/connections/{connection_id}/test",
     operation_id="testConnection",
     summary="Test a connection",
-    description=f"Asks the source with the credentials. {_NEEDS}",
+    description=f"Asks the source with the credentials. {NEEDS}",
     response_model=answers.Tested,
     responses=keyed_errors(404),
     openapi_extra=SECURED,
@@ -180,7 +178,7 @@ async def delete_one(request: Request, connection_id: ConnectionId, user_id: Use
 async def test(request: Request, connection_id: ConnectionId, user_id: UserId) -> Response:
     door = front_door(request)
     await door.authenticate(request, f"documents:{user_id}")
-    one = await _connection(door, connection_id, user_id)
+    one = await connection_of(door, connection_id, user_id)
     error: FileError | None = None
     try:
         await _asked(door, one, lambda source: source.test())
@@ -198,7 +196,7 @@ async def test(request: Request, connection_id: ConnectionId, user_id: UserId) -
     summary="List the files of a source",
     description=(
         "As the source has them now, with those that are ignored or refused, and why; read by the connection's own options, `encoding` of an "
-        f"archive's names among them, which a job that names such files is given, too. {_NEEDS}"
+        f"archive's names among them, which a job that names such files is given, too. {NEEDS}"
     ),
     response_model=answers.SourceFilePage,
     responses=keyed_errors(404, 409),
@@ -214,46 +212,16 @@ async def list_files(
     door = front_door(request)
     await door.authenticate(request, f"documents:{user_id}")
     after = None if cursor is None else place_after(number_and_text_cursor(cursor))
-    one = await _connection(door, connection_id, user_id)
+    one = await connection_of(door, connection_id, user_id)
     try:
         found = await _asked(door, one, lambda source: page_of(source, after=after, limit=limit + 1))
     except FileError as error:
-        raise connection_syncs.unavailable_source(one, error) from error
+        raise unavailable_source(one, error) from error
     return page(found, limit=limit, position=position_of, item=_file)
 
 
-@router.post(
-    "/connections/{connection_id}/sync",
-    operation_id="syncConnection",
-    summary="Sync a connection",
-    description=(
-        "Compares the source with what is stored: new and changed files become a job, which is started; renamed and moved ones keep their "
-        "vectors; those that are gone, or that the connection's `include` and `exclude` leave out, leave the search. A sync that would remove "
-        "more than half (and at least 10), or that could not read all of the source, does nothing and is held, until `confirm=true` says that "
-        "it may. 409 where the connection was changed meanwhile: then what was found is not kept, and jobs that were made go on "
-        f"(`job_ids`). {_NEEDS}"
-    ),
-    response_model=answers.SyncView,
-    responses=keyed_errors(404, 409),
-    openapi_extra=SECURED,
-)
-async def sync(
-    request: Request,
-    connection_id: ConnectionId,
-    user_id: UserId,
-    confirm: Annotated[bool, Query(description="Do it, whatever it removes.")] = False,
-) -> Response:
-    door = front_door(request)
-    principal = await door.authenticate(request, f"documents:{user_id}")
-    one = await _connection(door, connection_id, user_id)
-    facts = {**facts_of(request.scope["state"]["headers"], client=request.scope.get("client")), "via": "http"}
-    done = await connection_syncs.sync_now(
-        door, one, principal=principal.name, facts=facts, confirmed=confirm
-    )
-    return json_response({"files": done.counts, "job_ids": done.job_ids, "held": done.held})
-
-
-async def _connection(door: FrontDoor, id_: str, user_id: str) -> Connection:
+async def connection_of(door: FrontDoor, id_: str, user_id: str) -> Connection:
+    """A user's connection. Raises `Problem` 404."""
     found = await door.in_thread(lambda connection: source_connections.get(connection, id_, user_id=user_id))
     if found is None:
         raise _no_connection()
@@ -280,6 +248,13 @@ def _file(entry: Entry) -> dict[str, Any]:
 def _refused(error: ConfigError) -> Problem:
     item = error_item("body", *error.where, msg=error.why, type="connection")
     return Problem(422, f"The connection is not valid: {error}.", errors=[item])
+
+
+def unavailable_source(one: Connection, error: FileError) -> Problem:
+    """What is to be answered when a connection's source cannot be had: 503 where it may be there soon, else 409."""
+    if error.code == "download_failed":
+        return Problem(503, error.sentence, retry_after_s=30, code=error.code, connection_id=one.id)
+    return Problem(409, error.sentence, code=error.code, connection_id=one.id)
 
 
 def _no_connection() -> Problem:

@@ -2,18 +2,63 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
 
 from ingestion_assets.documents import source_sync
 from ingestion_assets.documents.file_errors import FileError
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.source_sync import Synced, SyncGoesOnError, SyncOvertakenError
 from ingestion_assets.documents.sources.source import Entry
+from ingestion_assets.documents.web import connection_answers as answers
+from ingestion_assets.documents.web.connection_endpoints import (
+    NEEDS,
+    ConnectionId,
+    connection_of,
+    unavailable_source,
+)
 from ingestion_assets.documents.web.job_creation import create_job
-from ingestion_assets.frontdoor.door import FrontDoor, ledger_needed
+from ingestion_assets.documents.web.shared_threads import SharedThreads
+from ingestion_assets.documents.web.user_access import SECURED, UserId
+from ingestion_assets.frontdoor.answers import json_response
+from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
+from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.request_headers import facts_of
 
-_threads = ThreadPoolExecutor(4, thread_name_prefix="documents-sync")
+router = APIRouter()
+_sources = SharedThreads(8, of_a_user=2, name="documents-sync")
+
+
+@router.post(
+    "/connections/{connection_id}/sync",
+    operation_id="syncConnection",
+    summary="Sync a connection",
+    description=(
+        "Compares the source with what is stored: new and changed files become a job, which is started; renamed and moved ones keep their "
+        "vectors; those that are gone, or that the connection's `include` and `exclude` leave out, leave the search. A sync that would remove "
+        "more than half (and at least 10), or that could not read all of the source, does nothing and is held, until `confirm=true` says that "
+        "it may. 409 where the connection was changed meanwhile: then what was found is not kept, and jobs that were made go on "
+        f"(`job_ids`). {NEEDS}"
+    ),
+    response_model=answers.SyncView,
+    responses=keyed_errors(404, 409),
+    openapi_extra=SECURED,
+)
+async def sync(
+    request: Request,
+    connection_id: ConnectionId,
+    user_id: UserId,
+    confirm: Annotated[bool, Query(description="Do it, whatever it removes.")] = False,
+) -> Response:
+    door = front_door(request)
+    principal = await door.authenticate(request, f"documents:{user_id}")
+    one = await connection_of(door, connection_id, user_id)
+    facts = {**facts_of(request.scope["state"]["headers"], client=request.scope.get("client")), "via": "http"}
+    done = await sync_now(door, one, principal=principal.name, facts=facts, confirmed=confirm)
+    return json_response({"files": done.counts, "job_ids": done.job_ids, "held": done.held})
 
 
 async def sync_now(
@@ -35,7 +80,7 @@ async def sync_now(
 
     try:
         async with ledger_needed(within_s=None):  # a source may take its time
-            return await loop.run_in_executor(_threads, work)
+            return await _sources.run(one.user_id, work)
     except SyncGoesOnError:
         raise Problem(409, "The connection is being synced already.") from None
     except SyncOvertakenError as error:
@@ -57,10 +102,3 @@ async def _make_job(
         started=True,
     )
     return made.job_id
-
-
-def unavailable_source(one: Connection, error: FileError) -> Problem:
-    """What is to be answered when a connection's source cannot be had: 503 where it may be there soon, else 409."""
-    if error.code == "download_failed":
-        return Problem(503, error.sentence, retry_after_s=30, code=error.code, connection_id=one.id)
-    return Problem(409, error.sentence, code=error.code, connection_id=one.id)
