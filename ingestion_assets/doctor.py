@@ -35,7 +35,7 @@ class Finding:
 
 @app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Look for what is wrong, and say how to mend it. Exit status 1 if something is at fault. It changes nothing."""
+    """Look for what is wrong, and say how to mend it. Exit status 1 if something is at fault. It leaves all as it was."""
     findings = list(examine())
     if as_json:
         print_json(map(asdict, findings))

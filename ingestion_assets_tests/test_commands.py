@@ -232,6 +232,22 @@ def test_times_are_shown_in_utc() -> None:
     assert in_utc("2026-01-31T19:00:00.5+09:00") == in_utc("2026-01-31T10:00:00Z") == "2026-01-31 10:00:00"
 
 
+def test_the_doctor_writes_where_segments_go(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "home" / "landing").mkdir(parents=True)
+
+    def found() -> list[str]:
+        _, out, _ = run("doctor", "--json")
+        return [
+            one["result"] for one in map(json.loads, out.splitlines()) if one["what"] == "landing storage"
+        ]
+
+    assert found() == ["ok"]
+    (tmp_path / "home" / "landing" / "segments").write_text("in the way")
+    assert found() == ["fault"]
+
+
 def test_the_doctor_says_how_to_mend(
     run: Callable[..., tuple[int, str, str]], fresh_postgres_url: str
 ) -> None:

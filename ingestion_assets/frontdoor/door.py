@@ -40,11 +40,13 @@ from ingestion_assets.landing.waking import Waker
 from ingestion_assets.settings import Settings
 from ingestion_assets.stores import disk
 from ingestion_assets.stores.postgres import async_engine, driver_url, engine
+from ingestion_assets.stores.statement_limits import is_cancelled, limited
 
 Value = TypeVar("Value")
 
 WATCH_S = 2.0
 LEDGER_S = 10.0
+STATEMENT_S = 9.0  # less than that: what nobody waits for any more must not hold a thread
 USES_EVERY = 10
 DISK_EVERY = 30
 BEHIND_S = 10.0  # a flow whose payloads wait for less has no backlog, however many have just come
@@ -71,6 +73,7 @@ class FrontDoor:
         self.storage = storage
         self.engine: sa.Engine = engine(url)
         self.async_engine: AsyncEngine = async_engine(url)
+        self.answering: sa.Engine = limited(self.engine, seconds=STATEMENT_S)
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="frontdoor")
         self.intake = Intake(storage=storage, engine=self.engine, on_registered=waker.wake)
         self.clock = self.intake.clock
@@ -82,7 +85,6 @@ class FrontDoor:
         self.bodies = BodyReader(settings)
         self.keyring = Keyring(
             engine=self.engine,
-            executor=self.threads,
             admin_token=settings.admin_token.get_secret_value() if settings.admin_token else None,
             now=self.clock.now,
         )
@@ -134,6 +136,7 @@ class FrontDoor:
         with contextlib.suppress(SQLAlchemyError, OSError):
             await self.async_engine.dispose()
         self.threads.shutdown(wait=False, cancel_futures=True)
+        self.keyring.stop()
         self.receipts.stop()
 
     def stop_waiting(self) -> None:
@@ -172,11 +175,15 @@ class FrontDoor:
             raise Problem(403, f"This API key lacks the scope {' or '.join(scopes)}.")
         return principal
 
-    async def in_thread(self, work: Callable[[sa.Connection], Value]) -> Value:
-        """Run `work` with a connection and a transaction, in a thread. Raises `Problem` 503 while the ledger is down."""
+    async def in_thread(self, work: Callable[[sa.Connection], Value], *, goes_on: bool = False) -> Value:
+        """Run `work` with a connection and a transaction, in a thread. Raises `Problem` 503 while the ledger is down or slow.
+
+        What is not done by then is undone, unless it `goes_on`: it is finished though nobody waits for it.
+        """
+        engine = self.engine if goes_on else self.answering
 
         def run() -> Value:
-            with self.engine.begin() as connection:
+            with engine.begin() as connection:
                 return work(connection)
 
         async with ledger_needed():
@@ -236,6 +243,8 @@ async def ledger_needed(*, within_s: float | None = LEDGER_S) -> AsyncIterator[N
         async with asyncio.timeout(within_s):
             yield
     except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
+        if isinstance(error, TimeoutError) or is_cancelled(error):
+            raise unavailable("postgresql", why="does not answer in time") from error
         raise unavailable("postgresql") from error
     except LandingUnavailableError as error:
         raise unavailable("landing") from error

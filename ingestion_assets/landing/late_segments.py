@@ -207,7 +207,7 @@ class _Look:
                 _note(connection, path, "it is gone", only_known=True)  # somebody may still put it back
                 return
             except LandingUnavailableError as error:
-                self._storage.probe()
+                self._storage.reach()
                 log.error("segment_unreadable", segment=path, error=str(error))
                 self.unreadable_now.append(path)
                 faults = [f"it cannot be read: {error}"]

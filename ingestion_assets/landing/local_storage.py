@@ -2,6 +2,9 @@
 
 import os
 import stat
+import threading
+import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -9,8 +12,11 @@ from pathlib import Path
 from shutil import rmtree
 
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
-from ingestion_assets.landing.storage import InboxFile, minute_folder, still_written
+from ingestion_assets.landing.storage import ANSWERS_WITHIN_S, InboxFile, minute_folder, still_written
 from ingestion_assets.stores.durable_files import sync_folder
+
+PROVEN_S = 5.0  # so long a write that succeeded says that others would
+PROBE_BYTES = 4096
 
 
 class LocalStorage:
@@ -21,21 +27,29 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._folder: tuple[Path, int] | None = None
+        self._written_at = -PROVEN_S
+        self._refused_bytes = 0  # of the last write, where that failed
+        self._probing = threading.Lock()
         root.mkdir(parents=True, exist_ok=True)
 
     def write(self, path: str, data: bytes) -> None:
+        try:
+            self._write(path, data)
+        except LandingUnavailableError:
+            self._refused_bytes = max(len(data), 1)
+            raise
+        self._note_written()
+
+    def _note_written(self) -> None:
+        self._written_at, self._refused_bytes = time.monotonic(), 0
+
+    def _write(self, path: str, data: bytes) -> None:
         target = self.root / path
         temporary = target.with_name(f".{target.name}.part")
         renamed = False
         try:
             folder = self._open_folder(target.parent)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_DSYNC, 0o640)
-            try:
-                view = memoryview(data)
-                while view:  # each write is on disk when it returns
-                    view = view[os.write(descriptor, view) :]
-            finally:
-                os.close(descriptor)
+            _write_through(temporary, data)
             temporary.rename(target)
             renamed = True
             os.fsync(folder)
@@ -149,5 +163,46 @@ class LocalStorage:
         rmtree(self.root / prefix, ignore_errors=True)
 
     def probe(self) -> None:
+        """With a small file where segments go now; after a refusal with as much as was refused, and its folder.
+
+        A write that just succeeded says it, too. What a disk that hangs keeps waiting is one thread.
+        """
+        if not self._probing.acquire(timeout=ANSWERS_WITHIN_S):
+            raise LandingUnavailableError(f"landing storage {self.root} does not answer")
+        try:
+            refused = self._refused_bytes
+            if refused or time.monotonic() - self._written_at > PROVEN_S:
+                self._try_to_write(refused)
+                self._note_written()
+        except OSError as error:
+            raise LandingUnavailableError(f"landing storage {self.root}: {error.strerror}") from error
+        finally:
+            self._probing.release()
+
+    def _try_to_write(self, refused: int) -> None:
+        folder = self.root / minute_folder(datetime.now(UTC))
+        if refused:
+            folder.mkdir(parents=True, exist_ok=True)
+        while folder != self.root and not os.path.lexists(folder):
+            folder = folder.parent
+        file = folder / f".probe-{uuid.uuid4()}.part"
+        try:
+            _write_through(file, bytes(max(refused, PROBE_BYTES)))
+        finally:
+            with suppress(OSError):
+                file.unlink()
+
+    def reach(self) -> None:
         if not os.access(self.root, os.W_OK):
-            raise LandingUnavailableError(f"landing storage {self.root} is not writable")
+            raise LandingUnavailableError(f"landing storage {self.root} is not there")
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    """Each write is on disk when it returns."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_DSYNC, 0o640)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)

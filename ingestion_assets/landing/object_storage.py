@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 MARK = "segments.mark"
-"""An object that is read to see whether the store answers: a twelfth of the price of a LIST."""
+"""An object that is read or written to see whether the store answers: reading it is a twelfth of the price of a LIST."""
 RETRY_S = timedelta(seconds=20)  # a call that is not answered within 30 s fails by itself
 
 
@@ -33,8 +33,17 @@ class ObjectStorage:
     def __init__(self, store: "ObjectStore", url: str) -> None:
         self.store = store
         self.url = url
+        self._takes_writes = False  # as the last write says
 
     def write(self, path: str, data: bytes) -> None:
+        try:
+            self._put(path, data)
+        except LandingUnavailableError:
+            self._takes_writes = False
+            raise
+        self._takes_writes = True
+
+    def _put(self, path: str, data: bytes) -> None:
         from obstore import exceptions  # noqa: PLC0415
 
         refusals = (
@@ -65,7 +74,7 @@ class ObjectStorage:
                 return bytes(self.store.get(path).bytes())[offset:]
             return bytes(self.store.get_range(path, start=offset, length=length))
         except (FileNotFoundError, NotFoundError) as error:
-            self.probe()  # a bucket that is not there has no objects either
+            self.reach()  # a bucket that is not there has no objects either
             raise FileNotFoundError(f"{self.url}: there is no {path}") from error
         except (BaseError, OSError) as error:
             raise LandingUnavailableError(f"landing storage {self.url}: {path}: {error}") from error
@@ -121,6 +130,13 @@ class ObjectStorage:
             self.store.delete([item["path"] for item in page])
 
     def probe(self) -> None:
+        """Reads, which costs less, once something was written; many that may read may not write."""
+        if self._takes_writes:
+            self.reach()
+        else:
+            self.write(MARK, b"")
+
+    def reach(self) -> None:
         from obstore.exceptions import BaseError, NotFoundError  # noqa: PLC0415
 
         try:

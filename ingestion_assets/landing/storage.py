@@ -95,7 +95,14 @@ class LandingStorage(Protocol):
         ...
 
     def probe(self) -> None:
-        """Raises `LandingUnavailableError` if nothing could be written now."""
+        """Raises `LandingUnavailableError` if nothing could be written now.
+
+        After a `write` that failed it raises until something was written. It may be asked every other second.
+        """
+        ...
+
+    def reach(self) -> None:
+        """Raises `LandingUnavailableError` if the storage is not there, so that nothing can be said of what is in it."""
         ...
 
 

@@ -125,6 +125,24 @@ def test_landing_storage_that_cannot_be_written_is_503(postgres_url: str, tmp_pa
         assert client.post(BATCH, json=BODY).status_code == 200
 
 
+def test_a_front_door_whose_segments_have_no_place_is_not_ready(postgres_url: str, tmp_path: Path) -> None:
+    """The landing storage itself is there and its own; only what payloads land in is not."""
+    with serving(settings_for(home=tmp_path, postgres_url=postgres_url)) as front, front.client() as client:
+        assert client.post(BATCH, json=BODY).status_code == 200
+        wait_until(lambda: client.get("/health/ready").status_code == 200, seconds=5, what="readiness")
+        segments, moved = tmp_path / "landing" / "segments", tmp_path / "landing" / "moved"
+        segments.rename(moved)
+        segments.write_text("in the way")
+        wait_until(
+            lambda: client.get("/health/ready").status_code == 503, seconds=15, what="it to be noticed"
+        )
+        assert client.get("/health/ready").json()["reasons"] == ["landing storage cannot be written"]
+        assert client.get("/health").json()["dependencies"]["landing"]["status"] == "down"
+        segments.unlink()
+        moved.rename(segments)
+        wait_until(lambda: client.get("/health/ready").status_code == 200, seconds=5, what="readiness again")
+
+
 def test_too_old_a_backlog_turns_payloads_away(postgres_url: str, tmp_path: Path) -> None:
     settings = settings_for(home=tmp_path, postgres_url=postgres_url, backlog_limit_s=3)
     with serving(settings) as front, front.client() as client:

@@ -1,5 +1,7 @@
 """Both kinds of landing storage keep the same promises."""
 
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -108,3 +110,59 @@ def test_folders_are_listed_and_removed_with_all_that_is_in_them(storage: Landin
     for path in ("a", "deep/b"):
         with pytest.raises(FileNotFoundError):
             storage.read(f"notes/accepted/2026-01-31/{path}")
+
+
+def test_a_probe_leaves_nothing_and_makes_no_folder(tmp_path: Path) -> None:
+    storage = LocalStorage(tmp_path / "landing")
+    storage.probe()
+    assert list(storage.root.rglob("*")) == []
+
+
+def test_a_folder_that_takes_no_segments_is_told(tmp_path: Path) -> None:
+    """Though the root of it is as it was."""
+    for number, spoil in enumerate(
+        (lambda path: path.write_text("in the way"), lambda path: path.symlink_to("nowhere"))
+    ):
+        storage = LocalStorage(tmp_path / str(number))
+        spoil(storage.root / "segments")
+        with pytest.raises(LandingUnavailableError, match="landing storage"):
+            storage.probe()
+        storage.reach()
+        (storage.root / "segments").unlink()
+        storage.probe()
+
+
+def test_after_a_refusal_a_probe_writes_as_much(tmp_path: Path) -> None:
+    """A disk may have room for a probe, and none for a segment."""
+    storage = LocalStorage(tmp_path / "landing")
+    storage.probe()
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most[1]))
+        with pytest.raises(LandingUnavailableError):
+            storage.write("segments/2026-01-31/12-05/a.seg", bytes(200_000))
+        for _ in range(2):
+            with pytest.raises(LandingUnavailableError):
+                storage.probe()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, most)
+        signal.signal(signal.SIGXFSZ, ignored)
+    storage.probe()
+    assert [path for path in storage.root.rglob("*") if path.is_file()] == []
+
+
+def test_a_store_that_can_be_read_and_not_written_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "landing"
+    root.mkdir()
+    storage = open_storage(Settings(home=tmp_path, landing_url=f"file://{root}"))
+    storage.write("segments.mark", b"")
+    storage.probe()
+    (root / "segments").write_text("in the way")
+    with pytest.raises(LandingUnavailableError):
+        storage.write("segments/2026-01-31/12-05/a.seg", b"x")
+    (root / "segments.mark").unlink()
+    (root / "segments.mark").mkdir()
+    (root / "segments.mark" / "in the way").touch()
+    with pytest.raises(LandingUnavailableError):
+        storage.probe()

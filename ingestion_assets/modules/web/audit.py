@@ -68,7 +68,7 @@ async def _note(door: FrontDoor, attempt: Attempt) -> None:
     """Keep an attempt. While PostgreSQL is down refused ones are only logged; accepted ones are noted by their run."""
 
     def write() -> None:
-        with door.engine.begin() as connection:
+        with door.answering.begin() as connection:
             note_attempt(connection, attempt)
 
     try:

@@ -207,7 +207,7 @@ async def change(request: Request, repo: RepositoryKey) -> Response:
 async def delete_one(request: Request, repo: RepositoryKey) -> Response:
     door = front_door(request)
     await door.authenticate(request, SCOPE)
-    if not await door.in_thread(lambda connection: delete(connection, repo)):
+    if not await door.in_thread(lambda connection: delete(connection, repo), goes_on=True):
         raise _no_repository()
     return Response(status_code=204)
 
