@@ -14,7 +14,6 @@ from ingestion_assets.repositories.indexing import Indexing, StoppedError
 from ingestion_assets.repositories.key_patterns import may_hold_secret
 from ingestion_assets.repositories.source_facts import Chunk
 from ingestion_assets.repositories.sourcing import Sourced
-from ingestion_assets.repositories.trees import read
 from ingestion_assets.settings import load_settings
 
 AT_ONCE = 128  # chunks: what a kill in the middle costs
@@ -50,7 +49,7 @@ def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEm
     if total:
         indexing.watch.come_to(0, total, "chunks")
         model = text_model(indexing.settings.text_model, load_settings())
-        for batch in _batches(sourced, wanted, missing):
+        for batch in _batches(indexing, sourced, wanted, missing):
             indexing.go_on()
             note = partial(_note, indexing, done, total)
             try:
@@ -85,14 +84,17 @@ _Wanted = tuple[Content, int, Chunk, str]
 
 
 def _batches(
-    sourced: Sourced, wanted: dict[Content, Sequence[Chunk]], missing: dict[Content, list[int]]
+    indexing: Indexing,
+    sourced: Sourced,
+    wanted: dict[Content, Sequence[Chunk]],
+    missing: dict[Content, list[int]],
 ) -> Iterator[list[_Wanted]]:
     languages: dict[bytes, list[str]] = {}
     for content, numbers in missing.items():
         if numbers:
             languages.setdefault(content.blob, []).append(content.language)
     batch: list[_Wanted] = []
-    for blob, data in read(sourced.cloned(), list(languages)):
+    for blob, data in sourced.read(indexing, list(languages)):
         for language in languages[blob]:
             content = Content(blob, language)
             for number in missing[content]:
