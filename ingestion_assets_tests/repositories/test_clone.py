@@ -76,6 +76,14 @@ def test_what_a_reader_does_between_two_blobs_is_no_time_of_git(tmp_path: Path, 
     assert read_of == blobs
 
 
+def test_names_of_other_refs_may_be_any_bytes(tmp_path: Path, scratch: Path) -> None:
+    made = GitRepository(tmp_path / "odd")
+    commit = made.commit({"a.py": "x = 1\n"})
+    with (made.folder / "packed-refs").open("wb") as refs:
+        refs.write(commit.encode() + b" refs/heads/\xe9t\xe9/HEAD\n")
+    assert tip(parse(str(made.folder), [], [str(tmp_path)]), None, scratch, Limited()) == commit
+
+
 def test_a_reader_that_is_asked_to_stop_reads_no_further(root: Path, scratch: Path) -> None:
     snapshot = clone(parse(f"{root}/made", [], [str(root)]), None, scratch, Limited())
     with pytest.raises(CloneError) as ended:
