@@ -30,7 +30,7 @@ class TextEmbedded:
 
 
 def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEmbedded:
-    """Embed the chunks that have no vector yet, and keep them as they come. Raises `StoppedError`."""
+    """Embed the chunks that have no vector yet, and keep them as they come. Raises `StoppedError`, `GoneError`."""
     wanted: dict[Content, Sequence[Chunk]] = {}
     files_of: dict[Content, int] = {}
     for file in graphed.files:
@@ -62,10 +62,12 @@ def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEm
             for (content, number, chunk, words), vector in zip(batch, vectors, strict=True):
                 secret = may_hold_secret(words)
                 withheld += secret
-                kept = None if secret else words.replace("\0", "")
+                kept = None if secret else words
                 rows.append((content, number, chunk.start_line, chunk.end_line, kept, vector))
             with indexing.engine.begin() as connection:
-                contents.keep_chunks(connection, rows, model=indexing.models.text)
+                contents.keep_chunks(
+                    connection, rows, snapshot=sourced.snapshot_id, model=indexing.models.text
+                )
             done += len(batch)
             indexing.watch.come_to(done, total, "chunks")
     return TextEmbedded(

@@ -31,13 +31,13 @@ class Graphed:
 
 
 def make_graph(indexing: Indexing, sourced: Sourced) -> Graphed:
-    """Parse and link the files of a snapshot, and write that down. Raises `StoppedError`."""
+    """Parse and link the files of a snapshot, and write that down. Raises `StoppedError`, `GoneError`."""
     with indexing.watch.stage("parsing"):
         parsed = _parse(indexing, sourced)
     with indexing.watch.stage("linking"):
         files, faults = _without_faults(sourced.files, parsed)
         good = {file.path: parsed[file.path] for file in files if file.state == "embedded"}
-        graph = build(good, _manifests(indexing, sourced))
+        graph = build(good, _manifests(indexing, sourced), indexing.go_on)
         indexing.go_on()
         symbols = list(_symbols(good))
         edges = [
@@ -45,8 +45,8 @@ def make_graph(indexing: Indexing, sourced: Sourced) -> Graphed:
             for edge in graph.edges
         ]
         with indexing.engine.begin() as connection:
-            snapshots.skip_files(connection, sourced.snapshot_id, faults)
             snapshots.write_graph(connection, sourced.snapshot_id, symbols=symbols, edges=edges)
+            snapshots.skip_files(connection, sourced.snapshot_id, faults)
     return Graphed(files, good, graph, len(symbols))
 
 
@@ -77,10 +77,10 @@ def _parse(indexing: Indexing, sourced: Sourced) -> dict[bytes, Parsed]:
         if one.error is None:
             fresh[content] = msgspec.structs.replace(one, path=b"").to_bytes()  # of the content alone
         if len(fresh) >= KEEP_AT_ONCE:
-            _keep(indexing, fresh)
+            _keep(indexing, sourced, fresh)
         indexing.go_on()
     indexing.go_on()
-    _keep(indexing, fresh)
+    _keep(indexing, sourced, fresh)
     return parsed
 
 
@@ -98,9 +98,9 @@ def _sources(
             yield Source(by_content[Content(blob, language)][0].path, blob, language, data)
 
 
-def _keep(indexing: Indexing, fresh: dict[Content, bytes]) -> None:
+def _keep(indexing: Indexing, sourced: Sourced, fresh: dict[Content, bytes]) -> None:
     with indexing.engine.begin() as connection:
-        contents.keep_parsed(connection, fresh, version=VERSION)
+        contents.keep_parsed(connection, fresh, snapshot=sourced.snapshot_id, version=VERSION)
     fresh.clear()
 
 
@@ -137,7 +137,7 @@ def _manifests(indexing: Indexing, sourced: Sourced) -> dict[bytes, bytes]:
 def _symbols(parsed: Mapping[bytes, Parsed]) -> Iterator[tuple[Any, ...]]:
     for path, one in parsed.items():
         for symbol in one.symbols:
-            yield stored(path), symbol.name.replace("\0", ""), symbol.kind, symbol.start_line, symbol.end_line
+            yield stored(path), symbol.name, symbol.kind, symbol.start_line, symbol.end_line
 
 
 def edges_by_kind(graph: CodeGraph) -> dict[str, int]:
