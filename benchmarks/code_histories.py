@@ -144,12 +144,14 @@ def _parsed(folder: Path, commit: str) -> bytes:
         blobs = _by_blob(file for file in found if file.state == "embedded")
         sources = (
             Source(file.path, blob, file.language or "", data)
-            for blob, data in read(cloned, list(blobs))
+            for blob, data in read(cloned, list(blobs), limits)
             for file in blobs[blob]
         )
         parsed = [one for one in parse_all(sources, lambda: False) if one.error is None]
         named = _by_blob(file for file in found if graph.manifest(file.path) and file.reason in _READ)  # fmt: skip
-        manifests = {file.path: data for blob, data in read(cloned, list(named)) for file in named[blob]}
+        manifests = {
+            file.path: data for blob, data in read(cloned, list(named), limits) for file in named[blob]
+        }
     return msgspec.msgpack.encode(_Kept(parsed, manifests))
 
 
@@ -164,7 +166,7 @@ def _texts(folder: Path, commit: str, parsed: Mapping[bytes, Parsed]) -> bytes:
     """The mean of the vectors of each file's chunks, by the order of paths; of long files, of chunks that are evenly spread."""
     paths = sorted(parsed)
     with _Clone(folder, commit) as cloned:
-        contents = dict(read(cloned, list({one.blob for one in parsed.values()})))
+        contents = dict(read(cloned, list({one.blob for one in parsed.values()}), RepositoriesSettings()))
     words = [
         (file, contents[parsed[path].blob][chunk.start_byte : chunk.end_byte].decode(errors="replace"))
         for file, path in enumerate(paths)

@@ -76,15 +76,22 @@ def snapshots(work: "RepositoryWork") -> dg.MaterializeResult:
 def code_graph(work: "RepositoryWork") -> dg.MaterializeResult:
     """Symbols, and which file uses which: by import, reference and call. What does not resolve is counted, not guessed."""
     from ingestion_assets.repositories.graphing import edges_by_kind  # noqa: PLC0415
+    from ingestion_assets.repositories.paths import shown  # noqa: PLC0415
+    from ingestion_assets.repositories.work import MOST_UNREAD  # noqa: PLC0415
 
     graphed = work.graphed()
     if graphed is None:
         known = work.facts_before()
-        facts = {name: known[name] for name in ("symbols", "edges", "unresolved") if name in known}
+        facts = {
+            name: known[name]
+            for name in ("symbols", "edges", "unresolved", "unread_manifests")
+            if name in known
+        }
     else:
         edges = edges_by_kind(graphed.graph)
         facts = {
             "symbols": graphed.symbols, "edges": edges, "unresolved": graphed.graph.unresolved,
+            "unread_manifests": [shown(path) for path in graphed.graph.unread[:MOST_UNREAD]],
             "dagster/partition_row_count": sum(edges.values()),
         }  # fmt: skip
     return _result(work, facts, ("parsing", "linking"), checks.check_graph(graphed))

@@ -89,10 +89,9 @@ def tip(
             ["ls-remote", "--quiet", "--", repository.url, *wanted],
             limits, folder=Path(work), config=config, environment=environment, stopped=stopped,
         )  # fmt: skip
-    found = {
-        name: commit for commit, _, name in (line.partition("\t") for line in listed.decode().splitlines())
-    }
-    return next((found[one] for one in wanted if one in found), None)
+    # Others that end alike are listed too, and their names may be any bytes.
+    found = {name: commit for commit, _, name in (line.partition(b"\t") for line in listed.split(b"\n"))}
+    return next((found[one].decode("ascii") for name in wanted if (one := name.encode()) in found), None)
 
 
 def _connection(

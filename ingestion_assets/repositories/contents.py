@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ingestion_assets.repositories.snapshots import as_halfvec
+from ingestion_assets.repositories.snapshots import as_halfvec, hold, storable
 from ingestion_assets.stores.postgres import copy_rows
 
 AT_ONCE = 500
@@ -46,8 +46,11 @@ def parsed_of(
             yield Content(row.blob, row.language), row.facts
 
 
-def keep_parsed(connection: sa.Connection, parsed: Mapping[Content, bytes], *, version: str) -> None:
-    """Keep what was parsed."""
+def keep_parsed(
+    connection: sa.Connection, parsed: Mapping[Content, bytes], *, snapshot: int, version: str
+) -> None:
+    """Keep what was parsed of a snapshot's files. Raises `GoneError`: what nobody has is never kept."""
+    hold(connection, snapshot)
     rows = [
         {"blob": content.blob, "language": content.language, "version": version, "facts": facts}
         for content, facts in parsed.items()
@@ -67,8 +70,11 @@ def embedded_numbers(
     return found
 
 
-def keep_chunks(connection: sa.Connection, rows: Iterable[Sequence[Any]], *, model: str) -> None:
-    """Keep chunks (content, number, start line, end line, text or None, vector)."""
+def keep_chunks(
+    connection: sa.Connection, rows: Iterable[Sequence[Any]], *, snapshot: int, model: str
+) -> None:
+    """Keep chunks (content, number, start line, end line, text or None, vector) of a snapshot's files. Raises `GoneError`."""
+    hold(connection, snapshot)
     connection.execute(sa.text("CREATE TEMPORARY TABLE new_chunks (LIKE repositories.chunks) ON COMMIT DROP"))
     columns = ("blob", "language", "model", "number", "start_line", "end_line", "text", "embedding")
     copy_rows(
@@ -76,8 +82,8 @@ def keep_chunks(connection: sa.Connection, rows: Iterable[Sequence[Any]], *, mod
         "new_chunks",
         columns,
         (
-            (content.blob, content.language, model, number, start, end, text, as_halfvec(vector))
-            for content, number, start, end, text, vector in rows
+            (*content, model, number, *lines, text if text is None else storable(text), as_halfvec(vector))
+            for content, number, *lines, text, vector in rows
         ),
     )
     connection.execute(_KEEP_CHUNKS)

@@ -14,7 +14,6 @@ from ingestion_assets.repositories.indexing import Indexing, StoppedError
 from ingestion_assets.repositories.key_patterns import may_hold_secret
 from ingestion_assets.repositories.source_facts import Chunk
 from ingestion_assets.repositories.sourcing import Sourced
-from ingestion_assets.repositories.trees import read
 from ingestion_assets.settings import load_settings
 
 AT_ONCE = 128  # chunks: what a kill in the middle costs
@@ -31,7 +30,7 @@ class TextEmbedded:
 
 
 def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEmbedded:
-    """Embed the chunks that have no vector yet, and keep them as they come. Raises `StoppedError`."""
+    """Embed the chunks that have no vector yet, and keep them as they come. Raises `StoppedError`, `GoneError`."""
     wanted: dict[Content, Sequence[Chunk]] = {}
     files_of: dict[Content, int] = {}
     for file in graphed.files:
@@ -50,7 +49,7 @@ def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEm
     if total:
         indexing.watch.come_to(0, total, "chunks")
         model = text_model(indexing.settings.text_model, load_settings())
-        for batch in _batches(sourced, wanted, missing):
+        for batch in _batches(indexing, sourced, wanted, missing):
             indexing.go_on()
             note = partial(_note, indexing, done, total)
             try:
@@ -63,10 +62,12 @@ def embed_text(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> TextEm
             for (content, number, chunk, words), vector in zip(batch, vectors, strict=True):
                 secret = may_hold_secret(words)
                 withheld += secret
-                kept = None if secret else words.replace("\0", "")
+                kept = None if secret else words
                 rows.append((content, number, chunk.start_line, chunk.end_line, kept, vector))
             with indexing.engine.begin() as connection:
-                contents.keep_chunks(connection, rows, model=indexing.models.text)
+                contents.keep_chunks(
+                    connection, rows, snapshot=sourced.snapshot_id, model=indexing.models.text
+                )
             done += len(batch)
             indexing.watch.come_to(done, total, "chunks")
     return TextEmbedded(
@@ -85,14 +86,17 @@ _Wanted = tuple[Content, int, Chunk, str]
 
 
 def _batches(
-    sourced: Sourced, wanted: dict[Content, Sequence[Chunk]], missing: dict[Content, list[int]]
+    indexing: Indexing,
+    sourced: Sourced,
+    wanted: dict[Content, Sequence[Chunk]],
+    missing: dict[Content, list[int]],
 ) -> Iterator[list[_Wanted]]:
     languages: dict[bytes, list[str]] = {}
     for content, numbers in missing.items():
         if numbers:
             languages.setdefault(content.blob, []).append(content.language)
     batch: list[_Wanted] = []
-    for blob, data in read(sourced.cloned(), list(languages)):
+    for blob, data in sourced.read(indexing, list(languages)):
         for language in languages[blob]:
             content = Content(blob, language)
             for number in missing[content]:

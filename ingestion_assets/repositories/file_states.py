@@ -1,5 +1,6 @@
 """Each path of a tree has one state: embedded, or skipped for one reason, with the number that decided."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -8,10 +9,14 @@ from ingestion_assets.repositories import recognizing
 from ingestion_assets.repositories.clone import Snapshot
 from ingestion_assets.repositories.git import Limits
 from ingestion_assets.repositories.marks import marks
+from ingestion_assets.repositories.paths import stored
 from ingestion_assets.repositories.trees import Entry, read
 
-MOST_PATH_BYTES = 4096
+MOST_PATH_BYTES = (
+    2600  # as it is stored: an entry of an index of PostgreSQL has 2,704, and nobody can tell what compresses
+)
 READ_AT_ONCE = 2000
+_SHOWN_BYTES = 200  # of a path that is too long
 _NO_NAMES = {b"", b".", b"..", b".git", b"git~1"}
 
 
@@ -60,7 +65,8 @@ def states(snapshot: Snapshot, entries: Iterable[Entry], limits: Limits) -> Iter
 
 def _named(entry: Entry, mark: Mapping[str, bool], limits: Limits, *, is_bad: bool) -> FileState:
     """What name, mode, size and marks say; `embedded` without a language where the first line must tell it."""
-    file = FileState(entry.path, entry.blob, entry.size, recognizing.language_by_name(entry.path), "embedded")
+    language = recognizing.language_by_name(entry.path)
+    file = FileState(_storable(entry.path), entry.blob, entry.size, language, "embedded")
     if entry.mode == "160000":
         return _skipped(file, "submodule")
     if entry.mode == "120000":
@@ -118,5 +124,16 @@ def _skipped(file: FileState, reason: str, measure: int | None = None) -> FileSt
 
 
 def _bad(path: bytes) -> bool:
-    """Whether a path is none that git itself would check out, or longer than systems take."""
-    return len(path) > MOST_PATH_BYTES or any(part.lower() in _NO_NAMES for part in path.split(b"/"))
+    """Whether a path is none that git itself would check out, or longer than can be stored."""
+    return _too_long(path) or any(part.lower() in _NO_NAMES for part in path.split(b"/"))
+
+
+def _too_long(path: bytes) -> bool:
+    return len(path) > MOST_PATH_BYTES or len(stored(path).encode()) > MOST_PATH_BYTES
+
+
+def _storable(path: bytes) -> bytes:
+    """The path; in the place of one that is too long its beginning, a NUL, which no path of a tree has, and the hash of it all."""
+    if not _too_long(path):
+        return path
+    return path[:_SHOWN_BYTES] + b"\0" + hashlib.sha256(path).hexdigest().encode()

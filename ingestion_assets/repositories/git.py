@@ -1,7 +1,8 @@
 """The git program in a limited child process: own group, limits on memory, CPU, files and time, none of the machine's configuration.
 
 Configuration goes through the environment (`GIT_CONFIG_COUNT`), so a credential is on no command line. The child is killed with its
-group when its reader stops early, time is up or the caller is asked to stop, and when its parent is killed.
+group when its reader stops early, time is up or the caller is asked to stop, and when its parent is killed. Its time is what its reader
+waits for it: what a reader does with a piece, for however long, is none of git's.
 """
 
 import os
@@ -12,11 +13,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol, cast
+from typing import IO, Protocol, TypeVar, cast
 
 from ingestion_assets.limited_children import kill, limited
 
+Answer = TypeVar("Answer")
 ASK_S = 0.25
 MEMORY_BYTES = 2**30
 MOST_OUTPUT_BYTES = 2**20
@@ -70,28 +73,55 @@ def never() -> bool:
     return False
 
 
+@dataclass(slots=True)
+class _Waiting:
+    """How long git was waited for; `go_on` raises `CloneError` where that is `most_s`, or where it is asked to stop."""
+
+    limits: Limits
+    most_s: float
+    stopped: Callable[[], bool]
+    waited_s: float = 0.0
+    _asked: float = float("-inf")
+
+    def go_on(self) -> None:
+        if time.monotonic() - self._asked >= ASK_S:
+            if self.stopped():
+                raise CloneError("stopped", "The run was asked to stop while git was at work.")
+            self._asked = time.monotonic()
+        if self.waited_s > self.most_s:
+            raise _timeout(self.limits)
+
+    def wait(self, until: Callable[[float], Answer]) -> Answer:
+        """What `until`, which is given the most seconds it may take, gives."""
+        began = time.monotonic()
+        answer = until(ASK_S)
+        self.waited_s += time.monotonic() - began
+        return answer
+
+
 def stream(
     arguments: Sequence[str | Path], limits: Limits, *, folder: Path, config: Mapping[str, str] | None = None,
     environment: Mapping[str, str] | None = None, given: IO[bytes] | None = None, stopped: Callable[[], bool] = never,
     accepts: Sequence[int] = (0,), seconds: float | None = None,
 ) -> Iterator[bytes]:  # fmt: skip
     """What `git ARGUMENTS` writes, in pieces. `given` is a file for its standard input; `seconds` less than a clone may take. Raises `CloneError`."""
-    # Killed with its parent: the kernel tells `timeout`, which tells all of the group; git's own helpers would wait for the server.
+    # Killed with its parent: the kernel tells `timeout`, which tells all of the group; git's own helpers would wait for the server. It has
+    # no time of its own, as it cannot know how long git itself is waited for.
     command = limited(
-        ["timeout", "--signal", "KILL", str(limits.clone_s + 5), "git", *map(str, arguments)],
+        ["timeout", "--signal", "KILL", "0", "git", *map(str, arguments)],
         memory_bytes=MEMORY_BYTES, file_bytes=limits.max_clone_bytes, cpu_s=int(limits.clone_s) + 1, parent_death_signal="TERM",
     )  # fmt: skip
-    ends = time.monotonic() + (seconds or limits.clone_s)
+    waiting = _Waiting(limits, seconds or limits.clone_s, stopped)
     with tempfile.TemporaryFile(dir=folder) as errors:
         process = subprocess.Popen(
             command, cwd=folder, env=_environment(folder, config or {}, environment or {}),
             stdin=given or subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True,
         )  # fmt: skip
         try:
-            yield from _pieces(cast("IO[bytes]", process.stdout), limits, ends, stopped)
+            yield from _pieces(cast("IO[bytes]", process.stdout), waiting)
             while process.poll() is None:
-                _go_on(limits, ends, stopped)
-                time.sleep(0.01)
+                waiting.go_on()
+                waiting.wait(lambda _: time.sleep(0.01))
         finally:
             kill(process)
         if process.returncode not in accepts:
@@ -122,26 +152,16 @@ def output(
     return written
 
 
-def _pieces(pipe: IO[bytes], limits: Limits, ends: float, stopped: Callable[[], bool]) -> Iterator[bytes]:
+def _pieces(pipe: IO[bytes], waiting: _Waiting) -> Iterator[bytes]:
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
-        asked = 0.0
         while True:
-            if time.monotonic() - asked >= ASK_S:
-                _go_on(limits, ends, stopped)
-                asked = time.monotonic()
-            if selector.select(ASK_S):
+            waiting.go_on()
+            if waiting.wait(selector.select):
                 piece = os.read(pipe.fileno(), CHUNK_BYTES)
                 if not piece:
                     return
                 yield piece
-
-
-def _go_on(limits: Limits, ends: float, stopped: Callable[[], bool]) -> None:
-    if stopped():
-        raise CloneError("stopped", "The run was asked to stop while it cloned.")
-    if time.monotonic() > ends:
-        raise _timeout(limits)
 
 
 def _timeout(limits: Limits) -> CloneError:

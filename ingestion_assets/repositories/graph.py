@@ -19,6 +19,7 @@ from ingestion_assets.repositories.resolution import (
 from ingestion_assets.repositories.resolution.links import Files, Link, Resolver
 from ingestion_assets.repositories.resolution.namespaces import COMMON
 from ingestion_assets.repositories.resolution.reexports import followed
+from ingestion_assets.repositories.resolution.sources_read import read_all
 from ingestion_assets.repositories.resolution.tree import folder, name
 from ingestion_assets.repositories.source_facts import Parsed
 
@@ -43,12 +44,13 @@ class Edge:
 
 @dataclass(frozen=True, slots=True)
 class CodeGraph:
-    """Edges in order of source, target and kind; and how many imports lead somewhere, by language and by the way they are written
-    (`relative`, `alias`, `package`, `asset`: see `links.Link`)."""
+    """Edges in order of source, target and kind; how many imports lead somewhere, by language and by the way they are written
+    (`relative`, `alias`, `package`, `asset`: see `links.Link`); and the manifests that could not be read."""
 
     edges: list[Edge]
     resolved: Counts
     unresolved: Counts
+    unread: list[bytes] = field(default_factory=list)
 
     def unresolved_relative(self) -> dict[str, float]:
         """By language, the share of relative imports that lead nowhere."""
@@ -103,22 +105,32 @@ def manifest(path: bytes) -> bool:
     return name(path) in _MANIFESTS or tsconfig.is_configuration(path)
 
 
-def build(parsed: Mapping[bytes, Parsed], manifests: Mapping[bytes, bytes]) -> CodeGraph:
-    """The graph of a snapshot. The order of files changes nothing."""
-    manifests = dict(sorted(manifests.items()))
+def _always_on() -> None:
+    return
+
+
+def build(
+    parsed: Mapping[bytes, Parsed],
+    manifests: Mapping[bytes, bytes],
+    go_on: Callable[[], object] = _always_on,
+) -> CodeGraph:
+    """The graph of a snapshot. The order of files changes nothing. `go_on` is called all the while; what it raises ends the work."""
+    tables, unread = read_all(manifests, go_on)
     edges: list[Edge] = []
     resolved: dict[str, Counter[str]] = defaultdict(Counter)
     unresolved: dict[str, Counter[str]] = defaultdict(Counter)
     for family in _FAMILIES:
         files = {path: parsed[path] for path in sorted(parsed) if parsed[path].language in family.languages}
-        links = list(family.links(files, manifests))
-        for link in links:
+        links: list[Link] = []
+        for link in family.links(files, tables):
+            go_on()
+            links.append(link)
             (resolved if link.targets else unresolved)[files[link.source].language][link.origin] += 1
-        imports = _imports(family, files, links)
+        imports = _imports(family, files, links, go_on)
         edges += _import_edges(imports)
-        edges += _uses(family, files, imports)
+        edges += _uses(family, files, imports, go_on)
     edges.sort(key=lambda edge: (edge.source, edge.target, edge.kind))
-    return CodeGraph(edges, _sorted(resolved), _sorted(unresolved))
+    return CodeGraph(edges, _sorted(resolved), _sorted(unresolved), unread)
 
 
 def _sorted(counts: Mapping[str, Counter[str]]) -> Counts:
@@ -128,13 +140,18 @@ def _sorted(counts: Mapping[str, Counter[str]]) -> Counts:
 Imports = Mapping[bytes, Mapping[bytes, set[str]]]
 
 
-def _imports(family: _Family, files: Files, links: list[Link]) -> Imports:
+def _imports(family: _Family, files: Files, links: list[Link], go_on: Callable[[], object]) -> Imports:
     """The files that each file imports, with the names it takes from them."""
     found: dict[bytes, dict[bytes, set[str]]] = defaultdict(lambda: defaultdict(set))
+    seen: set[tuple[bytes, int]] = set()
     for link in links:
-        for target, names in link.targets:
-            found[link.source][target].update(names)
+        if (link.source, id(link.targets)) not in seen:
+            seen.add((link.source, id(link.targets)))
+            for target, names in link.targets:
+                found[link.source][target].update(names)
+        go_on()
     for source, target, one in followed(files, links) if family.hands_on else ():
+        go_on()
         found[source][target].add(one)
     return found
 
@@ -146,7 +163,7 @@ def _import_edges(imports: Imports) -> Iterator[Edge]:
                 yield Edge(source, target, "import", 1.0, tuple(sorted(names))[:_NAMES])
 
 
-def _uses(family: _Family, files: Files, imports: Imports) -> Iterator[Edge]:
+def _uses(family: _Family, files: Files, imports: Imports, go_on: Callable[[], object]) -> Iterator[Edge]:
     """References and calls: names used here and defined in files that this one imports, or in its package."""
     defined = {path: {one.name for one in each.symbols} for path, each in files.items()}
     definers: dict[str, list[bytes]] = defaultdict(list)
@@ -155,6 +172,7 @@ def _uses(family: _Family, files: Files, imports: Imports) -> Iterator[Edge]:
             definers[one].append(path)
     packages = {path: family.package(path, each) for path, each in files.items()}
     for path, each in files.items():
+        go_on()
         seen, package = imports.get(path, {}), packages[path]
         for kind, used in (("reference", each.identifiers), ("call", each.calls)):
             shared: dict[bytes, list[str]] = defaultdict(list)

@@ -16,7 +16,6 @@ from ingestion_assets.repositories.paths import stored
 from ingestion_assets.repositories.source_facts import Parsed, Source
 from ingestion_assets.repositories.source_parsing import VERSION, parse_all
 from ingestion_assets.repositories.sourcing import Sourced
-from ingestion_assets.repositories.trees import read
 
 KEEP_AT_ONCE = 200
 
@@ -32,13 +31,13 @@ class Graphed:
 
 
 def make_graph(indexing: Indexing, sourced: Sourced) -> Graphed:
-    """Parse and link the files of a snapshot, and write that down. Raises `StoppedError`."""
+    """Parse and link the files of a snapshot, and write that down. Raises `StoppedError`, `GoneError`."""
     with indexing.watch.stage("parsing"):
         parsed = _parse(indexing, sourced)
     with indexing.watch.stage("linking"):
         files, faults = _without_faults(sourced.files, parsed)
         good = {file.path: parsed[file.path] for file in files if file.state == "embedded"}
-        graph = build(good, _manifests(sourced))
+        graph = build(good, _manifests(indexing, sourced), indexing.go_on)
         indexing.go_on()
         symbols = list(_symbols(good))
         edges = [
@@ -46,8 +45,8 @@ def make_graph(indexing: Indexing, sourced: Sourced) -> Graphed:
             for edge in graph.edges
         ]
         with indexing.engine.begin() as connection:
-            snapshots.skip_files(connection, sourced.snapshot_id, faults)
             snapshots.write_graph(connection, sourced.snapshot_id, symbols=symbols, edges=edges)
+            snapshots.skip_files(connection, sourced.snapshot_id, faults)
     return Graphed(files, good, graph, len(symbols))
 
 
@@ -72,33 +71,36 @@ def _parse(indexing: Indexing, sourced: Sourced) -> dict[bytes, Parsed]:
     if not missing:
         return parsed
     fresh: dict[Content, bytes] = {}
-    for one in parse_all(_sources(sourced, missing, by_content), indexing.stopped):
+    for one in parse_all(_sources(indexing, sourced, missing, by_content), indexing.stopped):
         content = Content(one.blob, one.language)
         note(content, one)
         if one.error is None:
             fresh[content] = msgspec.structs.replace(one, path=b"").to_bytes()  # of the content alone
         if len(fresh) >= KEEP_AT_ONCE:
-            _keep(indexing, fresh)
+            _keep(indexing, sourced, fresh)
         indexing.go_on()
     indexing.go_on()
-    _keep(indexing, fresh)
+    _keep(indexing, sourced, fresh)
     return parsed
 
 
 def _sources(
-    sourced: Sourced, missing: Sequence[Content], by_content: Mapping[Content, Sequence[FileState]]
+    indexing: Indexing,
+    sourced: Sourced,
+    missing: Sequence[Content],
+    by_content: Mapping[Content, Sequence[FileState]],
 ) -> Iterator[Source]:
     languages: dict[bytes, list[str]] = {}
     for content in missing:
         languages.setdefault(content.blob, []).append(content.language)
-    for blob, data in read(sourced.cloned(), list(languages)):
+    for blob, data in sourced.read(indexing, list(languages)):
         for language in languages[blob]:
             yield Source(by_content[Content(blob, language)][0].path, blob, language, data)
 
 
-def _keep(indexing: Indexing, fresh: dict[Content, bytes]) -> None:
+def _keep(indexing: Indexing, sourced: Sourced, fresh: dict[Content, bytes]) -> None:
     with indexing.engine.begin() as connection:
-        contents.keep_parsed(connection, fresh, version=VERSION)
+        contents.keep_parsed(connection, fresh, snapshot=sourced.snapshot_id, version=VERSION)
     fresh.clear()
 
 
@@ -118,7 +120,7 @@ def _without_faults(
     return after, faults
 
 
-def _manifests(sourced: Sourced) -> dict[bytes, bytes]:
+def _manifests(indexing: Indexing, sourced: Sourced) -> dict[bytes, bytes]:
     wanted: dict[bytes, list[bytes]] = {}
     for file in sourced.files:
         if manifest(file.path) and file.reason not in {
@@ -129,13 +131,13 @@ def _manifests(sourced: Sourced) -> dict[bytes, bytes]:
             "over_limit",
         }:
             wanted.setdefault(file.blob, []).append(file.path)
-    return {path: data for blob, data in read(sourced.cloned(), list(wanted)) for path in wanted[blob]}
+    return {path: data for blob, data in sourced.read(indexing, list(wanted)) for path in wanted[blob]}
 
 
 def _symbols(parsed: Mapping[bytes, Parsed]) -> Iterator[tuple[Any, ...]]:
     for path, one in parsed.items():
         for symbol in one.symbols:
-            yield stored(path), symbol.name.replace("\0", ""), symbol.kind, symbol.start_line, symbol.end_line
+            yield stored(path), symbol.name, symbol.kind, symbol.start_line, symbol.end_line
 
 
 def edges_by_kind(graph: CodeGraph) -> dict[str, int]:

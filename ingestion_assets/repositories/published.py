@@ -113,10 +113,10 @@ _ESCAPED = re.compile(r"\\(?:[nrt]|x[0-7][0-9a-f]|u[0-9a-f]{4}|U[0-9a-f]{8})")
 
 
 def _unescaped(found: re.Match[str]) -> str:
-    """What was escaped to be shown; what is stored escaped stays so."""
+    """What was escaped to be shown; what is stored escaped stays so, and what is no character."""
     text = found[0]
     made = text.encode().decode("unicode_escape", "replace")
-    return text if made in {"\\", "\0"} else made
+    return text if made in {"\\", "\0"} or "\ud800" <= made <= "\udfff" else made
 
 
 def similar(

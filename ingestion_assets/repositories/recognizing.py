@@ -31,9 +31,10 @@ _BY_INTERPRETER = {
     b"ts-node": "typescript", b"php": "php", b"ruby": "ruby", b"bash": "bash", b"sh": "bash", b"dash": "bash",
     b"ksh": "bash", b"kotlin": "kotlin",
 }  # fmt: skip
+# No alternative goes far from where it starts: what is sought takes time by the size of a file, never by its square.
 _CPLUSPLUS = re.compile(
-    rb"^[ \t]*(?:template[ \t]*<|(?:inline[ \t]+)?namespace(?:[ \t]+[\w:]+)?[ \t]*\{|using[ \t]+namespace[ \t]"
-    rb"|(?:class|struct)[ \t]+\w+[ \t]*(?:final[ \t]*)?:[^:]|class[ \t]+\w+[^;{}()]*\{|(?:public|private|protected)[ \t]*:)"
+    rb"^[ \t]*+(?:template[ \t]*+<|(?:inline[ \t]++)?namespace(?:[ \t]++[\w:]++)?+[ \t]*+\{|using[ \t]++namespace[ \t]"
+    rb"|(?:class|struct)[ \t]++\w++[ \t]*+(?:final[ \t]*+)?:[^:]|class[ \t]++\w++[^;{}()]{0,200}+\{|(?:public|private|protected)[ \t]*+:)"
     rb"|\bstd::\w",
     re.MULTILINE,
 )
@@ -42,7 +43,7 @@ _VENDORED = re.compile(
 )
 _GENERATED_NAME = re.compile(
     rb"(?i)([-.](min|bundle)\.(js|mjs|cjs|css)|_pb2(_grpc)?\.pyi?|\.pb\.(go|cc|h|rb)|_pb\.(js|d\.ts|rb)|\.g\.cs|\.designer\.cs"
-    rb"|\.generated\.\w+|_generated\.\w+|zz_generated[^/]*\.go|(^|/)__generated__/[^/]+)$"
+    rb"|\.generated\.\w+|_generated\.\w+|zz_generated[^/]{0,100}\.go|(^|/)__generated__/[^/]+)$"
 )
 _COMMENT = rb"^[ \t]*(?://|#|/\*|\*|--|<!--|%|;)[^\n]*"
 _GENERATED_HEADER = re.compile(
@@ -51,7 +52,7 @@ _GENERATED_HEADER = re.compile(
     + rb"|(?:auto-?|automatically )generated[^\n]*do not (?:edit|modify)|do not edit[^\n]*generated)",
     re.IGNORECASE | re.MULTILINE,
 )
-_HEADER_BYTES = 1024
+_HEADER_BYTES, _DECLARED_BYTES = 1024, 2**16
 _SOURCE_MAP = re.compile(rb"^//[#@] sourceMappingURL=\S+\s*\Z", re.MULTILINE)
 _LFS = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?size (\d+)\n")
 _LONG_LINES = 500
@@ -69,7 +70,7 @@ def language_by_name(path: bytes) -> str | None:
 
 def language_by_content(content: bytes, by_name: str | None) -> str | None:
     """The language where the content has a say: names tell headers of C and C++ apart no more than they tell scripts without an end."""
-    if by_name == "c" and _CPLUSPLUS.search(content):
+    if by_name == "c" and _CPLUSPLUS.search(content, 0, _DECLARED_BYTES):
         return "cpp"
     return by_name or language_by_shebang(content)
 

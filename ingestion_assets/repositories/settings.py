@@ -34,7 +34,11 @@ class RepositoriesSettings(FlowSettings, env_prefix="INGESTION_REPOSITORIES_"):
     max_file_bytes: int = Field(
         2**20, ge=1, description="Largest file that is embedded; above it `too_large`."
     )
-    clone_s: float = Field(600, gt=0, description="Seconds that a clone may take.")
+    clone_s: float = Field(
+        600,
+        gt=0,
+        description="Seconds that git may be waited for: while it clones, and at each reading of the clone.",
+    )
     max_clone_bytes: int = Field(2 * 2**30, ge=1, description="Largest pack of a clone.")
     github_webhook_secret: SecretStr | None = Field(
         None, description="Secret of GitHub's webhook; unset, its calls are turned away."

@@ -54,6 +54,8 @@ _BEGIN = sa.text("""
     INSERT INTO repositories.snapshots (repository_id, commit, tree, branch, text_model, structure_model)
     VALUES (:repository, :commit, :tree, :branch, :text, :structure) RETURNING id
 """)
+_HOLD = sa.text("SELECT id FROM repositories.snapshots WHERE id = :id FOR KEY SHARE")
+_HOLD_REPOSITORY = sa.text("SELECT id FROM repositories.repositories WHERE id = :id FOR KEY SHARE")
 _UNPUBLISHED = sa.text(
     "SELECT id FROM repositories.snapshots WHERE repository_id = :repository AND published_at IS NULL"
 )
@@ -81,8 +83,13 @@ def begin_snapshot(
     connection: sa.Connection, repository: int, *, commit: str | None, tree: str | None, branch: str | None, models: Models,
     files: Iterable[Sequence[Any]],
 ) -> int:  # fmt: skip
-    """A snapshot to be built, with its files (path, blob, size, language, state, reason, measure); what an earlier run left goes."""
+    """A snapshot to be built, with its files (path, blob, size, language, state, reason, measure); what an earlier run left goes.
+
+    Raises `GoneError` where the repository is gone.
+    """
     connection.execute(_CONTENT_LOCK)
+    if connection.scalar(_HOLD_REPOSITORY, {"id": repository}) is None:
+        raise GoneError(f"repository {repository} is not there any more")
     left = list(connection.scalars(_UNPUBLISHED, {"repository": repository}))
     _delete(connection, left)
     values = {
@@ -92,6 +99,20 @@ def begin_snapshot(
     columns = ("snapshot_id", "path", "blob", "size", "language", "state", "reason", "measure")
     copy_rows(connection, "repositories.files", columns, ((snapshot, *row) for row in files))
     return snapshot
+
+
+def hold(connection: sa.Connection, snapshot: int) -> None:
+    """Within this transaction nobody deletes the snapshot, and what is written for it goes with it later. Raises `GoneError`.
+
+    Called before anything else is written: whoever deletes a snapshot takes its row first, then what it held.
+    """
+    if connection.scalar(_HOLD, {"id": snapshot}) is None:
+        raise GoneError(f"snapshot {snapshot} is not there any more")
+
+
+def storable(text: str) -> str:
+    """Text of a file as PostgreSQL takes it: without NUL, and without halves of surrogate pairs."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def skip_files(
@@ -118,15 +139,26 @@ def write_graph(
     symbols: Iterable[Sequence[Any]],
     edges: Iterable[Sequence[Any]],
 ) -> None:
-    """Symbols (path, name, kind, start line, end line) and edges (source, target, kind, weight, names) of a snapshot, anew."""
+    """Symbols (path, name, kind, start line, end line) and edges (source, target, kind, weight, names) of a snapshot, anew. Raises `GoneError`."""
+    hold(connection, snapshot)
     for table in ("symbols", "edges"):
         connection.execute(
             sa.text(f"DELETE FROM repositories.{table} WHERE snapshot_id = :id"), {"id": snapshot}
         )
     named = ("snapshot_id", "path", "name", "kind", "start_line", "end_line")
-    copy_rows(connection, "repositories.symbols", named, ((snapshot, *row) for row in symbols))
+    copy_rows(
+        connection,
+        "repositories.symbols",
+        named,
+        ((snapshot, path, storable(name), *rest) for path, name, *rest in symbols),
+    )
     linked = ("snapshot_id", "source", "target", "kind", "weight", "names")
-    copy_rows(connection, "repositories.edges", linked, ((snapshot, *row) for row in edges))
+    copy_rows(
+        connection,
+        "repositories.edges",
+        linked,
+        ((snapshot, *rest, list(map(storable, names))) for *rest, names in edges),
+    )
 
 
 def write_vectors(
@@ -136,7 +168,8 @@ def write_vectors(
     stable: np.ndarray,
     trained: np.ndarray | None,
 ) -> None:
-    """The vectors of files: one row of `stable`, and of `trained` where there is one, for each path."""
+    """The vectors of files: one row of `stable`, and of `trained` where there is one, for each path. Raises `GoneError`."""
+    hold(connection, snapshot)
     connection.execute(
         sa.text("CREATE TEMPORARY TABLE vectors (path text, stable halfvec, trained halfvec) ON COMMIT DROP")
     )
@@ -183,12 +216,14 @@ def publish(
 def note_commit(
     connection: sa.Connection, claim: Claim, snapshot: int, *, commit: str | None, branch: str | None
 ) -> None:
-    """Another commit has the same tree. Raises `ClaimLostError`."""
+    """Another commit has the same tree. Raises `ClaimLostError`, `GoneError`."""
     require_lanes(connection, claim)
-    connection.execute(
+    written = connection.execute(
         sa.text("UPDATE repositories.snapshots SET commit = :commit, branch = :branch WHERE id = :id"),
         {"id": snapshot, "commit": commit, "branch": branch},
-    )
+    ).rowcount
+    if written != 1:
+        raise GoneError(f"snapshot {snapshot} is not there any more")
 
 
 def delete_repository(connection: sa.Connection, partition: str) -> bool:

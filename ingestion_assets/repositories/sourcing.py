@@ -1,7 +1,7 @@
 """From a repository to the files of a snapshot: asked for its tip, cloned, each path of its tree given a state."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from ingestion_assets.repositories.indexing import Indexing
 from ingestion_assets.repositories.paths import stored
 from ingestion_assets.repositories.snapshots import Published
 from ingestion_assets.repositories.submissions import repository_in
-from ingestion_assets.repositories.trees import entries
+from ingestion_assets.repositories.trees import entries, read
 
 
 @dataclass(slots=True)
@@ -31,6 +31,10 @@ class Sourced:
         if self.clone is None:
             raise ValueError("nothing was cloned: nothing has changed")
         return self.clone
+
+    def read(self, indexing: Indexing, blobs: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+        """The content of each blob, see `trees.read`; ends where the work is to end. Raises `CloneError`."""
+        return read(self.cloned(), blobs, indexing.settings, stopped=indexing.stopped)
 
 
 def source(indexing: Indexing, *, afresh: bool) -> Sourced:

@@ -1,12 +1,12 @@
 """What a clone holds: the entries of its tree and the bytes of its blobs, read by git, never checked out."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO
 
 from ingestion_assets.repositories.clone import Snapshot
-from ingestion_assets.repositories.git import CloneError, Limits, stream
+from ingestion_assets.repositories.git import CloneError, Limits, never, stream
 
 MOST_PATHS = 200_000
 MOST_PATH_BYTES = 64 * 2**20
@@ -20,16 +20,6 @@ class Entry:
     mode: str
     blob: bytes
     size: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """The limits of reading where no caller's are at hand."""
-
-    max_files: int = 0
-    max_file_bytes: int = 0
-    clone_s: float = 600
-    max_clone_bytes: int = 2**31
 
 
 def entries(snapshot: Snapshot, limits: Limits) -> Iterator[Entry]:
@@ -75,11 +65,11 @@ def _sizes(snapshot: Snapshot, blobs: Iterable[bytes], limits: Limits) -> dict[b
 
 
 def read(
-    snapshot: Snapshot, blobs: Iterable[bytes], limits: Limits | None = None
+    snapshot: Snapshot, blobs: Iterable[bytes], limits: Limits, *, stopped: Callable[[], bool] = never
 ) -> Iterator[tuple[bytes, bytes]]:
-    """The content of each blob that the clone has, in the order asked. Raises `CloneError`."""
+    """The content of each blob that the clone has, in the order asked; whoever asks takes all the time it needs. Raises `CloneError`."""
     with lines_for(snapshot, (blob.hex().encode() for blob in blobs)) as given:
-        pieces = stream(["cat-file", "--batch"], limits or _Reading(), folder=snapshot.folder, given=given)
+        pieces = stream(["cat-file", "--batch"], limits, folder=snapshot.folder, given=given, stopped=stopped)
         buffer = bytearray()
         for piece in pieces:
             buffer += piece

@@ -18,12 +18,13 @@ from ingestion_assets.repositories.faults import faults_of
 from ingestion_assets.repositories.graphing import Graphed, edges_by_kind, make_graph
 from ingestion_assets.repositories.index_jobs import Begun
 from ingestion_assets.repositories.indexing import Indexing, StoppedError
-from ingestion_assets.repositories.paths import stored
+from ingestion_assets.repositories.paths import shown, stored
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.snapshots import GoneError, Models
 from ingestion_assets.repositories.sourcing import Sourced, counted, source
 
 Done = TypeVar("Done")
+MOST_UNREAD = 20  # manifests that are told by name
 
 
 def text_space(settings: RepositoriesSettings) -> str:
@@ -177,6 +178,7 @@ def _embed(indexing: Indexing, sourced: Sourced, graphed: Graphed) -> Embedded:
         "symbols": graphed.symbols,
         "edges": edges_by_kind(graphed.graph),
         "unresolved": graphed.graph.unresolved,
+        "unread_manifests": [shown(path) for path in graphed.graph.unread[:MOST_UNREAD]],
         "held_out_auc": structure.held_out_auc,
         "stable_auc": structure.stable_auc,
         "training_helped": structure.trained is not None,

@@ -77,7 +77,7 @@ def index(
         stable = np.stack(list(vectors.values()))
         snapshots.write_vectors(connection, snapshot, list(vectors), stable, None)
         embedded = {Content(blob(text), "python"): text for text in files.values() if text is not None}
-        keep(connection, embedded, models=models)
+        keep(connection, snapshot, embedded, models=models)
         facts = {
             "files": len(files), "embedded": len(vectors), "skipped": len(files) - len(vectors), "languages": {"python": len(vectors)},
             "reasons": {}, "edges": {}, "unresolved": {}, "held_out_auc": None,
@@ -86,8 +86,10 @@ def index(
     return snapshot
 
 
-def keep(connection: sa.Connection, embedded: Mapping[Content, str], *, models: Models = MODELS) -> None:
+def keep(
+    connection: sa.Connection, snapshot: int, embedded: Mapping[Content, str], *, models: Models = MODELS
+) -> None:
     """One chunk for each content, and something parsed."""
     rows = [(content, 0, 1, 3, text, vector(len(text) % WIDTH)) for content, text in embedded.items()]
-    contents.keep_chunks(connection, rows, model=models.text)
-    contents.keep_parsed(connection, dict.fromkeys(embedded, b"{}"), version="1")
+    contents.keep_chunks(connection, rows, snapshot=snapshot, model=models.text)
+    contents.keep_parsed(connection, dict.fromkeys(embedded, b"{}"), snapshot=snapshot, version="1")

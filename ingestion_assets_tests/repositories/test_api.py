@@ -69,6 +69,8 @@ def test_similar_files_over_http(indexed: Front) -> None:
         assert {one["repository"] for one in everywhere} == {"github.com/example/two", f"{ONE}@feature/x"}
         assert client.get(address, params={"path": "gone.py"}).status_code == 404
         assert client.get(address, params={"path": "logo.png"}).status_code == 409
+        for odd in ("\\ud800", "x\\U0000dfff.py", "\\U00110000"):
+            assert client.get(address, params={"path": odd}).status_code == 404
         assert client.get(address).status_code == 422
         unknown = client.get("/api/v1/repositories/github.com/example/none/similar", params={"path": "a.py"})
         assert unknown.status_code == 404
@@ -132,7 +134,7 @@ def test_a_watched_repository_with_a_new_commit_is_submitted(indexed: Front) -> 
 def signed(
     client: httpx.Client, body: object, *, event: str = "push", delivery: str = "1", secret: str = SECRET
 ) -> httpx.Response:
-    content = json.dumps(body).encode()
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
     signature = hmac.new(secret.encode(), content, hashlib.sha256).hexdigest()
     return client.post(
         "/api/v1/ingestion/webhooks/github",
@@ -158,6 +160,9 @@ def test_a_push_to_the_default_branch_of_a_known_repository_submits_it_once(inde
         assert signed(client, {"zen": "x"}, event="ping").json()["status"] == "ignored"
         assert signed(client, push(name="example/unknown")).json()["status"] == "ignored"
         assert signed(client, [1]).status_code == 400
+        assert signed(client, json.dumps(push()).encode().replace(b"main", b"\xff")).status_code == 400
+        nameless = {"ref": "refs/heads/None", "repository": {"full_name": "example/one"}}
+        assert signed(client, nameless).json()["status"] == "ignored"
         taken = signed(client, push()).json()
         assert (taken["status"], taken["job_id"]) == ("dispatched", 1)
         again = signed(client, push()).json()

@@ -14,6 +14,7 @@ from ingestion_assets.repositories.addresses import Repository, parse
 from ingestion_assets.repositories.clone import CloneError, clone, tip
 from ingestion_assets.repositories.file_states import states
 from ingestion_assets.repositories.trees import entries, read
+from ingestion_assets_tests.repositories.git_repository import GitRepository
 from ingestion_assets_tests.repositories.git_server import (
     GIT,
     Limited,
@@ -63,6 +64,37 @@ def scratch(tmp_path: Path) -> Path:
     return folder
 
 
+def test_what_a_reader_does_between_two_blobs_is_no_time_of_git(tmp_path: Path, scratch: Path) -> None:
+    made, limits = GitRepository(tmp_path / "many"), Limited(clone_s=1)
+    made.commit({f"{number}.txt": f"{number}\n" * 20_000 for number in range(8)})
+    snapshot = clone(parse(str(made.folder), [], [str(tmp_path)]), None, scratch, limits)
+    blobs = [one.blob for one in entries(snapshot, limits)]
+    read_of = []
+    for blob, _ in read(snapshot, blobs, limits):
+        time.sleep(0.3)
+        read_of.append(blob)
+    assert read_of == blobs
+
+
+def test_names_of_other_refs_may_be_any_bytes(tmp_path: Path, scratch: Path) -> None:
+    made = GitRepository(tmp_path / "odd")
+    commit = made.commit({"a.py": "x = 1\n"})
+    with (made.folder / "packed-refs").open("wb") as refs:
+        refs.write(commit.encode() + b" refs/heads/\xe9t\xe9/HEAD\n")
+    assert tip(parse(str(made.folder), [], [str(tmp_path)]), None, scratch, Limited()) == commit
+
+
+def test_a_reader_that_is_asked_to_stop_reads_no_further(root: Path, scratch: Path) -> None:
+    snapshot = clone(parse(f"{root}/made", [], [str(root)]), None, scratch, Limited())
+    with pytest.raises(CloneError) as ended:
+        list(
+            read(
+                snapshot, [one.blob for one in entries(snapshot, Limited())], Limited(), stopped=lambda: True
+            )
+        )
+    assert ended.value.code == "stopped"
+
+
 @pytest.mark.parametrize("served", ["http", "local"])
 def test_branches_and_tags(root: Path, scratch: Path, served: str) -> None:
     with answering(serving(root)) as server:
@@ -77,7 +109,7 @@ def test_branches_and_tags(root: Path, scratch: Path, served: str) -> None:
             assert (snapshot.branch, snapshot.commit) == (branch, tip(repository, ref, scratch, Limited()))
             found = list(entries(snapshot, Limited()))
             assert {one.path for one in found} == paths
-            contents = dict(read(snapshot, [one.blob for one in found]))
+            contents = dict(read(snapshot, [one.blob for one in found], Limited()))
             assert all(contents[one.blob] == FILES[one.path.decode()] for one in found)
         first = tip(repository, "v1", scratch, Limited()) or ""
         by_id = clone(repository, first, scratch, Limited())
@@ -107,7 +139,7 @@ def test_a_file_above_the_limit_stays_away_and_is_not_fetched_later(root: Path, 
         snapshot = clone(server.repository("made.git"), None, scratch, limits)
         asked = len(server.asked)
         found = {one.path: one for one in states(snapshot, entries(snapshot, limits), limits)}
-        assert len(list(read(snapshot, [found[b"big.js"].blob, found[b"a.py"].blob]))) == 1
+        assert len(list(read(snapshot, [found[b"big.js"].blob, found[b"a.py"].blob], Limited()))) == 1
         assert len(server.asked) == asked
     assert found[b"big.js"].reason == "too_large"
     assert found[b"a.py"].state == "embedded"

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingestion_assets.repositories.graph import build, manifest
+from ingestion_assets.repositories.key_patterns import may_hold_secret
+from ingestion_assets.repositories.recognizing import language_by_content
 from ingestion_assets.repositories.source_facts import Import, Parsed, Symbol
 from ingestion_assets_tests.long_tests import LONG, examples
 from ingestion_assets_tests.repositories.graphs import edges, graph
@@ -203,3 +205,73 @@ source "$(dirname "$0")/common.sh"
         "bin/run.sh > bin/common.sh",
     }
     assert edges(found, "call") == {"src/main.cc > include/lib/api.h"}
+
+
+GROWING = {
+    "a header of classes": lambda size: language_by_content(b"class a\n" * (size // 8), "c"),
+    "one long class": lambda size: language_by_content(b"class " + b"a" * size, "c"),
+    "a dotted key": lambda size: build({}, {b"Cargo.toml": b"a." * (size // 2) + b"a=1\n"}),
+    "many dotted keys": lambda size: build(
+        {}, {b"Cargo.toml": b"".join(b"%da.%s=1\n" % (n, b"a." * 80 + b"a") for n in range(size // 170))}
+    ),
+    "brackets of YAML": lambda size: build({}, {b"pnpm-workspace.yaml": b"- [a, {b: c}]\n" * (size // 60)}),
+    "strings of JSON": lambda size: build({}, {b"package.json": b'"",' * (size // 3)}),
+    "arrows of go.mod": lambda size: build({}, {b"go.mod": b"module m\n" + b"replace a " * (size // 10)}),
+    "beginnings of addresses": lambda size: may_hold_secret("a." * (size // 2)),
+    "beginnings of secrets": lambda size: may_hold_secret("secret" * (size // 6)),
+    "beginnings of tokens": lambda size: may_hold_secret("eyJ-" * (size // 4)),
+    "one package imported again and again": lambda size: build(_importing(size // 100), {}),
+}
+
+
+def _importing(times: int) -> dict[bytes, Parsed]:
+    names = [f"N{number}" for number in range(times)]
+    one = Import("import", "a.*")
+    return {
+        b"a/A.java": Parsed(
+            b"a/A.java",
+            b"",
+            "java",
+            package="a",
+            symbols=tuple(Symbol(name, "class", 1, 1) for name in names),
+        ),
+        b"b/B.java": Parsed(
+            b"b/B.java", b"", "java", package="b", imports=(one,) * times, identifiers=dict.fromkeys(names, 1)
+        ),
+    }
+
+
+@pytest.mark.parametrize("what", GROWING)
+def test_what_is_read_of_a_file_takes_time_by_its_size_and_not_by_its_square(what: str) -> None:
+    small, times = 8_000, 16
+
+    def took(size: int) -> float:
+        best = float("inf")
+        for _ in range(3):
+            began = time.process_time()
+            GROWING[what](size)
+            best = min(best, time.process_time() - began)
+        return best
+
+    assert took(small * times) < 5 * times * max(took(small), 0.0002)
+
+
+def test_a_graph_that_is_being_made_asks_whether_to_stop() -> None:
+    class Stopped(Exception): ...  # noqa: N818
+
+    def stop() -> None:
+        raise Stopped
+
+    for tree, manifests in (({}, MANIFESTS), (_importing(1), {})):
+        with pytest.raises(Stopped):
+            build(tree, manifests, stop)
+
+
+@pytest.mark.parametrize("written", ["!!bool foo", "!!int ''", "!!timestamp foo", "!!python/object:a.B {}"])
+def test_values_that_are_not_what_they_claim_cost_nothing(written: str) -> None:
+    build({}, {b"package.json": b"{}", b"pnpm-workspace.yaml": f"packages: {written}\n".encode()})
+
+
+def test_manifests_that_cannot_be_read_are_told() -> None:
+    broken = {b"package.json": b"[", b"a/go.mod": b"", b"b/Cargo.toml": b"= 1", b"c/lerna.json": b"[]"}
+    assert build({}, {**broken, b"d/package.json": b"{}", b"setup.py": b"\xff"}).unread == sorted(broken)

@@ -49,7 +49,7 @@ def test_relative_imports_of_clones_resolve(clone: Path, tmp_path: Path) -> None
     files = list(states(snapshot, entries(snapshot, limits), limits))
     embedded = {file.path: file for file in files if file.state == "embedded"}
     wanted = {file.path: file.blob for file in files if file.path in embedded or manifest(file.path)}
-    contents = dict(read(snapshot, sorted(set(wanted.values()))))
+    contents = dict(read(snapshot, sorted(set(wanted.values())), limits))
     sources = (Source(path, b"", file.language or "", contents[file.blob]) for path, file in embedded.items())
     manifests = {path: contents[blob] for path, blob in wanted.items() if manifest(path) and blob in contents}
     _assert_resolved(_graph(sources, manifests))

@@ -1,16 +1,19 @@
 """What is stored of a repository: readers see one snapshot whole, and nothing stays of what no snapshot has."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.landing.claims import ClaimLostError
-from ingestion_assets.repositories import published, snapshots
+from ingestion_assets.repositories import contents, published, snapshots
 from ingestion_assets.repositories.contents import Content
 from ingestion_assets.repositories.faults import faults_of
 from ingestion_assets.repositories.paths import shown, stored
 from ingestion_assets.repositories.snapshots import GoneError, Models
 from ingestion_assets_tests.repositories import made_up
 from ingestion_assets_tests.repositories.made_up import blob, vector
+from ingestion_assets_tests.servers import wait_until
 
 ONE, TWO = "github.com/example/one", "github.com/example/two"
 
@@ -54,8 +57,8 @@ def test_vectors_of_another_model_come_beside_the_old_and_take_their_place(engin
     made_up.index(engine, ONE, {"a.py": "a"}, {"a.py": vector(1)})
     newer = Models("text/2/", "structure/2")
     with engine.begin() as connection:
-        made_up.begin(connection, ONE, {"a.py": "a"}, models=newer)
-        made_up.keep(connection, {Content(blob("a"), "python"): "a"}, models=newer)
+        _, snapshot = made_up.begin(connection, ONE, {"a.py": "a"}, models=newer)
+        made_up.keep(connection, snapshot, {Content(blob("a"), "python"): "a"}, models=newer)
     assert count(engine, "chunks") == 2
     made_up.index(engine, ONE, {"a.py": "a"}, {"a.py": vector(1)}, models=newer)
     with engine.connect() as connection:
@@ -161,3 +164,50 @@ def test_an_odd_path_is_shown_escaped_and_found_by_what_is_shown(engine: sa.Engi
         found = published.file_of(connection, snapshot, file["path"])
         assert found is not None
         assert found.path == stored(path)
+
+
+def test_of_a_deleted_repository_nothing_is_written_any_more(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        claim = made_up.held_claim(connection, ONE)
+        repository, snapshot = made_up.begin(connection, ONE, {"a.py": "a"})
+    with engine.begin() as connection:
+        assert snapshots.delete_repository(connection, ONE)
+    content = {Content(blob("a"), "python"): "a"}
+    rows = [(one, 0, 1, 3, text, vector(1)) for one, text in content.items()]
+    limits = {"commit": None, "tree": None, "branch": None, "models": made_up.MODELS, "files": []}
+    for write in (
+        lambda connection: contents.keep_chunks(connection, rows, snapshot=snapshot, model="text/1/"),
+        lambda connection: contents.keep_parsed(
+            connection, dict.fromkeys(content, b"{}"), snapshot=snapshot, version="1"
+        ),
+        lambda connection: snapshots.write_graph(connection, snapshot, symbols=[], edges=[]),
+        lambda connection: snapshots.write_vectors(connection, snapshot, ["a.py"], vector(1)[None], None),
+        lambda connection: snapshots.begin_snapshot(connection, repository, **limits),
+        lambda connection: snapshots.note_commit(connection, claim, snapshot, commit=None, branch=None),
+    ):
+        with pytest.raises(GoneError), engine.begin() as connection:
+            write(connection)
+    assert [count(engine, table) for table in ("chunks", "parsed", "snapshots")] == [0, 0, 0]
+
+
+def test_who_deletes_waits_for_who_keeps_and_then_deletes_that_too(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        _, snapshot = made_up.begin(connection, ONE, {"a.py": "a"})
+
+    def delete() -> bool:
+        with engine.begin() as connection:
+            return snapshots.delete_repository(connection, ONE)
+
+    with ThreadPoolExecutor(1) as other:
+        with engine.begin() as connection:
+            made_up.keep(connection, snapshot, {Content(blob("a"), "python"): "a"})
+            deleted = other.submit(delete)
+            waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
+            wait_until(lambda: _scalar(engine, waits), seconds=20, what="the DELETE waits")
+        assert deleted.result(20)
+    assert [count(engine, table) for table in ("chunks", "parsed", "snapshots")] == [0, 0, 0]
+
+
+def _scalar(engine: sa.Engine, query: str) -> object:
+    with engine.connect() as connection:
+        return connection.scalar(sa.text(query))

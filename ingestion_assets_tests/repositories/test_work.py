@@ -1,9 +1,11 @@
 """What a run does: it indexes a repository, does only what changed again, and leaves the tables as if that were all there ever was."""
 
+import string
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -114,6 +116,38 @@ def test_a_repository_is_indexed(indexer: Indexer) -> None:
         )
         assert similar.json()["items"][0]["path"] == "app/reader.py"
     assert list(indexer.runs.scratch.iterdir()) == []
+
+
+def test_an_odd_file_costs_itself_alone(indexer: Indexer) -> None:
+    random = Random(1)
+    names = ("".join(random.choices(string.ascii_letters + string.digits, k=200)) for _ in range(15))
+    path = "/".join(names)
+    imported = b"//" + b"x" * 9000 + b'\nimport { "a\0b" as c } from "./b.js"\n'
+    indexer.git.commit({
+        **FILES, "a.js": imported, "b.js": "export const q = 1\n", f"{path}.py": "x = 1\n", f"{path}.bin": b"\0",
+        "package.json": "{}", "pnpm-workspace.yaml": b"\xff", "web/package.json": "[", "rs/Cargo.toml": "a." * 1000 + "a = 1\n",
+    })  # fmt: skip
+    assert indexer.index()["files_processed"] == 5
+    with indexer.front.client() as client:
+        skipped = client.get(
+            f"/api/v1/repositories/{indexer.partition}/files", params={"reason": "bad_path"}
+        ).json()["items"]
+        assert {one["measure"] for one in skipped} == {str(len(path) + 4), str(len(path) + 3)}
+        assert all(one["path"].startswith(path[:200] + "\\x00") for one in skipped)
+    with indexer.front.engine.connect() as connection:
+        facts = connection.scalar(sa.text("SELECT facts FROM repositories.snapshots"))
+    assert facts["unread_manifests"] == ["pnpm-workspace.yaml", "rs/Cargo.toml", "web/package.json"]
+
+
+def test_deleted_while_it_is_embedded_nothing_stays(indexer: Indexer) -> None:
+    indexer.git.commit(FILES)
+    run, work = indexer.start()
+    assert work.graphed() is not None
+    indexer.delete()
+    (outcome,) = indexer.runs.finish(run, work)
+    assert outcome.unfinished
+    tables = indexer.tables()
+    assert [len(tables[name]) for name in ("snapshots", "files", "parsed", "chunks")] == [0, 0, 0, 0]
 
 
 def test_indexed_again_without_a_change_nothing_is_done(indexer: Indexer) -> None:

@@ -13,7 +13,7 @@ def links(files: Files, _manifests: Manifests) -> Iterator[Link]:
         for one in parsed.imports:
             outer, _, last = one.target.rpartition(".")
             if one.target in names.by_namespace:
-                yield Link(path, "relative", tuple(names.used(parsed, path, one.target)))
+                yield Link(path, "relative", names.used(parsed, path, one.target))
             elif file := names.file(path, outer, last):  # using static, or an alias
                 yield Link(path, "relative", ((file, (last,)),))
             else:

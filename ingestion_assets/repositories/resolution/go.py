@@ -3,7 +3,6 @@
 Methods do not count there: a `Render` may be that of any type.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,13 +10,6 @@ from ingestion_assets.repositories.resolution.links import Files, Link, Manifest
 from ingestion_assets.repositories.resolution.namespaces import COMMON, common
 from ingestion_assets.repositories.resolution.tree import above, encoded, folder, joined, name
 from ingestion_assets.repositories.source_facts import Parsed
-
-_REPLACE = re.compile(
-    r"^[ \t]*+(?:replace[ \t]++)?+\"?([^\s\"]++)\"?(?:[ \t]++v\S++)?+[ \t]*+=>[ \t]*+\"?(\.\.?(?:/[^\s\"]*+)?+)",
-    re.MULTILINE,
-)
-_MODULE = re.compile(r"^[ \t]*+module[ \t]++\"?([^\s\"]++)", re.MULTILINE)
-_LARGEST = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +33,27 @@ def links(files: Files, manifests: Manifests) -> Iterator[Link]:
                 package.setdefault(one, []).append(path)
     for path, parsed in files.items():
         own = next((modules[one] for one in above(folder(path)) if one in modules), None)
+        used: dict[bytes, tuple[Target, ...]] = {}
         for one in parsed.imports:
             place = _place(by_path, own, one.target)
             if place is None or place not in members:
                 yield Link(path, "package" if place is None else "relative")
             else:
-                yield Link(path, "relative", tuple(_used(parsed, packages[place], members[place])))
+                if place not in used:
+                    used[place] = tuple(_used(parsed, packages[place], members[place]))
+                yield Link(path, "relative", used[place])
 
 
 def _modules(manifests: Manifests) -> dict[bytes, _Module]:
     found = {}
-    for path, content in manifests.items():
-        if name(path) != b"go.mod" or len(content) > _LARGEST:
-            continue
-        text = content.decode("utf-8", "replace")
-        called = _MODULE.search(text)
-        if called:
+    for path, manifest in manifests.items():
+        if name(path) == b"go.mod" and "module" in manifest:
             replaced = {
                 old: place
-                for old, new in _REPLACE.findall(text)
+                for old, new in manifest["replace"].items()
                 if (place := joined(folder(path), encoded(new))) is not None
             }
-            found[folder(path)] = _Module(called[1], folder(path), replaced)
+            found[folder(path)] = _Module(manifest["module"], folder(path), replaced)
     return found
 
 

@@ -16,7 +16,7 @@ def links(files: Files, _manifests: Manifests) -> Iterator[Link]:
             namespace = ".".join(parts)
             if whole and namespace in names.by_namespace:
                 found = names.used(parsed, path, namespace)
-                yield Link(path, "relative", tuple(found))
+                yield Link(path, "relative", found)
                 continue
             origin = "package"
             for end in range(len(parts) - 1, max(len(parts) - 5, 0), -1):  # a.b.Outer.Inner.member

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ingestion_assets.repositories.resolution.sources_read import Tables
 from ingestion_assets.repositories.source_facts import Parsed
 
 Files = Mapping[bytes, Parsed]
-Manifests = Mapping[bytes, bytes]
+Manifests = Tables
 Target = tuple[bytes, tuple[str, ...]]  # a file, and the names taken from it; none where it is taken whole
 
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ingestion_assets.repositories.resolution.links import Files, Target
 from ingestion_assets.repositories.resolution.tree import nearest
@@ -18,20 +18,26 @@ class Names:
     """The files that define each name of each namespace."""
 
     by_namespace: dict[str, dict[str, list[bytes]]]
+    _used: dict[tuple[bytes, str], tuple[Target, ...]] = field(default_factory=dict)
 
     def file(self, source: bytes, namespace: str, name: str) -> bytes | None:
         """The file that defines a name; of several, the nearest to `source`."""
         found = self.by_namespace.get(namespace, {}).get(name)
         return nearest(source, found[:COMMON]) if found else None
 
-    def used(self, source: Parsed, path: bytes, namespace: str) -> list[Target]:
-        """The files of a namespace that define what a file uses, with these names."""
+    def used(self, source: Parsed, path: bytes, namespace: str) -> tuple[Target, ...]:
+        """The files of a namespace that define what a file uses, with these names; looked for once, however often it is imported."""
+        if (path, namespace) not in self._used:
+            self._used[path, namespace] = self._search(source, path, namespace)
+        return self._used[path, namespace]
+
+    def _search(self, source: Parsed, path: bytes, namespace: str) -> tuple[Target, ...]:
         defined = self.by_namespace.get(namespace, {})
         by_file: dict[bytes, list[str]] = defaultdict(list)
         for name in common(source.identifiers, defined):
             if len(defined[name]) <= COMMON:
                 by_file[nearest(path, defined[name])].append(name)
-        return [(file, tuple(sorted(names))) for file, names in sorted(by_file.items())]
+        return tuple((file, tuple(sorted(names))) for file, names in sorted(by_file.items()))
 
 
 def declared(files: Files, separator: str) -> Names:

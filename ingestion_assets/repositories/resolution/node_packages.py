@@ -1,17 +1,16 @@
 """Packages of a JavaScript workspace: their names, `exports`, `imports`, `main` and `module`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import Any
 
-import yaml
-
-from ingestion_assets.repositories.resolution.sources_read import json_table, strings, table
+from ingestion_assets.repositories.resolution.sources_read import Tables, strings, table
 from ingestion_assets.repositories.resolution.tree import above, encoded, folder, joined, name, under
 
-_GLOBS = 100
+_GLOBS, _GLOB_CHARACTERS = 100, 200
+_Glob = tuple[bool, list[str]]  # whether it takes in or leaves out, and its parts
 _PATTERNS = 500
 _PLACES = 100
 _BUILT = frozenset({b"dist", b"build", b"lib", b"out", b"esm", b"cjs", b"es", b"types"})
@@ -33,12 +32,12 @@ class Packages:
     by_name: dict[bytes, Package]
 
 
-def known(manifests: Mapping[bytes, bytes]) -> Packages:
+def known(manifests: Tables) -> Packages:
     """The packages of a tree. One that no workspace takes in is nobody's but its own: its name may stand for another's package."""
     by_folder: dict[bytes, Package] = {}
-    for path in sorted(manifests):
+    for path in manifests:
         if name(path) == b"package.json" and b"node_modules" not in path.split(b"/"):
-            by_folder[folder(path)] = Package(folder(path), json_table(manifests[path]))
+            by_folder[folder(path)] = Package(folder(path), manifests[path])
     globs = {one: some for one in by_folder if (some := _globs(by_folder[one], manifests))}
     by_name: dict[bytes, Package] = {}
     for place, package in by_folder.items():
@@ -50,36 +49,27 @@ def known(manifests: Mapping[bytes, bytes]) -> Packages:
     return Packages(by_folder, by_name)
 
 
-def _globs(package: Package, manifests: Mapping[bytes, bytes]) -> list[str]:
+def _globs(package: Package, manifests: Tables) -> list[_Glob]:
     workspaces = package.table.get("workspaces")
     found = strings(table(workspaces).get("packages") if isinstance(workspaces, dict) else workspaces)
-    for path, content in (
-        (under(package.folder, one), manifests.get(under(package.folder, one)))
-        for one in (b"pnpm-workspace.yaml", b"lerna.json")
-    ):
-        if content is not None:
-            found += strings(
-                (json_table(content) if path.endswith(b".json") else _yaml(content)).get("packages")
-            )
-    return found[:_GLOBS]
+    for one in (b"pnpm-workspace.yaml", b"lerna.json"):
+        found += strings(manifests.get(under(package.folder, one), {}).get("packages"))
+    return [_glob(one) for one in found[:_GLOBS] if len(one) <= _GLOB_CHARACTERS]
 
 
-def _yaml(content: bytes) -> dict[str, Any]:
-    try:
-        return table(yaml.safe_load(content[:20_000]))
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return {}
+def _glob(written: str) -> _Glob:
+    parts = written.removeprefix("!").split("/")
+    return not written.startswith("!"), [one for one in parts if one not in {"", "."}]
 
 
-def _takes(globs: list[str], root: bytes, place: bytes) -> bool:
+def _takes(globs: list[_Glob], root: bytes, place: bytes) -> bool:
     if root == place:
         return True
     parts = [one.decode("utf-8", "replace") for one in place[len(root) :].strip(b"/").split(b"/")]
     taken = False
-    for glob in globs:
-        pattern = [one for one in glob.removeprefix("!").split("/") if one not in {"", "."}]
+    for takes_in, pattern in globs:
         if _matches(pattern, parts):
-            taken = not glob.startswith("!")
+            taken = takes_in
     return taken
 
 

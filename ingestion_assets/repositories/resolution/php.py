@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 
 from ingestion_assets.repositories.resolution.links import Files, Link, Manifests
 from ingestion_assets.repositories.resolution.namespaces import declared
-from ingestion_assets.repositories.resolution.sources_read import json_table, strings, table
+from ingestion_assets.repositories.resolution.sources_read import strings, table
 from ingestion_assets.repositories.resolution.tree import encoded, folder, joined, name, nearest
 
+_PLACES = 100  # of one prefix
 Prefixes = Mapping[str, list[bytes]]
 _QUOTED = re.compile(r"['\"]([^'\"]*+)['\"]")
 
@@ -26,7 +27,7 @@ def links(files: Files, manifests: Manifests) -> Iterator[Link]:
             if file:
                 yield Link(path, "relative", ((file, (last,)),))
             elif target in names.by_namespace:
-                yield Link(path, "relative", tuple(names.used(parsed, path, target)))
+                yield Link(path, "relative", names.used(parsed, path, target))
             else:
                 # Packages of others may begin as this one does: GuzzleHttp\Psr7 is not in guzzle.
                 yield Link(path, "relative" if outer and outer in names.by_namespace else "package")
@@ -34,18 +35,19 @@ def links(files: Files, manifests: Manifests) -> Iterator[Link]:
 
 def _prefixes(manifests: Manifests) -> Prefixes:
     found: dict[str, list[bytes]] = {}
-    for path in sorted(manifests):
+    for path in manifests:
         if name(path) != b"composer.json":
             continue
-        composer = json_table(manifests[path])
+        composer = manifests[path]
         for group in ("autoload", "autoload-dev"):
             for prefix, places in table(table(composer.get(group)).get("psr-4")).items():
                 below = [
                     place
-                    for one in strings(places)
+                    for one in strings(places)[:_PLACES]
                     if (place := joined(folder(path), encoded(one))) is not None
                 ]
-                found.setdefault(prefix, []).extend(below)
+                known = found.setdefault(prefix, [])
+                known += below[: _PLACES - len(known)]
     return found
 
 

@@ -75,14 +75,17 @@ class _Handed:
 
 def followed(files: Files, links: Sequence[Link]) -> Iterator[tuple[bytes, bytes, str]]:
     """Source, file that defines, and name, for what reaches a file through another one. Whole modules count where they are made to hand on."""
-    handed = _Handed(files, links)
+    handed, whole = _Handed(files, links), set[tuple[bytes, bytes]]()
     for link in links:
         for target, names in link.targets:
             for one in names:
                 definer = handed.definer(target, one) if one != "*" else None
                 if definer and definer != target:
                     yield link.source, definer, one
-            if (not names or "*" in names) and name(target).partition(b".")[0] in _GATEWAYS:
+            if (link.source, target) in whole or not (not names or "*" in names):
+                continue
+            if name(target).partition(b".")[0] in _GATEWAYS:
+                whole.add((link.source, target))
                 offered = handed.offered(target)
                 for one in common(files[link.source].identifiers, offered):
                     yield link.source, offered[one], one

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ingestion_assets.repositories.resolution.links import Files, Link, Manifests, Target
-from ingestion_assets.repositories.resolution.sources_read import table, toml_table
+from ingestion_assets.repositories.resolution.sources_read import table
 from ingestion_assets.repositories.resolution.tree import above, encoded, folder, joined, name, under
 from ingestion_assets.repositories.source_facts import Import, Symbol
 
@@ -41,11 +41,7 @@ def links(files: Files, manifests: Manifests) -> Iterator[Link]:
 
 
 def _crates(files: Files, manifests: Manifests) -> _Crates:
-    tables = {
-        folder(path): toml_table(content)
-        for path, content in sorted(manifests.items())
-        if name(path) == b"Cargo.toml"
-    }
+    tables = {folder(path): manifest for path, manifest in manifests.items() if name(path) == b"Cargo.toml"}
     library, named = {}, {}
     for place, manifest in tables.items():
         own = table(manifest.get("lib")).get("path", "src/lib.rs")

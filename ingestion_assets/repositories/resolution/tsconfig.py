@@ -1,16 +1,16 @@
 """`paths` and `baseUrl` of tsconfig and jsconfig files, with what they extend."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from ingestion_assets.repositories.resolution.node_packages import Packages
-from ingestion_assets.repositories.resolution.sources_read import json_table, strings, table
+from ingestion_assets.repositories.resolution.sources_read import Tables, strings, table
 from ingestion_assets.repositories.resolution.tree import above, encoded, folder, joined, name
 
 _MAIN = frozenset({b"tsconfig.json", b"jsconfig.json"})
 _CHAIN = 20  # configurations that extend one another
-_PATTERNS = 500
+_PATTERNS, _PLACES = 500, 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,9 @@ def is_configuration(path: bytes) -> bool:
     return last.startswith((b"tsconfig", b"jsconfig")) and last.endswith(b".json")
 
 
-def known(manifests: Mapping[bytes, bytes], packages: Packages) -> Configurations:
+def known(manifests: Tables, packages: Packages) -> Configurations:
     """The configuration of each folder that has a tsconfig.json or jsconfig.json; where it leaves names open, that of a file beside it."""
-    read = {path: json_table(content) for path, content in manifests.items() if is_configuration(path)}
+    read = {path: content for path, content in manifests.items() if is_configuration(path)}
     found: Configurations = {}
     for path in sorted(read, key=lambda one: (name(one) not in _MAIN, one)):
         before = found.get(folder(path))
@@ -60,7 +60,7 @@ def _configuration(read: dict[bytes, dict[str, Any]], packages: Packages, path: 
         # What is extended last wins over what is extended first.
         waiting += [
             place
-            for each in strings(read[one].get("extends"))
+            for each in strings(read[one].get("extends"))[:_CHAIN]
             if (place := _extended(read, packages, one, each)) is not None
         ]
     return _with_paths(base, paths or {}, base if base is not None else origin or b"")
@@ -87,8 +87,10 @@ def _extended(
 def _with_paths(base: bytes | None, paths: dict[str, Any], start: bytes) -> Configuration:
     exact: dict[bytes, list[bytes]] = {}
     starred: list[tuple[bytes, bytes, list[bytes]]] = []
-    for pattern, places in list(paths.items())[:_PATTERNS]:
-        wanted = [place for one in strings(places) if (place := joined(start, encoded(one))) is not None]
+    for pattern, places in islice(paths.items(), _PATTERNS):
+        wanted = [
+            place for one in strings(places)[:_PLACES] if (place := joined(start, encoded(one))) is not None
+        ]
         before, star, after = encoded(pattern).partition(b"*")
         if star:
             starred.append((before, after, wanted))

@@ -82,7 +82,8 @@ async def take_github(request: Request) -> Response:
         push = _push_in(headers, body, door.bodies.check_depth)
     if push is None:
         return _ignored("it is no push")
-    if push.deleted or push.ref != f"refs/heads/{push.repository.default_branch}":
+    branch = push.repository.default_branch
+    if push.deleted or branch is None or push.ref != f"refs/heads/{branch}":
         return _ignored("it is no push to the default branch")
     try:
         submission = submission_of(f"github.com/{push.repository.full_name}", None, settings)
@@ -135,7 +136,7 @@ def _push_in(headers: dict[bytes, bytes], body: bytes, check_depth: Any) -> _Pus
         return msgspec.json.decode(body, type=_Push)
     except msgspec.ValidationError as error:
         raise Problem(400, f"The body is not GitHub's: {error}.") from error
-    except msgspec.DecodeError as error:
+    except ValueError as error:  # JSON that is none, or no UTF-8
         raise Problem(400, f"The request body is not well-formed JSON: {error}.") from error
 
 
