@@ -258,6 +258,21 @@ def test_a_run_that_finds_nothing_any_more_does_nothing(indexer: Indexer) -> Non
     assert indexer.tables()["snapshots"] == []
 
 
+def test_what_was_redriven_waits_no_longer_once_its_repository_is_deleted(indexer: Indexer) -> None:
+    indexer.git.commit(FILES)
+    indexer.submit()
+    away = indexer.git.folder.rename(indexer.git.folder.with_name("away"))
+    (outcome,) = indexer.runs.run(indexer.partition)
+    assert outcome.failed
+    away.rename(indexer.git.folder)
+    with indexer.front.client() as client:
+        (reject,) = client.get("/api/v1/rejects", params={"flow": "repositories"}).json()["items"]
+        client.post(f"/api/v1/rejects/{reject['id']}/redrive").raise_for_status()
+        assert client.delete(f"/api/v1/repositories/{indexer.partition}").status_code == 204
+        assert indexer.runs.run(indexer.partition) == []
+        assert client.get("/api/v1/repositories").json()["items"] == []
+
+
 def test_submitted_while_a_run_is_at_work_it_waits_once_more(indexer: Indexer) -> None:
     indexer.git.commit(FILES)
     first = indexer.submit()["job_id"]
