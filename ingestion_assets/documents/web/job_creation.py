@@ -22,12 +22,12 @@ from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.source import Entry
 from ingestion_assets.documents.web.file_selections import check_number, expanded
-from ingestion_assets.documents.web.shared_threads import SharedThreads
 from ingestion_assets.embedding.errors import EmbeddingError
 from ingestion_assets.embedding.models import Model, probe
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.intake_refusals import intake_refusals
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid
+from ingestion_assets.frontdoor.shared_threads import SharedThreads
 from ingestion_assets.landing import wanted
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
 from ingestion_assets.landing.flows import day_of_arrival
