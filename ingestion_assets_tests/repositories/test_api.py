@@ -165,6 +165,19 @@ def test_a_push_to_the_default_branch_of_a_known_repository_submits_it_once(inde
         assert signed(client, push(), delivery="2").json()["job_id"] == 1  # it waits already
 
 
+@pytest.mark.usefixtures("settings_of_the_test")
+def test_a_push_while_the_queue_is_full_is_submitted_later(indexed: Front) -> None:
+    with indexed.client() as sender, indexed.client(None) as client:
+        for number in range(10):
+            sender.post(f"/api/v1/ingestion/ingest/github.com/example/r{number}").raise_for_status()
+        answer = signed(client, push())
+        assert (answer.status_code, answer.json()["status"]) == (202, "noted")
+        with indexed.engine.connect() as connection:
+            wanted = watched_repositories.wanted(connection)
+        assert wanted is not None
+        assert wanted[1].partition == ONE
+
+
 def test_without_a_secret_no_webhook_is_heeded(indexed: Front) -> None:
     with indexed.client(None) as client:
         assert signed(client, push()).status_code == 401
