@@ -26,13 +26,14 @@ from ingestion_assets.repositories.web.repository_parameters import SECURED, Lim
 router = APIRouter(prefix="/repositories")
 
 CANDIDATES = 50
+LONGEST_SHOWN = 4 * 8192  # a path of the longest that its index can hold, each byte of it escaped
 _WORD = re.compile(r"\w{2,200}")
 
 FilePath = Annotated[
     str,
     Query(
         min_length=1,
-        max_length=8000,
+        max_length=LONGEST_SHOWN,
         pattern=r"^[^\x00]+$",
         description="The file, as lists name it.",
         examples=["src/app.py"],
