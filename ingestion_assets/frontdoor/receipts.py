@@ -68,7 +68,8 @@ async def list_receipts(
     summary="Read a receipt",
     description=(
         "State, times, run and, once done, the flow's result body. With `Prefer: wait=N` the answer waits up to N seconds "
-        "for the outcome. Receipts of other keys are not found, except with the scope `read` or `admin`."
+        "for the outcome. Receipts of other keys are not found, except with the scope `read` or `admin`, or, where one payload may stand for "
+        "what several keys have sent, as one of a repository does, with the scope that it was sent with."
     ),
     response_model=ReceiptView,
     responses=keyed_errors(404),
@@ -118,6 +119,18 @@ async def own_receipt(door: FrontDoor, principal: Principal, receipt_id: UUID) -
     """A receipt that these may read. Raises `Problem` 404, 503."""
     async with ledger_needed():
         receipt = await door.receipts.find(receipt_id)
-    if receipt is None or (receipt.principal != principal.name and not principal.may("read")):
+    if receipt is None or not _may_read(door, principal, receipt):
         raise Problem(404, "There is no such receipt.")
     return receipt
+
+
+def _may_read(door: FrontDoor, principal: Principal, receipt: Receipt) -> bool:
+    if receipt.principal == principal.name or principal.may("read"):
+        return True
+    flow = door.flows.get(receipt.flow)
+    return (
+        flow is not None
+        and flow.receipts_shared
+        and flow.scope is not None
+        and principal.may(flow.scope.name)
+    )

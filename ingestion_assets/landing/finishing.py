@@ -180,13 +180,13 @@ def _payload_reject(drop_id: UUID, error: dict[str, Any]) -> DropOutcome:
 
 
 _END_WAITING = sa.text("""
-    UPDATE ingestion.drops SET state = 'done', finished_at = clock_timestamp(), result = CAST(:result AS jsonb), errors = NULL
-    WHERE id = :id AND state = 'landed' RETURNING id
+    UPDATE ingestion.drops SET state = 'done', finished_at = clock_timestamp(), result = CAST(:result AS jsonb), errors = NULL, wanted = NULL
+    WHERE id = :id AND state IN ('landed', 'held') RETURNING id
 """)
 
 
 def end_waiting(connection: sa.Connection, drop_id: UUID, result: Mapping[str, Any]) -> bool:
-    """End a payload that no run works on, with its flow's word on it. False where it is not waiting any more."""
+    """End a payload that no run works on, paused or not, with its flow's word on it. False where it is not waiting any more."""
     values = {"id": drop_id, "result": msgspec.json.encode(result).decode()}
     ended = connection.execute(_END_WAITING, values).one_or_none()
     announce_finished(connection, [drop_id] if ended else [])

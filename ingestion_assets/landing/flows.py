@@ -141,6 +141,8 @@ class Flow:
     attributes)` puts rejected records of one payload together for another try, but for those that must be `redriven_alone` lest they
     spoil it for the others. A flow without `compose` has only whole payloads redriven.
 
+    Where one payload may stand for what several keys have sent, `receipts_shared` has every key with the flow's scope read its receipts.
+
     `tally(receipt)` counts the records of a finished payload by kind and outcome. `assets` are the names of the first and
     last asset: the one that claims payloads, the one that writes their outcomes.
 
@@ -161,6 +163,7 @@ class Flow:
     location: str = LOCATION
     repository: str = "__repository__"
     scope: Scope | None = None
+    receipts_shared: bool = False
     partitions: Days | Keys = Days()
     partition_of: Callable[[datetime, str | None], str] = day_of_arrival
     lane_of: Callable[[str, int], str] = partition_itself

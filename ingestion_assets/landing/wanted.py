@@ -51,7 +51,7 @@ _RESUME = sa.text("""
         claim = CASE state WHEN 'held' THEN NULL ELSE claim END,
         errors = CASE state WHEN 'held' THEN NULL ELSE errors END,
         queued_at = CASE state WHEN 'held' THEN clock_timestamp() ELSE queued_at END
-    WHERE id = :id AND (state IN ('held', 'claimed') AND wanted = 'pause' OR state = 'landed')
+    WHERE id = :id AND (state IN ('held', 'claimed') AND wanted = 'pause' OR state = 'landed' AND NOT :paused_alone)
     RETURNING flow, lane, state
 """)
 
@@ -74,7 +74,16 @@ def cancel(connection: sa.Connection, drop_id: UUID) -> bool:
 
 def resume(connection: sa.Connection, drop_id: UUID) -> bool:
     """Have a payload go on that was paused, or that waits because its run was cancelled. False where there is no such wait."""
-    resumed = connection.execute(_RESUME, {"id": drop_id}).one_or_none()
+    return _resume(connection, drop_id, paused_alone=False)
+
+
+def resume_paused(connection: sa.Connection, drop_id: UUID) -> bool:
+    """The same of one that a person paused, and of no other."""
+    return _resume(connection, drop_id, paused_alone=True)
+
+
+def _resume(connection: sa.Connection, drop_id: UUID, *, paused_alone: bool) -> bool:
+    resumed = connection.execute(_RESUME, {"id": drop_id, "paused_alone": paused_alone}).one_or_none()
     if resumed is None:
         return False
     if resumed.state == "landed":

@@ -36,7 +36,7 @@ def partition_of(_received_at: datetime, subject: str | None = None) -> str:
 def submission_drop(
     submission: Submission, *, job: int, principal: str, attributes: dict[str, str]
 ) -> NewDrop:
-    """A submission on its way to landing storage. Landed twice by the same sender for the same job, it is there once."""
+    """A submission on its way to landing storage. `principal` is the one whose job it is: landed twice for the same job, it is there once."""
     key = submission.partition
     return NewDrop(
         flow=NAME, partition=key, lane=key, subject=key, principal=principal, body=msgspec.json.encode(submission),
@@ -47,6 +47,7 @@ def submission_drop(
 REPOSITORIES = Flow(
     name=NAME,
     scope=Scope(name=SCOPE),
+    receipts_shared=True,  # one job stands for the submissions of several
     partitions=Keys(name=NAME),
     partition_of=partition_of,
     # Its queue is short and says itself how long one may wait in it, so waiting is no fault of the flow.

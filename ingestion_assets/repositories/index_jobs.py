@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing.claims import DropRef
 from ingestion_assets.landing.finishing import end_waiting
+from ingestion_assets.landing.wanted import resume_paused
 from ingestion_assets.repositories.flow import JOB, NAME, Submission
 
 RESERVED_S = 60.0  # a place that was taken, and whose payload did not land since, is free again
@@ -19,32 +20,45 @@ EXPIRED = "Task exceeded TTL"
 
 # Whoever comes next sees what the one before took: the statement has the queue for itself.
 _LOCK = sa.text("SELECT pg_advisory_xact_lock(hashtext('repositories.jobs'))")
+# No run begins it meanwhile, and nobody pauses or cancels its payload: what is found of it holds until the place is taken.
+_HOLD_STILL = sa.text("""
+    WITH same AS MATERIALIZED (
+        SELECT drop_id FROM repositories.jobs WHERE state = 'pending' AND partition = :partition FOR UPDATE
+    )
+    SELECT id FROM ingestion.drops WHERE id IN (SELECT drop_id FROM same) FOR UPDATE
+""")
 _TAKE_PLACE = sa.text("""
     WITH waiting AS MATERIALIZED (
-        SELECT id FROM repositories.jobs
-        WHERE state = 'pending' AND (drop_id IS NOT NULL OR queued_at > clock_timestamp() - make_interval(secs => :reserved_s))
+        SELECT job.id FROM repositories.jobs job LEFT JOIN ingestion.drops ON drops.id = job.drop_id
+        WHERE job.state = 'pending' AND CASE
+            WHEN job.drop_id IS NULL THEN job.queued_at > clock_timestamp() - make_interval(secs => :reserved_s)
+            WHEN drops.state = 'claimed' THEN true
+            ELSE coalesce(drops.state, 'landed') IN ('landed', 'held') AND job.queued_at > clock_timestamp() - make_interval(secs => :ttl_s)
+        END
     ), replayed AS MATERIALIZED (
-        SELECT job.id, job.drop_id, job.partition FROM repositories.idempotency_keys known
+        SELECT job.id, job.drop_id, job.partition, job.principal FROM repositories.idempotency_keys known
         JOIN repositories.jobs job ON job.id = known.job_id WHERE known.principal = :principal AND known.key = :key
     ), same AS MATERIALIZED (
-        SELECT id, drop_id FROM repositories.jobs
+        SELECT id, drop_id, principal FROM repositories.jobs
         WHERE state = 'pending' AND partition = :partition AND NOT EXISTS (SELECT FROM replayed)
+    ), renewed AS (
+        UPDATE repositories.jobs SET queued_at = clock_timestamp() WHERE id IN (SELECT id FROM same WHERE drop_id IS NOT NULL)
     ), added AS (
         INSERT INTO repositories.jobs (repository, ref, partition, principal)
         SELECT :repository, :ref, :partition, :principal
         WHERE NOT EXISTS (SELECT FROM same) AND NOT EXISTS (SELECT FROM replayed) AND (SELECT count(*) FROM waiting) < :most
-        RETURNING id, drop_id
+        RETURNING id, drop_id, principal
     ), job AS (
-        SELECT id, drop_id, true AS again, true AS replayed, partition = :partition AS fits FROM replayed
-        UNION ALL SELECT id, drop_id, true, false, true FROM same
-        UNION ALL SELECT id, drop_id, false, false, true FROM added
+        SELECT id, drop_id, principal, true AS again, true AS replayed, partition = :partition AS fits FROM replayed
+        UNION ALL SELECT id, drop_id, principal, true, false, true FROM same
+        UNION ALL SELECT id, drop_id, principal, false, false, true FROM added
     ), waiting_now AS MATERIALIZED (
         SELECT id FROM waiting UNION SELECT id FROM job WHERE NOT replayed
     ), noted AS (
         INSERT INTO repositories.idempotency_keys (principal, key, job_id)
         SELECT :principal, :key, id FROM job WHERE CAST(:key AS text) IS NOT NULL AND NOT replayed
     )
-    SELECT job.id, job.drop_id, coalesce(job.again, false) AS again, coalesce(job.replayed, false) AS replayed,
+    SELECT job.id, job.drop_id, job.principal, coalesce(job.again, false) AS again, coalesce(job.replayed, false) AS replayed,
            coalesce(job.fits, true) AS fits, (SELECT count(*) FROM waiting_now) AS size,
            CASE WHEN job.id IN (SELECT id FROM waiting_now)
                 THEN (SELECT count(*) FROM waiting_now WHERE waiting_now.id <= job.id) ELSE 0 END AS position
@@ -55,10 +69,11 @@ _TAKE_PLACE = sa.text("""
 @dataclass(frozen=True, slots=True)
 class Place:
     """A place in the queue; 0 of a job that waits no longer. `id` is None where the queue is full; `drop_id`, where the payload has not
-    landed yet. `replayed`: the idempotency key was used before, for another repository where it does not fit."""
+    landed yet. `principal`: whose job it is. `replayed`: the idempotency key was used before, for another repository where it does not fit."""
 
     id: int | None
     drop_id: UUID | None
+    principal: str | None
     again: bool
     replayed: bool
     fits: bool
@@ -67,16 +82,37 @@ class Place:
 
 
 def take_place(
-    connection: sa.Connection, submission: Submission, *, principal: str, most: int, key: str | None = None
+    connection: sa.Connection,
+    submission: Submission,
+    *,
+    principal: str,
+    most: int,
+    ttl_s: float,
+    key: str | None = None,
 ) -> Place:
-    """A place for a repository, the one that it has where it waits already. `most` may wait; `key`: the idempotency key."""
-    connection.execute(_LOCK)
+    """A place for a repository, the one that it has where it waits already. `most` may wait; `key`: the idempotency key.
+
+    Its time to live begins anew with each submission, and a payload that was paused goes on. A job that was cancelled, or is too old, has
+    ended: it gets its outcome now, and the repository another job.
+    """
+    lock(connection)
     connection.execute(_FORGET, {"reserved_s": RESERVED_S, "partition": submission.partition})
+    connection.execute(_HOLD_STILL, {"partition": submission.partition})
+    note_ended(connection, submission.partition)
+    _expire(connection, ttl_s=ttl_s, partition=submission.partition)
     values = {
         "repository": submission.repository, "ref": submission.ref, "partition": submission.partition,
-        "principal": principal, "most": most, "reserved_s": RESERVED_S, "key": key,
+        "principal": principal, "most": most, "reserved_s": RESERVED_S, "ttl_s": ttl_s, "key": key,
     }  # fmt: skip
-    return Place(**connection.execute(_TAKE_PLACE, values).one()._mapping)
+    place = Place(**connection.execute(_TAKE_PLACE, values).one()._mapping)
+    if place.drop_id is not None and not place.replayed:
+        resume_paused(connection, place.drop_id)
+    return place
+
+
+def lock(connection: sa.Connection) -> None:
+    """Have the queue for oneself until the transaction ends."""
+    connection.execute(_LOCK)
 
 
 _LANDED = sa.text("UPDATE repositories.jobs SET drop_id = :drop_id WHERE id = :id AND drop_id IS NULL")
@@ -103,7 +139,7 @@ class Begun:
 
 
 _FIND = sa.text("""
-    SELECT job.id, job.state, job.drop_id = :drop_id AND drops.deferrals = 0 AS redriven
+    SELECT job.id, job.state, job.drop_id = :drop_id AND drops.deferrals = 0 AND drops.wanted IS DISTINCT FROM 'cancel' AS redriven
     FROM repositories.jobs job LEFT JOIN ingestion.drops ON drops.id = :drop_id
     WHERE job.drop_id = :drop_id OR job.id = :job
     ORDER BY (job.drop_id = :drop_id) DESC NULLS LAST, job.id DESC LIMIT 1
@@ -180,17 +216,23 @@ _FORGET = sa.text("""
 """)
 # One that a run has just claimed is the run's to skip.
 _EXPIRE = sa.text(f"""
+    WITH late AS MATERIALIZED (
+        SELECT job.id FROM repositories.jobs job JOIN ingestion.drops ON drops.id = job.drop_id
+        WHERE job.state = 'pending' AND job.queued_at < clock_timestamp() - make_interval(secs => :ttl_s)
+          AND drops.state IN ('landed', 'held') AND (CAST(:partition AS text) IS NULL OR job.partition = :partition)
+        FOR UPDATE OF drops
+    )
     UPDATE repositories.jobs job SET state = 'skipped', ended_at = clock_timestamp(), reason = '{EXPIRED}'
-    FROM ingestion.drops
-    WHERE job.state = 'pending' AND job.queued_at < clock_timestamp() - make_interval(secs => :ttl_s)
-      AND drops.id = job.drop_id AND drops.state = 'landed'
+    FROM late WHERE job.id = late.id AND job.state = 'pending'
     RETURNING job.id, job.drop_id, extract(epoch FROM job.ended_at - job.queued_at)::float8 AS age_s
 """)
 _ENDED_ELSEWHERE = sa.text("""
     UPDATE repositories.jobs job SET state = 'failed', ended_at = coalesce(drops.finished_at, clock_timestamp()),
-           error = coalesce(drops.errors -> 0 ->> 'reason', 'it ended without a word')
+           error = coalesce(drops.errors -> 0 ->> 'reason', CASE drops.wanted WHEN 'cancel' THEN 'it was cancelled on request' END,
+                            'it ended without a word')
     FROM ingestion.drops
-    WHERE job.ended_at IS NULL AND drops.id = job.drop_id AND drops.state IN ('failed', 'done')
+    WHERE job.ended_at IS NULL AND drops.id = job.drop_id
+      AND (drops.state IN ('failed', 'done') OR drops.wanted = 'cancel' AND job.state = 'pending')
       AND (CAST(:partition AS text) IS NULL OR job.partition = :partition)
 """)
 
@@ -203,12 +245,16 @@ def note_ended(connection: sa.Connection, partition: str | None = None) -> None:
 def sweep(connection: sa.Connection, *, ttl_s: float) -> int:
     """Make jobs and ledger agree: what waited too long is skipped, what was cancelled or given up has its outcome, places without a
     payload are free, payloads without a job have one. Gives how many were skipped."""
-    connection.execute(_LOCK)
+    lock(connection)
     connection.execute(_ADOPT)
     connection.execute(_LINK)
     connection.execute(_FORGET, {"reserved_s": RESERVED_S, "partition": None})
     note_ended(connection)
-    expired = connection.execute(_EXPIRE, {"ttl_s": ttl_s}).all()
+    return _expire(connection, ttl_s=ttl_s)
+
+
+def _expire(connection: sa.Connection, *, ttl_s: float, partition: str | None = None) -> int:
+    expired = connection.execute(_EXPIRE, {"ttl_s": ttl_s, "partition": partition}).all()
     for job in expired:
         end_waiting(connection, job.drop_id, skipped(job.id, job.age_s))
     return len(expired)

@@ -15,6 +15,7 @@ from ingestion_assets.settings import Settings
 from ingestion_assets.stores.scratch_folders import scratch_folder
 
 LONGEST_S = 40.0  # a tick of a sensor is cut off after 60
+EACH_S = 8.0  # a server that is silent for longer does not answer
 
 
 @dataclass(slots=True)
@@ -27,15 +28,18 @@ class Looked:
 
 
 def look_around(engine: sa.Engine, settings: Settings, chosen: RepositoriesSettings, *, most: int) -> Looked:
-    """Ask `most` of those that are due; those that time is too short for are asked the next time that they are due."""
+    """Ask `most` of those that are due, each for some seconds; those that time is too short for stay due."""
     looked, deadline = Looked(), time.monotonic() + LONGEST_S
     with engine.begin() as connection:
         due = watched_repositories.due(connection, most=most, every_s=chosen.watch_every_s)
     if not due:
         return looked
     with scratch_folder(scratch_root(settings)) as scratch:
-        for look in due:
-            if time.monotonic() > deadline:
+        for number, look in enumerate(due):
+            until = time.monotonic() + EACH_S
+            if number and until > deadline:
+                with engine.begin() as connection:
+                    watched_repositories.not_asked(connection, due[number:])
                 break
             looked.asked += 1
             try:
@@ -43,13 +47,16 @@ def look_around(engine: sa.Engine, settings: Settings, chosen: RepositoriesSetti
                     credential = credential_for(connection, look.submission, settings)
                 newest = tip(
                     repository_in(look.submission, chosen), look.submission.ref, scratch, chosen, credential=credential,
-                    stopped=lambda: time.monotonic() > deadline,
+                    stopped=lambda until=until: time.monotonic() > until,
                 )  # fmt: skip
             except (CloneError, ValueError) as error:
-                looked.failed[look.submission.partition] = str(error)
+                silent = f"It has not answered within {EACH_S:g} s."
+                looked.failed[look.submission.partition] = silent if time.monotonic() > until else str(error)
                 with engine.begin() as connection:
                     watched_repositories.failed(connection, look, every_s=chosen.watch_every_s)
                 continue
             with engine.begin() as connection:
-                looked.changed += watched_repositories.seen(connection, look, newest)
+                looked.changed += watched_repositories.seen(
+                    connection, look, newest, every_s=chosen.watch_every_s
+                )
     return looked

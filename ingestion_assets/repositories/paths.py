@@ -16,7 +16,11 @@ def restored(text: str) -> bytes:
 
 
 def shown(path: bytes) -> str:
-    """A path as one line of harmless text: control and invisible characters are escaped."""
-    return "".join(
-        one if one.isprintable() else one.encode("unicode_escape").decode() for one in stored(path)
-    )
+    """A path as one line of harmless text: control and invisible characters are escaped, those from U+0080 on as `\\uNNNN`: `\\xNN` is a byte."""
+    return "".join(one if one.isprintable() else _escaped(one) for one in stored(path))
+
+
+def _escaped(character: str) -> str:
+    if "\x80" <= character <= "\xff":
+        return f"\\u{ord(character):04x}"
+    return character.encode("unicode_escape").decode()

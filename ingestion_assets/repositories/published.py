@@ -147,10 +147,24 @@ def _as_shown(path: str) -> str:
 
 MOST_NAMES = 10
 FUSION = 60  # the constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009)
+MOST_WORDS = 16
+MOST_LOOKED_AT = (
+    20_000  # symbols that one of the words is part of; of a word that is everywhere, more say nothing
+)
 _BY_NAME = sa.text("""
+    WITH candidates AS MATERIALIZED (
+        (SELECT symbol.* FROM repositories.symbols symbol JOIN repositories.repositories repository ON repository.snapshot_id = symbol.snapshot_id
+         WHERE lower(symbol.name) = ANY(CAST(:words AS text[])) AND (CAST(:partition AS text) IS NULL OR repository.partition = :partition)
+         LIMIT :most)
+        UNION
+        (SELECT symbol.* FROM repositories.symbols symbol JOIN repositories.repositories repository ON repository.snapshot_id = symbol.snapshot_id
+         WHERE repositories.name_parts(symbol.name) @@ CAST(:parts AS tsquery)
+           AND (CAST(:partition AS text) IS NULL OR repository.partition = :partition)
+         LIMIT :most)
+    )
     SELECT repository.partition AS repository, symbol.path, symbol.start_line, symbol.end_line, symbol.name, symbol.kind,
            snapshot.commit, file.language
-    FROM repositories.symbols symbol
+    FROM candidates symbol
     JOIN repositories.repositories repository ON repository.snapshot_id = symbol.snapshot_id
     JOIN repositories.snapshots snapshot ON snapshot.id = symbol.snapshot_id
     JOIN repositories.files file ON file.snapshot_id = symbol.snapshot_id AND file.path = symbol.path
@@ -158,7 +172,6 @@ _BY_NAME = sa.text("""
         SELECT count(*) AS words, bool_or(lower(symbol.name) = word) AS whole FROM unnest(CAST(:words AS text[])) word
         WHERE strpos(lower(symbol.name), word) > 0
     ) found
-    WHERE found.words > 0 AND (CAST(:partition AS text) IS NULL OR repository.partition = :partition)
     ORDER BY found.words DESC, found.whole DESC, length(symbol.name), repository.partition, symbol.path, symbol.start_line
     LIMIT :limit
 """)
@@ -177,10 +190,14 @@ _BY_TEXT = sa.text("""
 def by_name(
     connection: sa.Connection, words: Sequence[str], *, partition: str | None, limit: int
 ) -> list[dict[str, Any]]:
-    """Symbols whose names have most of these words (lower case)."""
-    return _dicts(
-        connection.execute(_BY_NAME, {"words": list(words), "partition": partition, "limit": limit})
-    )
+    """Symbols whose names have most of these words (letters, digits and `_`, lower case): a word of the name begins with each. Of more than
+    `MOST_WORDS` words the longest count."""
+    chosen = sorted(words, key=lambda word: (-len(word), word))[:MOST_WORDS]
+    if not chosen:
+        return []
+    parts = " | ".join(f"'{word}':*" for word in chosen)
+    values = {"words": chosen, "parts": parts, "partition": partition, "limit": limit, "most": MOST_LOOKED_AT}
+    return _dicts(connection.execute(_BY_NAME, values))
 
 
 def by_text(

@@ -35,14 +35,23 @@ _DUE = sa.text("""
     ) due WHERE repository.id = due.id
     RETURNING repository.id, repository.repository, repository.ref, due.commit
 """)
-_SEEN = sa.text("""
-    UPDATE repositories.repositories SET looks_failed = 0, wanted_at = CASE WHEN :changed THEN clock_timestamp() ELSE wanted_at END
-    WHERE id = :id
+_LATER = "look_at = clock_timestamp() + make_interval(secs => least(:longest_s, :every_s * 2 ^ least(looks_failed + 1, 20)) * (1 + :spread * (random() - 0.5)))"
+_UNCHANGED = sa.text("UPDATE repositories.repositories SET looks_failed = 0, tried = NULL WHERE id = :id")
+_CHANGED = sa.text("""
+    UPDATE repositories.repositories SET looks_failed = 0, wanted_at = clock_timestamp(), tried = :commit
+    WHERE id = :id AND tried IS DISTINCT FROM :commit
 """)
-_FAILED = sa.text("""
-    UPDATE repositories.repositories SET looks_failed = looks_failed + 1,
-        look_at = clock_timestamp() + make_interval(secs => least(:longest_s, :every_s * 2 ^ least(looks_failed + 1, 20)) * (1 + :spread * (random() - 0.5)))
-    WHERE id = :id
+_TRIED = sa.text(f"""
+    UPDATE repositories.repositories repository SET looks_failed = looks_failed + 1, wanted_at = clock_timestamp(), {_LATER}
+    WHERE id = :id AND wanted_at IS NULL
+      AND NOT EXISTS (SELECT FROM repositories.jobs job WHERE job.partition = repository.partition AND job.ended_at IS NULL)
+""")
+_FAILED = sa.text(
+    f"UPDATE repositories.repositories SET looks_failed = looks_failed + 1, {_LATER} WHERE id = :id"
+)
+_NOT_ASKED = sa.text("UPDATE repositories.repositories SET look_at = clock_timestamp() WHERE id = ANY(:ids)")
+_WANT = sa.text("""
+    UPDATE repositories.repositories SET wanted_at = coalesce(wanted_at, clock_timestamp()) WHERE partition = :partition
 """)
 _WANTED = sa.text(
     "SELECT id, repository, ref FROM repositories.repositories WHERE wanted_at IS NOT NULL ORDER BY wanted_at LIMIT 1"
@@ -62,11 +71,26 @@ def due(connection: sa.Connection, *, most: int, every_s: float) -> Sequence[Loo
     return [Look(row.id, Submission(row.repository, row.ref), row.commit) for row in rows]
 
 
-def seen(connection: sa.Connection, look: Look, commit: str | None) -> bool:
-    """Note what a look found; whether the repository is to be submitted."""
-    changed = commit is not None and commit != look.commit
-    connection.execute(_SEEN, {"id": look.id, "changed": changed})
-    return changed
+def seen(connection: sa.Connection, look: Look, commit: str | None, *, every_s: float) -> bool:
+    """Note what a look found; whether the repository is to be submitted. A commit that it was submitted for already, and which came to
+    nothing, is tried again ever more rarely, once a day in the end."""
+    if commit is None or commit == look.commit:
+        connection.execute(_UNCHANGED, {"id": look.id})
+        return False
+    if connection.execute(_CHANGED, {"id": look.id, "commit": commit}).rowcount:
+        return True
+    values = {"id": look.id, "every_s": every_s, "longest_s": LONGEST_S, "spread": SPREAD}
+    return connection.execute(_TRIED, values).rowcount > 0
+
+
+def not_asked(connection: sa.Connection, looks: Sequence[Look]) -> None:
+    """Time was too short for these: they are due as before."""
+    connection.execute(_NOT_ASKED, {"ids": [look.id for look in looks]})
+
+
+def want(connection: sa.Connection, partition: str) -> None:
+    """Have a repository submitted when there is a place."""
+    connection.execute(_WANT, {"partition": partition})
 
 
 def failed(connection: sa.Connection, look: Look, *, every_s: float) -> None:

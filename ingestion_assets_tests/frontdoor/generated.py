@@ -109,7 +109,9 @@ def _try(
         case.path_parameters = {name: known.get(name, value) for name, value in parameters.items()}
         answer = case.call(timeout=30)
         answers[f"{case.method} {case.operation.path} {answer.status_code}"] += 1
-        if answer.status_code == 414:  # a head that is too large is refused before anybody looks at its address
+        if (
+            answer.status_code == 414
+        ):  # a head that is too large is refused before anybody looks at its address
             return
         operation = case.operation.definition.raw["operationId"]
         checks = [*_CHECKS] if operation.startswith(_JUDGED_BY_MORE) else [*_CHECKS, positive_data_acceptance]

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from ingestion_assets.repositories import watched_repositories
+from ingestion_assets.repositories.paths import stored
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.settings import load_flow_settings, read_flow_settings
 from ingestion_assets_tests.frontdoor.conftest import Front
@@ -74,6 +75,27 @@ def test_similar_files_over_http(indexed: Front) -> None:
         assert client.get(address).status_code == 422
         unknown = client.get("/api/v1/repositories/github.com/example/none/similar", params={"path": "a.py"})
         assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("Copie de\u00a0a.py".encode(), "Copie de\\u00a0a.py"),
+        ("so\u00adft.py".encode(), "so\\u00adft.py"),
+        ("next\u0085.py".encode(), "next\\u0085.py"),
+        (b"raw\xa0.py", "raw\\xa0.py"),
+        (b"tab\t.py", "tab\\t.py"),
+        ("a\u00a0/".encode() * 1500 + b"x.py", "a\\u00a0/" * 1500 + "x.py"),
+    ],
+)
+def test_a_path_is_found_by_what_lists_show(front: Front, path: bytes, shown: str) -> None:
+    name = stored(path)
+    made_up.index(front.engine, ONE, {name: "a", "b.py": "b"}, {name: vector(1), "b.py": vector(1, 2)})
+    with front.client() as client:
+        listed = client.get(f"/api/v1/repositories/{ONE}/files").json()["items"]
+        assert shown in {one["path"] for one in listed}
+        answer = client.get(f"/api/v1/repositories/{ONE}/similar", params={"path": shown})
+        assert [one["path"] for one in answer.json()["items"]] == ["b.py"]
 
 
 def test_search_says_when_it_goes_by_names_alone(indexed: Front) -> None:
@@ -168,6 +190,19 @@ def test_a_push_to_the_default_branch_of_a_known_repository_submits_it_once(inde
         again = signed(client, push()).json()
         assert (again["status"], again["reason"]) == ("ignored", "it was delivered before")
         assert signed(client, push(), delivery="2").json()["job_id"] == 1  # it waits already
+
+
+@pytest.mark.usefixtures("settings_of_the_test")
+def test_a_push_while_the_queue_is_full_is_submitted_later(indexed: Front) -> None:
+    with indexed.client() as sender, indexed.client(None) as client:
+        for number in range(10):
+            sender.post(f"/api/v1/ingestion/ingest/github.com/example/r{number}").raise_for_status()
+        answer = signed(client, push())
+        assert (answer.status_code, answer.json()["status"]) == (202, "noted")
+        with indexed.engine.connect() as connection:
+            wanted = watched_repositories.wanted(connection)
+        assert wanted is not None
+        assert wanted[1].partition == ONE
 
 
 def test_without_a_secret_no_webhook_is_heeded(indexed: Front) -> None:

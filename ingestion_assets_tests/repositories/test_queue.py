@@ -136,14 +136,18 @@ def test_who_may_ask_what(front: Front) -> None:
 def test_a_place_whose_payload_never_came_is_free_after_a_minute(engine: sa.Engine) -> None:
     submission = Submission("github.com/example/one")
     with engine.begin() as connection:
-        place = index_jobs.take_place(connection, submission, principal="p", most=1)
+        place = index_jobs.take_place(connection, submission, principal="p", most=1, ttl_s=DAY_S)
     assert (place.position, place.again) == (1, False)
     with engine.begin() as connection:
-        other = index_jobs.take_place(connection, Submission("github.com/example/two"), principal="p", most=1)
+        other = index_jobs.take_place(
+            connection, Submission("github.com/example/two"), principal="p", most=1, ttl_s=DAY_S
+        )
         assert (other.id, other.size) == (None, 1)
     query(engine, "UPDATE repositories.jobs SET queued_at = queued_at - interval '61 seconds'")
     with engine.begin() as connection:
-        other = index_jobs.take_place(connection, Submission("github.com/example/two"), principal="p", most=1)
+        other = index_jobs.take_place(
+            connection, Submission("github.com/example/two"), principal="p", most=1, ttl_s=DAY_S
+        )
         assert (other.position, other.size, other.again) == (1, 1, False)
     with engine.begin() as connection:
         index_jobs.sweep(connection, ttl_s=DAY_S)
@@ -174,6 +178,100 @@ def test_a_cancelled_payload_ends_its_job(front: Front) -> None:
         )
         (job,) = client.get("/api/v1/ingestion/jobs/history").json()["jobs"]
         assert (job["status"], job["error"]) == ("failed", "it was cancelled on request")
+
+
+def swept(front: Front) -> None:
+    with front.engine.begin() as connection:
+        index_jobs.sweep(connection, ttl_s=DAY_S)
+
+
+def aged(front: Front, by: str) -> None:
+    query(front.engine, f"UPDATE repositories.jobs SET queued_at = queued_at - interval '{by}'")
+
+
+def test_what_was_cancelled_and_is_submitted_again_is_another_job_at_once(front: Front) -> None:
+    with front.client() as client:
+        first = client.post(f"{INGEST}/github.com/example/one").json()
+        client.post(f"{first['receipt_url']}/cancel").raise_for_status()
+        second = client.post(f"{INGEST}/github.com/example/one").json()
+        assert (second["already_queued"], second["queue_position"], second["queue_size"]) == (False, 1, 1)
+        assert second["job_id"] > first["job_id"]
+        assert client.get(second["receipt_url"]).json()["state"] == "landed"
+        ended = client.get("/api/v1/ingestion/jobs/history").json()["jobs"]
+        assert [(one["job_id"], one["error"]) for one in ended] == [
+            (first["job_id"], "it was cancelled on request")
+        ]
+
+
+def test_places_of_what_was_cancelled_are_free_at_once(front: Front) -> None:
+    with front.client() as client:
+        for number in range(10):
+            receipt = client.post(f"{INGEST}/github.com/example/repo{number}").json()["receipt_url"]
+            client.post(f"{receipt}/cancel").raise_for_status()
+        answer = client.post(f"{INGEST}/github.com/example/eleventh")
+        assert (answer.status_code, answer.json()["queue_size"]) == (200, 1)
+
+
+def test_what_another_key_has_paused_goes_on_where_it_is_submitted_and_its_receipt_is_readable(
+    front: Front,
+) -> None:
+    with front.client(front.key("repos")) as one, front.client(front.key("repos")) as other:
+        first = one.post(f"{INGEST}/github.com/example/one").json()
+        one.post(f"{first['receipt_url']}/pause").raise_for_status()
+        second = other.post(f"{INGEST}/github.com/example/one").json()
+        assert (second["job_id"], second["already_queued"], second["queue_size"]) == (
+            first["job_id"], True, 1,
+        )  # fmt: skip
+        assert other.get(second["receipt_url"]).json()["state"] == "landed"
+        assert other.post(f"{second['receipt_url']}/cancel").status_code == 403
+    with front.client(front.key("conversations")) as stranger:
+        assert stranger.get(first["receipt_url"]).status_code == 404
+
+
+def test_what_is_paused_for_more_than_a_day_is_skipped_and_its_place_free(front: Front) -> None:
+    with front.client() as client:
+        receipts = []
+        for number in range(10):
+            receipts.append(client.post(f"{INGEST}/github.com/example/repo{number}").json()["receipt_url"])
+            client.post(f"{receipts[-1]}/pause").raise_for_status()
+        assert client.post(f"{INGEST}/github.com/example/eleventh").status_code == 429
+        aged(front, "25 hours")
+        assert client.post(f"{INGEST}/github.com/example/eleventh").json()["queue_size"] == 1
+        swept(front)
+        assert [client.get(one).json()["state"] for one in receipts] == ["done"] * 10
+        history = client.get("/api/v1/ingestion/jobs/history?limit=100").json()["jobs"]
+        assert [one["status"] for one in history] == ["skipped"] * 10
+
+
+def test_the_day_of_what_is_submitted_again_begins_anew(front: Front) -> None:
+    with front.client() as client:
+        first = client.post(f"{INGEST}/github.com/example/one").json()
+        aged(front, "23 hours 59 minutes 58 seconds")
+        assert client.post(f"{INGEST}/github.com/example/one").json()["job_id"] == first["job_id"]
+        aged(front, "23 hours")
+        swept(front)
+        assert client.get(first["receipt_url"]).json()["state"] == "landed"
+        aged(front, "2 hours")
+        later = client.post(f"{INGEST}/github.com/example/one").json()
+        assert (later["already_queued"], later["queue_position"], later["queue_size"]) == (False, 1, 1)
+        assert client.get(first["receipt_url"]).json()["result"]["status"] == "skipped"
+
+
+def test_eight_keys_at_once_land_a_payload_once_and_delete_leaves_none(front: Front) -> None:
+    def send(key: str) -> httpx.Response:
+        with front.client(key) as client:
+            said = client.post(f"{INGEST}/github.com/example/one").json()
+            return client.get(said["receipt_url"])
+
+    with ThreadPoolExecutor(8) as pool:
+        receipts = list(pool.map(send, [front.key("repos") for _ in range(8)]))
+    assert {answer.status_code for answer in receipts} == {200}
+    assert len({answer.json()["id"] for answer in receipts}) == 1
+    open_ones = "SELECT count(*) FROM ingestion.drops WHERE state IN ('landed', 'claimed', 'held')"
+    assert query(front.engine, open_ones) == [(1,)]
+    with front.client() as client:
+        assert client.delete("/api/v1/repositories/github.com/example/one").status_code == 204
+    assert query(front.engine, open_ones) == [(0,)]
 
 
 def test_an_idempotency_key_gives_its_job_for_ever(front: Front) -> None:

@@ -1,5 +1,6 @@
 """What a run does: it indexes a repository, does only what changed again, and leaves the tables as if that were all there ever was."""
 
+import socket
 import string
 import time
 import uuid
@@ -13,7 +14,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion_assets.repositories import index_jobs, live_workers
+from ingestion_assets.repositories import index_jobs, live_workers, looking
 from ingestion_assets.repositories.looking import Looked, look_around
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.snapshots import Models
@@ -292,6 +293,21 @@ def test_a_run_that_finds_nothing_any_more_does_nothing(indexer: Indexer) -> Non
     assert indexer.tables()["snapshots"] == []
 
 
+def test_what_was_redriven_waits_no_longer_once_its_repository_is_deleted(indexer: Indexer) -> None:
+    indexer.git.commit(FILES)
+    indexer.submit()
+    away = indexer.git.folder.rename(indexer.git.folder.with_name("away"))
+    (outcome,) = indexer.runs.run(indexer.partition)
+    assert outcome.failed
+    away.rename(indexer.git.folder)
+    with indexer.front.client() as client:
+        (reject,) = client.get("/api/v1/rejects", params={"flow": "repositories"}).json()["items"]
+        client.post(f"/api/v1/rejects/{reject['id']}/redrive").raise_for_status()
+        assert client.delete(f"/api/v1/repositories/{indexer.partition}").status_code == 204
+        assert indexer.runs.run(indexer.partition) == []
+        assert client.get("/api/v1/repositories").json()["items"] == []
+
+
 def test_submitted_while_a_run_is_at_work_it_waits_once_more(indexer: Indexer) -> None:
     indexer.git.commit(FILES)
     first = indexer.submit()["job_id"]
@@ -382,3 +398,36 @@ def test_a_look_around_finds_a_new_commit_and_asks_less_often_who_does_not_answe
     away.rename(indexer.git.folder)
     indexer.git.commit({"app.py": "x = 1\n"})
     assert (look().changed, list(indexer.runs.scratch.iterdir())) == (1, [])
+    # It was submitted, and came to nothing: the same commit is tried ever more rarely.
+    for times in (2, 4):
+        assert look().changed == (1 if times > 2 else 0)  # nothing, while it still is to be submitted
+        with indexer.front.engine.begin() as connection:
+            connection.execute(sa.text("UPDATE repositories.repositories SET wanted_at = NULL"))
+    assert next_in_s() == pytest.approx(2 * indexer.settings.watch_every_s, rel=0.2)
+    assert look().changed == 1
+    assert next_in_s() == pytest.approx(4 * indexer.settings.watch_every_s, rel=0.2)
+
+
+def test_a_silent_server_is_asked_for_seconds_and_those_that_time_is_too_short_for_stay_due(
+    indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(looking, "EACH_S", 0.5)
+        monkeypatch.setattr(looking, "LONGEST_S", 0.8)
+        with indexer.front.engine.begin() as connection:
+            for number in range(3):
+                connection.execute(
+                    sa.text("INSERT INTO repositories.repositories (partition, repository, watched) VALUES (:name, :name, true)"),
+                    {"name": f"{host}/example/r{number}"},
+                )  # fmt: skip
+        chosen = indexer.settings.model_copy(update={"private_hosts": host})
+        looked = look_around(indexer.front.engine, indexer.front.settings, chosen, most=9)
+    assert (looked.asked, list(looked.failed.values())) == (1, ["It has not answered within 0.5 s."])
+    with indexer.front.engine.connect() as connection:
+        query = "SELECT looks_failed, look_at <= now() FROM repositories.repositories ORDER BY looks_failed"
+        assert [tuple(row) for row in connection.execute(sa.text(query))] == [
+            (0, True),
+            (0, True),
+            (1, False),
+        ]

@@ -18,7 +18,6 @@ from ingestion_assets.documents.sources.source import Entry, Source
 from ingestion_assets.documents.web import connection_answers as answers
 from ingestion_assets.documents.web.connection_answers import view_of
 from ingestion_assets.documents.web.option_checks import check_own
-from ingestion_assets.documents.web.shared_threads import SharedThreads
 from ingestion_assets.documents.web.user_access import SECURED, UserId, may
 from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
@@ -32,6 +31,7 @@ from ingestion_assets.frontdoor.paging import (
     text_cursor,
 )
 from ingestion_assets.frontdoor.problems import Problem, error_item
+from ingestion_assets.frontdoor.shared_threads import SharedThreads
 
 Value = TypeVar("Value")
 

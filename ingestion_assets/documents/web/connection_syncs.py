@@ -20,13 +20,13 @@ from ingestion_assets.documents.web.connection_endpoints import (
     unavailable_source,
 )
 from ingestion_assets.documents.web.job_creation import create_job
-from ingestion_assets.documents.web.shared_threads import SharedThreads
 from ingestion_assets.documents.web.user_access import SECURED, UserId
 from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
 from ingestion_assets.frontdoor.openapi import keyed_errors
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.request_headers import facts_of
+from ingestion_assets.frontdoor.shared_threads import SharedThreads
 
 router = APIRouter()
 _sources = SharedThreads(8, of_a_user=2, name="documents-sync")

@@ -22,10 +22,10 @@ from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.source import Entry
 from ingestion_assets.documents.web.file_selections import check_number, expanded
 from ingestion_assets.documents.web.option_checks import model_of
-from ingestion_assets.documents.web.shared_threads import SharedThreads
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.intake_refusals import intake_refusals
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid
+from ingestion_assets.frontdoor.shared_threads import SharedThreads
 from ingestion_assets.landing import wanted
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
 from ingestion_assets.landing.flows import day_of_arrival

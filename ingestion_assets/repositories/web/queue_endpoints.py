@@ -37,8 +37,9 @@ FULL_RETRY_S = 60.0
     operation_id="submitRepository",
     summary="Submit a repository",
     description=(
-        "Queues it for a worker, which makes its graph and its vectors. One that waits already keeps its place and its job; at most ten "
-        "wait, and for a day at most. Needs the scope `repos`."
+        "Queues it for a worker, which makes its graph and its vectors. One that waits already keeps its place and its job, whose day begins "
+        "anew, and which goes on where it was paused; one that was cancelled gets another. At most ten wait, and for a day at most. Every key "
+        "with the scope `repos`, which this needs, may read the receipt."
     ),
     response_model=repository_views.Dispatched,
     responses={**keyed_errors(400), 200: outcome("It has a place in the queue.")},
@@ -64,10 +65,13 @@ async def dispatch(
     door: FrontDoor, submission: Submission, *, principal: str, facts: dict[str, str], key: str | None = None
 ) -> tuple[Place, dict[str, Any]]:
     """Queue a repository: its place, and what is answered for it. Raises `Problem` 422, 429, 503."""
-    most = repositories_settings().max_queue
+    settings = repositories_settings()
+    most = settings.max_queue
 
     def take_place(connection: sa.Connection) -> tuple[Place, str]:
-        place = index_jobs.take_place(connection, submission, principal=principal, most=most, key=key)
+        place = index_jobs.take_place(
+            connection, submission, principal=principal, most=most, ttl_s=settings.ttl_s, key=key
+        )
         return place, door.settings.gpu_target or target(connection)
 
     place, worker = await door.in_thread(take_place)
@@ -82,7 +86,7 @@ async def dispatch(
         )
         raise Problem(422, "This Idempotency-Key was used before for another repository.", errors=[item])
     if place.drop_id is None:
-        landed = await _land(door, submission, place.id, principal=principal, facts=facts)
+        landed = await _land(door, submission, place.id, principal=place.principal or principal, facts=facts)
         place = replace(place, drop_id=landed)
     return place, {
         "status": "dispatched",
@@ -100,8 +104,8 @@ async def dispatch(
 async def _land(
     door: FrontDoor, submission: Submission, job: int, *, principal: str, facts: dict[str, str]
 ) -> UUID:
-    """The job's payload, durable; the id of its receipt. Whoever finds the job before that lands it as well: nobody is told of a place
-    that would be lost."""
+    """The job's payload, durable; the id of its receipt. Whoever finds the job before that lands it as well, in the name of the one whose
+    job it is: nobody is told of a place that would be lost, and it is there once."""
     drop = submission_drop(submission, job=job, principal=principal, attributes=facts)
     with intake_refusals:
         try:

@@ -20,18 +20,20 @@ from ingestion_assets.repositories.flow import SCOPE
 from ingestion_assets.repositories.settings import repositories_settings
 from ingestion_assets.repositories.watched_repositories import set_watched
 from ingestion_assets.repositories.web import repository_views
+from ingestion_assets.repositories.web.long_reads import read_long
 from ingestion_assets.repositories.web.repository_parameters import SECURED, Limit, RepositoryKey
 
 router = APIRouter(prefix="/repositories")
 
 CANDIDATES = 50
-_WORD = re.compile(r"[a-z0-9_]{2,}")
+LONGEST_SHOWN = 4 * 8192  # a path of the longest that its index can hold, each byte of it escaped
+_WORD = re.compile(r"\w{2,200}")
 
 FilePath = Annotated[
     str,
     Query(
         min_length=1,
-        max_length=8000,
+        max_length=LONGEST_SHOWN,
         pattern=r"^[^\x00]+$",
         description="The file, as lists name it.",
         examples=["src/app.py"],
@@ -63,7 +65,9 @@ async def list_all(request: Request, limit: Limit = 50, cursor: FileCursor = Non
     operation_id="searchRepositories",
     summary="Search code",
     description=(
-        "By a question in words or by names: text vectors and symbols, fused. All repositories, or one. Needs the scope `read`."
+        "By a question in words or by names: text vectors and symbols, fused. All repositories, or one. Names are found by what words in them "
+        "begin with, by the 16 longest words of the question. Two searches of a key are answered at a time; one that goes through too much is given "
+        "up after some seconds (503). Needs the scope `read`."
     ),
     response_model=repository_views.SearchResult,
     responses=keyed_errors(),
@@ -81,7 +85,7 @@ async def search(
     limit: Limit = 10,
 ) -> Response:  # fmt: skip
     door = front_door(request)
-    await door.authenticate(request, "read")
+    principal = await door.authenticate(request, "read")
     model = repositories_settings().text_model
     asked = await ask_question(door.in_thread, door.settings, model, q, hears=door.notifications.subscribe)
     words = sorted(set(_WORD.findall(q.lower())))
@@ -95,7 +99,9 @@ async def search(
             )
         return published.fused(named, texts, limit=limit)
 
-    found = await door.in_thread(look)
+    found = await read_long(
+        door, principal, look, instead="Ask with fewer or rarer words, or in one repository (`repo`)."
+    )
     by = ["names"] if asked is None else ["text", "names"]
     return json_response({"by": by, "items": found, "next": None})
 
@@ -152,7 +158,7 @@ async def list_similar(
     limit: Limit = 10,
 ) -> Response:
     door = front_door(request)
-    await door.authenticate(request, "read")
+    principal = await door.authenticate(request, "read")
 
     def look(connection: Any) -> list[dict[str, Any]]:
         snapshot = published.snapshot_seen(connection, repo)
@@ -165,7 +171,8 @@ async def list_similar(
             raise Problem(409, f"The file is not embedded: {file.reason}.")
         return published.similar(connection, snapshot, file.path, everywhere=within == "all", limit=limit)
 
-    return json_response({"items": await door.in_thread(look), "next": None})
+    found = await read_long(door, principal, look, instead="Look within the repository (`within`).")
+    return json_response({"items": found, "next": None})
 
 
 class RepositoryChange(BaseModel):

@@ -248,6 +248,6 @@ class WebhookAnswer(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"example": {"status": "ignored", "reason": "it is no push"}})
 
-    status: Literal["dispatched", "ignored"]
-    reason: str | None = Field(None, description="Why it was ignored.")
+    status: Literal["dispatched", "noted", "ignored"]
+    reason: str | None = Field(None, description="Why it was ignored, or only noted.")
     job_id: int | None = None

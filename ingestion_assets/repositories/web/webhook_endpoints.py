@@ -16,12 +16,14 @@ from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.request_headers import facts_of
 from ingestion_assets.repositories.settings import RepositoriesSettings, repositories_settings
 from ingestion_assets.repositories.submissions import submission_of
+from ingestion_assets.repositories.watched_repositories import want
 from ingestion_assets.repositories.web import repository_views
 from ingestion_assets.repositories.web.queue_endpoints import dispatch
 
 router = APIRouter(prefix="/ingestion/webhooks")
 
 PRINCIPAL = "webhook:github"
+FULL = 429
 _KNOWN = sa.text("SELECT EXISTS (SELECT FROM repositories.repositories WHERE partition = :partition)")
 _DELIVERED = sa.text("SELECT EXISTS (SELECT FROM repositories.deliveries WHERE id = :id)")
 _HEED = sa.text("INSERT INTO repositories.deliveries (id) VALUES (:id) ON CONFLICT DO NOTHING")
@@ -46,10 +48,17 @@ class _Push(msgspec.Struct):
     summary="Take GitHub's webhook",
     description=(
         "A push to the default branch of a repository that was indexed before submits it. Signed with the webhook's secret "
-        "(`X-Hub-Signature-256`) instead of a key; a delivery is heeded once."
+        "(`X-Hub-Signature-256`) instead of a key; a delivery is heeded once. While the queue is full, it is noted (202) and submitted when there "
+        "is a place."
     ),
     response_model=repository_views.WebhookAnswer,
-    responses=errors(400, 401, 408, 413, 415, 429, 503),
+    responses={
+        **errors(400, 401, 408, 413, 415, 503),
+        202: {
+            "model": repository_views.WebhookAnswer,
+            "description": "The queue is full; it is submitted later.",
+        },
+    },
     openapi_extra={
         "security": [{"signature": []}],
         "parameters": [
@@ -101,15 +110,25 @@ async def take_github(request: Request) -> Response:
     if is_repeated:
         return _ignored("it was delivered before")
     facts = {**facts_of(headers, client=request.scope.get("client")), "via": "webhook"}
-    place, _ = await dispatch(door, submission, principal=PRINCIPAL, facts=facts)
+    job: int | None = None
+    try:
+        place, _ = await dispatch(door, submission, principal=PRINCIPAL, facts=facts)
+        job = place.id
+    except Problem as problem:
+        if problem.status != FULL:
+            raise
 
     def heed(connection: sa.Connection) -> None:
         connection.execute(_FORGET)
         if delivery:
             connection.execute(_HEED, {"id": delivery})
+        if job is None:
+            want(connection, submission.partition)
 
     await door.in_thread(heed)
-    return json_response({"status": "dispatched", "reason": None, "job_id": place.id})
+    if job is None:
+        return json_response({"status": "noted", "reason": "the queue is full", "job_id": None}, 202)
+    return json_response({"status": "dispatched", "reason": None, "job_id": job})
 
 
 def check_signature(headers: dict[bytes, bytes], body: bytes, settings: RepositoriesSettings) -> None:

@@ -1,4 +1,4 @@
-"""Threads that users share: work on a source takes as long as the source and the selection do, and one user's must not take all of them."""
+"""Threads that users share: what takes long must not take all of them, nor those that everybody else is answered by."""
 
 import asyncio
 from collections import defaultdict, deque

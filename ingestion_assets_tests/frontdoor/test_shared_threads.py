@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from ingestion_assets.documents.web.shared_threads import SharedThreads
+from ingestion_assets.frontdoor.shared_threads import SharedThreads
 
 PATIENCE_S = 30
 

@@ -1,0 +1,55 @@
+"""Reads that go through much of what is stored: in threads of their own, two of a key at a time, each statement for seconds at most."""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from ingestion_assets.frontdoor.door import FrontDoor, ledger_needed
+from ingestion_assets.frontdoor.problems import Problem
+from ingestion_assets.frontdoor.shared_threads import SharedThreads
+from ingestion_assets.frontdoor.tokens import Principal
+
+STATEMENT_S = 5.0
+ANSWERS_WITHIN_S = 20.0
+RETRY_S = 10.0
+
+Value = TypeVar("Value")
+
+_CANCELED = "57014"
+_BOUND = sa.text("SELECT set_config('statement_timeout', :milliseconds, true)")
+_threads = SharedThreads(4, of_a_user=2, name="repositories-reading")
+
+
+async def read_long(
+    door: FrontDoor,
+    principal: Principal,
+    work: Callable[[sa.Connection], Value],
+    *,
+    instead: str,
+    statement_s: float = STATEMENT_S,
+) -> Value:
+    """What `work` gives. Raises `Problem` 503 where it takes too long, with what is to be asked `instead`, or while the ledger is down."""
+
+    def run() -> Value:
+        with door.engine.begin() as connection:
+            connection.execute(_BOUND, {"milliseconds": str(round(statement_s * 1000))})
+            try:
+                return work(connection)
+            except OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) != _CANCELED:
+                    raise
+                said = f"This was given up after {statement_s:g} s, as it goes through too much. {instead}"
+                raise Problem(503, said, retry_after_s=RETRY_S) from error
+
+    async with ledger_needed(within_s=2 * ANSWERS_WITHIN_S):
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN_S):
+                return await _threads.run(principal.name, run)
+        except TimeoutError as error:
+            raise Problem(
+                503, "Other searches, of this key or of others, are still at work. Please ask again later.",
+                retry_after_s=RETRY_S,
+            ) from error  # fmt: skip
