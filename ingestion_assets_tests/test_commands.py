@@ -14,7 +14,8 @@ import uuid_utils.compat
 
 from ingestion_assets import cli, settings
 from ingestion_assets.command_output import in_utc, print_table
-from ingestion_assets.landing.drops import DropOutcome, NewDrop, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, Reject
+from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.rejects import insert_rejects
 from ingestion_assets.landing.segments import encode, pack

@@ -6,7 +6,8 @@ from typing import Any
 from ingestion_assets.conversations.facts_table import Key, Origin
 from ingestion_assets.conversations.parts import Parts
 from ingestion_assets.conversations.records import Invalid, Record
-from ingestion_assets.landing.drops import LandedDrop, RecordOutcome, Reject
+from ingestion_assets.landing.drop_outcomes import RecordOutcome, Reject
+from ingestion_assets.landing.drops import LandedDrop
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ingestion_assets.conversations.batches import BatchOutcome
     from ingestion_assets.conversations.todos import Kept
-    from ingestion_assets.landing.drops import DropOutcome
+    from ingestion_assets.landing.drop_outcomes import DropOutcome
 
 SESSIONS_READ = 20
 SESSIONS_COUNTED = 200
@@ -46,7 +46,7 @@ SESSIONS = [
 
 def as_outcome(batch: BatchOutcome) -> DropOutcome:
     """A batch's rejects in the shape that the metadata tables take."""
-    from ingestion_assets.landing.drops import DropOutcome  # noqa: PLC0415
+    from ingestion_assets.landing.drop_outcomes import DropOutcome  # noqa: PLC0415
 
     return DropOutcome(batch.drop.id, {}, rejects=batch.rejects)
 

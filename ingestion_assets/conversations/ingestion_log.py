@@ -13,7 +13,7 @@ from ingestion_assets.conversations.parts import CONFIG
 from ingestion_assets.conversations.schema import BatchIngestResponse, IngestStats
 from ingestion_assets.conversations.statistics import Created
 from ingestion_assets.conversations.todos import Kept
-from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome
 from ingestion_assets.stores.fencing import replace_unless_newer
 
 _SUPERSEDED = "What is stored arrived later, with another receipt, and stays."

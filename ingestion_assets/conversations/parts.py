@@ -11,7 +11,8 @@ import msgspec
 from ingestion_assets.conversations.json_values import canonical, clean, depth, storable
 from ingestion_assets.conversations.records import MAX_DEPTH, MAX_DOCUMENT_BYTES, message_id
 from ingestion_assets.conversations.schema import PART_MARK, Config, Envelope, TodoFile
-from ingestion_assets.landing.drops import LandedDrop, Reject
+from ingestion_assets.landing.drop_outcomes import Reject
+from ingestion_assets.landing.drops import LandedDrop
 from ingestion_assets.landing.json_text import decode
 
 CONFIG = "config"

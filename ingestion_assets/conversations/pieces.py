@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 from ingestion_assets.conversations.batches import BatchOutcome
 from ingestion_assets.conversations.parts import parts_of
 from ingestion_assets.conversations.schema import decode_body
-from ingestion_assets.landing.drops import LandedDrop, RecordOutcome
+from ingestion_assets.landing.drop_outcomes import RecordOutcome
+from ingestion_assets.landing.drops import LandedDrop
 
 CHUNK_RECORDS = 1000
 FIRST_CHUNK_RECORDS = 256  # the server gets to work early, then chunks grow

@@ -19,7 +19,7 @@ from ingestion_assets.conversations.statistics import Created, Refreshed
 from ingestion_assets.conversations.todos import NOTHING, Kept, store_configs, store_todos
 from ingestion_assets.landing import drift
 from ingestion_assets.landing.claims import Claim, DropRef, load
-from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.stores.fencing import next_fence

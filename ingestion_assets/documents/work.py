@@ -24,7 +24,7 @@ from ingestion_assets.embedding.errors import EmbeddingError
 from ingestion_assets.embedding.models import Model, text_model
 from ingestion_assets.landing import claims, dispatch
 from ingestion_assets.landing.claims import Claim, DropRef
-from ingestion_assets.landing.drops import DropOutcome, RecordOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome, RecordOutcome
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.settings import Settings, load_settings
 from ingestion_assets.stores.scratch_folders import delete_left, scratch_folder, scratch_root

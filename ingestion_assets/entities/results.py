@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from ingestion_assets.entities.loaded import Counts, Fault, Loaded, Refusal
-from ingestion_assets.landing.drops import DropOutcome, RecordOutcome, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, RecordOutcome, Reject
 
 LISTED = 10_000
 """Errors listed in a result at most; all of them are among the rejects."""

@@ -15,7 +15,8 @@ from ingestion_assets.entities.results import outcome_of, settled
 from ingestion_assets.entities.told_outcomes import forget_told
 from ingestion_assets.landing import claims, drop_queries
 from ingestion_assets.landing.claims import Claim, DropRef
-from ingestion_assets.landing.drops import DropOutcome, LandedDrop
+from ingestion_assets.landing.drop_outcomes import DropOutcome
+from ingestion_assets.landing.drops import LandedDrop
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.late_segments import register_late
 from ingestion_assets.landing.leases import LaneBusyError

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing.channels import announce_change, announce_finished
 from ingestion_assets.landing.claims import ISOLATE_FROM_ATTEMPT, Claim, ClaimLostError
-from ingestion_assets.landing.drops import DropOutcome, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, Reject
 from ingestion_assets.landing.leases import release
 from ingestion_assets.landing.record_outcomes import pack
 from ingestion_assets.landing.rejects import insert_rejects

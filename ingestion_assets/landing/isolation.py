@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from ingestion_assets.landing.claims import ClaimLostError, DropRef
-from ingestion_assets.landing.drops import DropOutcome, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, Reject
 from ingestion_assets.landing.memory import out_of_memory
 from ingestion_assets.stores.error_text import text_of
 

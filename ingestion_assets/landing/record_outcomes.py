@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 import zstandard
 
-from ingestion_assets.landing.drops import RecordOutcome
+from ingestion_assets.landing.drop_outcomes import RecordOutcome
 
 AT_ONCE = 5
 FIELDS = ("status", "id", "duplicate_of", "code", "reason", "superseded_by")

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 import uuid_utils.compat
 from sqlalchemy.dialects.postgresql import insert
 
-from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome
 from ingestion_assets.landing.ledger import Page
 from ingestion_assets.landing.tables import rejects
 

@@ -11,7 +11,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from ingestion_assets.landing.claims import Claim, DropRef, load, require_lanes
-from ingestion_assets.landing.drops import DropOutcome, LandedDrop, RecordOutcome, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, RecordOutcome, Reject
+from ingestion_assets.landing.drops import LandedDrop
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.landing.tables import drops

@@ -18,7 +18,8 @@ import tenacity
 
 from ingestion_assets.landing import claims, dispatch, finishing, leases
 from ingestion_assets.landing.claims import Claim, DropRef
-from ingestion_assets.landing.drops import DropOutcome, Lane
+from ingestion_assets.landing.drop_outcomes import DropOutcome
+from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.landing.open_dispatches import lose

@@ -9,7 +9,7 @@ import dagster as dg
 
 if TYPE_CHECKING:
     from ingestion_assets.landing.claims import Claim
-    from ingestion_assets.landing.drops import DropOutcome
+    from ingestion_assets.landing.drop_outcomes import DropOutcome
     from ingestion_assets.settings import Settings
 
 ROWS_SHOWN = 10

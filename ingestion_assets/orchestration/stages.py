@@ -19,7 +19,7 @@ from ingestion_assets.orchestration.reporting import claim_metadata, rejects_tab
 from ingestion_assets.settings import load_settings
 
 if TYPE_CHECKING:
-    from ingestion_assets.landing.drops import DropOutcome
+    from ingestion_assets.landing.drop_outcomes import DropOutcome
     from ingestion_assets.orchestration.claiming import Working
 
 ACCOUNTING = "accounting"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from ingestion_assets.landing.claims import DropRef
-from ingestion_assets.landing.drops import DropOutcome, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, Reject
 from ingestion_assets.repositories import index_jobs, snapshots, source_parsing
 from ingestion_assets.repositories.clone import CloneError
 from ingestion_assets.repositories.embedding_structure import MODEL, Structure, structure_of

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import zstandard
 
 from ingestion_assets.landing import drop_queries
-from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome
 
 Place = tuple[UUID, int]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ingestion_assets.landing.drops import DropOutcome, RecordOutcome, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, RecordOutcome, Reject
 from ingestion_assets.stores.storable_text import storable
 from ingestion_assets.zones.kept import Place
 from ingestion_assets.zones.payloads import Payload

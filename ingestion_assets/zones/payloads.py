@@ -9,7 +9,8 @@ from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
-from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, Reject
+from ingestion_assets.landing.drops import LandedDrop
 from ingestion_assets.zones.framing import UnreadableError, frame, kind_of
 from ingestion_assets.zones.record_types import Read
 from ingestion_assets.zones.zone_flow import JSON, MEDIA_TYPE, framing_of

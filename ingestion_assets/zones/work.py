@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing import claims, drift
 from ingestion_assets.landing.claims import Claim, DropRef
-from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.zones import kept

@@ -15,7 +15,7 @@ from ingestion_assets.zones.zone import Zone
 from ingestion_assets.zones.zone_flow import flow_of
 
 if TYPE_CHECKING:
-    from ingestion_assets.landing.drops import DropOutcome
+    from ingestion_assets.landing.drop_outcomes import DropOutcome
     from ingestion_assets.orchestration.claiming import Working
     from ingestion_assets.zones.work import ZoneWork
 

@@ -12,7 +12,8 @@ from ingestion_assets.conversations.ingestion_log import outcome_of
 from ingestion_assets.conversations.messages import store_messages
 from ingestion_assets.conversations.statistics import Created
 from ingestion_assets.conversations.todos import store_configs, store_todos
-from ingestion_assets.landing.drops import DropOutcome, LandedDrop
+from ingestion_assets.landing.drop_outcomes import DropOutcome
+from ingestion_assets.landing.drops import LandedDrop
 from ingestion_assets_tests.conversations.stored import landed, landed_body
 
 SECRET = "not-to-be-shown"

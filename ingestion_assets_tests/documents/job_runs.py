@@ -16,7 +16,8 @@ from ingestion_assets.documents.work import DocumentsWork
 from ingestion_assets.landing import claims, finishing, leases
 from ingestion_assets.landing.claims import Claim
 from ingestion_assets.landing.dispatch import Dispatch
-from ingestion_assets.landing.drops import DropOutcome, Lane
+from ingestion_assets.landing.drop_outcomes import DropOutcome
+from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.storage import LandingStorage, open_storage
 from ingestion_assets.orchestration.long_work import LongWork
 from ingestion_assets.settings import Settings

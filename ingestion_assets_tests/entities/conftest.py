@@ -16,7 +16,8 @@ from ingestion_assets.entities.loading import load
 from ingestion_assets.entities.work import EntitiesWork
 from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.landing.clock import take_sample
-from ingestion_assets.landing.drops import DropOutcome, LandedDrop
+from ingestion_assets.landing.drop_outcomes import DropOutcome
+from ingestion_assets.landing.drops import LandedDrop
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.tables import drops
 from ingestion_assets_tests.entities.definitions import TPCH

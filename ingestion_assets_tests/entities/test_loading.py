@@ -11,7 +11,7 @@ import pytest
 from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.results import WAITS, outcome_of, settled
-from ingestion_assets.landing.drops import RecordOutcome
+from ingestion_assets.landing.drop_outcomes import RecordOutcome
 from ingestion_assets_tests.entities.conftest import landed, load_drops, rows
 from ingestion_assets_tests.entities.definitions import TPCH, WORKSHOP
 

@@ -9,7 +9,7 @@ import pytest
 
 from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.results import outcome_of, settled
-from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome
 from ingestion_assets_tests.entities.conftest import landed, load_drops, rows
 from ingestion_assets_tests.entities.definitions import TPCH
 from ingestion_assets_tests.entities.test_loading import CUSTOMER, ORDER, accounted, many, part, totals

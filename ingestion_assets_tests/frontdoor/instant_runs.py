@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing import claims, finishing, leases
 from ingestion_assets.landing.dispatch import Dispatch
-from ingestion_assets.landing.drops import DropOutcome, RecordOutcome, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, RecordOutcome, Reject
 
 Outcome = Callable[[claims.DropRef], DropOutcome]
 

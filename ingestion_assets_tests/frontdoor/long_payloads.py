@@ -9,7 +9,8 @@ import httpx
 import sqlalchemy as sa
 
 from ingestion_assets.landing import claims, finishing
-from ingestion_assets.landing.drops import DropOutcome, Lane
+from ingestion_assets.landing.drop_outcomes import DropOutcome
+from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.progress import ProgressWriter
 from ingestion_assets_tests.frontdoor.conftest import Front
 

@@ -12,7 +12,7 @@ from ingestion_assets.frontdoor.cli import app
 from ingestion_assets.frontdoor.reject_endpoints import PAGE_BYTES
 from ingestion_assets.frontdoor.tokens import allows, is_well_formed, new_token, parse_scopes
 from ingestion_assets.installed_flows import known_scopes
-from ingestion_assets.landing.drops import Reject
+from ingestion_assets.landing.drop_outcomes import Reject
 from ingestion_assets.settings import load_settings
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.frontdoor.instant_runs import first_rejected, stored

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from ingestion_assets.landing.claims import DropRef
 from ingestion_assets.landing.cli import app
-from ingestion_assets.landing.drops import DropOutcome, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, Reject
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, Front

@@ -7,7 +7,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from ingestion_assets.landing import claims
-from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, RecordOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome, RecordOutcome
+from ingestion_assets.landing.drops import Lane, NewDrop
 from ingestion_assets.landing.flows import Body, Flow, RefusedError
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.local_storage import LocalStorage

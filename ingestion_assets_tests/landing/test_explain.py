@@ -27,7 +27,8 @@ from ingestion_assets.landing import (
     pauses,
     registration,
 )
-from ingestion_assets.landing.drops import DropOutcome, LandedDrop, Lane, NewDrop, RecordOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome, RecordOutcome
+from ingestion_assets.landing.drops import LandedDrop, Lane, NewDrop
 from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.open_dispatches import open_dispatches
 from ingestion_assets.landing.segments import encode, pack

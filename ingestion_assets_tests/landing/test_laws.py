@@ -20,7 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ingestion_assets.landing import claims, finishing, late_segments, leases, registration, rejects
 from ingestion_assets.landing.clock import LedgerClock
-from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, RecordOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome, RecordOutcome
+from ingestion_assets.landing.drops import Lane, NewDrop
 from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.redriving import take_again
 from ingestion_assets.landing.segments import encode, pack

@@ -24,7 +24,8 @@ from ingestion_assets.landing import (
     wanted,
 )
 from ingestion_assets.landing.channels import PROGRESS
-from ingestion_assets.landing.drops import DropOutcome, Receipt
+from ingestion_assets.landing.drop_outcomes import DropOutcome
+from ingestion_assets.landing.drops import Receipt
 from ingestion_assets.landing.holding import let_go
 from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.progress import MOST_BYTES, ProgressWriter, note_progress

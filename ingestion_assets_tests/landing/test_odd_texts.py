@@ -5,7 +5,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from ingestion_assets.landing import drift, finishing
-from ingestion_assets.landing.drops import LONGEST_REASON, DropOutcome, RecordOutcome, Reject
+from ingestion_assets.landing.drop_outcomes import LONGEST_REASON, DropOutcome, RecordOutcome, Reject
 from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.progress import ProgressWriter
 from ingestion_assets.landing.record_outcomes import unpack

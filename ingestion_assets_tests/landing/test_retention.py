@@ -16,7 +16,8 @@ import uuid_utils.compat
 from sqlalchemy.event import listen
 
 from ingestion_assets.landing import claims, late_segments, leases, rejects, retention
-from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, Reject
+from ingestion_assets.landing.drops import Lane, NewDrop
 from ingestion_assets.landing.flows import Body, Flow, Keys
 from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.landing.registration import Landed, register

@@ -26,15 +26,13 @@ from ingestion_assets.landing import (
     rejects,
 )
 from ingestion_assets.landing import intake as intake_module
+from ingestion_assets.landing.drop_outcomes import DropOutcome, RecordOutcome, Reject
 from ingestion_assets.landing.drops import (
     Accepted,
-    DropOutcome,
     IdempotencyConflictError,
     LandingUnavailableError,
     Lane,
     NewDrop,
-    RecordOutcome,
-    Reject,
 )
 from ingestion_assets.landing.flows import Runs
 from ingestion_assets.landing.inbox import Inboxes, Taken

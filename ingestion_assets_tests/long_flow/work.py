@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing import claims
 from ingestion_assets.landing.claims import DropRef
-from ingestion_assets.landing.drops import DropOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome
 
 if TYPE_CHECKING:
     from ingestion_assets.orchestration.claiming import Working

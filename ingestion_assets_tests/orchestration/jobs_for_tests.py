@@ -19,7 +19,8 @@ from pymongo.errors import AutoReconnect
 
 from ingestion_assets.landing.claims import DropRef
 from ingestion_assets.landing.dispatch import GATHERED_DROPS
-from ingestion_assets.landing.drops import DropOutcome, LandingUnavailableError
+from ingestion_assets.landing.drop_outcomes import DropOutcome
+from ingestion_assets.landing.drops import LandingUnavailableError
 from ingestion_assets.landing.flows import Body, Flow
 from ingestion_assets.landing.leases import LaneBusyError
 from ingestion_assets.orchestration.jobs import flow_job

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing import claims, finishing, ledger, wanted
 from ingestion_assets.landing.claims import Claim, ClaimLostError
-from ingestion_assets.landing.drops import DropOutcome, Lane
+from ingestion_assets.landing.drop_outcomes import DropOutcome
+from ingestion_assets.landing.drops import Lane
 from ingestion_assets.orchestration import heartbeats
 from ingestion_assets.orchestration.heartbeats import Worker
 from ingestion_assets.orchestration.long_work import LongWork

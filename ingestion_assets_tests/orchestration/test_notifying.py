@@ -10,7 +10,8 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from ingestion_assets.landing.drops import DropOutcome, Lane, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, Reject
+from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.rejects import insert_rejects
 from ingestion_assets.orchestration.incidents import Incident
 from ingestion_assets.orchestration.notifying import NOT_SET, REFUSED, failure_notifications, to_tell

@@ -12,7 +12,8 @@ import uuid_utils.compat
 
 from ingestion_assets.checks_command import as_junit
 from ingestion_assets.landing import dispatch
-from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop, Reject
+from ingestion_assets.landing.drop_outcomes import DropOutcome, Reject
+from ingestion_assets.landing.drops import Lane, NewDrop
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.segments import encode, pack

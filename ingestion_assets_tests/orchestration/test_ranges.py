@@ -14,7 +14,8 @@ from dagster._core.definitions.job_base import InMemoryJob
 
 from ingestion_assets.landing import dispatch
 from ingestion_assets.landing.claims import claim_landed
-from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop
+from ingestion_assets.landing.drop_outcomes import DropOutcome
+from ingestion_assets.landing.drops import Lane, NewDrop
 from ingestion_assets.landing.flows import Days, Flow, Keys
 from ingestion_assets.landing.leases import LaneBusyError, release
 from ingestion_assets.landing.piecewise import groups

@@ -11,7 +11,8 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing import claims, finishing, leases
 from ingestion_assets.landing.claims import Claim
-from ingestion_assets.landing.drops import DropOutcome, Lane
+from ingestion_assets.landing.drop_outcomes import DropOutcome
+from ingestion_assets.landing.drops import Lane
 from ingestion_assets.orchestration.long_work import LongWork
 from ingestion_assets.repositories.flow import NAME
 from ingestion_assets.repositories.scratch import scratch_root

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from typer.testing import CliRunner
 
-from ingestion_assets.landing.drops import DropOutcome, RecordOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome, RecordOutcome
 from ingestion_assets.landing.segments import unpack
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.tables import drops

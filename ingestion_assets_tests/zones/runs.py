@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing import claims, finishing
 from ingestion_assets.landing.claims import Claim, DropRef
-from ingestion_assets.landing.drops import DropOutcome, Lane, NewDrop
+from ingestion_assets.landing.drop_outcomes import DropOutcome
+from ingestion_assets.landing.drops import Lane, NewDrop
 from ingestion_assets.landing.local_storage import LocalStorage
 from ingestion_assets.zones.record_types import record_type
 from ingestion_assets.zones.work import ZoneWork

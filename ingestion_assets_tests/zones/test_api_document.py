@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing.claims import Claim, DropRef
 from ingestion_assets.landing.clock import take_sample
-from ingestion_assets.landing.drops import DropOutcome, RecordOutcome
+from ingestion_assets.landing.drop_outcomes import DropOutcome, RecordOutcome
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.landing.tables import drops
 from ingestion_assets.zones import kept
