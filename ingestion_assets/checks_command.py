@@ -61,7 +61,8 @@ def run(
     """Evaluate checks. Those that look at what is stored are executed now; those that runs make of what they write tell what they
     said last, for each partition.
 
-    Exit status: 0, none failed; 1, some failed; 2, some could not be evaluated, or there is no such check or no stack.
+    Exit status: 0, none failed; 1, some failed; 2, some could not be evaluated or never were, or there is no such check or no stack,
+    or the file cannot be written.
     """
     from ingestion_assets.definitions import definitions  # noqa: PLC0415
     from ingestion_assets.landing.clock import ledger_now  # noqa: PLC0415
@@ -90,14 +91,23 @@ def run(
         )
         raise typer.Exit(NOT_KNOWN) from None
     failed = [one for one in states if not one.passed and (fail_on == FailOn.WARN or one.severity == "ERROR")]
-    if junit is not None:
-        junit.write_bytes(as_junit(states, failed, unable))
     show = _print_json if as_json else _print_text
     show(states, unable)
-    if unable:
+    written = junit is None or _is_written(junit, as_junit(states, failed, unable))
+    if unable or not written:
         raise typer.Exit(NOT_KNOWN)
     if failed:
         raise typer.Exit(FAILED)
+
+
+def _is_written(file: Path, results: bytes) -> bool:
+    """Write the results to the file; where that cannot be done, say why not."""
+    try:
+        file.write_bytes(results)
+    except OSError as error:
+        typer.echo(f"ingestion checks run: cannot write {file}: {error.strerror or error}", err=True)
+        return False
+    return True
 
 
 def as_junit(states: "Sequence[CheckState]", failed: "Sequence[CheckState]", unable: Sequence[str]) -> bytes:
@@ -117,7 +127,7 @@ def as_junit(states: "Sequence[CheckState]", failed: "Sequence[CheckState]", una
         asset, _, check = name.rpartition(":")
         case = ElementTree.Element("testcase", classname=asset, name=check, time="0")
         ElementTree.SubElement(
-            case, "error", message="It could not be evaluated; its run in Dagster says why."
+            case, "error", message="It could not be evaluated; its run in Dagster, if it has one, says why."
         )
         by_asset.setdefault(asset, []).append(case)
     for asset, cases in sorted(by_asset.items()):
@@ -153,6 +163,8 @@ def _print_text(states: "Sequence[CheckState]", unable: Sequence[str]) -> None:
         if not one.passed:
             typer.echo(f"{'failed' if one.severity == 'ERROR' else 'warning':<8} {_why(one)}")
     for name in unable:
-        typer.echo(f"{'unknown':<8} {name} could not be evaluated; its run in Dagster says why")
+        typer.echo(
+            f"{'unknown':<8} {name} could not be evaluated; its run in Dagster, if it has one, says why"
+        )
     passed = sum(one.passed for one in states)
     typer.echo(f"{passed} of {len(states)} checks passed, counted by partition.")

@@ -9,6 +9,7 @@ from dagster._core.code_pointer import CodePointer
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
 )
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
     DATA_VERSION_TAG,
@@ -74,6 +75,7 @@ __all__ = [
     "NULL_EVENT_POINTER",
     "AssetCheckEvaluationTargetMaterializationData",
     "AssetCheckExecutionsTable",
+    "AssetGraph",
     "CapturedLogContext",
     "CheckRunHealthResult",
     "CodePointer",

@@ -20,16 +20,17 @@ import sqlalchemy as sa
 logger = logging.getLogger(__name__)
 
 _CLAIM = sa.text("""
-INSERT INTO ingestion.run_heartbeats AS h (run_id, worker, host, worker_pid, pid)
-VALUES (:run_id, :worker, :host, :worker_pid, :pid)
+INSERT INTO ingestion.run_heartbeats AS h (run_id, worker, host, worker_pid, worker_start, pid, pid_start)
+VALUES (:run_id, :worker, :host, :worker_pid, :worker_start, :pid, :pid_start)
 ON CONFLICT (run_id) DO UPDATE SET
-    worker = excluded.worker, host = excluded.host, worker_pid = excluded.worker_pid, pid = excluded.pid,
+    worker = excluded.worker, host = excluded.host, worker_pid = excluded.worker_pid, worker_start = excluded.worker_start,
+    pid = excluded.pid, pid_start = excluded.pid_start,
     started_at = now(), beat_at = now(), cancel_requested_at = NULL, ended_at = NULL, interrupt_reason = NULL,
     stop_requested_at = NULL
 WHERE h.ended_at IS NOT NULL OR h.beat_at < now() - make_interval(secs => :lease_s)
 RETURNING run_id
 """)
-_COLUMNS = "run_id, worker, host, worker_pid, pid, started_at, beat_at, cancel_requested_at, ended_at"
+_COLUMNS = "run_id, worker, host, worker_pid, worker_start, pid, pid_start, started_at, beat_at, cancel_requested_at, ended_at"
 _LIVE = sa.text(
     f"SELECT {_COLUMNS} FROM ingestion.run_heartbeats WHERE worker = :worker AND ended_at IS NULL"
 )
@@ -64,6 +65,8 @@ _SILENT = sa.text(f"""
 SELECT {_COLUMNS} FROM ingestion.run_heartbeats
 WHERE ended_at IS NULL AND greatest(beat_at, pg_postmaster_start_time()) < now() - make_interval(secs => :lease_s)
 """)
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_START_TICKS = 19  # of the fields of `/proc/PID/stat` after the program's name
 _PRUNE = sa.text("DELETE FROM ingestion.run_heartbeats WHERE ended_at < now() - interval '7 days'")
 
 
@@ -95,13 +98,16 @@ class Worker:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
-    """The row of one run. `pid` executes it, `worker_pid` beats for it. Times are aware."""
+    """The row of one run. `pid` executes it, `worker_pid` beats for it; when each of both began, is as `process_start` tells it, None
+    where that was not noted. Times are aware, and by PostgreSQL's clock: compare none of them with this host's."""
 
     run_id: str
     worker: uuid.UUID
     host: str
     worker_pid: int
+    worker_start: str | None
     pid: int
+    pid_start: str | None
     started_at: datetime
     beat_at: datetime
     cancel_requested_at: datetime | None
@@ -125,7 +131,9 @@ def claim(engine: sa.Engine, *, run_id: str, worker: Worker, pid: int, lease_s: 
                     "worker": worker.id,
                     "host": worker.host,
                     "worker_pid": worker.pid,
+                    "worker_start": process_start(worker.pid),
                     "pid": pid,
+                    "pid_start": process_start(pid),
                     "lease_s": lease_s,
                 },
             ).first()
@@ -213,11 +221,26 @@ def prune(engine: sa.Engine) -> None:
 
 def worker_is_gone(row: Heartbeat) -> bool:
     """Whether the process that beats for this run has ended, its number possibly taken by another."""
+    return not is_still_there(row.worker_pid, row.worker_start)
+
+
+def is_still_there(pid: int, start: str | None) -> bool:
+    """Whether the process of this number that began at `start` still runs; where that is None, whether any of this number does."""
+    return is_running(pid) and (start is None or process_start(pid) == start)
+
+
+def process_start(pid: int) -> str | None:
+    """When the process began, as the kernel counts: which boot, and how many ticks after it. No setting of a clock changes that.
+
+    Where the kernel has no `/proc`, as psutil tells it. None where there is no such process.
+    """
     try:
-        process = psutil.Process(row.worker_pid)
-        return process.create_time() > row.started_at.timestamp() + 1 or not is_running(row.worker_pid)
-    except psutil.NoSuchProcess:
-        return True
+        if not _BOOT_ID.exists():
+            return repr(psutil.Process(pid).create_time())
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+        return f"{_BOOT_ID.read_text(encoding='ascii').strip()} {fields.split()[_START_TICKS]}"
+    except (FileNotFoundError, ProcessLookupError, psutil.NoSuchProcess):
+        return None
 
 
 def is_running(pid: int) -> bool:

@@ -96,7 +96,7 @@ class RunWarden(threading.Thread):
                 self._ended.wait(1.0)
 
     def _is_lost(self, row: Heartbeat) -> bool:
-        if heartbeats.is_running(row.pid):
+        if heartbeats.is_still_there(row.pid, row.pid_start):
             return False
         logger.error("Process %s died while it executed run %s", row.pid, row.run_id)
         who = f"The process that executed the run (pid {row.pid} on {row.host})"
@@ -191,7 +191,8 @@ class RunWarden(threading.Thread):
         self._idle.forget_all_but(stopped)
 
     def _look_around(self) -> None:
-        for row in heartbeats.abandoned(self._engine, host=self._worker.host):
+        abandoned = heartbeats.abandoned(self._engine, host=self._worker.host)
+        for row in [one for one in abandoned if one.worker != self._worker.id]:
             self._try_to_report(
                 row, f"The worker that executed the run (pid {row.worker_pid} on {row.host}) died."
             )

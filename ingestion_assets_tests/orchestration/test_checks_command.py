@@ -18,6 +18,23 @@ from ingestion_assets.stores.postgres import migrate_flow
 from ingestion_assets_tests.orchestration.conftest import PROJECT
 
 CHECK = "landing/drops:segments_readable"
+SHOP = """
+import dagster as dg
+
+@dg.asset(check_specs=[dg.AssetCheckSpec("made_with_it", asset="shop")])
+def shop():
+    raise AssertionError("a check of it writes no asset")
+
+@dg.asset_check(asset=shop)
+def open():
+    return dg.AssetCheckResult(passed=False)
+
+@dg.asset_check(asset=shop)
+def countable():
+    raise ValueError("planted")
+
+definitions = dg.Definitions(assets=[shop], asset_checks=[open, countable])
+"""
 
 
 @pytest.fixture
@@ -103,6 +120,35 @@ def test_the_workflow_for_a_ci_is_red_while_a_check_fails(
     green, told = run()
     assert (green.returncode, told.failures, told.errors) == (0, 0, 0), green.stdout + green.stderr
     assert len(list(told)) > 3
+
+
+@pytest.mark.usefixtures("dagster_home")
+def test_checks_that_no_job_of_a_project_has_are_evaluated_or_told_as_unknown(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "shop_without_jobs.py").write_text(SHOP, encoding="utf-8")
+    variables = {
+        "INGESTION_POSTGRES_URL": postgres_url,
+        "INGESTION_MODULES": "shop_without_jobs",
+        "INGESTION_PROJECT": str(tmp_path),
+    }
+    red = _run(tmp_path, "--select", "shop:open", **variables)
+    assert red.returncode == 1, red.stdout + red.stderr
+    assert red.stdout.startswith("failed   shop:open failed in run ")
+    unknown = _run(tmp_path, "--select", "shop", "--json", **variables)
+    assert unknown.returncode == 2, unknown.stdout + unknown.stderr
+    told = {one["check"]: one["passed"] for one in map(json.loads, unknown.stdout.splitlines())}
+    assert told == {"open": False, "countable": None, "made_with_it": None}
+
+
+@pytest.mark.usefixtures("dagster_home")
+def test_a_file_that_cannot_be_written_is_2_and_a_sentence(postgres_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "no folder" / "checks.xml"
+    done = _run(tmp_path, "--select", CHECK, "--junit", str(file), INGESTION_POSTGRES_URL=postgres_url)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert f"cannot write {file}: No such file or directory" in done.stderr
+    assert done.stdout == "1 of 1 checks passed, counted by partition.\n"
 
 
 def test_without_a_stack_it_is_2_and_says_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A check that has failed on a partition stays red there until the partition is right; a CI can heed it."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -209,6 +210,32 @@ def test_partitions_not_written_to_of_late_are_left_out(runs: Runs, engine: sa.E
     assert _dispatched(runs, engine, "good")
     assert (ROWS, DAY) in _states(runs, since=timedelta(hours=1))
     assert _states(runs, since=timedelta(0)) == {}
+
+
+def test_a_check_that_was_never_evaluated_is_unknown_one_left_out_for_its_age_is_not(runs: Runs) -> None:
+    @dg.asset(partitions_def=DAYS)
+    def shop() -> None: ...
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+
+        @dg.asset_check(asset=shop, partitions_def=DAYS)
+        def open_that_day() -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=True)
+
+    checked = dg.define_asset_job("checked", dg.AssetSelection.checks(open_that_day))
+    project = dg.Definitions(assets=[shop], asset_checks=[open_that_day], jobs=[checked]).get_repository_def()
+    both = [project, REPOSITORY]
+
+    def told(since: timedelta | None) -> tuple[list[str], list[str]]:
+        chosen = selected(both, ["shop", "judged/stored"])
+        states, unable = evaluate(both, runs.instance, chosen, since=since, now=datetime.now(UTC))
+        return [one.name for one in states], unable
+
+    assert told(None) == told(timedelta(hours=1)) == ([], ["shop:open_that_day"])
+    dg.materialize([shop, open_that_day], partition_key=DAY, instance=runs.instance)
+    assert told(timedelta(hours=1)) == (["shop:open_that_day"], [])
+    assert told(timedelta(0)) == ([], [])
 
 
 def test_checks_are_selected_by_group_asset_and_name() -> None:
