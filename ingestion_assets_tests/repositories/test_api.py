@@ -143,9 +143,9 @@ def test_a_watched_repository_with_a_new_commit_is_submitted(indexed: Front) -> 
             (look,) = watched_repositories.due(connection, most=9, every_s=900)
             assert (look.submission.partition, look.commit) == (ONE, "c" * 40)
             assert watched_repositories.due(connection, most=9, every_s=900) == []  # not before a while
-            assert not watched_repositories.seen(connection, look, look.commit)
+            assert not watched_repositories.seen(connection, look, look.commit, every_s=900)
             assert watched_repositories.wanted(connection) is None
-            assert watched_repositories.seen(connection, look, "d" * 40)
+            assert watched_repositories.seen(connection, look, "d" * 40, every_s=900)
         status = indexed.engine
         with status.connect() as connection:
             wait_until(
