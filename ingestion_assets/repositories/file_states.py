@@ -1,6 +1,7 @@
 """Each path of a tree has one state: embedded, or skipped for one reason, with the number that decided."""
 
 import hashlib
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -12,9 +13,10 @@ from ingestion_assets.repositories.marks import marks
 from ingestion_assets.repositories.paths import stored
 from ingestion_assets.repositories.trees import Entry, read
 
-MOST_PATH_BYTES = (
-    2600  # as it is stored: an entry of an index of PostgreSQL has 2,704, and nobody can tell what compresses
-)
+MOST_PATH_BYTES = 4096
+INDEXED_BYTES, PACKED_BYTES = 2600, 600
+"""An entry of an index of PostgreSQL has 2,704 bytes at most, compressed. Longer paths than that are taken where they compress so well
+that PostgreSQL, which packs worse, gets below it by far."""
 READ_AT_ONCE = 2000
 _SHOWN_BYTES = 200  # of a path that is too long
 _NO_NAMES = {b"", b".", b"..", b".git", b"git~1"}
@@ -129,7 +131,10 @@ def _bad(path: bytes) -> bool:
 
 
 def _too_long(path: bytes) -> bool:
-    return len(path) > MOST_PATH_BYTES or len(stored(path).encode()) > MOST_PATH_BYTES
+    kept = stored(path).encode()
+    if max(len(path), len(kept)) > MOST_PATH_BYTES:
+        return True
+    return len(kept) > INDEXED_BYTES and len(zlib.compress(kept)) > PACKED_BYTES
 
 
 def _storable(path: bytes) -> bytes:

@@ -166,7 +166,7 @@ def test_binary_pointer_size_and_limit_are_told_with_their_number(tmp_path: Path
         b"a/.GIT/b.py",
         b"GIT~1/a.py",
         b"d/" * 3000 + b"a.py",
-        b"\xff/" * 600 + b"a.py",
+        b"\xff/" * 900 + b"a.py",
     ],
 )
 def test_names_that_lead_elsewhere_are_never_read(tmp_path: Path, path: bytes) -> None:
