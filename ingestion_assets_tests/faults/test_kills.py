@@ -25,7 +25,7 @@ def test_every_target_is_killed() -> None:
 
 @pytest.mark.parametrize("targets", ROUNDS, ids=", ".join)
 def test_killed_under_load(cramped: Cramped, targets: tuple[str, ...]) -> None:
-    done = cramped.campaign.strike(*targets, payloads=12 if LONG else 6)
+    done = cramped.campaign.strike(*targets, payloads=12 if LONG else 10)
     print(
         f"{', '.join(targets)}: {done.acknowledged} acknowledged, all done {done.finished_s:.1f} s after the last was "
         f"back, nothing held after {done.quiet_s:.1f} s; answers {dict(done.answers)}"

@@ -115,7 +115,12 @@ def listening(url: str, *, said: list[str]) -> Iterator[Any]:
         url,
         "--json",
     ]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    # Where tests are run in the background, a shell has its children ignore Ctrl-C.
+    heeded = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    finally:
+        signal.signal(signal.SIGINT, heeded)
     lines = child.stdout
     assert lines is not None
     reading = threading.Thread(target=lambda: said.extend(iter(lines.readline, "")))
