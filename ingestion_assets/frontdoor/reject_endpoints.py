@@ -1,6 +1,7 @@
 """`/api/v1/rejects`: records that could not be stored, and sending them on their way again."""
 
 import base64
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -26,7 +27,7 @@ from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.landing import redriving, rejects
 from ingestion_assets.landing.flows import FLOW_NAME
 from ingestion_assets.landing.ledger import Page
-from ingestion_assets.landing.redriving import Redriven, UnknownFlowError
+from ingestion_assets.landing.redriving import Left, Redriven
 from ingestion_assets.landing.rejects import StoredReject
 
 router = APIRouter(prefix="/api/v1/rejects", tags=["rejects"])
@@ -174,8 +175,7 @@ async def redrive_by_filter(
         return until, page
 
     until, page = await door.in_thread(chosen)
-    able, left = redriving.sendable(door.flows, page.items)
-    redriven = await _redrive(door, able)
+    redriven, left = await _redrive(door, page.items)
     following = encode_cursor((UUID(page.next), until)) if page.next else None
     return json_response({"items": redriven, "left": left, "next": following})
 
@@ -207,7 +207,9 @@ async def read_reject(request: Request, reject_id: RejectId) -> Response:
 async def redrive(request: Request, reject_id: RejectId) -> Response:
     door = front_door(request)
     await door.authenticate(request, "admin")
-    redriven = await _redrive(door, [await _reject(door, reject_id)])
+    redriven, left = await _redrive(door, [await _reject(door, reject_id)])
+    if left:
+        raise Problem(409, f"It cannot be sent again: {left[0].reason}.")
     return json_response(redriven[0])
 
 
@@ -218,12 +220,9 @@ async def _reject(door: FrontDoor, reject_id: UUID) -> StoredReject:
     return reject
 
 
-async def _redrive(door: FrontDoor, chosen: list[StoredReject]) -> list[Redriven]:
-    try:
-        async with ledger_needed(within_s=REDRIVE_S):
-            return await redriving.redrive(door.engine, door.intake, door.flows, chosen)
-    except UnknownFlowError as error:
-        raise Problem(409, f"{str(error).capitalize()}; nothing of it was sent.") from error
+async def _redrive(door: FrontDoor, chosen: Sequence[StoredReject]) -> tuple[list[Redriven], list[Left]]:
+    async with ledger_needed(within_s=REDRIVE_S):
+        return await redriving.redrive(door.engine, door.intake, door.flows, chosen)
 
 
 def reject_json(reject: StoredReject) -> dict[str, Any]:

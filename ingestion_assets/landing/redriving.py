@@ -12,14 +12,10 @@ import sqlalchemy as sa
 
 from ingestion_assets.landing.channels import announce
 from ingestion_assets.landing.drops import NewDrop
-from ingestion_assets.landing.flows import Compose, Flow
+from ingestion_assets.landing.flows import Compose, Flow, RefusedError
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.rejects import StoredReject
 from ingestion_assets.landing.tables import drops, rejects
-
-
-class UnknownFlowError(Exception):
-    """Nobody can say how the records of a reject become a payload: its flow is not there, or does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,59 +35,47 @@ class Left:
     reason: str
 
 
-def sendable(
-    flows: Mapping[str, Flow], chosen: Sequence[StoredReject]
-) -> tuple[list[StoredReject], list[Left]]:
-    """Those that `redrive` can send, and those that it would refuse."""
-    able: list[StoredReject] = []
-    left: list[Left] = []
-    for reject in chosen:
-        try:
-            _check(flows, reject)
-        except UnknownFlowError as error:
-            left.append(Left(reject.id, reject.flow, str(error)))
-        else:
-            able.append(reject)
-    return able, left
-
-
 async def redrive(
     engine: sa.Engine, intake: Intake, flows: Mapping[str, Flow], chosen: Sequence[StoredReject]
-) -> list[Redriven]:
+) -> tuple[list[Redriven], list[Left]]:
     """Send rejects again: records as new payloads (one per original, and one for each record that its flow sends alone),
-    whole payloads as they landed.
+    whole payloads as they landed. Gives those that were sent, and those that could not be.
 
-    The same try made twice, at once or because its first answer was lost, gives the same receipt. Raises `UnknownFlowError`.
+    The same try made twice, at once or because its first answer was lost, gives the same receipt.
     """
-    for reject in chosen:
-        _check(flows, reject)
     records: dict[tuple[UUID, int], list[StoredReject]] = defaultdict(list)
     done: list[Redriven] = []
+    left: list[Left] = []
     for reject in chosen:
         if reject.position < 0:
             done.append(Redriven(reject.id, await asyncio.to_thread(take_again, engine, reject)))
+            continue
+        try:
+            flow, _ = _composing(flows, reject.flow)
+        except RefusedError as error:
+            left.append(Left(reject.id, reject.flow, str(error)))
         else:
-            alone = flows[reject.flow].redriven_alone(reject.record)
+            alone = flow.redriven_alone(reject.record)
             records[reject.receipt, reject.position if alone else -1].append(reject)
     for (drop_id, _), group in records.items():
-        receipt = await _redrive_records(engine, intake, flows, drop_id, group)
+        try:
+            receipt = await _redrive_records(engine, intake, flows, drop_id, group)
+        except RefusedError as error:  # its flow has changed: it has other partitions now, say
+            left += [Left(reject.id, reject.flow, str(error)) for reject in group]
+            continue
         await asyncio.to_thread(_mark_sent, engine, [reject.id for reject in group], receipt)
         done += [Redriven(reject.id, receipt) for reject in group]
-    return done
+    return done, left
 
 
-def _check(flows: Mapping[str, Flow], reject: StoredReject) -> None:
-    if reject.position >= 0:
-        _composer(flows, reject.flow)
-
-
-def _composer(flows: Mapping[str, Flow], name: str) -> Compose:
+def _composing(flows: Mapping[str, Flow], name: str) -> tuple[Flow, Compose]:
+    """The flow, and how it makes a payload of rejected records. Raises `RefusedError`."""
     flow = flows.get(name)
     if flow is None:
-        raise UnknownFlowError(f"there is no flow {name} here")
+        raise RefusedError(f"there is no flow {name} here")
     if flow.compose is None:
-        raise UnknownFlowError(f"the flow {name} does not say how a rejected record becomes a payload")
-    return flow.compose
+        raise RefusedError(f"the flow {name} does not say how a rejected record becomes a payload")
+    return flow, flow.compose
 
 
 async def _redrive_records(
@@ -102,9 +86,9 @@ async def _redrive_records(
     group: Sequence[StoredReject],
 ) -> UUID:
     origin = await asyncio.to_thread(_origin, engine, drop_id)
-    flow = flows[origin.flow]
+    flow, compose = _composing(flows, origin.flow)
     group = sorted(group, key=lambda reject: reject.position)
-    body = _composer(flows, origin.flow)([reject.record for reject in group], origin.attributes)
+    body = compose([reject.record for reject in group], origin.attributes)
     partition = flow.partition_of(intake.clock.now(), origin.subject)
     accepted = await intake.accept(
         NewDrop(

@@ -82,7 +82,7 @@ def failure_notifications(context: dg.SensorEvaluationContext) -> dg.SensorResul
         told[one.key] = now.astimezone(UTC).isoformat()
         sent += 1
     return dg.SensorResult(
-        skip_reason=f"{len(told) + len(news) - sent} incidents last, {sent} of them were told now.",
+        skip_reason=f"{len({*told, *(one.key for one in news)})} incidents last, {sent} of them were told now.",
         cursor=json.dumps(told),
     )
 

@@ -112,5 +112,5 @@ def test_rejects_of_a_flow_that_went_are_left_and_named(front: Front, shell: Cli
         assert client.post(f"/api/v1/rejects/{lost}/redrive").status_code == 409
     done = shell.invoke(app, ["rejects", "redrive", str(lost), kept])
     assert "1 sent again." in done.output
-    assert f"1 left, {lost}: There is no flow gone here" in done.output
+    assert f"1 left, {lost}: It cannot be sent again: there is no flow gone here." in done.output
     assert (done.exit_code, gone != kept) == (1, True)

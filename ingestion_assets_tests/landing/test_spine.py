@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -34,7 +35,7 @@ from ingestion_assets.landing.drops import (
     Lane,
     NewDrop,
 )
-from ingestion_assets.landing.flows import Runs
+from ingestion_assets.landing.flows import Body, RefusedError, Runs
 from ingestion_assets.landing.inbox import Inboxes, Taken
 from ingestion_assets.landing.intake import Intake
 from ingestion_assets.landing.local_storage import LocalStorage
@@ -356,11 +357,38 @@ def test_finishing_keeps_outcomes_and_rejects_and_frees_the_lane(
     async def work(intake: Intake) -> UUID:
         with engine.connect() as connection:
             chosen = rejects.list_rejects(connection, receipt=drop_id).items
-        (redriven,) = await redriving.redrive(engine, intake, {"notes": NOTES}, chosen)
+        (redriven,), left = await redriving.redrive(engine, intake, {"notes": NOTES}, chosen)
+        assert left == []
         return redriven.receipt
 
     again, _ = with_intake(engine, storage, work)
     assert states(engine)[again] == "landed"
+
+
+def test_rejects_that_their_flow_refuses_are_left_and_keep_no_others(
+    engine: sa.Engine, storage: LocalStorage
+) -> None:
+    ids = accept_all(engine, storage, [note(), note()])
+    with engine.begin() as connection:
+        for drop_id, record in zip(ids, (b"good", b"odd"), strict=True):
+            bad = [Reject(0, "invalid", "no_type", "no", record)]
+            rejects.insert_rejects(connection, {drop_id: "notes"}, [DropOutcome(drop_id, {}, rejects=bad)])
+        chosen = rejects.list_rejects(connection).items
+
+    def compose(records: Sequence[bytes], _attributes: Mapping[str, str]) -> Body:
+        if b"odd" in records:
+            raise RefusedError("it names no partition")
+        return Body(b"".join(records), len(records))
+
+    async def work(intake: Intake) -> list[str]:
+        sent, left = await redriving.redrive(
+            engine, intake, {"notes": replace(NOTES, compose=compose)}, chosen
+        )
+        assert len(sent) == 1
+        return [one.reason for one in left]
+
+    left, _ = with_intake(engine, storage, work)
+    assert left == ["it names no partition"]
 
 
 def test_a_redrive_made_twice_is_one_payload_and_what_must_go_alone_does(
@@ -375,7 +403,7 @@ def test_a_redrive_made_twice_is_one_payload_and_what_must_go_alone_does(
     flows = {"notes": replace(NOTES, redriven_alone=lambda record: record == b"!")}
 
     async def redriven(intake: Intake, chosen: list[rejects.StoredReject]) -> list[UUID]:
-        return [one.receipt for one in await redriving.redrive(engine, intake, flows, chosen)]
+        return [one.receipt for one in (await redriving.redrive(engine, intake, flows, chosen))[0]]
 
     async def twice(intake: Intake) -> tuple[list[UUID], list[UUID]]:
         return await asyncio.gather(redriven(intake, chosen), redriven(intake, chosen))
