@@ -1,7 +1,9 @@
 """The documents flow in a front door: its endpoints, and jobs kept in agreement with the ledger."""
 
 import asyncio
+from collections.abc import Callable
 
+import sqlalchemy as sa
 import structlog
 from fastapi import APIRouter
 
@@ -54,19 +56,27 @@ async def keep_agreement(door: FrontDoor) -> None:
     """Until cancelled: jobs say what became of their payloads, and what was told long ago is forgotten."""
     turn = 0
     while True:
-        try:
-            if changed := await door.in_thread(job_agreement.agree):
-                log.info("jobs_agree_with_the_ledger", changed=changed)
-            if turn % FORGET_EVERY == 0:
-                await door.in_thread(job_events.forget)
-            if turn % PURGE_EVERY == 0:
-                await door.in_thread(stored_contents.purge)
-                if cancelled := await door.in_thread(job_agreement.cancel_strays):
-                    log.info("held_payloads_without_a_job_cancelled", cancelled=cancelled)
-        except Problem as problem:
-            log.debug("jobs_wait", error=problem.detail)
+        if changed := await _tried(door, job_agreement.agree):
+            log.info("jobs_agree_with_the_ledger", changed=changed)
+        if turn % FORGET_EVERY == 0:
+            while await _tried(door, job_events.forget) == job_events.FORGOTTEN_AT_ONCE:
+                pass
+        if turn % PURGE_EVERY == 0:
+            for purge in stored_contents.PURGES:
+                await _tried(door, purge)
+            if cancelled := await _tried(door, job_agreement.cancel_strays):
+                log.info("held_payloads_without_a_job_cancelled", cancelled=cancelled)
         turn += 1
         await asyncio.sleep(AGREE_S)
+
+
+async def _tried(door: FrontDoor, work: Callable[[sa.Connection], int]) -> int:
+    """How many rows it changed; none while the ledger is away, or too slow for it: the next turn tries again."""
+    try:
+        return await door.in_thread(work)
+    except Problem as problem:
+        log.debug("jobs_wait", error=problem.detail)
+        return 0
 
 
 HTTP = FlowHttp(

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 CHANNEL = "documents_events"
 """NOTIFY says whose messages there are more of."""
 KEPT_S = 24 * 3600.0
+FORGOTTEN_AT_ONCE = 10_000
 
 _STEPS = """
     CASE file.status WHEN 'pending' THEN CASE WHEN file.not_before > clock_timestamp() THEN 'Waiting for another try' ELSE 'Waiting' END
@@ -72,9 +73,10 @@ _ENDS = sa.text("""
            coalesce((SELECT min(sequence) FROM documents.events WHERE user_id = :user_id),
                     (SELECT sequence + 1 FROM documents.users WHERE user_id = :user_id), 1) AS oldest
 """)
-_FORGET = sa.text(
-    "DELETE FROM documents.events WHERE at < clock_timestamp() - make_interval(secs => :kept_s)"
-)
+_FORGET = sa.text("""
+    DELETE FROM documents.events WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM documents.events WHERE at < clock_timestamp() - make_interval(secs => :kept_s) LIMIT :most))
+""")
 
 
 def tell_job(connection: sa.Connection, user_id: str, job_id: str) -> None:
@@ -97,5 +99,5 @@ def ends(connection: sa.Connection, user_id: str) -> tuple[int, int]:
 
 
 def forget(connection: sa.Connection) -> int:
-    """Delete what was told long ago. Gives how many."""
-    return connection.execute(_FORGET, {"kept_s": KEPT_S}).rowcount
+    """Delete some of what was told long ago. Gives how many: `FORGOTTEN_AT_ONCE` where there is more."""
+    return connection.execute(_FORGET, {"kept_s": KEPT_S, "most": FORGOTTEN_AT_ONCE}).rowcount

@@ -5,6 +5,7 @@ A content is a user's: two of the user's files with the same bytes share it. It 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -127,7 +128,7 @@ _DROP_UNUSED = sa.text("""
 
 KEPT_S = 7 * 24 * 3600.0
 """For so long what was removed can come back without being made anew: documents, and vectors that no chunk has."""
-PURGED_AT_ONCE = 500
+PURGED_AT_ONCE = 200
 _PURGE_DOCUMENTS = sa.text("""
     WITH old AS (
         SELECT id FROM documents.documents WHERE removed_at < clock_timestamp() - make_interval(secs => :kept_s)
@@ -205,13 +206,12 @@ def put_document(
         connection.execute(_DROP_UNUSED, {"id": was})
 
 
-def purge(connection: sa.Connection) -> int:
-    """Delete some of what was removed long ago. Gives how many rows."""
-    values = {"kept_s": KEPT_S, "most": PURGED_AT_ONCE}
-    return sum(
-        connection.execute(one, values).rowcount
-        for one in (_PURGE_DOCUMENTS, _PURGE_CONTENTS, _PURGE_VECTORS)
-    )
+def _purge(statement: sa.TextClause, connection: sa.Connection) -> int:
+    return connection.execute(statement, {"kept_s": KEPT_S, "most": PURGED_AT_ONCE}).rowcount
+
+
+PURGES = tuple(partial(_purge, one) for one in (_PURGE_DOCUMENTS, _PURGE_CONTENTS, _PURGE_VECTORS))
+"""In this order, each in a transaction of its own: they delete some of what was removed long ago, and give how many rows."""
 
 
 def _found(

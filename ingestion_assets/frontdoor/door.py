@@ -178,7 +178,8 @@ class FrontDoor:
     async def in_thread(self, work: Callable[[sa.Connection], Value], *, goes_on: bool = False) -> Value:
         """Run `work` with a connection and a transaction, in a thread. Raises `Problem` 503 while the ledger is down or slow.
 
-        What is not done by then is undone, unless it `goes_on`: it is finished though nobody waits for it.
+        A statement that takes longer than `STATEMENT_S` is undone with its transaction, unless it `goes_on`: for what must be done however
+        long it takes. Several shorter ones may be committed after the 503.
         """
         engine = self.engine if goes_on else self.answering
 

@@ -60,12 +60,17 @@ class ReceiptLookup:
     def _look(self) -> None:
         """Around the times of all receipts that are sought, once for those that lie together; unless the look before this one did."""
         farthest = self._clock.now() + FARTHEST_AHEAD
-        places: set[datetime | None] = set()
-        while self._sought:  # the event loop may append meanwhile
-            made = self._sought.popleft()
-            places.add(made.replace(second=0, microsecond=0) if made < farthest else None)
-        for around in places:
-            register_late(self._engine, self._storage, around=around, settled=ROW_WITHIN)
+        sought = [
+            self._sought.popleft() for _ in range(len(self._sought))
+        ]  # the event loop may append meanwhile
+        try:
+            for around in {
+                made.replace(second=0, microsecond=0) if made < farthest else None for made in sought
+            }:
+                register_late(self._engine, self._storage, around=around, settled=ROW_WITHIN)
+        except BaseException:
+            self._sought.extend(sought)  # the others look for theirs themselves
+            raise
 
     async def _check_unreadable(self, receipt_id: UUID) -> None:
         async with self._async_engine.connect() as connection:

@@ -78,7 +78,7 @@ class RedrivenItem(BaseModel):
 
 
 class LeftItem(BaseModel):
-    """A reject that could not be sent again here."""
+    """A reject that could not be sent again."""
 
     id: UUID
     flow: str
@@ -90,7 +90,7 @@ class RedrivenPage(BaseModel):
 
     items: list[RedrivenItem]
     left: list[LeftItem] = Field(
-        description="Those that stay open: their flow is not there, or cannot say how they become a payload."
+        description="Those that stay open, each with the reason: their flow is not there, does not say how they become a payload, or refuses them."
     )
     next: str | None = Field(
         description="Not null if there are more: ask again with it as `cursor`. What is rejected anew meanwhile is not among them."

@@ -15,7 +15,7 @@ from ingestion_assets.landing import ledger, pauses, tables
 from ingestion_assets.landing import rejects as kept
 from ingestion_assets.landing.drops import State
 from ingestion_assets.landing.id_prefixes import NoSuchIdError, whole_id
-from ingestion_assets.landing.redrive_client import redrive_each, redrive_matching
+from ingestion_assets.landing.redrive_client import Sent, redrive_each, redrive_matching
 from ingestion_assets.settings import load_settings
 from ingestion_assets.stores.postgres import async_engine, engine
 
@@ -209,8 +209,11 @@ def redrive(
         for name, value in filters.items()
         if value is not None
     }
-    sent = redrive_each(ids) if ids else redrive_matching(given)
-    typer.echo(f"{sent.count} sent again.")
+    sent = Sent()
+    try:
+        redrive_each(ids, sent) if ids else redrive_matching(given, sent)
+    finally:  # also where the front door went in the middle
+        typer.echo(f"{sent.count} sent again.")
     for what, count in sent.left.items():
         typer.echo(f"{count} left, {what}", err=True)
     if sent.left:

@@ -78,13 +78,19 @@ class DropOutcome:
 Said = TypeVar("Said", RecordOutcome, Reject)
 
 
+_TEXTS = {"id": None, "duplicate_of": None, "code": LONGEST_REASON, "reason": LONGEST_REASON}
+"""What of a record's outcome may come from a payload, and the most characters of it."""
+
+
 def _told(said: Sequence[Said]) -> Sequence[Said]:
-    """The same, with codes and reasons that every store can hold."""
-    changed: dict[int, Said] = {}
-    for at, one in enumerate(said):
-        if one.reason or one.code:
-            code = one.code and storable(one.code, longest=LONGEST_REASON)
-            reason = one.reason and storable(one.reason, longest=LONGEST_REASON)
-            if (code, reason) != (one.code, one.reason):
-                changed[at] = replace(one, code=code, reason=reason)
-    return [changed.get(at, one) for at, one in enumerate(said)] if changed else said
+    """The same, with texts that every store can hold. Looks at whole columns, and at single texts only where that tells nothing."""
+    changed: dict[int, dict[str, str]] = {}
+    for name, longest in _TEXTS.items():
+        texts = [getattr(one, name, None) for one in said]
+        whole = "".join(filter(None, texts))
+        if not whole or (longest is None and whole.isascii() and "\0" not in whole):
+            continue
+        for at, text in enumerate(texts):
+            if text and (able := storable(text, longest=longest)) != text:
+                changed.setdefault(at, {})[name] = able
+    return [replace(one, **changed.get(at, {})) for at, one in enumerate(said)] if changed else said

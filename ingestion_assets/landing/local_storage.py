@@ -173,7 +173,8 @@ class LocalStorage:
             refused = self._refused_bytes
             if refused or time.monotonic() - self._written_at > PROVEN_S:
                 self._try_to_write(refused)
-                self._note_written()
+                if self._refused_bytes <= refused:  # else more was refused meanwhile
+                    self._note_written()
         except OSError as error:
             raise LandingUnavailableError(f"landing storage {self.root}: {error.strerror}") from error
         finally:

@@ -24,9 +24,9 @@ class Sent:
     left: Counter[str] = field(default_factory=Counter)
 
 
-def redrive_matching(filters: Mapping[str, str]) -> Sent:
+def redrive_matching(filters: Mapping[str, str], sent: Sent) -> None:
     """Send again what is open now and matches, each once: what is rejected anew meanwhile is not. Raises `typer.Exit`."""
-    sent, parameters = Sent(), dict(filters)
+    parameters = dict(filters)
     with _client() as client:
         while True:
             answer = _post(client, f"{ADDRESS}/redrive", parameters)
@@ -36,13 +36,12 @@ def redrive_matching(filters: Mapping[str, str]) -> Sent:
             sent.count += len(page["items"])
             sent.left.update(f"of {one['flow']}: {one['reason']}" for one in page["left"])
             if page["next"] is None:
-                return sent
+                return
             parameters["cursor"] = page["next"]
 
 
-def redrive_each(ids: Sequence[UUID]) -> Sent:
+def redrive_each(ids: Sequence[UUID], sent: Sent) -> None:
     """Send these again; one that cannot be harms no other. Raises `typer.Exit`."""
-    sent = Sent()
     with _client() as client:
         for one in ids:
             answer = _post(client, f"{ADDRESS}/{one}/redrive", {})
@@ -52,7 +51,6 @@ def redrive_each(ids: Sequence[UUID]) -> Sent:
                 raise _refused(answer)
             else:
                 sent.count += 1
-    return sent
 
 
 def _client() -> "httpx.Client":
@@ -84,7 +82,10 @@ def _refused(answer: "httpx.Response") -> typer.Exit:
 
 
 def _detail(answer: "httpx.Response") -> str:
-    return answer.json().get("detail", answer.text)
+    try:
+        return answer.json()["detail"]
+    except (ValueError, LookupError, TypeError):  # of something that stands before the front door
+        return f"The front door answers {answer.status_code}."
 
 
 def _stored_token() -> str:

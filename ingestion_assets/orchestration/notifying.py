@@ -44,6 +44,9 @@ def to_tell(
             if one.newest <= at or now - at < AGAIN:
                 continue
         news.append(one)
+    if refused:  # each gets its turn, should not all fit into one tick
+        first = int(now.timestamp() // EVERY_S) * MESSAGES % len(refused)
+        refused = refused[first:] + refused[:first]
     return news + refused, lasting
 
 

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from ingestion_assets.repositories.snapshots import as_halfvec, hold, storable
+from ingestion_assets.repositories.snapshots import as_halfvec, hold
 from ingestion_assets.stores.postgres import copy_rows
+from ingestion_assets.stores.storable_text import storable
 
 AT_ONCE = 500
 

@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from ingestion_assets.landing.claims import Claim, require_lanes
 from ingestion_assets.repositories.flow import Submission
 from ingestion_assets.stores.postgres import copy_rows
+from ingestion_assets.stores.storable_text import storable
 
 
 class GoneError(Exception):
@@ -108,11 +109,6 @@ def hold(connection: sa.Connection, snapshot: int) -> None:
     """
     if connection.scalar(_HOLD, {"id": snapshot}) is None:
         raise GoneError(f"snapshot {snapshot} is not there any more")
-
-
-def storable(text: str) -> str:
-    """Text of a file as PostgreSQL takes it: without NUL, and without halves of surrogate pairs."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def skip_files(

@@ -1,5 +1,7 @@
 """An engine whose statements end by themselves: whoever gave up waiting leaves none of them running, and no thread waiting for it."""
 
+from functools import lru_cache
+
 import psycopg
 import sqlalchemy as sa
 from psycopg import sql
@@ -7,8 +9,9 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 
+@lru_cache(maxsize=16)
 def limited(engine: sa.Engine, *, seconds: float) -> sa.Engine:
-    """An engine with the connections of `engine`, whose statements PostgreSQL cancels after so many seconds.
+    """The engine with the connections of `engine`, whose statements PostgreSQL cancels after so many seconds.
 
     What is cancelled raises `OperationalError`; see `is_cancelled`. It costs no round trip: the limit is sent with BEGIN.
     """
@@ -39,4 +42,4 @@ def is_of_connection(error: BaseException) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     state = getattr(error.orig, "sqlstate", None)
-    return state is None or state.startswith(("08", "53", "57P"))
+    return state is None or state.startswith(("08", "57P"))

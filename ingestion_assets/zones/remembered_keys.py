@@ -71,12 +71,12 @@ def _number(value: Decimal | None) -> Decimal | None:
     sign, digits, exponent = value.as_tuple()
     if not value:
         return Decimal(0)
-    kept = len(digits)
-    while not digits[kept - 1]:
-        kept -= 1
-    exponent = int(exponent) + len(digits) - kept
+    significant = len(digits)
+    while not digits[significant - 1]:
+        significant -= 1
+    exponent = int(exponent) + len(digits) - significant
     zeros = exponent if 0 < exponent <= _SPELLED_OUT else 0
-    return Decimal((sign, digits[:kept] + (0,) * zeros, exponent - zeros))
+    return Decimal((sign, digits[:significant] + (0,) * zeros, exponent - zeros))
 
 
 def _float(value: float | None) -> float | None:

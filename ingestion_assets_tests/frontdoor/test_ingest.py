@@ -1,5 +1,6 @@
 """Payloads over HTTP, from request to answer, with a ledger and runs behind."""
 
+import asyncio
 import gzip
 import json
 import threading
@@ -13,10 +14,13 @@ import pytest
 import sqlalchemy as sa
 import uuid_utils.compat
 import zstandard
+from sqlalchemy.exc import OperationalError
 
+from ingestion_assets.frontdoor.receipt_lookup import ReceiptLookup
 from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.landing.segments import encode, pack
 from ingestion_assets.landing.storage import segment_path
+from ingestion_assets.stores.postgres import async_engine, engine
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.frontdoor.instant_runs import failed, first_rejected, stored
 from ingestion_assets_tests.servers import wait_until
@@ -280,3 +284,23 @@ def test_a_reader_that_goes_away_frees_its_place(front: Front, client: httpx.Cli
         wait_until(lambda: finished.waiting == before, seconds=5, what="the waiter to be released")
     finally:
         front.runs.resume()
+
+
+def test_where_nobody_can_look_no_receipt_is_said_to_be_none(front: Front) -> None:
+    now = datetime.now(UTC)
+    ids = [
+        uuid.UUID(int=int((now - timedelta(days=days)).timestamp() * 1000) << 80 | 7 << 76 | 2 << 62)
+        for days in (3, 5, 8)
+    ]
+
+    async def find() -> list[object]:
+        door = front.app.door
+        reading = async_engine(front.settings.postgres_url)
+        away = engine("postgresql://nobody@127.0.0.1:1/none")
+        lookup = ReceiptLookup(engine=away, async_engine=reading, storage=door.storage, clock=door.clock)
+        found = await asyncio.gather(*map(lookup.find, ids), return_exceptions=True)
+        lookup.stop()
+        await reading.dispose()
+        return list(found)
+
+    assert [type(one) for one in asyncio.run(find())] == [OperationalError] * 3

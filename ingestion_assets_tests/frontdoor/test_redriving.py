@@ -93,7 +93,7 @@ def test_a_payload_that_fails_anew_is_sent_once(front: Front, shell: CliRunner) 
 
 def test_rejects_of_a_flow_that_went_are_left_and_named(front: Front, shell: CliRunner) -> None:
     front.runs.outcome = all_rejected
-    gone = send(front, records=2)
+    send(front, records=2)
     with front.engine.begin() as connection:
         connection.execute(sa.text("UPDATE ingestion.rejects SET flow = 'gone'"))
         (lost, _) = connection.execute(sa.text("SELECT id FROM ingestion.rejects")).scalars().all()
@@ -113,4 +113,4 @@ def test_rejects_of_a_flow_that_went_are_left_and_named(front: Front, shell: Cli
     done = shell.invoke(app, ["rejects", "redrive", str(lost), kept])
     assert "1 sent again." in done.output
     assert f"1 left, {lost}: It cannot be sent again: there is no flow gone here." in done.output
-    assert (done.exit_code, gone != kept) == (1, True)
+    assert done.exit_code == 1

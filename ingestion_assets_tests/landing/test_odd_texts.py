@@ -23,7 +23,7 @@ def test_what_a_flow_says_of_its_payloads_is_kept_whatever_its_texts(
     told = DropOutcome(
         odd,
         {"path": ODD, ODD: [1, {"deep": ODD}], "errors": [{"reason": "x" * 5000, "field": ODD}]},
-        records=[RecordOutcome("stored", "a"), RecordOutcome("rejected", code=ODD, reason=ODD)],
+        records=[RecordOutcome("stored", ODD), RecordOutcome("rejected", code=ODD, reason=ODD)],
         rejects=[Reject(1, "invalid", ODD, ODD + "x" * 5000, b"\0")],
         errors=[{"code": "odd", "reason": ODD}],
     )

@@ -160,7 +160,7 @@ async def delete_one(request: Request, connection_id: ConnectionId, user_id: Use
     door = front_door(request)
     await door.authenticate(request, f"documents:{user_id}")
     if not await door.in_thread(
-        lambda connection: source_connections.delete(connection, connection_id, user_id=user_id)
+        lambda connection: source_connections.delete(connection, connection_id, user_id=user_id), goes_on=True
     ):
         raise _no_connection()
     return Response(status_code=204)

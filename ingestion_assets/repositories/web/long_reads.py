@@ -11,6 +11,7 @@ from ingestion_assets.frontdoor.door import FrontDoor, ledger_needed
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.shared_threads import SharedThreads
 from ingestion_assets.frontdoor.tokens import Principal
+from ingestion_assets.stores.statement_limits import is_cancelled, limited
 
 STATEMENT_S = 5.0
 ANSWERS_WITHIN_S = 20.0
@@ -18,8 +19,6 @@ RETRY_S = 10.0
 
 Value = TypeVar("Value")
 
-_CANCELED = "57014"
-_BOUND = sa.text("SELECT set_config('statement_timeout', :milliseconds, true)")
 _threads = SharedThreads(4, of_a_user=2, name="repositories-reading")
 
 
@@ -34,12 +33,11 @@ async def read_long(
     """What `work` gives. Raises `Problem` 503 where it takes too long, with what is to be asked `instead`, or while the ledger is down."""
 
     def run() -> Value:
-        with door.engine.begin() as connection:
-            connection.execute(_BOUND, {"milliseconds": str(round(statement_s * 1000))})
+        with limited(door.engine, seconds=statement_s).begin() as connection:
             try:
                 return work(connection)
             except OperationalError as error:
-                if getattr(error.orig, "sqlstate", None) != _CANCELED:
+                if not is_cancelled(error):
                     raise
                 said = f"This was given up after {statement_s:g} s, as it goes through too much. {instead}"
                 raise Problem(503, said, retry_after_s=RETRY_S) from error

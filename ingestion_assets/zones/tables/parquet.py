@@ -34,18 +34,23 @@ _PLACE = (Column("_receipt", "uuid", nullable=False), Column("_position", "integ
 
 def check(url: str, shape: Shape) -> None:
     """Raises `TableRefusedError` for what can be said without the store."""
-    from obstore.exceptions import BaseError  # noqa: PLC0415
-
     if shape.version is not None:
         raise TableRefusedError(
             ["Parquet files are never changed, so there is no version: leave it out, or name another table"]
         )
     check_shape(shape)
     if not url.startswith("file:"):
-        try:
-            _opened(url)
-        except (ValueError, BaseError) as error:  # nobody was asked yet: the address is wrong, or a setting
-            raise TableRefusedError([f"{url} cannot be opened: {_said(error)}"]) from error
+        _store_at(url)
+
+
+def _store_at(url: str) -> "ObjectStore":
+    """Raises `TableRefusedError`. Nobody is asked yet: the address is wrong then, or a setting."""
+    from obstore.exceptions import BaseError  # noqa: PLC0415
+
+    try:
+        return _opened(url)
+    except (ValueError, BaseError) as error:
+        raise TableRefusedError([f"{url} cannot be opened: {_said(error)}"]) from error
 
 
 class ParquetTable:
@@ -59,13 +64,8 @@ class ParquetTable:
 
     def prepare(self) -> None:
         """Note the shape, which files of before must agree with. Raises `TableRefusedError`, `ConnectionError`, `NotYetError`."""
-        from obstore.exceptions import BaseError  # noqa: PLC0415
-
         check(self._url, self.shape)
-        try:
-            store = _opened(self._url)
-        except (ValueError, BaseError) as error:
-            raise TableRefusedError([f"{self._url} cannot be opened: {_said(error)}"]) from error
+        store = _store_at(self._url)
         with _answering(self._url):
             stood = _shape_in(store)
         if stood is not None:
