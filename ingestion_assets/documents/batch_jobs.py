@@ -23,7 +23,7 @@ class KeyConflictError(Exception):
 
 
 class NotLandedError(Exception):
-    """The job is just being created: its payload, which is what runs take, has not landed yet."""
+    """The payload that runs are to take has not landed: the job is just being created, or was not over when it was to be tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,9 @@ def control(
         after = "running" if _is_claimed(connection, drop) else "queued"
     elif action == "cancel":
         wanted.cancel(connection, drop)
-    elif action == "retry" and retry_drop is not None:
+    elif action == "retry":
+        if retry_drop is None:  # it was not over yet when its payload was to land
+            raise NotLandedError
         job.afresh(connection, failed_only=failed_only, codes=codes)
         holding.let_go(connection, retry_drop, flow=NAME, attributes={})
     set_status(connection, job, after, drop_id=retry_drop)
@@ -215,9 +217,11 @@ _COUNTS = sa.text("""
     FROM documents.jobs WHERE id = :job_id
 """)
 _DROP = sa.text("SELECT drop_id FROM documents.jobs WHERE id = :job_id")
-_FIND_DROP = sa.text(
-    "SELECT id FROM ingestion.drops WHERE flow = :flow AND lane = :job_id ORDER BY id DESC LIMIT 1"
-)
+_FIND_DROP = sa.text("""
+    SELECT drops.id FROM documents.jobs job
+    JOIN ingestion.drops ON drops.principal = job.principal AND drops.flow = :flow AND drops.idempotency_key = job.id
+    WHERE job.id = :job_id
+""")
 _CLAIMED = sa.text("SELECT state = 'claimed' FROM ingestion.drops WHERE id = :drop_id")
 
 

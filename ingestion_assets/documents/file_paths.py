@@ -36,6 +36,11 @@ def unsafe(path: str) -> str | None:
     return None
 
 
+def shown(path: str) -> str:
+    """A path as text that can be stored and told from others."""
+    return bounded(path.encode(errors="backslashreplace").decode().replace("\0", "\ufffd"))
+
+
 def bounded(path: str) -> str:
     """A path, or of one that is longer than any may be its beginning and its end, and what tells it from others."""
     if len(path) <= MOST_CHARACTERS:

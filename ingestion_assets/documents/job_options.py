@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from ingestion_assets.documents.file_globs import MOST_CHARACTERS
 from ingestion_assets.documents.parsing.parsed_files import ParseOptions
 from ingestion_assets.documents.sources.drive_entries import EXPORTED, EXPORTS
 
@@ -146,6 +147,9 @@ def _can_be(options: ProcessingOptions) -> ProcessingOptions:
             "".encode(source.encoding)
         except LookupError:
             raise ValueError(f"encoding: {source.encoding!r} is no encoding of text") from None
+    for name, globs in (("include", source.include), ("exclude", source.exclude)):
+        if any(len(one) > MOST_CHARACTERS for one in globs):
+            raise ValueError(f"{name}: a glob has {MOST_CHARACTERS:,} characters at most")
     for kind, format_ in source.export_formats.items():
         if kind not in EXPORTED or format_ not in EXPORTS:
             raise ValueError(

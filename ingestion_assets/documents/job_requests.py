@@ -51,7 +51,7 @@ class JobRequest(BaseModel):
         "normal", description="Which of several waiting jobs goes first; then the older one."
     )
     file_selections: list[FileSelection] = Field(min_length=1, max_length=100)
-    processing_options: AskedOptions = ProcessingOptions.model_validate({})
+    processing_options: ProcessingOptions = ProcessingOptions.model_validate({})
     start: bool = Field(False, description="Whether it is started at once.")
 
     def selections(self) -> Sequence[dict[str, Any]]:
@@ -63,3 +63,9 @@ class JobRequest(BaseModel):
         return self.processing_options.model_dump(
             mode="json", exclude={"source_specific_options": {"passwords"}}
         )
+
+
+class AskedJob(JobRequest):
+    """A job as a client asks for it; what is made of options that are stored was asked for before."""
+
+    processing_options: AskedOptions = ProcessingOptions.model_validate({})

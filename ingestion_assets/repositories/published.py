@@ -148,19 +148,21 @@ def _as_shown(path: str) -> str:
 MOST_NAMES = 10
 FUSION = 60  # the constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009)
 MOST_WORDS = 16
-MOST_LOOKED_AT = (
-    20_000  # symbols that one of the words is part of; of a word that is everywhere, more say nothing
-)
+MOST_LOOKED_AT = 20_000
+"""Symbols that are looked at, shared by the words: of one that is everywhere, more say nothing, and hide no rare one."""
 _BY_NAME = sa.text("""
     WITH candidates AS MATERIALIZED (
         (SELECT symbol.* FROM repositories.symbols symbol JOIN repositories.repositories repository ON repository.snapshot_id = symbol.snapshot_id
          WHERE lower(symbol.name) = ANY(CAST(:words AS text[])) AND (CAST(:partition AS text) IS NULL OR repository.partition = :partition)
          LIMIT :most)
         UNION
-        (SELECT symbol.* FROM repositories.symbols symbol JOIN repositories.repositories repository ON repository.snapshot_id = symbol.snapshot_id
-         WHERE repositories.name_parts(symbol.name) @@ CAST(:parts AS tsquery)
-           AND (CAST(:partition AS text) IS NULL OR repository.partition = :partition)
-         LIMIT :most)
+        (SELECT part.* FROM unnest(CAST(:words AS text[])) word CROSS JOIN LATERAL (
+             SELECT symbol.* FROM repositories.symbols symbol
+             JOIN repositories.repositories repository ON repository.snapshot_id = symbol.snapshot_id
+             WHERE repositories.name_parts(symbol.name) @@ CAST('''' || word || ''':*' AS tsquery)
+               AND (CAST(:partition AS text) IS NULL OR repository.partition = :partition)
+             LIMIT :each
+         ) part)
     )
     SELECT repository.partition AS repository, symbol.path, symbol.start_line, symbol.end_line, symbol.name, symbol.kind,
            snapshot.commit, file.language
@@ -195,8 +197,9 @@ def by_name(
     chosen = sorted(words, key=lambda word: (-len(word), word))[:MOST_WORDS]
     if not chosen:
         return []
-    parts = " | ".join(f"'{word}':*" for word in chosen)
-    values = {"words": chosen, "parts": parts, "partition": partition, "limit": limit, "most": MOST_LOOKED_AT}
+    values = {
+        "words": chosen, "partition": partition, "limit": limit, "most": MOST_LOOKED_AT, "each": MOST_LOOKED_AT // len(chosen),
+    }  # fmt: skip
     return _dicts(connection.execute(_BY_NAME, values))
 
 

@@ -91,7 +91,7 @@ def test_a_request_has_so_many_globs_at_most(front: JobsFront) -> None:
     assert (answer.status_code, answer.json()["errors"][0]["loc"][2]) == (422, 2)
     answer = made(front, one, "*", include=["x" * 1001])
     assert answer.status_code == 422
-    assert answer.json()["errors"][0]["loc"][-1] == "include"
+    assert "include: a glob has 1,000 characters at most" in answer.text
 
 
 def test_ids_are_taken_of_a_source_that_is_away_if_they_could_be_files(

@@ -70,6 +70,14 @@ def test_of_retries_at_once_one_is_taken_and_the_others_leave_nothing(
     assert front.rows(HELD, job=job) == [(0,)]
 
 
+def test_a_retry_whose_payload_did_not_land_changes_nothing(front: JobsFront, connection_id: str) -> None:
+    """As where the job was not over yet when its payload was to land."""
+    job = front.run(connection_id)["job_id"]
+    with pytest.raises(batch_jobs.NotLandedError), front.engine.begin() as connection:
+        batch_jobs.control(connection, job, "retry")
+    assert front.read(job)["status"] == "completed"
+
+
 def test_a_held_payload_that_no_job_waits_for_is_cancelled(front: JobsFront, connection_id: str) -> None:
     waiting, gone = front.create(connection_id), front.create(connection_id)
     with front.engine.begin() as connection:
@@ -99,8 +107,6 @@ def test_a_key_that_comes_again_with_another_password_is_refused(
     assert first.status_code == 200
     assert created("open sesame").json()["job_id"] == first.json()["job_id"]
     assert created("open barley").status_code == 422
-    kept = front.rows("SELECT sha256 FROM documents.idempotency_keys WHERE key = 'locked'")
-    assert len(kept) == 1
 
 
 @pytest.mark.parametrize(
@@ -128,6 +134,19 @@ def test_options_by_which_no_file_can_be_processed_are_refused(
         answer = front.client.post(path, json=body)
         assert answer.status_code == 422, answer.text
         assert place in answer.text
+
+
+def test_options_that_were_kept_before_they_were_refused_still_make_jobs(front: JobsFront) -> None:
+    one = front.connect(text_files(front.root / "kept", 1))
+    with front.engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE documents.connections SET sync_options = CAST(:options AS jsonb) WHERE id = :one"
+            ),
+            {"one": one, "options": '{"source_specific_options": {"encoding": "klingon"}}'},
+        )
+    answer = front.client.post(f"/batch/connections/{one}/sync", params={"user_id": USER})
+    assert (answer.status_code, len(answer.json()["job_ids"])) == (200, 1)
 
 
 def test_a_retry_by_a_code_that_there_is_not_is_refused(front: JobsFront, connection_id: str) -> None:

@@ -269,7 +269,8 @@ def test_a_graph_that_is_being_made_asks_whether_to_stop() -> None:
 
 @pytest.mark.parametrize("written", ["!!bool foo", "!!int ''", "!!timestamp foo", "!!python/object:a.B {}"])
 def test_values_that_are_not_what_they_claim_cost_nothing(written: str) -> None:
-    build({}, {b"package.json": b"{}", b"pnpm-workspace.yaml": f"packages: {written}\n".encode()})
+    built = build({}, {b"package.json": b"{}", b"pnpm-workspace.yaml": f"packages: {written}\n".encode()})
+    assert built.unread == []
 
 
 def test_manifests_that_cannot_be_read_are_told() -> None:

@@ -72,6 +72,8 @@ def test_a_search_looks_names_up_in_an_index_and_at_so_many_alone(indexed: Front
     with indexed.engine.connect() as connection:
         rare = published.by_name(connection, ["rare"], partition=None, limit=99)
         assert len(rare) == 40
+        both = published.by_name(connection, ["common", "rare"], partition=None, limit=20_000)
+        assert sum(one["name"].startswith("rare") for one in both) == 40
         assert connection.execute(sa.text(scans)).scalar_one() == 0
         everywhere = published.by_name(connection, ["common", "read_line"], partition=None, limit=1)
         assert everywhere[0]["name"] == "read_line"

@@ -152,7 +152,7 @@ class ArchiveSource:
         last = {name: at for at, name in enumerate(names)}
         for at, (info, name) in enumerate(zip(infos, names, strict=True)):
             why = file_paths.ignored(name)
-            shown = file_paths.bounded(name.replace("\0", "\ufffd"))
+            shown = file_paths.shown(name)
             if _is_folder(info, name):
                 if why:
                     yield Entry(file_id=shown, path=shown, ignored=why)

@@ -120,7 +120,9 @@ class DirectorySource:
     def _walk(self, folder: str, depth: int) -> Iterator[Entry]:
         try:
             with self._root.folder(folder) as handle, os.scandir(handle) as found:
-                children = sorted(((one.name, _mode(one)) for one in found), key=lambda one: _shown(one[0]))
+                children = sorted(
+                    ((one.name, _mode(one)) for one in found), key=lambda one: file_paths.shown(one[0])
+                )
         except OSError as error:
             if not folder:
                 raise _root_error(error) from error
@@ -192,12 +194,8 @@ def _entry(path: str, of: os.stat_result) -> Entry:
     )
 
 
-def _shown(path: str) -> str:
-    return path.encode(errors="backslashreplace").decode().replace("\0", "\ufffd")
-
-
 def _unsafe(path: str) -> Entry:
-    shown = _shown(path)
+    shown = file_paths.shown(path)
     return Entry(
         file_id=shown,
         path=shown,

@@ -186,7 +186,7 @@ def _changed(entry: Entry) -> FileError:
 
 
 def _unsafe(path: str, why: str) -> Entry:
-    shown = file_paths.bounded(path.encode(errors="replace").decode().replace("\0", "\ufffd"))
+    shown = file_paths.shown(path)
     return Entry(
         file_id=shown, path=shown, refused="unsafe_path", sentence=f"{shown}: the path is not taken: {why}."
     )

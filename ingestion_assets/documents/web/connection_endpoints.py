@@ -18,6 +18,7 @@ from ingestion_assets.documents.sources.source import Entry, Source
 from ingestion_assets.documents.web import connection_answers as answers
 from ingestion_assets.documents.web.connection_answers import view_of
 from ingestion_assets.documents.web.option_checks import check_own
+from ingestion_assets.documents.web.source_threads import sources
 from ingestion_assets.documents.web.user_access import SECURED, UserId, may
 from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
@@ -31,12 +32,10 @@ from ingestion_assets.frontdoor.paging import (
     text_cursor,
 )
 from ingestion_assets.frontdoor.problems import Problem, error_item
-from ingestion_assets.frontdoor.shared_threads import SharedThreads
 
 Value = TypeVar("Value")
 
 router = APIRouter()
-_sources = SharedThreads(8, of_a_user=2, name="documents-sources")
 
 ConnectionId = Annotated[
     str, Path(max_length=100, pattern=r"^conn_[0-9a-f]{24}$", examples=["conn_0123456789abcdef01234567"])
@@ -60,7 +59,7 @@ async def create(request: Request) -> Response:
     principal = await door.authenticate(request)
     asked = await json_body(request, answers.NewConnection)
     may(principal, asked.user_id)
-    await check_own(asked.processing_options, door.settings)
+    await check_own(asked.processing_options, door.settings, user_id=asked.user_id)
 
     def make(connection: sa.Connection) -> Connection:
         return source_connections.create(
@@ -131,7 +130,7 @@ async def change(request: Request, connection_id: ConnectionId) -> Response:
     may(principal, asked.user_id)
     given = asked.model_dump(exclude_unset=True, include={"name", "sync_every_s", "config"})
     if asked.processing_options is not None:
-        await check_own(asked.processing_options, door.settings)
+        await check_own(asked.processing_options, door.settings, user_id=asked.user_id)
         given["sync_options"] = asked.processing_options.model_dump(exclude_unset=True)
     try:
         changed = await door.in_thread(
@@ -235,7 +234,7 @@ async def _asked(door: FrontDoor, one: Connection, ask: Callable[[Source], Value
         with closing(source_connections.open_source(one, door.settings)) as source:
             return ask(source)
 
-    return await _sources.run(one.user_id, work)
+    return await sources.run(one.user_id, work)
 
 
 def _file(entry: Entry) -> dict[str, Any]:

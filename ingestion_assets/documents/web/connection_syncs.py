@@ -29,7 +29,7 @@ from ingestion_assets.frontdoor.request_headers import facts_of
 from ingestion_assets.frontdoor.shared_threads import SharedThreads
 
 router = APIRouter()
-_sources = SharedThreads(8, of_a_user=2, name="documents-sync")
+_syncs = SharedThreads(8, of_a_user=2, name="documents-sync")
 
 
 @router.post(
@@ -80,7 +80,7 @@ async def sync_now(
 
     try:
         async with ledger_needed(within_s=None):  # a source may take its time
-            return await _sources.run(one.user_id, work)
+            return await _syncs.run(one.user_id, work)
     except SyncGoesOnError:
         raise Problem(409, "The connection is being synced already.") from None
     except SyncOvertakenError as error:

@@ -18,7 +18,6 @@ from ingestion_assets.documents.sources.listing import (
     select,
 )
 from ingestion_assets.documents.sources.source import Entry
-from ingestion_assets.documents.web.option_checks import check_globs
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid
 
@@ -28,7 +27,6 @@ _DOWN = frozenset({"download_failed", "needs_reauth"})
 
 def expanded(door: FrontDoor, request: JobRequest, connections: Mapping[str, Connection]) -> list[FileEntry]:
     """Each selected file once. Raises `Problem` 400 for what is not there, 422 for too many globs, 503 where a source is away."""
-    check_globs(request.processing_options.source_specific_options)
     files: dict[tuple[str, str], FileEntry] = {}
     missing: list[dict[str, Any]] = []
     globs = 0

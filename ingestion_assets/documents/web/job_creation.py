@@ -1,9 +1,7 @@
 """A job from request to durable: its model and files found, its rows made, its payload landed; and its retry the same way."""
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -22,16 +20,14 @@ from ingestion_assets.documents.source_connections import Connection
 from ingestion_assets.documents.sources.source import Entry
 from ingestion_assets.documents.web.file_selections import check_number, expanded
 from ingestion_assets.documents.web.option_checks import model_of
+from ingestion_assets.documents.web.source_threads import sources
 from ingestion_assets.frontdoor.door import FrontDoor
 from ingestion_assets.frontdoor.intake_refusals import intake_refusals
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid
-from ingestion_assets.frontdoor.shared_threads import SharedThreads
 from ingestion_assets.landing import wanted
 from ingestion_assets.landing.drops import LandingUnavailableError, UncertainLandingError
 from ingestion_assets.landing.flows import day_of_arrival
 
-_threads = ThreadPoolExecutor(4, thread_name_prefix="documents-jobs")
-_sources = SharedThreads(8, of_a_user=2, name="documents-listing")
 log = structlog.get_logger(__name__)
 
 
@@ -50,18 +46,19 @@ async def create_job(
 
     Raises `Problem` 400, 404, 409, 422, 503.
     """
-    sha256 = b"" if key is None else await _in_thread(lambda: _digest(request, key))
+    sha256 = b"" if key is None else await sources.run(request.user_id, lambda: _digest(request, key))
     if key is not None and (known := await _made_before(door, principal, key, sha256)) is not None:
         return known
-    model = await _in_thread(lambda: model_of(request.processing_options, door.settings))
+    model = await sources.run(request.user_id, lambda: model_of(request.processing_options, door.settings))
     connections = await _connections(door, request)
     if entries is None:
-        files = await _sources.run(request.user_id, lambda: expanded(door, request, connections))
+        files = await sources.run(request.user_id, lambda: expanded(door, request, connections))
     else:
         files = [frozen(connections[one], entry) for one, listed in entries.items() for entry in listed]
     check_number(files)
-    payload = await _in_thread(
-        lambda: new_jobs.payload_of(request, door.settings, model_id=model.id, files=files, origin=origin)
+    payload = await sources.run(
+        request.user_id,
+        lambda: new_jobs.payload_of(request, door.settings, model_id=model.id, files=files, origin=origin),
     )
 
     def insert(connection: sa.Connection) -> Made:
@@ -143,7 +140,9 @@ async def act(
             )
         )
     except NotLandedError:
-        raise Problem(503, "The job is just being created; repeat the request.", retry_after_s=1) from None
+        raise Problem(
+            503, "The job is just being created, or just ends; repeat the request.", retry_after_s=1
+        ) from None
     except (LookupError, NotAllowedError) as error:
         if retry_drop is not None:  # another retry was first
             await _try(door, lambda connection: wanted.cancel(connection, retry_drop))
@@ -197,10 +196,6 @@ async def _try(door: FrontDoor, change: Callable[[sa.Connection], Any]) -> None:
         await door.in_thread(change)
     except Problem as problem:
         log.warning("job_not_noted", error=problem.detail)
-
-
-async def _in_thread(work: Callable[[], Any]) -> Any:
-    return await asyncio.get_running_loop().run_in_executor(_threads, work)
 
 
 async def _connections(door: FrontDoor, request: JobRequest) -> dict[str, Connection]:

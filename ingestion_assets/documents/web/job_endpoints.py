@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ingestion_assets.documents import job_views
 from ingestion_assets.documents.file_errors import Code
 from ingestion_assets.documents.job_control import ACTIONS, Action, Status
-from ingestion_assets.documents.job_requests import JOB_ID, USER_ID, JobRequest
+from ingestion_assets.documents.job_requests import JOB_ID, USER_ID, AskedJob
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.documents.web import job_answers
 from ingestion_assets.documents.web.job_creation import act, create_job
@@ -70,12 +70,12 @@ class Listing(BaseModel):
     description="The files are found and frozen now; the job waits until it is started. Needs the scope `documents:<user_id>`.",
     response_model=job_answers.JobDetails,
     responses=keyed_errors(400, 404, 408, 409, 413, 415),
-    openapi_extra=takes(schema_of(JobRequest), IDEMPOTENCY_KEY),
+    openapi_extra=takes(schema_of(AskedJob), IDEMPOTENCY_KEY),
 )
 async def create(request: Request) -> Response:
     door = front_door(request)
     principal = await door.authenticate(request)
-    asked = await json_body(request, JobRequest)
+    asked = await json_body(request, AskedJob)
     may(principal, asked.user_id)
     headers = request.scope["state"]["headers"]
     given = headers.get(b"idempotency-key")

@@ -1,10 +1,8 @@
-"""What of processing options their own rules cannot tell: which models are to be had, how long globs may be, what is no connection's."""
+"""What of processing options their own rules cannot tell: which models are to be had, what is no connection's."""
 
-import asyncio
-
-from ingestion_assets.documents.file_globs import MOST_CHARACTERS
-from ingestion_assets.documents.job_options import ProcessingOptions, SourceOptions
+from ingestion_assets.documents.job_options import ProcessingOptions
 from ingestion_assets.documents.settings import documents_settings
+from ingestion_assets.documents.web.source_threads import sources
 from ingestion_assets.embedding.errors import EmbeddingError
 from ingestion_assets.embedding.models import Model, probe
 from ingestion_assets.frontdoor.problems import Problem, error_item, invalid
@@ -25,7 +23,7 @@ def model_of(options: ProcessingOptions, settings: Settings) -> Model:
         raise invalid([error_item("body", *place, msg=str(error), type="model_unavailable")]) from error
 
 
-async def check_own(options: ProcessingOptions, settings: Settings) -> None:
+async def check_own(options: ProcessingOptions, settings: Settings, *, user_id: str) -> None:
     """Options of a connection's syncs, refused where a sync could not make its job. Raises `Problem` 422."""
     if options.source_specific_options.passwords:
         place = ("processing_options", "source_specific_options", "passwords")
@@ -33,14 +31,4 @@ async def check_own(options: ProcessingOptions, settings: Settings) -> None:
             422, "Passwords belong to a job, not to a connection.",
             errors=[error_item("body", *place, msg="not taken here", type="passwords")],
         )  # fmt: skip
-    check_globs(options.source_specific_options)
-    await asyncio.to_thread(model_of, options, settings)
-
-
-def check_globs(options: SourceOptions) -> None:
-    """Raises `Problem` 422 for `include` and `exclude` that are longer than a glob may be."""
-    for name, globs in (("include", options.include), ("exclude", options.exclude)):
-        if any(len(one) > MOST_CHARACTERS for one in globs):
-            place = ("body", "processing_options", "source_specific_options", name)
-            why = f"a glob has {MOST_CHARACTERS:,} characters at most"
-            raise invalid([error_item(*place, msg=why, type="string_too_long")])
+    await sources.run(user_id, lambda: model_of(options, settings))
