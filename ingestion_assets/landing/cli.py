@@ -212,8 +212,11 @@ def redrive(
     sent = Sent()
     try:
         redrive_each(ids, sent) if ids else redrive_matching(given, sent)
-    finally:  # also where the front door went in the middle
-        typer.echo(f"{sent.count} sent again.")
+    except BaseException:
+        if sent.count:  # before the front door went
+            typer.echo(f"{sent.count} sent again.")
+        raise
+    typer.echo(f"{sent.count} sent again.")
     for what, count in sent.left.items():
         typer.echo(f"{count} left, {what}", err=True)
     if sent.left:

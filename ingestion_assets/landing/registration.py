@@ -20,9 +20,10 @@ _NAMED_ALIKE = [
 _NAMES = ", ".join(f'"{column.name}"' for column in _NAMED_ALIKE)
 _TYPED = ", ".join(f'"{column.name}" {column.type.compile(_POSTGRESQL)}' for column in _NAMED_ALIKE)
 _INSERT = sa.text(f"""
-    INSERT INTO ingestion.drops ({_NAMES}, body_sha256, size_bytes, finished_at)
+    INSERT INTO ingestion.drops ({_NAMES}, body_sha256, size_bytes, finished_at, queued_at)
     SELECT {_NAMES.replace('"attributes"', "coalesce(attributes, '{}')")}, decode(sha256, 'base64'), size,
-           CASE WHEN state IN ('done', 'failed') THEN clock_timestamp() END
+           CASE WHEN state IN ('done', 'failed') THEN clock_timestamp() END,
+           CASE WHEN received_at < clock_timestamp() - interval '10 s' THEN clock_timestamp() END
     FROM json_to_recordset(CAST(:rows AS json)) AS incoming ({_TYPED}, sha256 text, size bigint)
     ON CONFLICT DO NOTHING
 """)
@@ -70,7 +71,7 @@ def register(connection: sa.Connection, landed: Sequence[Landed]) -> dict[UUID, 
 
     Returns, for drops whose idempotency key another drop has, that other drop. Such a drop gets an alias row, so that a
     receipt given out for it while the ledger was down still answers: `done` and pointing at the first one if the
-    bodies are equal, `failed` with the reason if not.
+    bodies are equal, `failed` with the reason if not. A drop that comes late has been waiting for a run from now on only.
     """
     if _insert(connection, [_row(one) for one in landed]) == len(landed):
         return {}

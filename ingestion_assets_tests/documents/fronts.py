@@ -1,19 +1,17 @@
 """A front door with the documents flow whose jobs are really worked on, by threads of this process."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from ingestion_assets import installed_flows
 from ingestion_assets.documents.settings import DocumentsSettings
 from ingestion_assets.server import create_app
-from ingestion_assets.settings import load_settings, read_flow_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets.stores.postgres import engine as engine_of
 from ingestion_assets_tests.documents.job_runs import JobRuns
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import Front, served, settings_for
 
 USER = "user123"
@@ -27,28 +25,16 @@ def make_tables(url: str) -> None:
 
 
 @contextmanager
-def documents_front(url: str, home: Path, **environment: str) -> Iterator[Front]:
+def documents_front(url: str, home: Path, **settings_of_flow: object) -> Iterator[Front]:
     """With these settings of the flow, `document_roots` and so on."""
-    named = {f"INGESTION_{name.upper()}": value for name, value in environment.items()}
-    named["INGESTION_FLOWS"] = "ingestion_assets.documents.flow:DOCUMENTS"
-    before = {name: os.environ.get(name) for name in named}
-    os.environ.update(named)
-    _forget()
-    settings = settings_for(home=home, postgres_url=url)
-    own = engine_of(url)
-    runs: Any = JobRuns(engine=own, settings=settings, chosen=DocumentsSettings())
-    try:
-        with served(create_app(settings, launch=runs)) as address:
-            yield Front(url=address, engine=own, runs=runs, settings=settings, app=None)  # type: ignore[arg-type]
-        runs.end()
-    finally:
-        own.dispose()
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-        _forget()
-
-
-def _forget() -> None:
-    """What was read of the environment once."""
-    for read in (load_settings, read_flow_settings, installed_flows.installed):
-        read.cache_clear()
+    named = {f"INGESTION_{name.upper()}": value for name, value in settings_of_flow.items()}
+    with environment(INGESTION_FLOWS="ingestion_assets.documents.flow:DOCUMENTS", **named):
+        settings = settings_for(home=home, postgres_url=url)
+        own = engine_of(url)
+        runs: Any = JobRuns(engine=own, settings=settings, chosen=DocumentsSettings())
+        try:
+            with served(create_app(settings, launch=runs)) as address:
+                yield Front(url=address, engine=own, runs=runs, settings=settings, app=None)  # type: ignore[arg-type]
+            runs.end()
+        finally:
+            own.dispose()

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 import sqlalchemy as sa
 
 from ingestion_assets.documents import source_connections
 from ingestion_assets.documents.settings import documents_settings
 from ingestion_assets.server import create_app
-from ingestion_assets.settings import read_flow_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets_tests.documents.job_runs import JobRuns
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, served, settings_for
 from ingestion_assets_tests.servers import wait_until
 
@@ -115,13 +114,12 @@ def jobs_front(
     for flow in ("documents", "repositories"):
         with as_file(files(f"ingestion_assets.{flow}") / "migrations") as revisions:
             postgres.migrate_flow(flow, revisions, url=url)
-    read_flow_settings.cache_clear()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"document_roots": root, **settings}.items():
-            patch.setenv(f"INGESTION_{name.upper()}", str(value))
-        with _served(url, root, home, stack or {}) as front:
-            yield front
-    read_flow_settings.cache_clear()
+    given = {"document_roots": root, **settings}
+    with (
+        environment(**{f"INGESTION_{name.upper()}": value for name, value in given.items()}),
+        _served(url, root, home, stack or {}) as front,
+    ):
+        yield front
 
 
 @contextmanager

@@ -4,22 +4,14 @@ from pathlib import Path
 
 import dagster as dg
 import psycopg
-import pytest
 
 from ingestion_assets.documents.checks import documents_agree
-from ingestion_assets.settings import load_settings
-from ingestion_assets.stores import postgres
+from ingestion_assets_tests.environment import environment
 
 CHUNKS = dg.AssetKey(["documents", "chunks"])
 
 
-def test_a_check_can_be_run_by_itself_and_finds_an_orphan(
-    documents_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("INGESTION_HOME", str(tmp_path))
-    monkeypatch.setenv("INGESTION_POSTGRES_URL", documents_url)
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
+def test_a_check_can_be_run_by_itself_and_finds_an_orphan(documents_url: str, tmp_path: Path) -> None:
     chosen = dg.AssetSelection.checks(dg.AssetCheckKey(CHUNKS, "no_orphans"))
     definitions = dg.Definitions(
         assets=[dg.AssetSpec(CHUNKS)], asset_checks=[documents_agree], jobs=[dg.define_asset_job("one", selection=chosen)]
@@ -29,13 +21,10 @@ def test_a_check_can_be_run_by_itself_and_finds_an_orphan(
         done = definitions.resolve_job_def("one").execute_in_process()
         return [(one.check_name, one.passed) for one in done.get_asset_check_evaluations()]
 
-    try:
+    with environment(INGESTION_HOME=tmp_path, INGESTION_POSTGRES_URL=documents_url):
         assert found() == [("no_orphans", True)]
         plant(documents_url)
         assert found() == [("no_orphans", False)]
-    finally:
-        load_settings.cache_clear()
-        postgres.engine.cache_clear()
 
 
 def plant(url: str) -> None:

@@ -8,11 +8,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from ingestion_assets.documents.cli import app
-from ingestion_assets.documents.settings import DocumentsSettings, documents_settings
+from ingestion_assets.documents.settings import DocumentsSettings
 from ingestion_assets.server import create_app
-from ingestion_assets.settings import load_settings, read_flow_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets_tests.documents.job_runs import JobRuns
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, served, settings_for
 
 
@@ -30,33 +30,18 @@ def reports(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def front(
-    documents_url: str, tmp_path: Path, reports: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def front(documents_url: str, tmp_path: Path, reports: Path) -> Iterator[None]:
     """A front door with real runs; commands of this process are for it."""
     given = {
         "HOME": tmp_path / "home", "ADMIN_TOKEN": ADMIN_TOKEN, "POSTGRES_URL": documents_url, "DOCUMENT_ROOTS": reports.parent,
         "API_KEY": ADMIN_TOKEN,
     }  # fmt: skip
-    for name, value in given.items():
-        monkeypatch.setenv(f"INGESTION_{name}", str(value))
-    _read_settings_anew()
-    settings = settings_for(home=tmp_path / "home", postgres_url=documents_url)
-    runs = JobRuns(engine=postgres.engine(documents_url), settings=settings, chosen=DocumentsSettings())
-    with served(create_app(settings, launch=runs)) as url:
-        monkeypatch.setenv("INGESTION_PUBLIC_URL", url)
-        _read_settings_anew()
-        yield
-    runs.end()
-    monkeypatch.undo()
-    _read_settings_anew()
-
-
-def _read_settings_anew() -> None:
-    load_settings.cache_clear()
-    read_flow_settings.cache_clear()
-    postgres.engine.cache_clear()
-    assert documents_settings()
+    with environment(**{f"INGESTION_{name}": value for name, value in given.items()}):
+        settings = settings_for(home=tmp_path / "home", postgres_url=documents_url)
+        runs = JobRuns(engine=postgres.engine(documents_url), settings=settings, chosen=DocumentsSettings())
+        with served(create_app(settings, launch=runs)) as url, environment(INGESTION_PUBLIC_URL=url):
+            yield
+        runs.end()
 
 
 def run(*arguments: str) -> Result:

@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from ingestion_assets.documents import batch_jobs, estimates, new_jobs, source_connections, source_sync
 from ingestion_assets.documents.flow import FileEntry, JobPayload
 from ingestion_assets.documents.job_requests import JobRequest
-from ingestion_assets.documents.settings import documents_settings
-from ingestion_assets.settings import Settings, read_flow_settings
+from ingestion_assets.settings import Settings
 from ingestion_assets.stores.sealing import sealer
+from ingestion_assets_tests.environment import environment
 
 USER, SECRET = "user123", "open sesame"
 FILES = [
@@ -74,13 +74,10 @@ def test_how_long_a_job_takes_is_told_anew_by_what_its_files_took(
 
 
 def test_passwords_of_syncs_are_kept_sealed_and_are_those_of_their_jobs(
-    engine: sa.Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("INGESTION_DOCUMENT_ROOTS", str(tmp_path))
-    read_flow_settings.cache_clear()
-    assert documents_settings().document_roots
     options = request(passwords=[SECRET], encoding="cp437").processing_options
-    with engine.begin() as connection:
+    with environment(INGESTION_DOCUMENT_ROOTS=tmp_path), engine.begin() as connection:
         one = source_connections.create(
             connection, settings, user_id=USER, source_type="local_directory", name="Locked", config={"path": str(tmp_path)},
             sync_options=options.model_dump(exclude_unset=True),
@@ -96,4 +93,3 @@ def test_passwords_of_syncs_are_kept_sealed_and_are_those_of_their_jobs(
         bare = source_connections.change(connection, settings, one.id, {"sync_options": {}}, user_id=USER)
     assert bare is not None
     assert source_sync.job_request(bare, settings).processing_options.source_specific_options.passwords == []
-    read_flow_settings.cache_clear()

@@ -13,7 +13,7 @@ from ingestion_assets.frontdoor.reject_endpoints import PAGE_BYTES
 from ingestion_assets.frontdoor.tokens import allows, is_well_formed, new_token, parse_scopes
 from ingestion_assets.installed_flows import known_scopes
 from ingestion_assets.landing.drop_outcomes import Reject
-from ingestion_assets.settings import load_settings
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.frontdoor.instant_runs import first_rejected, stored
 from ingestion_assets_tests.servers import wait_until
@@ -154,10 +154,8 @@ def test_a_page_of_large_rejects_ends_early(front: Front) -> None:
     assert seen == [sizes[:1], sizes[1:3], sizes[3:]]
 
 
-def test_command_line_makes_lists_and_revokes_keys(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INGESTION_POSTGRES_URL", str(front.settings.postgres_url))
-    load_settings.cache_clear()
-    try:
+def test_command_line_makes_lists_and_revokes_keys(front: Front) -> None:
+    with environment(INGESTION_POSTGRES_URL=front.settings.postgres_url):
         run = CliRunner()
         made = run.invoke(app, ["create", "laptop", "--scope", "conversations", "--quiet"])
         assert made.exit_code == 0, made.output
@@ -174,5 +172,3 @@ def test_command_line_makes_lists_and_revokes_keys(front: Front, monkeypatch: py
             )
             assert time.monotonic() - revoked < 4
         assert run.invoke(app, ["revoke", "laptop"]).exit_code == 1
-    finally:
-        load_settings.cache_clear()

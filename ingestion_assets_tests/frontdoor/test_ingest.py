@@ -16,6 +16,7 @@ import uuid_utils.compat
 import zstandard
 from sqlalchemy.exc import OperationalError
 
+from ingestion_assets.frontdoor.admission import FRESH_S
 from ingestion_assets.frontdoor.receipt_lookup import ReceiptLookup
 from ingestion_assets.landing.drops import NewDrop
 from ingestion_assets.landing.segments import encode, pack
@@ -88,6 +89,20 @@ def test_receipts_without_rows_that_are_asked_for_at_once_are_all_found(
     with ThreadPoolExecutor(6) as threads:
         answers = threads.map(lambda one: client.get(f"/api/v1/receipts/{one}").status_code, receipts)
         assert list(answers) == [200] * 6
+
+
+def test_a_payload_whose_row_comes_late_turns_no_other_away(front: Front, client: httpx.Client) -> None:
+    """As after an outage of the ledger: nothing but the row was late, no run is behind."""
+    front.runs.pause()
+    try:
+        receipt = _written(front, datetime.now(UTC) - timedelta(days=90))
+        assert client.get(f"/api/v1/receipts/{receipt}").json()["state"] == "landed"
+        time.sleep(FRESH_S)
+        assert client.get("/health").json()["backlog"]["oldest_unprocessed_s"] < 60
+        answer = client.post(BATCH, json=batch(), headers={"Prefer": "respond-async"})
+        assert answer.status_code == 202
+    finally:
+        front.runs.resume()
 
 
 def _written(front: Front, at: datetime) -> uuid.UUID:

@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 from ingestion_assets.landing.claims import DropRef
 from ingestion_assets.landing.cli import app
 from ingestion_assets.landing.drop_outcomes import DropOutcome, Reject
-from ingestion_assets.settings import load_settings
-from ingestion_assets.stores import postgres
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, Front
 from ingestion_assets_tests.frontdoor.instant_runs import failed, stored
 from ingestion_assets_tests.servers import wait_until
@@ -32,21 +31,17 @@ def whole_rejected(drop: DropRef) -> DropOutcome:
 
 
 @pytest.fixture
-def shell(front: Front, monkeypatch: pytest.MonkeyPatch) -> Iterator[CliRunner]:
+def shell(front: Front) -> Iterator[CliRunner]:
     """The command line beside a front door whose runs reject everything."""
     host, port = front.url.removeprefix("http://").split(":")
-    for name, value in {
-        "HOST": host, "PORT": port, "ADMIN_TOKEN": ADMIN_TOKEN, "POSTGRES_URL": str(front.settings.postgres_url),
-    }.items():  # fmt: skip
-        monkeypatch.setenv(f"INGESTION_{name}", value)
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
     with front.engine.begin() as connection:
         connection.execute(sa.text("TRUNCATE ingestion.drops CASCADE"))
-    yield CliRunner()
+    with environment(
+        INGESTION_HOST=host, INGESTION_PORT=port, INGESTION_ADMIN_TOKEN=ADMIN_TOKEN,
+        INGESTION_POSTGRES_URL=front.settings.postgres_url,
+    ):  # fmt: skip
+        yield CliRunner()
     front.runs.outcome = stored
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
 
 
 def send(front: Front, *, records: int) -> str:

@@ -1,6 +1,5 @@
 """A front door on real stores whose runs do the flow's real work."""
 
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ import structlog
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.server import create_app
-from ingestion_assets.settings import Settings, read_flow_settings
+from ingestion_assets.settings import Settings
 from ingestion_assets.stores.postgres import engine
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import served
 from ingestion_assets_tests.modules.runs import DirectRuns
 
@@ -62,25 +62,12 @@ def serving(*, home: Path, postgres_url: str, **changes: Any) -> Iterator[Front]
         logger_factory=structlog.PrintLoggerFactory(sys.__stderr__),  # not into what a command prints
     )
     of_flow = {
-        f"INGESTION_{name.upper()}": str(changes.pop(name))
+        f"INGESTION_{name.upper()}": changes.pop(name)
         for name in ModulesSettings.model_fields
         if name in changes
     }
     settings = Settings(_env_file=None, home=home, postgres_url=postgres_url, **{**defaults, **changes})
     own = engine(postgres_url)
     runs = DirectRuns(engine=own, storage=open_storage(settings))
-    with _environment(of_flow), served(create_app(settings, launch=runs)) as url:
+    with environment(**of_flow), served(create_app(settings, launch=runs)) as url:
         yield Front(url, own, runs, settings)
-
-
-@contextmanager
-def _environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    read_flow_settings.cache_clear()
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-        read_flow_settings.cache_clear()

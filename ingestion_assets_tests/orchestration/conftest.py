@@ -23,11 +23,11 @@ from ingestion_assets.orchestration.queues import DEFAULT_QUEUE, QUEUE_TAG
 from ingestion_assets.orchestration.run_execution import execute_run
 from ingestion_assets.orchestration.warm_code import WarmCode
 from ingestion_assets.orchestration.worker_runs import WorkerRuns
-from ingestion_assets.settings import Settings, load_settings
-from ingestion_assets.stores import postgres
+from ingestion_assets.settings import Settings
 from ingestion_assets.stores.embedded import EmbeddedServer, embedded_valkey, free_port
 from ingestion_assets.stores.postgres import driver_url
 from ingestion_assets_tests import servers
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.orchestration import jobs_for_tests
 from ingestion_assets_tests.servers import wait_until
 
@@ -257,15 +257,8 @@ def engine(postgres_url: str) -> Iterator[sa.Engine]:
 
 
 @pytest.fixture
-def stores_of_the_process(
-    postgres_url: str, dagster_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def stores_of_the_process(postgres_url: str, dagster_home: Path) -> Iterator[None]:
     """The settings lead this process, which executes runs itself, to the test's stores."""
-    monkeypatch.setenv("INGESTION_POSTGRES_URL", postgres_url)
-    monkeypatch.setenv("INGESTION_HOME", str(dagster_home / "home"))
-    monkeypatch.setenv("DAGSTER_HOME", str(dagster_home))
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
-    yield
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
+    home = dagster_home / "home"
+    with environment(INGESTION_POSTGRES_URL=postgres_url, INGESTION_HOME=home, DAGSTER_HOME=dagster_home):
+        yield

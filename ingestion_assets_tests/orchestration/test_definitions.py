@@ -13,7 +13,7 @@ from benchmarks.import_time import ratio_to_dagster
 from ingestion_assets.definitions import definitions
 from ingestion_assets.orchestration.asset_specs import source_digest
 from ingestion_assets.orchestration.storages import PooledPostgresRunStorage, pooled_engine
-from ingestion_assets.settings import load_settings
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.orchestration.outline import HOW_TO_RENEW, SNAPSHOT, outline
 
 PROJECT = Path(__file__).parents[2]
@@ -174,15 +174,8 @@ def test_dagster_gets_psycopg2_and_the_public_schema() -> None:
     assert "work_mem" in options
 
 
-def test_storages_without_a_stack_say_so_when_they_are_used(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("INGESTION_HOME", str(tmp_path))
-    monkeypatch.delenv("INGESTION_POSTGRES_URL", raising=False)
-    load_settings.cache_clear()
-    try:
+def test_storages_without_a_stack_say_so_when_they_are_used(tmp_path: Path) -> None:
+    with environment(INGESTION_HOME=tmp_path, INGESTION_POSTGRES_URL=None):
         storage = PooledPostgresRunStorage.from_config_value(None, {})
         with pytest.raises(LookupError, match="ingestion up"):
             storage.get_runs()
-    finally:
-        load_settings.cache_clear()

@@ -14,6 +14,7 @@ from ingestion_assets.landing.inbox import Inboxes
 from ingestion_assets.landing.storage import open_storage
 from ingestion_assets.samples.transcripts import messages
 from ingestion_assets.settings import load_settings
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.orchestration.conftest import Runs
 from ingestion_assets_tests.servers import wait_until
 
@@ -36,12 +37,13 @@ def test_a_payload_goes_through_all_assets_in_one_step(
     engine: sa.Engine,
     mongodb_url: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    monkeypatch.setenv("INGESTION_HOME", str(tmp_path))
-    monkeypatch.setenv("INGESTION_MONGODB_URL", mongodb_url)
-    load_settings.cache_clear()
+    with environment(INGESTION_HOME=tmp_path, INGESTION_MONGODB_URL=mongodb_url):
+        _goes_through_all_assets(runs, engine, name)
+
+
+def _goes_through_all_assets(runs: Runs, engine: sa.Engine, name: str) -> None:
     from ingestion_assets.definitions import definitions  # noqa: PLC0415  # reads the settings
 
     with engine.begin() as connection:

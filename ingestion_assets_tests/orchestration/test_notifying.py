@@ -15,7 +15,7 @@ from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.rejects import insert_rejects
 from ingestion_assets.orchestration.incidents import Incident
 from ingestion_assets.orchestration.notifying import NOT_SET, REFUSED, failure_notifications, to_tell
-from ingestion_assets.settings import load_settings
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.orchestration.conftest import Runs, execute, runs_of_a_worker
 from ingestion_assets_tests.orchestration.one_payload import land_another, land_one
 
@@ -30,9 +30,7 @@ def refused() -> set[str]:
 
 
 @pytest.fixture
-def messages(
-    monkeypatch: pytest.MonkeyPatch, runs: Runs, engine: sa.Engine, refused: set[str]
-) -> Iterator[list[str]]:
+def messages(runs: Runs, engine: sa.Engine, refused: set[str]) -> Iterator[list[str]]:
     """What a webhook takes, whose address is that of the settings."""
     got: list[str] = []
 
@@ -53,15 +51,10 @@ def messages(
         connection.execute(sa.text("TRUNCATE ingestion.drops CASCADE"))
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hook)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    _notify(monkeypatch, f"http://127.0.0.1:{server.server_port}/hook")
-    yield got
+    with environment(INGESTION_NOTIFY_URL=f"http://127.0.0.1:{server.server_port}/hook"):
+        yield got
     server.shutdown()
     server.server_close()
-
-
-def _notify(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    monkeypatch.setenv("INGESTION_NOTIFY_URL", url)
-    load_settings.cache_clear()
 
 
 def _tick(runs: Runs, cursor: str | None = None) -> str:
@@ -122,16 +115,13 @@ def test_a_job_is_told_of_when_no_retry_is_coming(runs: Runs, engine: sa.Engine,
 
 
 def test_what_the_webhook_did_not_take_is_told_later(
-    runs: Runs, engine: sa.Engine, messages: list[str], monkeypatch: pytest.MonkeyPatch
+    runs: Runs, engine: sa.Engine, messages: list[str]
 ) -> None:
     run_id = runs.create("failing")
     assert execute(runs.instance, run_id, runs_of_a_worker(engine))
-    address = load_settings().notify_url
-    assert address is not None
-    _notify(monkeypatch, "http://127.0.0.1:1/hook")
-    cursor = _tick(runs)
+    with environment(INGESTION_NOTIFY_URL="http://127.0.0.1:1/hook"):
+        cursor = _tick(runs)
     assert json.loads(cursor) == {}
-    _notify(monkeypatch, address.get_secret_value())
     _tick(runs, cursor)
     assert len(messages) == 1
 

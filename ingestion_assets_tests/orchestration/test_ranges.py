@@ -28,7 +28,7 @@ from ingestion_assets.orchestration.partition_checks import by_payloads, rate_of
 from ingestion_assets.orchestration.ranges import summed
 from ingestion_assets.orchestration.retries import what_failed
 from ingestion_assets.orchestration.stages import Stages
-from ingestion_assets.settings import load_settings
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.orchestration.conftest import Runs
 
 if TYPE_CHECKING:
@@ -224,12 +224,8 @@ def test_what_checks_said_of_a_day_whose_payloads_are_gone_is_judged_anew(
     assert _checks(runs)["tidy", "2026-02-02"]
 
 
-def test_between_two_groups_the_lane_is_a_live_runs(
-    runs: Runs, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_between_two_groups_the_lane_is_a_live_runs(runs: Runs, engine: sa.Engine) -> None:
     """A run that is asked for while a group is worked through gets the lane after that one, though others are left."""
-    monkeypatch.setenv("INGESTION_CLAIM_MAX_BYTES", "1")
-    load_settings.cache_clear()
     today = datetime.now(UTC).date().isoformat()
     lane = Lane("ranged", today, today)
     _land(engine, *["good"] * 3, day=today)
@@ -256,9 +252,9 @@ def test_between_two_groups_the_lane_is_a_live_runs(
             release(connection, "live")
 
     during.append(ask_for_a_run)
-    assert _succeeded(
-        runs, _rebuild(runs, (date.fromisoformat(today) - timedelta(days=2)).isoformat(), today)
-    )
+    first = (date.fromisoformat(today) - timedelta(days=2)).isoformat()
+    with environment(INGESTION_CLAIM_MAX_BYTES=1):
+        assert _succeeded(runs, _rebuild(runs, first, today))
     assert taken == [1]
     assert claims == [(today, today, 1)] * 3
 

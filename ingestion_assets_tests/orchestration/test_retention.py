@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
 import sqlalchemy as sa
 from dagster._core.instance import InstanceRef
 
@@ -21,7 +20,7 @@ from ingestion_assets.orchestration.expired_runs import (
     surplus_runs,
 )
 from ingestion_assets.orchestration.kept_events import sparing
-from ingestion_assets.settings import load_settings
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.orchestration.conftest import Runs
 
 LETTERS = dg.StaticPartitionsDefinition(["a", "b", "c"])
@@ -115,7 +114,7 @@ def test_what_a_deleted_run_printed_goes_too(dagster_home: Path, tmp_path: Path)
         assert not (tmp_path / "storage" / run_id).exists()
 
 
-def test_the_settings_say_how_many_days_and_gigabytes(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_say_how_many_days_and_gigabytes(runs: Runs) -> None:
     for _ in range(4):
         _materialize(runs, letters, "a")
     each = bytes_of_a_run(runs.instance)
@@ -125,21 +124,16 @@ def test_the_settings_say_how_many_days_and_gigabytes(runs: Runs, monkeypatch: p
     assert surplus_runs(runs.instance, gigabytes=(number - 2.5) * each / 1e9) == 3
 
     def due_with(now: datetime, **settings: Any) -> list[str]:
-        for name, value in settings.items():
-            monkeypatch.setenv(f"INGESTION_{name.upper()}", str(value))
-        load_settings.cache_clear()
-        return due(runs.instance, now)
+        with environment(**{f"INGESTION_{name.upper()}": value for name, value in settings.items()}):
+            return due(runs.instance, now)
 
-    try:
-        now = datetime.now(UTC)
-        small = 2.5 * each / 1e9
-        assert due_with(now) == []
-        assert len(due_with(now + timedelta(days=31))) >= 3
-        assert due_with(now + timedelta(days=31), run_retention_days=0) == []
-        assert due_with(now, run_retention_gb=small) == [], "all are too young"
-        assert len(due_with(now + timedelta(hours=2), run_retention_gb=small)) >= 3
-    finally:
-        load_settings.cache_clear()
+    now = datetime.now(UTC)
+    small = 2.5 * each / 1e9
+    assert due_with(now) == []
+    assert len(due_with(now + timedelta(days=31))) >= 3
+    assert due_with(now + timedelta(days=31), run_retention_days=0) == []
+    assert due_with(now, run_retention_days=0, run_retention_gb=small) == [], "all are too young"
+    assert len(due_with(now + timedelta(hours=2), run_retention_days=0, run_retention_gb=small)) >= 3
 
 
 def _state(instance: dg.DagsterInstance) -> object:

@@ -11,7 +11,8 @@ import pytest
 from ingestion_assets.repositories import watched_repositories
 from ingestion_assets.repositories.paths import stored
 from ingestion_assets.repositories.settings import RepositoriesSettings
-from ingestion_assets.settings import load_flow_settings, read_flow_settings
+from ingestion_assets.settings import load_flow_settings
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.repositories import made_up
 from ingestion_assets_tests.repositories.made_up import vector
@@ -22,12 +23,9 @@ SECRET = "webhook-secret-of-the-test"
 
 
 @pytest.fixture
-def settings_of_the_test(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("INGESTION_REPOSITORIES_GITHUB_WEBHOOK_SECRET", SECRET)
-    read_flow_settings.cache_clear()
-    yield
-    monkeypatch.undo()
-    read_flow_settings.cache_clear()
+def settings_of_the_test() -> Iterator[None]:
+    with environment(INGESTION_REPOSITORIES_GITHUB_WEBHOOK_SECRET=SECRET):
+        yield
 
 
 @pytest.fixture

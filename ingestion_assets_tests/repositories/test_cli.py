@@ -12,7 +12,7 @@ from ingestion_assets.repositories.cli import app
 from ingestion_assets.repositories.credentials import credential_for
 from ingestion_assets.repositories.flow import Submission
 from ingestion_assets.settings import load_settings
-from ingestion_assets.stores import postgres
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, Front
 from ingestion_assets_tests.repositories import made_up
 from ingestion_assets_tests.repositories.made_up import vector
@@ -21,18 +21,13 @@ ONE = "github.com/example/one"
 
 
 @pytest.fixture
-def of_the_front(front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+def of_the_front(front: Front, tmp_path: Path) -> Iterator[Front]:
     """Commands of this process are for the front door's stack."""
-    monkeypatch.setenv("INGESTION_HOME", str(tmp_path))
-    monkeypatch.setenv("INGESTION_ADMIN_TOKEN", ADMIN_TOKEN)
-    monkeypatch.setenv("INGESTION_PUBLIC_URL", front.url)
-    monkeypatch.setenv("INGESTION_POSTGRES_URL", front.settings.require("postgres_url"))
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
-    yield front
-    monkeypatch.undo()
-    load_settings.cache_clear()
-    postgres.engine.cache_clear()
+    with environment(
+        INGESTION_HOME=tmp_path, INGESTION_ADMIN_TOKEN=ADMIN_TOKEN, INGESTION_PUBLIC_URL=front.url,
+        INGESTION_POSTGRES_URL=front.settings.postgres_url,
+    ):  # fmt: skip
+        yield front
 
 
 def run(*arguments: str, given: str | None = None) -> Result:

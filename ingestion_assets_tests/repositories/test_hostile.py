@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from ingestion_assets.repositories.settings import RepositoriesSettings
-from ingestion_assets.settings import read_flow_settings
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.repositories.conftest import LONG
 from ingestion_assets_tests.repositories.git_repository import GitRepository
@@ -72,13 +72,12 @@ def watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GitWatch | None:
 
 
 @pytest.fixture
-def server(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    with answering(serving(hostile)) as running:
-        monkeypatch.setenv("INGESTION_REPOSITORIES_PRIVATE_HOSTS", running.host)
-        read_flow_settings.cache_clear()
+def server(hostile: Path) -> Iterator[Server]:
+    with (
+        answering(serving(hostile)) as running,
+        environment(INGESTION_REPOSITORIES_PRIVATE_HOSTS=running.host),
+    ):
         yield running
-    monkeypatch.undo()
-    read_flow_settings.cache_clear()
 
 
 def test_every_repository_has_an_expectation(hostile: Path) -> None:

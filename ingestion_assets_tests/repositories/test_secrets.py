@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from ingestion_assets.repositories.credentials import keep_credential
 from ingestion_assets.repositories.key_patterns import may_hold_secret
 from ingestion_assets.repositories.settings import RepositoriesSettings
-from ingestion_assets.settings import read_flow_settings
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.repositories.conftest import CREDENTIAL, basic
 from ingestion_assets_tests.repositories.git_repository import GitRepository
@@ -21,16 +21,15 @@ FILES = {"settings.py": f"aws = '{KEY}'\n", "app.py": "def run():\n    return 1\
 
 
 @pytest.fixture
-def private_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def private_server(tmp_path: Path) -> Iterator[Server]:
     """A git server that asks for a credential, and which the front door takes repositories of."""
     root = tmp_path / "served"
     GitRepository(root / "team" / "private.git").commit(FILES)
-    with answering(serving(root, basic(CREDENTIAL))) as running:
-        monkeypatch.setenv("INGESTION_REPOSITORIES_PRIVATE_HOSTS", running.host)
-        read_flow_settings.cache_clear()
+    with (
+        answering(serving(root, basic(CREDENTIAL))) as running,
+        environment(INGESTION_REPOSITORIES_PRIVATE_HOSTS=running.host),
+    ):
         yield running
-    monkeypatch.undo()
-    read_flow_settings.cache_clear()
 
 
 def test_a_private_repository_is_cloned_and_no_secret_is_stored(private_server: Server, front: Front) -> None:

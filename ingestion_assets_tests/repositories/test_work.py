@@ -19,7 +19,7 @@ from ingestion_assets.repositories.looking import Looked, look_around
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.repositories.snapshots import Models
 from ingestion_assets.repositories.work import RepositoryWork
-from ingestion_assets.settings import read_flow_settings
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.repositories import planted
 from ingestion_assets_tests.repositories.conftest import LONG
@@ -81,13 +81,10 @@ class Indexer:
 
 
 @pytest.fixture
-def folder_of_repositories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder_of_repositories(tmp_path: Path) -> Iterator[Path]:
     """A folder whose repositories may be taken."""
-    monkeypatch.setenv("INGESTION_REPOSITORIES_ROOTS", str(tmp_path))
-    read_flow_settings.cache_clear()
-    yield tmp_path
-    monkeypatch.undo()
-    read_flow_settings.cache_clear()
+    with environment(INGESTION_REPOSITORIES_ROOTS=tmp_path):
+        yield tmp_path
 
 
 @pytest.fixture

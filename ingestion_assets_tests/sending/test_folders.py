@@ -18,6 +18,7 @@ from ingestion_assets.conversations.sending.cli import claude_folders
 from ingestion_assets.conversations.sending.sources import find_sources
 from ingestion_assets.sending.cli import app
 from ingestion_assets.sending.files import OpenFile, shown
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.sending.conftest import Run
 from ingestion_assets_tests.sending.peer import Peer
 
@@ -256,19 +257,11 @@ def test_the_folders_that_claude_code_is_told_of(tmp_path, monkeypatch) -> None:
     assert claude_folders(f"{tmp_path}/a,b") == [tmp_path / "a,b" / "projects"]
 
 
-def test_the_variable_of_claude_code_is_honoured(
-    send: Callable[..., Run], peer, tmp_path, monkeypatch
-) -> None:
-    from ingestion_assets.settings import load_settings  # noqa: PLC0415
-
+def test_the_variable_of_claude_code_is_honoured(send: Callable[..., Run], peer, tmp_path) -> None:
     for name in ("one", "two"):
         (tmp_path / name / "projects").mkdir(parents=True)
         (tmp_path / name / "projects" / f"{name}.jsonl").write_bytes(line(name))
         (tmp_path / name / "settings.json").write_text("{}")
-    monkeypatch.setenv("CLAUDE_CONFIG_DIR", f"{tmp_path}/one,{tmp_path}/two")
-    load_settings.cache_clear()
-    try:
+    with environment(CLAUDE_CONFIG_DIR=f"{tmp_path}/one,{tmp_path}/two"):
         assert (send().status, arrived(peer)) == (0, ["one", "two"])
         assert send("--with-settings").summary["settings"] == 2
-    finally:
-        load_settings.cache_clear()

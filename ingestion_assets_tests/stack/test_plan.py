@@ -8,7 +8,7 @@ from dagster._core.instance import InstanceRef
 from pydantic import ValidationError
 
 from ingestion_assets.own_modules import module_of_project
-from ingestion_assets.settings import Settings, read_flow_settings, wrong_settings
+from ingestion_assets.settings import Settings, wrong_settings
 from ingestion_assets.stack.environment_file import read_environment, shell_exports, write_environment
 from ingestion_assets.stack.own_locations import port_names, write_workspace
 from ingestion_assets.stack.places import Places
@@ -21,6 +21,7 @@ from ingestion_assets.stack.plan import (
 )
 from ingestion_assets.stack.program_logs import LogTail
 from ingestion_assets.stack.supervision import configuration
+from ingestion_assets_tests.environment import environment
 
 PORTS = {"postgres": 21001, "mongodb": 21002, "valkey": 21003, "code_server": 21004}
 
@@ -86,23 +87,14 @@ def test_commands_find_the_settings_that_the_stack_was_given(tmp_path: Path) -> 
     assert "INGESTION_ENTITIES" not in plan.environment
 
 
-def test_the_settings_of_flows_reach_the_stack_under_their_names(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("INGESTION_CONVERSATION_LANES", "4")
-    read_flow_settings.cache_clear()
-    try:
+def test_the_settings_of_flows_reach_the_stack_under_their_names(tmp_path: Path) -> None:
+    with environment(INGESTION_CONVERSATION_LANES=4):
         assert _plan(tmp_path).environment["INGESTION_CONVERSATION_LANES"] == "4"
-        monkeypatch.setenv("INGESTION_CONVERSATION_LANES", "65")
-        read_flow_settings.cache_clear()
-        with pytest.raises(ValidationError) as wrong:
-            _plan(tmp_path)
-        assert wrong_settings(wrong.value) == (
-            "INGESTION_CONVERSATION_LANES: Input should be less than or equal to 64"
-        )
-    finally:
-        monkeypatch.undo()
-        read_flow_settings.cache_clear()
+    with environment(INGESTION_CONVERSATION_LANES=65), pytest.raises(ValidationError) as wrong:
+        _plan(tmp_path)
+    assert wrong_settings(wrong.value) == (
+        "INGESTION_CONVERSATION_LANES: Input should be less than or equal to 64"
+    )
 
 
 @pytest.mark.parametrize("value", ["plain", "with 'quotes' and $HOME", 'back\\slash "x" #no comment', "ü%20"])

@@ -13,13 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingestion_assets.settings import load_settings
-from ingestion_assets.stores import postgres
 from ingestion_assets.zones import Batch, Outcome, drop_zone, in_force
 from ingestion_assets.zones.publishing import publish_zone
 from ingestion_assets.zones.record_types import record_type
 from ingestion_assets.zones.tables.postgres_table import PostgresTable
 from ingestion_assets.zones.tables.target import Shape
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.zones.runs import Runs, counts
 
 
@@ -140,16 +139,12 @@ def test_keys_that_were_remembered_as_written_count(runs, database, model, key):
 
 
 @pytest.fixture
-def project(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: Runs) -> Iterator[Runs]:
+def project(postgres_url: str, tmp_path: Path, runs: Runs) -> Iterator[Runs]:
     """A code location beside the runs' ledger."""
-    monkeypatch.setenv("INGESTION_POSTGRES_URL", postgres_url)
-    monkeypatch.setenv("INGESTION_HOME", str(tmp_path))
-    monkeypatch.setenv("INGESTION_ADMIN_TOKEN", "made-up-token-of-the-test")
-    postgres.engine.cache_clear()
-    load_settings.cache_clear()
-    yield runs
-    postgres.engine.cache_clear()
-    load_settings.cache_clear()
+    with environment(
+        INGESTION_POSTGRES_URL=postgres_url, INGESTION_HOME=tmp_path, INGESTION_ADMIN_TOKEN="made-up-token-of-the-test"
+    ):  # fmt: skip
+        yield runs
 
 
 class Visit(msgspec.Struct):

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from ingestion_assets.cli import app
 from ingestion_assets.sending.front_door_client import answer_of, opened
 from ingestion_assets.server import create_app
-from ingestion_assets.settings import load_settings
 from ingestion_assets.stores import postgres
 from ingestion_assets.zones.arriving import Arriving
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, Front, served, settings_for
 from ingestion_assets_tests.frontdoor.instant_runs import InstantRuns
 from ingestion_assets_tests.servers import wait_until
@@ -31,11 +31,9 @@ BURST = 700
 
 
 @pytest.fixture
-def key(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("INGESTION_ADMIN_TOKEN", ADMIN_TOKEN)
-    load_settings.cache_clear()
-    yield
-    load_settings.cache_clear()
+def key() -> Iterator[None]:
+    with environment(INGESTION_ADMIN_TOKEN=ADMIN_TOKEN):
+        yield
 
 
 def send(client: httpx.Client, count: int) -> set[str]:
