@@ -13,7 +13,7 @@ import typer
 
 from ingestion_assets.command_output import AsJson, in_utc, print_items
 from ingestion_assets.documents.shown_jobs import control_job, watch_job
-from ingestion_assets.sending.front_door_client import REFUSED, ask
+from ingestion_assets.sending.front_door_client import REFUSED, ask, ask_list
 from ingestion_assets.sending.options import Url
 
 app = typer.Typer(no_args_is_help=True)
@@ -110,15 +110,8 @@ def submit(
 
 
 def _connections(url: str | None, user: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    cursor = None
-    while True:
-        parameters = {"user_id": user, "limit": 1000} | ({"cursor": cursor} if cursor else {})
-        page = ask(url, "GET", "/batch/connections", parameters=parameters)
-        found |= {one["connection_id"]: one["source_type"] for one in page["items"]}
-        cursor = page["next"]
-        if cursor is None:
-            return found
+    found = ask_list(url, "/batch/connections", {"user_id": user})
+    return {one["connection_id"]: one["source_type"] for one in found}
 
 
 def _option(given: str) -> tuple[str, Any]:
@@ -141,7 +134,8 @@ def jobs(
 ) -> None:
     """List jobs, newest first."""
     body = {"user_id": user, "limit": limit} | ({"status_filter": status} if status else {})
-    found = ask(url, "POST", "/batch/jobs/list", body=body)["jobs"]
+    listed = ask(url, "POST", "/batch/jobs/list", body=body)
+    found = listed["jobs"]
     rows = (
         (
             one["job_id"], one["name"], one["status"], f"{one['progress_percentage']:.0f} %", str(one["total_files"]),
@@ -155,6 +149,8 @@ def jobs(
         rows,
         as_json=as_json,
     )
+    if listed["has_more"]:
+        typer.echo(f"There are {listed['total_jobs']} in all.", err=True)
 
 
 @app.command()

@@ -1,9 +1,11 @@
 """What may be named as a repository: hosts and folders of the configuration, one canonical name for every spelling."""
 
 import re
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 LOCAL = "local"
 MOST_BYTES = 1000
@@ -12,6 +14,9 @@ _OWNER_AND_NAME = {"github.com", "bitbucket.org", "codeberg.org"}
 _SEGMENT = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.+-]{0,254}", re.ASCII)
 _SCHEME = re.compile(r"https?:/{1,2}(?=[^/])", re.ASCII | re.IGNORECASE)
 # git check-ref-format: what no part of a ref may hold.
+_COMMIT = re.compile(r"[0-9a-fA-F]{40}(?:[0-9a-fA-F]{24})?", re.ASCII)
+_AS_IT_IS = "".join(set(string.printable) - set(string.whitespace) - {"%", "@"}) + " "
+"""Of a folder's path in its repository's name: a ref begins at the first `@`."""
 _NO_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|(^|/)\.|\.(/|$)|\.lock(/|$)|^[-/]|^@$|/$")
 
 
@@ -21,7 +26,9 @@ class InvalidRepository(ValueError):  # noqa: N818 - the name other modules agre
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository of a host, with its port where it is not the scheme's; of the host `local`, a folder below a configured root."""
+    """A repository of a host, with its port where it is not the scheme's; of the host `local`, a folder below a configured root,
+    whose path is that of a URL.
+    """
 
     host: str
     path: str
@@ -45,21 +52,18 @@ def parse(
     `hosts` must have public addresses, `private_hosts` (`name`, `name:port`, `http://name:port`) need not. The name of the answer is
     parsed to the same repository. Raises `InvalidRepository`.
     """
-    if not text.isascii() or not text.isprintable() or len(text) > MOST_BYTES:
-        raise InvalidRepository("A repository's address has printable ASCII characters alone, 1,000 at most.")
+    if len(text) > MOST_BYTES:
+        raise InvalidRepository("A repository's address has 1,000 characters at most.")
     local = _below_a_root(text, roots)
     if local is not None:
         return local
+    if not text.isascii() or not text.isprintable():
+        raise InvalidRepository("A repository's address has printable ASCII characters alone.")
     scheme = _SCHEME.match(text)
     host, _, path = text[scheme.end() if scheme else 0 :].partition("/")
     if "@" in host:
         raise InvalidRepository("A repository's address may hold no user name and no password.")
-    found = _host(host.lower(), hosts, private_hosts)
-    if found is None:
-        raise InvalidRepository(
-            f"Repositories are taken from configured hosts only: {', '.join([*hosts, *private_hosts])}. INGESTION_REPOSITORIES_HOSTS sets them."
-        )
-    name, scheme_of, private = found
+    name, scheme_of, private = _host(host.lower(), hosts, private_hosts)
     return Repository(name, _path(name, path), scheme_of, private)
 
 
@@ -73,10 +77,17 @@ def check_ref(text: str) -> str:
         text.encode()
     except UnicodeEncodeError as error:
         raise InvalidRepository("A ref is UTF-8.") from error
-    return text
+    return text.lower() if _COMMIT.fullmatch(text) else text
 
 
-def _host(asked: str, hosts: Sequence[str], private_hosts: Sequence[str]) -> tuple[str, str, bool] | None:
+def named_host(text: str, hosts: Sequence[str], private_hosts: Sequence[str]) -> str:
+    """The host that a text names, alone or in an address, as names of its repositories begin. Raises `InvalidRepository`."""
+    scheme = _SCHEME.match(text)
+    host = text[scheme.end() if scheme else 0 :].partition("/")[0]
+    return _host(host.lower(), hosts, private_hosts)[0]
+
+
+def _host(asked: str, hosts: Sequence[str], private_hosts: Sequence[str]) -> tuple[str, str, bool]:
     for private, listed in ((False, hosts), (True, private_hosts)):
         for one in listed:
             scheme, name = ("http", one[7:]) if one.startswith("http://") else ("https", one)
@@ -84,7 +95,9 @@ def _host(asked: str, hosts: Sequence[str], private_hosts: Sequence[str]) -> tup
             default = ":80" if scheme == "http" else ":443"
             if asked.removesuffix(default) == name.removesuffix(default):
                 return name.removesuffix(default), scheme, private
-    return None
+    raise InvalidRepository(
+        f"Repositories are taken from configured hosts only: {', '.join([*hosts, *private_hosts])}. INGESTION_REPOSITORIES_HOSTS sets them."
+    )
 
 
 def _path(host: str, text: str) -> str:
@@ -106,7 +119,8 @@ def _path(host: str, text: str) -> str:
 
 def _below_a_root(text: str, roots: Sequence[str]) -> Repository | None:
     """The repository in a folder below a root: by its path, `/srv/git/name`, with or without the first slash, or `local/srv/git/name`."""
-    path = text.removeprefix(f"{LOCAL}/").strip("/")
+    named = text.removeprefix(f"{LOCAL}/")
+    path = (named if named == text else unquote(named, errors="surrogateescape")).strip("/")
     for root in roots:
         inside = root.strip("/") + "/"
         if not path.startswith(inside):
@@ -118,5 +132,5 @@ def _below_a_root(text: str, roots: Sequence[str]) -> Repository | None:
             for end in (".git", "")
         ):
             raise InvalidRepository("There is no repository at that path below the configured roots.")
-        return Repository(LOCAL, path, "file", private=True)
+        return Repository(LOCAL, quote(path, safe=_AS_IT_IS, errors="surrogateescape"), "file", private=True)
     return None

@@ -8,7 +8,7 @@ from urllib.parse import quote
 import typer
 
 from ingestion_assets.command_output import AsJson, in_utc, print_items, print_json
-from ingestion_assets.sending.front_door_client import ask
+from ingestion_assets.sending.front_door_client import ask, ask_list
 from ingestion_assets.sending.options import Url
 from ingestion_assets.settings import load_settings
 
@@ -22,6 +22,7 @@ Repo = Annotated[
     str, typer.Argument(metavar="REPOSITORY", help="`host/owner/name`, or `host/owner/name@ref`.")
 ]
 Limit = Annotated[int, typer.Option(min=1, max=100, help="Most items shown.")]
+ListLimit = Annotated[int, typer.Option("--limit", min=1, help="Most items listed.")]
 
 
 @app.command()
@@ -73,9 +74,9 @@ def history(limit: Limit = 10, as_json: AsJson = False, url: Url = None) -> None
 
 
 @app.command("list")
-def list_all(limit: Limit = 50, as_json: AsJson = False, url: Url = None) -> None:
+def list_all(limit: ListLimit = 50, as_json: AsJson = False, url: Url = None) -> None:
     """List repositories that were indexed."""
-    found = ask(url, "GET", "/repositories", {"limit": limit})["items"]
+    found = ask_list(url, "/repositories", {}, limit=limit)
     rows = (
         (
             one["repository"], (one["commit"] or "-")[:12], in_utc(one["indexed_at"]), str(one["embedded"]),
@@ -96,14 +97,14 @@ def files(
     repository: Repo,
     state: Annotated[str | None, typer.Option(help="Only `embedded` or `skipped` ones.")] = None,
     reason: Annotated[str | None, typer.Option(help="Only those skipped for it, such as `binary`.")] = None,
-    limit: Limit = 100,
+    limit: ListLimit = 100,
     as_json: AsJson = False,
     url: Url = None,
 ) -> None:
     """List a repository's files, embedded or skipped and why."""
-    chosen = {"state": state, "reason": reason, "limit": limit}
+    chosen = {"state": state, "reason": reason}
     parameters = {name: value for name, value in chosen.items() if value is not None}
-    found = ask(url, "GET", f"/repositories/{quote(repository, safe='/@')}/files", parameters)["items"]
+    found = ask_list(url, f"/repositories/{quote(repository, safe='/@')}/files", parameters, limit=limit)
     rows = (
         (one["path"], one["state"], one["language"] or "", one["reason"] or "", one["measure"] or "")
         for one in found
@@ -206,7 +207,9 @@ def _ended(url: str | None, job: int) -> dict[str, Any] | None:
     return next((one for one in jobs if one["job_id"] == job), None)
 
 
-Host = Annotated[str, typer.Argument(help="The host, as in addresses of its repositories.")]
+Host = Annotated[
+    str, typer.Argument(help="The host, alone or as addresses of its repositories have it, with its port.")
+]
 
 
 @credentials.command("set")
@@ -224,23 +227,35 @@ def set_credential(
 ) -> None:
     """Keep what a host asks for, sealed; no read gives it back."""
     from ingestion_assets.repositories.credentials import keep_credential  # noqa: PLC0415
+    from ingestion_assets.repositories.settings import repositories_settings  # noqa: PLC0415
+    from ingestion_assets.repositories.submissions import host_of  # noqa: PLC0415
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
     if ":" not in credential:
         raise typer.BadParameter("it has to be `user:token`")
+    try:
+        named = host_of(host, repositories_settings())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     with engine().begin() as connection:
-        keep_credential(connection, host.lower(), credential, load_settings())
-    typer.echo(f"Repositories of {host} are cloned with it from now on.")
+        keep_credential(connection, named, credential, load_settings())
+    typer.echo(f"Repositories of {named} are cloned with it from now on.")
 
 
 @credentials.command("delete")
 def delete_credential(host: Host) -> None:
     """Forget what a host asks for."""
     from ingestion_assets.repositories.credentials import forget_credential  # noqa: PLC0415
+    from ingestion_assets.repositories.settings import repositories_settings  # noqa: PLC0415
+    from ingestion_assets.repositories.submissions import host_of  # noqa: PLC0415
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
+    try:
+        named = host_of(host, repositories_settings())
+    except ValueError:  # no longer configured
+        named = host.lower()
     with engine().begin() as connection:
-        known = forget_credential(connection, host.lower())
+        known = forget_credential(connection, named)
     typer.echo(f"It is forgotten for {host}." if known else f"There was none for {host}.")
 
 

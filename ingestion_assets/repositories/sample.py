@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -46,7 +47,14 @@ def sample_files() -> Mapping[str, str]:
 
 
 def make_sample(folder: Path) -> None:
-    """A bare repository with one commit of these files in `folder`. Raises `FileNotFoundError` where there is no git."""
+    """A bare repository with one commit of these files in `folder`, whole or not at all. Raises `FileNotFoundError` where there is no git."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".sample-") as beside:
+        _make(Path(beside) / folder.name)
+        (Path(beside) / folder.name).rename(folder)
+
+
+def _make(folder: Path) -> None:
     program = shutil.which("git")
     if program is None:
         raise FileNotFoundError("the program git is not installed")
@@ -74,7 +82,7 @@ def make_sample(folder: Path) -> None:
         )
         return done.stdout.decode().strip()
 
-    folder.mkdir(parents=True)
+    folder.mkdir()
     git("init", "-q", "--bare", f"--initial-branch={BRANCH}")
     blobs = {
         path: git("hash-object", "-w", "--stdin", feed=content) for path, content in sample_files().items()

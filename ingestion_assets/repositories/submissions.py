@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ingestion_assets.repositories.addresses import Repository, check_ref, parse
+from ingestion_assets.repositories.addresses import Repository, check_ref, named_host, parse
 from ingestion_assets.repositories.flow import Submission
 from ingestion_assets.repositories.settings import RepositoriesSettings
 from ingestion_assets.settings import Settings, load_settings
@@ -22,6 +22,11 @@ def submission_in(partition: str) -> Submission:
 def repository_in(submission: Submission, settings: RepositoriesSettings) -> Repository:
     """The repository of a submission, checked again: the settings may have changed since. Raises `ValueError`."""
     return _parsed(submission.repository, settings)
+
+
+def host_of(text: str, settings: RepositoriesSettings) -> str:
+    """The host that a text names, as names of its repositories begin. Raises `ValueError`, which says why there is none."""
+    return named_host(text, _listed(settings.hosts), _listed(settings.private_hosts))
 
 
 def own_root(settings: Settings) -> Path:

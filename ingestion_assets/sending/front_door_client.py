@@ -12,6 +12,7 @@ from ingestion_assets.settings import load_settings
 
 REFUSED, NO_ANSWER = 1, 2
 """Exit statuses: the front door refuses what is asked; it cannot be asked."""
+PAGE = 100
 
 
 class NoAnswerError(Exception):
@@ -28,6 +29,24 @@ def ask(
     """The answer's JSON; `path` is below `/api/v1`. Raises `typer.Exit`."""
     with or_end(), opened(url) as client:
         return answer_of(client, method, path, parameters, body=body)
+
+
+def ask_list(
+    url: str | None, path: str, parameters: Mapping[str, Any], *, limit: int | None = None
+) -> list[Any]:
+    """A list's first `limit` items, on as many pages as it has; says where there are more. Raises `typer.Exit`."""
+    found: list[Any] = []
+    place: dict[str, Any] = {}
+    with or_end(), opened(url) as client:
+        while limit is None or len(found) < limit:
+            most = PAGE if limit is None else min(PAGE, limit - len(found))
+            page = answer_of(client, "GET", path, {**parameters, **place, "limit": most})
+            found += page["items"]
+            if page["next"] is None:
+                return found
+            place = {"cursor": page["next"]}
+    typer.echo(f"There are more than these {limit}: `--limit` says how many are listed.", err=True)
+    return found
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 # ruff: noqa: RUF001, S104 - look-alikes and odd addresses are what is refused here
 
 import string
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingestion_assets.repositories.addresses import InvalidRepository, check_ref, parse
+from ingestion_assets.repositories.flow import Submission
 from ingestion_assets.repositories.paths import restored, shown, stored
 from ingestion_assets.repositories.resolving import ForbiddenAddress, resolve
+from ingestion_assets.repositories.submissions import submission_in
 
 HOSTS = ["github.com", "gitlab.com", "bitbucket.org", "codeberg.org"]
 PRIVATE = ["git.internal", "127.0.0.1:8443", "http://127.0.0.1:8080"]
@@ -121,6 +124,25 @@ def test_folders_below_a_root(tmp_path: Path) -> None:
     for refused in ("../outside.git", "link", "none", "", "deep/../a", f"../{root.name}x/a"):
         with pytest.raises(InvalidRepository):
             parse(f"{root}/{refused}", HOSTS, [str(root)])
+
+
+def test_a_root_may_have_any_name(tmp_path: Path) -> None:
+    root = tmp_path / "o'neil@example.com 100%" / "größe"
+    (root / "a.git").mkdir(parents=True)
+    repository = parse(f"{root}/a", HOSTS, [str(root)])
+    assert "@" not in repository.name
+    assert repository.name.isascii()
+    assert parse(repository.name, HOSTS, [str(root)]) == repository
+    submission = submission_in(Submission(repository.name, "v@1").partition)
+    assert (submission.repository, submission.ref) == (repository.name, "v@1")
+    git = ["git", "-c", "init.defaultBranch=main"]
+    subprocess.run([*git, "init", "-q", "--bare", root / "a.git"], check=True)
+    assert subprocess.run([*git, "ls-remote", repository.url], check=False).returncode == 0
+
+
+def test_a_commit_has_one_name() -> None:
+    assert check_ref("0A" * 20) == "0a" * 20
+    assert check_ref("Release") == "Release"
 
 
 @pytest.mark.parametrize(

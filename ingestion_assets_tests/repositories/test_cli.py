@@ -1,6 +1,7 @@
 """`ingestion repos` against a front door."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner, Result
 from ingestion_assets.repositories.cli import app
 from ingestion_assets.repositories.credentials import credential_for
 from ingestion_assets.repositories.flow import Submission
+from ingestion_assets.repositories.sample import make_sample
 from ingestion_assets.settings import load_settings
 from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, Front
@@ -56,13 +58,43 @@ def test_a_repository_from_submitting_to_deleting(of_the_front: Front) -> None:
     assert "cancelled" in run("history").output
 
 
+def test_lists_go_on_after_a_page(of_the_front: Front) -> None:
+    many = "github.com/example/many"
+    made_up.index(
+        of_the_front.engine,
+        many,
+        {"a.py": "a"} | {f"{one:03}.bin": None for one in range(229)},
+        {"a.py": vector(1)},
+    )
+    assert run("files", many, "--limit", "500").output.count(".bin") == 229
+    some = run("files", many, "--limit", "120")
+    assert some.output.count(".bin") == 120
+    assert "more than these 120" in some.output
+    assert "more than" not in run("files", many, "--limit", "230").output
+
+
 def test_a_credential_is_kept_sealed(of_the_front: Front) -> None:
-    assert run("credentials", "set", "git.example.com", given="user:not-for-others\n").exit_code == 0
-    with of_the_front.engine.connect() as connection:
-        kept = connection.scalar(sa.text("SELECT sealed FROM repositories.credentials"))
-        opened = credential_for(connection, Submission("git.example.com/a/b"), load_settings())
-    assert "not-for-others" not in str(kept)
-    assert opened == "user:not-for-others"
-    assert run("credentials", "delete", "git.example.com").exit_code == 0
-    assert "There was none" in run("credentials", "delete", "git.example.com").output
-    assert run("credentials", "set", "git.example.com", given="no-colon\n").exit_code == 2
+    def keep(host: str, credential: str) -> int:
+        return run("credentials", "set", host, given=f"{credential}\n").exit_code
+
+    with environment(INGESTION_REPOSITORIES_PRIVATE_HOSTS="git.example.com:8443"):
+        assert keep("https://Git.example.com:8443/team/private", "user:not-for-others") == 0
+        with of_the_front.engine.connect() as connection:
+            kept = connection.scalar(sa.text("SELECT sealed FROM repositories.credentials"))
+            opened = credential_for(connection, Submission("git.example.com:8443/a/b"), load_settings())
+        assert "not-for-others" not in str(kept)
+        assert opened == "user:not-for-others"
+        assert keep("git.example.com", "user:token") == 2, "another port"
+        assert keep("git.example.com:8443", "no-colon") == 2
+    assert run("credentials", "delete", "git.example.com:8443").exit_code == 0
+    assert "There was none" in run("credentials", "delete", "git.example.com:8443").output
+
+
+def test_a_sample_that_was_broken_off_is_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "repositories" / "sample"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(subprocess.CalledProcessError):
+        patch.setenv("GIT_OBJECT_DIRECTORY", "/proc/none")
+        make_sample(folder)
+    assert not list(folder.parent.iterdir())
+    make_sample(folder)
+    assert (folder / "HEAD").is_file()

@@ -6,10 +6,9 @@ import time
 import pytest
 import sqlalchemy as sa
 
+from ingestion_assets.frontdoor.long_reads import read_long
 from ingestion_assets.frontdoor.problems import Problem
-from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.repositories import published
-from ingestion_assets.repositories.web.long_reads import read_long
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.repositories import made_up
 from ingestion_assets_tests.repositories.made_up import vector
@@ -86,7 +85,7 @@ def test_searches_of_a_key_hold_up_neither_other_keys_nor_the_rest(front: Front)
         def work(connection: sa.Connection) -> None:
             connection.execute(sa.select(sa.func.pg_sleep(seconds)))
 
-        await read_long(door, Principal(who, frozenset({"read"})), work, instead="Ask for less.")
+        await read_long(door, who, work, instead="Ask for less.")
 
     async def all_at_once() -> None:
         of_one = [asyncio.create_task(search("one", 1.0)) for _ in range(4)]
@@ -106,7 +105,6 @@ def test_a_read_that_takes_too_long_is_given_up_and_says_what_to_ask_instead(fro
     def work(connection: sa.Connection) -> None:
         connection.execute(sa.select(sa.func.pg_sleep(10)))
 
-    principal, door = Principal("one", frozenset({"read"})), front.app.door
     with pytest.raises(Problem, match=r"given up after 0\.2 s.* Ask for less\.") as raised:
-        asyncio.run(read_long(door, principal, work, instead="Ask for less.", statement_s=0.2))
+        asyncio.run(read_long(front.app.door, "one", work, instead="Ask for less.", statement_s=0.2))
     assert raised.value.status == 503

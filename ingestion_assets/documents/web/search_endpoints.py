@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
+from functools import partial
 from typing import Annotated, Any
 
 import sqlalchemy as sa
@@ -28,6 +29,7 @@ from ingestion_assets.embedding.errors import UnknownModelError
 from ingestion_assets.frontdoor.door import FrontDoor, front_door
 from ingestion_assets.frontdoor.json_bodies import json_body
 from ingestion_assets.frontdoor.json_response import json_response
+from ingestion_assets.frontdoor.long_reads import read_long
 from ingestion_assets.frontdoor.openapi import keyed_errors, schema_of, takes
 from ingestion_assets.frontdoor.problems import unavailable
 
@@ -74,7 +76,8 @@ class Question(BaseModel):
     summary="Search documents",
     description=(
         "Passages that answer a question, each with its file, page, heading path, place in the text and why it was found. Where no vector of "
-        "the question is to be had in time, a hybrid search goes by words alone and `by` says so; a search by vectors is 503. Needs the scope "
+        "the question is to be had in time, a hybrid search goes by words alone and `by` says so; a search by vectors is 503. Two searches of a "
+        "user are answered at a time; one that goes through too much is given up after some seconds (503). Needs the scope "
         "`documents:<user_id>`."
     ),
     response_model=search_answers.SearchResult,
@@ -87,11 +90,14 @@ async def search_documents(request: Request) -> Response:
     asked = await json_body(request, Question)
     may(principal, asked.user_id)
     wanted = Wanted(user_id=asked.user_id, **asked.filters.model_dump())
-    searched: Searched = await door.in_thread(lambda connection: there_is(connection, wanted))
+    read = partial(
+        read_long, door, asked.user_id, instead="Ask with fewer words, or in fewer documents (`filters`)."
+    )
+    searched: Searched = await read(lambda connection: there_is(connection, wanted))
     # Words are looked for while a worker makes the question's vector.
     vectors, words = await asyncio.gather(
         _vectors_of(door, {} if asked.mode == "text" else searched.chunks, asked.query),
-        door.in_thread(
+        read(
             lambda connection: (
                 []
                 if asked.mode == "vector"
@@ -107,7 +113,7 @@ async def search_documents(request: Request) -> Response:
             connection, wanted, searched, asked.query, vectors, mode=asked.mode, limit=asked.limit, fold=asked.fold, words=words
         )  # fmt: skip
 
-    found = await door.in_thread(look)
+    found = await read(look)
     return json_response({"by": found.by, "items": found.items, "next": None})
 
 

@@ -11,6 +11,7 @@ from ingestion_assets.embedding.asking import ask_question
 from ingestion_assets.frontdoor.answers import json_response
 from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.json_bodies import json_body
+from ingestion_assets.frontdoor.long_reads import read_long
 from ingestion_assets.frontdoor.openapi import keyed_errors, schema_of, takes
 from ingestion_assets.frontdoor.paging import FileCursor, page, text_cursor
 from ingestion_assets.frontdoor.problems import Problem
@@ -20,7 +21,6 @@ from ingestion_assets.repositories.flow import SCOPE
 from ingestion_assets.repositories.settings import repositories_settings
 from ingestion_assets.repositories.watched_repositories import set_watched
 from ingestion_assets.repositories.web import repository_views
-from ingestion_assets.repositories.web.long_reads import read_long
 from ingestion_assets.repositories.web.repository_parameters import SECURED, Limit, RepositoryKey
 
 router = APIRouter(prefix="/repositories")
@@ -100,7 +100,7 @@ async def search(
         return published.fused(named, texts, limit=limit)
 
     found = await read_long(
-        door, principal, look, instead="Ask with fewer or rarer words, or in one repository (`repo`)."
+        door, principal.name, look, instead="Ask with fewer or rarer words, or in one repository (`repo`)."
     )
     by = ["names"] if asked is None else ["text", "names"]
     return json_response({"by": by, "items": found, "next": None})
@@ -171,7 +171,7 @@ async def list_similar(
             raise Problem(409, f"The file is not embedded: {file.reason}.")
         return published.similar(connection, snapshot, file.path, everywhere=within == "all", limit=limit)
 
-    found = await read_long(door, principal, look, instead="Look within the repository (`within`).")
+    found = await read_long(door, principal.name, look, instead="Look within the repository (`within`).")
     return json_response({"items": found, "next": None})
 
 

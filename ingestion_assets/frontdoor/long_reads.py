@@ -1,4 +1,4 @@
-"""Reads that go through much of what is stored: in threads of their own, two of a key at a time, each statement for seconds at most."""
+"""Reads that go through much of what is stored: in threads of their own, two of an asker at a time, each statement for seconds at most."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,6 @@ from sqlalchemy.exc import OperationalError
 from ingestion_assets.frontdoor.door import FrontDoor, ledger_needed
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.shared_threads import SharedThreads
-from ingestion_assets.frontdoor.tokens import Principal
 from ingestion_assets.stores.statement_limits import is_cancelled, limited
 
 STATEMENT_S = 5.0
@@ -19,18 +18,18 @@ RETRY_S = 10.0
 
 Value = TypeVar("Value")
 
-_threads = SharedThreads(4, of_a_user=2, name="repositories-reading")
+_threads = SharedThreads(4, of_a_user=2, name="long-reads")
 
 
 async def read_long(
     door: FrontDoor,
-    principal: Principal,
+    who: str,
     work: Callable[[sa.Connection], Value],
     *,
     instead: str,
     statement_s: float = STATEMENT_S,
 ) -> Value:
-    """What `work` gives. Raises `Problem` 503 where it takes too long, with what is to be asked `instead`, or while the ledger is down."""
+    """What `work` gives, asked by `who`. Raises `Problem` 503 where it takes too long, with what is to be asked `instead`, or while the ledger is down."""
 
     def run() -> Value:
         with limited(door.engine, seconds=statement_s).begin() as connection:
@@ -45,9 +44,9 @@ async def read_long(
     async with ledger_needed(within_s=None):
         try:
             async with asyncio.timeout(ANSWERS_WITHIN_S):
-                return await _threads.run(principal.name, run)
+                return await _threads.run(who, run)
         except TimeoutError as error:
             raise Problem(
-                503, "Other searches, of this key or of others, are still at work. Please ask again later.",
+                503, "Other searches, of the same asker or of others, are still at work. Please ask again later.",
                 retry_after_s=RETRY_S,
             ) from error  # fmt: skip
