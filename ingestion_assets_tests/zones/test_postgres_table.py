@@ -5,10 +5,12 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from ingestion_assets.zones.tables.postgres_table import PostgresTable
 from ingestion_assets.zones.tables.target import Rows, TableRefusedError
+from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.zones.made_rows import rows, shape, statuses
 
 NAME = "shop.events"
@@ -166,6 +168,30 @@ def test_two_runs_that_store_the_same_keys_at_once_agree(made, database, engine)
     assert statuses(again[1].store([rows(1, *((key, 1) for key in range(2000)))])) == ["stored"] * 2000
     told = again[2].store([rows(2, *((key, 2) for key in range(1999, -1, -1)))])
     assert {(one.status, one.by) for one in told} == {("duplicate", UUID(int=1))}
+
+
+def test_a_run_that_a_copying_one_was_preferred_to_stores_after_it(made, database, engine, postgres_url):
+    """The copying run has key 1 and waits for key 2, the other the other way round: PostgreSQL gives one of them up."""
+    kinds = {"id": "integer", "v": "integer"}
+    made(**kinds).store([rows(9, (2, 9))])
+    database.execute(f"DELETE FROM {NAME}")
+    told: list[list] = []
+    with psycopg.connect(postgres_url) as copying:
+        copying.execute("SET deadlock_timeout = '20s'")  # it is not the one to notice
+        copying.execute(
+            f"INSERT INTO {NAME} (id, v, _receipt, _position) VALUES (2, 1, %s, 0)", [UUID(int=1)]
+        )
+        table = PostgresTable(engine, NAME, shape(**kinds))
+        table._all_new = False
+        run = threading.Thread(target=lambda: told.append(table.store([rows(2, (1, 2), (2, 2))])))
+        run.start()
+        blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        wait_until(lambda: database.execute(blocked).fetchone() == (1,), seconds=10, what="the run to wait")
+        copying.execute(
+            f"INSERT INTO {NAME} (id, v, _receipt, _position) VALUES (1, 1, %s, 1)", [UUID(int=1)]
+        )
+    run.join()
+    assert [(one.status, one.by) for one in told[0]] == [("duplicate", UUID(int=1))] * 2
 
 
 def test_nothing_is_stored_where_reading_fails(made, database):

@@ -1,6 +1,7 @@
 """A zone's table in PostgreSQL: rows go straight into it while all of their keys are new, else by way of a staging table."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from operator import add
 from typing import Any
 
@@ -22,6 +23,7 @@ from ingestion_assets.zones.tables.target import (
 )
 
 _CODES = {"54000": "too_long", "22003": "out_of_range", "22008": "out_of_range"}
+DEADLOCKS = 3
 _STAGE = sql.Identifier("_zone_stage")
 
 Placed = tuple[int, tuple[Any, ...]]
@@ -90,8 +92,7 @@ class PostgresTable:
         if not rows:
             return
         try:
-            with raw.transaction():
-                upserted = self._upsert(raw, rows)
+            upserted = self._upserted(raw, rows)
         except psycopg.Error as error:
             if not is_refusal(error):
                 raise
@@ -103,6 +104,14 @@ class PostgresTable:
             self._write(raw, rows[half:], told)
             return
         told |= upserted
+
+    def _upserted(self, raw: "psycopg.Connection[Any]", rows: Sequence[Placed]) -> dict[int, Stored]:
+        """`_upsert`, whole or not at all; again where PostgreSQL gave it up for a run that copies the same keys, which goes on then."""
+        for _ in range(DEADLOCKS):
+            with suppress(psycopg.errors.DeadlockDetected), raw.transaction():
+                return self._upsert(raw, rows)
+        with raw.transaction():
+            return self._upsert(raw, rows)
 
     def _upsert(self, raw: "psycopg.Connection[Any]", rows: Sequence[Placed]) -> dict[int, Stored]:
         raw.execute(sql.SQL("TRUNCATE {}").format(_STAGE))
