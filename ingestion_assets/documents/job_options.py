@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from ingestion_assets.documents.file_globs import MOST_CHARACTERS
 from ingestion_assets.documents.parsing.parsed_files import ParseOptions
-from ingestion_assets.documents.sources.drive_entries import EXPORTED, EXPORTS
+from ingestion_assets.documents.sources.drive_entries import FORMAT_OF, MEDIA_TYPE_OF
 
 PIPELINE = "2"
 """Of parsing and chunking: another one makes other texts and chunks of the same bytes, so contents are made anew."""
@@ -151,9 +151,9 @@ def _can_be(options: ProcessingOptions) -> ProcessingOptions:
         if any(len(one) > MOST_CHARACTERS for one in globs):
             raise ValueError(f"{name}: a glob has {MOST_CHARACTERS:,} characters at most")
     for kind, format_ in source.export_formats.items():
-        if kind not in EXPORTED or format_ not in EXPORTS:
+        if kind not in FORMAT_OF or format_ not in MEDIA_TYPE_OF:
             raise ValueError(
-                f"export_formats: {kind!r} as {format_!r} cannot be; there are {', '.join(EXPORTED)}, as {', '.join(EXPORTS)}"
+                f"export_formats: {kind!r} as {format_!r} cannot be; there are {', '.join(FORMAT_OF)}, as {', '.join(MEDIA_TYPE_OF)}"
             )
     return options
 

@@ -1,6 +1,6 @@
 """Connections: where a user's files are, with the credentials for it. These are sealed, bound to their connection, and in no answer.
 
-Whoever writes what depends on a connection holds its row before any other (`keep`, `get(held=True)`), as deleting it does.
+Whoever writes what depends on a connection holds its row before any other (`keep`, `get(locked=True)`), as deleting it does.
 """
 
 import json
@@ -94,10 +94,10 @@ def create(
 
 
 def get(
-    connection: sa.Connection, id_: str, *, user_id: str | None = None, held: bool = False
+    connection: sa.Connection, id_: str, *, user_id: str | None = None, locked: bool = False
 ) -> Connection | None:
-    """One connection, of this user where one is named; `held` until the transaction ends: nobody changes or deletes it meanwhile."""
-    lock = " FOR NO KEY UPDATE" if held else ""
+    """One connection, of this user where one is named; `locked` until the transaction ends: nobody changes or deletes it meanwhile."""
+    lock = " FOR NO KEY UPDATE" if locked else ""
     row = connection.execute(
         sa.text(
             f"{_COLUMNS} WHERE id = :id AND (CAST(:user_id AS text) IS NULL OR user_id = :user_id){lock}"

@@ -103,7 +103,7 @@ def _unchanged(connection: sa.Connection, one: Connection, job_ids: Sequence[str
 
     Another sync may be over, too: the lock of one whose session was cut is gone before it is.
     """
-    found = source_connections.get(connection, one.id, held=True)
+    found = source_connections.get(connection, one.id, locked=True)
     if found is None or _looked_with(found) != _looked_with(one):
         raise SyncOvertakenError(deleted=found is None, job_ids=job_ids)
 

@@ -68,7 +68,7 @@ def states(snapshot: Snapshot, entries: Iterable[Entry], limits: Limits) -> Iter
 def _named(entry: Entry, mark: Mapping[str, bool], limits: Limits, *, is_bad: bool) -> FileState:
     """What name, mode, size and marks say; `embedded` without a language where the first line must tell it."""
     language = recognizing.language_by_name(entry.path)
-    file = FileState(_storable(entry.path), entry.blob, entry.size, language, "embedded")
+    file = FileState(_shortened(entry.path), entry.blob, entry.size, language, "embedded")
     if entry.mode == "160000":
         return _skipped(file, "submodule")
     if entry.mode == "120000":
@@ -137,7 +137,7 @@ def _too_long(path: bytes) -> bool:
     return len(kept) > INDEXED_BYTES and len(zlib.compress(kept)) > PACKED_BYTES
 
 
-def _storable(path: bytes) -> bytes:
+def _shortened(path: bytes) -> bytes:
     """The path; in the place of one that is too long its beginning, a NUL, which no path of a tree has, and the hash of it all."""
     if not _too_long(path):
         return path

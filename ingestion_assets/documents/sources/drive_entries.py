@@ -12,13 +12,13 @@ _APPS = "application/vnd.google-apps."
 FOLDER = _APPS + "folder"
 SHORTCUT = _APPS + "shortcut"
 _OFFICE = "application/vnd.openxmlformats-officedocument."
-EXPORTED: Mapping[str, str] = {
+FORMAT_OF: Mapping[str, str] = {
     "document": "docx",
     "spreadsheet": "xlsx",
     "presentation": "pptx",
     "drawing": "pdf",
 }
-EXPORTS: Mapping[str, str] = {
+MEDIA_TYPE_OF: Mapping[str, str] = {
     "docx": _OFFICE + "wordprocessingml.document", "xlsx": _OFFICE + "spreadsheetml.sheet",
     "pptx": _OFFICE + "presentationml.presentation", "pdf": "application/pdf", "txt": "text/plain", "md": "text/markdown",
     "html": "text/html", "csv": "text/csv", "odt": "application/vnd.oasis.opendocument.text", "epub": "application/epub+zip",
@@ -42,12 +42,12 @@ class Export:
 def export_of(file: File, formats: Mapping[str, str] | None) -> Export | None:
     """How a document of Google's own is exported; None for a file with bytes, and for what cannot be."""
     kind = str(file["mimeType"]).removeprefix(_APPS)
-    if kind not in EXPORTED or not str(file["mimeType"]).startswith(_APPS):
+    if kind not in FORMAT_OF or not str(file["mimeType"]).startswith(_APPS):
         return None
-    format_ = (formats or {}).get(kind, EXPORTED[kind])
-    if format_ not in EXPORTS:
-        format_ = EXPORTED[kind]
-    return Export(EXPORTS[format_], f".{format_}")
+    format_ = (formats or {}).get(kind, FORMAT_OF[kind])
+    if format_ not in MEDIA_TYPE_OF:
+        format_ = FORMAT_OF[kind]
+    return Export(MEDIA_TYPE_OF[format_], f".{format_}")
 
 
 def entry_of(named: File, file: File, path: str, options: FetchOptions) -> Entry:
