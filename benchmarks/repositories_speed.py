@@ -159,7 +159,7 @@ def front_door(home: Path, roots: Path) -> Iterator[Front]:
         migrate(postgres.url)
         make_tables(postgres.url)
         with serving(settings_for(home=home / "home", postgres_url=postgres.url)) as front:
-            front.runs.paused.set()
+            front.runs.pause()
             yield front
 
 
