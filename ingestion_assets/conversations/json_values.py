@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ from bson.decimal128 import Decimal128
 
 NUMBER_AS_TEXT = 128  # BSON subtype of a Binary that holds the text of a number no BSON number can hold
 _INT64 = range(-(2**63), 2**63)
+_MOST_DIGITS = 4300  # of an int that Python reads and writes
 _REPLACEMENT = "�"
 
 
@@ -59,7 +59,7 @@ def _decode_odd(raw: bytes, openers: int) -> Decoded:
 
 
 def _int(text: str) -> int | NumberText:
-    return int(text) if len(text) <= 1000 else NumberText(text)
+    return int(text) if len(text.lstrip("-")) <= _MOST_DIGITS else NumberText(text)
 
 
 def _float(text: str) -> float | NumberText:
@@ -156,5 +156,5 @@ def restore(value: Any) -> Any:
         return int(value.to_decimal())
     if isinstance(value, Binary) and value.subtype == NUMBER_AS_TEXT:
         text = value.decode()
-        return float(text) if set(text) & set(".eE") else int(Decimal(text))
+        return NumberText(text) if set(text) & set(".eE") else _int(text)
     return value
