@@ -10,7 +10,7 @@ from ingestion_assets.entities.entity_set import EntitySet
 from ingestion_assets.entities.entity_tables import LOCK
 from ingestion_assets.entities.loaded import Loaded
 from ingestion_assets.entities.loading import load
-from ingestion_assets.entities.payload import stream_of
+from ingestion_assets.entities.payload import MISSING_REFERENCE, stream_of
 from ingestion_assets.entities.results import outcome_of, settled
 from ingestion_assets.entities.told_outcomes import forget_told
 from ingestion_assets.landing import claims, drop_queries
@@ -20,7 +20,7 @@ from ingestion_assets.landing.drops import LandedDrop
 from ingestion_assets.landing.isolation import Worked, work_through
 from ingestion_assets.landing.late_segments import register_late
 from ingestion_assets.landing.leases import LaneBusyError
-from ingestion_assets.landing.record_outcomes import revise
+from ingestion_assets.landing.record_outcomes import rejected_with, revise
 from ingestion_assets.landing.storage import LandingStorage
 from ingestion_assets.stores.refusals import refusal_of
 
@@ -72,8 +72,10 @@ class EntitiesWork:
             # A worker that stood still until others took its payloads must not write. Under the lock: while it is held nobody else loads,
             # and whoever comes next finds what was said of these payloads.
             claims.check_held(connection, self.claim, counted)
+            done = [ref.id for ref in refs if ref.state == "done"]
+            stay_out = rejected_with(connection, done, code=MISSING_REFERENCE)
             try:
-                loaded = load(raw, self.entities(), drops, counted=counted)
+                loaded = load(raw, self.entities(), drops, counted=counted, stay_out=stay_out)
             except psycopg.Error as error:
                 if self.is_transient(error):
                     raise
