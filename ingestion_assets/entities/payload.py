@@ -62,7 +62,7 @@ def read_payload(drop: LandedDrop, entities: EntitySet, *, stay_out: Mapping[int
     """
     limit = None if REDRIVEN in drop.attributes else drop.attributes.get("max_errors")
     stream = stream_of(drop)
-    begins = REDRIVEN in drop.attributes or drop.attributes.get("first_byte", "0") == "0"
+    begins = REDRIVEN not in drop.attributes and drop.attributes.get("first_byte", "0") == "0"
     whole = drop.attributes.get(REST_OF_LINE) != "true"
     parsed = parse(drop.body if whole else b"", entities, begins=begins)
     if stay_out:
