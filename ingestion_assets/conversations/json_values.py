@@ -19,10 +19,16 @@ class NotJsonError(ValueError):
     """The bytes are no JSON value."""
 
 
-class NumberText(str):
-    """A number that neither a Python int nor a double can hold, as it was written."""
+class NumberText:
+    """A number that neither a Python int nor a double can hold, as it was written. It is no text: nothing takes it for a name."""
 
-    __slots__ = ()
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +89,6 @@ class _Cleaner:
         self.warnings: set[str] = set()
 
     def clean(self, value: Any) -> Any:
-        if isinstance(value, NumberText):
-            return value
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, dict):
@@ -109,11 +113,15 @@ class _Cleaner:
 def canonical(value: Any) -> bytes:
     """Canonical JSON: keys sorted, no spaces, UTF-8, shortest form of numbers."""
     try:
-        return msgspec.json.encode(value, order="sorted")
+        return msgspec.json.encode(value, order="sorted", enc_hook=_as_written)
     except (OverflowError, TypeError, UnicodeEncodeError, msgspec.MsgspecError):
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
-            "utf-8", "replace"
-        )
+        return json.dumps(
+            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str
+        ).encode("utf-8", "replace")
+
+
+def _as_written(number: NumberText) -> msgspec.Raw:
+    return msgspec.Raw(str(number).encode())
 
 
 def depth(value: Any) -> int:
@@ -137,7 +145,7 @@ def storable(value: Any) -> Any:
     if isinstance(value, list):
         return [storable(item) for item in value]
     if isinstance(value, NumberText):
-        return Binary(value.encode(), NUMBER_AS_TEXT)
+        return Binary(str(value).encode(), NUMBER_AS_TEXT)
     if isinstance(value, int) and value not in _INT64:
         digits = str(value)
         return (
