@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -82,23 +83,49 @@ def test_a_row_that_referenced_nothing_stays_out_with_what_references_it(
     assert all(map(accounted, rebuilt))
 
 
-def test_what_a_receipt_says_decides(loading: Front) -> None:
-    with loading.client() as client:
-        sent = [
+def sent(front: Front, *bodies: bytes) -> list[httpx.Response]:
+    """What the payloads were answered, one after the other."""
+    with front.client() as client:
+        return [
             client.post("/ingest/batch", content=body, headers={"Content-Type": "text/plain"})
-            for body in (b"\n".join([ORDER % (71, 7), PRODUCT % 7]), CUSTOMER % (7, 7))
+            for body in bodies
         ]
-    assert [one.status_code for one in sent] == [207, 200]
+
+
+def rebuilding(front: Front, answers: Sequence[httpx.Response]) -> EntitiesWork:
+    """The work of a rebuild of these payloads."""
     columns = [drops.c[name] for name in DropRef.__struct_fields__]
-    with loading.engine.connect() as connection:
-        mine = sa.select(*columns).where(drops.c.id.in_([UUID(one.headers["X-Receipt-Id"]) for one in sent]))
-        refs = tuple(DropRef(**row._mapping) for row in connection.execute(mine.order_by(drops.c.id)))
+    ids = [UUID(one.headers["X-Receipt-Id"]) for one in answers]
+    with front.engine.connect() as connection:
+        rows = connection.execute(sa.select(*columns).where(drops.c.id.in_(ids)).order_by(drops.c.id))
+        refs = tuple(DropRef(**row._mapping) for row in rows)
         claim = Claim("rebuild", "rebuild", (), refs, take_sample(connection), rebuild=True)
-    work = EntitiesWork(
-        claim=claim, storage=open_storage(loading.settings), engine=loading.engine, entities=lambda: TPCH,
+    return EntitiesWork(
+        claim=claim, storage=open_storage(front.settings), engine=front.engine, entities=lambda: TPCH,
         max_bytes=2**28, is_transient=lambda _: False,
     )  # fmt: skip
+
+
+def test_what_a_receipt_says_decides(loading: Front) -> None:
+    answers = sent(loading, b"\n".join([ORDER % (71, 7), PRODUCT % 7]), CUSTOMER % (7, 7))
+    assert [one.status_code for one in answers] == [207, 200]
+    work = rebuilding(loading, answers)
     assert [totals(one) for one in work.loaded()] == [{"unchanged": 1, "failed": 1}, {"unchanged": 1}]
+    assert not any(one.failed for one in work.outcomes())
     with loading.engine.connect() as connection:
         stored = connection.execute(sa.text("SELECT order_key FROM entities.orders WHERE order_key = 71"))
         assert stored.all() == []
+
+
+def test_rows_that_cannot_be_made_again_before_what_they_reference_are_told(loading: Front) -> None:
+    """Days that are rebuilt in another order than they came in, of tables that were lost."""
+    answers = sent(loading, CUSTOMER % (8, 8), b"\n".join([ORDER % (81, 8), PRODUCT % 8]))
+    with loading.engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM entities.orders WHERE order_key = 81"))
+        connection.execute(sa.text("DELETE FROM entities.customers WHERE customer_key = 8"))
+    (lost,) = rebuilding(loading, answers[1:]).outcomes()
+    assert (lost.failed, lost.errors[0]["code"]) == (True, "missing_reference")
+    assert not any(one.failed for one in rebuilding(loading, answers).outcomes())
+    with loading.engine.connect() as connection:
+        stored = connection.execute(sa.text("SELECT order_key FROM entities.orders WHERE order_key = 81"))
+        assert len(stored.all()) == 1
