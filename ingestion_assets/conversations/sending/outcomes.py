@@ -54,7 +54,7 @@ def settle(
     if receipt.replayed:
         stored, skipped = 0, stored + skipped
     totals = {"stored": stored, "duplicate": max(0, skipped - conflicts), "conflicts": conflicts}
-    totals |= {"rejected": rejected + len(parts), "superseded": _superseded(stats, warnings)}
+    totals |= {"rejected": rejected, "parts_rejected": len(parts), "superseded": _superseded(stats, warnings)}
     return totals, [*problems, *parts]
 
 
