@@ -41,8 +41,10 @@ def outcome_of(
         duration_ms=max(0, round((finished_at - batch.drop.received_at).total_seconds() * 1000)),
     )
     superseded = {**todos.superseded, **config.superseded}
+    parts = [*batch.parts.todos, *filter(None, [batch.parts.config])]
     warnings = [
         *batch.warnings,
+        *({"part": part.name, "code": code} for part in parts for code in part.warnings),
         *(
             {"part": name, "code": "superseded", "superseded_by": receipt, "reason": _SUPERSEDED}
             for name, receipt in superseded.items()

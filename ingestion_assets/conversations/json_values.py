@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,6 +11,7 @@ from bson.decimal128 import Decimal128
 
 NUMBER_AS_TEXT = 128  # BSON subtype of a Binary that holds the text of a number no BSON number can hold
 _INT64 = range(-(2**63), 2**63)
+_MOST_DIGITS = 4300  # of an int that Python reads and writes
 _REPLACEMENT = "�"
 
 
@@ -19,10 +19,16 @@ class NotJsonError(ValueError):
     """The bytes are no JSON value."""
 
 
-class NumberText(str):
-    """A number that neither a Python int nor a double can hold, as it was written."""
+class NumberText:
+    """A number that neither a Python int nor a double can hold, as it was written. It is no text: nothing takes it for a name."""
 
-    __slots__ = ()
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __str__(self) -> str:
+        return self._text
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +65,7 @@ def _decode_odd(raw: bytes, openers: int) -> Decoded:
 
 
 def _int(text: str) -> int | NumberText:
-    return int(text) if len(text) <= 1000 else NumberText(text)
+    return int(text) if len(text.lstrip("-")) <= _MOST_DIGITS else NumberText(text)
 
 
 def _float(text: str) -> float | NumberText:
@@ -83,8 +89,6 @@ class _Cleaner:
         self.warnings: set[str] = set()
 
     def clean(self, value: Any) -> Any:
-        if isinstance(value, NumberText):
-            return value
         if isinstance(value, str):
             return self._text(value)
         if isinstance(value, dict):
@@ -109,11 +113,15 @@ class _Cleaner:
 def canonical(value: Any) -> bytes:
     """Canonical JSON: keys sorted, no spaces, UTF-8, shortest form of numbers."""
     try:
-        return msgspec.json.encode(value, order="sorted")
+        return msgspec.json.encode(value, order="sorted", enc_hook=_as_written)
     except (OverflowError, TypeError, UnicodeEncodeError, msgspec.MsgspecError):
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
-            "utf-8", "replace"
-        )
+        return json.dumps(
+            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str
+        ).encode("utf-8", "replace")
+
+
+def _as_written(number: NumberText) -> msgspec.Raw:
+    return msgspec.Raw(str(number).encode())
 
 
 def depth(value: Any) -> int:
@@ -137,7 +145,7 @@ def storable(value: Any) -> Any:
     if isinstance(value, list):
         return [storable(item) for item in value]
     if isinstance(value, NumberText):
-        return Binary(value.encode(), NUMBER_AS_TEXT)
+        return Binary(str(value).encode(), NUMBER_AS_TEXT)
     if isinstance(value, int) and value not in _INT64:
         digits = str(value)
         return (
@@ -156,5 +164,5 @@ def restore(value: Any) -> Any:
         return int(value.to_decimal())
     if isinstance(value, Binary) and value.subtype == NUMBER_AS_TEXT:
         text = value.decode()
-        return float(text) if set(text) & set(".eE") else int(Decimal(text))
+        return NumberText(text) if set(text) & set(".eE") else _int(text)
     return value

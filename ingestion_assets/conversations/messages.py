@@ -5,7 +5,6 @@ later batches are compared with, so that the hot path asks MongoDB nothing. A cr
 that knows its drop and position: the repetition finds it as its own.
 """
 
-import json
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +30,7 @@ from ingestion_assets.conversations.batches import (
 )
 from ingestion_assets.conversations.collections import MESSAGES
 from ingestion_assets.conversations.facts_table import Fact, Key, Origin
+from ingestion_assets.conversations.json_values import canonical
 from ingestion_assets.conversations.pieces import CHUNK_RECORDS, Piece, chunked, pieces_of
 from ingestion_assets.conversations.records import (
     Invalid,
@@ -266,7 +266,7 @@ def _fact(record: Record, origin: Origin, drop: LandedDrop) -> Fact:
 
 def _fact_of_other(document: dict[str, Any], origin: Origin, item: Item) -> list[Fact]:
     """The fact of a document that another drop stored and has not written yet, or never will."""
-    record = parse(json.dumps(original(document)).encode(), default_session=document["sessionId"])
+    record = parse(canonical(original(document)), default_session=document["sessionId"])
     if not isinstance(record, Record):
         return []
     return [

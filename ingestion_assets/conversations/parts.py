@@ -6,24 +6,23 @@ from hashlib import sha256
 from typing import Any
 
 import bson
-import msgspec
 
-from ingestion_assets.conversations.json_values import canonical, clean, depth, storable
-from ingestion_assets.conversations.records import MAX_DEPTH, MAX_DOCUMENT_BYTES, message_id
+from ingestion_assets.conversations.json_values import canonical, depth, storable
+from ingestion_assets.conversations.records import MAX_DEPTH, MAX_DOCUMENT_BYTES, message_id, shortened
 from ingestion_assets.conversations.schema import PART_MARK, Config, Envelope, TodoFile
 from ingestion_assets.landing.drop_outcomes import Reject
 from ingestion_assets.landing.drops import LandedDrop
-from ingestion_assets.landing.json_text import decode
 
 CONFIG = "config"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A document that is kept in its newest state. `name` is its place in the payload."""
+    """A document that is kept in its newest state. `name` is its place in the payload, `warnings` the codes of what was replaced."""
 
     name: str
     document: dict[str, Any]
+    warnings: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +51,10 @@ def parts_of(drop: LandedDrop, envelope: Envelope) -> Parts:
         name = f"todos[{index}]"
         document = _todo(drop, todo, index) if depth(todo.todos) <= MAX_DEPTH else None
         if refused := _refusal(name, document):
-            raw = decode(envelope.raw_todos, _RAW_TODOS)[index]
-            unstorable.append(_unstorable(name, after + index, refused, b'"todos":[%b]' % bytes(raw)))
+            raw = bytes(envelope.raw_todos[index])
+            unstorable.append(_unstorable(name, after + index, refused, b'"todos":[%b]' % raw))
         elif document:
-            todos.append(Part(name, document))
+            todos.append(Part(name, document, envelope.todo_warnings[index]))
     configured = None
     config = envelope.config
     if config is not None and (config.config or config.settings):
@@ -67,11 +66,8 @@ def parts_of(drop: LandedDrop, envelope: Envelope) -> Parts:
                 _unstorable(CONFIG, position, refused, b'"config":%b' % bytes(envelope.raw_config))
             )
         elif document:
-            configured = Part(CONFIG, document)
+            configured = Part(CONFIG, document, envelope.config_warnings)
     return Parts(todos, configured, unstorable)
-
-
-_RAW_TODOS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def _refusal(name: str, document: dict[str, Any] | None) -> tuple[str, str] | None:
@@ -89,12 +85,12 @@ def _unstorable(name: str, position: int, refused: tuple[str, str], field: bytes
 
 
 def _todo(drop: LandedDrop, todo: TodoFile, index: int) -> dict[str, Any]:
-    session, filename = clean(todo.sessionId)[:256], clean(todo.filename)[:512]
+    session, filename = shortened(todo.sessionId), shortened(todo.filename, most=512)
     return {
         "_id": message_id(session, filename),
         "sessionId": session,
         "filename": filename,
-        "todos": storable(clean(todo.todos)),
+        "todos": storable(todo.todos),
         "todoCount": len(todo.todos),
         **_arrival(drop, index),
     }
@@ -102,8 +98,8 @@ def _todo(drop: LandedDrop, todo: TodoFile, index: int) -> dict[str, Any]:
 
 def _config(drop: LandedDrop, config: Config) -> dict[str, Any]:
     """The user is the `userId` given, else the principal whose key sent it."""
-    user = clean(config.userId or drop.principal)[:256]
-    content = {"config": clean(config.config), "settings": clean(config.settings)}
+    user = shortened(config.userId or drop.principal)
+    content = {"config": config.config, "settings": config.settings}
     return {
         "_id": user,
         "userId": user,

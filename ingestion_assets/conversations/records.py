@@ -82,6 +82,11 @@ def message_id(session_id: str, uuid: str) -> str:
     return f"{session_id}/{uuid}"
 
 
+def shortened(text: str, *, most: int = MAX_KEY) -> str:
+    """A text that is part of a key: beyond `most` characters its beginning and its digest, so that no two become one."""
+    return text if len(text) <= most else f"{text[:128]}…{sha256(text.encode()).hexdigest()}"
+
+
 def parse(
     raw: bytes | msgspec.Raw, *, default_session: str | None = None, sanitize: bool = False
 ) -> Record | Invalid:
@@ -241,8 +246,7 @@ def _session(
     session = session or default or ""
     if len(session) > MAX_KEY:
         warnings.append("session_id_shortened")
-        session = f"{session[:128]}…{sha256(session.encode()).hexdigest()}"
-    return session, None
+    return shortened(session), None
 
 
 def _cost(record: dict[str, Any]) -> float | int | None:
@@ -270,5 +274,6 @@ __all__ = [
     "original",
     "parse",
     "same_content",
+    "shortened",
     "stamped",
 ]

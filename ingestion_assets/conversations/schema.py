@@ -32,8 +32,8 @@ class Config(msgspec.Struct, kw_only=True):
 class Envelope(msgspec.Struct, kw_only=True):
     """The body of `POST /api/v1/ingest/batch`. Messages stay raw: each is judged alone (`records.parse`).
 
-    `sessionId` is the session of every message that names none; `warnings` are the codes of what was replaced in it.
-    `raw_todos` and `raw_config` are the bytes that `todos` and `config` were read from.
+    `sessionId` is the session of every message that names none; `warnings` are the codes of what was replaced in it,
+    `todo_warnings` and `config_warnings` those of the parts. `raw_todos` and `raw_config` are the bytes that they were read from.
     """
 
     messages: list[msgspec.Raw] = []
@@ -41,7 +41,9 @@ class Envelope(msgspec.Struct, kw_only=True):
     config: Config | None = None
     sessionId: str | None = None  # noqa: N815
     warnings: tuple[str, ...] = ()
-    raw_todos: msgspec.Raw = msgspec.Raw(b"[]")
+    todo_warnings: list[tuple[str, ...]] = []
+    config_warnings: tuple[str, ...] = ()
+    raw_todos: list[msgspec.Raw] = []
     raw_config: msgspec.Raw = msgspec.Raw(b"null")
 
     @property
@@ -83,15 +85,15 @@ class BatchIngestResponse(BaseModel):
     )
     warnings: list[dict[str, Any]] | None = Field(
         None,
-        description="What was stored although odd, and conflicts. Todo lists and a configuration older than what is stored: part, code "
-        "`superseded`, superseded_by (a receipt).",
+        description="What was stored although odd (of todo lists and a configuration: part, code), and conflicts. Those older than what "
+        "is stored: part, code `superseded`, superseded_by (a receipt).",
     )
 
 
 class _Parts(msgspec.Struct):
     type: msgspec.Raw = msgspec.Raw(b"")
     messages: list[msgspec.Raw] | msgspec.UnsetType = msgspec.UNSET
-    todos: msgspec.Raw = msgspec.Raw(b"[]")
+    todos: list[msgspec.Raw] = []
     config: msgspec.Raw = msgspec.Raw(b"null")
     sessionId: msgspec.Raw = msgspec.Raw(b"null")  # noqa: N815
 
@@ -109,13 +111,16 @@ def decode_envelope(body: bytes) -> Envelope:
 
 
 def _envelope(parts: _Parts) -> Envelope:
-    session = decode_value(bytes(parts.sessionId))
+    session, config = decode_value(bytes(parts.sessionId)), decode_value(bytes(parts.config))
+    todos = [decode_value(bytes(todo)) for todo in parts.todos]
     return Envelope(
         messages=parts.messages or [],
-        todos=msgspec.convert(decode_value(bytes(parts.todos)).value, list[TodoFile]),
-        config=msgspec.convert(decode_value(bytes(parts.config)).value, Config | None),
+        todos=msgspec.convert([todo.value for todo in todos], list[TodoFile]),
+        config=msgspec.convert(config.value, Config | None),
         sessionId=msgspec.convert(session.value, str | None),
         warnings=session.warnings,
+        todo_warnings=[todo.warnings for todo in todos],
+        config_warnings=config.warnings,
         raw_todos=parts.todos,
         raw_config=parts.config,
     )
@@ -129,18 +134,25 @@ def _read(body: bytes) -> _Parts:
     except msgspec.DecodeError:
         replaced = replace_lone_surrogates(body)
         parts = _parts.decode(replaced)
-    session = bytes(parts.sessionId)
-    if b"\\ufffd" in session:
-        position = replaced.index(session)
-        parts.sessionId = msgspec.Raw(body[position : position + len(session)])
-    position = 0
-    messages = parts.messages or []
-    for index, message in enumerate(messages):
-        text = bytes(message)
-        position = replaced.index(text, position)
-        messages[index] = msgspec.Raw(body[position : position + len(text)])
-        position += len(text)
+    (parts.sessionId,) = _as_sent([parts.sessionId], body, replaced)
+    (parts.config,) = _as_sent([parts.config], body, replaced)
+    parts.todos = _as_sent(parts.todos, body, replaced)
+    if parts.messages is not msgspec.UNSET:
+        parts.messages = _as_sent(parts.messages, body, replaced)
     return parts
+
+
+def _as_sent(values: list[msgspec.Raw], body: bytes, replaced: bytes) -> list[msgspec.Raw]:
+    """Values that stand in `replaced` one after the other, as they stand in `body`."""
+    if not any(b"\\ufffd" in bytes(value) for value in values):
+        return values
+    sent: list[msgspec.Raw] = []
+    position = 0
+    for text in map(bytes, values):
+        position = replaced.index(text, position)
+        sent.append(msgspec.Raw(body[position : position + len(text)]))
+        position += len(text)
+    return sent
 
 
 def decode_body(body: bytes, *, endpoint: str | None = None) -> Envelope:

@@ -6,6 +6,7 @@ A load that is repeated (a killed run, a retry) finds what it said of a payload 
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -40,10 +41,12 @@ def load(
     drops: Sequence[LandedDrop],
     *,
     counted: Collection[UUID],
+    stay_out: Mapping[UUID, Mapping[int, str]] = MappingProxyType({}),
 ) -> list[Loaded]:
     """Write payloads into the tables, within the connection's transaction; what is said of each, in order.
 
     `counted` are those that were not finished before: only they count in the statistics, and only they are remembered.
+    `stay_out` are records of the others that referenced nothing then, with what was said of them: what came later changes that no more.
     Raises `IncompatibleTableError`.
     """
     try:
@@ -54,7 +57,11 @@ def load(
         raise next(passing, error) from None
     connection.execute(LOCK)
     known = known_loads(connection, [drop.id for drop in drops if drop.id in counted])
-    fresh = [read_payload(drop, entities) for drop in drops if drop.id not in known]
+    fresh = [
+        read_payload(drop, entities, stay_out=stay_out.get(drop.id, {}))
+        for drop in drops
+        if drop.id not in known
+    ]
     if fresh:
         for loaded in _load(connection, entities, fresh):
             known[loaded.drop_id] = loaded

@@ -6,8 +6,9 @@ What the fast path lets through, the slow path (`lines.read_line`) reads to the 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from ingestion_assets.entities.columns import column, good
@@ -48,6 +49,15 @@ class Rows:
     def part(self, chosen: slice) -> Rows:
         """Some of the rows."""
         return Rows(self.entity, self.records[chosen], self.values[chosen])
+
+    def without(self, records: Collection[int]) -> Rows:
+        """The rows but for those of some records."""
+        kept = [int(record) not in records for record in self.records]
+        if isinstance(self.values, list):
+            return Rows(self.entity, list(compress(self.records, kept)), list(compress(self.values, kept)))
+        import numpy as np  # noqa: PLC0415
+
+        return Rows(self.entity, np.asarray(self.records)[kept], self.values.filter(kept))
 
     def as_csv(self, *leading: Sequence[int] | np.ndarray[Any, Any]) -> bytes:
         """What COPY … (FORMAT csv) takes, the leading columns of integers first. NULL is an unquoted nothing."""

@@ -55,13 +55,21 @@ class Payload:
         return int(given.get("first_line", 0)), int(given.get("first_byte", 0))
 
 
-def read_payload(drop: LandedDrop, entities: EntitySet) -> Payload:
-    """Read a payload. Never fails: what cannot be read is among its faults."""
+def read_payload(drop: LandedDrop, entities: EntitySet, *, stay_out: Mapping[int, str]) -> Payload:
+    """Read a payload. Never fails: what cannot be read is among its faults.
+
+    `stay_out` are records whose references were nowhere when it was loaded first, with what was said of them.
+    """
     limit = None if REDRIVEN in drop.attributes else drop.attributes.get("max_errors")
     stream = stream_of(drop)
-    begins = REDRIVEN in drop.attributes or drop.attributes.get("first_byte", "0") == "0"
+    begins = REDRIVEN not in drop.attributes and drop.attributes.get("first_byte", "0") == "0"
     whole = drop.attributes.get(REST_OF_LINE) != "true"
     parsed = parse(drop.body if whole else b"", entities, begins=begins)
+    if stay_out:
+        for rows in parsed.rows:
+            for record in stay_out.keys() & set(map(int, rows.records)):
+                parsed.faults[record] = LineFault(MISSING_REFERENCE, stay_out[record], rows.entity.entity)
+        parsed.rows = [rows.without(stay_out) for rows in parsed.rows]
     return Payload(
         drop, parsed, stream, stream is not None and drop.attributes.get("stream_end") == "true",
         None if limit is None else int(limit), _identities(parsed) if parsed.count <= IDENTIFIED else None,

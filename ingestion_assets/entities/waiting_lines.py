@@ -62,7 +62,7 @@ def stage_waiting(
 
 
 def keep_waiting(connection: "psycopg.Connection[Any]", payloads: Sequence[Payload]) -> None:
-    """Keep lines of streams that go on, until what they reference has come or the stream ends."""
+    """Keep lines of streams that go on, until what they reference has come or the stream ends. Those of a rebuild may be there."""
     rows = []
     for one in payloads:
         if not one.open:
@@ -73,15 +73,14 @@ def keep_waiting(connection: "psycopg.Connection[Any]", payloads: Sequence[Paylo
             place = (first_line + line.number, first_byte + line.offset)
             rows.append((one.stream, one.drop.id, record, *place, line.raw))
     if rows:
-        with (
-            connection.cursor() as cursor,
-            cursor.copy(
-                'COPY entities._waiting (stream, drop_id, record, line, "offset", raw) FROM STDIN (FORMAT binary)'
-            ) as copy,
-        ):
-            copy.set_types(["text", "uuid", "int4", "int8", "int8", "bytea"])
-            for row in rows:
-                copy.write_row(row)
+        connection.execute(
+            """
+            INSERT INTO entities._waiting (stream, drop_id, record, line, "offset", raw)
+            SELECT * FROM unnest(%s::text[], %s::uuid[], %s::integer[], %s::bigint[], %s::bigint[], %s::bytea[])
+            ON CONFLICT DO NOTHING
+            """,
+            [list(column) for column in zip(*rows, strict=True)],
+        )
 
 
 def late_faults(connection: "psycopg.Connection[Any]", last: Payload) -> list[Fault]:

@@ -1,6 +1,7 @@
 """The way in that every ingesting endpoint shares: who sends, what comes, onto durable storage. What is answered: `answers`."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +20,7 @@ from ingestion_assets.frontdoor.answers import (
 )
 from ingestion_assets.frontdoor.door import FrontDoor, front_door, ledger_needed
 from ingestion_assets.frontdoor.intake_refusals import intake_refusals
+from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.frontdoor.request_headers import (
     JSON,
     Waiting,
@@ -34,6 +36,8 @@ from ingestion_assets.landing.drops import (
     Receipt,
 )
 from ingestion_assets.landing.storage import ANSWERS_WITHIN_S
+
+LOOK_S = 1.0  # how long the ledger is waited for where somebody has waited already
 
 
 class Arrival(msgspec.Struct, frozen=True):
@@ -173,6 +177,13 @@ async def _take(
         if outcome is not None:
             headers = answer_headers(outcome.id, applied=waiting.applied, replayed=accepted.replayed)
             return outcome_response(door, outcome, headers) if answer is None else answer(outcome, headers)
+        receipt = None
+        with suppress(Problem):  # the payload is taken, whatever is known of it
+            async with ledger_needed(within_s=LOOK_S):
+                receipt = await ledger.receipt(door.async_engine, accepted.id)
+        if receipt is not None:
+            over = replace(waiting, seconds=0)
+            return await outcome_or_receipt(request, receipt, over, answer=answer, replayed=accepted.replayed)
     return LandedResponse(accepted, waiting.applied)
 
 

@@ -16,6 +16,7 @@ FIELDS = ("status", "id", "duplicate_of", "code", "reason", "superseded_by")
 _READ = sa.text(
     "SELECT drop_id, outcomes FROM ingestion.receipt_records WHERE drop_id = ANY(:ids) FOR UPDATE"
 )
+_LOOK = sa.text("SELECT drop_id, outcomes FROM ingestion.receipt_records WHERE drop_id = ANY(:ids)")
 _WRITE = sa.text("UPDATE ingestion.receipt_records SET outcomes = :outcomes WHERE drop_id = :drop_id")
 
 
@@ -31,6 +32,18 @@ def pack(records: Sequence[RecordOutcome]) -> bytes:
 def unpack(packed: bytes) -> list[list[Any]]:
     """The outcomes, each with its fields in the order of `FIELDS`; older ones lack the last."""
     return msgspec.json.decode(zstandard.decompress(packed))
+
+
+def rejected_with(
+    connection: sa.Connection, drop_ids: Sequence[UUID], *, code: str
+) -> dict[UUID, dict[int, str]]:
+    """The records of finished payloads that were rejected with a code, by their place, and the reasons."""
+    found: dict[UUID, dict[int, str]] = {}
+    for start in range(0, len(drop_ids), AT_ONCE):
+        for drop_id, packed in connection.execute(_LOOK, {"ids": list(drop_ids[start : start + AT_ONCE])}):
+            outcomes = enumerate(RecordOutcome(*one) for one in unpack(packed))
+            found[drop_id] = {at: one.reason or "" for at, one in outcomes if one.code == code}
+    return found
 
 
 def revise(

@@ -18,6 +18,7 @@ UNJUDGED = frozenset(
 REFUSED = "refused"  # the attribute of a payload that can only become a reject: why
 _OUTCOMES = {
     "new_modules": "stored", "returned_modules": "stored", "modified_modules": "stored", "unchanged_modules": "duplicate",
+    "superseded_modules": "superseded",
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from ingestion_assets.orchestration.reporting import claim_metadata, rejects_tab
 from ingestion_assets.settings import load_settings
 
 if TYPE_CHECKING:
+    from ingestion_assets.landing.claims import Claim
     from ingestion_assets.landing.drop_outcomes import DropOutcome
     from ingestion_assets.orchestration.claiming import Working
 
@@ -147,7 +148,7 @@ class Stages(Generic[WorkT]):
                     **figures(outcomes),
                     **rejects_table(outcomes),
                 },
-                check_results=[_accounting(outcomes, accounts)],
+                check_results=[_accounting(run.claim, outcomes, accounts)],
             )
 
         name = self.flow.assets[1]
@@ -190,14 +191,21 @@ class Stages(Generic[WorkT]):
 
 
 def _accounting(
-    outcomes: "Sequence[DropOutcome]", accounts: "Callable[[DropOutcome], bool]"
+    claim: "Claim", outcomes: "Sequence[DropOutcome]", accounts: "Callable[[DropOutcome], bool]"
 ) -> dg.AssetCheckResult:
-    """Whether all outcomes account for what was sent; those of payloads that failed as a whole have nothing to say."""
+    """Whether all outcomes account for what was sent; those of payloads that failed as a whole have nothing to say, but that a
+    rebuild could not make again what they had given."""
     ended = [one for one in outcomes if not one.unfinished and (one.result or not one.failed)]
     wrong = [str(one.drop_id) for one in ended if not accounts(one)]
-    listed = {"wrong": dg.MetadataValue.json(wrong[:LISTED])} if wrong else {}
+    done = {drop.id for drop in claim.drops if drop.state == "done"}
+    lost = [str(one.drop_id) for one in outcomes if one.failed and one.drop_id in done]
+    listed = {
+        name: dg.MetadataValue.json(ids[:LISTED])
+        for name, ids in (("wrong", wrong), ("not_rebuilt", lost))
+        if ids
+    }
     return dg.AssetCheckResult(
-        check_name=ACCOUNTING, passed=not wrong, metadata={"payloads": len(outcomes), **listed}
+        check_name=ACCOUNTING, passed=not wrong and not lost, metadata={"payloads": len(outcomes), **listed}
     )
 
 

@@ -151,3 +151,47 @@ def test_what_is_older_than_what_is_stored_is_superseded_and_says_by_which(
     assert [one.result["stats"]["config_updated"] for one in both] == [True, True]
     assert [one["settings"] for one in database.configs.find()] == [{"is": "newest"}]
     assert database.config_history.count_documents({}) == 3
+
+
+def test_what_is_replaced_in_a_part_is_told(database: Database[Any], engine: sa.Engine) -> None:
+    body = (
+        rb'{"todos":[{"sessionId":"s","filename":"plain","todos":["x"]},{"sessionId":"s","filename":"f","todos":["a\u0000","\ud83d"]}],'
+        b'"config":{"settings":{"k\xff":1},"userId":"u"}}'
+    )
+    for endpoint in ({}, {"endpoint": "batch"}):
+        (outcome,) = worked(database, engine, landed_body(body, attributes=endpoint))
+        assert [(one["part"], one["code"]) for one in outcome.result["warnings"]] == [
+            ("todos[1]", "lone_surrogate_replaced"),
+            ("todos[1]", "nul_replaced"),
+            ("config", "invalid_utf8_replaced"),
+        ]
+    assert [one["todos"] for one in database.todos.find({"filename": "f"})] == [["a\ufffd", "\ufffd"]]
+
+
+def test_a_part_is_rejected_as_it_was_sent(database: Database[Any], engine: sa.Engine) -> None:
+    deep = b"[" * 150 + rb'"\ud83d"' + b"]" * 150
+    sent = rb'{"sessionId":"s","filename":"\ud83d","todos":%b}' % deep, rb'{"settings":{"x":%b}}' % deep
+    (outcome,) = worked(database, engine, landed_body(rb'{"todos":[%b],"config":%b}' % sent))
+    list_, config = (one.record for one in outcome.rejects)
+    assert list_.endswith(b'"todos":[%b]}' % sent[0])
+    assert config.endswith(b'"config":%b}' % sent[1])
+
+
+def test_long_names_are_told_apart_and_a_list_lies_with_its_session(
+    database: Database[Any], engine: sa.Engine
+) -> None:
+    one, other = "x" * 600 + "1", "x" * 600 + "2"
+    worked(
+        database,
+        engine,
+        landed(
+            [GOOD | {"sessionId": one}],
+            todos=[{"sessionId": session, "filename": name, "todos": []} for session in (one, other) for name in (one, other)],
+            config={"settings": {"of": 1}, "userId": one},
+        ),
+        landed([], config={"settings": {"of": 2}, "userId": other}),
+    )  # fmt: skip
+    (message,) = database.messages.find()
+    assert database.todos.count_documents({}) == 4
+    assert database.todos.count_documents({"sessionId": message["sessionId"]}) == 2
+    assert database.configs.count_documents({}) == 2

@@ -21,6 +21,7 @@ from ingestion_assets.conversations.records import (
     message_id,
     original,
     parse,
+    same_content,
     stamped,
 )
 from ingestion_assets.conversations.schema import decode_body, decode_envelope
@@ -124,8 +125,20 @@ def test_depth_is_counted_and_not_guessed_from_brackets() -> None:
 
 def test_numbers_that_bson_has_no_number_for_come_back() -> None:
     raw = b'{"type":"user","a":9007199254740993,"b":18446744073709551616,"c":-123456789012345678901234567890123456789'
-    raw += b',"d":1e400,"e":541.7320345,"f":[9223372036854775808]}'
+    raw += b',"e":541.7320345,"f":[9223372036854775808],"g":-%b}' % (b"9" * 4300)
     assert original(stored(accepted(raw))) == json.loads(raw)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1.5E+999", "-" + "9" * 5000])
+def test_numbers_that_python_has_no_number_for_come_back_as_they_were_written(number: str) -> None:
+    def line(written: str) -> Record:
+        return accepted(f'{{"type":"user","uuid":"u","sessionId":"s","message":{{"n":{written}}}}}'.encode())
+
+    document = stored(line(number))
+    assert str(original(document)["message"]["n"]) == number
+    assert not isinstance(original(document)["message"]["n"], str)
+    assert same_content(document, line(number))
+    assert not same_content(document, line(number + "0"))
 
 
 def test_keys_with_dots_dollars_and_paths_come_back() -> None:

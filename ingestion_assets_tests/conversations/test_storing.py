@@ -20,7 +20,7 @@ from ingestion_assets.conversations.todos import NOTHING, store_configs, store_t
 from ingestion_assets.landing import drift
 from ingestion_assets.stores import postgres
 from ingestion_assets_tests.conversations.oracle import expected
-from ingestion_assets_tests.conversations.stored import differences, ingest, landed, tables
+from ingestion_assets_tests.conversations.stored import differences, ingest, landed, landed_body, tables
 
 
 def line(uuid: str, session: str = "s", **fields: Any) -> dict[str, Any]:
@@ -46,6 +46,26 @@ def test_a_summary_waits_until_its_leaf_arrives(database: Database[Any], engine:
         "fork": ["About it"],
         "z": [],
     }
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["uuid", "sessionId", "cwd", "version", "requestId", "leafUuid", "summary", "model", "parentUuid"],
+)
+def test_a_number_that_is_too_large_for_any_harms_no_other_message(
+    database: Database[Any], engine: sa.Engine, field: str
+) -> None:
+    for number in (b"1e400", b"9" * 5000):
+        odd = b'{"type":"summary","costUsd":1,"%b":%b,"message":{"id":%b,"model":%b}}' % (
+            field.encode(), number, number, number,
+        )  # fmt: skip
+        body = b'{"sessionId":"s","messages":[%b,%b]}' % (odd, json.dumps(line("good")).encode())
+        (outcome,) = ingest(database, engine, [landed_body(body)])
+        too_long = field == "uuid" and len(number) > 128
+        assert [one.status for one in outcome.records] == [
+            "rejected" if too_long else "stored",
+            "stored" if number == b"1e400" else "duplicate",
+        ]
 
 
 def test_a_session_that_turns_out_to_begin_elsewhere_moves(

@@ -196,6 +196,15 @@ def test_waiting_line_that_is_no_longer_valid_is_not_lost(database: Database) ->
     assert loaded.settled[first.id][0].code == "unknown_prefix"
 
 
+def test_a_redriven_line_says_what_it_said(database: Database) -> None:
+    """What begins a payload of rejects began none when it came: U+FEFF belongs to what it stands in, also before a `#`."""
+    customer = "\ufeff".encode() + CUSTOMER % (1, 1)
+    comment = "\ufeff# once a comment".encode()
+    first = load_drops(database, TPCH, landed(b"\n".join([CUSTOMER % (2, 2), customer, comment])))[0]
+    again = [load_drops(database, TPCH, landed(one.raw, redrive_of="x"))[0] for one in first.faults]
+    assert [one.faults[0].message for one in again] == [one.message for one in first.faults]
+
+
 def test_stream_that_comes_in_one_claim(database: Database) -> None:
     parts = part(LINE % (1, 5, 1), number=0), part(ORDER % (1, 1), number=1), part(b"\n".join([PRODUCT % 5, CUSTOMER % (1, 1)]), number=2, end=True)  # fmt: skip
     loaded = load_drops(database, TPCH, *parts)

@@ -165,6 +165,7 @@ def test_lanes_are_those_of_the_flow(front: Front, client: httpx.Client) -> None
         ("conversations", "failed", None, {("message", "rejected"): 9}),
         ("modules", "done", {"applied": True}, {("message", "stored"): 9}),
         ("modules", "done", SYNC | {"unchanged_modules": 9}, {("message", "duplicate"): 9}),
+        ("modules", "done", SYNC | {"superseded_modules": 9}, {("message", "superseded"): 9}),
         (
             "modules",
             "done",

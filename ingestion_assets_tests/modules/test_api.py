@@ -133,6 +133,18 @@ def test_keys_and_sites(front: Front, site: tuple[int, httpx.Client]) -> None:
     assert client.post(f"/sites/{site_id}/modules/sync", content=b"{", headers=headers).status_code == 400
 
 
+def test_an_attempt_is_noted_whatever_is_wrong_with_it(front: Front, site: tuple[int, httpx.Client]) -> None:
+    site_id, client = site
+    url = f"/sites/{site_id}/modules/sync"
+    for parameters in ({"confirm_removal": "true"}, {"confirm_removals": "perhaps"}):
+        assert client.post(url, params=parameters, json=body([module("a")])).status_code == 422
+    assert client.post("/sites/town-hall/modules/sync", json=body([module("a")])).status_code == 422
+    with front.client() as admin:
+        noted = admin.get(f"/sites/{site_id}/attempts").json()["items"]
+    assert [(one["status"], one["outcome"]) for one in noted] == [(422, "invalid")] * 2
+    assert ["confirm_removals" in one["detail"] for one in noted] == [True, True]
+
+
 def test_bodies_of_sites_are_read_as_all_others(front: Front, site: tuple[int, httpx.Client]) -> None:
     as_json, good = {"Content-Type": "application/json"}, b'{"name": "packed", "active": true}'
     with front.client() as admin, front.client(None) as nobody:

@@ -33,6 +33,7 @@ DAYS = dg.DailyPartitionsDefinition(start_date="2026-01-01", end_offset=1)
 DAY, ANOTHER = "2026-02-03", "2026-02-04"
 STORED = dg.AssetKey(["judged", "stored"])
 RIGHT, RATE, ROWS = (f"judged/stored:{name}" for name in ("right", "reject_rate", "rows"))
+ACCOUNTING = "judged/ingestion_log:accounting"
 JUDGED = Flow(name="judged")
 broken: set[str] = set()  # what a fix in the code would mend
 
@@ -48,7 +49,10 @@ class JudgedWork:
         rejects = {"rejected": [Reject(0, "invalid", "planted", "planted", b"1")]}
         return [
             DropOutcome(
-                one, {"counts": {"in": 1, "out": int(plan == "rejected")}}, rejects=rejects.get(plan, [])
+                one,
+                {"counts": {"in": 1, "out": int(plan == "rejected")}},
+                rejects=rejects.get(plan, []),
+                failed=plan in broken,
             )
             for one, plan in self.plans.items()
         ]
@@ -166,6 +170,21 @@ def test_good_payloads_and_an_empty_day_leave_a_red_check_red_until_its_day_is_r
     assert "materialize the partition" in states[RIGHT, DAY].metadata["what_to_do"]
     assert states[RIGHT, ANOTHER].passed
     assert (RIGHT, "2026-01-05") not in states, "of nothing, nothing is said"
+    broken.clear()
+    assert _rebuilt(runs)
+    assert _red(runs) == set()
+
+
+def test_a_payload_that_a_rebuild_cannot_make_again_is_told(runs: Runs, engine: sa.Engine) -> None:
+    assert _dispatched(runs, engine, "lost", "good")
+    broken.add("lost")
+    assert _rebuilt(runs)
+    assert _red(runs) == {(ACCOUNTING, DAY)}
+    with engine.connect() as connection:
+        drops = sa.text("SELECT id, attributes ->> 'plan' AS plan, state FROM ingestion.drops ORDER BY plan")
+        (_, _, good), (lost, _, state) = connection.execute(drops).all()
+    assert (good, state) == ("done", "done"), "receipts keep what they said"
+    assert _states(runs)[ACCOUNTING, DAY].metadata["not_rebuilt"] == [str(lost)]
     broken.clear()
     assert _rebuilt(runs)
     assert _red(runs) == set()

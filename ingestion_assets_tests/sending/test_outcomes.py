@@ -70,6 +70,15 @@ def test_superseded_parts_are_counted_and_fail_nothing(more: dict[str, Any], cou
     assert (totals["superseded"], totals["stored"], told) == (count, 3, [])
 
 
+def test_rejected_parts_are_named() -> None:
+    lists = [{"part": "todos[1]", "code": "too_deep", "reason": "deep"}]
+    totals, told = settled(result(0, 0, 0, stats={"todos_processed": 2, "todos_failed": 1}, errors=lists))
+    assert (totals["rejected"], totals["parts_rejected"], told) == (0, 1, [("a", 2, "too_deep")])
+    config = [{"part": "config", "code": "too_large", "reason": "large"}]
+    totals, told = settled(result(0, 0, 0, stats={"config_failed": True}, errors=config))
+    assert (totals["rejected"], totals["parts_rejected"], told) == (0, 1, [("a", 1, "too_large")])
+
+
 def test_what_the_server_knows_nothing_of_is_told() -> None:
     assert settled(None, state="unknown") == ({"unknown": 3}, [("a", 1, "outcome_unknown")])
     totals, told = settled(None, state="failed")

@@ -39,11 +39,12 @@ def settle(
     stats = result.get("stats") or {}
     stored, skipped = int(stats.get("messages_processed", 0)), int(stats.get("messages_skipped", 0))
     rejected = int(stats.get("messages_failed", 0))
-    warnings = _dicts(result.get("warnings"))
+    warnings, errors = _dicts(result.get("warnings")), _dicts(result.get("errors"))
+    parts = [_part_problem(receipt, error) for error in errors if "part" in error]
     conflicts = sum(warning.get("code") == CONFLICT for warning in warnings)
     problems: list[Problem] = []
     if rejected or conflicts:
-        told = record_outcomes() or _from_result(_dicts(result.get("errors")), warnings)
+        told = record_outcomes() or _from_result(errors, warnings)
         problems = _problems(receipt, told)
         conflicts = sum(problem.code == CONFLICT for problem in problems)
         unnamed = rejected - (len(problems) - conflicts)
@@ -53,7 +54,15 @@ def settle(
     if receipt.replayed:
         stored, skipped = 0, stored + skipped
     totals = {"stored": stored, "duplicate": max(0, skipped - conflicts), "conflicts": conflicts}
-    return totals | {"rejected": rejected, "superseded": _superseded(stats, warnings)}, problems
+    totals |= {"rejected": rejected, "parts_rejected": len(parts), "superseded": _superseded(stats, warnings)}
+    return totals, [*problems, *parts]
+
+
+def _part_problem(receipt: OpenReceipt, error: dict[str, Any]) -> Problem:
+    """A todo list (`todos[3]`) or the configuration that cannot be stored: they have no outcomes of records."""
+    number = int("".join(filter(str.isdecimal, str(error["part"]))) or 0)
+    place = receipt.places[min(number, len(receipt.places) - 1)]
+    return _problem(place, error.get("code") or "rejected", _sentence(error))
 
 
 def _problems(receipt: OpenReceipt, outcomes: list[dict[str, Any]]) -> list[Problem]:

@@ -26,7 +26,7 @@ def as_json(tally: Tally, *, elapsed_s: float, ended: str) -> dict[str, Any]:
         "lines_sent": "sent", "stored": "stored", "duplicate": "duplicate", "conflicts": "conflicts",
         "superseded": "superseded", "rejected": "rejected", "unsendable": "unsendable",
         "outcome_unknown": "unknown", "requests_in_work": "waiting_for", "todo_lists": "todos",
-        "settings": "configs",
+        "settings": "configs", "parts_rejected": "parts_rejected",
     }  # fmt: skip
     return {
         "ended": ended,
@@ -66,6 +66,8 @@ def print_summary(tally: Tally, *, console: Console, elapsed_s: float, dry_run: 
         table.add_row("todo lists", f"{tally.todos:,}", "")
     if tally.configs:
         table.add_row("settings files", f"{tally.configs:,}", "")
+    if tally.parts_rejected:
+        table.add_row("  rejected", f"{tally.parts_rejected:,}", "of these")
     for note, count in sorted(tally.notes.items()):
         table.add_row(f"note: {note}", f"{count:,}", _NOTES.get(note, ""))
     console.print(table)

@@ -13,7 +13,8 @@ from ingestion_assets.sending.display import Figures
 @dataclass(slots=True)
 class Tally:
     """Totals of one run. `sent` are records the front door accepted; `stored`, `duplicate`, `conflicts`, `superseded` and
-    `rejected` are those whose outcome is known. Bytes are bytes of files. `problems` will not be tried again,
+    `rejected` are those whose outcome is known; `parts_rejected` are todo lists and settings. Bytes are bytes of
+    files. `problems` will not be tried again,
     `incomplete` and `unreadable` (by file or folder) will. What is `passed_over` is no file; it fails nothing.
     """
 
@@ -31,6 +32,7 @@ class Tally:
     unknown: int = 0
     todos: int = 0
     configs: int = 0
+    parts_rejected: int = 0
     unsendable: int = 0
     waiting_for: int = 0
     problems: list[Problem] = field(default_factory=list)

@@ -1,6 +1,7 @@
 """Files of delimited messages as text: decompressed, `.tbl` lines given their prefix, read from where they were acknowledged."""
 
 import os
+import re
 import select
 import sys
 import time
@@ -12,11 +13,13 @@ from typing import Any, BinaryIO
 
 import zstandard
 
+from ingestion_assets.entities.lines import BOM
 from ingestion_assets.sending.files import GZIP_MAGIC, open_regular
 
 STDIN = "-"
 PART_BYTES = 4 * 2**20
 LINGER_S = 1.0
+_LINE = re.compile(rb"^(?![ \t\r]*$)", re.MULTILINE)
 _FED_BYTES = 1024  # compressed bytes decoded at a time: what they may swell to is bounded
 
 
@@ -53,9 +56,10 @@ def parts(file: MessageFile, *, after: int) -> Iterator[tuple[bytes, int]]:
         yield from _of_stdin(file, after)
         return
     with open_regular(Path(file.path)) as raw:
-        skipped = 0
+        skipped, begins = 0, True
         for text in _whole_lines(_text(raw)):
-            whole = _prefixed(text, file.prefix)
+            whole = _prefixed(text, file.prefix, begins=begins)
+            begins = False
             drop = min(len(whole), after - skipped)
             skipped += drop
             if len(whole) > drop:
@@ -83,7 +87,7 @@ def _of_stdin(file: MessageFile, after: int) -> Iterator[tuple[bytes, int]]:
     if after:
         raise ValueError("standard input cannot be read again")
     source = sys.stdin.fileno()
-    buffer = b""
+    buffer, begins = b"", True
     first = time.monotonic()
     while True:
         ready, _, _ = select.select([source], [], [], LINGER_S)
@@ -95,8 +99,8 @@ def _of_stdin(file: MessageFile, after: int) -> Iterator[tuple[bytes, int]]:
         if ended or len(buffer) >= PART_BYTES or time.monotonic() - first > LINGER_S:
             cut = len(buffer) if ended else buffer.rfind(b"\n") + 1
             if cut:
-                yield _prefixed(buffer[:cut], file.prefix), 0
-                buffer = buffer[cut:]
+                yield _prefixed(buffer[:cut], file.prefix, begins=begins), 0
+                buffer, begins = buffer[cut:], False
                 first = time.monotonic()
         if ended:
             return
@@ -131,9 +135,9 @@ def _text(raw: BinaryIO) -> Iterator[bytes]:
         raise DamagedFileError("the compressed data ends in the middle")
 
 
-def _prefixed(text: bytes, prefix: str | None) -> bytes:
-    if prefix is None or not text:
+def _prefixed(text: bytes, prefix: str | None, *, begins: bool) -> bytes:
+    """Every line that says something with the prefix before it; a byte order mark where the text `begins` is no part of a line."""
+    if prefix is None:
         return text
-    head = prefix.encode() + b"|"
-    body = text[:-1] if text.endswith(b"\n") else text
-    return head + body.replace(b"\n", b"\n" + head) + b"\n"
+    whole = _LINE.sub(prefix.encode() + b"|", text.removeprefix(BOM) if begins else text)
+    return whole if not whole or whole.endswith(b"\n") else whole + b"\n"

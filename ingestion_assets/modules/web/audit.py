@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import structlog
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -47,8 +51,32 @@ class Attempted:
             self.receipt = UUID(receipt)
 
 
+class AuditedRoute(APIRoute):
+    """A route of a site whose requests are noted, those too that are refused before they come to the endpoint."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        answer = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            site_id = request.path_params["site_id"]
+            if not re.fullmatch(r"[0-9]{1,18}", site_id):
+                return await answer(request)  # which refuses it: no site has such a number
+            async with _audited(request, site_id=int(site_id)) as attempted:
+                request.state.attempted = attempted
+                response = await answer(request)
+                attempted.answered(response)
+                return response
+
+        return answered
+
+
+def attempted_by(request: Request) -> Attempted:
+    """The attempt that a request of an `AuditedRoute` is."""
+    return request.state.attempted
+
+
 @contextlib.asynccontextmanager
-async def audited(request: Request, *, site_id: int) -> AsyncIterator[Attempted]:
+async def _audited(request: Request, *, site_id: int) -> AsyncIterator[Attempted]:
     """Within it the request is answered; at its end the attempt is kept, also if a `Problem` is raised."""
     door = front_door(request)
     attempted, at = Attempted(), door.clock.now()
@@ -56,6 +84,11 @@ async def audited(request: Request, *, site_id: int) -> AsyncIterator[Attempted]
         yield attempted
     except Problem as problem:
         attempted.status, attempted.detail = problem.status, problem.detail
+        raise
+    except RequestValidationError as error:
+        wrong = error.errors()[0]
+        attempted.status = 422
+        attempted.detail = f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}"
         raise
     except ClientDisconnect:
         attempted.status = GONE_AWAY

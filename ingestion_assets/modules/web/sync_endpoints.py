@@ -36,12 +36,13 @@ from ingestion_assets.modules.schema import ModuleSyncRequest, RequestError, Syn
 from ingestion_assets.modules.settings import ModulesSettings
 from ingestion_assets.modules.sites import scope
 from ingestion_assets.modules.web import views
-from ingestion_assets.modules.web.audit import audited
+from ingestion_assets.modules.web.audit import AuditedRoute, attempted_by
 from ingestion_assets.modules.web.parameters import SECURED, Limit, SiteId, SyncId
 from ingestion_assets.modules.web.site_admission import admission, existing_site, site_to_read
 from ingestion_assets.settings import load_flow_settings
 
 router = APIRouter()
+audited = APIRouter(route_class=AuditedRoute)
 
 
 _ANSWERS: dict[int | str, dict[str, Any]] = {
@@ -50,7 +51,7 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 }
 
 
-@router.post(
+@audited.post(
     "/sites/{site_id}/modules/sync",
     operation_id="syncModules",
     summary="Synchronize a site's modules",
@@ -68,38 +69,35 @@ async def sync(
     site_id: SiteId,
     confirm_removals: Annotated[bool, Query(description="Remove modules however many they are.")] = False,
 ) -> Response:
-    door = front_door(request)
+    door, attempted = front_door(request), attempted_by(request)
     started = door.clock.now()
-    async with audited(request, site_id=site_id) as attempted:
-        arrival = await let_in(request, flow=NAME, scopes=(scope(site_id),), media_types=JSON)
-        await admission(door).require_active(site_id)
-        verdict = await admission(door).count(site_id)
-        more = {"next_sync_after": (started + timedelta(seconds=verdict.next_after_s or 0.0)).isoformat()}
-        if confirm_removals:
-            more["confirm_removals"] = "true"
+    arrival = await let_in(request, flow=NAME, scopes=(scope(site_id),), media_types=JSON)
+    await admission(door).require_active(site_id)
+    verdict = await admission(door).count(site_id)
+    more = {"next_sync_after": (started + timedelta(seconds=verdict.next_after_s or 0.0)).isoformat()}
+    if confirm_removals:
+        more["confirm_removals"] = "true"
 
-        key = arrival.idempotency_key and f"{site_id}:{confirm_removals:d}:{arrival.idempotency_key}"
+    key = arrival.idempotency_key and f"{site_id}:{confirm_removals:d}:{arrival.idempotency_key}"
 
-        def make_drop(arrival: Arrival, body: bytes) -> NewDrop:
-            attempted.size = len(body)
-            door.bodies.check_depth(body)
-            try:
-                records = len(decode_request(body, now=door.clock.now()).modules)
-            except RequestError as error:
-                raise Problem(400 if error.malformed else 422, str(error), errors=error.errors) from error
-            return site_drop(
-                site_id, body, records=records, principal=arrival.principal.name,
-                idempotency_key=key, attributes={**arrival.attributes, "via": "http", **more},
-            )  # fmt: skip
+    def make_drop(arrival: Arrival, body: bytes) -> NewDrop:
+        attempted.size = len(body)
+        door.bodies.check_depth(body)
+        try:
+            records = len(decode_request(body, now=door.clock.now()).modules)
+        except RequestError as error:
+            raise Problem(400 if error.malformed else 422, str(error), errors=error.errors) from error
+        return site_drop(
+            site_id, body, records=records, principal=arrival.principal.name,
+            idempotency_key=key, attributes={**arrival.attributes, "via": "http", **more},
+        )  # fmt: skip
 
-        response = await take(
-            request,
-            arrival,
-            make_drop=make_drop,
-            at_once_above=load_flow_settings(ModulesSettings).sync_queue_threshold,
-        )
-        attempted.answered(response)
-        return response
+    return await take(
+        request,
+        arrival,
+        make_drop=make_drop,
+        at_once_above=load_flow_settings(ModulesSettings).sync_queue_threshold,
+    )
 
 
 @router.get(
