@@ -112,6 +112,21 @@ def test_a_wrong_setting_is_a_sentence(run: Callable[..., tuple[int, str, str]],
     assert "abc" not in errors
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("PORT", "99999"), ("WEBSERVER_PORT", "0"), ("MAX_BODY_BYTES", "-1"), ("MAX_DECODED_BYTES", "0"), ("MAX_INFLIGHT_BYTES", "0"),
+        ("MAX_JSON_DEPTH", "0"), ("BODY_TIMEOUT_S", "0"), ("DRAIN_S", "-1"), ("CLAIM_MAX_BYTES", "0"), ("LEASE_S", "0"), ("HEARTBEAT_S", "0"),
+    ],
+)  # fmt: skip
+def test_a_number_that_nothing_can_work_with_is_a_sentence(
+    run: Callable[..., tuple[int, str, str]], setting: str, value: str
+) -> None:
+    status, out, errors = run("down", **{f"INGESTION_{setting}": value})
+    assert (status, out) == (2, "")
+    assert errors.startswith(f"ingestion: INGESTION_{setting}: Input should be ")
+
+
 @pytest.mark.parametrize("name", sorted(FED - STARTS))
 def test_a_stack_that_does_not_run_is_a_sentence(run: Callable[..., tuple[int, str, str]], name: str) -> None:
     status, out, errors = run(*name.split(), *_arguments(name))
