@@ -211,6 +211,13 @@ def test_ids_that_were_listed_can_be_shown_by_a_prefix(
     assert run("rejects", "list", *of, INGESTION_POSTGRES_URL=url)[1].count("\n") == 1, "the heads alone"
 
 
+def test_the_sample_of_a_machine_without_git_is_a_sentence(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    told = (1, "", "ingestion: git: this program is not installed\n")
+    assert run("repos", "demo", PATH=str(tmp_path)) == told
+
+
 def test_cells_are_whole_and_do_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("id", "why"), [("0" * 200, "\x1b[2J[red]wrong")])
     head, line = capsys.readouterr().out.splitlines()
