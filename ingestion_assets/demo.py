@@ -19,7 +19,7 @@ from rich.table import Table
 from ingestion_assets.frontdoor.dagster_graphql import DagsterError, Question, ask, launch_run
 from ingestion_assets.installed_flows import all_flows, installed, parts
 from ingestion_assets.sending.demonstration import Demonstration
-from ingestion_assets.sending.options import front_door, key_of
+from ingestion_assets.sending.options import key_of
 from ingestion_assets.settings import Settings, load_settings
 
 LATENCY_REQUESTS = 5
@@ -96,7 +96,7 @@ def _show(settings: Settings) -> None:
         for demonstration in shown.values():
             _print_latency(client, demonstration)
     console.print(f"\nDagster UI   {settings.dagster_url}/asset-groups")
-    console.print(f"API docs     http://{settings.host}:{settings.port}/docs")
+    console.print(f"API docs     {settings.front_door_url}/docs")
     console.print("`make up` starts the stack again with this data and keeps it running.")
     if failed:
         raise DemoError(f"checks failed: {', '.join(failed)}")
@@ -131,7 +131,7 @@ def _ingestion(*arguments: str, check: bool = True, quiet: bool = False) -> int:
 
 def _client(settings: Settings) -> httpx.Client:
     headers = {"X-API-Key": key_of(settings) or ""}
-    return httpx.Client(base_url=f"{front_door(settings)}/api/v1", headers=headers, timeout=120)
+    return httpx.Client(base_url=f"{settings.front_door_url}/api/v1", headers=headers, timeout=120)
 
 
 def _totals(client: httpx.Client, shown: Demonstration) -> dict[str, int]:

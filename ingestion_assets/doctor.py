@@ -220,7 +220,7 @@ def _programs(settings: Settings) -> Iterator[Finding]:
         ("front door", settings.port, "/health/ready"),
         ("Dagster UI", settings.webserver_port, "/server_info"),
     ):
-        answers = answers_http(settings.host, port, path)
+        answers = answers_http(settings.reached_at, port, path)
         yield Finding(
             what, "ok" if answers else "warning", f"{settings.host}:{port} {'is ready' if answers else 'does not answer, or is not ready'}",
             "" if answers else "`ingestion status` shows what runs here, `ingestion logs` why not; elsewhere this may be as it should",

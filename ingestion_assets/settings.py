@@ -319,7 +319,21 @@ class Settings(BaseSettings):
     def dagster_url(self) -> str:
         """Base address of the Dagster webserver, for whoever asks it something."""
         given = self.webserver_url if self.asks_dagster else None
-        return (given or f"http://{self.host}:{self.webserver_port}").rstrip("/")
+        return (given or self._address(self.webserver_port)).rstrip("/")
+
+    @property
+    def front_door_url(self) -> str:
+        """Base address of the front door, for whoever asks it something on this machine."""
+        return self._address(self.port)
+
+    @property
+    def reached_at(self) -> str:
+        """Where this machine reaches what listens on `host`, which may stand for all of its addresses."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+
+    def _address(self, port: int) -> str:
+        host = f"[{self.reached_at}]" if ":" in self.reached_at else self.reached_at
+        return f"http://{host}:{port}"
 
     @property
     def asks_dagster(self) -> bool:
@@ -346,7 +360,7 @@ class Settings(BaseSettings):
     @property
     def receipts_url(self) -> str:
         """What links to receipts begin with, where a link must be whole."""
-        return f"{(self.public_url or f'http://{self.host}:{self.port}').rstrip('/')}/api/v1/receipts"
+        return f"{(self.public_url or self.front_door_url).rstrip('/')}/api/v1/receipts"
 
     def require(self, name: Literal["postgres_url", "mongodb_url", "redis_url"]) -> str:
         """The URL of a store, or an error that says how to get one."""

@@ -135,6 +135,26 @@ def test_a_stack_that_does_not_run_is_a_sentence(run: Callable[..., tuple[int, s
     assert status == 0 or (out + errors).strip()
 
 
+ASKS_THE_FRONT_DOOR = sorted(
+    name
+    for name in FED - {"documents demo"}  # which asks nobody where no folder is open
+    if any(
+        str(getattr(one, "help", "")).startswith("Address of the front door") for one in COMMANDS[name].params
+    )
+)
+
+
+@pytest.mark.parametrize("name", [*ASKS_THE_FRONT_DOOR, "rejects redrive"])
+def test_a_front_door_that_cannot_be_asked_is_that_of_this_stack(
+    run: Callable[..., tuple[int, str, str]], name: str
+) -> None:
+    """The name that people know it by is no matter of commands."""
+    own = {"INGESTION_HOST": "::1", "INGESTION_PORT": "1", "INGESTION_PUBLIC_URL": "http://127.0.0.1:2"}
+    status, _, errors = run(*name.split(), *_arguments(name), **own)
+    assert status == 2
+    assert "http://[::1]:1 " in errors
+
+
 @pytest.mark.parametrize("name", sorted(FED - STARTS - {"repos demo"}))
 def test_a_database_that_does_not_answer_is_a_sentence(
     run: Callable[..., tuple[int, str, str]], name: str

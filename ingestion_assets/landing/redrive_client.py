@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import httpx
 
 ADDRESS = "/api/v1/rejects"
+REFUSED, NO_ANSWER = 1, 2
+"""Exit statuses: the front door refuses what is asked; it cannot be asked."""
 
 
 @dataclass(slots=True)
@@ -58,9 +60,7 @@ def _client() -> "httpx.Client":
 
     settings = load_settings()
     token = settings.admin_token.get_secret_value() if settings.admin_token else _stored_token()
-    return httpx.Client(
-        base_url=f"http://{settings.host}:{settings.port}", headers={"X-API-Key": token}, timeout=300
-    )
+    return httpx.Client(base_url=settings.front_door_url, headers={"X-API-Key": token}, timeout=300)
 
 
 def _post(client: "httpx.Client", address: str, parameters: Mapping[str, str]) -> "httpx.Response":
@@ -73,12 +73,12 @@ def _post(client: "httpx.Client", address: str, parameters: Mapping[str, str]) -
             f"The front door at {client.base_url} does not answer ({error}); start it with `ingestion up`.",
             err=True,
         )
-        raise typer.Exit(1) from error
+        raise typer.Exit(NO_ANSWER) from error
 
 
 def _refused(answer: "httpx.Response") -> typer.Exit:
     typer.echo(_detail(answer), err=True)
-    return typer.Exit(1)
+    return typer.Exit(NO_ANSWER if answer.status_code >= 500 or answer.status_code == 429 else REFUSED)
 
 
 def _detail(answer: "httpx.Response") -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import typer
 
-from ingestion_assets.sending.options import front_door, key_of
+from ingestion_assets.sending.options import key_of
 from ingestion_assets.settings import load_settings
 
 REFUSED, NO_ANSWER = 1, 2
@@ -62,7 +62,7 @@ def or_end() -> Iterator[None]:
 def opened(url: str | None) -> httpx.Client:
     """A client of the front door at `url`, of the running stack where that is None."""
     settings = load_settings()
-    base = (url or settings.public_url or front_door(settings)).rstrip("/")
+    base = (url or settings.front_door_url).rstrip("/")
     return httpx.Client(base_url=f"{base}/api/v1", headers={"X-API-Key": key_of(settings) or ""}, timeout=120)
 
 

@@ -92,8 +92,8 @@ def plan_stack(
         urls=urls,
         environment=environment,
         addresses={
-            "front door": f"http://{settings.host}:{settings.port}",
-            "API docs": f"http://{settings.host}:{settings.port}/docs",
+            "front door": settings.front_door_url,
+            "API docs": f"{settings.front_door_url}/docs",
             "Dagster UI": settings.dagster_url,
             "admin token": str(places.admin_token)
             if settings.admin_token is None

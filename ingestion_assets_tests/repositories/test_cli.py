@@ -25,8 +25,9 @@ ONE = "github.com/example/one"
 @pytest.fixture
 def of_the_front(front: Front, tmp_path: Path) -> Iterator[Front]:
     """Commands of this process are for the front door's stack."""
+    host, port = front.url.removeprefix("http://").split(":")
     with environment(
-        INGESTION_HOME=tmp_path, INGESTION_ADMIN_TOKEN=ADMIN_TOKEN, INGESTION_PUBLIC_URL=front.url,
+        INGESTION_HOME=tmp_path, INGESTION_ADMIN_TOKEN=ADMIN_TOKEN, INGESTION_HOST=host, INGESTION_PORT=port,
         INGESTION_POSTGRES_URL=front.settings.postgres_url,
     ):  # fmt: skip
         yield front

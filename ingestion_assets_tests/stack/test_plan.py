@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from dagster._core.instance import InstanceRef
@@ -21,6 +22,7 @@ from ingestion_assets.stack.plan import (
 )
 from ingestion_assets.stack.program_logs import LogTail
 from ingestion_assets.stack.supervision import configuration
+from ingestion_assets.webserver.guard import Rules, check
 from ingestion_assets_tests.environment import environment
 
 PORTS = {"postgres": 21001, "mongodb": 21002, "valkey": 21003, "code_server": 21004}
@@ -220,6 +222,32 @@ def test_a_log_is_followed_across_its_rotation(tmp_path: Path) -> None:
     path.write_text("three\n", encoding="utf-8")
     assert tail.new_lines() == ["three"]
     assert tail.new_lines() == []
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("10.0.0.2", "10.0.0.2")],  # noqa: S104
+)
+def test_a_machine_reaches_itself_whatever_it_listens_on(tmp_path: Path, host: str, reached: str) -> None:
+    settings = Settings(home=tmp_path, host=host)  # pyright: ignore[reportCallIssue]
+    assert (settings.front_door_url, settings.dagster_url) == (
+        f"http://{reached}:8080",
+        f"http://{reached}:3000",
+    )
+    asked = f"{reached}:3000".encode()
+    headers = [(b"host", asked), (b"content-type", b"application/json")]
+    check(
+        {
+            "type": "http",
+            "method": "POST",
+            "path": "/graphql",
+            "query_string": b"",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+        },
+        Rules.of(settings),
+    )
+    assert httpx.URL(settings.dagster_url).host == settings.reached_at
 
 
 def test_links_begin_with_the_addresses_that_people_know(tmp_path: Path) -> None:
