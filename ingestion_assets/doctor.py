@@ -52,6 +52,7 @@ def examine() -> Iterator[Finding]:
     """Everything, in the order in which one thing rests on another."""
     settings = load_settings()
     yield _versions()
+    yield from _variables()
     yield from _flows()
     yield from _home(settings)
     yield from _stores(settings)
@@ -72,6 +73,18 @@ def _versions() -> Finding:
             "versions", "warning", found, "it is tested with Python 3.11: make the environment with that"
         )
     return Finding("versions", "ok", found)
+
+
+def _variables() -> Iterator[Finding]:
+    from ingestion_assets.settings_table import no_settings  # noqa: PLC0415
+
+    if faults := no_settings(os.environ):
+        yield Finding(
+            "settings",
+            "warning",
+            ", ".join(faults),
+            "nobody heeds them: `ingestion settings` lists those there are",
+        )
 
 
 def _flows() -> Iterator[Finding]:

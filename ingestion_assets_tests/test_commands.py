@@ -275,6 +275,23 @@ def test_times_are_shown_in_utc() -> None:
     assert in_utc("2026-01-31T19:00:00.5+09:00") == in_utc("2026-01-31T10:00:00Z") == "2026-01-31 10:00:00"
 
 
+def test_a_variable_that_is_no_setting_is_told(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    wrong = {"INGESTION_WORKRES_DEFAULT": "3", "INGESTION_QQQ": "1"}
+    told = [
+        "INGESTION_QQQ is no setting",
+        "INGESTION_WORKRES_DEFAULT is no setting; INGESTION_WORKERS_DEFAULT is one",
+    ]
+    _, out, _ = run("doctor", "--json", **wrong)
+    (found,) = (one["found"] for one in map(json.loads, out.splitlines()) if one["what"] == "settings")
+    assert set(told) <= set(found.split(", "))
+    status, _, errors = run("up", **wrong, INGESTION_HOME=str(tmp_path / "file"))
+    assert status == 1
+    assert all(f"ingestion up: {one}\n" in errors for one in told)
+
+
 def test_the_doctor_writes_where_segments_go(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:

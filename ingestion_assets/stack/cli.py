@@ -68,6 +68,7 @@ def up(
     front door, Dagster's code server, webserver and daemon, and the workers. What dies is started again.
     The code of your own project is loaded again about a second after a file of it was saved.
     """
+    from ingestion_assets.settings_table import no_settings  # noqa: PLC0415
     from ingestion_assets.stack.failures import explained  # noqa: PLC0415
     from ingestion_assets.stack.home_lock import AlreadyRunningError  # noqa: PLC0415
     from ingestion_assets.stack.ports import PortTaken  # noqa: PLC0415
@@ -77,6 +78,8 @@ def up(
         os.environ["INGESTION_WORKSPACE"] = str(workspace)
     _name_project(module)
     settings = _settings()
+    for fault in no_settings(os.environ):
+        typer.echo(f"ingestion up: {fault}", err=True)
     try:
         if detach:
             _up_detached(Places(settings.home))
