@@ -231,6 +231,24 @@ def test_ids_that_were_listed_can_be_shown_by_a_prefix(
     assert run("rejects", "list", *of, INGESTION_POSTGRES_URL=url)[1].count("\n") == 1, "the heads alone"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["receipts list", "rejects list", "rejects discard", "rejects redrive", "drops waiting", "drops resume"],
+)
+def test_a_flow_that_nothing_is_known_of_is_told(
+    run: Callable[..., tuple[int, str, str]], rejected: tuple[str, list[str]], name: str
+) -> None:
+    url, _ = rejected
+    sentence = "There is nothing of a flow entites, but of entities.\n"
+    assert (
+        sentence in run(*name.split(), "--flow", "entites", INGESTION_POSTGRES_URL=url, INGESTION_PORT="1")[2]
+    )
+    assert (
+        "There is nothing"
+        not in run(*name.split(), "--flow", "entities", INGESTION_POSTGRES_URL=url, INGESTION_PORT="1")[2]
+    )
+
+
 def test_the_sample_of_a_machine_without_git_is_a_sentence(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
