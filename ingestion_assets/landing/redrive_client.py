@@ -8,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from ingestion_assets.settings import load_settings
+from ingestion_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import httpx
@@ -59,8 +59,9 @@ def _client() -> "httpx.Client":
     import httpx  # noqa: PLC0415
 
     settings = load_settings()
-    token = settings.admin_token.get_secret_value() if settings.admin_token else _stored_token()
-    return httpx.Client(base_url=settings.front_door_url, headers={"X-API-Key": token}, timeout=300)
+    return httpx.Client(
+        base_url=settings.front_door_url, headers={"X-API-Key": _token(settings)}, timeout=300
+    )
 
 
 def _post(client: "httpx.Client", address: str, parameters: Mapping[str, str]) -> "httpx.Response":
@@ -88,6 +89,10 @@ def _detail(answer: "httpx.Response") -> str:
         return f"The front door answers {answer.status_code}."
 
 
-def _stored_token() -> str:
-    path = load_settings().home / "admin_token"
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+def _token(settings: Settings) -> str:
+    """The admin token, since to send again takes the scope `admin`, which a key to send with mostly lacks; else the key that there is."""
+    path = settings.home / "admin_token"
+    if settings.admin_token is None and path.is_file():
+        return path.read_text(encoding="utf-8").strip()
+    secret = settings.admin_token or settings.api_key
+    return secret.get_secret_value() if secret else ""
