@@ -155,6 +155,14 @@ def test_a_front_door_that_cannot_be_asked_is_that_of_this_stack(
     assert "http://[::1]:1 " in errors
 
 
+@pytest.mark.parametrize("name", [name for name in ASKS_THE_FRONT_DOOR if name != "repos demo"])
+def test_an_address_that_is_none_is_a_sentence(run: Callable[..., tuple[int, str, str]], name: str) -> None:
+    for address in ("http://:::1", "http://[x"):
+        status, _, errors = run(*name.split(), *_arguments(name), "--url", address)
+        assert status == 2
+        assert "it is no address" in errors
+
+
 @pytest.mark.parametrize("name", sorted(FED - STARTS - {"repos demo"}))
 def test_a_database_that_does_not_answer_is_a_sentence(
     run: Callable[..., tuple[int, str, str]], name: str

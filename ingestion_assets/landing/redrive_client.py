@@ -8,6 +8,7 @@ from uuid import UUID
 
 import typer
 
+from ingestion_assets import proxies
 from ingestion_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -59,8 +60,12 @@ def _client() -> "httpx.Client":
     import httpx  # noqa: PLC0415
 
     settings = load_settings()
+    base = settings.front_door_url
     return httpx.Client(
-        base_url=settings.front_door_url, headers={"X-API-Key": _token(settings)}, timeout=300
+        base_url=base,
+        headers={"X-API-Key": _token(settings)},
+        timeout=300,
+        trust_env=proxies.stand_before(base),
     )
 
 

@@ -59,6 +59,12 @@ def test_a_repository_from_submitting_to_deleting(of_the_front: Front) -> None:
     assert "cancelled" in run("history").output
 
 
+@pytest.mark.usefixtures("of_the_front")
+def test_a_proxy_that_the_environment_names_is_for_other_machines() -> None:
+    with environment(HTTP_PROXY="http://127.0.0.1:1", NO_PROXY=None):
+        assert run("status").output.endswith("Offline\n")
+
+
 def test_lists_go_on_after_a_page(of_the_front: Front) -> None:
     many = "github.com/example/many"
     made_up.index(
