@@ -1,7 +1,9 @@
 """What a stack consists of, by its settings."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 import yaml
@@ -248,6 +250,24 @@ def test_a_machine_reaches_itself_whatever_it_listens_on(tmp_path: Path, host: s
         Rules.of(settings),
     )
     assert httpx.URL(settings.dagster_url).host == settings.reached_at
+
+
+def test_a_proxy_that_the_environment_names_is_not_asked_for_code_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "git.example.com")
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        no_proxy = _plan(tmp_path).environment["no_grpc_proxy"]
+        assert no_proxy.split(",")[0] == "git.example.com"
+        monkeypatch.setenv("no_grpc_proxy", no_proxy)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            grpc.channel_ready_future(channel).result(timeout=10)
+    finally:
+        server.stop(None)
 
 
 def test_links_begin_with_the_addresses_that_people_know(tmp_path: Path) -> None:
