@@ -20,6 +20,7 @@ from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.rejects import insert_rejects
 from ingestion_assets.landing.segments import encode, pack
 from ingestion_assets.stack.environment_file import write_environment
+from ingestion_assets.stack.home_lock import locked
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stores import postgres
 from ingestion_assets.stores.postgres import driver_url
@@ -295,6 +296,19 @@ def test_the_environment_of_a_stack_that_was_killed_is_not_given_out(
     status, out, errors = run("env")
     assert (status, out) == (3, "")
     assert "no stack runs" in errors
+
+
+def test_a_second_stack_of_a_home_leaves_the_log_of_the_first(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    places = Places(tmp_path / "home")
+    places.create()
+    (places.logs / "up.log").write_text("of the first")
+    with locked(places):
+        status, _, errors = run("up", "--detach")
+    assert status == 1
+    assert "a stack already runs in" in errors
+    assert (places.logs / "up.log").read_text() == "of the first"
 
 
 def test_times_are_shown_in_utc() -> None:

@@ -248,10 +248,13 @@ class _Screen:
 
 def _up_detached(places: Places) -> None:
     """Run `ingestion up` in a session of its own and return once it is ready, or exit with what it said."""
+    from ingestion_assets.stack.home_lock import locked  # noqa: PLC0415
     from ingestion_assets.stack.program_logs import last_lines  # noqa: PLC0415
     from ingestion_assets.stack.ready_file import ready_stack  # noqa: PLC0415
 
     places.create()
+    with locked(places):  # one that runs already goes on writing to its log
+        pass
     log = places.logs / "up.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
