@@ -16,10 +16,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from ingestion_assets import proxies
 from ingestion_assets.frontdoor.dagster_graphql import DagsterError, Question, ask, launch_run
 from ingestion_assets.installed_flows import all_flows, installed, parts
 from ingestion_assets.sending.demonstration import Demonstration
-from ingestion_assets.sending.options import front_door, key_of
+from ingestion_assets.sending.options import key_of
 from ingestion_assets.settings import Settings, load_settings
 
 LATENCY_REQUESTS = 5
@@ -89,14 +90,19 @@ def _show(settings: Settings) -> None:
             console.rule(f"ingestion {' '.join(flow.shown_by)}")
             _ingestion(*flow.shown_by)
     console.rule("What there is now")
-    with httpx.Client(base_url=settings.dagster_url, timeout=30, auth=settings.dagster_login) as dagster:
+    with httpx.Client(
+        base_url=settings.dagster_url,
+        timeout=30,
+        auth=settings.dagster_login,
+        trust_env=proxies.stand_before(settings.dagster_url),
+    ) as dagster:
         _run_jobs(dagster, [_LANDING_JOB, *(job for one in shown.values() for job in one.jobs)])
         failed = _print_assets(dagster, rows=rows)
     with _client(settings) as client:
         for demonstration in shown.values():
             _print_latency(client, demonstration)
     console.print(f"\nDagster UI   {settings.dagster_url}/asset-groups")
-    console.print(f"API docs     http://{settings.host}:{settings.port}/docs")
+    console.print(f"API docs     {settings.front_door_url}/docs")
     console.print("`make up` starts the stack again with this data and keeps it running.")
     if failed:
         raise DemoError(f"checks failed: {', '.join(failed)}")
@@ -131,7 +137,10 @@ def _ingestion(*arguments: str, check: bool = True, quiet: bool = False) -> int:
 
 def _client(settings: Settings) -> httpx.Client:
     headers = {"X-API-Key": key_of(settings) or ""}
-    return httpx.Client(base_url=f"{front_door(settings)}/api/v1", headers=headers, timeout=120)
+    base = settings.front_door_url
+    return httpx.Client(
+        base_url=f"{base}/api/v1", headers=headers, timeout=120, trust_env=proxies.stand_before(base)
+    )
 
 
 def _totals(client: httpx.Client, shown: Demonstration) -> dict[str, int]:

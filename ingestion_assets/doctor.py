@@ -52,6 +52,7 @@ def examine() -> Iterator[Finding]:
     """Everything, in the order in which one thing rests on another."""
     settings = load_settings()
     yield _versions()
+    yield from _variables()
     yield from _flows()
     yield from _home(settings)
     yield from _stores(settings)
@@ -72,6 +73,18 @@ def _versions() -> Finding:
             "versions", "warning", found, "it is tested with Python 3.11: make the environment with that"
         )
     return Finding("versions", "ok", found)
+
+
+def _variables() -> Iterator[Finding]:
+    from ingestion_assets.settings_table import no_settings  # noqa: PLC0415
+
+    if faults := no_settings(os.environ):
+        yield Finding(
+            "settings",
+            "warning",
+            ", ".join(faults),
+            "nobody heeds them: `ingestion settings` lists those there are",
+        )
 
 
 def _flows() -> Iterator[Finding]:
@@ -220,7 +233,7 @@ def _programs(settings: Settings) -> Iterator[Finding]:
         ("front door", settings.port, "/health/ready"),
         ("Dagster UI", settings.webserver_port, "/server_info"),
     ):
-        answers = answers_http(settings.host, port, path)
+        answers = answers_http(settings.reached_at, port, path)
         yield Finding(
             what, "ok" if answers else "warning", f"{settings.host}:{port} {'is ready' if answers else 'does not answer, or is not ready'}",
             "" if answers else "`ingestion status` shows what runs here, `ingestion logs` why not; elsewhere this may be as it should",

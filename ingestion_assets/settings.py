@@ -35,8 +35,8 @@ class Settings(BaseSettings):
     host: str = Field(
         "127.0.0.1", description="Address that the front door and the Dagster webserver listen on."
     )
-    port: int = Field(8080, description="Port of the front door.")
-    webserver_port: int = Field(3000, description="Port of the Dagster webserver.")
+    port: int = Field(8080, ge=1, le=65535, description="Port of the front door.")
+    webserver_port: int = Field(3000, ge=1, le=65535, description="Port of the Dagster webserver.")
     webserver_url: str | None = Field(
         None,
         description="Address at which the Dagster webserver is asked to start runs; default: built from host and webserver port. `none`: nobody is asked, Dagster's sensors alone start them, some seconds later.",
@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     )
     api_key: SecretStr | None = Field(
         None,
-        description="Key that commands of this machine (`ingestion send`) use; default: the admin token.",
+        description="Key that commands which ask a front door (`ingestion send`, `repos`, `documents`, `zones`, `listen`) use; default: the admin token.",
     )
     claude_config_dir: str | None = Field(
         None,
@@ -129,16 +129,17 @@ class Settings(BaseSettings):
         120.0, ge=0, description="Longest wait that `Prefer: wait=N` is honoured for, in seconds."
     )
     max_body_bytes: int = Field(
-        64 * 2**20, description="Largest request body as sent, in bytes; above it 413."
+        64 * 2**20, gt=0, description="Largest request body as sent, in bytes; above it 413."
     )
     max_decoded_bytes: int = Field(
-        64 * 2**20, description="Largest request body after decompression, in bytes; above it 413."
+        64 * 2**20, gt=0, description="Largest request body after decompression, in bytes; above it 413."
     )
     max_inflight_bytes: int = Field(
         96 * 2**20,
+        gt=0,
         description="Request bytes held in memory by one front door; above it requests wait, then 503 with Retry-After.",
     )
-    max_json_depth: int = Field(200, description="Deepest JSON nesting accepted; above it 413.")
+    max_json_depth: int = Field(200, gt=0, description="Deepest JSON nesting accepted; above it 413.")
     rate_limit: str = Field(
         "6000/minute",
         description="Requests per API key, in the notation of the `limits` library (`100/second;5000/hour`); empty switches it off.",
@@ -154,10 +155,11 @@ class Settings(BaseSettings):
     )
     body_timeout_s: float = Field(
         30.0,
+        gt=0,
         description="Seconds without a byte of the request body after which the request is answered 408.",
     )
     drain_s: float = Field(
-        8.0, description="Seconds that a stopping front door gives its requests to finish."
+        8.0, ge=0, description="Seconds that a stopping front door gives its requests to finish."
     )
 
     flows: str = Field(
@@ -170,6 +172,7 @@ class Settings(BaseSettings):
     )
     claim_max_bytes: int = Field(
         48 * 2**20,
+        gt=0,
         description="Most landed bytes that one run claims; bounds a run's memory. The rest get the next run.",
     )
     backfill_days_a_run: int = Field(
@@ -179,7 +182,7 @@ class Settings(BaseSettings):
         description="Most days that one run of a backfill rebuilds, one after the other. 1: a run a day.",
     )
     lease_s: float = Field(
-        20.0, description="Seconds after its last heartbeat that a run's lease on its lane ends."
+        20.0, gt=0, description="Seconds after its last heartbeat that a run's lease on its lane ends."
     )
     lane_rest_s: float = Field(
         20.0,
@@ -276,7 +279,7 @@ class Settings(BaseSettings):
         ge=1,
         description="A worker process that holds this many MB more after a run than when it was warm is replaced.",
     )
-    heartbeat_s: float = Field(2.0, description="Seconds between heartbeats of a run's worker.")
+    heartbeat_s: float = Field(2.0, gt=0, description="Seconds between heartbeats of a run's worker.")
 
     notify_url: SecretStr | None = Field(
         None,
@@ -316,7 +319,21 @@ class Settings(BaseSettings):
     def dagster_url(self) -> str:
         """Base address of the Dagster webserver, for whoever asks it something."""
         given = self.webserver_url if self.asks_dagster else None
-        return (given or f"http://{self.host}:{self.webserver_port}").rstrip("/")
+        return (given or self._address(self.webserver_port)).rstrip("/")
+
+    @property
+    def front_door_url(self) -> str:
+        """Base address of the front door, for whoever asks it something on this machine."""
+        return self._address(self.port)
+
+    @property
+    def reached_at(self) -> str:
+        """Where this machine reaches what listens on `host`, which may stand for all of its addresses."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104
+
+    def _address(self, port: int) -> str:
+        host = f"[{self.reached_at}]" if ":" in self.reached_at else self.reached_at
+        return f"http://{host}:{port}"
 
     @property
     def asks_dagster(self) -> bool:
@@ -343,7 +360,7 @@ class Settings(BaseSettings):
     @property
     def receipts_url(self) -> str:
         """What links to receipts begin with, where a link must be whole."""
-        return f"{(self.public_url or f'http://{self.host}:{self.port}').rstrip('/')}/api/v1/receipts"
+        return f"{(self.public_url or self.front_door_url).rstrip('/')}/api/v1/receipts"
 
     def require(self, name: Literal["postgres_url", "mongodb_url", "redis_url"]) -> str:
         """The URL of a store, or an error that says how to get one."""

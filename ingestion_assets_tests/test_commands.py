@@ -20,6 +20,7 @@ from ingestion_assets.landing.registration import Landed, register
 from ingestion_assets.landing.rejects import insert_rejects
 from ingestion_assets.landing.segments import encode, pack
 from ingestion_assets.stack.environment_file import write_environment
+from ingestion_assets.stack.home_lock import locked
 from ingestion_assets.stack.places import Places
 from ingestion_assets.stores import postgres
 from ingestion_assets.stores.postgres import driver_url
@@ -112,12 +113,55 @@ def test_a_wrong_setting_is_a_sentence(run: Callable[..., tuple[int, str, str]],
     assert "abc" not in errors
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("PORT", "99999"), ("WEBSERVER_PORT", "0"), ("MAX_BODY_BYTES", "-1"), ("MAX_DECODED_BYTES", "0"), ("MAX_INFLIGHT_BYTES", "0"),
+        ("MAX_JSON_DEPTH", "0"), ("BODY_TIMEOUT_S", "0"), ("DRAIN_S", "-1"), ("CLAIM_MAX_BYTES", "0"), ("LEASE_S", "0"), ("HEARTBEAT_S", "0"),
+    ],
+)  # fmt: skip
+def test_a_number_that_nothing_can_work_with_is_a_sentence(
+    run: Callable[..., tuple[int, str, str]], setting: str, value: str
+) -> None:
+    status, out, errors = run("down", **{f"INGESTION_{setting}": value})
+    assert (status, out) == (2, "")
+    assert errors.startswith(f"ingestion: INGESTION_{setting}: Input should be ")
+
+
 @pytest.mark.parametrize("name", sorted(FED - STARTS))
 def test_a_stack_that_does_not_run_is_a_sentence(run: Callable[..., tuple[int, str, str]], name: str) -> None:
     status, out, errors = run(*name.split(), *_arguments(name))
     assert status in {0, 1, 2, 3}
     assert "Traceback" not in errors
     assert status == 0 or (out + errors).strip()
+
+
+ASKS_THE_FRONT_DOOR = sorted(
+    name
+    for name in FED - {"documents demo"}  # which asks nobody where no folder is open
+    if any(
+        str(getattr(one, "help", "")).startswith("Address of the front door") for one in COMMANDS[name].params
+    )
+)
+
+
+@pytest.mark.parametrize("name", [*ASKS_THE_FRONT_DOOR, "rejects redrive"])
+def test_a_front_door_that_cannot_be_asked_is_that_of_this_stack(
+    run: Callable[..., tuple[int, str, str]], name: str
+) -> None:
+    """The name that people know it by is no matter of commands."""
+    own = {"INGESTION_HOST": "::1", "INGESTION_PORT": "1", "INGESTION_PUBLIC_URL": "http://127.0.0.1:2"}
+    status, _, errors = run(*name.split(), *_arguments(name), **own)
+    assert status == 2
+    assert "http://[::1]:1 " in errors
+
+
+@pytest.mark.parametrize("name", [name for name in ASKS_THE_FRONT_DOOR if name != "repos demo"])
+def test_an_address_that_is_none_is_a_sentence(run: Callable[..., tuple[int, str, str]], name: str) -> None:
+    for address in ("http://:::1", "http://[x"):
+        status, _, errors = run(*name.split(), *_arguments(name), "--url", address)
+        assert status == 2
+        assert "it is no address" in errors
 
 
 @pytest.mark.parametrize("name", sorted(FED - STARTS - {"repos demo"}))
@@ -196,6 +240,31 @@ def test_ids_that_were_listed_can_be_shown_by_a_prefix(
     assert run("rejects", "list", *of, INGESTION_POSTGRES_URL=url)[1].count("\n") == 1, "the heads alone"
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["receipts list", "rejects list", "rejects discard", "rejects redrive", "drops waiting", "drops resume"],
+)
+def test_a_flow_that_nothing_is_known_of_is_told(
+    run: Callable[..., tuple[int, str, str]], rejected: tuple[str, list[str]], name: str
+) -> None:
+    url, _ = rejected
+    sentence = "There is nothing of a flow entites, but of entities.\n"
+    assert (
+        sentence in run(*name.split(), "--flow", "entites", INGESTION_POSTGRES_URL=url, INGESTION_PORT="1")[2]
+    )
+    assert (
+        "There is nothing"
+        not in run(*name.split(), "--flow", "entities", INGESTION_POSTGRES_URL=url, INGESTION_PORT="1")[2]
+    )
+
+
+def test_the_sample_of_a_machine_without_git_is_a_sentence(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    told = (1, "", "ingestion: git: this program is not installed\n")
+    assert run("repos", "demo", PATH=str(tmp_path)) == told
+
+
 def test_cells_are_whole_and_do_nothing_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("id", "why"), [("0" * 200, "\x1b[2J[red]wrong")])
     head, line = capsys.readouterr().out.splitlines()
@@ -229,8 +298,38 @@ def test_the_environment_of_a_stack_that_was_killed_is_not_given_out(
     assert "no stack runs" in errors
 
 
+def test_a_second_stack_of_a_home_leaves_the_log_of_the_first(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    places = Places(tmp_path / "home")
+    places.create()
+    (places.logs / "up.log").write_text("of the first")
+    with locked(places):
+        status, _, errors = run("up", "--detach")
+    assert status == 1
+    assert "a stack already runs in" in errors
+    assert (places.logs / "up.log").read_text() == "of the first"
+
+
 def test_times_are_shown_in_utc() -> None:
     assert in_utc("2026-01-31T19:00:00.5+09:00") == in_utc("2026-01-31T10:00:00Z") == "2026-01-31 10:00:00"
+
+
+def test_a_variable_that_is_no_setting_is_told(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    wrong = {"INGESTION_WORKRES_DEFAULT": "3", "INGESTION_QQQ": "1"}
+    told = [
+        "INGESTION_QQQ is no setting",
+        "INGESTION_WORKRES_DEFAULT is no setting; INGESTION_WORKERS_DEFAULT is one",
+    ]
+    _, out, _ = run("doctor", "--json", **wrong)
+    (found,) = (one["found"] for one in map(json.loads, out.splitlines()) if one["what"] == "settings")
+    assert set(told) <= set(found.split(", "))
+    status, _, errors = run("up", **wrong, INGESTION_HOME=str(tmp_path / "file"))
+    assert status == 1
+    assert all(f"ingestion up: {one}\n" in errors for one in told)
 
 
 def test_the_doctor_writes_where_segments_go(

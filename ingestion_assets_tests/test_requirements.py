@@ -1,8 +1,12 @@
 """What is installed: it has to run on every Python that the project says it runs on."""
 
+import shutil
+import subprocess
 import tomllib
 from importlib.metadata import distributions
+from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -25,3 +29,22 @@ def test_pinned_versions_run_on_the_oldest_python() -> None:
         and not SpecifierSet(needed).contains(oldest)
     ]
     assert not too_new
+
+
+@pytest.mark.parametrize("python", ["", "no-such-python", "false"])
+def test_make_says_which_python_it_needs(tmp_path: Path, python: str) -> None:
+    """There is none, none of that name, or one that says no to the question for its version."""
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copyfile(PROJECT / name, tmp_path / name)
+    done = subprocess.run(
+        (str(shutil.which("make")), "install", f"PYTHON={python}"),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.splitlines()[:1]) == (
+        2,
+        ["Python 3.11 or later is needed, as python3.11 or python3, or by its path: PYTHON=… make"],
+    )
+    assert not (tmp_path / ".venv").exists()

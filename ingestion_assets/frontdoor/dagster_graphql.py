@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from ingestion_assets import proxies
 from ingestion_assets.landing.flows import Flow
 from ingestion_assets.landing.run_tags import LOCATION
 from ingestion_assets.settings import Settings
@@ -101,6 +102,7 @@ def dagster_client(settings: Settings, *, timeout: float = TIMEOUT_S) -> httpx.A
         auth=settings.dagster_login,
         headers=settings.headers_for_dagster,
         timeout=timeout,
+        trust_env=proxies.stand_before(settings.dagster_url),
     )
 
 

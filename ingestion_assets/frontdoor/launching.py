@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import httpx
 import structlog
 
+from ingestion_assets import proxies
 from ingestion_assets.frontdoor.dagster_graphql import (
     LOADING_S,
     TIMEOUT_S,
@@ -46,7 +47,9 @@ class GraphqlLauncher:
         login: tuple[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S, auth=login, headers=headers)
+        self._client = httpx.Client(
+            base_url=url, timeout=TIMEOUT_S, auth=login, headers=headers, trust_env=proxies.stand_before(url)
+        )
         self._flow_of = flow_of
         self._added: dict[tuple[str, str], float] = {}
         self._reload_from = 0.0

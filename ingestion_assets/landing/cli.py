@@ -14,6 +14,7 @@ from ingestion_assets.command_output import AsJson, print_json, print_table
 from ingestion_assets.landing import ledger, pauses, tables
 from ingestion_assets.landing import rejects as kept
 from ingestion_assets.landing.drops import State
+from ingestion_assets.landing.flow_names import told
 from ingestion_assets.landing.id_prefixes import NoSuchIdError, whole_id
 from ingestion_assets.landing.redrive_client import Sent, redrive_each, redrive_matching
 from ingestion_assets.settings import load_settings
@@ -31,7 +32,7 @@ app.add_typer(receipts, name="receipts")
 app.add_typer(drops, name="drops")
 app.add_typer(rejects, name="rejects")
 
-Flow = Annotated[str | None, typer.Option(help="Only of this flow.")]
+Flow = Annotated[str | None, typer.Option(help="Only of this flow.", callback=told)]
 Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Most items shown.")]
 OfReceipt = Annotated[
     str | None, typer.Option("--receipt", help="Only of this payload; its id, or how that alone begins.")

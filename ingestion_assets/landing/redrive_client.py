@@ -8,12 +8,15 @@ from uuid import UUID
 
 import typer
 
-from ingestion_assets.settings import load_settings
+from ingestion_assets import proxies
+from ingestion_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     import httpx
 
 ADDRESS = "/api/v1/rejects"
+REFUSED, NO_ANSWER = 1, 2
+"""Exit statuses: the front door refuses what is asked; it cannot be asked."""
 
 
 @dataclass(slots=True)
@@ -57,9 +60,12 @@ def _client() -> "httpx.Client":
     import httpx  # noqa: PLC0415
 
     settings = load_settings()
-    token = settings.admin_token.get_secret_value() if settings.admin_token else _stored_token()
+    base = settings.front_door_url
     return httpx.Client(
-        base_url=f"http://{settings.host}:{settings.port}", headers={"X-API-Key": token}, timeout=300
+        base_url=base,
+        headers={"X-API-Key": _token(settings)},
+        timeout=300,
+        trust_env=proxies.stand_before(base),
     )
 
 
@@ -73,12 +79,12 @@ def _post(client: "httpx.Client", address: str, parameters: Mapping[str, str]) -
             f"The front door at {client.base_url} does not answer ({error}); start it with `ingestion up`.",
             err=True,
         )
-        raise typer.Exit(1) from error
+        raise typer.Exit(NO_ANSWER) from error
 
 
 def _refused(answer: "httpx.Response") -> typer.Exit:
     typer.echo(_detail(answer), err=True)
-    return typer.Exit(1)
+    return typer.Exit(NO_ANSWER if answer.status_code >= 500 or answer.status_code == 429 else REFUSED)
 
 
 def _detail(answer: "httpx.Response") -> str:
@@ -88,6 +94,10 @@ def _detail(answer: "httpx.Response") -> str:
         return f"The front door answers {answer.status_code}."
 
 
-def _stored_token() -> str:
-    path = load_settings().home / "admin_token"
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+def _token(settings: Settings) -> str:
+    """The admin token, since to send again takes the scope `admin`, which a key to send with mostly lacks; else the key that there is."""
+    path = settings.home / "admin_token"
+    if settings.admin_token is None and path.is_file():
+        return path.read_text(encoding="utf-8").strip()
+    secret = settings.admin_token or settings.api_key
+    return secret.get_secret_value() if secret else ""

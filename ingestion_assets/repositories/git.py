@@ -24,6 +24,8 @@ ASK_S = 0.25
 MEMORY_BYTES = 2**30
 MOST_OUTPUT_BYTES = 2**20
 CHUNK_BYTES = 2**16
+MISSING = 127
+"""What the programs that start git end with where there is none, as shells do."""
 _CONFIG = {
     "protocol.allow": "never",
     "http.followRedirects": "false",
@@ -209,6 +211,11 @@ def _error(code: int, said: str, limits: Limits) -> CloneError:
         said = "File size limit"
     if code in {-signal.SIGXCPU, 128 + signal.SIGXCPU}:
         return _timeout(limits)
+    if code == MISSING:
+        missing = "".join(one for one in said.strip() if one.isprintable())[:200]
+        return CloneError(
+            "no_program", f"A program that cloning needs is not installed with the worker: {missing}"
+        )
     for pattern, name, sentence in _KNOWN:
         if re.search(pattern, said):
             return CloneError(name, sentence.format(bytes=limits.max_clone_bytes))

@@ -1,5 +1,6 @@
 """A small repository made up for demonstrations: three languages, files that use each other, in two matters."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -57,7 +58,7 @@ def make_sample(folder: Path) -> None:
 def _make(folder: Path) -> None:
     program = shutil.which("git")
     if program is None:
-        raise FileNotFoundError("the program git is not installed")
+        raise FileNotFoundError(errno.ENOENT, "this program is not installed", "git")
     who = {
         f"GIT_{role}_{what}": value
         for role in ("AUTHOR", "COMMITTER")

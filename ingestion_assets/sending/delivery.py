@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import tenacity
 
+from ingestion_assets import proxies
 from ingestion_assets.sending.acknowledgement import (
     Answer,
     Heard,
@@ -32,7 +33,6 @@ REFUSED_STATUS = frozenset({400, 413, 422})
 LONGEST_PAUSE_S = 30.0
 UNKNOWN_PATIENCE_S = 15.0  # what landed while the ledger was down is known only later
 LONGEST_ANSWER = 32 * 2**20
-_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +84,7 @@ class Delivery:
                 limits=httpx.Limits(
                     max_connections=connections + 2, max_keepalive_connections=connections + 2
                 ),
-                trust_env=address.host not in _LOOPBACK,  # a proxy is for other hosts
+                trust_env=proxies.stand_before(url),
             )
         except httpx.InvalidURL as error:
             raise AccessDeniedError(f"--url is not an address: {error}") from error

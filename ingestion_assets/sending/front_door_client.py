@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 import typer
 
-from ingestion_assets.sending.options import front_door, key_of
+from ingestion_assets import proxies
+from ingestion_assets.sending.options import key_of
 from ingestion_assets.settings import load_settings
 
 REFUSED, NO_ANSWER = 1, 2
@@ -60,10 +61,16 @@ def or_end() -> Iterator[None]:
 
 
 def opened(url: str | None) -> httpx.Client:
-    """A client of the front door at `url`, of the running stack where that is None."""
+    """A client of the front door at `url`, of the running stack where that is None. Raises `typer.BadParameter`."""
     settings = load_settings()
-    base = (url or settings.public_url or front_door(settings)).rstrip("/")
-    return httpx.Client(base_url=f"{base}/api/v1", headers={"X-API-Key": key_of(settings) or ""}, timeout=120)
+    base = (url or settings.front_door_url).rstrip("/")
+    headers = {"X-API-Key": key_of(settings) or ""}
+    try:
+        return httpx.Client(
+            base_url=f"{base}/api/v1", headers=headers, timeout=120, trust_env=proxies.stand_before(base)
+        )
+    except (httpx.InvalidURL, ValueError) as error:
+        raise typer.BadParameter(f"it is no address: {error}", param_hint="--url") from None
 
 
 def answer_of(

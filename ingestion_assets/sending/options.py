@@ -30,11 +30,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only what went wrong.")]
 
 
-def front_door(settings: Settings) -> str:
-    host = "127.0.0.1" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
-    return f"http://{host}:{settings.port}"
-
-
 def key_of(settings: Settings) -> str | None:
     for secret in (settings.api_key, settings.admin_token):
         if secret is not None:

@@ -21,7 +21,7 @@ from ingestion_assets.sending.delivery import Delivery
 from ingestion_assets.sending.display import Display, Figures
 from ingestion_assets.sending.endings import GaveUpError, RejectedError, StoppedError, UsageError
 from ingestion_assets.sending.files import reason_of, shown
-from ingestion_assets.sending.options import front_door, key_of
+from ingestion_assets.sending.options import key_of
 from ingestion_assets.settings import Settings, load_settings
 
 EXIT_PROBLEMS, EXIT_USAGE, EXIT_GAVE_UP, EXIT_INTERRUPTED = 1, 2, 3, 130
@@ -34,7 +34,7 @@ class Run:
 
     def __init__(self, *, url: str | None, key: str | None, retry_for_s: float, quiet: bool) -> None:
         self.settings: Settings = load_settings()
-        self.url = url or front_door(self.settings)
+        self.url = url or self.settings.front_door_url
         self.console = Console(stderr=True)
         self.stop = threading.Event()
         self.quiet = quiet

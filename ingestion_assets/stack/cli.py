@@ -68,6 +68,7 @@ def up(
     front door, Dagster's code server, webserver and daemon, and the workers. What dies is started again.
     The code of your own project is loaded again about a second after a file of it was saved.
     """
+    from ingestion_assets.settings_table import no_settings  # noqa: PLC0415
     from ingestion_assets.stack.failures import explained  # noqa: PLC0415
     from ingestion_assets.stack.home_lock import AlreadyRunningError  # noqa: PLC0415
     from ingestion_assets.stack.ports import PortTaken  # noqa: PLC0415
@@ -77,6 +78,8 @@ def up(
         os.environ["INGESTION_WORKSPACE"] = str(workspace)
     _name_project(module)
     settings = _settings()
+    for fault in no_settings(os.environ):
+        typer.echo(f"ingestion up: {fault}", err=True)
     try:
         if detach:
             _up_detached(Places(settings.home))
@@ -245,10 +248,13 @@ class _Screen:
 
 def _up_detached(places: Places) -> None:
     """Run `ingestion up` in a session of its own and return once it is ready, or exit with what it said."""
+    from ingestion_assets.stack.home_lock import locked  # noqa: PLC0415
     from ingestion_assets.stack.program_logs import last_lines  # noqa: PLC0415
     from ingestion_assets.stack.ready_file import ready_stack  # noqa: PLC0415
 
     places.create()
+    with locked(places):  # one that runs already goes on writing to its log
+        pass
     log = places.logs / "up.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from ingestion_assets import proxies
 from ingestion_assets.frontdoor.dagster_graphql import LOADING_S, DagsterError, check_loaded, reload_of
 from ingestion_assets.orchestration.project_code import Stamp, TooManyFilesError, stamp
 from ingestion_assets.own_modules import OwnModule
@@ -81,7 +82,10 @@ def _reload(location: str, settings: Settings) -> None:
     """Ask the webserver, which may have to come up first. Raises `DagsterError`, `httpx.HTTPError`."""
     question, until = reload_of(location), time.monotonic() + PATIENCE_S
     with httpx.Client(
-        base_url=settings.dagster_url, auth=settings.dagster_login, headers=settings.headers_for_dagster
+        base_url=settings.dagster_url,
+        auth=settings.dagster_login,
+        headers=settings.headers_for_dagster,
+        trust_env=proxies.stand_before(settings.dagster_url),
     ) as dagster:
         while True:
             try:

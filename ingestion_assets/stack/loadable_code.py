@@ -9,6 +9,7 @@ from pathlib import Path
 
 import httpx
 
+from ingestion_assets import proxies
 from ingestion_assets.frontdoor.dagster_graphql import Question
 from ingestion_assets.own_modules import OwnModule
 from ingestion_assets.settings import load_settings
@@ -89,6 +90,7 @@ def _said_by_dagster() -> dict[str, str]:
             auth=settings.dagster_login,
             headers=settings.headers_for_dagster,
             timeout=5,
+            trust_env=proxies.stand_before(settings.dagster_url),
         )
         entries = question.answer(answer).get("locationEntries", [])
     except Exception:  # it is away, which the states of the programs say

@@ -92,8 +92,8 @@ def plan_stack(
         urls=urls,
         environment=environment,
         addresses={
-            "front door": f"http://{settings.host}:{settings.port}",
-            "API docs": f"http://{settings.host}:{settings.port}/docs",
+            "front door": settings.front_door_url,
+            "API docs": f"{settings.front_door_url}/docs",
             "Dagster UI": settings.dagster_url,
             "admin token": str(places.admin_token)
             if settings.admin_token is None
@@ -193,7 +193,14 @@ def _environment(
         "DAGSTER_HOME": str(places.dagster_home),
         "DAGSTER_CODE_SERVER_HOST": LOOPBACK,
         "DAGSTER_CODE_SERVER_PORT": str(ports["code_server"]),
+        "no_grpc_proxy": _own_of_grpc(),
     }
+
+
+def _own_of_grpc() -> str:
+    """What gRPC asks no proxy for: beside what it is told already, code servers, as they are on this machine."""
+    told = os.environ.get("no_grpc_proxy", os.environ.get("no_proxy"))  # noqa: SIM112 - it reads small letters alone
+    return ",".join(filter(None, (told, LOOPBACK, "localhost")))
 
 
 def _given(settings: Settings) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Ports: those of the embedded servers are chosen once and remembered, those of the settings must be free."""
 
+import errno
 import json
 import random
 import socket
@@ -14,33 +15,42 @@ _RANGE = range(20000, 30000)
 
 
 class PortTaken(Exception):  # noqa: N818
-    """A port that the settings name is in use."""
+    """A port that the settings name cannot be listened on; as a rule it is in use."""
 
 
 def is_free(port: int, *, host: str = LOOPBACK) -> bool:
     """Whether a server could listen on `host`:`port` now."""
+    return _in_the_way(port, host) is None
+
+
+def _in_the_way(port: int, host: str) -> Exception | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
             listener.listen(1)
-        except OSError:
-            return False
-    return True
+        except (OSError, OverflowError) as error:
+            return error
+    return None
 
 
 def require_free(ports: Mapping[str, int], *, host: str) -> None:
     """Check the ports that settings name, by setting.
 
     Raises:
-        PortTaken: one is in use, or two settings name the same.
+        PortTaken: one is in use, or cannot be listened on at all, or two settings name the same.
     """
     for setting, port in ports.items():
         twins = [other for other, value in ports.items() if value == port and other != setting]
         if twins:
             raise PortTaken(f"{setting} and {twins[0]} both name port {port}; set one of them to another.")
-        if not is_free(port, host=host):
+        error = _in_the_way(port, host)
+        if isinstance(error, OSError) and error.errno != errno.EADDRINUSE:
+            raise PortTaken(
+                f"cannot listen on port {port} of {host} ({setting}, INGESTION_HOST): {error.strerror}"
+            )
+        if error is not None:
             raise PortTaken(
                 f"port {port} on {host} ({setting}) is in use by another program; "
                 f"stop that, or choose another port: {setting}=… ingestion up"

@@ -39,8 +39,8 @@ def program_probes(
     code_server_port = int(plan.environment["DAGSTER_CODE_SERVER_PORT"])
     probes: dict[str, Probe] = {
         "code-server": lambda: listens(code_server_port, host=LOOPBACK),
-        "webserver": lambda: answers_http(settings.host, settings.webserver_port, "/server_info"),
-        "frontdoor": lambda: answers_http(settings.host, settings.port, "/health/ready"),
+        "webserver": lambda: answers_http(settings.reached_at, settings.webserver_port, "/server_info"),
+        "frontdoor": lambda: answers_http(settings.reached_at, settings.port, "/health/ready"),
     }
     for queue, number in workers.items():
         name = f"worker-{queue}"
@@ -52,7 +52,7 @@ def program_probes(
 
 def answers_http(host: str, port: int, path: str) -> bool:
     """Whether GET `path` gives 200."""
-    connection = http.client.HTTPConnection(LOOPBACK if host in ("0.0.0.0", "::") else host, port, timeout=2)  # noqa: S104
+    connection = http.client.HTTPConnection(host, port, timeout=2)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == http.client.OK

@@ -39,8 +39,10 @@ def front(documents_url: str, tmp_path: Path, reports: Path) -> Iterator[None]:
     with environment(**{f"INGESTION_{name}": value for name, value in given.items()}):
         settings = settings_for(home=tmp_path / "home", postgres_url=documents_url)
         runs = JobRuns(engine=postgres.engine(documents_url), settings=settings, chosen=DocumentsSettings())
-        with served(create_app(settings, launch=runs)) as url, environment(INGESTION_PUBLIC_URL=url):
-            yield
+        with served(create_app(settings, launch=runs)) as url:
+            host, port = url.removeprefix("http://").split(":")
+            with environment(INGESTION_HOST=host, INGESTION_PORT=port):
+                yield
         runs.end()
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingestion_assets.installed_flows import GROUP
+from ingestion_assets.landing.flows import Flow, Keys, Runs
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.stacks import RunningStack, running_stack
 
@@ -63,6 +65,13 @@ def stack_with_notes(site: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             home, flows="example_broken", notes_longest=20, workers_gpu=0, workers_batch=0
         ) as running:
             yield running
+
+
+def test_the_page_names_all_that_a_flow_may_say() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert [
+        one.name for kind in (Flow, Runs, Keys) for one in fields(kind) if f"`{one.name}" not in page
+    ] == []
 
 
 def ingestion(stack: RunningStack, *arguments: str) -> str:

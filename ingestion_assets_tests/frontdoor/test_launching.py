@@ -1,5 +1,6 @@
 """What the wake asks of a Dagster webserver: the flow's own job, where its definitions are, with the headers that are wanted there."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from uuid import uuid4
 import pytest
 from pydantic import ValidationError
 
-from ingestion_assets.frontdoor.dagster_graphql import DagsterError
+from ingestion_assets.frontdoor.dagster_graphql import DagsterError, dagster_client, is_location_loaded
 from ingestion_assets.frontdoor.launching import GraphqlLauncher
 from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.drops import Lane
@@ -84,6 +85,23 @@ def webserver() -> Iterator[tuple[Webserver, str]]:
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+def test_a_proxy_that_the_environment_names_is_for_other_machines(
+    webserver: tuple[Webserver, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, url = webserver
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    launch = GraphqlLauncher(url=url, flow_of=lambda _: SHOP)
+    launch(Dispatch(uuid4(), Lane("shop", "north", "north")))
+    assert made.asked
+
+    async def loaded() -> bool:
+        async with dagster_client(_settings(tmp_path, webserver_url=url)) as dagster:
+            return await is_location_loaded(dagster)
+
+    assert asyncio.run(loaded())
 
 
 def _settings(tmp_path: Path, **given: str) -> Settings:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -76,6 +77,18 @@ def test_what_is_rejected_anew_is_not_sent_again(front: Front, shell: CliRunner)
     assert seen == MANY
     assert open_rejects(front) == MANY
     assert shell.invoke(app, ["rejects", "redrive", "--all"]).output.splitlines()[-1] == f"{MANY} sent again."
+
+
+def test_a_key_with_the_scope_will_do_where_there_is_no_admin_token(
+    front: Front, shell: CliRunner, tmp_path: Path
+) -> None:
+    front.runs.outcome = all_rejected
+    send(front, records=1)
+    proxied = {"HTTP_PROXY": "http://127.0.0.1:1", "NO_PROXY": None}  # which is for other machines
+    with environment(
+        INGESTION_ADMIN_TOKEN=None, INGESTION_API_KEY=ADMIN_TOKEN, INGESTION_HOME=tmp_path, **proxied
+    ):
+        assert shell.invoke(app, ["rejects", "redrive", "--all"]).output.splitlines()[-1] == "1 sent again."
 
 
 def test_a_payload_that_fails_anew_is_sent_once(front: Front, shell: CliRunner) -> None:

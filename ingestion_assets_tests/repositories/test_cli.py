@@ -25,8 +25,9 @@ ONE = "github.com/example/one"
 @pytest.fixture
 def of_the_front(front: Front, tmp_path: Path) -> Iterator[Front]:
     """Commands of this process are for the front door's stack."""
+    host, port = front.url.removeprefix("http://").split(":")
     with environment(
-        INGESTION_HOME=tmp_path, INGESTION_ADMIN_TOKEN=ADMIN_TOKEN, INGESTION_PUBLIC_URL=front.url,
+        INGESTION_HOME=tmp_path, INGESTION_ADMIN_TOKEN=ADMIN_TOKEN, INGESTION_HOST=host, INGESTION_PORT=port,
         INGESTION_POSTGRES_URL=front.settings.postgres_url,
     ):  # fmt: skip
         yield front
@@ -56,6 +57,12 @@ def test_a_repository_from_submitting_to_deleting(of_the_front: Front) -> None:
     refused = run("files", ONE)
     assert (refused.exit_code, "no such repository" in refused.output) == (1, True)
     assert "cancelled" in run("history").output
+
+
+@pytest.mark.usefixtures("of_the_front")
+def test_a_proxy_that_the_environment_names_is_for_other_machines() -> None:
+    with environment(HTTP_PROXY="http://127.0.0.1:1", NO_PROXY=None):
+        assert run("status").output.endswith("Offline\n")
 
 
 def test_lists_go_on_after_a_page(of_the_front: Front) -> None:

@@ -1,6 +1,7 @@
 """Clones: only from checked addresses, without redirects, with credentials that nobody sees, ended in time, and nothing left."""
 
 import base64
+import shutil
 import subprocess
 import sys
 import threading
@@ -93,6 +94,17 @@ def test_a_reader_that_is_asked_to_stop_reads_no_further(root: Path, scratch: Pa
             )
         )
     assert ended.value.code == "stopped"
+
+
+def test_a_worker_without_git_says_so(root: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = scratch / "programs"
+    programs.mkdir()
+    for name in ("prlimit", "setpriv", "timeout"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    monkeypatch.setenv("PATH", str(programs))
+    with pytest.raises(CloneError, match=r"not installed with the worker: .*git") as missing:
+        clone(parse(f"{root}/made", [], [str(root)]), None, scratch, Limited())
+    assert missing.value.code == "no_program"
 
 
 @pytest.mark.parametrize("served", ["http", "local"])

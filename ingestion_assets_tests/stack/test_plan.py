@@ -1,7 +1,10 @@
 """What a stack consists of, by its settings."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
+import httpx
 import pytest
 import yaml
 from dagster._core.instance import InstanceRef
@@ -21,6 +24,7 @@ from ingestion_assets.stack.plan import (
 )
 from ingestion_assets.stack.program_logs import LogTail
 from ingestion_assets.stack.supervision import configuration
+from ingestion_assets.webserver.guard import Rules, check
 from ingestion_assets_tests.environment import environment
 
 PORTS = {"postgres": 21001, "mongodb": 21002, "valkey": 21003, "code_server": 21004}
@@ -220,6 +224,50 @@ def test_a_log_is_followed_across_its_rotation(tmp_path: Path) -> None:
     path.write_text("three\n", encoding="utf-8")
     assert tail.new_lines() == ["three"]
     assert tail.new_lines() == []
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]"), ("10.0.0.2", "10.0.0.2")],  # noqa: S104
+)
+def test_a_machine_reaches_itself_whatever_it_listens_on(tmp_path: Path, host: str, reached: str) -> None:
+    settings = Settings(home=tmp_path, host=host)  # pyright: ignore[reportCallIssue]
+    assert (settings.front_door_url, settings.dagster_url) == (
+        f"http://{reached}:8080",
+        f"http://{reached}:3000",
+    )
+    asked = f"{reached}:3000".encode()
+    headers = [(b"host", asked), (b"content-type", b"application/json")]
+    check(
+        {
+            "type": "http",
+            "method": "POST",
+            "path": "/graphql",
+            "query_string": b"",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+        },
+        Rules.of(settings),
+    )
+    assert httpx.URL(settings.dagster_url).host == settings.reached_at
+
+
+def test_a_proxy_that_the_environment_names_is_not_asked_for_code_servers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "git.example.com")
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        no_proxy = _plan(tmp_path).environment["no_grpc_proxy"]
+        assert no_proxy.split(",")[0] == "git.example.com"
+        monkeypatch.setenv("no_grpc_proxy", no_proxy)
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            grpc.channel_ready_future(channel).result(timeout=10)
+    finally:
+        server.stop(None)
 
 
 def test_links_begin_with_the_addresses_that_people_know(tmp_path: Path) -> None:

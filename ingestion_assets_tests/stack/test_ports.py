@@ -35,11 +35,13 @@ def test_a_port_that_somebody_took_is_replaced_and_the_others_stay(tmp_path: Pat
     assert remembered_ports(path) == chosen
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"ports": 3}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"ports": 3}', '{"ports": {"postgres": 99999}}'])
 def test_a_damaged_file_is_like_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "stack.json"
     path.write_text(text, encoding="utf-8")
-    assert choose_ports(path, ["postgres"]) == remembered_ports(path)
+    chosen = choose_ports(path, ["postgres"])
+    assert chosen == remembered_ports(path)
+    assert 0 < chosen["postgres"] <= 65535
 
 
 def test_a_clash_names_port_and_setting(taken_port: int) -> None:
@@ -47,6 +49,12 @@ def test_a_clash_names_port_and_setting(taken_port: int) -> None:
         require_free(
             {"INGESTION_PORT": taken_port, "INGESTION_WEBSERVER_PORT": free_port()}, host="127.0.0.1"
         )
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_of_another_machine_is_not_said_to_be_in_use(host: str) -> None:
+    with pytest.raises(PortTaken, match=f"cannot listen on .*{host}.*INGESTION_HOST"):
+        require_free({"INGESTION_PORT": free_port()}, host=host)
 
 
 def test_two_settings_with_the_same_port() -> None:

@@ -55,10 +55,9 @@ class Shop:
         assert done.returncode == status, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
-    def typed(self, command: str, **variables: str) -> str:
-        """What a line of the page prints, typed into a shell in the project's folder."""
-        environment = {**self.stack.environment, **variables}
-        environment["PATH"] = f"{self.bin}:{environment['PATH']}"
+    def typed(self, command: str) -> str:
+        """What lines of the page print, typed into a shell in the project's folder."""
+        environment = {**self.stack.environment, "PATH": f"{self.bin}:{self.stack.environment['PATH']}"}
         command = command.replace("http://127.0.0.1:8080", self.stack.url)
         done = subprocess.run(
             ["/bin/bash", "-c", command],
@@ -196,7 +195,7 @@ def test_the_page_goes_as_it_is_written(shop: Shop) -> None:
     check, zones, keys, drop, *more = commands
     assert "successfully" in shop.typed(check)
     assert "orders: can be in force" in shop.typed(zones)
-    answer = json.loads(shop.typed(drop, KEY=shop.typed(keys).strip()))
+    answer = json.loads(shop.typed(f"{keys}\n{drop}"))
     promised = next(json.loads(block) for block in _blocks("json") if "received" in block)
     (error,), (told,) = promised.pop("errors"), answer["errors"]
     assert promised.items() <= answer.items()
