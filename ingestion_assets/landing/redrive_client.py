@@ -76,7 +76,7 @@ def _post(client: "httpx.Client", address: str, parameters: Mapping[str, str]) -
         return client.post(address, params=dict(parameters))
     except httpx.HTTPError as error:
         typer.echo(
-            f"The front door at {client.base_url} does not answer ({error}); start it with `ingestion up`.",
+            f"The front door at {client.base_url} cannot be asked ({error}); start it with `ingestion up`.",
             err=True,
         )
         raise typer.Exit(NO_ANSWER) from error
