@@ -233,8 +233,9 @@ def set_credential(
 
     if ":" not in credential:
         raise typer.BadParameter("it has to be `user:token`")
+    settings = repositories_settings()
     try:
-        named = host_of(host, repositories_settings())
+        named = host_of(host, settings)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     with engine().begin() as connection:
@@ -250,8 +251,9 @@ def delete_credential(host: Host) -> None:
     from ingestion_assets.repositories.submissions import host_of  # noqa: PLC0415
     from ingestion_assets.stores.postgres import engine  # noqa: PLC0415
 
+    settings = repositories_settings()
     try:
-        named = host_of(host, repositories_settings())
+        named = host_of(host, settings)
     except ValueError:  # no longer configured
         named = host.lower()
     with engine().begin() as connection:
