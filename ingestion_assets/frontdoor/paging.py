@@ -38,7 +38,7 @@ NumberCursor = Annotated[
 TextCursor = Annotated[
     str | None, Query(max_length=2000, description=_WHAT, json_schema_extra={"pattern": _TEXT})
 ]
-TextCursor = Annotated[
+LongTextCursor = Annotated[
     str | None, Query(max_length=LONG, description=_WHAT, json_schema_extra={"pattern": _TEXT})
 ]
 """Of lists by paths, which may be long."""
