@@ -102,10 +102,12 @@ def submit(
         "processing_options": dict(map(_option, option or [])),
     }  # fmt: skip
     job = ask(url, "POST", "/batch/jobs", body=body)
-    _say(job, f"{job['job_id']}: {job['total_files']} files", as_json and not (start and follow))
+    watched = start and follow
+    if not (watched and as_json):  # then what is watched says all of it
+        _say(job, f"{job['job_id']}: {job['total_files']} files", as_json)
     if start:
         control_job(url, user, job["job_id"], "start")
-    if start and follow:
+    if watched:
         watch_job(url, user, job["job_id"], as_json=as_json)
 
 

@@ -47,7 +47,9 @@ def parse_scopes(scopes: Iterable[str], known: Collection[Scope]) -> list[str]:
         raise ValueError("a key needs at least one scope")
     for scope in wanted:
         if not grammar.fullmatch(scope):
-            raise ValueError(f"unknown scope {scope!r}: use {scopes_help(known)}")
+            raise ValueError(
+                f"unknown scope {scope!r}: use {scopes_help(known)}, or the name of a drop zone that is in force"
+            )
     return wanted
 
 

@@ -74,6 +74,7 @@ def test_a_job_from_its_connection_to_search(reports: Path) -> None:
     assert "empty_file" in failed.output
     fine = run("submit", f"{connection}:bread.txt", f"{connection}:*moon.txt", "--json")
     assert fine.exit_code == 0, fine.output
+    assert not [line for line in fine.output.splitlines() if line.startswith("job_")], "it is no JSON"
     assert printed(fine)[-1] | {"job_id": ""} == {
         "job_id": "", "status": "completed", "progress_percentage": 100, "completed_files": 0, "failed_files": 0, "skipped_files": 2, "total_files": 2,
     }  # fmt: skip

@@ -56,6 +56,13 @@ def test_unknown_scopes_are_refused(scope: str) -> None:
         parse_scopes([scope], known_scopes())
 
 
+def test_a_zone_that_is_not_in_force_yet_is_no_riddle() -> None:
+    with pytest.raises(
+        ValueError, match=r"unknown scope 'orders': use .*, or the name of a drop zone that is in force"
+    ):
+        parse_scopes(["orders"], known_scopes())
+
+
 @pytest.mark.parametrize(
     "token", [None, "nonsense", pytest.param(new_token(), id="unknown"), "ключ".encode()]
 )

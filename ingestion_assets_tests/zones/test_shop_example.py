@@ -192,9 +192,10 @@ def test_the_page_goes_as_it_is_written(shop: Shop) -> None:
         for command in block.replace("\\\n", "").splitlines()
         if not command.startswith(BY_FIXTURES)
     ]
-    check, zones, keys, drop, *more = commands
+    check, zones, until, keys, drop, *more = commands
     assert "successfully" in shop.typed(check)
     assert "orders: can be in force" in shop.typed(zones)
+    assert "orders: POST /api/v1/drops/orders" in shop.typed(until)
     answer = json.loads(shop.typed(f"{keys}\n{drop}"))
     promised = next(json.loads(block) for block in _blocks("json") if "received" in block)
     (error,), (told,) = promised.pop("errors"), answer["errors"]

@@ -13,7 +13,7 @@ from ingestion_assets.frontdoor.door import front_door
 from ingestion_assets.frontdoor.json_bodies import json_body
 from ingestion_assets.frontdoor.long_reads import read_long
 from ingestion_assets.frontdoor.openapi import keyed_errors, schema_of, takes
-from ingestion_assets.frontdoor.paging import LongTextCursor, page, text_cursor
+from ingestion_assets.frontdoor.paging import TextCursor, page, text_cursor
 from ingestion_assets.frontdoor.problems import Problem
 from ingestion_assets.repositories import published
 from ingestion_assets.repositories.deleting import delete
@@ -50,7 +50,7 @@ FilePath = Annotated[
     responses=keyed_errors(),
     openapi_extra=SECURED,
 )
-async def list_all(request: Request, limit: Limit = 50, cursor: LongTextCursor = None) -> Response:
+async def list_all(request: Request, limit: Limit = 50, cursor: TextCursor = None) -> Response:
     door = front_door(request)
     await door.authenticate(request, "read")
     after = text_cursor(cursor)
@@ -126,7 +126,7 @@ async def list_files(
         ),
     ] = None,
     limit: Limit = 50,
-    cursor: LongTextCursor = None,
+    cursor: TextCursor = None,
 ) -> Response:
     door = front_door(request)
     await door.authenticate(request, "read")
