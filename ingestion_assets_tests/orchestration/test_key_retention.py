@@ -39,11 +39,15 @@ def test_the_keys_idle_the_longest_are_archived(instance: dg.DagsterInstance, en
         land(engine, key, days_ago=days_ago)
     land(engine, "b", days_ago=8.0, state="landed")  # waits still
     instance.create_run_for_job(_noop(), tags={"dagster/partition": "e"}, status=dg.DagsterRunStatus.STARTED)
+    # One asset of it, materialized by hand.
+    instance.create_run_for_job(
+        _noop("__ASSET_JOB"), tags={"dagster/partition": "a-named"}, status=dg.DagsterRunStatus.QUEUED
+    )
     said = archive_idle_keys(instance, THINGS)
     assert said is not None
-    assert "things had 6 keys (bound: 2); 3 were archived" in said
-    # `f` was never used; `b` waits, `e` is carried by a run, `c` was in use today.
-    assert sorted(instance.get_dynamic_partitions("things")) == ["b-named", "c-named", "e"]
+    assert "things had 6 keys (bound: 2); 2 were archived" in said
+    # `f` was never used; `b` waits, `e` and `a` are carried by runs, `c` was in use today.
+    assert sorted(instance.get_dynamic_partitions("things")) == ["a-named", "b-named", "c-named", "e"]
 
 
 def test_within_the_bound_nothing_is_touched(instance: dg.DagsterInstance) -> None:
@@ -53,8 +57,8 @@ def test_within_the_bound_nothing_is_touched(instance: dg.DagsterInstance) -> No
     assert sorted(instance.get_dynamic_partitions("things")) == ["a", "b"]
 
 
-def _noop() -> dg.JobDefinition:
-    @dg.job(name=THINGS.name)
+def _noop(name: str = THINGS.name) -> dg.JobDefinition:
+    @dg.job(name=name)
     def things() -> None: ...
 
     return things
