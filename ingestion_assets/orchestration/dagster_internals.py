@@ -36,6 +36,7 @@ from dagster._core.events import (
     generate_event_batch_id,
 )
 from dagster._core.execution.api import execute_run_iterator
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.launcher import (
     CheckRunHealthResult,
     LaunchRunContext,
@@ -76,6 +77,8 @@ __all__ = [
     "AssetCheckEvaluationTargetMaterializationData",
     "AssetCheckExecutionsTable",
     "AssetGraph",
+    "BulkActionStatus",
+    "BulkActionsFilter",
     "CapturedLogContext",
     "CheckRunHealthResult",
     "CodePointer",
