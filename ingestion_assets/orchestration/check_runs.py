@@ -44,24 +44,32 @@ def evaluate(
     since: timedelta | None,
     now: datetime,
 ) -> tuple[list[CheckState], list[str]]:
-    """The last words of these checks, after evaluating those that can be; and the names of those that could not, or never were."""
+    """The last words of these checks, after evaluating those that can be; and the names of those that could not, or never were.
+
+    The first of `definitions` is ours, whose jobs without partitions look at what is stored. What the others' write is not written for
+    their checks: a CI asks, it trains no model.
+    """
     names = {key: f"{key.asset_key.to_user_string()}:{key.name}" for key in checks}
     tried: set[dg.AssetCheckKey] = set()
     evaluated: set[dg.AssetCheckKey] = set()
-    jobs = [job for repository in definitions for job in repository.get_all_jobs()]
-    for job in sorted(jobs, key=_is_implicit):  # the implicit ones last, for what no other has
+    jobs = [
+        (job, repository is definitions[0]) for repository in definitions for job in repository.get_all_jobs()
+    ]
+    for job, is_ours in sorted(
+        jobs, key=lambda one: _is_implicit(one[0])
+    ):  # the implicit ones last, for what no other has
+        if job.partitions_def is not None and not _is_implicit(job):
+            continue
         graph = job.asset_layer.asset_graph
         mine = {key for key in checks & set(graph.asset_check_keys) if not _has_partitions(graph, key)}
-        if _is_implicit(job):
+        if _is_implicit(job) or not is_ours:
             mine = {key for key in mine - tried if not _is_made_with_its_asset(graph, key)}
             assets, wanted = set[dg.AssetKey](), mine
-        elif job.partitions_def is None:
+        else:
             assets = {key.asset_key for key in mine} & set(job.asset_layer.executable_asset_keys)
             wanted = {
                 key for key in graph.asset_check_keys if key in mine or key.asset_key in assets
             }  # made with their asset
-        else:
-            continue
         if not mine:
             continue
         part = job.get_subset(asset_selection=assets, asset_check_selection=wanted)

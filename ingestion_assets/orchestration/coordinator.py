@@ -24,6 +24,7 @@ from ingestion_assets.orchestration.dagster_internals import (
     SubmitRunContext,
     TagConcurrencyLimitsCounter,
     look_at_backfills_every,
+    take_limits_of_runs,
 )
 from ingestion_assets.orchestration.launcher import WarmRunLauncher
 from ingestion_assets.orchestration.queues import (
@@ -44,9 +45,11 @@ LOOK_AT_BACKFILLS_S = 1
 class LaneRunCoordinator(QueuedRunCoordinator):
     """`QueuedRunCoordinator` without its second of delay for dispatched runs, as long as the limits allow.
 
-    Processes that submit at the same moment may exceed a limit by a run each, which waits in the broker. Limits in `dagster.yaml`
-    hold beside those of the queues.
+    Processes that submit at the same moment may exceed a limit by a run each, which waits in the broker. Limits in `dagster.yaml`,
+    in its `concurrency` or here, hold beside those of the queues.
     """
+
+    _given: Mapping[str, Any]
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> Self:
@@ -56,9 +59,13 @@ class LaneRunCoordinator(QueuedRunCoordinator):
         at_most = {"max_concurrent_runs": 2 * sum(slots(settings).values()) + settings.runs_elsewhere}
         return super().from_config_value(inst_data, {**at_most, **config_value})
 
+    def register_instance(self, instance: DagsterInstance) -> None:
+        super().register_instance(instance)
+        self._given = {"runs": take_limits_of_runs(instance)}
+
     def get_run_queue_config(self) -> RunQueueConfig:
         """What the daemon goes by, too: nothing is taken from the queue while the broker is away."""
-        config = super().get_run_queue_config()
+        config = super().get_run_queue_config().with_concurrency_settings(self._given)
         given = config.tag_concurrency_limits or ()
         config = config._replace(tag_concurrency_limits=[*self._limits_of_queues, *given])
         watch = _watch(self._instance)

@@ -4,7 +4,10 @@
 """
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
+from dagster import DagsterInstance
 from dagster._core.code_pointer import CodePointer
 from dagster._core.definitions.asset_checks.asset_check_evaluation import (
     AssetCheckEvaluationTargetMaterializationData,
@@ -36,6 +39,7 @@ from dagster._core.events import (
     generate_event_batch_id,
 )
 from dagster._core.execution.api import execute_run_iterator
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 from dagster._core.launcher import (
     CheckRunHealthResult,
     LaunchRunContext,
@@ -76,6 +80,8 @@ __all__ = [
     "AssetCheckEvaluationTargetMaterializationData",
     "AssetCheckExecutionsTable",
     "AssetGraph",
+    "BulkActionStatus",
+    "BulkActionsFilter",
     "CapturedLogContext",
     "CheckRunHealthResult",
     "CodePointer",
@@ -120,6 +126,7 @@ __all__ = [
     "repository_def_from_target_def",
     "serializable_error_info_from_exc_info",
     "setup_interrupt_handlers",
+    "take_limits_of_runs",
 ]
 
 
@@ -128,3 +135,13 @@ def look_at_backfills_every(seconds: int) -> None:
     controller = sys.modules.get("dagster._daemon.controller")
     if controller is not None:
         controller.DEFAULT_DAEMON_INTERVAL_SECONDS = seconds  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def take_limits_of_runs(instance: DagsterInstance) -> Mapping[str, Any]:
+    """What the instance's `concurrency: runs:` says. Dagster knows it no more then: it would have it take the place of a coordinator's
+    own limits."""
+    settings: Mapping[str, Any] = instance._settings or {}
+    concurrency = dict(settings.get("concurrency") or {})
+    given = concurrency.pop("runs", None) or {}
+    instance._settings = {**settings, "concurrency": concurrency}
+    return given

@@ -5,13 +5,15 @@ from collections.abc import Collection
 import dagster as dg
 
 from ingestion_assets.landing.flows import Flow, Keys
+from ingestion_assets.orchestration.dagster_internals import BulkActionsFilter, BulkActionStatus
 from ingestion_assets.orchestration.jobs import scheduled_op
 from ingestion_assets.orchestration.sensors import Others
 
 IDLE_S = 86_400.0
 """What was in use within a day is never archived: front doors take it for there for an hour."""
-NEWEST_BACKFILLS = 100
-_BACKFILLS_AT_WORK = frozenset({"REQUESTED", "CANCELING", "FAILING"})
+_BACKFILLS_AT_WORK = BulkActionsFilter(
+    statuses=[status for status in BulkActionStatus if status.value in ("REQUESTED", "CANCELING", "FAILING")]
+)
 _UNFINISHED = [
     status for status in dg.DagsterRunStatus if status.value not in ("SUCCESS", "FAILURE", "CANCELED")
 ]
@@ -33,11 +35,12 @@ def archive_idle_keys(instance: dg.DagsterInstance, flow: Flow) -> str | None:
     keys = instance.get_dynamic_partitions(name)
     if len(keys) <= at_most:
         return None
-    if any(one.status.value in _BACKFILLS_AT_WORK for one in instance.get_backfills(limit=NEWEST_BACKFILLS)):
+    if instance.get_backfills(filters=_BACKFILLS_AT_WORK, limit=1):
         return (
             f"{name} has {len(keys)} keys (bound: {at_most}); none is archived while a backfill is at work."
         )
-    runs = instance.get_runs(dg.RunsFilter(job_name=flow.name, statuses=_UNFINISHED))
+    # Of whatever job: who materializes an asset by hand runs another than the flow's.
+    runs = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
     carried = {run.tags.get("dagster/partition") for run in runs}
     named = {partition_of(flow, key): key for key in keys if key not in carried}
     with postgres.engine().connect() as connection:

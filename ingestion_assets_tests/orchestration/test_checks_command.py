@@ -142,6 +142,22 @@ def test_checks_that_no_job_of_a_project_has_are_evaluated_or_told_as_unknown(
 
 
 @pytest.mark.usefixtures("dagster_home")
+def test_no_asset_of_a_project_is_written_for_its_checks(postgres_url: str, tmp_path: Path) -> None:
+    """Its jobs write them, a CI does not."""
+    with_job = SHOP.replace("Definitions(", 'Definitions(jobs=[dg.define_asset_job("everything", "*")], ')
+    (tmp_path / "shop_with_job.py").write_text(with_job, encoding="utf-8")
+    variables = {
+        "INGESTION_POSTGRES_URL": postgres_url,
+        "INGESTION_MODULES": "shop_with_job",
+        "INGESTION_PROJECT": str(tmp_path),
+    }
+    done = _run(tmp_path, "--select", "shop", "--json", **variables)
+    assert done.returncode == 2, done.stdout + done.stderr
+    told = {one["check"]: one["passed"] for one in map(json.loads, done.stdout.splitlines())}
+    assert told == {"open": False, "countable": None, "made_with_it": None}
+
+
+@pytest.mark.usefixtures("dagster_home")
 def test_a_file_that_cannot_be_written_is_2_and_a_sentence(postgres_url: str, tmp_path: Path) -> None:
     file = tmp_path / "no folder" / "checks.xml"
     done = _run(tmp_path, "--select", CHECK, "--junit", str(file), INGESTION_POSTGRES_URL=postgres_url)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 import sqlalchemy as sa
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from uuid_utils.compat import uuid7
 
 from ingestion_assets.landing.flows import Flow, Keys
@@ -39,11 +40,30 @@ def test_the_keys_idle_the_longest_are_archived(instance: dg.DagsterInstance, en
         land(engine, key, days_ago=days_ago)
     land(engine, "b", days_ago=8.0, state="landed")  # waits still
     instance.create_run_for_job(_noop(), tags={"dagster/partition": "e"}, status=dg.DagsterRunStatus.STARTED)
+    # One asset of it, materialized by hand.
+    instance.create_run_for_job(
+        _noop("__ASSET_JOB"), tags={"dagster/partition": "a-named"}, status=dg.DagsterRunStatus.STARTED
+    )
     said = archive_idle_keys(instance, THINGS)
     assert said is not None
-    assert "things had 6 keys (bound: 2); 3 were archived" in said
-    # `f` was never used; `b` waits, `e` is carried by a run, `c` was in use today.
-    assert sorted(instance.get_dynamic_partitions("things")) == ["b-named", "c-named", "e"]
+    assert "things had 6 keys (bound: 2); 2 were archived" in said
+    # `f` was never used; `b` waits, `e` and `a` are carried by runs, `c` was in use today.
+    assert sorted(instance.get_dynamic_partitions("things")) == ["a-named", "b-named", "c-named", "e"]
+
+
+def test_while_a_backfill_is_at_work_none_is_archived_however_many_are_newer(
+    instance: dg.DagsterInstance,
+) -> None:
+    instance.add_dynamic_partitions("things", ["a", "b", "c"])
+    for number in range(102):
+        status = BulkActionStatus.COMPLETED_SUCCESS if number else BulkActionStatus.REQUESTED
+        instance.add_backfill(
+            PartitionBackfill(
+                backfill_id=str(number), status=status, from_failure=False, tags={}, backfill_timestamp=float(number), asset_selection=[]
+            )
+        )  # fmt: skip
+    said = archive_idle_keys(instance, THINGS)
+    assert said == "things has 3 keys (bound: 2); none is archived while a backfill is at work."
 
 
 def test_within_the_bound_nothing_is_touched(instance: dg.DagsterInstance) -> None:
@@ -53,8 +73,8 @@ def test_within_the_bound_nothing_is_touched(instance: dg.DagsterInstance) -> No
     assert sorted(instance.get_dynamic_partitions("things")) == ["a", "b"]
 
 
-def _noop() -> dg.JobDefinition:
-    @dg.job(name=THINGS.name)
+def _noop(name: str = THINGS.name) -> dg.JobDefinition:
+    @dg.job(name=name)
     def things() -> None: ...
 
     return things

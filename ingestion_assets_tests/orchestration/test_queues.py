@@ -1,14 +1,17 @@
 """Runs of one queue hold up nobody else's, dispatched ones go before backfills, and none waits where its time to start runs out."""
 
+import json
 import logging
 import time
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from threading import Event, Thread
 
 import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
+from dagster._core.instance import InstanceRef
 from dagster._daemon.run_coordinator import QueuedRunCoordinatorDaemon
 from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG
 
@@ -177,3 +180,21 @@ def test_limits_follow_from_workers_and_flows() -> None:
         (QUEUE_TAG, "batch"): 2, (UNHURRIED_TAG, "batch"): 1,
         (ELSEWHERE_TAG, "true"): settings.runs_elsewhere, (FLOW_TAG, "planned"): 4,
     }  # fmt: skip
+
+
+def test_limits_that_a_project_sets_hold_beside_those_of_the_queues(
+    dagster_home: Path, tmp_path: Path
+) -> None:
+    """As Dagster's pages say to set them: under `concurrency`."""
+    config = json.loads((dagster_home / "dagster.yaml").read_text(encoding="utf-8"))
+    mine = {"key": "team", "value": "shop", "limit": 1}
+    config["concurrency"] = {"runs": {"max_concurrent_runs": 3, "tag_concurrency_limits": [mine]}}
+    (tmp_path / "dagster.yaml").write_text(json.dumps(config), encoding="utf-8")
+    with dg.DagsterInstance.from_ref(InstanceRef.from_dir(str(tmp_path))) as instance:
+        queue = instance.get_concurrency_config().run_queue_config
+        assert queue is not None
+        assert queue == instance.run_coordinator.get_run_queue_config()  # pyright: ignore[reportAttributeAccessIssue]
+        assert queue.max_concurrent_runs == 3
+        given = {(one["key"], one["value"]): one["limit"] for one in queue.tag_concurrency_limits or ()}
+        assert given[("team", "shop")] == 1
+        assert given[(QUEUE_TAG, "default")] == 2
