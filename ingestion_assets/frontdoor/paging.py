@@ -36,12 +36,9 @@ NumberCursor = Annotated[
     str | None, Query(max_length=8, description=_WHAT, json_schema_extra={"pattern": _NUMBER})
 ]
 TextCursor = Annotated[
-    str | None, Query(max_length=2000, description=_WHAT, json_schema_extra={"pattern": _TEXT})
-]
-TextCursor = Annotated[
     str | None, Query(max_length=LONG, description=_WHAT, json_schema_extra={"pattern": _TEXT})
 ]
-"""Of lists by paths, which may be long."""
+"""Of lists by names and paths, which may be long."""
 PlaceCursor = Annotated[
     str | None, Query(max_length=LONG, description=_WHAT, json_schema_extra={"pattern": _NUMBER_AND_TEXT})
 ]
