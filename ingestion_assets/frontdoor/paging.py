@@ -38,7 +38,7 @@ NumberCursor = Annotated[
 TextCursor = Annotated[
     str | None, Query(max_length=LONG, description=_WHAT, json_schema_extra={"pattern": _TEXT})
 ]
-"""Of lists by paths, which may be long."""
+"""Of lists by names and paths, which may be long."""
 PlaceCursor = Annotated[
     str | None, Query(max_length=LONG, description=_WHAT, json_schema_extra={"pattern": _NUMBER_AND_TEXT})
 ]
