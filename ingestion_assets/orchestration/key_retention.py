@@ -5,15 +5,13 @@ from collections.abc import Collection
 import dagster as dg
 
 from ingestion_assets.landing.flows import Flow, Keys
-from ingestion_assets.orchestration.dagster_internals import BulkActionsFilter, BulkActionStatus
 from ingestion_assets.orchestration.jobs import scheduled_op
 from ingestion_assets.orchestration.sensors import Others
 
 IDLE_S = 86_400.0
 """What was in use within a day is never archived: front doors take it for there for an hour."""
-_BACKFILLS_AT_WORK = BulkActionsFilter(
-    statuses=[status for status in BulkActionStatus if status.value in ("REQUESTED", "CANCELING", "FAILING")]
-)
+_AT_WORK = frozenset({"REQUESTED", "CANCELING", "FAILING"})
+"""What backfills that are not over are called."""
 _UNFINISHED = [
     status for status in dg.DagsterRunStatus if status.value not in ("SUCCESS", "FAILURE", "CANCELED")
 ]
@@ -27,6 +25,10 @@ def archive_idle_keys(instance: dg.DagsterInstance, flow: Flow) -> str | None:
     """
     from ingestion_assets.landing.idle_keys import idle_keys  # noqa: PLC0415
     from ingestion_assets.landing.partition_keys import partition_of  # noqa: PLC0415
+    from ingestion_assets.orchestration.dagster_internals import (  # noqa: PLC0415 - heavy
+        BulkActionsFilter,
+        BulkActionStatus,
+    )
     from ingestion_assets.stores import postgres  # noqa: PLC0415
 
     if not isinstance(flow.partitions, Keys):
@@ -35,7 +37,8 @@ def archive_idle_keys(instance: dg.DagsterInstance, flow: Flow) -> str | None:
     keys = instance.get_dynamic_partitions(name)
     if len(keys) <= at_most:
         return None
-    if instance.get_backfills(filters=_BACKFILLS_AT_WORK, limit=1):
+    at_work = BulkActionsFilter(statuses=[status for status in BulkActionStatus if status.value in _AT_WORK])
+    if instance.get_backfills(filters=at_work, limit=1):
         return (
             f"{name} has {len(keys)} keys (bound: {at_most}); none is archived while a backfill is at work."
         )

@@ -26,6 +26,7 @@ from ingestion_assets.orchestration.dagster_internals import (
 OVERRIDDEN = {
     coordinator.LaneRunCoordinator: {
         "from_config_value": "cls inst_data config_value", "get_run_queue_config": "self", "submit_run": "self context",
+        "register_instance": "self instance",
     },
     compute_logs.SparingComputeLogManager: {
         "register_instance": "self instance", "capture_logs": "self log_key", "config_type": "cls",
