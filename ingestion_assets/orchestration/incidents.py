@@ -11,11 +11,16 @@ from datetime import datetime, timedelta
 import dagster as dg
 import sqlalchemy as sa
 
-from ingestion_assets.landing.run_tags import DISPATCH_TAG
+from ingestion_assets.landing.run_tags import DISPATCH_TAG, PARTITION_TAG
 from ingestion_assets.orchestration.check_states import newest_states
+from ingestion_assets.orchestration.dagster_internals import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
 
 LOOKED_BACK = timedelta(days=1)
 RUNS = 200
+_PARTITION_TAGS = (PARTITION_TAG, ASSET_PARTITION_RANGE_START_TAG, ASSET_PARTITION_RANGE_END_TAG)
 
 _PAYLOADS = sa.text("""
     SELECT flow, code, count(*) AS n, max(created_at) AS newest, (array_agg(reason ORDER BY created_at DESC))[1] AS reason
@@ -58,23 +63,48 @@ def incidents(
 
 
 def _failed_jobs(instance: dg.DagsterInstance, *, now: datetime, runs_url: str) -> Iterator[Incident]:
-    """The newest failure of each job, unless a retry is coming, or a newer run of the job did not fail."""
+    """The newest failure of each job, unless a retry is coming, or a newer run of the job did not fail on that partition."""
     since = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=now - LOOKED_BACK)
-    seen: set[str] = set()
+    seen: set[tuple[str, str]] = set()
     for record in instance.get_run_records(since, limit=RUNS):
         run = record.dagster_run
         retried = run.tags.get("dagster/will_retry") == "true" or "dagster/did_retry" in run.tags
-        if run.job_name in seen or DISPATCH_TAG in run.tags or retried:
+        job = _job_of(run)
+        if job in seen or DISPATCH_TAG in run.tags or retried:
             continue
-        seen.add(run.job_name)
-        newer = dg.RunsFilter(job_name=run.job_name, created_after=record.create_timestamp)
-        newer_runs = instance.get_runs(newer, limit=RUNS)
+        newer = dg.RunsFilter(
+            job_name=run.job_name,
+            created_after=record.create_timestamp,
+            statuses=[dg.DagsterRunStatus.SUCCESS],
+        )
         if any(
-            one.status == dg.DagsterRunStatus.SUCCESS and DISPATCH_TAG not in one.tags for one in newer_runs
+            _job_of(one) == job
+            and _partitions_of(one) == _partitions_of(run)
+            and DISPATCH_TAG not in one.tags
+            for one in instance.get_runs(newer, limit=RUNS)
         ):
             continue
+        seen.add(job)
+        location, name = job
         yield Incident(
-            key=f"job {run.job_name}",
-            text=f"The job {run.job_name} failed and is not tried again: {runs_url}/{run.run_id}",
+            key=f"job {location} {name}",
+            text=f"The job {name} failed and is not tried again: {runs_url}/{run.run_id}",
             newest=record.update_timestamp,
         )
+
+
+def _job_of(run: dg.DagsterRun) -> tuple[str, str]:
+    """Where the run's job is from, and its name. Of that which Dagster makes for whatever a person materializes: what it was to write."""
+    origin = run.remote_job_origin
+    location = "" if origin is None else origin.repository_origin.get_label()
+    if not run.job_name.startswith("__"):
+        return location, run.job_name
+    chosen = [*(run.asset_selection or ()), *(run.asset_check_selection or ())]
+    return (
+        location,
+        f"that materializes {', '.join(sorted(one.to_user_string() for one in chosen)) or 'assets'}",
+    )
+
+
+def _partitions_of(run: dg.DagsterRun) -> list[str | None]:
+    return [run.tags.get(tag) for tag in _PARTITION_TAGS]

@@ -53,7 +53,7 @@ def is_kept(entry: EventLogEntry) -> bool:
     kind = event.event_type
     if kind == DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
         # A claim's checks are told with their assets or not at all; planned, where no claim was worked through, they would stay so.
-        return not (event.step_key or "").endswith(CLAIM)
+        return event.step_key != f"{event.asset_check_planned_data.asset_key.path[0]}{CLAIM}"
     if entry.run_id != _at_work:
         return True
     return kind not in _NEVER and not (

@@ -148,3 +148,14 @@ def test_a_run_that_failed_can_be_executed_again_from_there(runs: Runs, engine: 
     assert run is not None
     steps, _ = KnownExecutionState.build_resume_retry_reexecution(runs.instance, run)
     assert steps == ["planned_claim"], "all stages, which are one step"
+
+
+def test_of_other_projects_checks_all_is_kept(runs: Runs) -> None:
+    """Of one that was not evaluated, Dagster shows what was planned."""
+
+    @dg.asset(check_specs=[dg.AssetCheckSpec("paid", asset="warranty_claim")])
+    def warranty_claim() -> dg.MaterializeResult:
+        raise ValueError("planted")
+
+    run_id = dg.materialize([warranty_claim], instance=runs.instance, raise_on_error=False).run_id
+    assert _kinds(runs, run_id)[Kind.ASSET_CHECK_EVALUATION_PLANNED] == 1

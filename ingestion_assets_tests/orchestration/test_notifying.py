@@ -114,6 +114,35 @@ def test_a_job_is_told_of_when_no_retry_is_coming(runs: Runs, engine: sa.Engine,
     assert len(messages) == 1
 
 
+def test_assets_and_partitions_that_people_materialize_end_no_incident_of_each_other(
+    runs: Runs, engine: sa.Engine, messages: list[str]
+) -> None:
+    """Dagster calls the job of all of them the same."""
+    link_0, link_1 = dg.AssetKey(["chain", "link_0"]), dg.AssetKey(["chain", "link_1"])
+
+    def materialize(key: dg.AssetKey, day: str, *, fails: bool = False) -> None:
+        run_id = runs.create("__ASSET_JOB", tags={"dagster/partition": day}, asset_selection={key})
+        if not fails:
+            assert execute(runs.instance, run_id, runs_of_a_worker(engine))
+            assert runs.status(run_id) == dg.DagsterRunStatus.SUCCESS
+        elif run := runs.instance.get_run_by_id(run_id):
+            runs.instance.report_run_failed(run)
+
+    materialize(link_0, "2026-01-02", fails=True)
+    materialize(link_0, "2026-01-03")
+    materialize(link_1, "2026-01-03", fails=True)
+    cursor = _tick(runs)
+    assert sorted(one.partition(" failed and is")[0] for one in messages) == [
+        "The job that materializes chain/link_0", "The job that materializes chain/link_1"
+    ]  # fmt: skip
+    materialize(link_0, "2026-01-02")
+    cursor = _tick(runs, cursor)
+    assert len(messages) == 2
+    assert [one for one in json.loads(cursor) if "link" in one] == [
+        "job __repository__@tests that materializes chain/link_1"
+    ]
+
+
 def test_what_the_webhook_did_not_take_is_told_later(
     runs: Runs, engine: sa.Engine, messages: list[str]
 ) -> None:
