@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 		{ echo "Python 3.11 or later is needed, as python3.11 or python3, or by its path: PYTHON=… make"; exit 1; }
 	@echo "Installing everything into $(VENV). That takes one to three minutes, once."
-	@$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
 	@$(BIN)/pip install --quiet --upgrade 'pip>=26.2'
 	@PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # some carry files of other Pythons

@@ -83,7 +83,7 @@ class Settings(BaseSettings):
     )
     api_key: SecretStr | None = Field(
         None,
-        description="Key that commands which ask a front door use, `ingestion send` and all with `--url`; default: the admin token.",
+        description="Key that commands which ask a front door use, `ingestion send` and all with `--url`; default: the admin token. `ingestion rejects redrive` uses it where there is no admin token.",
     )
     claude_config_dir: str | None = Field(
         None,

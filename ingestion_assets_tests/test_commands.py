@@ -1,6 +1,7 @@
 """Every command: what is wrong around it is a sentence and a documented exit status, and what it lists can be had as JSON."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ import sqlalchemy as sa
 import typer
 import uuid_utils.compat
 
-from ingestion_assets import cli, settings
+from ingestion_assets import cli, installed_flows, settings
 from ingestion_assets.command_output import in_utc, print_table
 from ingestion_assets.landing.drop_outcomes import DropOutcome, Reject
 from ingestion_assets.landing.drops import NewDrop
@@ -71,20 +72,17 @@ def run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Callable[..., tuple[int, str, str]]]:
     """Runs `ingestion …` in this process, in an empty home; gives exit status, output and errors."""
-    caches: tuple[Any, ...] = (settings.load_settings, settings.read_flow_settings, postgres.engine)
+    caches: tuple[Any, ...] = (
+        settings.load_settings, settings.read_flow_settings, installed_flows.installed, postgres.engine
+    )  # fmt: skip
 
-    def forget() -> None:
+    def forget() -> None:  # not `environment`: that reads the settings, which here are wrong
         for cache in caches:
             cache.cache_clear()
 
     def call(*words: str, **variables: str) -> tuple[int, str, str]:
-        for name in (
-            "INGESTION_POSTGRES_URL",
-            "INGESTION_MONGODB_URL",
-            "INGESTION_REDIS_URL",
-            "INGESTION_PORT",
-        ):
-            monkeypatch.delenv(name, raising=False)
+        for name in [name for name in os.environ if name.startswith("INGESTION_")]:
+            monkeypatch.delenv(name)
         for name, value in {"INGESTION_HOME": str(tmp_path / "home"), **variables}.items():
             monkeypatch.setenv(name, value)
         monkeypatch.setattr("sys.argv", ["ingestion", *words])
@@ -142,6 +140,9 @@ ASKS_THE_FRONT_DOOR = sorted(
     if any(
         str(getattr(one, "help", "")).startswith("Address of the front door") for one in COMMANDS[name].params
     )
+)
+assert {"repos status", "zones show", "documents jobs"} <= set(ASKS_THE_FRONT_DOOR), (
+    "its options say so in other words"
 )
 
 

@@ -12,17 +12,19 @@ from ingestion_assets.documents.definitions import documents_sync, documents_syn
 from ingestion_assets_tests.documents.fronts import USER, documents_front, make_tables
 from ingestion_assets_tests.documents.job_front import OVER, text_files
 from ingestion_assets_tests.documents.waiting_sessions import held_up
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.frontdoor.conftest import Front
 from ingestion_assets_tests.servers import wait_until
 
 
 @pytest.fixture
-def front(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+def front(postgres_url: str, tmp_path: Path) -> Iterator[Front]:
     make_tables(postgres_url)
     home = tmp_path / "home"
-    monkeypatch.setenv("INGESTION_POSTGRES_URL", postgres_url)
-    monkeypatch.setenv("INGESTION_HOME", str(home))
-    with documents_front(postgres_url, home, document_roots=str(tmp_path)) as running:
+    with (
+        environment(INGESTION_POSTGRES_URL=postgres_url, INGESTION_HOME=home),
+        documents_front(postgres_url, home, document_roots=tmp_path) as running,
+    ):
         yield running
 
 

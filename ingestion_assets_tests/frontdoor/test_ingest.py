@@ -95,15 +95,17 @@ def test_receipts_without_rows_that_are_asked_for_at_once_are_all_found(
 
 def test_a_payload_whose_row_comes_late_turns_no_other_away(front: Front, client: httpx.Client) -> None:
     """As after an outage of the ledger: nothing but the row was late, no run is behind."""
+    receipt = _written(front, datetime.now(UTC) - timedelta(days=90))
     front.runs.pause()
     try:
-        receipt = _written(front, datetime.now(UTC) - timedelta(days=90))
         assert client.get(f"/api/v1/receipts/{receipt}").json()["state"] == "landed"
         time.sleep(FRESH_S)
         assert client.get("/health").json()["backlog"]["oldest_unprocessed_s"] < 60
         answer = client.post(BATCH, json=batch(), headers={"Prefer": "respond-async"})
         assert answer.status_code == 202
     finally:
+        with front.engine.begin() as connection:  # nobody would wake its lane again soon
+            connection.execute(sa.text("DELETE FROM ingestion.drops WHERE id = :id"), {"id": receipt})
         front.runs.resume()
 
 

@@ -18,6 +18,7 @@ from ingestion_assets.landing.dispatch import Dispatch
 from ingestion_assets.landing.drops import Lane
 from ingestion_assets.landing.flows import Flow, Keys
 from ingestion_assets.settings import Settings, wrong_settings
+from ingestion_assets_tests.environment import BEHIND_A_PROXY, environment
 from ingestion_assets_tests.frontdoor.conftest import serving, settings_for
 from ingestion_assets_tests.servers import wait_until
 
@@ -88,20 +89,19 @@ def webserver() -> Iterator[tuple[Webserver, str]]:
 
 
 def test_a_proxy_that_the_environment_names_is_for_other_machines(
-    webserver: tuple[Webserver, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    webserver: tuple[Webserver, str], tmp_path: Path
 ) -> None:
     made, url = webserver
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    launch = GraphqlLauncher(url=url, flow_of=lambda _: SHOP)
-    launch(Dispatch(uuid4(), Lane("shop", "north", "north")))
-    assert made.asked
 
     async def loaded() -> bool:
         async with dagster_client(_settings(tmp_path, webserver_url=url)) as dagster:
             return await is_location_loaded(dagster)
 
-    assert asyncio.run(loaded())
+    with environment(**BEHIND_A_PROXY):
+        launch = GraphqlLauncher(url=url, flow_of=lambda _: SHOP)
+        launch(Dispatch(uuid4(), Lane("shop", "north", "north")))
+        assert made.asked
+        assert asyncio.run(loaded())
 
 
 def _settings(tmp_path: Path, **given: str) -> Settings:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from ingestion_assets.landing.claims import DropRef
 from ingestion_assets.landing.cli import app
 from ingestion_assets.landing.drop_outcomes import DropOutcome, Reject
-from ingestion_assets_tests.environment import environment
+from ingestion_assets_tests.environment import BEHIND_A_PROXY, environment
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, Front
 from ingestion_assets_tests.frontdoor.instant_runs import failed, stored
 from ingestion_assets_tests.servers import wait_until
@@ -84,9 +84,8 @@ def test_a_key_with_the_scope_will_do_where_there_is_no_admin_token(
 ) -> None:
     front.runs.outcome = all_rejected
     send(front, records=1)
-    proxied = {"HTTP_PROXY": "http://127.0.0.1:1", "NO_PROXY": None}  # which is for other machines
     with environment(
-        INGESTION_ADMIN_TOKEN=None, INGESTION_API_KEY=ADMIN_TOKEN, INGESTION_HOME=tmp_path, **proxied
+        INGESTION_ADMIN_TOKEN=None, INGESTION_API_KEY=ADMIN_TOKEN, INGESTION_HOME=tmp_path, **BEHIND_A_PROXY
     ):
         assert shell.invoke(app, ["rejects", "redrive", "--all"]).output.splitlines()[-1] == "1 sent again."
 

@@ -14,7 +14,7 @@ from ingestion_assets.repositories.credentials import credential_for
 from ingestion_assets.repositories.flow import Submission
 from ingestion_assets.repositories.sample import make_sample
 from ingestion_assets.settings import load_settings
-from ingestion_assets_tests.environment import environment
+from ingestion_assets_tests.environment import BEHIND_A_PROXY, environment
 from ingestion_assets_tests.frontdoor.conftest import ADMIN_TOKEN, Front
 from ingestion_assets_tests.repositories import made_up
 from ingestion_assets_tests.repositories.made_up import vector
@@ -61,7 +61,7 @@ def test_a_repository_from_submitting_to_deleting(of_the_front: Front) -> None:
 
 @pytest.mark.usefixtures("of_the_front")
 def test_a_proxy_that_the_environment_names_is_for_other_machines() -> None:
-    with environment(HTTP_PROXY="http://127.0.0.1:1", NO_PROXY=None):
+    with environment(**BEHIND_A_PROXY):
         assert run("status").output.endswith("Offline\n")
 
 

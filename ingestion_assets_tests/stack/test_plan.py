@@ -255,6 +255,8 @@ def test_a_machine_reaches_itself_whatever_it_listens_on(tmp_path: Path, host: s
 def test_a_proxy_that_the_environment_names_is_not_asked_for_code_servers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("grpc_proxy", "https_proxy", "no_grpc_proxy"):  # which gRPC reads before those
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "git.example.com")
     server = grpc.server(ThreadPoolExecutor(1))

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+import sqlalchemy as sa
 
 from ingestion_assets.zones.tables.postgres_table import PostgresTable
 from ingestion_assets.zones.tables.target import Rows, TableRefusedError
@@ -173,16 +174,20 @@ def test_two_runs_that_store_the_same_keys_at_once_agree(made, database, engine)
 def test_a_run_that_a_copying_one_was_preferred_to_stores_after_it(made, database, engine, postgres_url):
     """The copying run has key 1 and waits for key 2, the other the other way round: PostgreSQL gives one of them up."""
     kinds = {"id": "integer", "v": "integer"}
-    made(**kinds).store([rows(9, (2, 9))])
+    table = made(**kinds)
+    for receipt in (8, 9):  # not all rows are new: the next ones are not copied
+        table.store([rows(receipt, (2, 9))])
     database.execute(f"DELETE FROM {NAME}")
     told: list[list] = []
     with psycopg.connect(postgres_url) as copying:
-        copying.execute("SET deadlock_timeout = '20s'")  # it is not the one to notice
+        copying.execute("SET deadlock_timeout = '60s'")  # it is not the one to notice
         copying.execute(
             f"INSERT INTO {NAME} (id, v, _receipt, _position) VALUES (2, 1, %s, 0)", [UUID(int=1)]
         )
-        table = PostgresTable(engine, NAME, shape(**kinds))
-        table._all_new = False
+        with engine.begin() as connection:
+            name = connection.scalar(sa.text("SELECT current_database()"))
+            connection.execute(sa.text(f"ALTER DATABASE {name} SET deadlock_timeout = '5s'"))
+        engine.dispose()
         run = threading.Thread(target=lambda: told.append(table.store([rows(2, (1, 2), (2, 2))])))
         run.start()
         blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
@@ -191,7 +196,7 @@ def test_a_run_that_a_copying_one_was_preferred_to_stores_after_it(made, databas
             f"INSERT INTO {NAME} (id, v, _receipt, _position) VALUES (1, 1, %s, 1)", [UUID(int=1)]
         )
     run.join()
-    assert [(one.status, one.by) for one in told[0]] == [("duplicate", UUID(int=1))] * 2
+    assert [[(one.status, one.by) for one in each] for each in told] == [[("duplicate", UUID(int=1))] * 2]
 
 
 def test_nothing_is_stored_where_reading_fails(made, database):

@@ -1,9 +1,7 @@
 """Objects that S3 tells of in an SQS queue land once each, whoever dies; all against moto's server."""
 
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from ingestion_assets.landing.flows import RefusedError
 from ingestion_assets.stores.postgres import engine
 from ingestion_assets.zones.sources.source_config import Sqs
 from ingestion_assets.zones.sources.sqs import Created, created_objects, store_of
+from ingestion_assets_tests.environment import environment
 from ingestion_assets_tests.object_stores import BUCKET, S3Server, s3_server
 from ingestion_assets_tests.servers import wait_until
 from ingestion_assets_tests.zones.sources.followed import following, killed_after_landing, landed
@@ -22,17 +21,8 @@ from ingestion_assets_tests.zones.sources.followed import following, killed_afte
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("aws")) as running, environment(running.environment):
+    with s3_server(tmp_path_factory.mktemp("aws")) as running, environment(**running.environment):
         yield running
-
-
-@contextmanager
-def environment(variables: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    yield
-    for name, value in before.items():
-        os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 class Notified:
